@@ -12,8 +12,8 @@
 
 namespace onnxtool {
 
-enum class Layout : uint8_t { kNchw, kNhwc };
-enum class Channels : uint8_t { kRgb, kBgr, kGrey };
+enum class ImageLayout : uint8_t { kNchw, kNhwc };
+enum class ImageChannels : uint8_t { kRgb, kBgr, kGrey };
 
 /// `N` (width 0: the short side of a resize, a square crop) or `HxW`.
 struct ImageSize {
@@ -35,8 +35,8 @@ struct PreprocessOptions {
   std::string preset;  // empty: none named
   std::optional<ImageSize> resize;
   std::optional<ImageSize> crop;
-  std::optional<Layout> layout;
-  std::optional<Channels> channels;
+  std::optional<ImageLayout> layout;
+  std::optional<ImageChannels> channels;
   std::optional<Scale> scale;
   std::vector<double> mean;
   std::vector<double> std;
@@ -48,7 +48,7 @@ struct PreprocessPreset {
   std::string_view summary;
   std::optional<ImageSize> resize;
   std::optional<ImageSize> crop;
-  std::optional<Channels> channels;
+  std::optional<ImageChannels> channels;
   Scale scale;
   std::array<double, 3> mean;  // channels in the order in which they are stored
   std::array<double, 3> std;
@@ -63,7 +63,7 @@ Result<ImageSize> parse_image_size(std::string_view flag, std::string_view text)
 Result<Scale> parse_scale(std::string_view text);
 /// One to three comma-separated numbers or fractions.
 Result<std::vector<double>> parse_channel_values(std::string_view flag, std::string_view text);
-Result<Layout> parse_layout(std::string_view text);
-Result<Channels> parse_channels(std::string_view text);
+Result<ImageLayout> parse_layout(std::string_view text);
+Result<ImageChannels> parse_channels(std::string_view text);
 
 }  // namespace onnxtool
