@@ -1,0 +1,43 @@
+# Libraries from the system. Which room may use which is written in the top-level file.
+
+find_package(Threads REQUIRED)
+find_package(Protobuf 3.21 REQUIRED)
+find_package(OpenSSL 3.0 REQUIRED COMPONENTS Crypto)
+find_package(fmt 9 REQUIRED)
+find_package(TBB 2021 REQUIRED)
+find_package(Eigen3 3.4 REQUIRED NO_MODULE)
+find_package(nlohmann_json 3.10 REQUIRED)
+find_package(JPEG REQUIRED)
+find_package(PNG REQUIRED)
+find_package(CLI11 2.1 REQUIRED)
+find_package(tomlplusplus 3.3 REQUIRED)
+find_package(doctest 2.4 REQUIRED)
+
+# FlatBuffers is used through its headers only.
+find_path(FLATBUFFERS_INCLUDE_DIR flatbuffers/flatbuffers.h REQUIRED)
+find_program(ONNXTOOL_FLATC flatc REQUIRED)
+
+# Debian's libzip-config.cmake demands command line programs from a package that its -dev package
+# does not pull in, so the library is found by name.
+find_path(LIBZIP_INCLUDE_DIR zip.h REQUIRED)
+find_library(LIBZIP_LIBRARY zip REQUIRED)
+add_library(onnxtool_libzip UNKNOWN IMPORTED)
+set_target_properties(onnxtool_libzip PROPERTIES IMPORTED_LOCATION "${LIBZIP_LIBRARY}"
+  INTERFACE_INCLUDE_DIRECTORIES "${LIBZIP_INCLUDE_DIR}")
+
+# oneDNN serves only the optional kernel module.
+set(ONNXTOOL_DNNL AUTO CACHE STRING "Build the oneDNN kernel module: AUTO (when found), ON, OFF")
+set_property(CACHE ONNXTOOL_DNNL PROPERTY STRINGS AUTO ON OFF)
+set(onnxtool_have_dnnl OFF)
+if(NOT ONNXTOOL_DNNL STREQUAL "OFF")
+  if(ONNXTOOL_DNNL STREQUAL "ON")
+    find_package(dnnl CONFIG REQUIRED)
+    find_package(OpenMP REQUIRED COMPONENTS CXX)
+  else()
+    find_package(dnnl CONFIG QUIET)
+    find_package(OpenMP QUIET COMPONENTS CXX)
+  endif()
+  if(dnnl_FOUND AND OpenMP_CXX_FOUND)
+    set(onnxtool_have_dnnl ON)
+  endif()
+endif()
