@@ -1,0 +1,42 @@
+// The onnx library, per node. Nothing else in the tree includes onnx's headers or protobuf.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "libopt/ir/model.h"
+#include "libopt/support/status.h"
+
+namespace onnxtool {
+
+/// What the standard says of an operator at an opset version.
+struct OperatorSchema {
+  int since_version = 0;
+  int min_inputs = 0, max_inputs = 0;   // max: INT_MAX where variadic
+  int min_outputs = 0, max_outputs = 0;
+  bool deprecated = false;
+  bool deterministic = true;            // false for the Random* family
+  bool is_function = false;
+};
+
+/// nullptr when the standard (or our table of com.microsoft) has none.
+std::unique_ptr<OperatorSchema> find_schema(std::string_view op_type, std::string_view domain, int opset);
+
+/// Infers the types of a node's outputs from its inputs' types and constants, merging into what is
+/// declared (a declared extent is kept where inference knows none). Subgraphs are inferred with it.
+/// An error is the node's: types that contradict the operator.
+Status infer_node(Node& node);
+/// All nodes in order. Nodes of unknown operators leave their outputs as declared.
+Status infer_graph(Graph& graph);
+
+/// Everything that onnx's checker says of one node: unknown operator, wrong counts, missing attributes.
+Status check_node(const Node& node);
+
+/// ONNX's text form, as onnx.parser reads it.
+Result<std::unique_ptr<Model>> parse_text(const std::string& text);
+/// The text form of a (small) model, for messages and tests.
+std::string print_text(const Model& model);
+
+}  // namespace onnxtool

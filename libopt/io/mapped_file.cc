@@ -1,0 +1,172 @@
+#include "libopt/io/mapped_file.h"
+
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+
+namespace onnxtool {
+namespace {
+
+// Mappings that a SIGBUS may come from. Fixed storage: the handler may touch nothing else.
+struct Region {
+  std::atomic<uintptr_t> begin{0};
+  std::atomic<uintptr_t> end{0};
+  char path[512] = {};
+};
+constexpr int kMaxRegions = 256;
+Region g_regions[kMaxRegions];
+void (*g_report)(const char*) = nullptr;
+
+void remember(const std::byte* data, size_t size, const std::string& path) {
+  for (Region& r : g_regions) {
+    uintptr_t expected = 0;
+    if (!r.end.compare_exchange_strong(expected, 1)) continue;
+    std::strncpy(r.path, path.c_str(), sizeof r.path - 1);
+    r.begin = reinterpret_cast<uintptr_t>(data);
+    r.end = reinterpret_cast<uintptr_t>(data) + size;
+    return;
+  }
+}
+
+void forget(const std::byte* data) {
+  for (Region& r : g_regions)
+    if (r.begin == reinterpret_cast<uintptr_t>(data)) {
+      r.begin = 0;
+      r.end = 0;
+    }
+}
+
+void on_bus_error(int, siginfo_t* info, void*) {
+  const auto address = reinterpret_cast<uintptr_t>(info->si_addr);
+  for (const Region& r : g_regions)
+    if (r.begin && address >= r.begin && address < r.end) g_report(r.path);
+  signal(SIGBUS, SIG_DFL);  // not ours: die as if we had not looked
+}
+
+Error not_opened(const std::string& path, int error) {
+  return Error{ErrorCode::kNotFound, path + ": cannot open: " + std::strerror(error), {}};
+}
+
+}  // namespace
+
+void install_mapping_fault_handler(void (*report)(const char*)) {
+  g_report = report;
+  struct sigaction action = {};
+  action.sa_sigaction = on_bus_error;
+  action.sa_flags = SA_SIGINFO;
+  sigaction(SIGBUS, &action, nullptr);
+}
+
+Result<std::shared_ptr<const MappedFile>> MappedFile::open(const std::string& path) {
+  const int fd = path == "-" ? ::dup(STDIN_FILENO) : ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return not_opened(path, errno);
+  return from_descriptor(fd, path);
+}
+
+Result<std::shared_ptr<const MappedFile>> MappedFile::from_descriptor(int fd, std::string path) {
+  struct Closer {
+    int fd;
+    ~Closer() { ::close(fd); }
+  } closer{fd};
+  struct stat st;
+  if (::fstat(fd, &st) != 0) return not_opened(path, errno);
+  if (S_ISDIR(st.st_mode)) return Error{ErrorCode::kNotFound, path + ": is a directory, expected a file", {}};
+  std::shared_ptr<MappedFile> file(new MappedFile);
+  file->path_ = std::move(path);
+  if (S_ISREG(st.st_mode)) {
+    file->size_ = static_cast<size_t>(st.st_size);
+    if (file->size_ == 0) return std::shared_ptr<const MappedFile>(std::move(file));
+    void* p = ::mmap(nullptr, file->size_, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (p == MAP_FAILED) return not_opened(file->path_, errno);
+    file->data_ = static_cast<const std::byte*>(p);
+    file->mapped_ = true;
+    remember(file->data_, file->size_, file->path_);
+    return std::shared_ptr<const MappedFile>(std::move(file));
+  }
+  constexpr size_t kChunk = 1 << 20;
+  size_t used = 0;
+  while (true) {
+    file->read_.resize(used + kChunk);
+    const ssize_t n = ::read(fd, file->read_.data() + used, kChunk);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return not_opened(file->path_, errno);
+    used += static_cast<size_t>(n);
+    if (n == 0) break;
+  }
+  file->read_.resize(used);
+  file->data_ = file->read_.data();
+  file->size_ = used;
+  return std::shared_ptr<const MappedFile>(std::move(file));
+}
+
+MappedFile::~MappedFile() {
+  if (!mapped_) return;
+  forget(data_);
+  ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+Result<std::shared_ptr<DataDirectory>> DataDirectory::of_model(const std::string& model_path) {
+  const size_t slash = model_path.rfind('/');
+  std::string directory = slash == std::string::npos ? "." : slash == 0 ? "/" : model_path.substr(0, slash);
+  const int fd = ::open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return not_opened(directory, errno);
+  return std::shared_ptr<DataDirectory>(new DataDirectory(fd, std::move(directory)));
+}
+
+DataDirectory::~DataDirectory() { ::close(fd_); }
+
+Result<std::shared_ptr<const MappedFile>> DataDirectory::open(const std::string& location) {
+  for (const auto& [name, file] : open_)
+    if (name == location) return file;
+  const std::string shown = path_ + "/" + location;
+  const auto refuse = [&](const std::string& why) {
+    return Error{ErrorCode::kBadModel, "external data '" + location + "': " + why, "external data must lie beneath the model's directory"};
+  };
+  if (location.empty() || location.find('\0') != std::string::npos) return refuse("not a file name");
+  if (location.front() == '/') return refuse("absolute path");
+  // Walk the components even where openat2 exists: `..` is refused as such, whatever it leads to.
+  for (size_t start = 0; start <= location.size();) {
+    const size_t end = std::min(location.find('/', start), location.size());
+    if (std::string_view(location).substr(start, end - start) == "..") return refuse("leaves the directory through '..'");
+    start = end + 1;
+  }
+  open_how how = {};
+  how.flags = O_RDONLY | O_CLOEXEC;
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+  int fd = static_cast<int>(::syscall(SYS_openat2, fd_, location.c_str(), &how, sizeof how));
+  if (fd < 0 && (errno == ENOSYS || errno == EPERM)) {  // an old kernel or a sandbox without openat2
+    int directory = ::dup(fd_);
+    for (size_t start = 0; start <= location.size() && directory >= 0;) {
+      const size_t end = std::min(location.find('/', start), location.size());
+      const std::string part = location.substr(start, end - start);
+      const bool last = end == location.size();
+      const int next = ::openat(directory, part.empty() ? "." : part.c_str(),
+                                O_CLOEXEC | O_NOFOLLOW | (last ? O_RDONLY : O_PATH | O_DIRECTORY));
+      const int error = errno;
+      ::close(directory);
+      directory = next;
+      errno = error;
+      start = end + 1;
+    }
+    fd = directory;
+  }
+  if (fd < 0) return refuse(errno == ELOOP || errno == EXDEV ? "is reached through a symbolic link" : std::strerror(errno));
+  struct stat st;
+  if (::fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+    ::close(fd);
+    return refuse("not a regular file");
+  }
+  ONNXTOOL_ASSIGN(std::shared_ptr<const MappedFile> file, MappedFile::from_descriptor(fd, shown));
+  open_.emplace_back(location, file);
+  return file;
+}
+
+}  // namespace onnxtool

@@ -1,0 +1,129 @@
+#include "libopt/ir/model.h"
+
+#include <unordered_map>
+
+namespace onnxtool {
+namespace {
+
+using ValueMap = std::unordered_map<const Value*, Value*>;
+
+void copy_graph(const Graph& from, Graph& to, ValueMap& map);
+
+Attribute copy_attribute(const Attribute& a, Graph& owner, ValueMap& map) {
+  Attribute out;
+  out.name = a.name;
+  out.kind = a.kind;
+  out.ref = a.ref;
+  out.doc = a.doc;
+  out.unknown_fields = a.unknown_fields;
+  const auto copy_one = [&](const std::unique_ptr<Graph>& g) {
+    auto copy = std::make_unique<Graph>(&owner.model(), &owner);
+    copy_graph(*g, *copy, map);
+    return copy;
+  };
+  std::visit(
+      [&](const auto& v) {
+        using T = std::decay_t<decltype(v)>;
+        if constexpr (std::is_same_v<T, std::unique_ptr<Graph>>) {
+          out.value = copy_one(v);
+        } else if constexpr (std::is_same_v<T, std::vector<std::unique_ptr<Graph>>>) {
+          std::vector<std::unique_ptr<Graph>> graphs;
+          for (const auto& g : v) graphs.push_back(copy_one(g));
+          out.value = std::move(graphs);
+        } else {
+          out.value = v;
+        }
+      },
+      a.value);
+  return out;
+}
+
+void copy_graph(const Graph& from, Graph& to, ValueMap& map) {
+  to.name = from.name;
+  to.doc = from.doc;
+  to.metadata = from.metadata;
+  to.opaque_fields = from.opaque_fields;
+  to.unknown_fields = from.unknown_fields;
+  for (Value* v : from.values()) {
+    Value& copy = to.add_value(v->name());
+    if (v->initializer()) to.set_initializer(copy, *v->initializer());
+    copy.set_type(v->type());
+    copy.doc = v->doc;
+    copy.metadata = v->metadata;
+    copy.unknown_fields = v->unknown_fields;
+    copy.has_value_info = v->has_value_info;
+    map[v] = &copy;
+  }
+  for (Value* v : from.inputs()) to.add_input(*map.at(v));
+  // An outer value that is not in the map belongs to a graph outside of what is copied.
+  const auto mapped = [&](Value* v) -> Value* {
+    if (!v) return nullptr;
+    const auto it = map.find(v);
+    return it == map.end() ? v : it->second;
+  };
+  for (Node& n : from.nodes()) {
+    std::vector<Value*> inputs, outputs;
+    for (Value* v : n.inputs()) inputs.push_back(mapped(v));
+    for (Value* v : n.outputs()) outputs.push_back(mapped(v));
+    Node& copy = to.add_node(n.op_type(), n.domain(), n.name(), std::move(inputs), std::move(outputs));
+    to.set_overload(copy, n.overload());
+    copy.doc = n.doc;
+    copy.metadata = n.metadata;
+    copy.unknown_fields = n.unknown_fields;
+    for (const Attribute& a : n.attributes()) copy.set_attribute(copy_attribute(a, to, map));
+  }
+  for (Value* v : from.outputs()) to.add_output(*mapped(v));
+}
+
+}  // namespace
+
+int Model::opset(std::string_view domain) const {
+  if (domain == "ai.onnx") domain = "";
+  for (const OpsetImport& o : opsets)
+    if (o.domain == domain || (domain.empty() && o.domain == "ai.onnx")) return static_cast<int>(o.version);
+  return 0;
+}
+
+void Model::set_opset(std::string_view domain, int64_t version) {
+  for (OpsetImport& o : opsets)
+    if (o.domain == domain || (domain.empty() && o.domain == "ai.onnx")) {
+      o.version = version;
+      return;
+    }
+  opsets.push_back({std::string(domain), version});
+}
+
+std::unique_ptr<Model> Model::clone() const {
+  auto m = std::make_unique<Model>();
+  m->ir_version = ir_version;
+  m->model_version = model_version;
+  m->producer_name = producer_name;
+  m->producer_version = producer_version;
+  m->domain = domain;
+  m->doc = doc;
+  m->opsets = opsets;
+  m->metadata = metadata;
+  m->opaque_fields = opaque_fields;
+  m->unknown_fields = unknown_fields;
+  m->had_external_data = had_external_data;
+  ValueMap map;
+  copy_graph(*graph_, m->graph(), map);
+  for (const Function& f : functions) {
+    Function copy;
+    copy.name = f.name;
+    copy.domain = f.domain;
+    copy.overload = f.overload;
+    copy.doc = f.doc;
+    copy.attributes = f.attributes;
+    copy.opsets = f.opsets;
+    copy.metadata = f.metadata;
+    copy.unknown_fields = f.unknown_fields;
+    copy.body = std::make_unique<Graph>(m.get(), nullptr);
+    copy_graph(*f.body, *copy.body, map);
+    for (const Attribute& a : f.attribute_defaults) copy.attribute_defaults.push_back(copy_attribute(a, *copy.body, map));
+    m->functions.push_back(std::move(copy));
+  }
+  return m;
+}
+
+}  // namespace onnxtool

@@ -1,0 +1,52 @@
+// The only way in which passes edit a graph. It keeps uses, names and order right, and it keeps the
+// model's contract: graph inputs and outputs never change in name, type or order.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "libopt/ir/model.h"
+
+namespace onnxtool {
+
+/// Edits around one anchor node: new nodes are placed just before it. Constness of what match()
+/// found is lifted here, in one place.
+class Rewriter {
+ public:
+  explicit Rewriter(Graph& graph, const Node* anchor = nullptr) : graph_(graph), anchor_(const_cast<Node*>(anchor)) {}
+
+  Graph& graph() const { return graph_; }
+
+  /// A fresh initializer; its name is made of `hint`.
+  Value& add_constant(Tensor tensor, std::string_view hint = "constant");
+  /// A node before the anchor with `num_outputs` fresh outputs, named after `hint`.
+  Node& add_node(std::string_view op_type, const std::vector<Value*>& inputs, std::vector<Attribute> attributes = {},
+                 int num_outputs = 1, std::string_view hint = {}, std::string_view domain = {});
+  void set_input(const Node& node, int index, const Value* value);
+  void resize_inputs(const Node& node, int count);
+  void set_attribute(const Node& node, Attribute attribute);
+  void remove_attribute(const Node& node, std::string_view name);
+  void set_op(const Node& node, std::string_view op_type, std::string_view domain = {});
+
+  /// Everything that read `from` reads `to`. Where `from` is a graph output, the output keeps its
+  /// name: `to` takes it over when it may (made by a node of this graph, no graph output itself),
+  /// else an Identity is put between.
+  void replace_uses(const Value& from, const Value& to);
+  /// The initializer's tensor, changed for all its readers.
+  void set_constant(const Value& value, Tensor tensor);
+  /// The node must be unused by now.
+  void remove(const Node& node);
+
+  /// Edits made so far: zero means that nothing happened.
+  int edits() const { return edits_; }
+
+ private:
+  static Node& mut(const Node& n) { return const_cast<Node&>(n); }
+  static Value& mut(const Value& v) { return const_cast<Value&>(v); }
+  Graph& graph_;
+  Node* anchor_;
+  int edits_ = 0;
+};
+
+}  // namespace onnxtool

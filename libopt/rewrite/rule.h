@@ -1,0 +1,66 @@
+// What the driver knows of a pass, and what a pass may ask of the world.
+#pragma once
+
+#include <array>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "libopt/ir/model.h"
+#include "libopt/rewrite/match.h"
+#include "libopt/rewrite/rewriter.h"
+#include "libopt/support/status.h"
+
+namespace onnxtool {
+
+enum class Level : uint8_t { kBasic, kExtended, kAll };
+
+/// kExact: the same bits. kRounding: real arithmetic is the same, floating-point rounding may move.
+enum class Exactness : uint8_t { kExact, kRounding };
+
+/// Computes nodes whose inputs are all constant: the executor behind an interface, since libopt runs
+/// nothing itself.
+class Folder {
+ public:
+  virtual ~Folder() = default;
+  /// The node's outputs (absent ones are empty tensors), by the `cpu` kernels with fixed order and no
+  /// ISA dispatch. An error means "cannot be computed here", with the reason.
+  virtual Result<std::vector<Tensor>> evaluate(const Node& node) = 0;
+};
+
+/// What a pass gets besides the node.
+struct PassContext {
+  Folder* folder = nullptr;
+  /// Told of near misses when set: (node, reason).
+  std::function<void(const Node&, const char*)> on_near_miss;
+  /// Bytes by which folding may make the file larger, over what it frees.
+  int64_t max_growth_bytes = 0;
+};
+
+/// One pass. `run` is offered every node whose op is among `roots` (every node when roots is empty)
+/// and returns whether it changed the graph. It may remove that node and nodes before it.
+struct PassInfo {
+  std::string_view name;     // kebab-case, as in --passes
+  std::string_view summary;  // one line, for help and docs
+  std::array<std::string_view, 12> roots = {};  // op types of ai.onnx; empty strings end the list
+  Level level = Level::kBasic;
+  Exactness exactness = Exactness::kExact;
+  bool (*run)(const Node&, Rewriter&, const PassContext&) = nullptr;
+};
+
+/// Ties a match and a rewrite into PassInfo::run.
+template <auto match, auto rewrite>
+bool run_rule(const Node& node, Rewriter& rewriter, const PassContext& context) {
+  const auto found = match(node);
+  if (!found) {
+    if (found.reason() && context.on_near_miss) context.on_near_miss(node, found.reason());
+    return false;
+  }
+  rewrite(*found, rewriter);
+  return true;
+}
+
+}  // namespace onnxtool
