@@ -1,0 +1,109 @@
+# shellcheck shell=bash
+#
+# Shared by the scripts of this directory; sourced, not run. Installs what is missing, configures and
+# builds. Every step is skipped or cheap when it has been done before, and none asks a question.
+
+set -euo pipefail
+
+repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$repository"
+
+# A fresh user session or a container may lack HOME.
+cache_dir=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/onnxtool
+
+# Debian 12's names. libdnnl-dev serves the optional oneDNN kernels; ccache and mold only save time.
+packages=(
+  g++ cmake ninja-build ccache mold
+  python3 python3-pip python3-venv ca-certificates
+  libprotobuf-dev protobuf-compiler libssl-dev libfmt-dev libflatbuffers-dev flatbuffers-compiler
+  libtbb-dev libeigen3-dev libdnnl-dev
+  nlohmann-json3-dev libcli11-dev libtomlplusplus-dev
+  libjpeg-dev libpng-dev libzip-dev
+  doctest-dev
+)
+
+say() { printf '== %s\n' "$*"; }
+fail() {
+  printf 'error: %s\n' "$*" >&2
+  exit 2
+}
+
+note_untested_system() {
+  local id='' version='' name='this system'
+  if [[ -r /etc/os-release ]]; then
+    id=$(. /etc/os-release && printf '%s' "${ID:-}")
+    version=$(. /etc/os-release && printf '%s' "${VERSION_ID:-}")
+    name=$(. /etc/os-release && printf '%s' "${PRETTY_NAME:-$ID}")
+  fi
+  if [[ $id != debian || $version != 12 ]]; then
+    say "note: $name is untested; the scripts are written for Debian 12"
+  fi
+}
+
+# Prints the packages that are not installed, one a line.
+missing_packages() {
+  local package status
+  for package in "${packages[@]}"; do
+    status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+    [[ $status == installed ]] || printf '%s\n' "$package"
+  done
+}
+
+install_packages() {
+  note_untested_system
+  if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
+    say "note: no apt here; these must be installed by other means (Debian's names): ${packages[*]}"
+    return
+  fi
+  local missing
+  mapfile -t missing < <(missing_packages)
+  if ((${#missing[@]} == 0)); then
+    say "packages: all installed"
+    return
+  fi
+  local as_root=()
+  if [[ $(id -u) != 0 ]]; then
+    # -n: fail where sudo would ask for a password.
+    if command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+      as_root=(sudo -n)
+    else
+      printf '%s\n' "error: packages are missing, and this is neither root nor allowed to use sudo without a password" \
+        "  run as root, then try again:" "    apt-get install --no-install-recommends ${missing[*]}" >&2
+      exit 2
+    fi
+  fi
+  say "packages: installing ${missing[*]}"
+  local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=3 -q -y)
+  "${apt[@]}" update </dev/null || say "note: apt-get update failed; trying with the lists at hand"
+  "${apt[@]}" install --no-install-recommends "${missing[@]}" </dev/null
+}
+
+# One compiler process takes up to about 1.5 GB.
+parallel_jobs() {
+  local cores memory_kb jobs
+  cores=$(nproc)
+  memory_kb=$(awk '/^MemAvailable:/ { print $2 }' /proc/meminfo 2>/dev/null || true)
+  jobs=$((${memory_kb:-4000000} / 1500000))
+  ((jobs >= 1)) || jobs=1
+  ((jobs <= cores)) || jobs=$cores
+  printf '%s\n' "$jobs"
+}
+
+# build PRESET [TARGET...]
+build() {
+  local preset=$1 log settings=()
+  shift
+  command -v cmake >/dev/null || fail "cmake is missing"
+  [[ -z ${ONNXTOOL_ONNX_SOURCE:-} ]] || settings+=("-DONNXTOOL_ONNX_SOURCE=$ONNXTOOL_ONNX_SOURCE")
+  say "configure: cmake --preset $preset (the first time on a machine this also builds onnx, about two minutes)"
+  mkdir -p "build/$preset"
+  log=build/$preset/configure.log
+  cmake --preset "$preset" "${settings[@]}" >"$log" 2>&1 || {
+    cat "$log" >&2
+    fail "configuring failed"
+  }
+  say "build: build/$preset"
+  local targets=()
+  (($# == 0)) || targets=(--target "$@")
+  cmake --build "build/$preset" --parallel "$(parallel_jobs)" "${targets[@]}" || fail "the build failed"
+}
