@@ -78,6 +78,9 @@ class NodeView {
   virtual bool wants_output(int i) const = 0;
   /// The input's value when it is a constant in host memory, plain layout; nullptr otherwise.
   virtual const ConstView* constant(int i) const = 0;
+  /// Says that prepare() has packed constant input i and run() never reads it: the plan then need
+  /// not keep an aligned copy, and input(i) of the context must not be called.
+  virtual void drop_constant(int i) const = 0;
   /// kUndefined where unknown before running.
   virtual DataType input_dtype(int i) const = 0;
 
@@ -152,11 +155,20 @@ struct KernelInfo {
   bool (*takes_layout)(int input, Layout layout) = nullptr;
 };
 
+/// A memory space other than the host's. All functions may be called from any thread.
+struct DeviceApi {
+  void* (*allocate)(size_t size_bytes);  // nullptr: out of memory
+  void (*release)(void*);
+  Status (*to_device)(void* device, const void* host, size_t size_bytes);
+  Status (*to_host)(void* host, const void* device, size_t size_bytes);
+};
+
 /// A table of kernels, handed to plan compilation; earlier sets in a plan's list are preferred.
 struct KernelSet {
   std::string_view name;   // "cpu", "dnnl", "cuda"
   MemorySpace space = MemorySpace::kHost;
   std::span<const KernelInfo* const> kernels;
+  const DeviceApi* device = nullptr;  // present exactly when space is kDevice
   std::string_view isa;    // what the set dispatched to on this machine, for range files
 };
 

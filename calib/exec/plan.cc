@@ -1,0 +1,265 @@
+#include "calib/exec/plan.h"
+
+#include <algorithm>
+#include <set>
+#include <unordered_map>
+
+#include "calib/exec/plan_impl.h"
+
+namespace onnxtool {
+namespace {
+
+// Outer values that a subgraph reads, at any depth, in first-use order.
+void collect_captures(const Graph& sub, const Graph& outer, std::vector<const Value*>& out) {
+  const auto add = [&](const Value* v) {
+    for (const Graph* g = &outer; g; g = g->parent())
+      if (&v->graph() == g) {
+        if (std::find(out.begin(), out.end(), v) == out.end()) out.push_back(v);
+        return;
+      }
+  };
+  for (const Node& n : sub.nodes()) {
+    for (const Value* v : n.inputs())
+      if (v) add(v);
+    n.for_each_subgraph([&](Graph& g) { collect_captures(g, outer, out); });
+  }
+  for (const Value* v : sub.outputs()) add(v);
+}
+
+}  // namespace
+
+class PlanCompiler {
+ public:
+  PlanCompiler(const Graph& graph, const PlanOptions& options, Plan::Impl& plan, std::span<const Value* const> captured)
+      : graph_(graph), options_(options), plan_(plan), captured_(captured) {}
+
+  Status compile() {
+    plan_.kernel_sets = options_.kernel_sets;
+    plan_.threads = options_.threads;
+    for (const Value* v : graph_.inputs()) {
+      if (v->initializer()) continue;
+      plan_.input_slots.push_back(slot(*v));
+      plan_.input_names.push_back(v->name());
+    }
+    for (const Value* v : captured_) {
+      plan_.input_slots.push_back(slot(*v));
+      plan_.input_names.push_back(v->name());
+    }
+    for (const Value* v : options_.watched) watched_.insert(v);
+    for (const Node& node : graph_.nodes()) ONNXTOOL_TRY(add_node(node));
+    if (!unsupported_.empty()) {
+      std::string list;
+      for (const std::string& op : unsupported_) list += (list.empty() ? "" : ", ") + op;
+      return Error{ErrorCode::kUnsupported, "no kernel for " + list, "exclude or replace these operators; `--kernels` lists what this build runs"};
+    }
+    flush_delayed(nullptr);
+    for (const Value* v : graph_.outputs()) {
+      plan_.output_slots.push_back(slot(*v));
+      plan_.output_names.push_back(v->name());
+    }
+    find_last_uses();
+    plan_.watch_of_slot.assign(static_cast<size_t>(plan_.num_slots), -1);
+    for (size_t i = 0; i < options_.watched.size(); ++i) {
+      const auto it = slots_.find(options_.watched[i]);
+      if (it != slots_.end()) plan_.watch_of_slot[static_cast<size_t>(it->second)] = static_cast<int>(i);
+    }
+    return {};
+  }
+
+ private:
+  int slot(const Value& v) {
+    const auto [it, fresh] = slots_.emplace(&v, plan_.num_slots);
+    if (!fresh) return it->second;
+    ++plan_.num_slots;
+    const Tensor* t = v.constant() ? v.constant() : v.initializer();
+    const bool captured = std::find(captured_.begin(), captured_.end(), &v) != captured_.end();
+    if (t && !captured) plan_.constants.emplace_back(it->second, constants_[&v] = std::make_shared<AlignedTensor>(*t));
+    return it->second;
+  }
+
+  // Where two nodes want one tensor, they share its aligned copy.
+  std::shared_ptr<AlignedTensor> constant_of(const Value& v) {
+    // An outer constant is one here too: folding and prepacking see through the subgraph's border.
+    if (!v.constant()) return nullptr;
+    auto& aligned = constants_[&v];
+    if (!aligned) aligned = std::make_shared<AlignedTensor>(*v.constant());
+    return aligned;
+  }
+
+  Status add_node(const Node& node) {
+    if (taken_.contains(&node)) {
+      flush_delayed(&node);
+      return {};
+    }
+    // A Constant node's tensor is a constant slot already.
+    if (node.is("Constant") && node.num_outputs() == 1 && node.has_output(0) && node.output(0).constant()) return {};
+    Step step;
+    step.node = std::make_unique<CompiledNode>(node, options_.threads);
+    CompiledNode& c = *step.node;
+    for (const Value* v : node.inputs()) {
+      c.inputs.push_back(v ? slot(*v) : -1);
+      c.dtypes.push_back(v ? v->type().dtype : DataType::kUndefined);
+      c.constants.push_back(v ? constant_of(*v) : nullptr);
+    }
+    for (const Value* v : node.outputs()) c.wanted.push_back(v && (!v->unused() || watched_.contains(v)));
+    if (is_control_flow(node)) {
+      ONNXTOOL_TRY(compile_subgraphs(node, step));
+    } else {
+      select_kernel(node, step);
+      if (!step.kernel) {
+        unsupported_.insert(describe_missing(node));
+        return {};
+      }
+    }
+    const Value* result = nullptr;
+    const Node* last = &node;
+    if (options_.fuse && step.kernel) {
+      std::vector<const Value*> extra;
+      const auto chain = find_post_ops(node, *step.kernel, c, [&](const Value& v) { return watched_.contains(&v); }, c.fused, extra);
+      for (const Value* v : extra) {
+        c.inputs.push_back(slot(*v));
+        c.dtypes.push_back(v->type().dtype);
+        c.constants.push_back(nullptr);
+      }
+      for (const Node* n : chain) taken_.insert(n);
+      if (!chain.empty()) {
+        last = chain.back();
+        result = &last->output(0);
+        c.wanted[0] = true;
+      }
+    }
+    c.dropped.assign(c.inputs.size(), false);
+    if (step.kernel && step.kernel->prepare) {
+      auto state = step.kernel->prepare(c);
+      if (!state.ok()) return std::move(state).error().at(c.description);
+      step.state = *std::move(state);
+      // Shared copies are made anew by whoever else still reads them.
+      for (size_t i = 0; i < c.constants.size(); ++i)
+        if (c.dropped[i] && c.constants[i]) c.constants[i]->drop();
+    }
+    for (int i = 0; i < node.num_outputs(); ++i) {
+      const Value* v = i == 0 && result ? result : node.outputs()[static_cast<size_t>(i)];
+      step.outputs.push_back(v && c.wanted[static_cast<size_t>(i)] ? slot(*v) : -1);
+    }
+    // A fused step runs where its last node stood: by then every extra input has been made.
+    if (last == &node) plan_.steps.push_back(std::move(step));
+    else delayed_.emplace_back(last, std::move(step));
+    return {};
+  }
+
+  void flush_delayed(const Node* at) {
+    for (auto it = delayed_.begin(); it != delayed_.end();) {
+      if (at && it->first != at) {
+        ++it;
+        continue;
+      }
+      plan_.steps.push_back(std::move(it->second));
+      it = delayed_.erase(it);
+    }
+  }
+
+  void select_kernel(const Node& node, Step& step) {
+    const DataType type = node.num_inputs() > 0 && node.has_input(0) ? node.input(0).type().dtype
+                          : node.num_outputs() > 0 && node.has_output(0) ? node.output(0).type().dtype : DataType::kUndefined;
+    for (const KernelSet* set : options_.kernel_sets)
+      for (const KernelInfo* k : set->kernels) {
+        if (k->op != node.op_type() || k->domain != node.domain()) continue;
+        const int opset = node.opset();
+        if (opset < k->since || opset > k->until) continue;
+        if (type != DataType::kUndefined && k->types.size() && std::find(k->types.begin(), k->types.end(), type) == k->types.end()) continue;
+        if (k->accepts && !k->accepts(*step.node)) continue;
+        step.kernel = k;
+        step.set = set;
+        return;
+      }
+  }
+
+  static std::string describe_missing(const Node& node) {
+    std::string s = node.domain().empty() ? node.op_type() : node.domain() + "." + node.op_type();
+    s += " (opset " + std::to_string(node.opset());
+    if (node.num_inputs() > 0 && node.has_input(0) && node.input(0).type().is_tensor()) s += ", " + std::string(name(node.input(0).type().dtype));
+    return s + ")";
+  }
+
+  Status compile_subgraphs(const Node& node, Step& step) {
+    for (const Attribute& a : node.attributes()) {
+      const auto* g = a.get<std::unique_ptr<Graph>>();
+      if (!g) continue;
+      std::vector<const Value*> captures;
+      collect_captures(**g, node.graph(), captures);
+      SubPlan sub;
+      sub.attribute = a.name;
+      sub.own_inputs = static_cast<int>((*g)->inputs().size());
+      PlanOptions inner = options_;
+      inner.watched.clear();
+      auto compiled = compile_graph(**g, inner, captures);
+      if (!compiled.ok()) return std::move(compiled).error().at(node.describe() + ", " + a.name);
+      sub.plan = *std::move(compiled);
+      for (const Value* v : captures) sub.captured.push_back(slot(*v));
+      step.subplans.push_back(std::move(sub));
+    }
+    return {};
+  }
+
+ public:
+  static Result<std::shared_ptr<const Plan>> compile_graph(const Graph& graph, const PlanOptions& options, std::span<const Value* const> captured) {
+    std::shared_ptr<Plan> plan(new Plan);
+    ONNXTOOL_TRY(PlanCompiler(graph, options, *plan->impl_, captured).compile());
+    return std::shared_ptr<const Plan>(std::move(plan));
+  }
+
+ private:
+  void find_last_uses() {
+    plan_.last_step_of_slot.assign(static_cast<size_t>(plan_.num_slots), -1);
+    auto& last = plan_.last_step_of_slot;
+    for (size_t i = 0; i < plan_.steps.size(); ++i) {
+      const CompiledNode& node = *plan_.steps[i].node;
+      for (size_t k = 0; k < node.inputs.size(); ++k)
+        if (const int s = node.inputs[k]; s >= 0 && !node.dropped[k]) last[static_cast<size_t>(s)] = static_cast<int>(i);
+      for (const SubPlan& sub : plan_.steps[i].subplans)
+        for (int s : sub.captured) last[static_cast<size_t>(s)] = static_cast<int>(i);
+      // Watched but never read: it goes right after it was shown.
+      for (int s : plan_.steps[i].outputs)
+        if (s >= 0 && last[static_cast<size_t>(s)] < 0) last[static_cast<size_t>(s)] = static_cast<int>(i);
+    }
+    for (int s : plan_.output_slots) last[static_cast<size_t>(s)] = static_cast<int>(plan_.steps.size());
+    std::vector<bool> is_constant(static_cast<size_t>(plan_.num_slots), false);
+    for (const auto& [s, tensor] : plan_.constants) is_constant[static_cast<size_t>(s)] = true;
+    for (int s = 0; s < plan_.num_slots; ++s) {
+      const int step = last[static_cast<size_t>(s)];
+      if (step >= 0 && step < static_cast<int>(plan_.steps.size()) && !is_constant[static_cast<size_t>(s)])
+        plan_.steps[static_cast<size_t>(step)].releases.push_back(s);
+    }
+  }
+
+  const Graph& graph_;
+  const PlanOptions& options_;
+  Plan::Impl& plan_;
+  std::span<const Value* const> captured_;
+  std::unordered_map<const Value*, int> slots_;
+  std::unordered_map<const Value*, std::shared_ptr<AlignedTensor>> constants_;
+  std::set<const Value*> watched_;
+  std::set<const Node*> taken_;
+  std::vector<std::pair<const Node*, Step>> delayed_;
+  std::set<std::string> unsupported_;
+};
+
+Plan::Plan() : impl_(std::make_unique<Impl>()) {}
+Plan::~Plan() = default;
+
+const std::vector<std::string>& Plan::input_names() const { return impl_->input_names; }
+const std::vector<std::string>& Plan::output_names() const { return impl_->output_names; }
+
+std::string Plan::describe_kernels() const {
+  std::map<std::string_view, int> counts;
+  for (const Step& s : impl_->steps) ++counts[s.set ? s.set->name : "control flow"];
+  std::string out;
+  for (const auto& [name, count] : counts) out += (out.empty() ? "" : ", ") + std::string(name) + ": " + std::to_string(count) + (count == 1 ? " step" : " steps");
+  return out;
+}
+
+Result<std::shared_ptr<const Plan>> Plan::compile(const Graph& graph, const PlanOptions& options) {
+  return PlanCompiler::compile_graph(graph, options, {});
+}
+
+}  // namespace onnxtool

@@ -1,0 +1,83 @@
+// A graph compiled for running: plan once, run many.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "calib/exec/kernel.h"
+#include "libopt/ir/model.h"
+#include "libopt/support/status.h"
+
+namespace onnxtool {
+
+/// Sees watched values at the moment they are produced, and keeps no reference to them.
+class Observer {
+ public:
+  virtual ~Observer() = default;
+  /// `watch` indexes PlanOptions::watched. The view holds exactly the logical elements; their order
+  /// is that of view.layout, which is kPlain when needs_plain().
+  virtual Status observe(int watch, const ConstView& value) = 0;
+  /// Whether element order matters. When false, channels-last values are shown as they are.
+  virtual bool needs_plain() const { return false; }
+};
+
+struct PlanOptions {
+  /// Values of the main graph to show to the observer. Constants are never shown.
+  std::vector<const Value*> watched;
+  /// Preferred sets first. Must outlive the plan. The last one should be `cpu`.
+  std::vector<const KernelSet*> kernel_sets;
+  /// Threads inside one run.
+  int threads = 1;
+  /// Whether operators may be fused where nobody watches the value between.
+  bool fuse = true;
+};
+
+class RunContext;
+
+/// Immutable once compiled; shared by any number of contexts at a time. Keeps what it needs of the
+/// graph alive (tensors), not the graph itself.
+class Plan {
+ public:
+  struct Impl;
+  /// The graph's values should carry types (infer_graph): kernels are chosen by them. Fails with
+  /// kUnsupported where no set has a kernel for a node, naming all such operators.
+  static Result<std::shared_ptr<const Plan>> compile(const Graph& graph, const PlanOptions& options);
+  ~Plan();
+
+  /// Inputs that a run must be given: the graph's inputs without a default, in order.
+  const std::vector<std::string>& input_names() const;
+  const std::vector<std::string>& output_names() const;
+  /// `cpu: 12 nodes, dnnl: 53 nodes`: what runs where.
+  std::string describe_kernels() const;
+  const Impl& impl() const { return *impl_; }
+
+ private:
+  friend class PlanCompiler;
+  Plan();
+  std::unique_ptr<Impl> impl_;
+};
+
+/// The mutable half of running: buffers and values. One per thread.
+class RunContext {
+ public:
+  struct Impl;
+  explicit RunContext(std::shared_ptr<const Plan> plan);
+  ~RunContext();
+  RunContext(RunContext&&) noexcept;
+
+  /// Runs once. `inputs` follow Plan::input_names(). Outputs are copies, in the order of
+  /// Plan::output_names(); nullptr: not wanted. Errors name the node.
+  Status run(std::span<const Tensor> inputs, std::vector<Tensor>* outputs, Observer* observer = nullptr);
+  /// Milliseconds spent per step since construction, by `node (kernel)`; empty unless enabled.
+  void enable_profile();
+  std::vector<std::pair<std::string, double>> profile() const;
+
+  Impl& impl() { return *impl_; }
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace onnxtool

@@ -1,0 +1,206 @@
+// Internals shared by the files of calib/exec: what a plan and a run context are made of.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdlib>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "calib/exec/arena.h"
+#include "calib/exec/plan.h"
+
+namespace onnxtool {
+
+/// A constant in host memory, aligned for kernels: the tensor's own bytes where they are aligned
+/// already, else a copy made when first asked for.
+class AlignedTensor {
+ public:
+  explicit AlignedTensor(Tensor tensor) : tensor_(std::move(tensor)) {}
+  /// Safe from any thread.
+  const ConstView& view();
+  /// Lets a copy go; the next view() makes it anew. While the plan is compiled only.
+  void drop();
+  const Tensor& tensor() const { return tensor_; }
+
+ private:
+  struct Free {
+    void operator()(void* p) const { std::free(p); }
+  };
+  Tensor tensor_;
+  std::mutex mutex_;
+  std::atomic<bool> ready_ = false;
+  std::unique_ptr<void, Free> copy_;
+  ConstView view_;
+};
+
+/// A node's facts, decoded once: what kernels see of it (NodeView), independent of the graph's life.
+class CompiledNode final : public NodeView {
+ public:
+  CompiledNode(const Node& node, int threads);
+
+  std::string_view op_type() const override { return op_type_; }
+  std::string_view domain() const override { return domain_; }
+  int opset() const override { return opset_; }
+  int num_inputs() const override { return static_cast<int>(inputs.size()); }
+  int num_outputs() const override { return static_cast<int>(wanted.size()); }
+  bool has_input(int i) const override { return i < num_inputs() && inputs[static_cast<size_t>(i)] >= 0; }
+  bool wants_output(int i) const override { return i < num_outputs() && wanted[static_cast<size_t>(i)]; }
+  const ConstView* constant(int i) const override;
+  void drop_constant(int i) const override;
+  DataType input_dtype(int i) const override { return i < static_cast<int>(dtypes.size()) ? dtypes[static_cast<size_t>(i)] : DataType::kUndefined; }
+  bool has_attribute(std::string_view name) const override { return find(name) != nullptr; }
+  int64_t attr_int(std::string_view name, int64_t fallback) const override { return get<int64_t>(name, fallback); }
+  float attr_float(std::string_view name, float fallback) const override { return get<float>(name, fallback); }
+  std::string_view attr_string(std::string_view name, std::string_view fallback) const override;
+  std::span<const int64_t> attr_ints(std::string_view name) const override;
+  std::span<const float> attr_floats(std::string_view name) const override;
+  std::vector<std::string_view> attr_strings(std::string_view name) const override;
+  const ConstView* attr_tensor(std::string_view name) const override;
+  std::span<const PostOp> post_ops() const override { return fused; }
+  int threads() const override { return threads_; }
+
+  std::string description;                     // for errors
+  std::vector<int> inputs;                     // slots; -1: absent
+  std::vector<bool> wanted;                    // outputs that somebody reads
+  std::vector<DataType> dtypes;                // of inputs, where known
+  std::vector<std::shared_ptr<AlignedTensor>> constants;  // of inputs; null: not constant
+  mutable std::vector<bool> dropped;
+  std::vector<PostOp> fused;
+
+ private:
+  using Payload = std::variant<float, int64_t, std::string, std::vector<float>, std::vector<int64_t>, std::vector<std::string>,
+                               std::shared_ptr<AlignedTensor>>;
+  const Payload* find(std::string_view name) const;
+  template <class T> T get(std::string_view name, T fallback) const {
+    const Payload* p = find(name);
+    const T* v = p ? std::get_if<T>(p) : nullptr;
+    return v ? *v : fallback;
+  }
+
+  std::string op_type_, domain_;
+  int opset_ = 0;
+  int threads_ = 1;
+  std::vector<std::pair<std::string, Payload>> attributes_;
+};
+
+/// A subgraph of a control-flow node, compiled, with the outer slots that it reads.
+struct SubPlan {
+  std::string attribute;
+  std::shared_ptr<const Plan> plan;
+  std::vector<int> captured;  // outer slots, bound to the plan's inputs after its own ones
+  int own_inputs = 0;
+};
+
+/// One unit of work: a node, with what was fused behind it.
+struct Step {
+  std::unique_ptr<CompiledNode> node;
+  const KernelInfo* kernel = nullptr;  // nullptr: control flow, run by the executor itself
+  const KernelSet* set = nullptr;
+  std::unique_ptr<KernelState> state;
+  std::vector<int> outputs;       // slots; -1: absent
+  std::vector<int> releases;      // slots that nobody reads after this step
+  std::vector<SubPlan> subplans;
+};
+
+struct Plan::Impl {
+  int num_slots = 0;
+  std::vector<Step> steps;
+  std::vector<std::pair<int, std::shared_ptr<AlignedTensor>>> constants;  // bound before each first run
+  std::vector<int> input_slots, output_slots;
+  std::vector<std::string> input_names, output_names;
+  std::vector<int> watch_of_slot;             // -1: not watched
+  std::vector<int> last_step_of_slot;         // -1: never read; num steps: graph output
+  std::vector<const KernelSet*> kernel_sets;
+  int threads = 1;
+};
+
+/// Memory that values share. Reference counts are plain ints: a context belongs to one thread.
+struct Buffer {
+  int references = 1;
+  void* data = nullptr;
+  size_t size = 0;
+  int ticket = -1;                        // of the arena; -1: not from it
+  const DeviceApi* device = nullptr;      // allocated there
+  std::vector<std::string> strings;       // string tensors
+};
+
+/// One physical form of a value.
+struct Representation {
+  MemorySpace space = MemorySpace::kHost;
+  Layout layout = Layout::kPlain;
+  void* data = nullptr;
+  Buffer* buffer = nullptr;  // nullptr: memory that belongs to somebody else (constant, graph input)
+};
+
+/// A value during a run: its logical facts and up to three physical forms of it.
+struct SlotValue {
+  DataType dtype = DataType::kUndefined;
+  std::vector<int64_t> dims;
+  int64_t count = 0;
+  int num_forms = 0;  // 0: absent
+  std::array<Representation, 3> forms;
+};
+
+/// Runs If, Loop and Scan: operators whose attributes are graphs.
+Status run_control_flow(RunContext::Impl& run, const Step& step, size_t step_index);
+bool is_control_flow(const Node& node);
+
+/// Bytes of a tensor of this layout, block padding included; nullopt on overflow.
+std::optional<size_t> layout_size_bytes(DataType dtype, std::span<const int64_t> dims, Layout layout);
+/// Copies between layouts; one side is kPlain. Padding of blocked targets is zero.
+void convert_layout(const void* from, Layout from_layout, void* to, Layout to_layout, DataType dtype, std::span<const int64_t> dims);
+
+/// What is fused behind `node`: a chain of single-use, unwatched results. Returns the nodes taken,
+/// in order, and appends to `post_ops` and `extra_inputs` (kAdd operands).
+std::vector<const Node*> find_post_ops(const Node& node, const KernelInfo& kernel, const NodeView& view,
+                                       const std::function<bool(const Value&)>& is_watched, std::vector<PostOp>& post_ops,
+                                       std::vector<const Value*>& extra_inputs);
+
+struct RunContext::Impl {
+  explicit Impl(std::shared_ptr<const Plan> p);
+  ~Impl();
+
+  const Plan::Impl& plan() const { return plan_->impl(); }
+  Status run(std::span<const Tensor> inputs, std::vector<Tensor>* outputs, Observer* observer);
+  /// The steps; inputs are bound already. Used for subgraphs too.
+  Status run_steps(Observer* observer);
+  Status run_step(size_t index, Observer* observer);
+
+  // Slots.
+  void bind_external(int slot, DataType dtype, std::span<const int64_t> dims, const void* data);
+  Status bind_tensor(int slot, const Tensor& tensor);
+  /// Binds another context's value without copying; it must outlive this run.
+  Status bind_from(int slot, Impl& other, int other_slot);
+  /// Takes over a value of another context (a copy in host memory, plain layout).
+  Status copy_from(int slot, Impl& other, int other_slot);
+  Result<MutableView> allocate(int slot, DataType dtype, std::span<const int64_t> dims, Layout layout, const KernelSet* set);
+  /// The value in the wanted space, in a layout that `takes` (plain always does); converts if needed.
+  Result<ConstView> view(int slot, const KernelSet* set, const std::function<bool(Layout)>& takes);
+  Result<ConstView> host_view(int slot);
+  Result<Tensor> take_tensor(int slot);
+  void release(int slot);
+  void share(int slot, int from, std::span<const int64_t> dims);
+  Result<Buffer*> new_buffer(size_t size_bytes, const DeviceApi* device);
+  void drop(Buffer* buffer);
+  /// All slots but bound constants; and lets the arena lay out the next run.
+  void end_run();
+  Impl& child(size_t step, size_t subplan);
+
+  std::shared_ptr<const Plan> plan_;
+  Arena arena_;
+  std::vector<SlotValue> slots_;
+  std::vector<ConstView> views_;  // inputs of the current step
+  std::vector<std::unique_ptr<Impl>> children_;
+  std::map<std::pair<size_t, size_t>, size_t> child_index_;
+  bool profiling_ = false;
+  std::vector<double> step_ms_;
+};
+
+}  // namespace onnxtool

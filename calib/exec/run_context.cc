@@ -1,0 +1,364 @@
+#include <chrono>
+#include <cstring>
+#include <new>
+
+#include "calib/exec/plan_impl.h"
+#include "calib/exec/threads.h"
+#include "libopt/support/checked.h"
+
+namespace onnxtool {
+namespace {
+
+bool kernel_takes(const Step& step, int input, Layout layout) {
+  return layout == Layout::kPlain || (step.kernel->takes_layout && step.kernel->takes_layout(input, layout));
+}
+
+Error out_of_memory(size_t size_bytes) {
+  return Error{ErrorCode::kOutOfMemory, "out of memory while asking for " + std::to_string(size_bytes) + " bytes", "use fewer threads or smaller samples"};
+}
+
+// What a kernel sees of one execution.
+class StepContext final : public KernelContext {
+ public:
+  StepContext(RunContext::Impl& run, const Step& step, size_t index) : run_(run), step_(step), index_(index) {}
+  ~StepContext() override {
+    for (Buffer* b : scratch_) run_.drop(b);
+  }
+
+  const NodeView& node() const override { return *step_.node; }
+  const KernelState* state() const override { return step_.state.get(); }
+  bool has_input(int i) const override { return i < static_cast<int>(run_.views_.size()) && run_.views_[static_cast<size_t>(i)].dtype != DataType::kUndefined; }
+  const ConstView& input(int i) const override {
+    ONNXTOOL_CHECK(has_input(i));
+    return run_.views_[static_cast<size_t>(i)];
+  }
+  bool wants_output(int i) const override { return slot_of(i) >= 0; }
+
+  Result<MutableView> output(int i, DataType dtype, std::span<const int64_t> dims, Layout layout) override {
+    return run_.allocate(slot_or_spare(i), dtype, dims, layout, step_.set);
+  }
+
+  Result<MutableView> output_in_place(int i, int in, DataType dtype, std::span<const int64_t> dims) override {
+    const ConstView& view = input(in);
+    const int in_slot = step_.node->inputs[static_cast<size_t>(in)], out_slot = slot_of(i);
+    SlotValue& value = run_.slots_[static_cast<size_t>(in_slot)];
+    const auto count = checked_product(dims);
+    // Elementwise kernels give their output the input's layout, whichever buffer it gets.
+    const auto needed = layout_size_bytes(dtype, dims, view.layout);
+    const bool last_use = run_.plan().last_step_of_slot[static_cast<size_t>(in_slot)] == static_cast<int>(index_);
+    if (out_slot >= 0 && last_use && count && needed)
+      for (int f = 0; f < value.num_forms; ++f) {
+        Representation& form = value.forms[static_cast<size_t>(f)];
+        if (form.data != view.data || !form.buffer || form.buffer->references != 1 || form.buffer->size != *needed) continue;
+        ++form.buffer->references;
+        SlotValue& out = run_.slots_[static_cast<size_t>(out_slot)];
+        out.dtype = dtype;
+        out.dims.assign(dims.begin(), dims.end());
+        out.count = *count;
+        out.num_forms = 1;
+        out.forms[0] = form;
+        return MutableView{dtype, out.dims, form.data, out.count, form.space, form.layout};
+      }
+    return output(i, dtype, dims, view.layout);
+  }
+
+  Status output_view(int i, int in, std::span<const int64_t> dims) override {
+    if (slot_of(i) < 0) return {};
+    const auto count = checked_product(dims);
+    if (!count || *count != input(in).count)
+      return kernel_error(ErrorCode::kMismatch, "cannot view " + std::to_string(input(in).count) + " elements as other dims");
+    run_.share(slot_of(i), step_.node->inputs[static_cast<size_t>(in)], dims);
+    return {};
+  }
+
+  Result<void*> scratch(size_t size_bytes) override {
+    ONNXTOOL_ASSIGN(Buffer * b, run_.new_buffer(size_bytes, step_.set->device));
+    scratch_.push_back(b);
+    return b->data;
+  }
+
+  void parallel_for(int64_t count, int64_t grain, void (*body)(void*, int64_t, int64_t), void* closure) override {
+    run_pieces(step_.node->threads(), count, grain, body, closure);
+  }
+
+ private:
+  int slot_of(int i) const { return i < static_cast<int>(step_.outputs.size()) ? step_.outputs[static_cast<size_t>(i)] : -1; }
+  // A kernel may compute an output that nobody wants: it goes to a spare slot past the plan's own.
+  int slot_or_spare(int i) const { return slot_of(i) >= 0 ? slot_of(i) : run_.plan().num_slots; }
+
+  RunContext::Impl& run_;
+  const Step& step_;
+  size_t index_;
+  std::vector<Buffer*> scratch_;
+};
+
+}  // namespace
+
+RunContext::Impl::Impl(std::shared_ptr<const Plan> p) : plan_(std::move(p)), slots_(static_cast<size_t>(plan().num_slots) + 1) {
+  step_ms_.assign(plan().steps.size(), 0);
+}
+
+RunContext::Impl::~Impl() { end_run(); }
+
+Result<Buffer*> RunContext::Impl::new_buffer(size_t size_bytes, const DeviceApi* device) {
+  auto buffer = std::make_unique<Buffer>();
+  buffer->size = size_bytes;
+  buffer->device = device;
+  buffer->data = device ? device->allocate(std::max<size_t>(size_bytes, 1)) : arena_.acquire(size_bytes, &buffer->ticket);
+  if (!buffer->data) return out_of_memory(size_bytes);
+  return buffer.release();
+}
+
+void RunContext::Impl::drop(Buffer* buffer) {
+  if (!buffer || --buffer->references) return;
+  if (buffer->device) buffer->device->release(buffer->data);
+  else if (buffer->ticket >= 0) arena_.release(buffer->data, buffer->ticket);
+  delete buffer;
+}
+
+void RunContext::Impl::release(int slot) {
+  SlotValue& v = slots_[static_cast<size_t>(slot)];
+  for (int f = 0; f < v.num_forms; ++f) drop(v.forms[static_cast<size_t>(f)].buffer);
+  v.num_forms = 0;
+}
+
+void RunContext::Impl::bind_external(int slot, DataType dtype, std::span<const int64_t> dims, const void* data) {
+  release(slot);
+  SlotValue& v = slots_[static_cast<size_t>(slot)];
+  v.dtype = dtype;
+  v.dims.assign(dims.begin(), dims.end());
+  v.count = *checked_product(dims);
+  v.forms[0] = {MemorySpace::kHost, Layout::kPlain, const_cast<void*>(data), nullptr};
+  v.num_forms = 1;
+}
+
+Status RunContext::Impl::bind_tensor(int slot, const Tensor& tensor) {
+  if (tensor.dtype() == DataType::kString) {
+    bind_external(slot, tensor.dtype(), tensor.dims(), tensor.strings().data());
+    return {};
+  }
+  const std::span<const std::byte> bytes = tensor.bytes();
+  if (reinterpret_cast<uintptr_t>(bytes.data()) % 16 == 0 && !bytes.empty()) {
+    bind_external(slot, tensor.dtype(), tensor.dims(), bytes.data());
+    return {};
+  }
+  ONNXTOOL_ASSIGN(MutableView view, allocate(slot, tensor.dtype(), tensor.dims(), Layout::kPlain, nullptr));
+  if (!bytes.empty()) std::memcpy(view.data, bytes.data(), bytes.size());
+  return {};
+}
+
+Status RunContext::Impl::bind_from(int slot, Impl& other, int other_slot) {
+  auto view = other.host_view(other_slot);
+  if (!view.ok()) return std::move(view).error();
+  bind_external(slot, view->dtype, view->dims, view->data);
+  return {};
+}
+
+Status RunContext::Impl::copy_from(int slot, Impl& other, int other_slot) {
+  auto view = other.host_view(other_slot);
+  if (!view.ok()) return std::move(view).error();
+  const std::vector<int64_t> dims(view->dims.begin(), view->dims.end());
+  ONNXTOOL_ASSIGN(MutableView target, allocate(slot, view->dtype, dims, Layout::kPlain, nullptr));
+  if (view->dtype == DataType::kString) {
+    std::copy_n(static_cast<const std::string*>(view->data), view->count, static_cast<std::string*>(target.data));
+  } else if (view->count) {
+    std::memcpy(target.data, view->data, size_bytes_of(view->dtype, static_cast<uint64_t>(view->count)));
+  }
+  return {};
+}
+
+Result<MutableView> RunContext::Impl::allocate(int slot, DataType dtype, std::span<const int64_t> dims, Layout layout, const KernelSet* set) {
+  const auto size = layout_size_bytes(dtype, dims, layout);
+  if (!size) return Error{ErrorCode::kMismatch, "a result would have impossible dims " + format_dims(dims), {}};
+  const DeviceApi* device = set && dtype != DataType::kString ? set->device : nullptr;
+  ONNXTOOL_ASSIGN(Buffer * buffer, new_buffer(*size, device));
+  SlotValue& v = slots_[static_cast<size_t>(slot)];
+  // `dims` may be the slot's own, or an input's that goes now: copy before anything is dropped.
+  std::vector<int64_t> kept(dims.begin(), dims.end());
+  release(slot);
+  v.dtype = dtype;
+  v.dims = std::move(kept);
+  v.count = *checked_product(v.dims);
+  if (dtype == DataType::kString) buffer->strings.resize(static_cast<size_t>(v.count));
+  void* data = dtype == DataType::kString ? static_cast<void*>(buffer->strings.data()) : buffer->data;
+  v.forms[0] = {device ? MemorySpace::kDevice : MemorySpace::kHost, layout, data, buffer};
+  v.num_forms = 1;
+  return MutableView{dtype, v.dims, data, v.count, v.forms[0].space, layout};
+}
+
+Result<ConstView> RunContext::Impl::view(int slot, const KernelSet* set, const std::function<bool(Layout)>& takes) {
+  SlotValue& v = slots_[static_cast<size_t>(slot)];
+  ONNXTOOL_CHECK(v.num_forms > 0);
+  const MemorySpace space = set && v.dtype != DataType::kString ? set->space : MemorySpace::kHost;
+  const auto shown = [&](const Representation& r) { return ConstView{v.dtype, v.dims, r.data, v.count, r.space, r.layout}; };
+  for (int f = 0; f < v.num_forms; ++f) {
+    const Representation& r = v.forms[static_cast<size_t>(f)];
+    if (r.space == space && takes(r.layout)) return shown(r);
+  }
+  // Make the missing form: layouts change on the host only, so a device value goes through it.
+  const auto add_form = [&](MemorySpace to, Layout layout) -> Result<Representation> {
+    const auto size = layout_size_bytes(v.dtype, v.dims, layout);
+    ONNXTOOL_ASSIGN(Buffer * buffer, new_buffer(*size, to == MemorySpace::kDevice ? set->device : nullptr));
+    const Representation form{to, layout, buffer->data, buffer};
+    if (v.num_forms == static_cast<int>(v.forms.size())) drop(v.forms[--v.num_forms].buffer);
+    v.forms[static_cast<size_t>(v.num_forms++)] = form;
+    return form;
+  };
+  const Representation first = v.forms[0];
+  Representation host = first;
+  if (first.space == MemorySpace::kDevice) {
+    ONNXTOOL_ASSIGN(host, add_form(MemorySpace::kHost, first.layout));
+    const DeviceApi* api = first.buffer->device;
+    ONNXTOOL_TRY(api->to_host(host.data, first.data, *layout_size_bytes(v.dtype, v.dims, first.layout)));
+  }
+  if (!takes(host.layout)) {
+    const Representation blocked = host;
+    ONNXTOOL_ASSIGN(host, add_form(MemorySpace::kHost, Layout::kPlain));
+    convert_layout(blocked.data, blocked.layout, host.data, Layout::kPlain, v.dtype, v.dims);
+  }
+  if (space == MemorySpace::kHost) return shown(host);
+  ONNXTOOL_ASSIGN(Representation device, add_form(MemorySpace::kDevice, host.layout));
+  ONNXTOOL_TRY(set->device->to_device(device.data, host.data, *layout_size_bytes(v.dtype, v.dims, host.layout)));
+  return shown(device);
+}
+
+Result<ConstView> RunContext::Impl::host_view(int slot) {
+  return view(slot, nullptr, [](Layout l) { return l == Layout::kPlain; });
+}
+
+Result<Tensor> RunContext::Impl::take_tensor(int slot) {
+  auto view = host_view(slot);
+  if (!view.ok()) return std::move(view).error();
+  std::vector<int64_t> dims(view->dims.begin(), view->dims.end());
+  if (view->dtype == DataType::kString) {
+    const auto* s = static_cast<const std::string*>(view->data);
+    return Tensor::from_strings(std::move(dims), std::vector<std::string>(s, s + view->count));
+  }
+  const auto* b = static_cast<const std::byte*>(view->data);
+  return Tensor::from_bytes(view->dtype, std::move(dims), std::vector<std::byte>(b, b + size_bytes_of(view->dtype, static_cast<uint64_t>(view->count))));
+}
+
+void RunContext::Impl::share(int slot, int from, std::span<const int64_t> dims) {
+  std::vector<int64_t> kept(dims.begin(), dims.end());
+  release(slot);
+  const SlotValue& source = slots_[static_cast<size_t>(from)];
+  SlotValue& v = slots_[static_cast<size_t>(slot)];
+  v.dtype = source.dtype;
+  v.count = source.count;
+  v.dims = std::move(kept);
+  // Only plain forms can be seen under other dims; the caller's kernel was shown one.
+  for (int f = 0; f < source.num_forms; ++f) {
+    const Representation& form = source.forms[static_cast<size_t>(f)];
+    if (form.layout != Layout::kPlain) continue;
+    if (form.buffer) ++form.buffer->references;
+    v.forms[static_cast<size_t>(v.num_forms++)] = form;
+  }
+}
+
+void RunContext::Impl::end_run() {
+  for (int s = 0; s < static_cast<int>(slots_.size()); ++s) release(s);
+  arena_.finish_run();
+}
+
+RunContext::Impl& RunContext::Impl::child(size_t step, size_t subplan) {
+  const auto [it, fresh] = child_index_.emplace(std::pair(step, subplan), children_.size());
+  if (fresh) children_.push_back(std::make_unique<Impl>(plan().steps[step].subplans[subplan].plan));
+  return *children_[it->second];
+}
+
+Status RunContext::Impl::run_step(size_t index, Observer* observer) {
+  const Step& step = plan().steps[index];
+  if (!step.kernel) {
+    ONNXTOOL_TRY(run_control_flow(*this, step, index));
+  } else {
+    const std::vector<int>& inputs = step.node->inputs;
+    views_.assign(inputs.size(), ConstView());
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      if (inputs[i] < 0 || step.node->dropped[i]) continue;
+      const auto takes = [&](Layout l) { return kernel_takes(step, static_cast<int>(i), l); };
+      ONNXTOOL_ASSIGN(views_[i], view(inputs[i], step.set, takes));
+    }
+    StepContext context(*this, step, index);
+    if (Status s = step.kernel->run(context); !s.ok()) return std::move(s).error().at(step.node->description);
+  }
+  for (int s : step.outputs) {
+    if (s < 0) continue;
+    const int watch = plan().watch_of_slot[static_cast<size_t>(s)];
+    if (watch < 0 || !observer) continue;
+    const bool plain = observer->needs_plain();
+    const auto takes = [&](Layout l) { return l == Layout::kPlain || (!plain && l == Layout::kChannelsLast); };
+    ONNXTOOL_ASSIGN(ConstView shown, view(s, nullptr, takes));
+    ONNXTOOL_TRY(observer->observe(watch, shown));
+  }
+  for (int s : step.releases) release(s);
+  release(plan().num_slots);
+  return {};
+}
+
+Status RunContext::Impl::run_steps(Observer* observer) {
+  for (const auto& [slot, tensor] : plan().constants) {
+    // What every reader has prepacked is not read again, so never aligned.
+    if (plan().last_step_of_slot[static_cast<size_t>(slot)] < 0) continue;
+    const ConstView& v = tensor->view();
+    bind_external(slot, v.dtype, v.dims, v.data);
+  }
+  for (size_t i = 0; i < plan().steps.size(); ++i) {
+    const auto start = profiling_ ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point();
+    ONNXTOOL_TRY(run_step(i, observer));
+    if (profiling_) step_ms_[i] += std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+  }
+  return {};
+}
+
+Status RunContext::Impl::run(std::span<const Tensor> inputs, std::vector<Tensor>* outputs, Observer* observer) {
+  const Plan::Impl& p = plan();
+  if (inputs.size() != p.input_slots.size())
+    return Error{ErrorCode::kMismatch, "the model takes " + std::to_string(p.input_slots.size()) + " inputs, " + std::to_string(inputs.size()) + " were given", {}};
+  struct Ended {
+    Impl& run;
+    ~Ended() { run.end_run(); }
+  } ended{*this};
+  try {
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      const int slot = p.input_slots[i];
+      ONNXTOOL_TRY(bind_tensor(slot, inputs[i]));
+      const int watch = p.watch_of_slot[static_cast<size_t>(slot)];
+      if (watch < 0 || !observer) continue;
+      ONNXTOOL_ASSIGN(ConstView shown, host_view(slot));
+      ONNXTOOL_TRY(observer->observe(watch, shown));
+    }
+    ONNXTOOL_TRY(run_steps(observer));
+    if (outputs) {
+      outputs->clear();
+      for (int s : p.output_slots) {
+        ONNXTOOL_ASSIGN(Tensor t, take_tensor(s));
+        outputs->push_back(std::move(t));
+      }
+    }
+  } catch (const std::bad_alloc&) {
+    return Error{ErrorCode::kOutOfMemory, "out of memory while running the model", "use fewer threads or smaller samples"};
+  }
+  return {};
+}
+
+RunContext::RunContext(std::shared_ptr<const Plan> plan) : impl_(std::make_unique<Impl>(std::move(plan))) {}
+RunContext::~RunContext() = default;
+RunContext::RunContext(RunContext&&) noexcept = default;
+
+Status RunContext::run(std::span<const Tensor> inputs, std::vector<Tensor>* outputs, Observer* observer) {
+  return impl_->run(inputs, outputs, observer);
+}
+
+void RunContext::enable_profile() { impl_->profiling_ = true; }
+
+std::vector<std::pair<std::string, double>> RunContext::profile() const {
+  std::vector<std::pair<std::string, double>> out;
+  if (!impl_->profiling_) return out;
+  for (size_t i = 0; i < impl_->step_ms_.size(); ++i) {
+    const Step& s = impl_->plan().steps[i];
+    out.emplace_back(s.node->description + " (" + std::string(s.set ? s.set->name : "control flow") + ")", impl_->step_ms_[i]);
+  }
+  return out;
+}
+
+}  // namespace onnxtool
