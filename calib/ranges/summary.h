@@ -23,8 +23,8 @@ class Summary {
   enum class Mode : uint8_t { kHistogram, kMinMax };
 
   /// Patterns share their upper bits within a bucket; an octave is one sign and exponent.
-  static constexpr int kStepsPerOctave = 256;
-  static constexpr int kOctaves = 512;  // 0..255 positive, 256..511 negative (index = pattern >> 23)
+  static constexpr uint32_t kStepsPerOctave = 256;
+  static constexpr uint32_t kOctaves = 512;  // 0..255 positive, 256..511 negative (index = pattern >> 23)
 
   /// Counted values lie in [lower, upper], taken as uniformly spread; lower == upper is one value.
   /// The outermost buckets end at the exact min and max.
@@ -96,8 +96,11 @@ class Summary {
   using Octave = std::array<uint64_t, kStepsPerOctave>;
 
   Octave& octave(uint32_t i);
-  void add_chunk(const float* values, size_t n);
-  void add_special(const float* values, size_t n);
+  void extend_range(float low, float high);
+  void add_segment(const float* x, size_t n);
+  void add_special(const float* x, size_t n);
+  void count_directly(const float* x, size_t n);
+  void take_table(uint32_t* lanes, float min_abs, float max_abs, bool negative);
 
   Mode mode_;
   float min_ = 0, max_ = 0;  // meaningless while finite_ == 0
