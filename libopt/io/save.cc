@@ -1,0 +1,139 @@
+#include "libopt/io/save.h"
+
+#include <unistd.h>
+
+#include <filesystem>
+#include <functional>
+#include <unordered_map>
+
+#include "libopt/io/encode.h"
+#include "libopt/io/load.h"
+#include "libopt/io/mapped_file.h"
+#include "libopt/support/atomic_file.h"
+#include "libopt/support/sha256.h"
+
+namespace onnxtool {
+namespace {
+
+// A serialized message must stay below 2^31 bytes; the margin leaves room for runtimes that re-serialize.
+constexpr uint64_t kMaxModelBytes = (uint64_t{1} << 31) - (uint64_t{1} << 20);
+// Smaller tensors stay in the model: shapes and scales are what readers of the graph look at.
+constexpr size_t kMinExternalBytes = 1024;
+// Runtimes map data files; this aligns every element type and vector.
+constexpr uint64_t kDataAlignment = 64;
+
+std::string stem_of(const std::string& path) { return std::filesystem::path(path).stem().string(); }
+
+bool has_default_form(const std::string& name, const std::string& stem) {
+  // <stem>.<8 hex>.data
+  if (name.size() != stem.size() + 1 + 8 + 5 || !name.starts_with(stem + ".") || !name.ends_with(".data")) return false;
+  return name.substr(stem.size() + 1, 8).find_first_not_of("0123456789abcdef") == std::string::npos;
+}
+
+// Every tensor that may go to the data file, in a fixed order, each once.
+void for_each_payload(const Graph& graph, const std::function<void(const Tensor&)>& f) {
+  for (const Value* v : graph.initializers()) f(*v->initializer());
+  for (const Node& n : graph.nodes()) {
+    for (const Attribute& a : n.attributes()) {
+      if (const auto* t = a.get<NamedTensor>()) f(t->tensor);
+    }
+    n.for_each_subgraph([&](Graph& g) { for_each_payload(g, f); });
+  }
+}
+
+std::string external_file_of(const std::string& path) {
+  auto model = load_model(path);
+  if (!model.ok() || !(*model)->had_external_data) return {};
+  std::string found;
+  for_each_payload((*model)->graph(), [&](const Tensor& t) {
+    if (const auto* file = dynamic_cast<const MappedFile*>(t.owner().get()); file && !same_file(file->path(), path)) found = file->path();
+  });
+  return found;
+}
+
+}  // namespace
+
+Status check_target(const std::string& path, const SaveOptions& options) {
+  if (path == "-") {
+    if (::isatty(STDOUT_FILENO)) return Error{ErrorCode::kUsage, "refusing to write a model to a terminal", "use -o FILE, or redirect stdout"};
+    if (options.external_data) return Error{ErrorCode::kUsage, "external data cannot go with '-o -'", "name an output file"};
+    return {};
+  }
+  for (const std::string& p : options.protected_files)
+    if (same_file(path, p)) return Error{ErrorCode::kUsage, path + ": output is the same file as input '" + p + "'", "choose another output name"};
+  if (options.no_clobber && std::filesystem::exists(path)) return Error{ErrorCode::kWriteFailed, path + ": exists already", "remove it, or leave out --no-clobber"};
+  // A pipe's reader would see an end of file.
+  if (std::error_code e; std::filesystem::is_fifo(path, e)) return {};
+  // Opening finds out about directories, links and permissions; dropping the file leaves nothing.
+  ONNXTOOL_ASSIGN([[maybe_unused]] AtomicFile probe, AtomicFile::create(path));
+  return {};
+}
+
+Result<SavedFiles> save_model(const Model& model, const std::string& path, const SaveOptions& options) {
+  ONNXTOOL_TRY(check_target(path, options));
+  SavedFiles saved;
+  uint64_t payload = 0;
+  for_each_payload(model.graph(), [&](const Tensor& t) { payload += t.size_bytes(); });
+  const bool external = options.external_data || model.had_external_data || payload > kMaxModelBytes;
+  if (external && path == "-")
+    return Error{ErrorCode::kUsage, "the model needs external data, which cannot go with '-o -'", "name an output file"};
+  std::unordered_map<const std::byte*, ExternalPlace> places;
+  std::vector<const Tensor*> order;
+  std::string data_name;
+  if (external) {
+    uint64_t offset = 0;
+    Sha256 digest;
+    for_each_payload(model.graph(), [&](const Tensor& t) {
+      if (t.size_bytes() < kMinExternalBytes || places.contains(t.bytes().data())) return;
+      offset = (offset + kDataAlignment - 1) / kDataAlignment * kDataAlignment;
+      places[t.bytes().data()] = {{}, offset};
+      order.push_back(&t);
+      digest.add(t.bytes());
+      offset += t.size_bytes();
+    });
+    data_name = options.data_name.empty() ? stem_of(path) + "." + digest.hex().substr(0, 8) + ".data" : options.data_name;
+    if (data_name.find('/') != std::string::npos || data_name == "." || data_name == "..")
+      return Error{ErrorCode::kUsage, "external data name '" + data_name + "' is no plain file name", "it lies beside the model"};
+    for (auto& [data, place] : places) place.location = data_name;
+  }
+  const wire::Rope rope = encode_model(model, [&](const Tensor& t) -> const ExternalPlace* {
+    const auto it = t.size_bytes() < kMinExternalBytes ? places.end() : places.find(t.bytes().data());
+    return it == places.end() ? nullptr : &it->second;
+  });
+  if (rope.size() > kMaxModelBytes)
+    return Error{ErrorCode::kLimit, path + ": the model's own file would have " + std::to_string(rope.size()) + " bytes, more than protobuf's 2 GB", {}};
+
+  const std::string replaced_data = path != "-" && std::filesystem::exists(path) ? external_file_of(path) : std::string();
+  std::optional<AtomicFile> data_file;
+  if (!order.empty()) {
+    saved.data_path = (std::filesystem::path(path).parent_path() / data_name).string();
+    for (const std::string& p : options.protected_files)
+      if (same_file(saved.data_path, p)) return Error{ErrorCode::kUsage, saved.data_path + ": external data would replace input '" + p + "'", "choose another --external-data name"};
+    for (const Tensor* t : order)
+      if (const auto* file = dynamic_cast<const MappedFile*>(t->owner().get()); file && same_file(saved.data_path, file->path()))
+        return Error{ErrorCode::kUsage, saved.data_path + ": external data would replace the input's own data", "choose another --external-data name"};
+    ONNXTOOL_ASSIGN(AtomicFile f, AtomicFile::create(saved.data_path));
+    data_file.emplace(std::move(f));
+    static constexpr std::byte kPadding[kDataAlignment] = {};
+    for (const Tensor* t : order) {
+      const uint64_t at = places[t->bytes().data()].offset;
+      ONNXTOOL_TRY(data_file->write(std::span(kPadding).first(at - saved.data_bytes)));
+      ONNXTOOL_TRY(data_file->write(t->bytes()));
+      saved.data_bytes = at + t->size_bytes();
+    }
+  }
+  ONNXTOOL_ASSIGN(AtomicFile file, AtomicFile::create(path));
+  for (const auto& piece : rope.pieces()) ONNXTOOL_TRY(file.write(piece.bytes()));
+  if (data_file) ONNXTOOL_TRY(data_file->commit());
+  if (Status s = options.no_clobber ? file.commit_new() : file.commit(); !s.ok()) {
+    if (data_file && saved.data_path != replaced_data) ::unlink(saved.data_path.c_str());
+    return std::move(s).error();
+  }
+  saved.model_bytes = rope.size();
+  if (!replaced_data.empty() && replaced_data != saved.data_path && !same_file(replaced_data, saved.data_path) &&
+      has_default_form(std::filesystem::path(replaced_data).filename().string(), stem_of(path)))
+    ::unlink(replaced_data.c_str());
+  return saved;
+}
+
+}  // namespace onnxtool

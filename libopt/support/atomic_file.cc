@@ -1,0 +1,164 @@
+#include "libopt/support/atomic_file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+
+namespace onnxtool {
+namespace {
+
+// Temporary names now on disk, for the signal handler: fixed storage, slots claimed by a flag.
+struct Pending {
+  std::atomic<int> state{0};  // 0 free, 1 being filled, 2 on disk
+  char path[4096] = {};
+};
+Pending g_pending[16];
+
+void remember(const std::string& path) {
+  for (Pending& p : g_pending) {
+    int expected = 0;
+    if (path.size() >= sizeof p.path || !p.state.compare_exchange_strong(expected, 1)) continue;
+    std::memcpy(p.path, path.c_str(), path.size() + 1);
+    p.state = 2;
+    return;
+  }
+}
+
+void forget(const std::string& path) {
+  for (Pending& p : g_pending)
+    if (p.state == 2 && path == p.path) p.state = 0;
+}
+
+Error failed(const std::string& path, const char* what, int error) {
+  std::string hint;
+  if (error == ENOSPC || error == EDQUOT) hint = "free space there, or write elsewhere with -o";
+  if (error == EACCES || error == EROFS || error == EPERM) hint = "write elsewhere with -o";
+  return Error{ErrorCode::kWriteFailed, path + ": cannot " + what + ": " + std::strerror(error), std::move(hint)};
+}
+
+std::string directory_of(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+}
+
+}  // namespace
+
+void remove_temporary_files() noexcept {
+  for (Pending& p : g_pending)
+    if (p.state == 2) ::unlink(p.path);
+}
+
+bool same_file(const std::string& a, const std::string& b) {
+  struct stat x, y;
+  return ::stat(a.c_str(), &x) == 0 && ::stat(b.c_str(), &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+Result<AtomicFile> AtomicFile::create(const std::string& path) {
+  AtomicFile file(path);
+  if (path == "-") {
+    file.fd_ = ::dup(STDOUT_FILENO);
+    file.straight_ = true;
+    if (file.fd_ < 0) return failed("stdout", "write", errno);
+    return file;
+  }
+  struct stat st;
+  if (::lstat(path.c_str(), &st) == 0) {
+    if (S_ISLNK(st.st_mode))
+      return Error{ErrorCode::kWriteFailed, path + ": is a symbolic link", "name the file that it leads to"};
+    if (S_ISDIR(st.st_mode)) return Error{ErrorCode::kWriteFailed, path + ": is a directory, expected a file name", {}};
+    if (!S_ISREG(st.st_mode)) {
+      file.fd_ = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
+      file.straight_ = true;
+      if (file.fd_ < 0) return failed(path, "open", errno);
+      return file;
+    }
+  }
+  const std::string directory = directory_of(path);
+  // Without a name a crash leaves nothing; file systems that cannot do it get a named file.
+  file.fd_ = ::open(directory.c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0666);
+  if (file.fd_ >= 0) return file;
+  if (errno == ENOENT || errno == EACCES || errno == ENOTDIR) return failed(path, "create", errno);
+  std::string pattern = path + ".XXXXXX";
+  file.fd_ = ::mkostemp(pattern.data(), O_CLOEXEC);
+  if (file.fd_ < 0) return failed(path, "create", errno);
+  file.temporary_ = pattern;
+  remember(pattern);
+  const mode_t mask = ::umask(0);
+  ::umask(mask);
+  ::fchmod(file.fd_, 0666 & ~mask);
+  return file;
+}
+
+AtomicFile::AtomicFile(AtomicFile&& o) noexcept
+    : path_(std::move(o.path_)), temporary_(std::move(o.temporary_)), fd_(std::exchange(o.fd_, -1)), straight_(o.straight_), written_(o.written_) {
+  o.temporary_.clear();
+}
+
+AtomicFile::~AtomicFile() {
+  if (fd_ >= 0) ::close(fd_);
+  if (temporary_.empty()) return;
+  ::unlink(temporary_.c_str());
+  forget(temporary_);
+}
+
+Status AtomicFile::write(std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::write(fd_, bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return failed(path_, "write", errno).at("after " + std::to_string(written_) + " bytes");
+    written_ += static_cast<uint64_t>(n);
+    bytes = bytes.subspan(static_cast<size_t>(n));
+  }
+  return {};
+}
+
+Status AtomicFile::commit() { return finish(true); }
+Status AtomicFile::commit_new() { return finish(false); }
+
+Status AtomicFile::finish(bool replace) {
+  if (straight_) {
+    if (::close(std::exchange(fd_, -1)) != 0) return failed(path_, "write", errno);
+    return {};
+  }
+  struct stat st;
+  const bool exists = ::stat(path_.c_str(), &st) == 0;
+  if (exists && !replace) return Error{ErrorCode::kWriteFailed, path_ + ": exists already", "remove it, or leave out --no-clobber"};
+  if (exists) {
+    // Best effort: the owner may lack the right to give the file to that group.
+    if (::fchown(fd_, static_cast<uid_t>(-1), st.st_gid) == 0 || true) ::fchmod(fd_, st.st_mode & 07777);
+  }
+  if (::fsync(fd_) != 0 && errno != EINVAL) return failed(path_, "write", errno);
+  if (temporary_.empty()) {
+    const std::string source = "/proc/self/fd/" + std::to_string(fd_);
+    for (int attempt = 0;; ++attempt) {
+      const std::string name = path_ + "." + std::to_string(::getpid()) + "." + std::to_string(attempt) + ".tmp";
+      remember(name);
+      if (::linkat(AT_FDCWD, source.c_str(), AT_FDCWD, name.c_str(), AT_SYMLINK_FOLLOW) == 0) {
+        temporary_ = name;
+        break;
+      }
+      const int error = errno;
+      forget(name);
+      if (error != EEXIST || attempt == 100) return failed(path_, "create", error);
+    }
+  }
+  if (replace ? ::rename(temporary_.c_str(), path_.c_str()) != 0 : ::link(temporary_.c_str(), path_.c_str()) != 0)
+    return failed(path_, "replace", errno);
+  if (!replace) ::unlink(temporary_.c_str());
+  forget(temporary_);
+  temporary_.clear();
+  // The rename itself must survive a power cut.
+  const int directory = ::open(directory_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (directory >= 0) {
+    ::fsync(directory);
+    ::close(directory);
+  }
+  if (::close(std::exchange(fd_, -1)) != 0) return failed(path_, "write", errno);
+  return {};
+}
+
+}  // namespace onnxtool

@@ -1,0 +1,29 @@
+// Running a model of the ONNX backend tests' layout: model.onnx and test_data_set_N/*.pb.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "calib/exec/kernel.h"
+#include "libopt/support/status.h"
+
+namespace onnxtool::testing {
+
+struct Tolerance {
+  double relative = 1e-3;  // onnx's own backend runner: rtol 1e-3, atol 1e-7
+  double absolute = 1e-7;
+};
+
+/// The checkout's ../shared, or an empty path after printing `SKIP: ...`.
+std::filesystem::path shared_data(const std::string& what);
+
+/// Runs every data set of `directory` (model.onnx unless given) and compares. The error says which
+/// output differs and where; kUnsupported where an operator has no kernel.
+Status run_data_sets(const std::filesystem::path& directory, const std::vector<const KernelSet*>& sets, Tolerance tolerance,
+                     int threads = 1, std::filesystem::path model = {});
+
+/// Reads one .pb file; sequences and the like are kUnsupported.
+Status compare_tensors(const Tensor& expected, const Tensor& actual, Tolerance tolerance);
+
+}  // namespace onnxtool::testing
