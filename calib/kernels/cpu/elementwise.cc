@@ -1,0 +1,205 @@
+// Engines for elementwise operators (see the header).
+
+#include "calib/kernels/cpu/elementwise.h"
+
+#include <algorithm>
+
+#include "calib/kernels/cpu/walk.h"
+
+namespace onnxtool {
+namespace {
+
+int64_t block_of(Layout layout) { return layout == Layout::kBlocked8 ? 8 : layout == Layout::kBlocked16 ? 16 : 1; }
+
+// Blocked layouts promise zeros in the padding of the last block; f(0) need not be 0.
+void clear_padding(const MutableView& view) {
+  const int64_t block = block_of(view.layout);
+  if (block == 1 || view.count == 0 || view.dims[1] % block == 0) return;
+  const int64_t channels = view.dims[1], blocks = (channels + block - 1) / block;
+  const int64_t pixels = product(view.dims, 2, view.dims.size());
+  const auto size = static_cast<int64_t>(size_bytes_of(view.dtype, 1));
+  const int64_t used = channels % block;
+  auto* bytes = static_cast<std::byte*>(view.data);
+  for (int64_t n = 0; n < view.dims[0]; ++n)
+    for (int64_t p = 0; p < pixels; ++p) {
+      const int64_t pixel = ((n * blocks + blocks - 1) * pixels + p) * block;
+      std::fill_n(bytes + (pixel + used) * size, (block - used) * size, std::byte{0});
+    }
+}
+
+// A copy in plain order, in scratch. Only for inputs of a binary operator that came in different
+// layouts: the plan avoids them.
+Result<ConstView> in_plain_order(KernelContext& ctx, const ConstView& view) {
+  if (view.layout == Layout::kPlain) return view;
+  const int64_t channels = view.dims[1], pixels = product(view.dims, 2, view.dims.size());
+  ONNXTOOL_ASSIGN(void* buffer, ctx.scratch(size_bytes_of(view.dtype, static_cast<uint64_t>(view.count))));
+  const int64_t block = view.layout == Layout::kChannelsLast ? channels : block_of(view.layout);
+  const int64_t blocks = block == 0 ? 0 : (channels + block - 1) / block;
+  dispatch_movement(view.dtype, [&]<class E>() {
+    const E* in = static_cast<const E*>(view.data);
+    E* out = static_cast<E*>(buffer);
+    for (int64_t n = 0; n < view.dims[0]; ++n)
+      for (int64_t c = 0; c < channels; ++c) {
+        const E* from = in + (n * blocks + c / block) * pixels * block + c % block;
+        for (int64_t p = 0; p < pixels; ++p) *out++ = from[p * block];
+      }
+  });
+  ConstView plain = view;
+  plain.data = buffer;
+  plain.layout = Layout::kPlain;
+  return plain;
+}
+
+bool same_dims(std::span<const int64_t> a, std::span<const int64_t> b) { return std::ranges::equal(a, b); }
+
+// Loads blocks of `type`, runs on wide elements, stores.
+template <class W>
+void unary_blocks(DataType type, DataType result, const void* x, void* y, int64_t begin, int64_t end, UnaryRun run,
+                  const void* closure) {
+  W in[kBlock], out[kBlock];
+  while (begin < end) {
+    const int64_t n = std::min(kBlock, end - begin);
+    load_wide<W>(type, x, begin, n, in);
+    if (result == DataType::kBool) {
+      run(closure, in, static_cast<uint8_t*>(y) + begin, n);
+    } else {
+      run(closure, in, out, n);
+      store_wide<W>(type, out, n, y, begin);
+    }
+    begin += n;
+  }
+}
+
+template <class W>
+void binary_blocks(DataType type, DataType result, const void* a, int64_t a_first, int64_t a_step, const void* b,
+                   int64_t b_first, int64_t b_step, void* out, int64_t first, int64_t count, BinaryRun run,
+                   const void* closure) {
+  W x[kBlock], y[kBlock], z[kBlock];
+  if (a_step == 0) load_wide<W>(type, a, a_first, 1, x);
+  if (b_step == 0) load_wide<W>(type, b, b_first, 1, y);
+  for (int64_t i = 0; i < count; i += kBlock) {
+    const int64_t n = std::min(kBlock, count - i);
+    if (a_step != 0) load_wide<W>(type, a, a_first + i, n, x);
+    if (b_step != 0) load_wide<W>(type, b, b_first + i, n, y);
+    if (result == DataType::kBool) {
+      run(closure, x, a_step, y, b_step, static_cast<uint8_t*>(out) + first + i, n);
+    } else {
+      run(closure, x, a_step, y, b_step, z, n);
+      store_wide<W>(type, z, n, out, first + i);
+    }
+  }
+}
+
+}  // namespace
+
+int64_t physical_count(std::span<const int64_t> dims, Layout layout, int64_t count) {
+  const int64_t block = block_of(layout);
+  if (block == 1 || count == 0) return count;
+  return count / dims[1] * ((dims[1] + block - 1) / block * block);
+}
+
+Status run_unary(KernelContext& ctx, int input, DataType result, bool raw, UnaryRun run, const void* closure) {
+  const ConstView& x = ctx.input(input);
+  const auto size = static_cast<int64_t>(size_bytes_of(x.dtype, 1));
+  const auto result_size = static_cast<int64_t>(size_bytes_of(result, 1));
+  const bool in_place = x.layout == Layout::kPlain && size == result_size;
+  ONNXTOOL_ASSIGN(const MutableView y, in_place ? ctx.output_in_place(0, input, result, x.dims)
+                                                : ctx.output(0, result, x.dims, x.layout));
+  const int64_t count = physical_count(x.dims, x.layout, x.count);
+  const bool direct = raw || is_wide(x.dtype);
+  ctx.parallel(count, kGrain, [&](int64_t begin, int64_t end) {
+    if (direct) {
+      run(closure, at(x, begin * size), static_cast<std::byte*>(y.data) + begin * result_size, end - begin);
+    } else if (wide_type(x.dtype) == DataType::kFloat) {
+      unary_blocks<float>(x.dtype, result, x.data, y.data, begin, end, run, closure);
+    } else if (wide_type(x.dtype) == DataType::kInt32) {
+      unary_blocks<int32_t>(x.dtype, result, x.data, y.data, begin, end, run, closure);
+    } else {
+      unary_blocks<int64_t>(x.dtype, result, x.data, y.data, begin, end, run, closure);
+    }
+  });
+  clear_padding(y);
+  return {};
+}
+
+void binary_into(KernelContext& ctx, const ConstView& a, const ConstView& b, const MutableView& dst, bool raw,
+                 BinaryRun run, const void* closure) {
+  const auto size = static_cast<int64_t>(size_bytes_of(a.dtype, 1));
+  const auto result_size = static_cast<int64_t>(size_bytes_of(dst.dtype, 1));
+  const bool direct = raw || is_wide(a.dtype);
+  Walk<2> walk;
+  int64_t count = dst.count;
+  if (dst.layout != Layout::kPlain) {  // equal layouts, or a single element
+    count = physical_count(dst.dims, dst.layout, dst.count);
+    walk = {{count}, {Dims{a.count == dst.count ? 1 : 0}, Dims{b.count == dst.count ? 1 : 0}}};
+  } else {
+    walk = {to_dims(dst.dims), {broadcast_strides(a.dims, dst.dims), broadcast_strides(b.dims, dst.dims)}};
+    walk.coalesce();
+  }
+  const int64_t a_step = walk.inner_stride(0), b_step = walk.inner_stride(1);
+  parallel_walk<2>(ctx, walk, count, kGrain, [&](int64_t first, int64_t n, const std::array<int64_t, 2>& at_ab) {
+    if (direct) {
+      run(closure, at(a, at_ab[0] * size), a_step, at(b, at_ab[1] * size), b_step,
+          static_cast<std::byte*>(dst.data) + first * result_size, n);
+    } else if (wide_type(a.dtype) == DataType::kFloat) {
+      binary_blocks<float>(a.dtype, dst.dtype, a.data, at_ab[0], a_step, b.data, at_ab[1], b_step, dst.data, first, n,
+                           run, closure);
+    } else if (wide_type(a.dtype) == DataType::kInt32) {
+      binary_blocks<int32_t>(a.dtype, dst.dtype, a.data, at_ab[0], a_step, b.data, at_ab[1], b_step, dst.data, first,
+                             n, run, closure);
+    } else {
+      binary_blocks<int64_t>(a.dtype, dst.dtype, a.data, at_ab[0], a_step, b.data, at_ab[1], b_step, dst.data, first,
+                             n, run, closure);
+    }
+  });
+  clear_padding(dst);
+}
+
+Status run_binary(KernelContext& ctx, const ConstView& a_given, const ConstView& b_given, DataType result, bool raw,
+                  BinaryRun run, const void* closure) {
+  if (a_given.dtype != b_given.dtype)
+    return bad_model("inputs have element types " + std::string(name(a_given.dtype)) + " and " +
+                     std::string(name(b_given.dtype)) + ", expected equal ones");
+  if (is_packed(a_given.dtype)) return unsupported_type(a_given.dtype, "input 0");
+  ConstView a = a_given, b = b_given;
+  ONNXTOOL_ASSIGN(const Dims dims, broadcast_dims({a.dims, b.dims}));
+  const bool a_full = same_dims(a.dims, dims), b_full = same_dims(b.dims, dims);
+  if (a.layout != Layout::kPlain || b.layout != Layout::kPlain) {
+    const bool keeps = (a_full && b_full && a.layout == b.layout) || (a_full && b.count == 1 && b.layout == Layout::kPlain) ||
+                       (b_full && a.count == 1 && a.layout == Layout::kPlain);
+    if (keeps) {
+      const Layout layout = a.layout != Layout::kPlain ? a.layout : b.layout;
+      ONNXTOOL_ASSIGN(const MutableView out, ctx.output(0, result, dims, layout));
+      binary_into(ctx, a, b, out, raw, run, closure);
+      return {};
+    }
+    ONNXTOOL_ASSIGN(a, in_plain_order(ctx, a));
+    ONNXTOOL_ASSIGN(b, in_plain_order(ctx, b));
+    ONNXTOOL_ASSIGN(const MutableView out, ctx.output(0, result, dims));
+    binary_into(ctx, a, b, out, raw, run, closure);
+    return {};
+  }
+  const bool same_size = size_bytes_of(result, 1) == size_bytes_of(a.dtype, 1);
+  ONNXTOOL_ASSIGN(const MutableView out, same_size && a_full   ? ctx.output_in_place(0, 0, result, dims)
+                                         : same_size && b_full ? ctx.output_in_place(0, 1, result, dims)
+                                                               : ctx.output(0, result, dims));
+  binary_into(ctx, a, b, out, raw, run, closure);
+  return {};
+}
+
+Result<ConstView> broadcast_operand(const KernelContext& ctx, int i, Dims& storage) {
+  ConstView view = ctx.input(i);
+  const NodeView& node = ctx.node();
+  if (node.opset() >= 7 || node.attr_int("broadcast", 0) == 0 || !node.has_attribute("axis")) return view;
+  const std::span<const int64_t> a = ctx.input(0).dims;
+  ONNXTOOL_ASSIGN(const int64_t axis, resolve_axis(node.attr_int("axis", -1), static_cast<int64_t>(a.size())));
+  if (axis + view.rank() > static_cast<int64_t>(a.size()))
+    return mismatch("shape " + format_dims(view.dims) + " at axis " + std::to_string(axis) + " does not fit into " +
+                    format_dims(a));
+  storage = to_dims(view.dims);
+  storage.resize(a.size() - static_cast<size_t>(axis), 1);
+  view.dims = storage;
+  return view;
+}
+
+}  // namespace onnxtool
