@@ -25,19 +25,21 @@ add_library(onnxtool_libzip UNKNOWN IMPORTED)
 set_target_properties(onnxtool_libzip PROPERTIES IMPORTED_LOCATION "${LIBZIP_LIBRARY}"
   INTERFACE_INCLUDE_DIRECTORIES "${LIBZIP_INCLUDE_DIR}")
 
-# oneDNN serves only the optional kernel module.
+# oneDNN serves only the optional kernel module. Debian's dnnl-config.cmake demands OpenCL's headers,
+# which libdnnl-dev does not pull in and a CPU kernel does not need, so it too is found by name.
 set(ONNXTOOL_DNNL AUTO CACHE STRING "Build the oneDNN kernel module: AUTO (when found), ON, OFF")
 set_property(CACHE ONNXTOOL_DNNL PROPERTY STRINGS AUTO ON OFF)
 set(onnxtool_have_dnnl OFF)
 if(NOT ONNXTOOL_DNNL STREQUAL "OFF")
-  if(ONNXTOOL_DNNL STREQUAL "ON")
-    find_package(dnnl CONFIG REQUIRED)
-    find_package(OpenMP REQUIRED COMPONENTS CXX)
-  else()
-    find_package(dnnl CONFIG QUIET)
-    find_package(OpenMP QUIET COMPONENTS CXX)
-  endif()
-  if(dnnl_FOUND AND OpenMP_CXX_FOUND)
+  find_path(DNNL_INCLUDE_DIR dnnl.hpp)
+  find_library(DNNL_LIBRARY dnnl)
+  find_package(OpenMP QUIET COMPONENTS CXX)
+  if(DNNL_INCLUDE_DIR AND DNNL_LIBRARY AND OpenMP_CXX_FOUND)
     set(onnxtool_have_dnnl ON)
+    add_library(onnxtool_libdnnl UNKNOWN IMPORTED)
+    set_target_properties(onnxtool_libdnnl PROPERTIES IMPORTED_LOCATION "${DNNL_LIBRARY}"
+      INTERFACE_INCLUDE_DIRECTORIES "${DNNL_INCLUDE_DIR}")
+  elseif(ONNXTOOL_DNNL STREQUAL "ON")
+    message(FATAL_ERROR "ONNXTOOL_DNNL=ON, but oneDNN (libdnnl-dev) or OpenMP was not found")
   endif()
 endif()

@@ -9,7 +9,7 @@ set(ONNXTOOL_SANITIZE "" CACHE STRING "Sanitizers, as for -fsanitize: address,un
 add_library(onnxtool_flags INTERFACE)
 
 target_compile_options(onnxtool_flags INTERFACE
-  -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wcast-qual -Wformat=2
+  -Wall -Wextra -Wpedantic -Wnon-virtual-dtor -Woverloaded-virtual -Wcast-qual -Wformat=2
   -Wimplicit-fallthrough -Wvla -Wundef -Wextra-semi
   -Wno-missing-field-initializers  # designated initializers leave defaults out on purpose
   # A reader that decides by fall-through or an ignored Status is a bug, whatever the build.

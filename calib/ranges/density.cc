@@ -150,12 +150,14 @@ double invert(double low, double high, double target, const Mass& mass) {
 }  // namespace
 
 double Density::quantile(double mass) const {
-  return invert(min_, max_, std::min(mass, total_), [this](double x) { return below(x); });
+  if (mass >= total_) return max_;
+  return invert(min_, max_, mass, [this](double x) { return below(x); });
 }
 
 double Density::magnitude_quantile(double mass) const {
-  return invert(0, std::max(max_, -min_), std::min(mass, total_),
-                [this](double x) { return zeros_ + positive_.mass_to(x) + negative_.mass_to(x); });
+  const double extreme = std::max({max_, -min_, 0.0});
+  if (mass >= total_) return extreme;
+  return invert(0, extreme, mass, [this](double x) { return zeros_ + positive_.mass_to(x) + negative_.mass_to(x); });
 }
 
 double Density::squared_error(const Grid& grid, const QuantScheme& scheme) const {

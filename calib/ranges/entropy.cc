@@ -12,9 +12,10 @@
 //   symmetric, or one sign only   slices begin at zero (of |x| when symmetric); the end is searched
 //   asymmetric, both signs        both ends are limits; each is searched in turn with the other fixed
 //
-// Linear bins over a range with a far outlier would put everything into the first of them: where the best
-// slice uses less than a quarter of the bins, the bins are cut anew over twice that slice, with what lies
-// outside kept as outliers. Empty-bin masking and group sums come from prefix sums, so that a candidate
+// Linear bins over a range with a far outlier would put everything into the first of them, where every
+// slice looks perfect. So bins reach to eight times the 99th percentile of the magnitudes at most, and
+// where the best slice uses less than a quarter of them, they are cut anew over twice that slice; what
+// lies outside is kept as outliers. Empty-bin masking and group sums come from prefix sums, so that a candidate
 // costs one logarithm a level.
 
 #include <algorithm>
@@ -30,6 +31,7 @@ namespace {
 constexpr int kBins = 2048;  // as in the source; per sign
 constexpr int kSteps[] = {64, 8, 1};  // of the search for a slice's end, coarse to fine
 constexpr int kMaxZooms = 12;
+constexpr double kReach = 8, kReachPercentile = 99;
 constexpr double kSmoothing = 1e-4;
 
 class Bins {
@@ -120,8 +122,7 @@ int least(int first, int last, bool outward_is_up, const Cost& cost) {
 
 /// The upper limit for values of one sign, given by their magnitudes.
 template <class MassTo>
-double one_limit(double extreme, int levels, double total, const MassTo& mass_to) {
-  double high = extreme;
+double one_limit(double high, int levels, double total, const MassTo& mass_to) {
   for (int zoom = 0; ; ++zoom) {
     const Bins bins(0, high, kBins, total, mass_to);
     const int end = least(levels, kBins, true, [&](int b) { return bins.divergence(0, b, levels); });
@@ -139,6 +140,7 @@ Range entropy_range(const Density& density, const QuantScheme& scheme) {
   const double nonzero = density.total() - density.zeros();
   const double extreme = std::max(high, -low);
   if (extreme == 0) return {0, 0};
+  const double reach = kReach * density.magnitude_quantile(density.zeros() + nonzero * (kReachPercentile / 100));
 
   const bool one_sided = !(density.any_negative() && density.any_positive());
   if (scheme.symmetric || one_sided) {
@@ -146,14 +148,14 @@ Range entropy_range(const Density& density, const QuantScheme& scheme) {
     // With at least as many levels as bins nothing is ever lost: 16-bit grids keep everything.
     double limit = extreme;
     if (levels < kBins && levels > 1)
-      limit = one_limit(extreme, static_cast<int>(levels), nonzero, [&](double x) { return density.nonzero_magnitudes_to(x); });
+      limit = one_limit(std::min(extreme, reach), static_cast<int>(levels), nonzero, [&](double x) { return density.nonzero_magnitudes_to(x); });
     if (scheme.symmetric) return {-limit + 0.0, limit};
     return density.any_negative() ? Range{-limit, 0} : Range{0, limit};
   }
 
   if (all_levels >= 2 * kBins || all_levels < 2) return {low, high};
   const int levels = static_cast<int>(all_levels);
-  Range window{low, high};
+  Range window{std::max(low, -reach), std::min(high, reach)};
   for (int zoom = 0;; ++zoom) {
     const Bins bins(window.min, window.max, 2 * kBins, nonzero, [&](double x) { return density.nonzero_to(x); });
     const int zero = static_cast<int>(std::lround(-window.min / (window.max - window.min) * bins.size()));

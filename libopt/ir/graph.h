@@ -180,6 +180,8 @@ class Graph {
   /// Ids are below this bound.
   int value_id_bound() const { return static_cast<int>(values_.size()); }
   int node_id_bound() const { return static_cast<int>(nodes_.size()); }
+  /// By id below the bound; nullptr: removed.
+  Node* node(int id) const { return nodes_[static_cast<size_t>(id)].get(); }
 
   // --- edits; uses and names stay right. For io and the rewriter, not for passes. ---
   /// The name must be new in this graph; empty: one is made from `hint`.

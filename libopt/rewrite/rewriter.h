@@ -18,7 +18,8 @@ class Rewriter {
 
   Graph& graph() const { return graph_; }
 
-  /// A fresh initializer; its name is made of `hint`.
+  /// A fresh constant; its name is made of `hint`. An initializer where the model may have one, else
+  /// a Constant node (see make_constant).
   Value& add_constant(Tensor tensor, std::string_view hint = "constant");
   /// A node before the anchor with `num_outputs` fresh outputs, named after `hint`.
   Node& add_node(std::string_view op_type, const std::vector<Value*>& inputs, std::vector<Attribute> attributes = {},
@@ -35,8 +36,18 @@ class Rewriter {
   void replace_uses(const Value& from, const Value& to);
   /// The initializer's tensor, changed for all its readers.
   void set_constant(const Value& value, Tensor tensor);
+  /// A node's output becomes a constant of the same name: the node loses it. An initializer, but a
+  /// Constant node before the anchor where the value is a graph output (an output that no node makes
+  /// is beyond some runtimes) or the IR is older than 4 (initializers had to be graph inputs).
+  void make_constant(const Value& value, Tensor tensor);
   /// The node must be unused by now.
   void remove(const Node& node);
+  /// Types of the node's outputs, as far as its operator tells them.
+  void infer_types(const Node& node);
+
+  /// Removes what the edits left without use: nodes free of side effects with all that only they
+  /// read, and initializers. The driver calls it after each rule that fired; rules need not.
+  void sweep();
 
   /// Edits made so far: zero means that nothing happened.
   int edits() const { return edits_; }
@@ -44,9 +55,13 @@ class Rewriter {
  private:
   static Node& mut(const Node& n) { return const_cast<Node&>(n); }
   static Value& mut(const Value& v) { return const_cast<Value&>(v); }
+  void loosen(Value* value);
+  void erase(Node& node);
+
   Graph& graph_;
   Node* anchor_;
   int edits_ = 0;
+  std::vector<Value*> loose_;  // lost a use; looked at by sweep()
 };
 
 }  // namespace onnxtool

@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include "libopt/ir/model.h"
@@ -51,10 +52,14 @@ struct PassInfo {
   bool (*run)(const Node&, Rewriter&, const PassContext&) = nullptr;
 };
 
-/// Ties a match and a rewrite into PassInfo::run.
+/// Ties a match and a rewrite into PassInfo::run. A match takes the context too where file growth
+/// decides.
 template <auto match, auto rewrite>
 bool run_rule(const Node& node, Rewriter& rewriter, const PassContext& context) {
-  const auto found = match(node);
+  const auto found = [&] {
+    if constexpr (std::is_invocable_v<decltype(match), const Node&, const PassContext&>) return match(node, context);
+    else return match(node);
+  }();
   if (!found) {
     if (found.reason() && context.on_near_miss) context.on_near_miss(node, found.reason());
     return false;

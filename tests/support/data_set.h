@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "calib/exec/kernel.h"
+#include "libopt/ir/tensor.h"
 #include "libopt/support/status.h"
 
 namespace onnxtool::testing {
