@@ -22,7 +22,7 @@ if(ONNXTOOL_WERROR OR "$ENV{CI}" STREQUAL "true")
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     # These follow values through the optimizer and report library code at -O2 in g++ 12.
     target_compile_options(onnxtool_flags INTERFACE -Wno-error=maybe-uninitialized
-      -Wno-error=stringop-overflow -Wno-error=array-bounds -Wno-error=restrict)
+      -Wno-error=stringop-overflow -Wno-error=array-bounds -Wno-error=restrict -Wno-error=free-nonheap-object)
   endif()
 endif()
 

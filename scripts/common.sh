@@ -73,7 +73,8 @@ install_packages() {
     fi
   fi
   say "packages: installing ${missing[*]}"
-  local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=3 -q -y)
+  local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Acquire::Retries=3
+    -o DPkg::Lock::Timeout=300)
   "${apt[@]}" update </dev/null || say "note: apt-get update failed; trying with the lists at hand"
   "${apt[@]}" install --no-install-recommends "${missing[@]}" </dev/null
 }
