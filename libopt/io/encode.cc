@@ -227,7 +227,7 @@ Rope encode_model(const Model& m, const PlaceTensor& place) {
   return out;
 }
 
-Rope encode_node(const Node& node, bool with_subgraphs) { return Encoder(kInside, with_subgraphs).node(node); }
+Rope encode_node(const Node& node, bool with_subgraphs, const PlaceTensor& place) { return Encoder(place, with_subgraphs).node(node); }
 Rope encode_attribute(const Attribute& attribute) { return Encoder(kInside).attribute(attribute); }
 Rope encode_tensor(const std::string& name, const Tensor& t, const PlaceTensor& place) { return Encoder(place).tensor(name, t); }
 

@@ -37,7 +37,7 @@ class Rewriter {
   /// The initializer's tensor, changed for all its readers.
   void set_constant(const Value& value, Tensor tensor);
   /// A node's output becomes a constant of the same name: the node loses it. An initializer, but a
-  /// Constant node before the anchor where the value is a graph output (an output that no node makes
+  /// Constant node where the value is a graph output (an output that no node makes
   /// is beyond some runtimes) or the IR is older than 4 (initializers had to be graph inputs).
   void make_constant(const Value& value, Tensor tensor);
   /// The node must be unused by now.

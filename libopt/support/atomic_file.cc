@@ -129,7 +129,8 @@ Status AtomicFile::finish(bool replace) {
   if (exists && !replace) return Error{ErrorCode::kWriteFailed, path_ + ": exists already", "remove it, or leave out --no-clobber"};
   if (exists) {
     // Best effort: the owner may lack the right to give the file to that group.
-    if (::fchown(fd_, static_cast<uid_t>(-1), st.st_gid) == 0 || true) ::fchmod(fd_, st.st_mode & 07777);
+    [[maybe_unused]] const int ignored = ::fchown(fd_, static_cast<uid_t>(-1), st.st_gid);
+    ::fchmod(fd_, st.st_mode & 07777);
   }
   if (::fsync(fd_) != 0 && errno != EINVAL) return failed(path_, "write", errno);
   if (temporary_.empty()) {

@@ -1,0 +1,36 @@
+// One pass over the data: a summary of every watched value.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "calib/data/source.h"
+#include "calib/exec/plan.h"
+#include "calib/ranges/summary.h"
+
+namespace onnxtool {
+
+/// How samples are run. Many samples: one per thread; one sample: threads inside the operators.
+struct RunOptions {
+  std::vector<const KernelSet*> kernel_sets;
+  int threads = 1;
+  /// Told after each sample, from any thread, one call at a time.
+  std::function<void(int64_t done, int64_t total)> progress;
+};
+
+/// Calls body(worker, index, sample, context) for every sample of the source on a plan compiled for
+/// `watched`. Errors name the sample.
+Status run_samples(const Graph& graph, std::span<const Value* const> watched, const SampleSource& source, const RunOptions& options,
+                   const std::function<Status(int worker, int64_t index, const Sample& sample, RunContext& context)>& body);
+
+/// Summaries in the order of `watched`, the same bits for any thread count. NaN or infinities in a
+/// watched value are an error (kNotFinite) that names tensor and sample.
+Result<std::vector<Summary>> collect_summaries(const Graph& graph, std::span<const Value* const> watched, const SampleSource& source,
+                                               const RunOptions& options, Summary::Mode mode);
+
+/// Largest magnitude per channel (axis 1) of each watched value over the first `max_samples` samples.
+Result<std::vector<std::vector<float>>> collect_channel_maxima(const Graph& graph, std::span<const Value* const> watched,
+                                                               const SampleSource& source, const RunOptions& options, int64_t max_samples);
+
+}  // namespace onnxtool

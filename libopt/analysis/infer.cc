@@ -1,0 +1,373 @@
+// Type and shape inference, node by node, by onnx's own inference functions over our graph.
+
+#include <deque>
+#include <list>
+#include <unordered_map>
+
+#include "libopt/analysis/seam.h"
+#include "libopt/analysis/seam_internal.h"
+#include "libopt/io/encode.h"
+#include "libopt/ir/model.h"
+#include "onnx/shape_inference/implementation.h"
+
+namespace onnxtool {
+namespace {
+
+// Shapes travel as small integer tensors; longer ones are data.
+constexpr int64_t kMaxTrackedElements = 1024;
+// How far back infer_node() looks for where a shape comes from.
+constexpr int kMaxTrackedNodes = 64;
+
+using onnx::TensorShapeProto;
+
+// --- merging what is inferred into what is declared ----------------------------------------------
+
+Error contradiction(const Value& value, const ValueType& inferred) {
+  return Error{ErrorCode::kBadModel,
+               "value '" + value.name() + "' is declared as " + format_type(value.type()) + ", but inferred as " + format_type(inferred), {}};
+}
+
+// Whether the two can be the same type; merges into `declared`. A main graph's output keeps a
+// declared symbol where a number is inferred: its type is a promise to callers.
+bool merge(ValueType& declared, const ValueType& inferred, bool keep_symbols) {
+  if (inferred.kind == ValueType::Kind::kUnknown) return true;
+  if (declared.kind == ValueType::Kind::kUnknown) {
+    std::string denotation = std::move(declared.denotation);
+    declared = inferred;
+    declared.denotation = std::move(denotation);
+    return true;
+  }
+  if (declared.kind != inferred.kind) return false;
+  if (inferred.dtype != DataType::kUndefined) {
+    if (declared.dtype == DataType::kUndefined) declared.dtype = inferred.dtype;
+    if (declared.dtype != inferred.dtype) return false;
+  }
+  if (inferred.element) {
+    ValueType element = declared.element ? *declared.element : ValueType();
+    if (!merge(element, *inferred.element, keep_symbols)) return false;
+    declared.element = std::make_shared<const ValueType>(std::move(element));
+  }
+  if (!inferred.shape) return true;
+  if (!declared.shape) {
+    declared.shape = inferred.shape;
+    return true;
+  }
+  if (declared.shape->size() != inferred.shape->size()) return false;
+  for (size_t i = 0; i < declared.shape->size(); ++i) {
+    Dim& d = (*declared.shape)[i];
+    const Dim& other = (*inferred.shape)[i];
+    if (d.value) {
+      // Zero is what some exporters write for an extent that they do not know.
+      if (other.value && *other.value != *d.value && *d.value != 0) return false;
+      if (other.value) d.value = other.value;
+    } else if (d.symbol.empty() || (other.value && !keep_symbols)) {
+      d.value = other.value;
+      d.symbol = other.symbol;
+    }
+  }
+  return true;
+}
+
+Status merge_into(Value& value, const ValueType& inferred) {
+  const bool is_promise = value.is_graph_output() && !value.graph().parent();
+  ValueType merged = value.type();
+  if (!merge(merged, inferred, is_promise)) return contradiction(value, inferred);
+  value.set_type(std::move(merged));
+  return {};
+}
+
+// --- inference ------------------------------------------------------------------------------------
+
+// An error inside a subgraph, on its way through onnx's code to the node that holds the subgraph.
+class SubgraphError final : public std::exception {
+ public:
+  explicit SubgraphError(Error error) : error(std::move(error)) {}
+  const char* what() const noexcept override { return error.message.c_str(); }
+  Error error;
+};
+
+// The tensor that inference may take as the value's content. Before IR 4 callers could not override
+// initializers, though all of them stood among the graph inputs.
+const Tensor* known_tensor(const Value& value) {
+  if (const Tensor* t = value.constant()) return t;
+  return value.graph().model().ir_version < 4 ? value.initializer() : nullptr;
+}
+
+std::string function_key(std::string_view domain, std::string_view name, std::string_view overload) {
+  std::string key = std::string(domain) + ":" + std::string(name);
+  return overload.empty() ? key : key + ":" + std::string(overload);
+}
+
+// What one run of inference shares between nodes.
+class Session {
+ public:
+  Status infer(Node& node);
+  Status infer(Graph& graph);
+  /// What is known of an integer tensor's elements (a scalar has one), or nullptr.
+  const TensorShapeProto* elements(const Value& value, int depth = 0);
+  void set_elements(const Value& value, TensorShapeProto elements) { elements_[&value] = std::move(elements); }
+
+ private:
+  void call_function(const Node& node, onnx::InferenceContext& context);
+  void propagate(const Node& node, const onnx::OpSchema& schema, int depth);
+
+  // An entry without content: looked for and not found.
+  std::unordered_map<const Value*, std::optional<TensorShapeProto>> elements_;
+  std::list<onnx::FunctionProto> functions_;  // stable addresses
+  onnx::shape_inference::ModelLocalFunctionsMap functions_by_key_;
+  bool functions_ready_ = false;
+};
+
+// What both of onnx's contexts ask of a node.
+class NodeFacts {
+ public:
+  explicit NodeFacts(const Node& node) : node_(node), proto_(seam::node_proto(node)) {
+    input_types_.resize(static_cast<size_t>(node.num_inputs()));
+    for (int i = 0; i < node.num_inputs(); ++i)
+      if (node.has_input(i)) seam::to_proto(node.input(i).type(), input_types_[static_cast<size_t>(i)]);
+  }
+  const onnx::AttributeProto* attribute(const std::string& name) const {
+    for (const auto& a : proto_.attribute())
+      if (a.name() == name) return &a;
+    return nullptr;
+  }
+  const onnx::TypeProto* input_type(size_t i) const {
+    check(i, input_types_.size(), "input");
+    return input_types_[i].value_case() == onnx::TypeProto::VALUE_NOT_SET ? nullptr : &input_types_[i];
+  }
+  // A function's body is asked for all its outputs, however few the node takes.
+  onnx::TypeProto& output_type(size_t i) {
+    while (output_types_.size() <= i) output_types_.emplace_back();
+    return output_types_[i];
+  }
+  const Value* input(size_t i) const {
+    check(i, input_types_.size(), "input");
+    return node_.inputs()[i];
+  }
+  size_t num_inputs() const { return input_types_.size(); }
+  size_t num_outputs() const { return node_.outputs().size(); }
+  const Node& node() const { return node_; }
+
+ private:
+  static void check(size_t i, size_t size, const char* what) {
+    if (i >= size) throw onnx::InferenceError(std::string(what) + " " + std::to_string(i) + " is missing");
+  }
+  const Node& node_;
+  onnx::NodeProto proto_;
+  std::vector<onnx::TypeProto> input_types_;
+  std::deque<onnx::TypeProto> output_types_;  // stable addresses
+};
+
+// A subgraph, as If, Loop, Scan and SequenceMap infer it.
+class SubgraphInferencer final : public onnx::GraphInferencer {
+ public:
+  SubgraphInferencer(Session& session, Graph& graph) : session_(session), graph_(graph) {}
+
+  std::vector<const onnx::TypeProto*> doInferencing(const std::vector<const onnx::TypeProto*>& input_types,
+                                                    const std::vector<const onnx::TensorProto*>&) override {
+    // Inputs with an initializer need not be fed (IR 3 lists them all).
+    if (input_types.size() > graph_.inputs().size())
+      throw onnx::InferenceError("subgraph '" + graph_.name + "' has " + std::to_string(graph_.inputs().size()) +
+                                 " inputs, but is given " + std::to_string(input_types.size()));
+    for (size_t i = 0; i < input_types.size(); ++i)
+      if (input_types[i]) raise(merge_into(*graph_.inputs()[i], seam::from_proto(*input_types[i])));
+    raise(session_.infer(graph_));
+    types_.assign(graph_.outputs().size(), {});
+    std::vector<const onnx::TypeProto*> out;
+    for (size_t i = 0; i < types_.size(); ++i) {
+      seam::to_proto(graph_.outputs()[i]->type(), types_[i]);
+      out.push_back(&types_[i]);
+    }
+    return out;
+  }
+
+ private:
+  static void raise(Status status) {
+    if (!status.ok()) throw SubgraphError(std::move(status).error());
+  }
+  Session& session_;
+  Graph& graph_;
+  std::vector<onnx::TypeProto> types_;
+};
+
+class InferenceContext final : public onnx::InferenceContext {
+ public:
+  InferenceContext(Session& session, Node& node)
+      : session_(session), facts_(node), data_(facts_.num_inputs()) {}
+
+  const onnx::AttributeProto* getAttribute(const std::string& name) const override { return facts_.attribute(name); }
+  size_t getNumInputs() const override { return facts_.num_inputs(); }
+  const onnx::TypeProto* getInputType(size_t i) const override { return facts_.input_type(i); }
+  bool hasInput(size_t i) const override { return i < facts_.num_inputs() && facts_.input(i); }
+  size_t getNumOutputs() const override { return facts_.num_outputs(); }
+  onnx::TypeProto* getOutputType(size_t i) override { return &facts_.output_type(i); }
+  bool hasOutput(size_t i) override { return i < facts_.num_outputs() && facts_.node().has_output(static_cast<int>(i)); }
+  const onnx::SparseTensorProto* getInputSparseData(size_t) const override { return nullptr; }
+  std::string getDisplayName() const override { return facts_.node().describe(); }
+
+  const onnx::TensorProto* getInputData(size_t i) const override {
+    const Value* value = facts_.input(i);
+    const Tensor* tensor = value ? known_tensor(*value) : nullptr;
+    if (!tensor || tensor->size_bytes() > seam::kMaxCopiedBytes || tensor->count() > kMaxTrackedElements) return nullptr;
+    if (!data_[i]) data_[i] = seam::tensor_proto(*tensor);
+    return &*data_[i];
+  }
+  const TensorShapeProto* getSymbolicInput(size_t i) const override {
+    const Value* value = facts_.input(i);
+    return value ? session_.elements(*value) : nullptr;
+  }
+  onnx::GraphInferencer* getGraphAttributeInferencer(const std::string& name) override {
+    const Attribute* a = facts_.node().attribute(name);
+    const auto* graph = a ? a->get<std::unique_ptr<Graph>>() : nullptr;
+    if (!graph) throw onnx::InferenceError("attribute '" + name + "' holds no graph");
+    return &subgraphs_.emplace_back(session_, **graph);
+  }
+
+ private:
+  Session& session_;
+  mutable NodeFacts facts_;
+  mutable std::vector<std::optional<onnx::TensorProto>> data_;
+  std::list<SubgraphInferencer> subgraphs_;
+};
+
+class PropagationContext final : public onnx::DataPropagationContext {
+ public:
+  PropagationContext(Session& session, const Node& node, int depth) : session_(session), facts_(node), depth_(depth) {
+    for (int i = 0; i < node.num_outputs(); ++i)
+      if (node.has_output(i)) seam::to_proto(node.output(i).type(), facts_.output_type(static_cast<size_t>(i)));
+  }
+  const onnx::AttributeProto* getAttribute(const std::string& name) const override { return facts_.attribute(name); }
+  size_t getNumInputs() const override { return facts_.num_inputs(); }
+  const onnx::TypeProto* getInputType(size_t i) const override { return facts_.input_type(i); }
+  size_t getNumOutputs() const override { return facts_.num_outputs(); }
+  const onnx::TypeProto* getOutputType(size_t i) const override { return &facts_.output_type(i); }
+  const TensorShapeProto* getInputData(size_t i) override {
+    const Value* value = facts_.input(i);
+    return value ? session_.elements(*value, depth_ + 1) : nullptr;
+  }
+  void addOutputData(size_t i, TensorShapeProto&& elements) override {
+    if (i < facts_.num_outputs() && facts_.node().has_output(static_cast<int>(i)) && elements.dim_size() <= kMaxTrackedElements)
+      session_.set_elements(facts_.node().output(static_cast<int>(i)), std::move(elements));
+  }
+
+ private:
+  Session& session_;
+  mutable NodeFacts facts_;
+  int depth_;
+};
+
+bool is_trackable(const ValueType& type) {
+  return type.is_tensor() && (type.dtype == DataType::kInt64 || type.dtype == DataType::kInt32) && type.rank().value_or(2) <= 1;
+}
+
+const TensorShapeProto* Session::elements(const Value& value, int depth) {
+  if (const auto found = elements_.find(&value); found != elements_.end()) return found->second ? &*found->second : nullptr;
+  if (!is_trackable(value.type())) return nullptr;
+  elements_[&value] = std::nullopt;
+  if (const Tensor* t = known_tensor(value)) {
+    if (t->count() > kMaxTrackedElements) return nullptr;
+    TensorShapeProto shape;
+    for (const int64_t v : t->to_ints()) shape.add_dim()->set_dim_value(v);
+    set_elements(value, std::move(shape));
+  } else if (const Node* producer = value.producer(); producer && depth < kMaxTrackedNodes) {
+    const auto* schema = seam::standard_schema(producer->op_type(), producer->domain(), producer->opset());
+    if (schema && schema->has_data_propagation_function()) propagate(*producer, *schema, depth);
+  }
+  auto& known = elements_[&value];
+  if (!known && value.type().rank() == 1 && value.type().shape->front().value.value_or(kMaxTrackedElements + 1) <= kMaxTrackedElements) {
+    // So many elements, each unknown: a Reshape by it still has a known rank.
+    known.emplace();
+    for (int64_t i = 0; i < *value.type().shape->front().value; ++i) known->add_dim();
+  }
+  return known ? &*known : nullptr;
+}
+
+void Session::propagate(const Node& node, const onnx::OpSchema& schema, int depth) {
+  PropagationContext context(*this, node, depth);
+  // It only makes inference sharper; a shape that it cannot follow is no fault of the model.
+  [[maybe_unused]] const Status ignored = seam::guarded(node.describe(), [&] { schema.GetDataPropagationFunction()(context); });
+}
+
+void Session::call_function(const Node& node, onnx::InferenceContext& context) {
+  if (!functions_ready_) {
+    functions_ready_ = true;
+    for (const Function& f : node.graph().model().functions) {
+      onnx::FunctionProto& proto = functions_.emplace_back();
+      proto.set_name(f.name);
+      proto.set_domain(f.domain);
+      proto.set_overload(f.overload);
+      for (const Value* v : f.body->inputs()) proto.add_input(v->name());
+      for (const Value* v : f.body->outputs()) proto.add_output(v->name());
+      for (const std::string& a : f.attributes) proto.add_attribute(a);
+      for (const Attribute& a : f.attribute_defaults) {
+        const bool parsed = proto.add_attribute_proto()->ParseFromString(encode_attribute(a).flatten());
+        ONNXTOOL_CHECK(parsed);
+      }
+      for (const OpsetImport& o : f.opsets) {
+        auto* import = proto.add_opset_import();
+        import->set_domain(o.domain);
+        import->set_version(o.version);
+      }
+      for (const Node& n : f.body->nodes()) *proto.add_node() = seam::node_proto(n, /*with_subgraphs=*/true);
+      functions_by_key_.emplace(function_key(f.domain, f.name, f.overload), &proto);
+    }
+  }
+  const auto found = functions_by_key_.find(function_key(node.domain(), node.op_type(), node.overload()));
+  if (found == functions_by_key_.end()) return;
+  onnx::shape_inference::InferShapeForFunctionNode(*found->second, onnx::OpSchemaRegistry::Instance(), context,
+                                                   onnx::ShapeInferenceOptions(), functions_by_key_);
+}
+
+Status Session::infer(Node& node) {
+  const auto* schema = seam::standard_schema(node.op_type(), node.domain(), node.opset());
+  const auto* foreign = schema ? nullptr : seam::find_foreign(node.op_type(), node.domain());
+  if (!schema && !foreign && node.graph().model().functions.empty()) return {};
+  InferenceContext context(*this, node);
+  std::optional<Error> inner;
+  ONNXTOOL_TRY(seam::guarded(node.describe(), [&] {
+    try {
+      if (schema) {
+        if (schema->has_type_and_shape_inference_function()) {
+          schema->GetTypeAndShapeInferenceFunction()(context);
+        } else if (schema->HasFunction()) {
+          onnx::shape_inference::InferShapeForFunctionNode(*schema->GetFunction(), onnx::OpSchemaRegistry::Instance(), context);
+        }
+        schema->CheckInputOutputType(context);
+      } else if (foreign) {
+        foreign->infer(context);
+      } else {
+        call_function(node, context);
+      }
+    } catch (SubgraphError& e) {
+      inner = std::move(e.error);
+    }
+  }));
+  if (inner) return std::move(*inner).at(node.describe());
+  for (int i = 0; i < node.num_outputs(); ++i) {
+    if (!node.has_output(i)) continue;
+    Status merged = merge_into(node.output(i), seam::from_proto(*context.getOutputType(static_cast<size_t>(i))));
+    if (!merged.ok()) return std::move(merged).error().at(node.describe());
+  }
+  if (schema && schema->has_data_propagation_function() && node.num_outputs() == 1 && node.has_output(0) &&
+      is_trackable(node.output(0).type())) {
+    elements_.erase(&node.output(0));
+    elements(node.output(0));
+  }
+  return {};
+}
+
+Status Session::infer(Graph& graph) {
+  Status first;
+  for (Node& node : graph.nodes()) {
+    Status status = infer(node);
+    if (!status.ok() && first.ok()) first = std::move(status);
+  }
+  return first;
+}
+
+}  // namespace
+
+Status infer_node(Node& node) { return Session().infer(node); }
+Status infer_graph(Graph& graph) { return Session().infer(graph); }
+
+}  // namespace onnxtool

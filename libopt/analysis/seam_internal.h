@@ -1,0 +1,57 @@
+// Shared by the files of the onnx seam only: between the IR and onnx's messages.
+#pragma once
+
+#include <exception>
+#include <new>
+#include <string>
+#include <string_view>
+
+#include "libopt/ir/model.h"
+#include "libopt/support/status.h"
+#include "onnx/defs/schema.h"
+#include "onnx/onnx_pb.h"
+
+namespace onnxtool::seam {
+
+/// Payloads longer than this are never copied into messages; inference needs none of them.
+inline constexpr size_t kMaxCopiedBytes = 1024;
+
+void to_proto(const ValueType& type, onnx::TypeProto& proto);
+ValueType from_proto(const onnx::TypeProto& proto);
+
+/// Payloads over kMaxCopiedBytes are marked as external, so that nothing reads them. Without
+/// subgraphs, graph attributes are left out.
+onnx::NodeProto node_proto(const Node& node, bool with_subgraphs = false);
+onnx::TensorProto tensor_proto(const Tensor& tensor);
+
+/// nullptr where the standard has none. `domain` as in the IR.
+const onnx::OpSchema* standard_schema(std::string_view op_type, std::string_view domain, int opset);
+
+/// What we know of an operator outside of the standard: those of com.microsoft that runtimes'
+/// optimizers leave in files, and experimental ones that the standard dropped.
+struct ForeignOperator {
+  std::string_view op_type, domain;
+  int min_inputs, max_inputs, min_outputs, max_outputs;
+  void (*infer)(onnx::InferenceContext&);
+};
+const ForeignOperator* find_foreign(std::string_view op_type, std::string_view domain);
+
+/// onnx's message in our form: one line, lower-case, without its tags and final period.
+std::string tidy(std::string_view message);
+
+/// Runs f and turns what onnx throws into a bad-model error at `place`. Our own mistakes and lack of
+/// memory go through.
+template <class F> Status guarded(const std::string& place, F&& f) {
+  try {
+    f();
+    return {};
+  } catch (const InternalError&) {
+    throw;
+  } catch (const std::bad_alloc&) {
+    throw;
+  } catch (const std::exception& e) {
+    return Error{ErrorCode::kBadModel, place + ": " + tidy(e.what()), {}};
+  }
+}
+
+}  // namespace onnxtool::seam

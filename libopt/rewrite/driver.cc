@@ -1,0 +1,80 @@
+#include "libopt/rewrite/driver.h"
+
+#include <algorithm>
+#include <chrono>
+
+namespace onnxtool {
+namespace {
+
+// A rule may move its match one node a sweep (pushing against the order of nodes), so chains need
+// many sweeps; two rules that undo each other never end.
+constexpr int kMaxSweeps = 1000;
+
+bool is_root(const PassInfo& pass, const Node& node) {
+  if (pass.roots[0].empty()) return true;
+  if (!node.domain().empty()) return false;
+  for (const std::string_view root : pass.roots) {
+    if (root.empty()) break;
+    if (node.op_type() == root) return true;
+  }
+  return false;
+}
+
+// How often the pass fired in the graph and its subgraphs.
+int apply(Graph& graph, const PassInfo& pass, const PassContext& context) {
+  // By id: a rule may remove any node, its own and later ones included.
+  std::vector<int> ids;
+  for (const Node& n : graph.nodes()) {
+    bool wanted = is_root(pass, n);
+    n.for_each_subgraph([&](Graph&) { wanted = true; });
+    if (wanted) ids.push_back(n.id());
+  }
+  int fired = 0;
+  for (const int id : ids) {
+    Node* node = graph.node(id);
+    if (!node) continue;
+    node->for_each_subgraph([&](Graph& sub) { fired += apply(sub, pass, context); });
+    if (!is_root(pass, *node)) continue;
+    Rewriter rewriter(graph, node);
+    const bool changed = pass.run(*node, rewriter, context);
+    ONNXTOOL_CHECK(changed || rewriter.edits() == 0);
+    rewriter.sweep();
+    fired += changed ? 1 : 0;
+  }
+  return fired;
+}
+
+void remove_unused_below(Graph& graph) {
+  for (const Node& n : graph.nodes()) n.for_each_subgraph([](Graph& sub) { remove_unused_below(sub); });
+  remove_unused_values(graph);
+}
+
+}  // namespace
+
+std::vector<PassReport> run_passes(Model& model, std::span<const PassInfo* const> passes, const PassContext& context) {
+  std::vector<PassReport> reports;
+  for (const PassInfo* pass : passes) reports.push_back({pass->name, 0, 0});
+  // Bodies of local functions are left alone: there an attribute can stand for one of the caller's
+  // (Attribute::ref) and opsets are the function's own, so no rule can tell what a node does.
+  bool again = true;
+  for (int sweep = 0; again; ++sweep) {
+    ONNXTOOL_CHECK(sweep < kMaxSweeps);
+    again = false;
+    for (size_t i = 0; i < passes.size(); ++i) {
+      const auto start = std::chrono::steady_clock::now();
+      const int fired = apply(model.graph(), *passes[i], context);
+      reports[i].fired += fired;
+      reports[i].time_ms += std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+      again |= fired > 0;
+    }
+  }
+  remove_unused_below(model.graph());
+  return reports;
+}
+
+void remove_unused_values(Graph& graph) {
+  for (Value* v : graph.initializers())
+    if (v->unused() && !v->is_graph_input()) graph.erase_value(*v);
+}
+
+}  // namespace onnxtool

@@ -1,0 +1,25 @@
+#include "libopt/target/target.h"
+
+namespace onnxtool {
+namespace {
+
+constexpr const Target* kAll[] = {&kOrtCpu};
+
+}  // namespace
+
+std::span<const Target* const> all_targets() { return kAll; }
+
+const Target* find_target(std::string_view name) {
+  for (const Target* t : kAll)
+    if (t->name == name) return t;
+  return nullptr;
+}
+
+const TargetOp* find_target_op(const Target& target, const Node& node) {
+  if (!node.domain().empty()) return nullptr;
+  for (const TargetOp& op : target.ops)
+    if (op.op == node.op_type()) return &op;
+  return nullptr;
+}
+
+}  // namespace onnxtool

@@ -1,0 +1,46 @@
+// What a runtime and provider do with a QDQ graph when they load it: tables with their sources.
+//
+// Placement asks these, so that Q and DQ stand only where they become an integer kernel.
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include "libopt/ir/graph.h"
+
+namespace onnxtool {
+
+/// How a target treats an operator between DequantizeLinear and QuantizeLinear.
+enum class Fusion : uint8_t {
+  kNever,         // stays float, so Q and DQ around it only cost time
+  kInteger,       // becomes `integer_op`; every float input from a DQ, the output only to a Q
+  kIntegerOrFloatOutput,  // as kInteger, and without a Q behind it `float_output_op` gives floats
+  kPassThrough,   // Q and DQ vanish where both sides share scale and zero point
+};
+
+struct TargetOp {
+  std::string_view op;              // of ai.onnx
+  Fusion fusion = Fusion::kNever;
+  std::string_view integer_op = {};
+  std::string_view float_output_op = {};
+  /// nullptr: no condition. Else a reason why this node is not fused, or nullptr when it is.
+  const char* (*obstacle)(const Node&) = nullptr;
+};
+
+struct Target {
+  std::string_view name;
+  std::string_view summary;
+  std::span<const TargetOp> ops;
+};
+
+/// onnxruntime's CPU provider. Source: onnxruntime 1.31, optimizer/qdq_transformer/selectors_actions,
+/// and the graphs that it saves at level extended.
+extern const Target kOrtCpu;
+
+/// nullptr when the target never fuses the operator.
+const TargetOp* find_target_op(const Target& target, const Node& node);
+/// nullptr when there is none of that name.
+const Target* find_target(std::string_view name);
+std::span<const Target* const> all_targets();
+
+}  // namespace onnxtool

@@ -1,0 +1,16 @@
+// Operators that move elements without computing: integers pass through under the input's scale.
+#include "quant/ops/handler.h"
+
+namespace onnxtool {
+
+constinit const OpHandler kMaxPoolHandler{.op = "MaxPool", .role = Role::kPassThrough};
+constinit const OpHandler kResizeHandler{.op = "Resize", .role = Role::kPassThrough};
+constinit const OpHandler kDepthToSpaceHandler{.op = "DepthToSpace", .role = Role::kPassThrough};
+constinit const OpHandler kReshapeHandler{.op = "Reshape", .role = Role::kPassThrough};
+constinit const OpHandler kFlattenHandler{.op = "Flatten", .role = Role::kPassThrough};
+constinit const OpHandler kTransposeHandler{.op = "Transpose", .role = Role::kPassThrough};
+constinit const OpHandler kSqueezeHandler{.op = "Squeeze", .role = Role::kPassThrough};
+constinit const OpHandler kUnsqueezeHandler{.op = "Unsqueeze", .role = Role::kPassThrough};
+constinit const OpHandler kSplitHandler{.op = "Split", .role = Role::kPassThrough};
+
+}  // namespace onnxtool

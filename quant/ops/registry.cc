@@ -1,0 +1,21 @@
+#include "quant/ops/handler.h"
+
+namespace onnxtool {
+namespace {
+
+constexpr const OpHandler* kAll[] = {
+#define HANDLER(id) &id,
+#include "quant/ops/handlers.def"
+#undef HANDLER
+};
+
+}  // namespace
+
+const OpHandler* find_handler(const Node& node) {
+  if (!node.domain().empty()) return nullptr;
+  for (const OpHandler* h : kAll)
+    if (h->op == node.op_type()) return h;
+  return nullptr;
+}
+
+}  // namespace onnxtool

@@ -1,0 +1,253 @@
+#include "quant/placement.h"
+
+#include <algorithm>
+#include <set>
+
+namespace onnxtool {
+namespace {
+
+bool is_activation(const Node& node) { return node.is("Relu") || node.is("Clip"); }
+
+std::optional<double> clip_bound(const Node& clip, int input, const char* attribute, double fallback) {
+  if (clip.opset() < 11) return clip.attr<float>(attribute, static_cast<float>(fallback));
+  if (!clip.has_input(input)) return fallback;
+  const Tensor* t = clip.input(input).constant();
+  if (!t || t->count() != 1) return std::nullopt;
+  return t->to_doubles()[0];
+}
+
+// [low, high] of a Relu or Clip; nullopt where the bounds are not constant or shut out zero, which
+// a quantized range always holds.
+std::optional<std::pair<double, double>> activation_bounds(const Node& node) {
+  if (node.is("Relu")) return std::pair(0.0, 3.4e38);
+  const auto low = clip_bound(node, 1, "min", -3.4e38), high = clip_bound(node, 2, "max", 3.4e38);
+  if (!low || !high || *low > 0 || *high < 0) return std::nullopt;
+  return std::pair(*low, *high);
+}
+
+// Scores of attention stay float from the product on: a mask of -3.4e38 under one scale with the
+// scores would erase them. Everything between the producing MatMul and a Softmax is marked.
+void mark_scores(const Node& softmax, std::set<const Node*>& marked) {
+  std::vector<const Value*> open = {&softmax.input(0)};
+  std::vector<const Node*> between;
+  bool masked = false;
+  while (!open.empty()) {
+    const Node* p = open.back()->producer();
+    open.pop_back();
+    if (!p || std::find(between.begin(), between.end(), p) != between.end()) continue;
+    const bool elementwise = p->is("Add") || p->is("Where") || p->is("Mul") || p->is("Div") || p->is("Sub");
+    const bool moves = p->is("Reshape") || p->is("Transpose") || p->is("Cast") || p->is("Unsqueeze") || p->is("Expand");
+    if (!elementwise && !moves) continue;
+    masked |= p->is("Add") || p->is("Where");
+    between.push_back(p);
+    for (const Value* v : p->inputs())
+      if (v) open.push_back(v);
+  }
+  if (!masked) return;
+  marked.insert(&softmax);
+  marked.insert(between.begin(), between.end());
+}
+
+class Placer {
+ public:
+  Placer(const Model& model, const QuantizeOptions& options) : graph_(model.graph()), options_(options) {}
+
+  Placement run() {
+    for (Node& n : graph_.nodes())
+      if (n.is("Softmax")) mark_scores(n, scores_);
+    for (Node& n : graph_.nodes()) classify(n);
+    settle();
+    return result();
+  }
+
+ private:
+  struct Candidate {
+    IntegerNode integer;
+    Fusion fusion = Fusion::kNever;
+    const TargetOp* target = nullptr;
+    bool alive = true;
+    const char* reason = "";
+  };
+
+  const char* why_not(const Node& n, const OpHandler* handler, const TargetOp* target) const {
+    if (scores_.contains(&n)) return "lies between an attention mask and its Softmax";
+    if (!handler) return "no integer form";
+    if (options_.exclude.matches(n)) return "excluded";
+    if (!options_.include.empty() && handler->role == Role::kCore && !options_.include.matches(n)) return "not included";
+    if (!target || target->fusion == Fusion::kNever) return "the target never runs it on integers";
+    if (target->obstacle)
+      if (const char* r = target->obstacle(n)) return r;
+    if (!n.has_input(0) || !n.has_output(0)) return "has no data";
+    if (n.input(0).type().dtype != DataType::kFloat) return "its data is not float32";
+    if (handler->obstacle) return handler->obstacle(n);
+    return nullptr;
+  }
+
+  void classify(Node& n) {
+    const OpHandler* handler = find_handler(n);
+    const TargetOp* target = find_target_op(*options_.target, n);
+    if (const char* reason = why_not(n, handler, target)) {
+      reasons_[&n] = reason;
+      return;
+    }
+    Candidate c;
+    c.integer.node = &n;
+    c.integer.handler = handler;
+    c.fusion = target->fusion;
+    c.target = target;
+    // The activation joins when nothing else reads the raw result. Pass-through operators keep their
+    // input's scale, which an activation's range would not be.
+    Value& out = n.output(0);
+    if (handler->role != Role::kPassThrough && out.has_one_use() && !out.is_graph_output()) {
+      Node* user = out.uses()[0].user;
+      if (&user->graph() == &graph_ && is_activation(*user) && out.uses()[0].index == 0 && activation_bounds(*user) &&
+          !options_.exclude.matches(*user))
+        c.integer.activation = user;
+    }
+    index_[&n] = candidates_.size();
+    candidates_.push_back(c);
+  }
+
+  Candidate* producer_of(const Value& v) {
+    Node* p = v.producer();
+    if (!p) return nullptr;
+    if (is_activation(*p) && p->input(0).producer()) {
+      const auto it = index_.find(p->input(0).producer());
+      if (it != index_.end() && candidates_[it->second].alive && candidates_[it->second].integer.activation == p) return &candidates_[it->second];
+    }
+    const auto it = index_.find(p);
+    return it != index_.end() && candidates_[it->second].alive && !candidates_[it->second].integer.activation ? &candidates_[it->second] : nullptr;
+  }
+
+  static std::vector<Value*> data_inputs(const IntegerNode& n) {
+    std::vector<Value*> out;
+    const int count = n.handler->all_inputs ? n.node->num_inputs() : 1;
+    for (int i = 0; i < count; ++i)
+      if (n.node->has_input(i) && !(i == n.handler->weight_input && n.node->input(i).constant())) out.push_back(&n.node->input(i));
+    return out;
+  }
+
+  bool reads_as_data(const Candidate& c, const Value& v) const {
+    const auto inputs = data_inputs(c.integer);
+    return std::find(inputs.begin(), inputs.end(), &v) != inputs.end();
+  }
+
+  // Consumers of `v` that take its integer form.
+  bool has_integer_consumer(const Value& v) {
+    for (const Use& u : v.uses()) {
+      const auto it = index_.find(u.user);
+      if (it != index_.end() && candidates_[it->second].alive && reads_as_data(candidates_[it->second], v)) return true;
+    }
+    return false;
+  }
+
+  // The largest set of secondary operators that stand between integer ones: start with all, drop
+  // what would need a Q of its own before it or is read by floats only, until nothing changes.
+  void settle() {
+    for (bool changed = true; changed;) {
+      changed = false;
+      for (Candidate& c : candidates_) {
+        if (!c.alive || c.integer.handler->role == Role::kCore) continue;
+        const char* reason = nullptr;
+        for (Value* v : data_inputs(c.integer)) {
+          if (v->constant()) continue;
+          // Moving integers beats moving floats from the first node on; arithmetic on an input would
+          // only lose precision to save nothing.
+          const bool from_input = v->is_graph_input() && c.integer.handler->role == Role::kPassThrough;
+          if (!producer_of(*v) && !from_input) reason = "an input comes from a float operator";
+        }
+        // Every output's readers count: a Split feeds several.
+        bool consumed = false;
+        for (int i = 0; i < c.integer.node->num_outputs(); ++i)
+          if (c.integer.node->has_output(i)) consumed |= has_integer_consumer(i == 0 ? c.integer.result() : c.integer.node->output(i));
+        if (!consumed) reason = "nothing that runs on integers reads it";
+        if (c.integer.handler->role != Role::kPassThrough && c.integer.result().is_graph_output()) reason = "is a graph output, where floats cost nothing";
+        if (!reason) continue;
+        c.alive = false;
+        c.reason = reason;
+        changed = true;
+      }
+    }
+  }
+
+  Placement result() {
+    Placement p;
+    std::map<int, QuantizedTensor> tensors;
+    std::set<const Node*> absorbed;
+    const auto quantized = [&](Value& v) -> QuantizedTensor& {
+      QuantizedTensor& t = tensors[v.id()];
+      if (!t.value) t.value = t.range_owner = &v;
+      return t;
+    };
+    for (Candidate& c : candidates_) {
+      IntegerNode& n = c.integer;
+      if (!c.alive) {
+        reasons_[n.node] = c.reason;
+        continue;
+      }
+      if (c.fusion == Fusion::kIntegerOrFloatOutput) {
+        n.quantized_output = has_integer_consumer(n.result()) || (options_.quantize_outputs && n.result().is_graph_output());
+        // Without a Q behind it the activation has nothing to vanish into.
+        if (!n.quantized_output) n.activation = nullptr;
+      }
+      n.kernel = n.quantized_output || c.target->float_output_op.empty() ? c.target->integer_op : c.target->float_output_op;
+      for (Value* v : data_inputs(n)) quantized(*v);
+      if (n.handler->role == Role::kPassThrough) {
+        for (int i = 0; i < n.node->num_outputs(); ++i)
+          if (n.node->has_output(i)) quantized(n.node->output(i)).range_owner = quantized(n.node->input(0)).range_owner;
+      } else if (n.quantized_output) {
+        QuantizedTensor& t = quantized(n.result());
+        t.unit_range = n.handler->unit_output && !n.activation;
+        if (n.activation) {
+          const auto bounds = *activation_bounds(*n.activation);
+          t.low = bounds.first;
+          t.high = bounds.second;
+          t.one_sided = bounds.first == 0;
+          absorbed.insert(n.activation);
+        }
+      }
+      p.nodes.push_back(n);
+    }
+    std::set<const Value*> owners;
+    for (auto& [id, t] : tensors) {
+      // Owners may have been found before their own owner was: follow to the root.
+      while (tensors[t.range_owner->id()].range_owner != t.range_owner) t.range_owner = tensors[t.range_owner->id()].range_owner;
+      if (!t.range_owner->constant()) owners.insert(t.range_owner);
+    }
+    for (auto& [id, t] : tensors) {
+      p.tensors.push_back(t);
+      if (owners.contains(t.value) && !t.unit_range) p.watched.push_back(t.value);
+    }
+    std::map<const Node*, std::string_view> kernels;
+    for (const IntegerNode& n : p.nodes) kernels[n.node] = n.kernel.empty() ? std::string_view("on integers") : n.kernel;
+    for (Node& n : graph_.nodes()) {
+      NodeDecision d;
+      d.node = &n;
+      if (const auto it = kernels.find(&n); it != kernels.end()) {
+        d.integer = true;
+        d.kernel = it->second;
+      } else if (absorbed.contains(&n)) {
+        d.integer = true;
+        d.kernel = "absorbed";
+      } else {
+        const auto r = reasons_.find(&n);
+        d.reason = r == reasons_.end() ? "no integer form" : r->second;
+      }
+      p.decisions.push_back(d);
+    }
+    return p;
+  }
+
+  const Graph& graph_;
+  const QuantizeOptions& options_;
+  std::set<const Node*> scores_;
+  std::vector<Candidate> candidates_;
+  std::unordered_map<const Node*, size_t> index_;
+  std::unordered_map<const Node*, const char*> reasons_;
+};
+
+}  // namespace
+
+Placement place(const Model& model, const QuantizeOptions& options) { return Placer(model, options).run(); }
+
+}  // namespace onnxtool

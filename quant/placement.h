@@ -1,0 +1,57 @@
+// Where Q and DQ go: which nodes run on integers, which tensors are quantized, and why the rest stays.
+#pragma once
+
+#include <map>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "libopt/ir/model.h"
+#include "quant/ops/handler.h"
+#include "quant/scheme.h"
+
+namespace onnxtool {
+
+/// A node that runs on integers.
+struct IntegerNode {
+  Node* node = nullptr;
+  const OpHandler* handler = nullptr;
+  /// Relu or Clip behind it, expressed by its output's range; nullptr: none.
+  Node* activation = nullptr;
+  /// Whether its result is quantized; false: the integer kernel gives floats.
+  bool quantized_output = true;
+  std::string_view kernel;  // what the target is predicted to run
+  /// Its result: the activation's, where there is one.
+  Value& result() const { return activation ? activation->output(0) : node->output(0); }
+};
+
+/// A node of the main graph and what happens to it.
+struct NodeDecision {
+  const Node* node = nullptr;
+  bool integer = false;
+  std::string_view kernel;  // the integer kernel; "absorbed" for activations
+  const char* reason = "";  // why it stays float
+};
+
+/// A tensor whose integer form exists.
+struct QuantizedTensor {
+  Value* value = nullptr;
+  /// Whose range it has: itself, or the input of the pass-through operators that made it.
+  Value* range_owner = nullptr;
+  bool unit_range = false;      // [0, 1] by definition
+  bool one_sided = false;       // behind Relu: the zero point is qmin
+  double low = -3.4e38, high = 3.4e38;  // bounds of a Clip behind which it stands
+};
+
+struct Placement {
+  std::vector<IntegerNode> nodes;        // in graph order
+  std::vector<NodeDecision> decisions;   // every node of the main graph, in graph order
+  std::vector<QuantizedTensor> tensors;  // activations, in order of value id
+  /// Values to observe: range owners without a range of their own by definition.
+  std::vector<const Value*> watched;
+};
+
+/// Decides on the prepared graph. Nothing to quantize is not an error here: nodes is empty then.
+Placement place(const Model& model, const QuantizeOptions& options);
+
+}  // namespace onnxtool

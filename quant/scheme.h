@@ -1,0 +1,44 @@
+// What the user asked of a quantization.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "calib/ranges/calibrator.h"
+#include "libopt/ir/dtype.h"
+#include "libopt/ir/selector.h"
+#include "libopt/target/target.h"
+
+namespace onnxtool {
+
+/// kAuto tries mse, percentile and minmax and keeps the one whose model is closest to the float one.
+struct CalibratorChoice {
+  bool automatic = true;
+  Calibrator calibrator = Calibrator::kMinMax;
+  CalibratorOptions options;
+};
+
+struct QuantizeOptions {
+  const Target* target = &kOrtCpu;
+  DataType activation_type = DataType::kUint8;  // or kInt8
+  bool activation_symmetric = false;
+  DataType weight_type = DataType::kInt8;       // or kUint8
+  bool per_channel = true;
+  CalibratorChoice calibrator;
+  /// Graph outputs behind Gemm and MatMul are quantized too.
+  bool quantize_outputs = false;
+  /// Rescales hidden channels by powers of two, so that one range suits all of them.
+  bool equalize = true;
+  /// onnxruntime's formulas and placement where they differ from ours.
+  bool ort_compat = false;
+  /// Refuses to raise the opset; per-channel weights then become per-tensor where Q/DQ have no axis.
+  bool no_opset_change = false;
+  Selector include, exclude;
+};
+
+/// Least opset of ai.onnx whose QuantizeLinear and DequantizeLinear have an axis (per-channel).
+inline constexpr int kPerChannelOpset = 13;
+/// Least opset that has them at all.
+inline constexpr int kPerTensorOpset = 10;
+
+}  // namespace onnxtool
