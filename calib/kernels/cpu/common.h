@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "calib/exec/kernel.h"
+#include "calib/kernels/cpu/cpu_kernels.h"
 #include "libopt/ir/tensor.h"
 #include "libopt/support/checked.h"
 #include "libopt/support/half.h"

@@ -1,0 +1,119 @@
+// Convolution as loops over pointers: implicit im2col in front of the blocked product, direct rows
+// for depthwise windows. Shared by the float and the integer convolutions and by pooling.
+#pragma once
+
+#include "calib/kernels/cpu/gemm.h"
+#include "calib/kernels/cpu/window.h"
+
+namespace onnxtool {
+
+/// Writes one channel [in...] as the windows cover it, [extents...] from -pad_begin on: x - zero
+/// inside the input, 0 outside.
+template <class From, class T>
+void pad_channel(const From* x, From zero, const Window& w, const Spatial& extents, T* out);
+
+/// im2col, panel by panel: k runs over (channel, window position), columns over output positions.
+/// `image` holds `channels` planes of the given extents, which every window lies inside.
+template <class T>
+class ConvPanels final : public PanelSource<T> {
+ public:
+  ConvPanels(const T* image, int64_t channels, const Spatial& extents, const Window& w)
+      : image_(image), end_(image + channels * volume(extents)), extents_(extents), window_(w) {}
+  void pack(const PanelRequest& request, T* out) const override;
+  const T* find(const PanelRequest&, int64_t*) const override { return nullptr; }
+
+ private:
+  const T* image_;
+  const T* end_;
+  Spatial extents_;
+  const Window& window_;
+};
+
+/// Extents of a convolution. Weights are packed per group, rows [M / group], depth [C / group * window].
+struct ConvShape {
+  Window window;
+  int64_t batch = 0, channels = 0, out_channels = 0, group = 1;
+
+  int64_t group_channels() const { return channels / group; }
+  int64_t group_outputs() const { return out_channels / group; }
+  int64_t depth() const { return group_channels() * volume(window.kernel); }
+  int64_t pixels() const { return volume(window.out); }
+  /// A product with the image as it lies: window of one element, no stride, no padding.
+  bool pointwise() const {
+    return volume(window.kernel) == 1 && volume(window.stride) == 1 && !window.padded() && window.in == window.out;
+  }
+};
+
+/// Where a task of conv_gemm() puts its sums: those of output rows (channels) range.m0.. of group g of
+/// image n, columns range.n0.. . finish() is called once all of them are there.
+template <class T> class ConvSink {
+ public:
+  using Sum = typename GemmSum<T>::type;
+  virtual ~ConvSink() = default;
+  /// Elements of working memory, each of size Sum, that a task with `count` sums needs.
+  virtual int64_t buffer_count(int64_t count) const = 0;
+  virtual Sum* target(int64_t n, int64_t g, const GemmRange& range, Sum* buffer, int64_t* stride) const = 0;
+  virtual void finish(int64_t n, int64_t g, const GemmRange& range, Sum* sums, int64_t stride) const = 0;
+};
+
+/// Dense (grouped) convolution of x [batch, channels, in...]; `zero` is subtracted from x. Weights of
+/// group g lie packed at weights + g * packed_count(group_outputs, depth, tile rows).
+template <class T, class From>
+Status conv_gemm(KernelContext& ctx, const GemmIsa& isa, const ConvShape& shape, const From* x, From zero,
+                 const T* weights, const ConvSink<T>& sink);
+
+/// A strip of one padded plane whose rows are split by column stride, so that each window position
+/// reads consecutive elements: element q of phase p of row r is column q * stride + p.
+class RowImage {
+ public:
+  /// Fails when a strip overflows.
+  static Result<RowImage> make(const Window& w);
+  /// A strip is output rows [strip * strip_rows, ...) of one depth position.
+  int64_t strips() const { return strips_; }
+  int64_t strip_rows() const { return strip_rows_; }
+  int64_t buffer_count() const { return buffer_count_; }
+  int64_t taps() const { return static_cast<int64_t>(offsets_.size()); }
+
+  /// Loads what output rows [first, last) at depth `od` see of a plane x; outside is `fill`.
+  template <class From>
+  void load(const From* x, From zero, float fill, int64_t od, int64_t first, int64_t last, float* buffer) const;
+  /// Pointers for output row `row` of a strip that starts at `first`.
+  void tap_pointers(const float* buffer, int64_t first, int64_t row, const float** x) const {
+    const float* start = buffer + (row - first) * w_.stride[1] * row_size_;
+    for (size_t t = 0; t < offsets_.size(); ++t) x[t] = start + offsets_[t];
+  }
+
+ private:
+  Window w_;
+  int64_t phases_ = 1, phase_size_ = 0, row_size_ = 0;
+  int64_t strip_rows_ = 0, strips_ = 0, strip_inputs_ = 0, buffer_count_ = 0;
+  Dims offsets_;
+};
+
+/// Runs body(plane, output position of the row, taps, floats to work in) for every output row of a
+/// window that sees one plane: x is [planes / multiplier, in...]. The work space holds two rows.
+template <class From, class Body>
+Status for_each_window_row(KernelContext& ctx, const Window& w, int64_t planes, int64_t multiplier, const From* x,
+                           From zero, float fill, const Body& body) {
+  ONNXTOOL_ASSIGN(const RowImage image, RowImage::make(w));
+  const int64_t image_bytes = round_up(image.buffer_count() * 4, 64), taps_bytes = round_up(image.taps() * 8, 64);
+  const int64_t row_count = round_up(w.out[2], 16);
+  ONNXTOOL_ASSIGN(const TaskPool pool, TaskPool::make(ctx, image_bytes + taps_bytes + 2 * 4 * row_count));
+  const int64_t strips = image.strips() * w.out[0];
+  pool.run(ctx, planes * strips, [&](int64_t task, std::byte* memory) {
+    auto* buffer = reinterpret_cast<float*>(memory);
+    auto** taps = reinterpret_cast<const float**>(memory + image_bytes);
+    auto* work = reinterpret_cast<float*>(memory + image_bytes + taps_bytes);
+    const int64_t at = task / strips, od = task % strips / image.strips();
+    const int64_t first = task % image.strips() * image.strip_rows();
+    const int64_t last = std::min(first + image.strip_rows(), w.out[1]);
+    image.load(x + at / multiplier * volume(w.in), zero, fill, od, first, last, buffer);
+    for (int64_t row = first; row < last; ++row) {
+      image.tap_pointers(buffer, first, row, taps);
+      body(at, (od * w.out[1] + row) * w.out[2], taps, work);
+    }
+  });
+  return {};
+}
+
+}  // namespace onnxtool

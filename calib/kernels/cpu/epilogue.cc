@@ -1,0 +1,128 @@
+#include "calib/kernels/cpu/epilogue.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "calib/kernels/cpu/convert.h"
+#include "calib/kernels/cpu/vector_math.h"
+
+namespace onnxtool {
+
+namespace {
+
+EpilogueOp from_post_op(const PostOp& op) {
+  using Kind = EpilogueOp::Kind;
+  switch (op.kind) {
+    case PostOp::Kind::kAdd: return {.kind = Kind::kAdd, .input = op.input};
+    case PostOp::Kind::kRelu: return {.kind = Kind::kRelu};
+    case PostOp::Kind::kLeakyRelu: return {.kind = Kind::kLeakyRelu, .alpha = op.alpha};
+    case PostOp::Kind::kClip: return {.kind = Kind::kClip, .alpha = op.alpha, .beta = op.beta};
+    case PostOp::Kind::kSigmoid: return {.kind = Kind::kSigmoid};
+    case PostOp::Kind::kHardSwish: return {.kind = Kind::kHardSwish};
+    case PostOp::Kind::kHardSigmoid: return {.kind = Kind::kHardSigmoid, .alpha = op.alpha, .beta = op.beta};
+  }
+  return {.kind = Kind::kRelu};
+}
+
+void apply_step(const EpilogueOp& op, const float* added, float* y, int64_t n) {
+  using Kind = EpilogueOp::Kind;
+  const VectorMath& math = vector_math();
+  switch (op.kind) {
+    case Kind::kAdd: return math.add(y, 1, added, 1, y, n);
+    case Kind::kRelu: return math.clip(y, y, n, 0, std::numeric_limits<float>::infinity());
+    case Kind::kLeakyRelu:
+      for (int64_t i = 0; i < n; ++i) y[i] = y[i] < 0 ? y[i] * op.alpha : y[i];
+      return;
+    case Kind::kClip: return math.clip(y, y, n, op.alpha, op.beta);
+    case Kind::kSigmoid: return math.sigmoid(y, y, n);
+    case Kind::kTanh: return math.tanh(y, y, n);
+    case Kind::kHardSwish: return math.hard_swish(y, y, n);
+    case Kind::kHardSigmoid: return math.hard_sigmoid(y, y, n, op.alpha, op.beta);
+  }
+}
+
+// Double is rare: one formula per element. NaN stays everywhere.
+double clip(double x, double low, double high) { return x < low ? low : x > high ? high : x; }
+void apply_step(const EpilogueOp& op, const double* added, double* y, int64_t n) {
+  using Kind = EpilogueOp::Kind;
+  const auto each = [&](auto f) {
+    for (int64_t i = 0; i < n; ++i) y[i] = f(y[i]);
+  };
+  const double alpha = op.alpha, beta = op.beta;
+  switch (op.kind) {
+    case Kind::kAdd:
+      for (int64_t i = 0; i < n; ++i) y[i] += added[i];
+      return;
+    case Kind::kRelu: return each([](double x) { return x < 0 ? 0 : x; });
+    case Kind::kLeakyRelu: return each([&](double x) { return x < 0 ? x * alpha : x; });
+    case Kind::kClip: return each([&](double x) { return clip(x, alpha, beta); });
+    case Kind::kSigmoid: return each([](double x) { return 1 / (1 + std::exp(-x)); });
+    case Kind::kTanh: return each([](double x) { return std::tanh(x); });
+    case Kind::kHardSwish: return each([](double x) { return x * clip(x / 6 + 0.5, 0, 1); });
+    case Kind::kHardSigmoid: return each([&](double x) { return clip(alpha * x + beta, 0, 1); });
+  }
+}
+
+}  // namespace
+
+Result<std::vector<EpilogueOp>> fused_activation(const NodeView& node) {
+  using Kind = EpilogueOp::Kind;
+  const std::string_view name = node.attr_string("activation", "");
+  if (name.empty()) return std::vector<EpilogueOp>{};
+  const auto params = node.attr_floats("activation_params");
+  const auto param = [&](size_t i, std::string_view attribute, float fallback) {
+    return i < params.size() ? params[i] : node.attr_float(attribute, fallback);
+  };
+  EpilogueOp op{.kind = Kind::kRelu};
+  if (name == "LeakyRelu") {
+    op = {.kind = Kind::kLeakyRelu, .alpha = param(0, "activation_alpha", 0.01f)};
+  } else if (name == "Clip") {
+    op = {.kind = Kind::kClip, .alpha = param(0, "activation_min", std::numeric_limits<float>::lowest()),
+          .beta = param(1, "activation_max", std::numeric_limits<float>::max())};
+  } else if (name == "HardSigmoid") {
+    op = {.kind = Kind::kHardSigmoid, .alpha = param(0, "activation_alpha", 0.2f),
+          .beta = param(1, "activation_beta", 0.5f)};
+  } else if (name == "Sigmoid") {
+    op = {.kind = Kind::kSigmoid};
+  } else if (name == "Tanh") {
+    op = {.kind = Kind::kTanh};
+  } else if (name == "HardSwish") {
+    op = {.kind = Kind::kHardSwish};
+  } else if (name != "Relu") {
+    return kernel_error(ErrorCode::kUnsupported,
+                        "activation is '" + std::string(name) +
+                            "', expected Relu, LeakyRelu, Clip, HardSigmoid, HardSwish, Sigmoid or Tanh");
+  }
+  return std::vector<EpilogueOp>{op};
+}
+
+template <class T>
+Result<Epilogue<T>> Epilogue<T>::make(KernelContext& ctx, std::span<const EpilogueOp> own,
+                                      std::span<const int64_t> dims) {
+  std::vector<EpilogueOp> ops(own.begin(), own.end());
+  for (const PostOp& op : ctx.node().post_ops()) ops.push_back(from_post_op(op));
+  Epilogue epilogue;
+  for (const EpilogueOp& op : ops) {
+    Step step{op, nullptr};
+    if (op.kind == EpilogueOp::Kind::kAdd) {
+      ONNXTOOL_ASSIGN(const ConstView added, widened(ctx, ctx.input(op.input)));
+      if (!std::ranges::equal(added.dims, dims))
+        return mismatch("the tensor to add has shape " + format_dims(added.dims) + ", expected " + format_dims(dims));
+      if (added.dtype != dtype_of<T>) return unsupported_type(added.dtype, "the tensor to add");
+      step.added = static_cast<const T*>(added.data);
+    }
+    epilogue.steps_.push_back(step);
+  }
+  return epilogue;
+}
+
+template <class T>
+void Epilogue<T>::apply(T* y, int64_t n, int64_t offset) const {
+  for (const Step& step : steps_) apply_step(step.op, step.added ? step.added + offset : nullptr, y, n);
+}
+
+template class Epilogue<float>;
+template class Epilogue<double>;
+
+}  // namespace onnxtool

@@ -1,0 +1,204 @@
+// Blocked matrix products over the micro-kernels of gemm_kernel.h: packing and the loops around tiles.
+//
+// c[m, n] = a[m, k] * b[k, n]. Either operand comes as panels: runs of rows of a (columns of b), k
+// outermost, as a tile reads them. A PanelSource makes them from a matrix, from an image (im2col) or
+// finds them packed. T is float, double, or int16_t for exact integer products into int32.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <new>
+
+#include "calib/exec/kernel.h"
+#include "calib/kernels/cpu/gemm_kernel.h"
+
+namespace onnxtool {
+
+/// Result element of a product of T.
+template <class T> struct GemmSum { using type = T; };
+template <> struct GemmSum<int16_t> { using type = int32_t; };
+
+constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+constexpr int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+
+/// Rows and columns of a tile for T.
+template <class T> int tile_rows_of(const GemmIsa& isa);
+template <class T> int tile_cols_of(const GemmIsa& isa);
+
+/// Depth of a packed block: integers come in pairs along k.
+template <class T> constexpr int64_t packed_depth(int64_t k) { return sizeof(T) == 2 ? round_up(k, 2) : k; }
+
+/// Memory aligned for vectors; contents undefined.
+template <class T>
+class AlignedArray {
+ public:
+  AlignedArray() = default;
+  explicit AlignedArray(int64_t count)
+      : data_(static_cast<T*>(::operator new[](static_cast<size_t>(count) * sizeof(T) + 64, std::align_val_t{64}))) {}
+  T* data() { return data_.get(); }
+  const T* data() const { return data_.get(); }
+  explicit operator bool() const { return data_ != nullptr; }
+
+ private:
+  struct Free {
+    void operator()(T* p) const { ::operator delete[](p, std::align_val_t{64}); }
+  };
+  std::unique_ptr<T[], Free> data_;
+};
+
+/// One panel: elements (k, i) for k in [k0, k0 + depth), i in [first, first + count), count <= width.
+struct PanelRequest {
+  int64_t k0, depth;
+  int64_t first;
+  int count, width;
+};
+
+/// An operand, read panel by panel. Stateless: threads share one.
+template <class T>
+class PanelSource {
+ public:
+  virtual ~PanelSource() = default;
+  /// Writes the panel to out: [depth][width], for integers [ceil(depth/2)][width][2]; elements past
+  /// count and the odd end of k are zero.
+  virtual void pack(const PanelRequest& request, T* out) const = 0;
+  /// Where the panel already lies in memory, its rows *stride apart; nullptr: it must be packed.
+  /// Elements past count may then be anything readable.
+  virtual const T* find(const PanelRequest& request, int64_t* stride) const = 0;
+  /// Whether all panels lie packed, those of one block of k one after the other.
+  virtual bool packed() const { return false; }
+};
+
+/// A matrix in memory, element (k, i) at data[k * k_stride + i * stride]. For a product's left side
+/// that is (row_stride as stride, col_stride as k_stride), for the right one the other way round.
+template <class T>
+class MatrixPanels final : public PanelSource<T> {
+ public:
+  /// reuse: how many tiles will read a panel; with few of them packing does not pay.
+  MatrixPanels(const T* data, int64_t k_stride, int64_t stride, int64_t reuse = 1000)
+      : data_(data), k_stride_(k_stride), stride_(stride), reuse_(reuse) {}
+  void pack(const PanelRequest& request, T* out) const override;
+  const T* find(const PanelRequest& request, int64_t* stride) const override;
+
+ private:
+  const T* data_;
+  int64_t k_stride_, stride_, reuse_;
+};
+
+/// An 8-bit matrix as in MatrixPanels, zero points subtracted.
+template <class From>
+class IntPanels final : public PanelSource<int16_t> {
+ public:
+  /// zero_points: one, or one for each i when per_line.
+  IntPanels(const From* data, int64_t k_stride, int64_t stride, const From* zero_points, bool per_line)
+      : data_(data), k_stride_(k_stride), stride_(stride), zero_points_(zero_points), per_line_(per_line) {}
+  void pack(const PanelRequest& request, int16_t* out) const override;
+  const int16_t* find(const PanelRequest&, int64_t*) const override { return nullptr; }
+
+ private:
+  const From* data_;
+  int64_t k_stride_, stride_;
+  const From* zero_points_;
+  bool per_line_;
+};
+
+/// All panels of an operand of `extent` rows (columns) and depth k, as pack_all() lays them out.
+template <class T>
+class PackedPanels final : public PanelSource<T> {
+ public:
+  PackedPanels() = default;
+  PackedPanels(const T* data, int64_t extent, int width) : data_(data), padded_(round_up(extent, width)) {}
+  void pack(const PanelRequest& request, T* out) const override;
+  const T* find(const PanelRequest& request, int64_t* stride) const override {
+    *stride = request.width;
+    return data_ + request.k0 * padded_ + request.first * packed_depth<T>(request.depth);
+  }
+  bool packed() const override { return true; }
+
+ private:
+  const T* data_ = nullptr;
+  int64_t padded_ = 0;
+};
+
+/// Elements that pack_all() writes.
+template <class T>
+constexpr int64_t packed_count(int64_t extent, int64_t k, int width) {
+  return round_up(extent, width) * packed_depth<T>(k);
+}
+/// Packs panels [first_panel, last_panel) of every block of k.
+template <class T>
+void pack_panels(const PanelSource<T>& source, int64_t extent, int64_t k, int width, int64_t first_panel,
+                 int64_t last_panel, T* out);
+/// Packs everything.
+template <class T>
+AlignedArray<T> pack_all(const PanelSource<T>& source, int64_t extent, int64_t k, int width);
+
+/// A part of the result: rows [m0, m1), columns [n0, n1). m0 and n0 are multiples of the tile's.
+struct GemmRange {
+  int64_t m0, m1, n0, n1;
+};
+
+/// Elements of T that gemm_range() needs to work on ranges of up to `rows` rows.
+template <class T> int64_t gemm_workspace(const GemmIsa& isa, const PanelSource<T>& a, int64_t rows, int64_t k);
+
+/// Computes one range of a * b; c points at its first element, rows are ldc apart.
+template <class T>
+void gemm_range(const GemmIsa& isa, const PanelSource<T>& a, const PanelSource<T>& b, int64_t k, const GemmRange& range,
+                typename GemmSum<T>::type* c, int64_t ldc, T* workspace);
+
+/// How `batches` products of m x n are cut into tasks. The cut never changes a result.
+struct GemmGrid {
+  int64_t m, n;
+  int64_t rows, cols;  // of one task
+  int64_t m_tasks, n_tasks, count;
+
+  int64_t batch(int64_t task) const { return task / (m_tasks * n_tasks); }
+  GemmRange range(int64_t task) const {
+    const int64_t i = task / n_tasks % m_tasks * rows, j = task % n_tasks * cols;
+    return {i, std::min(i + rows, m), j, std::min(j + cols, n)};
+  }
+};
+constexpr GemmGrid make_grid(int64_t batches, int64_t m, int64_t n, int64_t rows, int64_t cols) {
+  const int64_t m_tasks = ceil_div(m, rows), n_tasks = ceil_div(n, cols);
+  return {m, n, rows, cols, m_tasks, n_tasks, batches * m_tasks * n_tasks};
+}
+/// Tasks big enough to be worth their packing and enough of them for the threads. a_packed: rows cost
+/// no packing, so that a task takes all of them and packs its columns once.
+template <class T>
+GemmGrid make_grid(const GemmIsa& isa, int64_t batches, int64_t m, int64_t n, bool a_packed, int threads);
+
+/// Working memory for the tasks of one run: one buffer for each piece of the task list.
+class TaskPool {
+ public:
+  /// buffer_bytes may be 0: bodies then get nullptr.
+  static Result<TaskPool> make(KernelContext& ctx, int64_t buffer_bytes) {
+    TaskPool pool;
+    const int threads = std::max(1, ctx.node().threads());
+    // More pieces than threads, so that a late thread does not hold up the rest.
+    pool.pieces_ = threads == 1 ? 1 : int64_t{threads} * 4;
+    pool.stride_ = round_up(buffer_bytes, 64);
+    if (buffer_bytes > 0) {
+      if (buffer_bytes > INT64_MAX / (8 * pool.pieces_))
+        return kernel_error(ErrorCode::kLimit, "working memory overflows");
+      ONNXTOOL_ASSIGN(void* scratch, ctx.scratch(static_cast<size_t>(pool.pieces_ * pool.stride_)));
+      pool.memory_ = static_cast<std::byte*>(scratch);
+    }
+    return pool;
+  }
+  /// Runs body(task, buffer) for each of `count` independent tasks.
+  template <class Body>
+  void run(KernelContext& ctx, int64_t count, Body&& body) const {
+    const int64_t pieces = std::min(count, pieces_);
+    ctx.parallel(pieces, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t piece = begin; piece < end; ++piece)
+        for (int64_t task = count * piece / pieces; task < count * (piece + 1) / pieces; ++task)
+          body(task, memory_ ? memory_ + piece * stride_ : nullptr);
+    });
+  }
+
+ private:
+  int64_t pieces_ = 1, stride_ = 0;
+  std::byte* memory_ = nullptr;
+};
+
+}  // namespace onnxtool
