@@ -1,5 +1,6 @@
 // Type and shape inference, node by node, by onnx's own inference functions over our graph.
 
+#include <algorithm>
 #include <deque>
 #include <list>
 #include <unordered_map>
@@ -318,13 +319,20 @@ void Session::call_function(const Node& node, onnx::InferenceContext& context) {
                                                    onnx::ShapeInferenceOptions(), functions_by_key_);
 }
 
+// Behind an operator that nobody knows types are missing, and onnx's functions complain of that.
+bool has_untyped_input(const Node& node) {
+  return std::ranges::any_of(node.inputs(), [](const Value* v) {
+    return v && (v->type().kind == ValueType::Kind::kUnknown || (v->type().is_tensor() && v->type().dtype == DataType::kUndefined));
+  });
+}
+
 Status Session::infer(Node& node) {
   const auto* schema = seam::standard_schema(node.op_type(), node.domain(), node.opset());
   const auto* foreign = schema ? nullptr : seam::find_foreign(node.op_type(), node.domain());
   if (!schema && !foreign && node.graph().model().functions.empty()) return {};
   InferenceContext context(*this, node);
   std::optional<Error> inner;
-  ONNXTOOL_TRY(seam::guarded(node.describe(), [&] {
+  Status status = seam::guarded(node.describe(), [&] {
     try {
       if (schema) {
         if (schema->has_type_and_shape_inference_function()) {
@@ -341,7 +349,8 @@ Status Session::infer(Node& node) {
     } catch (SubgraphError& e) {
       inner = std::move(e.error);
     }
-  }));
+  });
+  if (!status.ok()) return has_untyped_input(node) ? Status() : std::move(status);
   if (inner) return std::move(*inner).at(node.describe());
   for (int i = 0; i < node.num_outputs(); ++i) {
     if (!node.has_output(i)) continue;
