@@ -11,16 +11,18 @@ cd "$repository"
 # A fresh user session or a container may lack HOME.
 cache_dir=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/onnxtool
 
-# Debian 12's names. libdnnl-dev serves the optional oneDNN kernels; ccache and mold only save time.
-packages=(
-  g++ cmake ninja-build ccache mold
+# Debian 12's names.
+required=(
+  g++ cmake ninja-build
   python3 python3-pip python3-venv ca-certificates
   libprotobuf-dev protobuf-compiler libssl-dev libfmt-dev libflatbuffers-dev flatbuffers-compiler
-  libtbb-dev libeigen3-dev libdnnl-dev
+  libtbb-dev libeigen3-dev
   nlohmann-json3-dev libcli11-dev libtomlplusplus-dev
   libjpeg-dev libpng-dev libzip-dev
   doctest-dev
 )
+# The oneDNN kernels, and two that only save time: installed where possible, missed by nothing.
+optional=(libdnnl-dev ccache mold)
 
 say() { printf '== %s\n' "$*"; }
 fail() {
@@ -40,10 +42,10 @@ note_untested_system() {
   fi
 }
 
-# Prints the packages that are not installed, one a line.
-missing_packages() {
+# Prints those of the packages that are not installed, one a line.
+missing_of() {
   local package status
-  for package in "${packages[@]}"; do
+  for package in "$@"; do
     status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
     [[ $status == installed ]] || printf '%s\n' "$package"
   done
@@ -52,11 +54,12 @@ missing_packages() {
 install_packages() {
   note_untested_system
   if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
-    say "note: no apt here; these must be installed by other means (Debian's names): ${packages[*]}"
+    say "note: no apt here; these must be installed by other means (Debian's names): ${required[*]} (optional: ${optional[*]})"
     return
   fi
-  local missing
-  mapfile -t missing < <(missing_packages)
+  local missing missing_required
+  mapfile -t missing_required < <(missing_of "${required[@]}")
+  mapfile -t missing < <(missing_of "${required[@]}" "${optional[@]}")
   if ((${#missing[@]} == 0)); then
     say "packages: all installed"
     return
@@ -66,6 +69,9 @@ install_packages() {
     # -n: fail where sudo would ask for a password.
     if command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
       as_root=(sudo -n)
+    elif ((${#missing_required[@]} == 0)); then
+      say "packages: going on without the optional ${missing[*]}"
+      return
     else
       printf '%s\n' "error: packages are missing, and this is neither root nor allowed to use sudo without a password" \
         "  run as root, then try again:" "    apt-get install --no-install-recommends ${missing[*]}" >&2
