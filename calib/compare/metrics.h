@@ -11,6 +11,7 @@
 #include <limits>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -43,6 +44,8 @@ struct MetricOptions {
   int64_t axis = -1;
   /// KL(softmax(r) || softmax(t)) per row, base e, q floored at 1e-12. Needs top_k > 0.
   bool kl = false;
+  /// Keep the distribution of relative errors (kRelP50, kRelP99): some 2 KiB an octave that occurs.
+  bool relative = true;
   /// float against float16 and the like are compared after widening instead of refused.
   bool allow_dtype_change = false;
 };
@@ -73,16 +76,19 @@ struct SampleMetrics {
   uint64_t argmax_flips = 0;      // rows whose argmax changed, each side preferring its own strictly
   uint64_t argmax_ties = 0;       // rows whose argmax changed where one side scored both equal
   uint64_t topk_set_equal = 0, topk_order_equal = 0;  // rows
-  double kl_sum = 0, kl_max = 0;  // over rows
+  uint64_t kl_rows = 0;           // ranked rows without NaN or +inf
+  double kl_sum = 0, kl_max = 0;  // over them
 
-  Summary relative{Summary::Mode::kHistogram};  // of the relative errors
+  Summary relative;               // of the relative errors
 
-  /// NaN on one side, an infinity that differs, or NaN on both where that is not equal.
-  bool non_finite_mismatch() const { return bad_non_finite_ != 0; }
-  uint64_t bad_non_finite_ = 0;
+  /// Elements that only a NaN or an infinity tells apart: NaN on one side, an infinity that differs,
+  /// NaN on both sides where that is not equal.
+  uint64_t non_finite_mismatches = 0;
 
+  /// Whether anything was compared: values, or infinities that agree. NaN on both sides is nothing.
+  bool any() const { return compared + infinity_equal + non_finite_mismatches != 0; }
   /// 10 log10(sum r^2 / sum e^2): +inf when there is no error, -inf when r is all zero and t is
-  /// not, NaN when nothing was compared or a non-finite value mismatches.
+  /// not, NaN when nothing was compared, a non-finite value mismatches, or the output is not floating.
   double sqnr() const;
 };
 
@@ -94,12 +100,12 @@ Result<SampleMetrics> compare_sample(const ConstView& reference, const ConstView
 /// What a gate can name. Each knows its direction.
 enum class Metric : uint8_t {
   kMaxAbs, kMeanAbs, kRmse, kMaxRel, kRelP50, kRelP99, kSqnr, kSqnrMin, kPsnr, kCosine, kGain, kUlp,
-  kKl, kKlMax, kArgmax, kTopK, kMismatches, kOutside,
+  kKl, kKlMax, kArgmax, kFlips, kTopK, kMismatches, kOutside,
 };
 struct MetricInfo {
   std::string_view name;   // as in --gate NAME=LIMIT
   std::string_view unit;   // "", "dB", "share", "steps"
-  bool higher_is_better;   // kGain: neither; its distance from 1 is judged, lower is better
+  bool higher_is_better;   // kGain: its distance from 1 is judged, so lower is better
   std::string_view summary;
 };
 const MetricInfo& info(Metric metric);
@@ -125,12 +131,13 @@ class OutputMetrics {
     SampleMetrics all;               // folded in order of sample id
     int64_t max_abs_sample = -1;
     int64_t max_rel_sample = -1;
-    /// SQNR per sample; samples without any error are left out of these (and counted), samples at
-    /// -inf or NaN make `worst` theirs and are left out of the mean.
+    /// SQNR per sample of a floating output. Samples without error count as identical, those at -inf
+    /// or with a non-finite mismatch as undefined; both stay out of the figures, but an undefined one
+    /// is the worst. Percentiles interpolate linearly, as numpy's. All +inf where no sample is left.
     struct PerSample {
       double min = std::numeric_limits<double>::infinity();
       double p1 = min, p5 = min, median = min, mean = min;
-      int64_t worst = -1;            // lowest id with the lowest SQNR; -1: no samples or all identical
+      int64_t worst = -1;            // lowest id with the lowest SQNR; -1: none differs
       int64_t identical = 0;         // samples
       int64_t undefined = 0;         // -inf or NaN
     } per_sample;
@@ -140,9 +147,8 @@ class OutputMetrics {
   /// nullopt: not defined here (nothing compared, an integer output, no rows to rank).
   std::optional<double> value(Metric metric) const;
 
-  /// Whether the value is provably inside the limit: kNone when nothing was compared or the metric is
-  /// not defined for this output, kFail on a failed sample or a non-finite mismatch, whatever the
-  /// metric. An identical output passes every gate.
+  /// Whether the value is provably inside the limit: kFail on a failed sample or a non-finite mismatch,
+  /// whatever the metric; kNone when nothing was compared or the metric is not defined for this output.
   Verdict judge(Metric metric, double limit) const;
 
   /// The default gate: at most `max_share` of the elements outside the band (integers: unequal).
@@ -150,15 +156,16 @@ class OutputMetrics {
 
  private:
   MetricOptions options_;
-  std::map<int64_t, SampleMetrics> samples_;
+  std::map<int64_t, SampleMetrics> samples_;  // their distributions joined in relative_
+  Summary relative_;
   std::map<int64_t, std::string> failures_;
 };
 
 /// Classification: right answers of both sides, image by image.
 class ClassAccuracy {
  public:
-  /// Scores of one image, [classes] or [1, ..., classes]: argmax over all elements, ties to the lower
-  /// index, NaN never wins. label: index into them.
+  /// Scores of one image: floating, at most one extent above 1 ([classes], [1, classes, 1, 1], ...).
+  /// The class is the argmax, ties to the lower index, NaN never wins. label: index into them.
   Status add(int64_t sample, const ConstView& reference, const ConstView& test, int64_t label);
 
   int64_t images() const { return static_cast<int64_t>(images_.size()); }
