@@ -379,4 +379,17 @@ Status Session::infer(Graph& graph) {
 Status infer_node(Node& node) { return Session().infer(node); }
 Status infer_graph(Graph& graph) { return Session().infer(graph); }
 
+std::optional<std::vector<int64_t>> known_elements(const Value& value) {
+  Session session;
+  const auto dims = value.type().static_dims();
+  const TensorShapeProto* elements = dims ? session.elements(value) : nullptr;
+  if (!elements || elements->dim_size() != (dims->empty() ? 1 : dims->front())) return std::nullopt;
+  std::vector<int64_t> out;
+  for (const auto& d : elements->dim()) {
+    if (!d.has_dim_value()) return std::nullopt;
+    out.push_back(d.dim_value());
+  }
+  return out;
+}
+
 }  // namespace onnxtool

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,6 +31,10 @@ std::unique_ptr<OperatorSchema> find_schema(std::string_view op_type, std::strin
 Status infer_node(Node& node);
 /// All nodes in order. Nodes of unknown operators leave their outputs as declared.
 Status infer_graph(Graph& graph);
+
+/// The elements of an integer scalar or vector where they follow from constants and known dims alone
+/// (the shapes that a Reshape is given), although some node computes them.
+std::optional<std::vector<int64_t>> known_elements(const Value& value);
 
 /// Everything that onnx's checker says of one node: unknown operator, wrong counts, missing attributes.
 Status check_node(const Node& node);

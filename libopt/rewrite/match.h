@@ -22,6 +22,7 @@ class MatchOr {
   MatchOr(NoMatch none) : reason_(none.reason) {}  // NOLINT: implicit
   explicit operator bool() const { return match_.has_value(); }
   const T& operator*() const { return *match_; }
+  const T* operator->() const { return &*match_; }
   const char* reason() const { return reason_; }
 
  private:

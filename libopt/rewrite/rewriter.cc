@@ -8,16 +8,6 @@
 namespace onnxtool {
 namespace {
 
-// IR versions before it want every initializer among the graph inputs, which may not change.
-constexpr int64_t kFirstIrWithFreeInitializers = 4;
-
-bool may_hold_initializers(const Graph& graph) {
-  const Graph* outermost = &graph;
-  while (outermost->parent()) outermost = outermost->parent();
-  const Model& model = graph.model();
-  return model.ir_version >= kFirstIrWithFreeInitializers && (&graph != outermost || &graph == &model.graph());
-}
-
 // Gives way to `value` in every graph between its own and `reader`: a name there would hide it.
 void unshadow(const Value& value, const Graph& reader) {
   for (const Graph* g = &reader; g && g != &value.graph(); g = g->parent())
@@ -71,6 +61,12 @@ void take_over_output(Value& from, Value& to) {
 }
 
 }  // namespace
+
+bool may_hold_initializers(const Graph& graph) {
+  constexpr int64_t kFirstIrWithFreeInitializers = 4;
+  const Model& model = graph.model();
+  return model.ir_version >= kFirstIrWithFreeInitializers && (graph.parent() || &graph == &model.graph());
+}
 
 Value& Rewriter::add_constant(Tensor tensor, std::string_view hint) {
   ++edits_;

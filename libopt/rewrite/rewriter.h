@@ -10,6 +10,10 @@
 
 namespace onnxtool {
 
+/// Whether the graph's constants can be initializers: not in function bodies, and not before IR 4,
+/// where every initializer had to stand among the graph inputs.
+bool may_hold_initializers(const Graph& graph);
+
 /// Edits around one anchor node: new nodes are placed just before it. Constness of what match()
 /// found is lifted here, in one place.
 class Rewriter {

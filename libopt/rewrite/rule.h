@@ -39,6 +39,8 @@ struct PassContext {
   std::function<void(const Node&, const char*)> on_near_miss;
   /// Bytes by which folding may make the file larger, over what it frees.
   int64_t max_growth_bytes = 0;
+  /// What of it is used up (passes/growth.h counts).
+  mutable int64_t grown_bytes = 0;
 };
 
 /// One pass. `run` is offered every node whose op is among `roots` (every node when roots is empty)

@@ -1,0 +1,31 @@
+// Default pipelines. The driver repeats a list until nothing fires, so order decides how much the
+// first sweep finds, never what the last one leaves.
+
+#include "passes/pass.h"
+
+namespace onnxtool {
+namespace {
+
+constexpr const PassInfo* kPreparation[] = {
+    // First: a dead reader is one use too many for every fold below.
+    &kEliminateDeadCode,
+    // Constant nodes come in seven forms; the rest knows one.
+    &kConvertConstantToInitializer,
+    // No-ops stand between the nodes that folds look for.
+    &kEliminateIdentity,
+    &kEliminateDropout,
+    // What follows from known dims becomes constant, and with it what is computed from that.
+    &kFoldShape,
+    &kFoldConstants,
+    // Before the normalization: a bias written as an Add stands between it and its Conv.
+    &kFoldAddIntoConv,
+    &kFoldBatchNorm,
+    // After it: scales that exporters put behind a normalization.
+    &kFoldMulIntoConv,
+};
+
+}  // namespace
+
+std::span<const PassInfo* const> preparation_pipeline() { return kPreparation; }
+
+}  // namespace onnxtool
