@@ -43,9 +43,11 @@ Image to_grey(Image image);
 /// Grey becomes three equal channels.
 Image to_rgb(Image image);
 
-/// Pillow's resize(BILINEAR) on 8-bit channels, bit for bit: a triangle filter that widens when it
-/// shrinks, horizontal pass first, both in fixed point. The target must pass check_image_size.
-Image resize_bilinear(const Image& image, int64_t height, int64_t width);
+/// Pillow 13's resize(BILINEAR) on 8-bit channels, bit for bit: a triangle filter that widens when it
+/// shrinks, one pass along rows and one along columns, both in fixed point. Older Pillows differ, by
+/// rounding, where the height loses over twice as many pixels as the width. The target must pass
+/// check_image_size.
+Image resize_bilinear(Image image, int64_t height, int64_t width);
 
 /// The part of height x width at (top, left), which lies within the image.
 Image crop_image(const Image& image, int64_t top, int64_t left, int64_t height, int64_t width);

@@ -50,14 +50,15 @@ class ZipEntry final : public ByteSource {
       return {};
     }
     ONNXTOOL_ASSIGN(EntryHandle entry, open());
-    if (stored_) {
+    // Slices of a stored array are sought; all else is read from the start, so that its end tells the checksum.
+    const bool seek = stored_ && keep_;
+    if (seek) {
       if (offset > 0 && zip_fseek(entry.get(), static_cast<zip_int64_t>(offset), SEEK_SET) != 0) return failed(entry.get());
     } else {
       ONNXTOOL_TRY(skip(entry.get(), offset));
     }
     ONNXTOOL_TRY(fill(entry.get(), out));
-    // At its end a sequential read compares the checksum.
-    if (offset + out.size() == size_ && (!stored_ || offset == 0)) ONNXTOOL_TRY(expect_end(entry.get()));
+    if (offset + out.size() == size_ && !seek) ONNXTOOL_TRY(expect_end(entry.get()));
     return {};
   }
 

@@ -168,7 +168,7 @@ Result<Image> ImagePipeline::fit_size(Image image) const {
   if (resize_) {
     const ImageSize size = resize_->width > 0 ? *resize_ : short_side_size(image.height, image.width, resize_->height);
     ONNXTOOL_TRY(check_image_size(size.height, size.width));
-    image = resize_bilinear(image, size.height, size.width);
+    image = resize_bilinear(std::move(image), size.height, size.width);
   }
   if (crop_) {
     if (image.height < crop_->height || image.width < crop_->width)

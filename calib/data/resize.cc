@@ -1,8 +1,9 @@
 // Pillow's bilinear resize. The fixed-point weights decide the last bit, so they are computed with the
 // same operations on doubles, in the same order, as Pillow's ImagingResample does (Resample.c,
-// version 5 and later; checked against tensors from Pillow 13 in tests/data/resize_test.cc).
+// checked against tensors from Pillow 13 in tests/data/image_test.cc).
 
 #include <algorithm>
+#include <utility>
 
 #include "calib/data/image.h"
 
@@ -100,10 +101,19 @@ Image resize_columns(const Image& image, int64_t height) {
 
 }  // namespace
 
-Image resize_bilinear(const Image& image, int64_t height, int64_t width) {
-  if (height == image.height && width == image.width) return image;
-  Image wide = width == image.width ? image : image.channels == 1 ? resize_rows<1>(image, width) : resize_rows<3>(image, width);
-  return height == image.height ? wide : resize_columns(wide, height);
+Image resize_bilinear(Image image, int64_t height, int64_t width) {
+  const auto rows = [&](Image i) {
+    if (width == i.width) return i;
+    return i.channels == 1 ? resize_rows<1>(i, width) : resize_rows<3>(i, width);
+  };
+  const auto columns = [&](Image i) {
+    if (height == i.height) return i;
+    return resize_columns(i, height);
+  };
+  // Each pass rounds to 8 bits, so their order shows. This is Pillow 13's choice (its pull request 9549); up to
+  // version 12 rows always came first.
+  const int64_t lost_height = image.height - height, lost_width = image.width - width;
+  return lost_height > 0 && lost_height > 2 * lost_width ? rows(columns(std::move(image))) : columns(rows(std::move(image)));
 }
 
 }  // namespace onnxtool
