@@ -1,6 +1,6 @@
 #include "tests/data/files.h"
 
-namespace onnxtool::test {
+namespace onnxtool::data_test {
 namespace {
 
 void put(std::string& s, uint64_t value, int bytes) {
@@ -96,4 +96,4 @@ Error error_of(const std::string& path, const DataOptions& options, const std::v
   return {};
 }
 
-}  // namespace onnxtool::test
+}  // namespace onnxtool::data_test

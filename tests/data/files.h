@@ -16,7 +16,7 @@
 #include "calib/data/source.h"
 #include "libopt/ir/tensor.h"
 
-namespace onnxtool::test {
+namespace onnxtool::data_test {
 
 /// A directory that goes with the test.
 class TempDir {
@@ -107,7 +107,7 @@ Error error_of(const std::string& path, const DataOptions& options, const std::v
 
 inline bool contains(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
 
-}  // namespace onnxtool::test
+}  // namespace onnxtool::data_test
 
 /// The message or hint holds every part, and reads as STYLE.md wants: lower case, no final period.
 #define CHECK_ERROR(error_expression, expected_code, ...)                                          \
@@ -115,7 +115,7 @@ inline bool contains(std::string_view text, std::string_view part) { return text
     const ::onnxtool::Error checked_error = (error_expression);                                    \
     CHECK_MESSAGE(checked_error.code == (expected_code), checked_error.message);                   \
     for (const std::string& part : std::initializer_list<std::string>{__VA_ARGS__})                                                         \
-      CHECK_MESSAGE(::onnxtool::test::contains(checked_error.message + "\n" + checked_error.hint, part), \
+      CHECK_MESSAGE(::onnxtool::data_test::contains(checked_error.message + "\n" + checked_error.hint, part), \
                     "'" << part << "' is not in: " << checked_error.message << "\nhint: " << checked_error.hint); \
     CHECK(!checked_error.message.ends_with('.'));                                                  \
   } while (false)

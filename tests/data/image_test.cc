@@ -11,10 +11,10 @@
 namespace onnxtool {
 namespace {
 
-using test::contains;
-using test::fixture;
-using test::float_spec;
-using test::read_text;
+using data_test::contains;
+using data_test::fixture;
+using data_test::float_spec;
+using data_test::read_text;
 
 std::span<const std::byte> as_bytes(const std::string& s) { return std::as_bytes(std::span(s)); }
 
@@ -146,11 +146,11 @@ TEST_CASE("layout, channels, scale and type of the input") {
     CHECK(t.values<float>() == std::vector<float>{18 / 255.0f, 48 / 255.0f});
   }
   SUBCASE("whole pixels for integer inputs") {
-    CHECK(run({}, test::spec("x", DataType::kUint8, {1, -1, -1, 3})).values<uint8_t>() == image.pixels);
-    CHECK(run({}, test::spec("x", DataType::kInt32, {1, -1, -1, 3})).values<int32_t>() == std::vector<int32_t>{10, 20, 30, 40, 50, 60});
+    CHECK(run({}, data_test::spec("x", DataType::kUint8, {1, -1, -1, 3})).values<uint8_t>() == image.pixels);
+    CHECK(run({}, data_test::spec("x", DataType::kInt32, {1, -1, -1, 3})).values<int32_t>() == std::vector<int32_t>{10, 20, 30, 40, 50, 60});
   }
   SUBCASE("half") {
-    const Tensor t = run(raw, test::spec("x", DataType::kFloat16, {1, 3, 1, 2}));
+    const Tensor t = run(raw, data_test::spec("x", DataType::kFloat16, {1, 3, 1, 2}));
     CHECK(t.dtype() == DataType::kFloat16);
     CHECK(t.to_doubles() == std::vector<double>{10, 40, 20, 50, 30, 60});
   }
@@ -203,13 +203,13 @@ TEST_CASE("flags that images cannot follow") {
   CHECK_ERROR(error({}, float_spec("x", {1, 784})), ErrorCode::kMismatch, "float[1, 784]", "expected 4 dims");
   CHECK_ERROR(error({}, float_spec("x", {8, 3, 32, 32})), ErrorCode::kMismatch, "takes 8 images at once", "--input-shape");
   CHECK_ERROR(error({}, float_spec("x", {1, 4, 32, 32})), ErrorCode::kMismatch, "has 4 channels, colour images give 3");
-  CHECK_ERROR(error({}, test::spec("x", DataType::kString, {1, 3, 32, 32})), ErrorCode::kMismatch, "string[1, 3, 32, 32]");
-  CHECK_ERROR(error({}, test::spec("x", DataType::kInt8, {1, 3, 32, 32})), ErrorCode::kMismatch, "int8[1, 3, 32, 32]");
+  CHECK_ERROR(error({}, data_test::spec("x", DataType::kString, {1, 3, 32, 32})), ErrorCode::kMismatch, "string[1, 3, 32, 32]");
+  CHECK_ERROR(error({}, data_test::spec("x", DataType::kInt8, {1, 3, 32, 32})), ErrorCode::kMismatch, "int8[1, 3, 32, 32]");
   options.preset = "imagnet";
   CHECK_ERROR(error(options, float_spec("x", {1, 3, 32, 32})), ErrorCode::kUsage, "'imagnet' is not known", "imagenet, cifar10");
   options.preset = "cifar10";
   CHECK_ERROR(error(options, float_spec("x", {1, 1, 32, 32})), ErrorCode::kMismatch, "has 1 channels, colour images give 3", "--channels grey");
-  CHECK_ERROR(error(options, test::spec("x", DataType::kUint8, {1, 3, 32, 32})), ErrorCode::kUsage, "whole pixels");
+  CHECK_ERROR(error(options, data_test::spec("x", DataType::kUint8, {1, 3, 32, 32})), ErrorCode::kUsage, "whole pixels");
   options = {};
   options.mean = {0.1, 0.2, 0.3};
   CHECK_ERROR(error(options, float_spec("x", {1, 1, 32, 32})), ErrorCode::kUsage, "--mean: 3 values for 1 channel");

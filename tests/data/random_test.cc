@@ -11,7 +11,7 @@
 namespace onnxtool {
 namespace {
 
-using namespace test;  // NOLINT: helpers of these tests
+using namespace data_test;  // NOLINT: helpers of these tests
 
 std::unique_ptr<SampleSource> random_ok(int64_t count, uint64_t seed, const std::vector<InputSpec>& specs,
                                         const std::map<std::string, IntegerBounds>& bounds = {}) {

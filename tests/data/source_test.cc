@@ -16,7 +16,7 @@
 namespace onnxtool {
 namespace {
 
-using namespace test;  // NOLINT: helpers of these tests
+using namespace data_test;  // NOLINT: helpers of these tests
 
 using Floats = std::vector<float>;
 using Dims = std::vector<int64_t>;
