@@ -6,8 +6,8 @@
 // a tile of the output, so that the result does not depend on the number of threads.
 
 #include "calib/kernels/cpu/conv_common.h"
-#include "calib/kernels/cpu/convert.h"
 #include "calib/kernels/cpu/epilogue.h"
+#include "calib/kernels/cpu/float_io.h"
 #include "calib/kernels/cpu/vector_math.h"
 
 namespace onnxtool { namespace {
@@ -60,9 +60,8 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
   if (!w || w->rank() < 3 || state->group < 1 || w->dims[0] % state->group != 0) return {std::move(state)};
   if (w->dtype == DataType::kDouble) {
     state->weights64 = arrange_weights(*state->isa, static_cast<const double*>(w->data), w->dims, state->group);
-  } else if (wide_type(w->dtype) == DataType::kFloat) {
-    AlignedArray<float> wide(w->count);
-    load_wide<float>(w->dtype, w->data, 0, w->count, wide.data());
+  } else if (is_float(w->dtype)) {
+    const auto wide = widened_constant<float, AlignedArray<float>>(*w);
     state->weights = arrange_weights(*state->isa, wide.data(), w->dims, state->group);
   }
   if (state->packed()) {
@@ -85,24 +84,23 @@ void add_bias(T* y, int64_t n, T bias) {
 
 /// Sums go straight to y, [N, M, pixels].
 template <class T>
-class OutputSink final : public ConvSink<T> {
+class OutputSink final : public ProductSink<T> {
  public:
   OutputSink(const ConvShape& shape, T* y, const T* bias, const Epilogue<T>& epilogue)
       : shape_(shape), y_(y), bias_(bias), epilogue_(epilogue) {}
   int64_t buffer_count(int64_t) const override { return 0; }
-  T* target(int64_t n, int64_t g, const GemmRange& range, T*, int64_t* stride) const override {
+  T* target(int64_t batch, const GemmRange& range, T*, int64_t* stride) const override {
     *stride = shape_.pixels();
-    return y_ + (channel(n, g) + range.m0) * shape_.pixels() + range.n0;
+    return y_ + (batch * shape_.group_outputs() + range.m0) * shape_.pixels() + range.n0;
   }
-  void finish(int64_t n, int64_t g, const GemmRange& range, T* sums, int64_t stride) const override {
+  void finish(int64_t batch, const GemmRange& range, T* sums, int64_t stride) const override {
     for (int64_t m = range.m0; m < range.m1; ++m, sums += stride) {
-      if (bias_) add_bias(sums, range.n1 - range.n0, bias_[g * shape_.group_outputs() + m]);
-      epilogue_.apply(sums, range.n1 - range.n0, (channel(n, g) + m) * shape_.pixels() + range.n0);
+      if (bias_) add_bias(sums, range.n1 - range.n0, bias_[batch % shape_.group * shape_.group_outputs() + m]);
+      epilogue_.apply(sums, range.n1 - range.n0, (batch * shape_.group_outputs() + m) * shape_.pixels() + range.n0);
     }
   }
 
  private:
-  int64_t channel(int64_t n, int64_t g) const { return n * shape_.out_channels + g * shape_.group_outputs(); }
   const ConvShape& shape_;
   T* y_;
   const T* bias_;
@@ -124,13 +122,12 @@ Status depthwise(KernelContext& ctx, const GemmIsa& isa, const ConvShape& shape,
 
 template <class T>
 Status compute(KernelContext& ctx, const ConvState& state, const ConvShape& shape, std::span<const int64_t> w_dims,
-               const ConstView& x_view, const T* bias, const Epilogue<T>& epilogue, T* y) {
-  const T* x = static_cast<const T*>(x_view.data);
+               const T* x, const T* bias, const Epilogue<T>& epilogue, T* y) {
   const T* w = arranged(state, T{}).data();
   AlignedArray<T> temporary;
   if (!w) {
-    ONNXTOOL_ASSIGN(const ConstView wide, widened(ctx, ctx.input(1)));
-    temporary = arrange_weights(*state.isa, static_cast<const T*>(wide.data), wide.dims, shape.group);
+    ONNXTOOL_ASSIGN(const T* wide, float_input<T>(ctx, 1, ctx.input(1).dtype, "weights"));
+    temporary = arrange_weights(*state.isa, wide, w_dims, shape.group);
     w = temporary.data();
   }
   if constexpr (std::is_same_v<T, float>)
@@ -147,37 +144,25 @@ Status run(KernelContext& ctx) {
     return mismatch("weights have element type " + std::string(name(w_type)) + ", expected " +
                     std::string(name(x.dtype)));
   ONNXTOOL_ASSIGN(const ConvShape shape, resolve_conv(state.attributes, state.group, x.dims, w_dims));
-  const bool has_bias = ctx.has_input(2);
-  if (has_bias) ONNXTOOL_TRY(check_vector(ctx.input(2), "bias", shape.out_channels));
+  if (ctx.has_input(2)) ONNXTOOL_TRY(check_vector(ctx.input(2), "bias", shape.out_channels));
   const Dims dims = shape.window.output_dims(shape.batch, shape.out_channels);
   ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, x.dtype, dims));
-  ONNXTOOL_ASSIGN(const ConstView wide, widened(ctx, x));
-  return dispatch(wide.dtype, TypeList<float, double>{}, "input", [&]<class T>() -> Status {
-    const T* bias = nullptr;
-    if (has_bias) {
-      ONNXTOOL_ASSIGN(const ConstView b, widened(ctx, ctx.input(2)));
-      if (b.dtype != wide.dtype) return unsupported_type(ctx.input(2).dtype, "bias");
-      bias = static_cast<const T*>(b.data);
-    }
+  return dispatch_float(x.dtype, [&]<class T>() -> Status {
+    ONNXTOOL_ASSIGN(const T* data, float_input<T>(ctx, 0, x.dtype, "input"));
+    ONNXTOOL_ASSIGN(const T* bias, optional_float_input<T>(ctx, 2, x.dtype, "bias"));
     ONNXTOOL_ASSIGN(const Epilogue<T> epilogue, Epilogue<T>::make(ctx, state.own, dims));
-    if (x.dtype == wide.dtype) return compute<T>(ctx, state, shape, w_dims, wide, bias, epilogue, static_cast<T*>(y.data));
-    ONNXTOOL_ASSIGN(void* scratch, ctx.scratch(static_cast<size_t>(y.count) * sizeof(T)));
-    ONNXTOOL_TRY(compute<T>(ctx, state, shape, w_dims, wide, bias, epilogue, static_cast<T*>(scratch)));
-    ctx.parallel(y.count, kGrain, [&](int64_t begin, int64_t end) {
-      store_wide<T>(y.dtype, static_cast<const T*>(scratch) + begin, end - begin, y.data, begin);
-    });
+    ONNXTOOL_ASSIGN(const FloatOutput<T> out, FloatOutput<T>::make(ctx, y));
+    ONNXTOOL_TRY(compute<T>(ctx, state, shape, w_dims, data, bias, epilogue, out.data));
+    out.store(ctx);
     return {};
   });
 }
-
-constexpr std::initializer_list<DataType> kTypes = {DataType::kFloat, DataType::kDouble, DataType::kFloat16,
-                                                    DataType::kBfloat16};
 
 constexpr KernelInfo conv_info(std::string_view domain, std::string_view op,
                                Result<std::unique_ptr<KernelState>> (*prepare_isa)(const NodeView&)) {
   return {.domain = domain,
           .op = op,
-          .types = kTypes,
+          .types = kFloatDataTypes,
           .prepare = prepare_isa,
           .run = run,
           .fuses = epilogue_fuses};

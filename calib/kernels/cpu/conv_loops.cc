@@ -151,7 +151,7 @@ void ConvPanels<T>::pack(const PanelRequest& r, T* out) const {
 
 template <class T, class From>
 Status conv_gemm(KernelContext& ctx, const GemmIsa& isa, const ConvShape& shape, const From* x, From zero,
-                 const T* weights, const ConvSink<T>& sink) {
+                 const T* weights, const ProductSink<T>& sink) {
   const Window& w = shape.window;
   const int64_t outputs = shape.group_outputs(), depth = shape.depth(), pixels = shape.pixels();
   if (shape.batch == 0 || shape.out_channels == 0 || pixels == 0) return {};
@@ -196,7 +196,7 @@ Status conv_gemm(KernelContext& ctx, const GemmIsa& isa, const ConvShape& shape,
       const PackedPanels<T> a(weights + g * group_size, outputs, mr);
       auto* buffer = reinterpret_cast<typename GemmSum<T>::type*>(memory + workspace);
       int64_t stride = 0;
-      auto* to = sink.target(first + n, g, range, buffer, &stride);
+      auto* to = sink.target((first + n) * shape.group + g, range, buffer, &stride);
       if (shape.pointwise() && !std::is_same_v<T, int16_t>) {
         const MatrixPanels<T> b(image, pixels, 1, ceil_div(outputs, mr));
         gemm_range<T>(isa, a, b, depth, range, to, stride, reinterpret_cast<T*>(memory));
@@ -204,7 +204,7 @@ Status conv_gemm(KernelContext& ctx, const GemmIsa& isa, const ConvShape& shape,
         const ConvPanels<T> b(image, shape.group_channels(), extents, w);
         gemm_range<T>(isa, a, b, depth, range, to, stride, reinterpret_cast<T*>(memory));
       }
-      sink.finish(first + n, g, range, to, stride);
+      sink.finish((first + n) * shape.group + g, range, to, stride);
     };
     pool.run(ctx, grid.m_tasks * grid.n_tasks * images * shape.group, run);
   }
@@ -264,12 +264,12 @@ template void RowImage::load(const float*, float, float, int64_t, int64_t, int64
 template void RowImage::load(const uint8_t*, uint8_t, float, int64_t, int64_t, int64_t, float*) const;
 template void RowImage::load(const int8_t*, int8_t, float, int64_t, int64_t, int64_t, float*) const;
 template Status conv_gemm(KernelContext&, const GemmIsa&, const ConvShape&, const float*, float, const float*,
-                          const ConvSink<float>&);
+                          const ProductSink<float>&);
 template Status conv_gemm(KernelContext&, const GemmIsa&, const ConvShape&, const double*, double, const double*,
-                          const ConvSink<double>&);
+                          const ProductSink<double>&);
 template Status conv_gemm(KernelContext&, const GemmIsa&, const ConvShape&, const uint8_t*, uint8_t, const int16_t*,
-                          const ConvSink<int16_t>&);
+                          const ProductSink<int16_t>&);
 template Status conv_gemm(KernelContext&, const GemmIsa&, const ConvShape&, const int8_t*, int8_t, const int16_t*,
-                          const ConvSink<int16_t>&);
+                          const ProductSink<int16_t>&);
 
 }  // namespace onnxtool

@@ -44,23 +44,12 @@ struct ConvShape {
   }
 };
 
-/// Where a task of conv_gemm() puts its sums: those of output rows (channels) range.m0.. of group g of
-/// image n, columns range.n0.. . finish() is called once all of them are there.
-template <class T> class ConvSink {
- public:
-  using Sum = typename GemmSum<T>::type;
-  virtual ~ConvSink() = default;
-  /// Elements of working memory, each of size Sum, that a task with `count` sums needs.
-  virtual int64_t buffer_count(int64_t count) const = 0;
-  virtual Sum* target(int64_t n, int64_t g, const GemmRange& range, Sum* buffer, int64_t* stride) const = 0;
-  virtual void finish(int64_t n, int64_t g, const GemmRange& range, Sum* sums, int64_t stride) const = 0;
-};
-
 /// Dense (grouped) convolution of x [batch, channels, in...]; `zero` is subtracted from x. Weights of
-/// group g lie packed at weights + g * packed_count(group_outputs, depth, tile rows).
+/// group g lie packed at weights + g * packed_count(group_outputs, depth, tile rows). Batch n * group + g
+/// of the sink is group g of image n.
 template <class T, class From>
 Status conv_gemm(KernelContext& ctx, const GemmIsa& isa, const ConvShape& shape, const From* x, From zero,
-                 const T* weights, const ConvSink<T>& sink);
+                 const T* weights, const ProductSink<T>& sink);
 
 /// A strip of one padded plane whose rows are split by column stride, so that each window position
 /// reads consecutive elements: element q of phase p of row r is column q * stride + p.

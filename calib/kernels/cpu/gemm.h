@@ -146,6 +146,19 @@ template <class T>
 void gemm_range(const GemmIsa& isa, const PanelSource<T>& a, const PanelSource<T>& b, int64_t k, const GemmRange& range,
                 typename GemmSum<T>::type* c, int64_t ldc, T* workspace);
 
+/// Where a task puts its sums: those of one range of product `batch`. finish() is called once all of
+/// them are there.
+template <class T> class ProductSink {
+ public:
+  using Sum = typename GemmSum<T>::type;
+  virtual ~ProductSink() = default;
+  /// Elements of working memory that a task with `count` sums needs.
+  virtual int64_t buffer_count(int64_t count) const = 0;
+  /// Where the first sum of the range goes; rows are *stride apart.
+  virtual Sum* target(int64_t batch, const GemmRange& range, Sum* buffer, int64_t* stride) const = 0;
+  virtual void finish(int64_t batch, const GemmRange& range, Sum* sums, int64_t stride) const = 0;
+};
+
 /// How `batches` products of m x n are cut into tasks. The cut never changes a result.
 struct GemmGrid {
   int64_t m, n;
@@ -200,5 +213,26 @@ class TaskPool {
   int64_t pieces_ = 1, stride_ = 0;
   std::byte* memory_ = nullptr;
 };
+
+/// Batches of m x n products of depth k. make_a(batch) and make_b(batch) return panel sources.
+template <class T, class MakeA, class MakeB>
+Status for_each_product(KernelContext& ctx, const GemmIsa& isa, int64_t batches, int64_t m, int64_t n, int64_t k,
+                        const MakeA& make_a, const MakeB& make_b, const ProductSink<T>& sink) {
+  if (batches == 0 || m == 0 || n == 0) return {};
+  const GemmGrid grid = make_grid<T>(isa, batches, m, n, make_a(0).packed(), ctx.node().threads());
+  const int64_t workspace = round_up(gemm_workspace<T>(isa, make_a(0), grid.rows, k) * int64_t{sizeof(T)}, 64);
+  using Sum = typename GemmSum<T>::type;
+  ONNXTOOL_ASSIGN(const TaskPool pool,
+                  TaskPool::make(ctx, workspace + sink.buffer_count(grid.rows * grid.cols) * int64_t{sizeof(Sum)}));
+  pool.run(ctx, grid.count, [&](int64_t task, std::byte* memory) {
+    const int64_t batch = grid.batch(task);
+    const GemmRange range = grid.range(task);
+    int64_t stride = 0;
+    Sum* sums = sink.target(batch, range, reinterpret_cast<Sum*>(memory + workspace), &stride);
+    gemm_range<T>(isa, make_a(batch), make_b(batch), k, range, sums, stride, reinterpret_cast<T*>(memory));
+    sink.finish(batch, range, sums, stride);
+  });
+  return {};
+}
 
 }  // namespace onnxtool

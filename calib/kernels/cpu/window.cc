@@ -20,10 +20,7 @@ Result<WindowAttributes> window_attributes(const NodeView& node) {
   return a;
 }
 
-namespace {
-
-/// Copies one attribute to the trailing axes of `to`; an absent one leaves the defaults.
-Status spread(const Dims& values, int rank, std::string_view what, int64_t lowest, Spatial& to) {
+Status spread_attribute(std::span<const int64_t> values, int rank, std::string_view what, int64_t lowest, Spatial& to) {
   if (values.empty()) return {};
   if (values.size() != static_cast<size_t>(rank))
     return bad_model(std::string(what) + " has " + std::to_string(values.size()) + " values but the input has " +
@@ -36,6 +33,8 @@ Status spread(const Dims& values, int rank, std::string_view what, int64_t lowes
   }
   return {};
 }
+
+namespace {
 
 Error too_large(std::string_view what) { return bad_model(std::string(what) + " overflow when added to the input's extents"); }
 
@@ -111,16 +110,15 @@ Result<Window> resolve_window(const WindowAttributes& attributes, std::span<cons
   for (size_t i = 0; i < static_cast<size_t>(w.rank); ++i)
     w.in[static_cast<size_t>(kSpatial - w.rank) + i] = dims[i + 2];
   if (kernel.empty()) return bad_model("kernel_shape is absent");
-  ONNXTOOL_TRY(spread(to_dims(kernel), w.rank, "kernel_shape", 1, w.kernel));
-  ONNXTOOL_TRY(spread(attributes.strides, w.rank, "strides", 1, w.stride));
-  ONNXTOOL_TRY(spread(attributes.dilations, w.rank, "dilations", 1, w.dilation));
+  ONNXTOOL_TRY(spread_attribute(kernel, w.rank, "kernel_shape", 1, w.kernel));
+  ONNXTOOL_TRY(spread_attribute(attributes.strides, w.rank, "strides", 1, w.stride));
+  ONNXTOOL_TRY(spread_attribute(attributes.dilations, w.rank, "dilations", 1, w.dilation));
   if (attributes.auto_pad == AutoPad::kNotSet && !attributes.pads.empty()) {
     if (attributes.pads.size() != 2 * static_cast<size_t>(w.rank))
       return bad_model("pads has " + std::to_string(attributes.pads.size()) + " values but the input has " +
                        std::to_string(w.rank) + " spatial axes");
-    const auto middle = attributes.pads.begin() + w.rank;
-    ONNXTOOL_TRY(spread({attributes.pads.begin(), middle}, w.rank, "pads", INT64_MIN, w.pad_begin));
-    ONNXTOOL_TRY(spread({middle, attributes.pads.end()}, w.rank, "pads", INT64_MIN, w.pad_end));
+    ONNXTOOL_TRY(spread_attribute(std::span(attributes.pads).first(static_cast<size_t>(w.rank)), w.rank, "pads", INT64_MIN, w.pad_begin));
+    ONNXTOOL_TRY(spread_attribute(std::span(attributes.pads).subspan(static_cast<size_t>(w.rank)), w.rank, "pads", INT64_MIN, w.pad_end));
   }
   for (size_t i = static_cast<size_t>(kSpatial - w.rank); i < kSpatial; ++i)
     ONNXTOOL_TRY(resolve_axis_window(attributes, w, i));

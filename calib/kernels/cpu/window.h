@@ -51,4 +51,8 @@ struct Window {
 Result<Window> resolve_window(const WindowAttributes& attributes, std::span<const int64_t> dims,
                               std::span<const int64_t> kernel);
 
+/// Checks an attribute of one value for each spatial axis and writes it to the trailing axes of `to`; an
+/// absent one leaves what is there.
+Status spread_attribute(std::span<const int64_t> values, int rank, std::string_view what, int64_t lowest, Spatial& to);
+
 }  // namespace onnxtool
