@@ -33,7 +33,7 @@ std::optional<WeightView> weight_of(const Node& node) {
   if (node.is("Conv") && w->rank() >= 3) {
     v.rows = w->dims()[0];
     v.columns = w->dims()[1];
-    v.inner = v.rows * v.columns ? w->count() / (v.rows * v.columns) : 0;
+    v.inner = w->count() > 0 ? w->count() / (v.rows * v.columns) : 0;
     v.group = node.attr<int64_t>("group", 1);
     if (v.group < 1 || v.rows % v.group) return std::nullopt;
   } else if ((node.is("Gemm") || node.is("MatMul")) && w->rank() == 2) {
@@ -45,7 +45,7 @@ std::optional<WeightView> weight_of(const Node& node) {
   } else {
     return std::nullopt;
   }
-  return v.rows * v.columns * v.inner ? std::optional(v) : std::nullopt;
+  return w->count() > 0 ? std::optional(v) : std::nullopt;
 }
 
 // Two layers with nothing between that would notice a change of scale.
@@ -115,6 +115,8 @@ Result<int> equalize(Model& model, const Placement& placement, const SampleSourc
     const auto link = link_from(*n.node);
     if (!link || !integer.contains(link->second)) continue;
     const auto w1 = weight_of(*link->first), w2 = weight_of(*link->second);
+    // One bias value for all rows could not follow them.
+    if (link->first->has_input(2) && link->first->input(2).constant()->count() != w1->rows) continue;
     if (!w2 || w2->columns * w2->group != w1->rows * link->repeat) continue;
     links.push_back(*link);
     watched.push_back(link->activation);

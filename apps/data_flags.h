@@ -1,0 +1,39 @@
+// Flags that say where samples come from and how they are read; the same for every command.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "calib/data/source.h"
+#include "libopt/ir/model.h"
+
+namespace onnxtool {
+
+struct DataFlags {
+  std::string format;
+  std::string batch_axis;
+  std::vector<std::string> raw;
+  std::string preprocess, resize, crop, layout, channels, scale, mean, std;
+  std::string labels;
+  std::vector<std::string> dims, input_shapes;
+  int64_t random = 0;
+  uint64_t seed = 0;
+};
+
+void add_data_flags(CLI::App& command, DataFlags& flags);
+
+Result<DataOptions> data_options(const DataFlags& flags);
+
+/// --dim NAME=VALUE and --input-shape NAME=D0,D1,...: settles extents of the graph's inputs, in place.
+/// Unknown names list close candidates.
+Status apply_shapes(Model& model, const DataFlags& flags);
+
+/// The inputs that samples must fill.
+Result<std::vector<InputSpec>> input_specs(const Model& model);
+
+/// Bounds of integer inputs from what reads them: Gather indices lie within the gathered extent.
+std::map<std::string, IntegerBounds> integer_bounds(const Model& model);
+
+}  // namespace onnxtool

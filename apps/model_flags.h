@@ -1,0 +1,34 @@
+// Flags that every command on models shares: output, reports, threads, verbosity.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+#include <vector>
+
+#include "apps/command.h"
+#include "apps/report/report.h"
+
+namespace onnxtool {
+
+struct CommonFlags {
+  std::vector<std::string> reports;
+  bool json = false;
+  bool reproducible = false;
+  bool quiet = false;
+  bool exit_zero = false;
+  int threads = 0;  // 0: what affinity and cgroup quota allow
+  std::string kernels = "auto";
+};
+
+void add_common_flags(CLI::App& command, CommonFlags& flags);
+
+/// Where reports go, checked before any work is done. `model_on_stdout` moves text to stderr.
+Result<std::vector<ReportTarget>> report_targets(const CommonFlags& flags);
+
+/// Writes every report; a file is replaced atomically.
+Status write_reports(const Report& report, const std::vector<ReportTarget>& targets, const CommonFlags& flags, bool model_on_stdout,
+                     const Streams& streams);
+
+int effective_threads(const CommonFlags& flags);
+
+}  // namespace onnxtool

@@ -1,0 +1,81 @@
+// The one report tree: fields, tables and findings in sections. Commands build it; each output form
+// renders it and knows no command.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "libopt/support/status.h"
+
+namespace onnxtool {
+
+/// nullopt-like monostate is shown as "-" and written as null.
+using Scalar = std::variant<std::monostate, bool, int64_t, double, std::string>;
+
+struct Field {
+  std::string key;    // snake_case, for JSON
+  std::string label;  // for people
+  Scalar value;
+  std::string unit;   // "bytes", "dB", "ms"; shown to people, part of `key`'s meaning in JSON
+};
+
+struct Column {
+  std::string key, label, unit;
+};
+
+struct Table {
+  std::string key, title;
+  std::vector<Column> columns;
+  std::vector<std::vector<Scalar>> rows;
+  /// Rows shown to people; JSON has all. 0: all.
+  size_t shown_rows = 0;
+  bool for_people = true;  // false: in JSON only
+};
+
+struct Finding {
+  std::string code, severity, message, place, hint;
+};
+
+struct Section {
+  std::string key, title;
+  std::vector<Field> fields;
+  std::vector<std::string> notes;
+  std::vector<Table> tables;
+  /// Wall-clock content: JSON puts it under `timing`, and --reproducible leaves it out.
+  bool timing = false;
+};
+
+struct Report {
+  std::string command;
+  std::vector<std::string> inputs;
+  std::string status = "ok";  // "ok", "negative"
+  int exit_code = 0;
+  std::vector<Section> sections;
+  std::vector<Finding> findings;
+};
+
+/// `--report FORMAT[=PATH]`.
+struct ReportTarget {
+  std::string format;  // "text", "json"
+  std::string path;    // empty: stdout
+};
+/// Errors (kUsage) list the formats.
+Result<ReportTarget> parse_report_target(const std::string& text);
+
+struct RenderOptions {
+  bool reproducible = false;  // without the timing sections
+  size_t width = 100;         // of a line of text
+};
+std::string render_text(const Report& report, const RenderOptions& options);
+std::string render_json(const Report& report, const RenderOptions& options);
+std::string render(const Report& report, const std::string& format, const RenderOptions& options);
+
+/// A number as people read it: `12,345`, `35.93`, `-`.
+std::string format_scalar(const Scalar& value, const std::string& unit);
+/// Control characters as \xNN: names come from files that nobody vouches for.
+std::string printable(std::string_view text);
+
+}  // namespace onnxtool

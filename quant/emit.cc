@@ -1,0 +1,272 @@
+#include "quant/emit.h"
+
+#include <algorithm>
+#include <cstring>
+#include <set>
+#include <unordered_map>
+
+#include "libopt/rewrite/driver.h"
+#include "libopt/rewrite/rewriter.h"
+
+namespace onnxtool {
+namespace {
+
+Tensor integers(DataType type, std::vector<int64_t> dims, const std::vector<int32_t>& values) {
+  std::vector<std::byte> bytes(static_cast<size_t>(size_bytes_of(type, values.size())));
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (type == DataType::kInt8 || type == DataType::kUint8) bytes[i] = static_cast<std::byte>(values[i] & 0xff);
+    else std::memcpy(bytes.data() + i * 4, &values[i], 4);
+  }
+  return Tensor::from_bytes(type, std::move(dims), std::move(bytes));
+}
+
+ValueType with_type(const ValueType& like, DataType type) {
+  ValueType t = like;
+  t.dtype = type;
+  return t;
+}
+
+// The scale and zero point beside a tensor's integers.
+struct Codes {
+  Value* scale = nullptr;
+  Value* zero_point = nullptr;
+};
+
+class Emitter {
+ public:
+  Emitter(Model& model, const Placement& placement, const std::vector<TensorParams>& params, const QuantizeOptions& options)
+      : model_(model), graph_(model.graph()), placement_(placement), params_(params), options_(options) {
+    for (size_t i = 0; i < placement.tensors.size(); ++i) tensor_index_[placement.tensors[i].value] = i;
+    for (const IntegerNode& n : placement.nodes) {
+      for (int i = 0; i < n.node->num_outputs(); ++i)
+        if (n.node->has_output(i)) made_by_integer_.insert(i == 0 ? &n.result() : &n.node->output(i));
+    }
+  }
+
+  Result<EmitReport> run() {
+    // Weights first: they read the activations' scales, and nothing here renames a value yet.
+    for (const IntegerNode& n : placement_.nodes) ONNXTOOL_TRY(emit_weights(n));
+    for (const IntegerNode& n : placement_.nodes) {
+      const int count = n.handler->all_inputs ? n.node->num_inputs() : 1;
+      for (int i = 0; i < count; ++i) {
+        if (!n.node->has_input(i) || (i == n.handler->weight_input && weights_done_.contains(n.node))) continue;
+        read_as_data_[&n.node->input(i)].push_back({n.node, i});
+      }
+    }
+    count_predictions();
+    for (size_t i = 0; i < placement_.tensors.size(); ++i) emit_tensor(i);
+    remove_absorbed();
+    remove_unused_values(graph_);
+    return std::move(report_);
+  }
+
+ private:
+  const TensorParams& params_of(const Value& v) const { return params_[tensor_index_.at(&v)]; }
+
+  Codes codes_of(size_t index) {
+    const Value* owner = placement_.tensors[index].range_owner;
+    auto& codes = codes_[owner];
+    if (!codes.scale) {
+      Rewriter rw(graph_);
+      const TensorParams& p = params_[index];
+      codes.scale = &rw.add_constant(Tensor::scalar(p.params.scale), base_name(*owner) + "_scale");
+      codes.zero_point = &rw.add_constant(integers(options_.activation_type, {}, {p.params.zero_point}), base_name(*owner) + "_zero_point");
+    }
+    return codes;
+  }
+
+  // A graph output's value gives its name away while we work; names are made of what the user knows.
+  std::string base_name(const Value& v) {
+    const auto it = names_.find(&v);
+    return it != names_.end() ? it->second : names_.emplace(&v, v.name()).first->second;
+  }
+
+  Status emit_weights(const IntegerNode& n) {
+    const int index = n.handler->weight_input;
+    if (index < 0 || !n.node->has_input(index) || !n.node->input(index).constant()) return {};
+    Value& w = n.node->input(index);
+    const Tensor tensor = *w.constant();
+    const std::vector<float> values = tensor.values<float>();
+    WeightOptions weight_options;
+    weight_options.type = options_.weight_type;
+    weight_options.symmetric = options_.weight_type == DataType::kInt8;
+    weight_options.ort_compat = options_.ort_compat;
+    std::optional<int64_t> axis;
+    if (options_.per_channel && n.handler->channel_axis) axis = n.handler->channel_axis(*n.node);
+    auto quantized = quantize_weights(values, tensor.dims(), axis, weight_options);
+    if (!quantized.ok()) return std::move(quantized).error().at(n.node->describe() + ", weight '" + w.name() + "'");
+    std::optional<QuantizedBias> bias;
+    std::vector<float> bias_values;
+    if (n.handler->bias_input >= 0 && n.node->has_input(n.handler->bias_input)) {
+      bias_values = n.node->input(n.handler->bias_input).constant()->values<float>();
+      const int64_t channels = axis ? tensor.dims()[static_cast<size_t>(*axis)] : output_channels(*n.node, tensor);
+      if (bias_values.size() == 1 && channels > 1) bias_values.assign(static_cast<size_t>(channels), bias_values[0]);
+      auto b = quantize_bias(bias_values, params_of(n.node->input(0)).params.scale, *quantized, values, tensor.dims(), weight_options);
+      if (!b.ok()) return std::move(b).error().at(n.node->describe() + ", bias");
+      if (!b->raised.empty())
+        report_.notes.push_back(n.node->describe() + ": weight scale raised for " + std::to_string(b->raised.size()) + " channels, so that the bias fits");
+      bias = *std::move(b);
+    }
+    report_.quantized_weights += tensor.count();
+    Rewriter rw(graph_, n.node);
+    rw.set_input(*n.node, index, &dequantized_weight(rw, w, tensor, *quantized));
+    if (bias) rw.set_input(*n.node, n.handler->bias_input, &dequantized_bias(rw, n.node->input(n.handler->bias_input), *bias));
+    weights_done_.insert(n.node);
+    return {};
+  }
+
+  static int64_t output_channels(const Node& node, const Tensor& weight) {
+    if (node.is("Conv")) return weight.dims()[0];
+    if (node.is("ConvTranspose")) return weight.dims()[1] * node.attr<int64_t>("group", 1);
+    return weight.dims()[node.attr<int64_t>("transB", 0) ? 0 : 1];
+  }
+
+  Value& dequantize(Rewriter& rw, const std::string& base, Value& q, Value& scale, Value& zero_point, std::optional<int64_t> axis, const ValueType& type) {
+    std::vector<Attribute> attributes;
+    if (axis) attributes.push_back(Attribute::of<int64_t>("axis", *axis));
+    Node& dq = rw.add_node("DequantizeLinear", {&q, &scale, &zero_point}, std::move(attributes), 1, base + "_DequantizeLinear_Output");
+    graph_.set_node_name(dq, fresh_node_name(base + "_DequantizeLinear"));
+    dq.output(0).set_type(type);
+    return dq.output(0);
+  }
+
+  Value& dequantized_weight(Rewriter& rw, const Value& w, const Tensor& tensor, const QuantizedWeights& q) {
+    const std::vector<std::byte> bytes(reinterpret_cast<const std::byte*>(q.bytes.data()), reinterpret_cast<const std::byte*>(q.bytes.data()) + q.bytes.size());
+    // A weight that several layers share is stored once, as long as they agree on its integers.
+    for (const Stored& s : stored_[&w])
+      if (s.axis == q.axis && s.scales == q.scales) return dequantize(rw, w.name(), *s.integers, *s.codes.scale, *s.codes.zero_point, q.axis, w.type());
+    std::vector<int64_t> dims;
+    if (q.axis) dims = {static_cast<int64_t>(q.scales.size())};
+    Stored s{q.axis, q.scales, &rw.add_constant(Tensor::from_bytes(q.type, tensor.dims(), bytes), w.name() + "_quantized"),
+             {&rw.add_constant(Tensor::from(dims, q.scales), w.name() + "_scale"), &rw.add_constant(integers(q.type, dims, q.zero_points), w.name() + "_zero_point")}};
+    stored_[&w].push_back(s);
+    return dequantize(rw, w.name(), *s.integers, *s.codes.scale, *s.codes.zero_point, q.axis, w.type());
+  }
+
+  Value& dequantized_bias(Rewriter& rw, const Value& b, const QuantizedBias& q) {
+    std::vector<int64_t> dims;
+    if (q.scales.size() > 1) dims = {static_cast<int64_t>(q.scales.size())};
+    const std::vector<int64_t> shape = {static_cast<int64_t>(q.values.size())};
+    // A per-channel layer of one channel has a vector of one scale for its weight: the bias agrees.
+    std::optional<int64_t> axis;
+    if (!dims.empty()) axis = 0;
+    Value& integers_value = rw.add_constant(integers(DataType::kInt32, shape, q.values), b.name() + "_quantized");
+    Value& scale = rw.add_constant(Tensor::from(dims, q.scales), b.name() + "_quantized_scale");
+    Value& zero = rw.add_constant(integers(DataType::kInt32, dims, std::vector<int32_t>(q.scales.size(), 0)), b.name() + "_quantized_zero_point");
+    return dequantize(rw, b.name(), integers_value, scale, zero, axis, ValueType::tensor(DataType::kFloat, shape));
+  }
+
+  std::string fresh_node_name(const std::string& base) {
+    std::string name = base;
+    for (int i = 1; !node_names_.insert(name).second; ++i) name = base + "_" + std::to_string(i);
+    return name;
+  }
+
+  // Integers of a constant operand, as onnxruntime stores them: an initializer in the activation type.
+  void emit_constant(size_t index) {
+    Value& v = *placement_.tensors[index].value;
+    const TensorParams& p = params_[index];
+    const auto values = v.constant()->values<float>();
+    std::vector<int32_t> q;
+    for (float x : values) q.push_back(quantize_value(x, p.params, p.scheme));
+    const Codes codes = codes_of(index);
+    for (const Use& use : read_as_data_[&v]) {
+      Rewriter rw(graph_, use.user);
+      Value*& stored = constant_integers_[&v];
+      if (!stored) stored = &rw.add_constant(integers(options_.activation_type, v.constant()->dims(), q), v.name() + "_quantized");
+      rw.set_input(*use.user, use.index, &dequantize(rw, v.name(), *stored, *codes.scale, *codes.zero_point, std::nullopt, v.type()));
+    }
+  }
+
+  void emit_tensor(size_t index) {
+    Value& v = *placement_.tensors[index].value;
+    if (v.constant()) return emit_constant(index);
+    const bool made_here = made_by_integer_.contains(&v) && quantized_result(v);
+    const std::string base = base_name(v);
+    const Codes codes = codes_of(index);
+    const ValueType type = v.type();
+    // The raw result: what an absorbed activation read, else the value itself.
+    Value* raw = &v;
+    if (Node* p = v.producer(); p && absorbed_by_.contains(p)) raw = &p->input(0);
+    Node* after = v.producer() ? v.producer()->next() : first_node();
+    Rewriter rw(graph_, after);
+    Node& q = rw.add_node("QuantizeLinear", {raw, codes.scale, codes.zero_point}, {}, 1, base + "_QuantizeLinear_Output");
+    graph_.set_node_name(q, fresh_node_name(base + "_QuantizeLinear"));
+    q.output(0).set_type(with_type(type, options_.activation_type));
+    Value& dq = dequantize(rw, base, q.output(0), *codes.scale, *codes.zero_point, std::nullopt, type);
+    if (made_here) {
+      rw.replace_uses(v, dq);
+      rw.set_input(q, 0, raw);  // the Q itself keeps reading the result
+    } else {
+      for (const Use& use : read_as_data_[&v]) rw.set_input(*use.user, use.index, &dq);
+    }
+  }
+
+  Node* first_node() {
+    for (Node& n : graph_.nodes()) return &n;
+    return nullptr;
+  }
+
+  bool quantized_result(const Value& v) const { return tensor_index_.contains(&v); }
+
+  void count_predictions() {
+    for (const IntegerNode& n : placement_.nodes) {
+      if (n.activation && n.quantized_output) absorbed_by_.insert(n.activation);
+      if (!n.kernel.empty()) ++report_.predicted.integer_operators[std::string(n.kernel)];
+    }
+    for (const QuantizedTensor& t : placement_.tensors) {
+      const Value& v = *t.value;
+      if (v.constant()) continue;
+      if (!made_by_integer_.contains(&v)) {
+        ++report_.predicted.quantize;
+        continue;
+      }
+      // Every reader that takes floats keeps a DequantizeLinear before it.
+      const auto& integer_readers = read_as_data_[&v];
+      std::set<const Node*> float_readers;
+      for (const Use& use : v.uses())
+        if (std::find(integer_readers.begin(), integer_readers.end(), use) == integer_readers.end()) float_readers.insert(use.user);
+      if (!float_readers.empty() || v.is_graph_output()) ++report_.predicted.dequantize;
+    }
+  }
+
+  void remove_absorbed() {
+    for (Node* n : absorbed_by_) {
+      if (!n->output(0).unused()) continue;
+      Rewriter rw(graph_);
+      rw.remove(*n);
+    }
+  }
+
+  struct Stored {
+    std::optional<int64_t> axis;
+    std::vector<float> scales;
+    Value* integers;
+    Codes codes;
+  };
+
+  Model& model_;
+  Graph& graph_;
+  const Placement& placement_;
+  const std::vector<TensorParams>& params_;
+  const QuantizeOptions& options_;
+  EmitReport report_;
+  std::unordered_map<const Value*, size_t> tensor_index_;
+  std::set<const Value*> made_by_integer_;
+  std::unordered_map<const Value*, Codes> codes_;
+  std::unordered_map<const Value*, std::string> names_;
+  std::unordered_map<const Value*, std::vector<Use>> read_as_data_;
+  std::unordered_map<const Value*, std::vector<Stored>> stored_;
+  std::unordered_map<const Value*, Value*> constant_integers_;
+  std::set<const Node*> weights_done_;
+  std::set<Node*> absorbed_by_;
+  std::set<std::string> node_names_;
+};
+
+}  // namespace
+
+Result<EmitReport> emit_qdq(Model& model, const Placement& placement, const std::vector<TensorParams>& params, const QuantizeOptions& options) {
+  return Emitter(model, placement, params, options).run();
+}
+
+}  // namespace onnxtool

@@ -1,0 +1,39 @@
+// Writes the decided quantization into the graph as QuantizeLinear and DequantizeLinear.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "libopt/ir/model.h"
+#include "quant/params.h"
+#include "quant/placement.h"
+
+namespace onnxtool {
+
+/// Scale and zero point of one of Placement::tensors, in the same order.
+struct TensorParams {
+  Range range;
+  QuantParams params;
+  QuantScheme scheme;
+};
+
+/// What the target is predicted to run once it has fused the graph.
+struct PredictedGraph {
+  std::map<std::string, int> integer_operators;  // by name
+  int quantize = 0;
+  int dequantize = 0;
+};
+
+struct EmitReport {
+  PredictedGraph predicted;
+  int64_t quantized_weights = 0;    // elements
+  std::vector<std::string> notes;   // raised weight scales
+};
+
+/// `params` belong to `placement.tensors`. Names follow onnxruntime's tools: X_quantized, X_scale,
+/// X_zero_point, X_QuantizeLinear, X_DequantizeLinear. The model's inputs and outputs keep name and
+/// type. Errors: weights that are not finite.
+Result<EmitReport> emit_qdq(Model& model, const Placement& placement, const std::vector<TensorParams>& params, const QuantizeOptions& options);
+
+}  // namespace onnxtool
