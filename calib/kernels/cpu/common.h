@@ -38,11 +38,12 @@ Result<int64_t> integer_scalar(const ConstView& view, std::string_view what);
 /// Optional input `i` of integers, else attribute `name`; nullopt when both are absent.
 Result<std::optional<Dims>> integers_from(const KernelContext& ctx, int i, std::string_view name);
 
-/// Product of dims [begin, end), which must be extents of an existing tensor.
+/// Product of dims [begin, end), which must be extents of an existing tensor. In a tensor without
+/// elements the other extents may pass int64: that wraps, and nobody uses it.
 inline int64_t product(std::span<const int64_t> dims, size_t begin, size_t end) {
-  int64_t n = 1;
-  for (size_t i = begin; i < end; ++i) n *= dims[i];
-  return n;
+  uint64_t n = 1;
+  for (size_t i = begin; i < end; ++i) n *= static_cast<uint64_t>(dims[i]);
+  return static_cast<int64_t>(n);
 }
 inline int64_t product(std::span<const int64_t> dims) { return product(dims, 0, dims.size()); }
 

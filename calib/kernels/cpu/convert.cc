@@ -2,10 +2,10 @@
 
 #include "calib/kernels/cpu/convert.h"
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
-#include <cstring>
 
 namespace onnxtool {
 namespace {
@@ -277,21 +277,73 @@ template <> void store_wide<uint64_t>(DataType, const uint64_t* in, int64_t n, v
   store_plain<uint64_t>(in, n, data, offset);
 }
 
+namespace {
+
+template <class To, class From> To convert_one(From x) {
+  if constexpr (std::is_floating_point_v<From> && std::is_same_v<To, int32_t>) return to_int32(x);
+  else if constexpr (std::is_floating_point_v<From> && std::is_same_v<To, int64_t>) return to_int64(x);
+  else if constexpr (std::is_floating_point_v<From> && std::is_same_v<To, uint64_t>) return to_uint64(x);
+  else return static_cast<To>(x);
+}
+
+template <class From, class To>
+void convert_block(DataType from, const void* in, DataType to, void* out, int64_t first, int64_t n, bool saturate) {
+  From x[kBlock];
+  To y[kBlock];
+  load_wide<From>(from, in, first, n, x);
+  if (to == DataType::kBool) {
+    for (int64_t i = 0; i < n; ++i) y[i] = static_cast<To>(x[i] != From{0});
+  } else {
+    for (int64_t i = 0; i < n; ++i) y[i] = convert_one<To>(x[i]);
+  }
+  store_wide<To>(to, y, n, out, first, saturate);
+}
+
+using ConvertBlock = void (*)(DataType, const void*, DataType, void*, int64_t, int64_t, bool);
+
+size_t wide_index(DataType type) {
+  switch (wide_type(type)) {
+    case DataType::kFloat: return 0;
+    case DataType::kDouble: return 1;
+    case DataType::kInt32: return 2;
+    case DataType::kInt64: return 3;
+    default: return 4;
+  }
+}
+
+template <class From> constexpr std::array<ConvertBlock, 5> kConvertFrom = {
+    convert_block<From, float>, convert_block<From, double>, convert_block<From, int32_t>,
+    convert_block<From, int64_t>, convert_block<From, uint64_t>};
+constexpr const std::array<ConvertBlock, 5>* kConvert[] = {&kConvertFrom<float>, &kConvertFrom<double>,
+                                                           &kConvertFrom<int32_t>, &kConvertFrom<int64_t>,
+                                                           &kConvertFrom<uint64_t>};
+
+}  // namespace
+
+void convert_elements(DataType from, const void* in, DataType to, void* out, int64_t first, int64_t n, bool saturate) {
+  const ConvertBlock run = (*kConvert[wide_index(from)])[wide_index(to)];
+  for (int64_t i = 0; i < n; i += kBlock) run(from, in, to, out, first + i, std::min(kBlock, n - i), saturate);
+}
+
+Result<ConstView> converted(KernelContext& ctx, const ConstView& view, DataType to) {
+  if (view.dtype == to) return view;
+  if (wide_type(view.dtype) == DataType::kUndefined) return unsupported_type(view.dtype, "an input");
+  ONNXTOOL_ASSIGN(void* buffer, ctx.scratch(size_bytes_of(to, static_cast<uint64_t>(view.count))));
+  auto convert = [&](int64_t begin, int64_t end) {
+    convert_elements(view.dtype, view.data, to, buffer, begin, end - begin);
+  };
+  if (is_packed(to)) convert(0, view.count);  // bytes are shared between neighbours
+  else ctx.parallel(view.count, kGrain, convert);
+  ConstView result = view;
+  result.dtype = to;
+  result.data = buffer;
+  return result;
+}
+
 Result<ConstView> widened(KernelContext& ctx, const ConstView& view) {
   const DataType wide = wide_type(view.dtype);
   if (wide == DataType::kUndefined) return unsupported_type(view.dtype, "an input");
-  if (wide == view.dtype) return view;
-  ONNXTOOL_ASSIGN(void* buffer, ctx.scratch(static_cast<size_t>(view.count) * static_cast<size_t>(bits_of(wide) / 8)));
-  ONNXTOOL_TRY(dispatch(wide, WideTypes{}, "an input", [&]<class W>() -> Status {
-    ctx.parallel(view.count, kGrain, [&](int64_t begin, int64_t end) {
-      load_wide<W>(view.dtype, view.data, begin, end - begin, static_cast<W*>(buffer) + begin);
-    });
-    return {};
-  }));
-  ConstView result = view;
-  result.dtype = wide;
-  result.data = buffer;
-  return result;
+  return converted(ctx, view, wide);
 }
 
 Result<ConstView> unpacked(KernelContext& ctx, const ConstView& view) {
@@ -318,12 +370,35 @@ Result<MovedOutput> MovedOutput::make(KernelContext& ctx, int i, DataType dtype,
   return output;
 }
 
+void pack_elements(DataType type, const uint8_t* bytes, int64_t count, void* packed) {
+  auto* out = static_cast<uint8_t*>(packed);
+  std::fill_n(out, size_bytes_of(type, static_cast<uint64_t>(count)), uint8_t{0});
+  for (int64_t i = 0; i < count; ++i) packed_set(out, bits_of(type), i, bytes[i]);
+}
+
 void MovedOutput::finish() const {
+  if (data_ != view_.data) pack_elements(view_.dtype, static_cast<const uint8_t*>(data_), view_.count, view_.data);
+}
+
+Result<WideOutput> WideOutput::make(KernelContext& ctx, int i, DataType dtype, std::span<const int64_t> dims) {
+  WideOutput output;
+  const DataType wide = wide_type(dtype);
+  if (wide == DataType::kUndefined) return unsupported_type(dtype, "an output");
+  ONNXTOOL_ASSIGN(output.view_, ctx.output(i, dtype, dims));
+  output.data_ = output.view_.data;
+  if (wide != dtype) {
+    ONNXTOOL_ASSIGN(output.data_, ctx.scratch(size_bytes_of(wide, static_cast<uint64_t>(output.view_.count))));
+  }
+  return output;
+}
+
+void WideOutput::finish(KernelContext& ctx) const {
   if (data_ == view_.data) return;
-  const auto* in = static_cast<const uint8_t*>(data_);
-  auto* out = static_cast<uint8_t*>(view_.data);
-  std::memset(out, 0, size_bytes_of(view_.dtype, static_cast<uint64_t>(view_.count)));
-  for (int64_t i = 0; i < view_.count; ++i) packed_set(out, bits_of(view_.dtype), i, in[i]);
+  auto convert = [&](int64_t begin, int64_t end) {
+    convert_elements(wide_type(view_.dtype), data_, view_.dtype, view_.data, begin, end - begin);
+  };
+  if (is_packed(view_.dtype)) convert(0, view_.count);  // neighbours share bytes
+  else ctx.parallel(view_.count, kGrain, convert);
 }
 
 }  // namespace onnxtool

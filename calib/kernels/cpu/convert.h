@@ -23,12 +23,22 @@ void store_wide(DataType type, const W* in, int64_t n, void* data, int64_t offse
 /// Elements that are converted at a time, in a buffer on the stack. Even, for packed elements.
 inline constexpr int64_t kBlock = 512;
 
+/// Elements [first, first + n) as Cast converts them: to bool as x != 0, floats to integers towards 0,
+/// integers to narrower ones by their low bits. Neither type is a string.
+void convert_elements(DataType from, const void* in, DataType to, void* out, int64_t first, int64_t n,
+                      bool saturate = true);
+/// All elements as `to`: the view's own data, or converted into scratch.
+Result<ConstView> converted(KernelContext& ctx, const ConstView& view, DataType to);
+
 /// All elements in the wide type: the view's own data, or converted into scratch.
 Result<ConstView> widened(KernelContext& ctx, const ConstView& view);
 
 /// The view with one byte per element when its elements are packed (converted into scratch, type
 /// uint8, sign not extended), else the view itself.
 Result<ConstView> unpacked(KernelContext& ctx, const ConstView& view);
+
+/// The inverse of unpacked(): the low bits of each byte, into a packed tensor of `type`.
+void pack_elements(DataType type, const uint8_t* bytes, int64_t count, void* packed);
 
 /// Output `i`, for kernels that write whole bytes: packed types are written to scratch, uint8 per
 /// element, and packed by finish().
@@ -46,6 +56,20 @@ class MovedOutput {
   void* data_ = nullptr;
 };
 
+/// Output `i` for kernels that compute in the wide type: narrow types are written to scratch and
+/// converted by finish().
+class WideOutput {
+ public:
+  static Result<WideOutput> make(KernelContext& ctx, int i, DataType dtype, std::span<const int64_t> dims);
+  template <class W> W* data() const { return static_cast<W*>(data_); }
+  int64_t count() const { return view_.count; }
+  void finish(KernelContext& ctx) const;
+
+ private:
+  MutableView view_;
+  void* data_ = nullptr;
+};
+
 /// One 8- or 4-bit float. `bits` may have garbage above the format's own.
 float decode_small_float(DataType type, uint8_t bits);
 uint8_t encode_small_float(DataType type, float value, bool saturate);
@@ -57,5 +81,9 @@ inline int32_t to_int32(float x) { return x >= -0x1p31f && x < 0x1p31f ? static_
 inline int32_t to_int32(double x) { return x > -0x1p31 - 1 && x < 0x1p31 ? static_cast<int32_t>(x) : INT32_MIN; }
 inline int64_t to_int64(float x) { return x >= -0x1p63f && x < 0x1p63f ? static_cast<int64_t>(x) : INT64_MIN; }
 inline int64_t to_int64(double x) { return x >= -0x1p63 && x < 0x1p63 ? static_cast<int64_t>(x) : INT64_MIN; }
+/// Negative values wrap.
+inline uint64_t to_uint64(double x) {
+  return x >= 0x1p63 && x < 0x1p64 ? static_cast<uint64_t>(x) : static_cast<uint64_t>(to_int64(x));
+}
 
 }  // namespace onnxtool

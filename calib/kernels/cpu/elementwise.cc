@@ -11,45 +11,6 @@ namespace {
 
 int64_t block_of(Layout layout) { return layout == Layout::kBlocked8 ? 8 : layout == Layout::kBlocked16 ? 16 : 1; }
 
-// Blocked layouts promise zeros in the padding of the last block; f(0) need not be 0.
-void clear_padding(const MutableView& view) {
-  const int64_t block = block_of(view.layout);
-  if (block == 1 || view.count == 0 || view.dims[1] % block == 0) return;
-  const int64_t channels = view.dims[1], blocks = (channels + block - 1) / block;
-  const int64_t pixels = product(view.dims, 2, view.dims.size());
-  const auto size = static_cast<int64_t>(size_bytes_of(view.dtype, 1));
-  const int64_t used = channels % block;
-  auto* bytes = static_cast<std::byte*>(view.data);
-  for (int64_t n = 0; n < view.dims[0]; ++n)
-    for (int64_t p = 0; p < pixels; ++p) {
-      const int64_t pixel = ((n * blocks + blocks - 1) * pixels + p) * block;
-      std::fill_n(bytes + (pixel + used) * size, (block - used) * size, std::byte{0});
-    }
-}
-
-// A copy in plain order, in scratch. Only for inputs of a binary operator that came in different
-// layouts: the plan avoids them.
-Result<ConstView> in_plain_order(KernelContext& ctx, const ConstView& view) {
-  if (view.layout == Layout::kPlain) return view;
-  const int64_t channels = view.dims[1], pixels = product(view.dims, 2, view.dims.size());
-  ONNXTOOL_ASSIGN(void* buffer, ctx.scratch(size_bytes_of(view.dtype, static_cast<uint64_t>(view.count))));
-  const int64_t block = view.layout == Layout::kChannelsLast ? channels : block_of(view.layout);
-  const int64_t blocks = block == 0 ? 0 : (channels + block - 1) / block;
-  dispatch_movement(view.dtype, [&]<class E>() {
-    const E* in = static_cast<const E*>(view.data);
-    E* out = static_cast<E*>(buffer);
-    for (int64_t n = 0; n < view.dims[0]; ++n)
-      for (int64_t c = 0; c < channels; ++c) {
-        const E* from = in + (n * blocks + c / block) * pixels * block + c % block;
-        for (int64_t p = 0; p < pixels; ++p) *out++ = from[p * block];
-      }
-  });
-  ConstView plain = view;
-  plain.data = buffer;
-  plain.layout = Layout::kPlain;
-  return plain;
-}
-
 bool same_dims(std::span<const int64_t> a, std::span<const int64_t> b) { return std::ranges::equal(a, b); }
 
 // Loads blocks of `type`, runs on wide elements, stores.
@@ -92,6 +53,42 @@ void binary_blocks(DataType type, DataType result, const void* a, int64_t a_firs
 
 }  // namespace
 
+void clear_padding(const MutableView& view) {
+  const int64_t block = block_of(view.layout);
+  if (block == 1 || view.count == 0 || view.dims[1] % block == 0) return;
+  const int64_t channels = view.dims[1], blocks = (channels + block - 1) / block;
+  const int64_t pixels = product(view.dims, 2, view.dims.size());
+  const auto size = static_cast<int64_t>(size_bytes_of(view.dtype, 1));
+  const int64_t used = channels % block;
+  auto* bytes = static_cast<std::byte*>(view.data);
+  for (int64_t n = 0; n < view.dims[0]; ++n)
+    for (int64_t p = 0; p < pixels; ++p) {
+      const int64_t pixel = ((n * blocks + blocks - 1) * pixels + p) * block;
+      std::fill_n(bytes + (pixel + used) * size, (block - used) * size, std::byte{0});
+    }
+}
+
+Result<ConstView> in_plain_order(KernelContext& ctx, const ConstView& view) {
+  if (view.layout == Layout::kPlain) return view;
+  const int64_t channels = view.dims[1], pixels = product(view.dims, 2, view.dims.size());
+  ONNXTOOL_ASSIGN(void* buffer, ctx.scratch(size_bytes_of(view.dtype, static_cast<uint64_t>(view.count))));
+  const int64_t block = view.layout == Layout::kChannelsLast ? channels : block_of(view.layout);
+  const int64_t blocks = block == 0 ? 0 : (channels + block - 1) / block;
+  dispatch_movement(view.dtype, [&]<class E>() {
+    const E* in = static_cast<const E*>(view.data);
+    E* out = static_cast<E*>(buffer);
+    for (int64_t n = 0; n < view.dims[0]; ++n)
+      for (int64_t c = 0; c < channels; ++c) {
+        const E* from = in + (n * blocks + c / block) * pixels * block + c % block;
+        for (int64_t p = 0; p < pixels; ++p) *out++ = from[p * block];
+      }
+  });
+  ConstView plain = view;
+  plain.data = buffer;
+  plain.layout = Layout::kPlain;
+  return plain;
+}
+
 int64_t physical_count(std::span<const int64_t> dims, Layout layout, int64_t count) {
   const int64_t block = block_of(layout);
   if (block == 1 || count == 0) return count;
@@ -102,9 +99,8 @@ Status run_unary(KernelContext& ctx, int input, DataType result, bool raw, Unary
   const ConstView& x = ctx.input(input);
   const auto size = static_cast<int64_t>(size_bytes_of(x.dtype, 1));
   const auto result_size = static_cast<int64_t>(size_bytes_of(result, 1));
-  const bool in_place = x.layout == Layout::kPlain && size == result_size;
-  ONNXTOOL_ASSIGN(const MutableView y, in_place ? ctx.output_in_place(0, input, result, x.dims)
-                                                : ctx.output(0, result, x.dims, x.layout));
+  ONNXTOOL_ASSIGN(const MutableView y, size == result_size ? ctx.output_in_place(0, input, result, x.dims)
+                                                           : ctx.output(0, result, x.dims, x.layout));
   const int64_t count = physical_count(x.dims, x.layout, x.count);
   const bool direct = raw || is_wide(x.dtype);
   ctx.parallel(count, kGrain, [&](int64_t begin, int64_t end) {
@@ -131,7 +127,7 @@ void binary_into(KernelContext& ctx, const ConstView& a, const ConstView& b, con
   int64_t count = dst.count;
   if (dst.layout != Layout::kPlain) {  // equal layouts, or a single element
     count = physical_count(dst.dims, dst.layout, dst.count);
-    walk = {{count}, {Dims{a.count == dst.count ? 1 : 0}, Dims{b.count == dst.count ? 1 : 0}}};
+    walk = {{count}, {Dims{a.layout == dst.layout ? 1 : 0}, Dims{b.layout == dst.layout ? 1 : 0}}};
   } else {
     walk = {to_dims(dst.dims), {broadcast_strides(a.dims, dst.dims), broadcast_strides(b.dims, dst.dims)}};
     walk.coalesce();
@@ -164,25 +160,21 @@ Status run_binary(KernelContext& ctx, const ConstView& a_given, const ConstView&
   ConstView a = a_given, b = b_given;
   ONNXTOOL_ASSIGN(const Dims dims, broadcast_dims({a.dims, b.dims}));
   const bool a_full = same_dims(a.dims, dims), b_full = same_dims(b.dims, dims);
-  if (a.layout != Layout::kPlain || b.layout != Layout::kPlain) {
-    const bool keeps = (a_full && b_full && a.layout == b.layout) || (a_full && b.count == 1 && b.layout == Layout::kPlain) ||
-                       (b_full && a.count == 1 && a.layout == Layout::kPlain);
-    if (keeps) {
-      const Layout layout = a.layout != Layout::kPlain ? a.layout : b.layout;
-      ONNXTOOL_ASSIGN(const MutableView out, ctx.output(0, result, dims, layout));
-      binary_into(ctx, a, b, out, raw, run, closure);
-      return {};
-    }
+  const bool one_layout = a_full && b_full ? a.layout == b.layout
+                          : a_full          ? b.count == 1 && b.layout == Layout::kPlain
+                                            : b_full && a.count == 1 && a.layout == Layout::kPlain;
+  if (!one_layout) {
     ONNXTOOL_ASSIGN(a, in_plain_order(ctx, a));
     ONNXTOOL_ASSIGN(b, in_plain_order(ctx, b));
-    ONNXTOOL_ASSIGN(const MutableView out, ctx.output(0, result, dims));
-    binary_into(ctx, a, b, out, raw, run, closure);
-    return {};
   }
+  // A buffer is taken over only in the layout that its input came in.
   const bool same_size = size_bytes_of(result, 1) == size_bytes_of(a.dtype, 1);
-  ONNXTOOL_ASSIGN(const MutableView out, same_size && a_full   ? ctx.output_in_place(0, 0, result, dims)
-                                         : same_size && b_full ? ctx.output_in_place(0, 1, result, dims)
-                                                               : ctx.output(0, result, dims));
+  const bool reuse_a = same_size && a_full && a.layout == a_given.layout;
+  const bool reuse_b = same_size && b_full && b.layout == b_given.layout;
+  const Layout layout = a_full ? a.layout : b_full ? b.layout : Layout::kPlain;
+  ONNXTOOL_ASSIGN(const MutableView out, reuse_a   ? ctx.output_in_place(0, 0, result, dims)
+                                         : reuse_b ? ctx.output_in_place(0, 1, result, dims)
+                                                   : ctx.output(0, result, dims, layout));
   binary_into(ctx, a, b, out, raw, run, closure);
   return {};
 }

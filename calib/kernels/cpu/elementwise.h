@@ -32,6 +32,13 @@ Result<ConstView> broadcast_operand(const KernelContext& ctx, int i, Dims& stora
 /// Elementwise kernels take every layout.
 inline bool takes_any_layout(int, Layout) { return true; }
 
+/// A copy in plain order, in scratch; the view itself when it is plain. For inputs that came in
+/// layouts which do not fit each other: the plan avoids them.
+Result<ConstView> in_plain_order(KernelContext& ctx, const ConstView& view);
+
+/// Blocked layouts promise zeros in the padding of the last block; f(0) need not be 0.
+void clear_padding(const MutableView& view);
+
 /// Elements in memory, block padding included.
 int64_t physical_count(std::span<const int64_t> dims, Layout layout, int64_t count);
 

@@ -28,11 +28,9 @@ Result<Dims> broadcast_dims(std::initializer_list<std::span<const int64_t>> shap
 Dims broadcast_strides(std::span<const int64_t> from, std::span<const int64_t> to) {
   Dims strides(to.size(), 0);
   const size_t lead = to.size() - from.size();
-  int64_t n = 1;
-  for (size_t i = from.size(); i-- > 0;) {
-    if (from[i] != 1) strides[lead + i] = n;
-    n *= from[i];
-  }
+  const Dims own = contiguous_strides(from);
+  for (size_t i = 0; i < from.size(); ++i)
+    if (from[i] != 1) strides[lead + i] = own[i];
   return strides;
 }
 

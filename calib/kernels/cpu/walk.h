@@ -11,11 +11,7 @@ namespace onnxtool {
 /// Row-major strides in elements.
 inline Dims contiguous_strides(std::span<const int64_t> dims) {
   Dims strides(dims.size());
-  int64_t n = 1;
-  for (size_t i = dims.size(); i-- > 0;) {
-    strides[i] = n;
-    n *= dims[i];
-  }
+  for (size_t i = dims.size(); i-- > 0;) strides[i] = product(dims, i + 1, dims.size());
   return strides;
 }
 

@@ -1,0 +1,268 @@
+// Arithmetic on two tensors that broadcast, and the variadic Sum, Mean, Min and Max.
+//
+// Integers wrap. Division by zero is an error for integers; the lowest integer divided by -1 wraps.
+
+#include <algorithm>
+#include <cmath>
+
+#include "calib/kernels/cpu/elementwise.h"
+#include "calib/kernels/cpu/vector_math.h"
+#include "calib/kernels/cpu/walk.h"
+
+namespace onnxtool {
+namespace {
+
+struct AddOp {
+  template <class T> T operator()(T a, T b) const {
+    if constexpr (std::is_integral_v<T>) return static_cast<T>(std::make_unsigned_t<T>(a) + std::make_unsigned_t<T>(b));
+    else return a + b;
+  }
+};
+struct SubOp {
+  template <class T> T operator()(T a, T b) const {
+    if constexpr (std::is_integral_v<T>) return static_cast<T>(std::make_unsigned_t<T>(a) - std::make_unsigned_t<T>(b));
+    else return a - b;
+  }
+};
+struct MulOp {
+  template <class T> T operator()(T a, T b) const {
+    if constexpr (std::is_integral_v<T>) return static_cast<T>(std::make_unsigned_t<T>(a) * std::make_unsigned_t<T>(b));
+    else return a * b;
+  }
+};
+struct DivOp {
+  template <class T> T operator()(T a, T b) const {
+    if constexpr (std::is_signed_v<T> && std::is_integral_v<T>)
+      return b == T{-1} ? static_cast<T>(std::make_unsigned_t<T>(0) - std::make_unsigned_t<T>(a)) : static_cast<T>(a / b);
+    else return a / b;
+  }
+};
+// NaN in either input gives NaN, as numpy's minimum and maximum do.
+struct MinOp {
+  template <class T> T operator()(T a, T b) const { return a < b || a != a ? a : b; }
+};
+struct MaxOp {
+  template <class T> T operator()(T a, T b) const { return a > b || a != a ? a : b; }
+};
+
+// Mod with fmod = 0: the sign of the divisor, as Python's %.
+struct FloorModOp {
+  template <class T> T operator()(T a, T b) const {
+    if constexpr (std::is_signed_v<T>)
+      if (b == T{-1}) return 0;
+    const T r = static_cast<T>(a % b);
+    return r != 0 && ((r < 0) != (b < 0)) ? static_cast<T>(r + b) : r;
+  }
+};
+// Mod with fmod = 1: the sign of the dividend, as C.
+struct TruncModOp {
+  template <class T> T operator()(T a, T b) const {
+    if constexpr (std::is_floating_point_v<T>) {
+      return std::fmod(a, b);
+    } else {
+      if constexpr (std::is_signed_v<T>)
+        if (b == T{-1}) return 0;
+      return static_cast<T>(a % b);
+    }
+  }
+};
+
+// The float run of a vector_math entry, whose address is the closure.
+using VectorRun = void (*)(const float*, int64_t, const float*, int64_t, float*, int64_t);
+void vector_run(const void* closure, const void* a, int64_t a_step, const void* b, int64_t b_step, void* out, int64_t n) {
+  (*static_cast<const VectorRun*>(closure))(static_cast<const float*>(a), a_step, static_cast<const float*>(b), b_step,
+                                            static_cast<float*>(out), n);
+}
+
+template <class Op, class... Ts> Status zip_types(KernelContext& ctx, const ConstView& b, TypeList<Ts...> types) {
+  const Op op;
+  const ConstView& a = ctx.input(0);
+  return dispatch(wide_type(a.dtype), types, "input 0", [&]<class T>() {
+    return run_binary(ctx, a, b, a.dtype, false, &zip_run<T, T, Op>, &op);
+  });
+}
+
+template <class Op, VectorRun VectorMath::*vector> Status arithmetic(KernelContext& ctx) {
+  Dims storage;
+  ONNXTOOL_ASSIGN(const ConstView b, broadcast_operand(ctx, 1, storage));
+  if (wide_type(ctx.input(0).dtype) == DataType::kFloat)
+    return run_binary(ctx, ctx.input(0), b, ctx.input(0).dtype, false, vector_run, &(vector_math().*vector));
+  return zip_types<Op>(ctx, b, TypeList<double, int32_t, int64_t, uint64_t>{});
+}
+
+// Integers divide without a check in the loop.
+Status check_divisor(const ConstView& b) {
+  if (is_float(b.dtype) || wide_type(b.dtype) == DataType::kFloat || is_packed(b.dtype)) return {};
+  Status status;
+  dispatch_movement(b.dtype, [&]<class E>() {
+    if constexpr (std::is_integral_v<E>) {
+      const E* values = static_cast<const E*>(b.data);
+      const int64_t count = physical_count(b.dims, b.layout, b.count);
+      const E* zero = std::find(values, values + count, E{0});
+      if (zero != values + count && b.layout == Layout::kPlain)
+        status = mismatch("integer division by zero: element " + std::to_string(zero - values) + " of input 1");
+      else if (zero != values + count)
+        status = mismatch("integer division by zero in input 1");
+    }
+  });
+  return status;
+}
+
+Status div(KernelContext& ctx) {
+  ONNXTOOL_TRY(check_divisor(ctx.input(1)));
+  return arithmetic<DivOp, &VectorMath::div>(ctx);
+}
+
+Status mod(KernelContext& ctx) {
+  const ConstView& b = ctx.input(1);
+  const bool is_fmod = ctx.node().attr_int("fmod", 0) != 0;
+  ONNXTOOL_TRY(check_divisor(b));
+  if (is_fmod) return zip_types<TruncModOp>(ctx, b, WideTypes{});
+  const DataType wide = wide_type(ctx.input(0).dtype);
+  if (wide == DataType::kFloat || wide == DataType::kDouble)
+    return bad_model("fmod is 0 but the inputs are " + std::string(name(ctx.input(0).dtype)) + ", expected fmod = 1");
+  return zip_types<FloorModOp>(ctx, b, WideInts{});
+}
+
+// Squares and cubes are common (variance, the tanh form of Gelu) and exact to the last place here;
+// pow() is a hundred times slower.
+struct PowOp {
+  template <class T> T operator()(T a, T b) const {
+    if constexpr (std::is_floating_point_v<T>) {
+      return std::pow(a, b);
+    } else {
+      if constexpr (std::is_signed_v<T>)
+        if (b < 0) return a == 1 ? T{1} : a == T{-1} ? (b % 2 != 0 ? T{-1} : T{1}) : T{0};
+      using U = std::make_unsigned_t<T>;
+      U result = 1, base = static_cast<U>(a);
+      for (U e = static_cast<U>(b); e != 0; e >>= 1) {
+        if ((e & 1) != 0) result *= base;
+        base *= base;
+      }
+      return static_cast<T>(result);
+    }
+  }
+};
+
+void pow_run_f32(const void* op, const void* a, int64_t a_step, const void* b, int64_t b_step, void* out, int64_t n) {
+  const float* x = static_cast<const float*>(a);
+  float* y = static_cast<float*>(out);
+  const float exponent = *static_cast<const float*>(b);
+  if (a_step != 0 && b_step == 0 && exponent == 2.0f) {
+    map_loop([](float v) { return v * v; }, x, y, n);
+  } else if (a_step != 0 && b_step == 0 && exponent == 3.0f) {
+    map_loop([](float v) { return static_cast<float>(static_cast<double>(v) * v * v); }, x, y, n);
+  } else {
+    zip_run<float, float, PowOp>(op, a, a_step, b, b_step, out, n);
+  }
+}
+
+// The result has the base's type. The exponent is converted to it, but for an integer base with a
+// fraction as exponent: that is computed in double.
+Status pow(KernelContext& ctx) {
+  const ConstView& a = ctx.input(0);
+  Dims storage;
+  ONNXTOOL_ASSIGN(ConstView b, broadcast_operand(ctx, 1, storage));
+  const auto fractional = [](DataType t) { return wide_type(t) == DataType::kFloat || wide_type(t) == DataType::kDouble; };
+  const PowOp op;
+  if (!fractional(a.dtype) && fractional(b.dtype)) {
+    ONNXTOOL_ASSIGN(const ConstView x, converted(ctx, a, DataType::kDouble));
+    ONNXTOOL_ASSIGN(const ConstView y, converted(ctx, b, DataType::kDouble));
+    ONNXTOOL_ASSIGN(const Dims dims, broadcast_dims({x.dims, y.dims}));
+    ONNXTOOL_ASSIGN(const MutableView out, ctx.output(0, a.dtype, dims));
+    ONNXTOOL_ASSIGN(void* buffer, ctx.scratch(static_cast<size_t>(out.count) * sizeof(double)));
+    MutableView wide = out;
+    wide.dtype = DataType::kDouble;
+    wide.data = buffer;
+    binary_into(ctx, x, y, wide, true, &zip_run<double, double, PowOp>, &op);
+    convert_elements(DataType::kDouble, buffer, a.dtype, out.data, 0, out.count);
+    return {};
+  }
+  ONNXTOOL_ASSIGN(b, converted(ctx, b, a.dtype));
+  if (wide_type(a.dtype) == DataType::kFloat) return run_binary(ctx, a, b, a.dtype, false, pow_run_f32, &op);
+  return zip_types<PowOp>(ctx, b, TypeList<double, int32_t, int64_t, uint64_t>{});
+}
+
+struct ShiftLeftOp {
+  template <class T> T operator()(T a, T b) const {
+    using U = std::make_unsigned_t<T>;
+    return static_cast<U>(b) >= 8 * sizeof(T) ? T{0} : static_cast<T>(static_cast<U>(a) << b);
+  }
+};
+struct ShiftRightOp {
+  template <class T> T operator()(T a, T b) const {
+    using U = std::make_unsigned_t<T>;
+    return static_cast<U>(b) >= 8 * sizeof(T) ? T{0} : static_cast<T>(static_cast<U>(a) >> b);
+  }
+};
+
+Status bit_shift(KernelContext& ctx) {
+  const std::string_view direction = ctx.node().attr_string("direction", "");
+  if (direction == "LEFT") return zip_types<ShiftLeftOp>(ctx, ctx.input(1), WideInts{});
+  if (direction == "RIGHT") return zip_types<ShiftRightOp>(ctx, ctx.input(1), WideInts{});
+  return bad_model("direction is '" + std::string(direction) + "', expected LEFT or RIGHT");
+}
+
+struct BitAndOp {
+  template <class T> T operator()(T a, T b) const { return a & b; }
+};
+struct BitOrOp {
+  template <class T> T operator()(T a, T b) const { return a | b; }
+};
+struct BitXorOp {
+  template <class T> T operator()(T a, T b) const { return a ^ b; }
+};
+template <class Op> Status bitwise(KernelContext& ctx) { return zip_types<Op>(ctx, ctx.input(1), WideInts{}); }
+
+// All inputs by Op, pair by pair in order. `mean` divides by their number.
+template <class Op> Status fold_inputs(KernelContext& ctx, bool mean = false) {
+  const int n = ctx.node().num_inputs();
+  const ConstView& first = ctx.input(0);
+  if (n == 1) return ctx.output_view(0, 0, first.dims);
+  if (is_packed(first.dtype)) return unsupported_type(first.dtype, "input 0");
+  Dims dims = to_dims(first.dims);
+  for (int i = 1; i < n; ++i) {
+    if (ctx.input(i).dtype != first.dtype)
+      return bad_model("inputs have element types " + std::string(name(first.dtype)) + " and " +
+                       std::string(name(ctx.input(i).dtype)) + ", expected equal ones");
+    ONNXTOOL_ASSIGN(dims, broadcast_dims({dims, ctx.input(i).dims}));
+  }
+  ONNXTOOL_ASSIGN(const MutableView out, ctx.output(0, first.dtype, dims));
+  return dispatch(wide_type(first.dtype), WideTypes{}, "input 0", [&]<class T>() -> Status {
+    const Op op;
+    const ConstView sum{out.dtype, out.dims, out.data, out.count};
+    binary_into(ctx, first, ctx.input(1), out, false, &zip_run<T, T, Op>, &op);
+    for (int i = 2; i < n; ++i) binary_into(ctx, sum, ctx.input(i), out, false, &zip_run<T, T, Op>, &op);
+    if (!mean) return {};
+    const auto divide = [n](T x) { return static_cast<T>(x / static_cast<T>(n)); };
+    const auto run = [](const void* f, const void* x, int64_t, const void*, int64_t, void* y, int64_t count) {
+      map_run<T, T, decltype(divide)>(f, x, y, count);
+    };
+    binary_into(ctx, sum, sum, out, false, run, &divide);
+    return {};
+  });
+}
+
+Status sum(KernelContext& ctx) { return fold_inputs<AddOp>(ctx); }
+Status mean(KernelContext& ctx) { return fold_inputs<AddOp>(ctx, true); }
+Status min(KernelContext& ctx) { return fold_inputs<MinOp>(ctx); }
+Status max(KernelContext& ctx) { return fold_inputs<MaxOp>(ctx); }
+
+}  // namespace
+
+constinit const KernelInfo kAdd{.op = "Add", .run = arithmetic<AddOp, &VectorMath::add>, .takes_layout = takes_any_layout};
+constinit const KernelInfo kSub{.op = "Sub", .run = arithmetic<SubOp, &VectorMath::sub>, .takes_layout = takes_any_layout};
+constinit const KernelInfo kMul{.op = "Mul", .run = arithmetic<MulOp, &VectorMath::mul>, .takes_layout = takes_any_layout};
+constinit const KernelInfo kDiv{.op = "Div", .run = div, .takes_layout = takes_any_layout};
+constinit const KernelInfo kMod{.op = "Mod", .run = mod};
+constinit const KernelInfo kPow{.op = "Pow", .run = pow};
+constinit const KernelInfo kBitShift{.op = "BitShift", .run = bit_shift};
+constinit const KernelInfo kBitwiseAnd{.op = "BitwiseAnd", .run = bitwise<BitAndOp>};
+constinit const KernelInfo kBitwiseOr{.op = "BitwiseOr", .run = bitwise<BitOrOp>};
+constinit const KernelInfo kBitwiseXor{.op = "BitwiseXor", .run = bitwise<BitXorOp>};
+constinit const KernelInfo kSum{.op = "Sum", .run = sum};
+constinit const KernelInfo kMean{.op = "Mean", .run = mean};
+constinit const KernelInfo kMin{.op = "Min", .run = min};
+constinit const KernelInfo kMax{.op = "Max", .run = max};
+
+}  // namespace onnxtool

@@ -1,0 +1,241 @@
+// The Reduce operators.
+//
+// Axes are joined into groups that are reduced or kept. Where the innermost group is reduced, each
+// output is the reduction of contiguous runs; where it is kept, whole rows are combined. One task owns
+// an output, and a run is cut into a fixed number of chains, so the result does not depend on threads.
+// Sums and products of floats accumulate in double; integers wrap.
+
+#include <algorithm>
+#include <cmath>
+
+#include "calib/kernels/cpu/convert.h"
+#include "calib/kernels/cpu/walk.h"
+
+namespace onnxtool {
+namespace {
+
+template <class T> using Accumulator = std::conditional_t<std::is_floating_point_v<T>, double, uint64_t>;
+
+struct SumStep {
+  template <class T> using Acc = Accumulator<T>;
+  template <class T> static Acc<T> start() { return 0; }
+  template <class T> static Acc<T> step(Acc<T> acc, T x) { return acc + static_cast<Acc<T>>(x); }
+  template <class A> static A merge(A a, A b) { return a + b; }
+};
+struct SumSquareStep : SumStep {
+  template <class T> static Acc<T> step(Acc<T> acc, T x) { return acc + static_cast<Acc<T>>(x) * static_cast<Acc<T>>(x); }
+};
+struct SumAbsStep : SumStep {
+  template <class T> static Acc<T> step(Acc<T> acc, T x) {
+    const auto wide = static_cast<Acc<T>>(x);
+    return acc + (x < T{0} ? Acc<T>{0} - wide : wide);
+  }
+};
+struct ProdStep {
+  template <class T> using Acc = Accumulator<T>;
+  template <class T> static Acc<T> start() { return 1; }
+  template <class T> static Acc<T> step(Acc<T> acc, T x) { return acc * static_cast<Acc<T>>(x); }
+  template <class A> static A merge(A a, A b) { return a * b; }
+};
+// NaN wins.
+struct MaxStep {
+  template <class T> using Acc = T;
+  template <class T> static T start() {
+    return std::is_floating_point_v<T> ? -std::numeric_limits<T>::infinity() : std::numeric_limits<T>::lowest();
+  }
+  template <class T> static T step(T acc, T x) { return x > acc || x != x ? x : acc; }
+  template <class T> static T merge(T a, T b) { return step<T>(a, b); }
+};
+struct MinStep {
+  template <class T> using Acc = T;
+  template <class T> static T start() {
+    return std::is_floating_point_v<T> ? std::numeric_limits<T>::infinity() : std::numeric_limits<T>::max();
+  }
+  template <class T> static T step(T acc, T x) { return x < acc || x != x ? x : acc; }
+  template <class T> static T merge(T a, T b) { return step<T>(a, b); }
+};
+
+struct Reduction {
+  Dims dims;            // of the output
+  Walk<1> kept;         // offset of an output's first element
+  Dims offsets;         // of the runs (or rows) that an output combines
+  int64_t run = 1;      // length of a run; 1 where the innermost group is kept
+  int64_t count = 1;    // elements per output
+};
+
+Result<Reduction> plan_reduction(const KernelContext& ctx) {
+  const ConstView& x = ctx.input(0);
+  const NodeView& node = ctx.node();
+  ONNXTOOL_ASSIGN(const std::optional<Dims> given, integers_from(ctx, 1, "axes"));
+  std::vector<bool> reduced(x.dims.size(), false);
+  if (given && !given->empty()) {
+    ONNXTOOL_ASSIGN(const Dims axes, resolve_axes(*given, x.rank()));
+    for (const int64_t a : axes) reduced[static_cast<size_t>(a)] = true;
+  } else if (node.attr_int("noop_with_empty_axes", 0) == 0) {
+    reduced.assign(x.dims.size(), true);
+  }
+  Reduction r;
+  const bool keep_dims = node.attr_int("keepdims", 1) != 0;
+  struct Group {
+    int64_t extent, stride;
+    bool reduced;
+  };
+  std::vector<Group> groups;
+  const Dims strides = contiguous_strides(x.dims);
+  for (size_t i = 0; i < x.dims.size(); ++i) {
+    if (!reduced[i]) r.dims.push_back(x.dims[i]);
+    else if (keep_dims) r.dims.push_back(1);
+    if (x.dims[i] == 1 || x.count == 0) continue;
+    if (reduced[i]) r.count *= x.dims[i];
+    if (!groups.empty() && groups.back().reduced == reduced[i]) {
+      groups.back().extent *= x.dims[i];
+      groups.back().stride = strides[i];
+    } else {
+      groups.push_back({x.dims[i], strides[i], reduced[i]});
+    }
+  }
+  // Outputs of a tensor without elements have nothing to combine; their number may be anything.
+  if (x.count == 0) {
+    r.count = 0;
+    groups.push_back({product(r.dims), 0, false});
+  }
+  if (!groups.empty() && groups.back().reduced) {
+    r.run = groups.back().extent;
+    groups.pop_back();
+    // Every output is a row of its own.
+    groups.push_back({1, 0, false});
+  }
+  if (groups.empty()) groups.push_back({1, 0, false});
+  r.offsets = {0};
+  for (const Group& g : groups) {
+    if (!g.reduced) {
+      r.kept.extents.push_back(g.extent);
+      r.kept.strides[0].push_back(g.stride);
+      continue;
+    }
+    Dims next;
+    next.reserve(r.offsets.size() * static_cast<size_t>(g.extent));
+    for (const int64_t base : r.offsets)
+      for (int64_t i = 0; i < g.extent; ++i) next.push_back(base + i * g.stride);
+    r.offsets = std::move(next);
+  }
+  return r;
+}
+
+template <class Step, class T> typename Step::template Acc<T> reduce_run(typename Step::template Acc<T> acc, const T* x, int64_t n) {
+  using Acc = typename Step::template Acc<T>;
+  constexpr int kChains = 16;
+  int64_t i = 0;
+  if (n >= 2 * kChains) {
+    Acc chain[kChains];
+    for (Acc& c : chain) c = Step::template start<T>();
+    for (; i + kChains <= n; i += kChains)
+      for (int j = 0; j < kChains; ++j) chain[j] = Step::template step<T>(chain[j], x[i + j]);
+    for (int width = kChains / 2; width > 0; width /= 2)
+      for (int j = 0; j < width; ++j) chain[j] = Step::merge(chain[j], chain[j + width]);
+    acc = Step::merge(acc, chain[0]);
+  }
+  for (; i < n; ++i) acc = Step::template step<T>(acc, x[i]);
+  return acc;
+}
+
+// out[o] = finish(reduction of output o's elements).
+template <class Step, class T, class Finish>
+void reduce(KernelContext& ctx, const Reduction& r, const T* in, T* out, int64_t outputs, const Finish& finish) {
+  using Acc = typename Step::template Acc<T>;
+  constexpr int64_t kChunk = 256;  // accumulators on the stack
+  if (outputs == 0) return;
+  const int64_t inner = r.kept.inner(), chunks = (inner + kChunk - 1) / kChunk, rows = outputs / inner;
+  const int64_t work = std::min(inner, kChunk) * std::max<int64_t>(r.count, 1);
+  ctx.parallel(rows * chunks, grain_of(work), [&](int64_t begin, int64_t end) {
+    RowWalker<1> walker(r.kept, begin / chunks);
+    Acc acc[kChunk];
+    for (int64_t piece = begin; piece < end; ++piece) {
+      const int64_t first = piece % chunks * kChunk, n = std::min(kChunk, inner - first);
+      const T* base = in + walker.offsets[0] + first;
+      std::fill_n(acc, n, Step::template start<T>());
+      if (r.count == 0) {
+        // Nothing to combine: the start value is the result.
+      } else if (r.run > 1) {
+        for (const int64_t offset : r.offsets) acc[0] = reduce_run<Step, T>(acc[0], base + offset, r.run);
+      } else {
+        for (const int64_t offset : r.offsets) {
+          const T* row = base + offset;
+          for (int64_t j = 0; j < n; ++j) acc[j] = Step::template step<T>(acc[j], row[j]);
+        }
+      }
+      T* to = out + piece / chunks * inner + first;
+      for (int64_t j = 0; j < n; ++j) to[j] = finish(acc[j]);
+      if ((piece + 1) % chunks == 0) walker.next();
+    }
+  });
+}
+
+enum class Finish { kNone, kMean, kSqrt, kLog };
+
+template <class Step, Finish kind> Status run_reduce(KernelContext& ctx) {
+  const DataType type = ctx.input(0).dtype;
+  if (is_packed(type)) return unsupported_type(type, "input 0");
+  ONNXTOOL_ASSIGN(const Reduction r, plan_reduction(ctx));
+  ONNXTOOL_ASSIGN(const ConstView x, widened(ctx, ctx.input(0)));
+  ONNXTOOL_ASSIGN(const WideOutput y, WideOutput::make(ctx, 0, type, r.dims));
+  return dispatch(x.dtype, WideTypes{}, "input 0", [&]<class T>() -> Status {
+    using Acc = typename Step::template Acc<T>;
+    const auto finish = [&](Acc acc) -> T {
+      // Integer accumulators hold a two's complement value.
+      using Signed = std::conditional_t<std::is_signed_v<T> && std::is_integral_v<T>, std::make_signed<Acc>, std::type_identity<Acc>>::type;
+      if constexpr (kind == Finish::kNone) return static_cast<T>(acc);
+      else if constexpr (kind == Finish::kSqrt) return static_cast<T>(std::sqrt(static_cast<double>(static_cast<Signed>(acc))));
+      else if constexpr (kind == Finish::kLog) return static_cast<T>(std::log(static_cast<double>(static_cast<Signed>(acc))));
+      else if constexpr (std::is_integral_v<T>) return r.count == 0 ? T{0} : static_cast<T>(static_cast<Signed>(acc) / static_cast<Signed>(r.count));
+      else return static_cast<T>(acc / static_cast<double>(r.count));
+    };
+    reduce<Step, T>(ctx, r, static_cast<const T*>(x.data), y.data<T>(), y.count(), finish);
+    y.finish(ctx);
+    return {};
+  });
+}
+
+// log(sum(exp(x))) = m + log(sum(exp(x - m))), m = max(x), all in double.
+Status log_sum_exp(KernelContext& ctx) {
+  const DataType type = ctx.input(0).dtype;
+  if (wide_type(type) == DataType::kUndefined || is_packed(type)) return unsupported_type(type, "input 0");
+  ONNXTOOL_ASSIGN(const Reduction r, plan_reduction(ctx));
+  ONNXTOOL_ASSIGN(const ConstView x, converted(ctx, ctx.input(0), DataType::kDouble));
+  ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, type, r.dims));
+  ONNXTOOL_ASSIGN(void* max_buffer, ctx.scratch(static_cast<size_t>(y.count) * sizeof(double)));
+  const double* in = static_cast<const double*>(x.data);
+  auto* max = static_cast<double*>(max_buffer);
+  reduce<MaxStep, double>(ctx, r, in, max, y.count, [](double m) { return m; });
+  const int64_t inner = r.kept.inner();
+  ctx.parallel(y.count, grain_of(r.count), [&](int64_t begin, int64_t end) {
+    RowWalker<1> walker(r.kept, begin / inner);
+    for (int64_t o = begin; o < end; ++o) {
+      const double* base = in + walker.offsets[0] + o % inner * r.kept.inner_stride(0);
+      const double m = std::isfinite(max[o]) ? max[o] : 0.0;  // infinities decide the result by themselves
+      double sum = 0;
+      if (r.count > 0)
+        for (const int64_t offset : r.offsets)
+          for (int64_t i = 0; i < r.run; ++i) sum += std::exp(base[offset + i] - m);
+      max[o] = m + std::log(sum);
+      if ((o + 1) % inner == 0) walker.next();
+    }
+  });
+  convert_elements(DataType::kDouble, max, type, y.data, 0, y.count);
+  return {};
+}
+
+}  // namespace
+
+constinit const KernelInfo kReduceSum{.op = "ReduceSum", .run = run_reduce<SumStep, Finish::kNone>};
+constinit const KernelInfo kReduceMean{.op = "ReduceMean", .run = run_reduce<SumStep, Finish::kMean>};
+constinit const KernelInfo kReduceSumSquare{.op = "ReduceSumSquare", .run = run_reduce<SumSquareStep, Finish::kNone>};
+constinit const KernelInfo kReduceL1{.op = "ReduceL1", .run = run_reduce<SumAbsStep, Finish::kNone>};
+constinit const KernelInfo kReduceL2{.op = "ReduceL2", .run = run_reduce<SumSquareStep, Finish::kSqrt>};
+constinit const KernelInfo kReduceLogSum{.op = "ReduceLogSum", .run = run_reduce<SumStep, Finish::kLog>};
+constinit const KernelInfo kReduceLogSumExp{.op = "ReduceLogSumExp", .run = log_sum_exp};
+constinit const KernelInfo kReduceProd{.op = "ReduceProd", .run = run_reduce<ProdStep, Finish::kNone>};
+constinit const KernelInfo kReduceMax{.op = "ReduceMax", .run = run_reduce<MaxStep, Finish::kNone>};
+constinit const KernelInfo kReduceMin{.op = "ReduceMin", .run = run_reduce<MinStep, Finish::kNone>};
+
+}  // namespace onnxtool
