@@ -93,6 +93,25 @@ void extend(float& low, float& high, const float* x, int64_t n) {
   }
 }
 
+/// Extends the i-th of n ranges by the i-th value.
+void extend_each(float* low, float* high, const float* x, size_t n) {
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    Floats v, l, h;
+    std::memcpy(&v, x + i, sizeof v);
+    std::memcpy(&l, low + i, sizeof l);
+    std::memcpy(&h, high + i, sizeof h);
+    l = v < l ? v : l;
+    h = v > h ? v : h;
+    std::memcpy(low + i, &l, sizeof l);
+    std::memcpy(high + i, &h, sizeof h);
+  }
+  for (; i < n; ++i) {
+    if (x[i] < low[i]) low[i] = x[i];
+    if (x[i] > high[i]) high[i] = x[i];
+  }
+}
+
 struct Extrema {
   std::vector<float> low, high;  // per channel; {+inf, -inf} of nothing
 };
@@ -103,10 +122,7 @@ Extrema extrema_of(std::span<const float> w, const Shape& s) {
   const float* x = w.data();
   for (int64_t o = 0; o < s.outer; ++o) {
     if (s.inner == 1) {
-      for (size_t c = 0; c < static_cast<size_t>(s.channels); ++c) {
-        e.low[c] = x[c] < e.low[c] ? x[c] : e.low[c];
-        e.high[c] = x[c] > e.high[c] ? x[c] : e.high[c];
-      }
+      extend_each(e.low.data(), e.high.data(), x, static_cast<size_t>(s.channels));
       x += s.channels;
     } else {
       for (size_t c = 0; c < static_cast<size_t>(s.channels); ++c, x += s.inner) extend(e.low[c], e.high[c], x, s.inner);
@@ -135,17 +151,20 @@ Status all_finite(std::span<const float> w) {
   return {};
 }
 
-/// Codes as the low bits of T, in the order of the weights. Ends of runs are coded one by one.
+// Loops of this fixed length become vector code at -O2; ends of runs are coded one by one.
+constexpr size_t kBatch = 16;
+
+/// Codes as the low bits of T, in the order of the weights.
 template <class T>
 void encode_run(const float* x, T* q, int64_t n, const Coder& coder) {
-  constexpr int64_t kBatch = 16;
-  int64_t i = 0;
-  for (; i + kBatch <= n; i += kBatch) {
+  const auto count = static_cast<size_t>(n);
+  size_t i = 0;
+  for (; i + kBatch <= count; i += kBatch) {
     int32_t codes[kBatch];
-    for (int64_t k = 0; k < kBatch; ++k) codes[k] = coder(x[i + k]);
-    for (int64_t k = 0; k < kBatch; ++k) q[i + k] = static_cast<T>(codes[k]);
+    for (size_t k = 0; k < kBatch; ++k) codes[k] = coder(x[i + k]);
+    for (size_t k = 0; k < kBatch; ++k) q[i + k] = static_cast<T>(codes[k]);
   }
-  for (; i < n; ++i) q[i] = static_cast<T>(coder(x[i]));
+  for (; i < count; ++i) q[i] = static_cast<T>(coder(x[i]));
 }
 
 template <class T>
@@ -162,13 +181,20 @@ void encode(std::span<const float> w, const Shape& s, std::span<const Coder> cod
       high[c] = coders[c].high;
       zero[c] = coders[c].zero_point;
     }
+    const auto code = [&](size_t c, float value) {
+      float y = value / scale[c];
+      y = y < low[c] ? low[c] : y;
+      y = y > high[c] ? high[c] : y;
+      return static_cast<int32_t>(nearest(y)) + zero[c];
+    };
     for (int64_t o = 0; o < s.outer; ++o, x += channels, q += channels) {
-      for (size_t c = 0; c < channels; ++c) {
-        float y = x[c] / scale[c];
-        y = y < low[c] ? low[c] : y;
-        y = y > high[c] ? high[c] : y;
-        q[c] = static_cast<T>(static_cast<int32_t>(nearest(y)) + zero[c]);
+      size_t c = 0;
+      for (; c + kBatch <= channels; c += kBatch) {
+        int32_t codes[kBatch];
+        for (size_t k = 0; k < kBatch; ++k) codes[k] = code(c + k, x[c + k]);
+        for (size_t k = 0; k < kBatch; ++k) q[c + k] = static_cast<T>(codes[k]);
       }
+      for (; c < channels; ++c) q[c] = static_cast<T>(code(c, x[c]));
     }
     return;
   }
@@ -228,7 +254,6 @@ Result<QuantParams> params_of_extrema(float low, float high, const QuantScheme& 
 }
 
 double squared_error(std::span<const float> x, const Coder& coder) {
-  constexpr size_t kBatch = 16;
   double sum = 0;
   size_t i = 0;
   for (; i + kBatch <= x.size(); i += kBatch) {
@@ -431,13 +456,7 @@ Result<QuantizedWeights> quantize_weights_blocked(std::span<const float> weights
         const float* x = weights.data() + offset;
         std::fill(low.begin(), low.end(), kInfinity);
         std::fill(high.begin(), high.end(), -kInfinity);
-        for (int64_t r = 0; r < rows; ++r) {
-          const float* row = x + static_cast<size_t>(r) * inner;
-          for (size_t i = 0; i < inner; ++i) {
-            low[i] = row[i] < low[i] ? row[i] : low[i];
-            high[i] = row[i] > high[i] ? row[i] : high[i];
-          }
-        }
+        for (int64_t r = 0; r < rows; ++r) extend_each(low.data(), high.data(), x + static_cast<size_t>(r) * inner, inner);
         coders.clear();
         for (size_t i = 0; i < inner; ++i) {
           Result<QuantParams> p = QuantParams{};

@@ -578,6 +578,7 @@ std::optional<double> OutputMetrics::value(Metric metric) const {
     case Metric::kCosine: {
       const bool zero_r = m.sum_r2 == 0, zero_t = m.sum_t2 == 0;
       if (zero_r || zero_t) return of_floats(zero_r && zero_t ? 1 : 0);
+      if (m.sum_rt == m.sum_r2 && m.sum_rt == m.sum_t2) return of_floats(1);  // equal: no rounding of the roots
       return of_floats(std::clamp(m.sum_rt / (std::sqrt(m.sum_r2) * std::sqrt(m.sum_t2)), -1.0, 1.0));
     }
     case Metric::kGain:
