@@ -58,21 +58,23 @@ const T* MatrixPanels<T>::find(const PanelRequest& r, int64_t* stride) const {
 }
 
 template <class From>
-void IntPanels<From>::pack(const PanelRequest& r, int16_t* out) const {
-  const int64_t pairs = ceil_div(r.depth, 2);
-  const From* from = data_ + r.k0 * k_stride_ + r.first * stride_;
+void IntPanels::pack_from(const PanelRequest& r, int16_t* out) const {
+  const From* from = static_cast<const From*>(matrix_.data) + offset_ + r.k0 * k_stride_ + r.first * stride_;
+  const From* zero_points = static_cast<const From*>(matrix_.zero_points);
   for (int i = 0; i < r.width; ++i) {
-    int16_t* to = out + 2 * i;
-    if (i >= r.count) {
-      for (int64_t k = 0; k < pairs; ++k) to[k * 2 * r.width] = to[k * 2 * r.width + 1] = 0;
-      continue;
-    }
-    const int zero = zero_points_ ? zero_points_[per_line_ ? r.first + i : 0] : 0;
     const From* line = from + i * stride_;
-    for (int64_t k = 0; k < r.depth; ++k)
-      to[k / 2 * 2 * r.width + k % 2] = static_cast<int16_t>(line[k * k_stride_] - zero);
-    if (r.depth % 2) to[(pairs - 1) * 2 * r.width + 1] = 0;
+    const int zero = i < r.count && zero_points ? zero_points[matrix_.zero_point_per_line ? r.first + i : 0] : 0;
+    for (int64_t k = 0; k < r.depth; k += 2) {
+      int16_t* to = out + k * r.width + 2 * i;
+      to[0] = i < r.count ? static_cast<int16_t>(line[k * k_stride_] - zero) : int16_t{0};
+      to[1] = i < r.count && k + 1 < r.depth ? static_cast<int16_t>(line[(k + 1) * k_stride_] - zero) : int16_t{0};
+    }
   }
+}
+
+void IntPanels::pack(const PanelRequest& r, int16_t* out) const {
+  if (matrix_.is_signed) pack_from<int8_t>(r, out);
+  else pack_from<uint8_t>(r, out);
 }
 
 template <class T>
@@ -197,7 +199,5 @@ INSTANTIATE(float);
 INSTANTIATE(double);
 INSTANTIATE(int16_t);
 #undef INSTANTIATE
-template class IntPanels<uint8_t>;
-template class IntPanels<int8_t>;
 
 }  // namespace onnxtool

@@ -85,21 +85,27 @@ class MatrixPanels final : public PanelSource<T> {
   int64_t k_stride_, stride_, reuse_;
 };
 
+/// 8-bit elements of either sign with one zero point, or one for each row (column) of the product.
+struct IntMatrix {
+  const void* data = nullptr;
+  bool is_signed = false;
+  const void* zero_points = nullptr;  // of the elements' type; nullptr: 0
+  bool zero_point_per_line = false;
+};
+
 /// An 8-bit matrix as in MatrixPanels, zero points subtracted.
-template <class From>
 class IntPanels final : public PanelSource<int16_t> {
  public:
-  /// zero_points: one, or one for each i when per_line.
-  IntPanels(const From* data, int64_t k_stride, int64_t stride, const From* zero_points, bool per_line)
-      : data_(data), k_stride_(k_stride), stride_(stride), zero_points_(zero_points), per_line_(per_line) {}
+  /// offset: elements before the first one.
+  IntPanels(const IntMatrix& matrix, int64_t offset, int64_t k_stride, int64_t stride)
+      : matrix_(matrix), offset_(offset), k_stride_(k_stride), stride_(stride) {}
   void pack(const PanelRequest& request, int16_t* out) const override;
   const int16_t* find(const PanelRequest&, int64_t*) const override { return nullptr; }
 
  private:
-  const From* data_;
-  int64_t k_stride_, stride_;
-  const From* zero_points_;
-  bool per_line_;
+  template <class From> void pack_from(const PanelRequest& request, int16_t* out) const;
+  IntMatrix matrix_;
+  int64_t offset_, k_stride_, stride_;
 };
 
 /// All panels of an operand of `extent` rows (columns) and depth k, as pack_all() lays them out.

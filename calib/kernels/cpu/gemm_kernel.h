@@ -62,6 +62,26 @@ struct MaxRow {
 };
 inline constexpr int64_t kRowSlack = 16;
 
+/// y[i] = (x[i] - mean) * scale + bias, three roundings on every level; y may be x.
+struct NormalizeRow {
+  const float* x;
+  float mean, scale, bias;
+  float* y;
+  int64_t n;
+};
+
+/// Integer sums to 8 bits: out[i] = clip(round_half_even((sums[i] + bias) * multiplier[i * step]) +
+/// zero_point, low, high); sums + bias wraps, the product is a float one. NaN gives low.
+struct RequantizeRow {
+  const int32_t* sums;
+  int32_t bias;
+  const float* multiplier;
+  int step;  // 0 or 1
+  int32_t zero_point, low, high;
+  uint8_t* out;  // for signed outputs the same bits
+  int64_t n;
+};
+
 /// The micro-kernels of one ISA level, with the tile extents that packing has to honour.
 struct GemmIsa {
   const char* name;
@@ -73,6 +93,8 @@ struct GemmIsa {
   void (*tile_int)(const IntTile&);
   void (*depthwise_row)(const DepthwiseRow&);
   void (*max_row)(const MaxRow&);
+  void (*requantize_row)(const RequantizeRow&);
+  void (*normalize_row)(const NormalizeRow&);
 };
 
 /// Largest tile extents of any level, for buffers on the stack.

@@ -197,6 +197,50 @@ void max_row(const MaxRow& row) {
 }
 
 template <class Isa>
+void requantize_row(const RequantizeRow& row) {
+  using V = VectorOf<float, Isa::kBytes>;
+  using Ints = VectorOf<int32_t, Isa::kBytes>;
+  using Bits = VectorOf<uint32_t, Isa::kBytes>;
+  using Bytes = typename VectorOf<uint8_t, V::kLanes>::type;
+  // Clipped first, so that adding 1.5 * 2^23 rounds to an integer, half to even, in its last bits.
+  const typename V::type low = V::broadcast(static_cast<float>(row.low - row.zero_point));
+  const typename V::type high = V::broadcast(static_cast<float>(row.high - row.zero_point));
+  const typename V::type magic = V::broadcast(0x1.8p23f);
+  const auto convert = [&](typename Bits::type sums, typename V::type multiplier) {
+    sums += static_cast<uint32_t>(row.bias);
+    typename V::type x = __builtin_convertvector(reinterpret_cast<typename Ints::type>(sums), typename V::type) * multiplier;
+    x = x > low ? x : low;
+    x = x < high ? x : high;
+    const auto rounded = reinterpret_cast<typename Bits::type>(x + magic);
+    return __builtin_convertvector(rounded - 0x4b400000u + static_cast<uint32_t>(row.zero_point), Bytes);
+  };
+  const auto* sums = reinterpret_cast<const uint32_t*>(row.sums);
+  int64_t i = 0;
+  for (; i + V::kLanes <= row.n; i += V::kLanes) {
+    const Bytes bytes = convert(Bits::load(sums + i), row.step ? V::load(row.multiplier + i) : V::broadcast(*row.multiplier));
+    __builtin_memcpy(row.out + i, &bytes, sizeof bytes);
+  }
+  if (i < row.n) {
+    uint32_t last_sums[V::kLanes] = {};
+    float last[V::kLanes] = {};
+    for (int j = 0; j < row.n - i; ++j) {
+      last_sums[j] = sums[i + j];
+      last[j] = row.multiplier[row.step ? i + j : 0];
+    }
+    const Bytes bytes = convert(Bits::load(last_sums), V::load(last));
+    for (int j = 0; j < row.n - i; ++j) row.out[i + j] = bytes[j];
+  }
+}
+
+template <class Isa>
+void normalize_row(const NormalizeRow& row) {
+  using V = VectorOf<float, Isa::kBytes>;
+  int64_t i = 0;
+  for (; i + V::kLanes <= row.n; i += V::kLanes) V::store(row.y + i, (V::load(row.x + i) - row.mean) * row.scale + row.bias);
+  for (; i < row.n; ++i) row.y[i] = (row.x[i] - row.mean) * row.scale + row.bias;
+}
+
+template <class Isa>
 constexpr GemmIsa table(const char* name) {
   return GemmIsa{.name = name,
                  .mr = Isa::template rows<float>(),
@@ -209,7 +253,9 @@ constexpr GemmIsa table(const char* name) {
                  .nr_int = Isa::kIntCols,
                  .tile_int = int_tile<Isa>,
                  .depthwise_row = depthwise_row<Isa>,
-                 .max_row = max_row<Isa>};
+                 .max_row = max_row<Isa>,
+                 .requantize_row = requantize_row<Isa>,
+                 .normalize_row = normalize_row<Isa>};
 }
 
 } }  // namespace onnxtool

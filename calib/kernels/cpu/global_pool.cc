@@ -4,22 +4,14 @@
 #include <cmath>
 
 #include "calib/kernels/cpu/float_io.h"
+#include "calib/kernels/cpu/statistics.h"
 
 namespace onnxtool { namespace {
 
 enum class Kind : uint8_t { kAverage, kMax, kNorm };
 
 template <class T>
-T average(const T* x, int64_t n) {
-  // Eight chains hide the latency of an addition; their number is part of the result.
-  double sums[8] = {};
-  int64_t i = 0;
-  for (; i + 8 <= n; i += 8)
-    for (int lane = 0; lane < 8; ++lane) sums[lane] += static_cast<double>(x[i + lane]);
-  for (int lane = 0; i < n; ++i, ++lane) sums[lane] += static_cast<double>(x[i]);
-  const double sum = ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
-  return static_cast<T>(sum / static_cast<double>(n));
-}
+T average(const T* x, int64_t n) { return static_cast<T>(sum_of(x, n) / static_cast<double>(n)); }
 
 template <class T>
 T maximum(const T* x, int64_t n) {

@@ -1,0 +1,63 @@
+// LRN-1, 13: y = x / (bias + alpha / size * sum of x^2 over a window of `size` channels)^beta. The window
+// of channel c is [c - floor((size - 1) / 2), c + ceil((size - 1) / 2)], cut at the ends.
+// f16 and bf16 are computed in float; sums run over channels in order.
+
+#include <algorithm>
+#include <cmath>
+
+#include "calib/kernels/cpu/float_io.h"
+
+namespace onnxtool { namespace {
+
+struct Response {
+  int64_t size;
+  double alpha, beta, bias;
+};
+
+/// One channel of one image: x points at channel 0 of it.
+template <class T>
+void normalize_channel(const T* x, int64_t c, int64_t channels, int64_t pixels, const Response& r, T* y) {
+  // A window beyond all channels on both sides sees no more than they are; the sums stay small.
+  const int64_t size = std::min(r.size, 2 * channels + 1);
+  const int64_t first = std::max<int64_t>(0, c - (size - 1) / 2), end = std::min(channels - 1, c + size / 2);
+  for (int64_t i = 0; i < pixels; ++i) {
+    double sum = 0;
+    for (int64_t k = first; k <= end; ++k) {
+      const double v = static_cast<double>(x[k * pixels + i]);
+      sum += v * v;
+    }
+    const double base = r.bias + r.alpha / static_cast<double>(r.size) * sum;
+    // The usual 3/4, without pow.
+    const double root = std::sqrt(base);
+    const double power = r.beta == 0.75 ? root * std::sqrt(root) : std::pow(base, r.beta);
+    y[i] = static_cast<T>(static_cast<double>(x[c * pixels + i]) / power);
+  }
+}
+
+Status run(KernelContext& ctx) {
+  const NodeView& node = ctx.node();
+  const ConstView& x = ctx.input(0);
+  if (x.rank() < 2) return bad_model("the input has shape " + format_dims(x.dims) + ", expected [N, C, spatial...]");
+  const Response r{node.attr_int("size", 0), static_cast<double>(node.attr_float("alpha", 1e-4f)),
+                   static_cast<double>(node.attr_float("beta", 0.75f)), static_cast<double>(node.attr_float("bias", 1))};
+  if (r.size < 1) return bad_model("size is " + std::to_string(r.size) + ", expected at least 1");
+  ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, x.dtype, x.dims));
+  if (y.count == 0) return {};
+  return dispatch_float(x.dtype, [&]<class T>() -> Status {
+    ONNXTOOL_ASSIGN(const T* data, float_input<T>(ctx, 0, x.dtype, "input"));
+    ONNXTOOL_ASSIGN(const FloatOutput<T> out, FloatOutput<T>::make(ctx, y));
+    const int64_t channels = x.dims[1], pixels = product(x.dims, 2, x.dims.size());
+    ctx.parallel(x.dims[0] * channels, grain_of(pixels * std::min(r.size, channels)), [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i)
+        normalize_channel(data + i / channels * channels * pixels, i % channels, channels, pixels, r, out.data + i * pixels);
+    });
+    out.store(ctx);
+    return {};
+  });
+}
+
+}  // namespace
+
+constinit const KernelInfo kLrn{.op = "LRN", .types = kFloatDataTypes, .run = run};
+
+}  // namespace onnxtool

@@ -1,0 +1,38 @@
+// Scales and zero points as the integer operators take them.
+#pragma once
+
+#include "calib/kernels/cpu/common.h"
+
+namespace onnxtool {
+
+/// A parameter of a matrix product: one value, or one for each row (column) of each product.
+struct LineParams {
+  enum class Spread : uint8_t { kOne, kPerLine, kPerBatchLine };
+  Spread spread = Spread::kOne;
+  int64_t lines = 1;
+  /// Where the values of product `batch` begin.
+  int64_t offset(int64_t batch) const { return spread == Spread::kPerBatchLine ? batch * lines : 0; }
+  bool per_line() const { return spread != Spread::kOne; }
+};
+
+/// Classifies a scale or zero point of shape `dims` for `batches` products with `lines` rows
+/// (columns): a scalar, [lines], or one for each line of each product.
+Result<LineParams> line_params(std::span<const int64_t> dims, int64_t batches, int64_t lines, std::string_view what);
+
+/// A scale of any float type as floats.
+Result<std::vector<float>> scale_values(const ConstView& view, std::string_view what);
+/// One scale.
+Result<float> scale_scalar(const ConstView& view, std::string_view what);
+/// An 8-bit zero point of one element, which must have the type of what it belongs to.
+Result<int32_t> zero_point_scalar(const ConstView& view, DataType expected, std::string_view what);
+/// Checks that a zero point has the type of what it belongs to.
+Status check_zero_point_type(const ConstView& view, DataType expected, std::string_view what);
+
+inline bool is_int8(DataType type) { return type == DataType::kInt8 || type == DataType::kUint8; }
+inline int32_t lowest_of(DataType type) { return type == DataType::kInt8 ? -128 : 0; }
+inline int32_t highest_of(DataType type) { return type == DataType::kInt8 ? 127 : 255; }
+inline int32_t int8_at(const ConstView& view, int64_t i) {
+  return view.dtype == DataType::kInt8 ? static_cast<const int8_t*>(view.data)[i] : static_cast<const uint8_t*>(view.data)[i];
+}
+
+}  // namespace onnxtool
