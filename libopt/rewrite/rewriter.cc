@@ -181,6 +181,14 @@ void Rewriter::make_constant(const Value& constant, Tensor tensor) {
   if (producer && std::ranges::all_of(producer->outputs(), [](const Value* v) { return !v; })) erase(*producer);
 }
 
+void Rewriter::drop_output(const Node& node, int index) {
+  ++edits_;
+  Value& value = node.output(index);
+  value.graph().set_output_value(mut(node), index, nullptr);
+  std::erase(loose_, &value);
+  value.graph().erase_value(value);
+}
+
 void Rewriter::remove(const Node& node) {
   ++edits_;
   erase(mut(node));

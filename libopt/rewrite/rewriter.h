@@ -44,6 +44,8 @@ class Rewriter {
   /// Constant node where the value is a graph output (an output that no node makes
   /// is beyond some runtimes) or the IR is older than 4 (initializers had to be graph inputs).
   void make_constant(const Value& value, Tensor tensor);
+  /// The output, which nothing may use, becomes absent.
+  void drop_output(const Node& node, int index);
   /// The node must be unused by now.
   void remove(const Node& node);
   /// Types of the node's outputs, as far as its operator tells them.
