@@ -105,20 +105,19 @@ Status range(KernelContext& ctx) {
     load_wide<T>(type, ctx.input(1).data, 0, 1, &limit);
     load_wide<T>(type, ctx.input(2).data, 0, 1, &delta);
     if (delta == 0) return mismatch("delta is 0");
-    double steps;
     int64_t count = 0;
     if constexpr (std::is_integral_v<T>) {
-      // In 128 bits: limit - start may pass 64.
-      const __int128 distance = static_cast<__int128>(limit) - start;
-      const __int128 step = delta;
-      if ((distance > 0) == (step > 0) && distance != 0) {
-        const __int128 n = (distance + step + (step > 0 ? -1 : 1)) / step;
-        if (n > INT64_MAX) return mismatch("the range has more than 2^63 elements");
+      // Unsigned: the distance may pass int64.
+      using U = uint64_t;
+      const bool up = delta > 0;
+      if (up ? limit > start : limit < start) {
+        const U distance = up ? static_cast<U>(limit) - static_cast<U>(start) : static_cast<U>(start) - static_cast<U>(limit);
+        const U n = (distance - 1) / (up ? static_cast<U>(delta) : U{0} - static_cast<U>(delta)) + 1;
+        if (n > static_cast<U>(INT64_MAX)) return mismatch("the range has more than 2^63 elements");
         count = static_cast<int64_t>(n);
       }
-      steps = static_cast<double>(count);
     } else {
-      steps = std::ceil((static_cast<double>(limit) - static_cast<double>(start)) / static_cast<double>(delta));
+      const double steps = std::ceil((static_cast<double>(limit) - static_cast<double>(start)) / static_cast<double>(delta));
       if (!(steps < 0x1p62)) return mismatch("the range has no finite number of elements");
       count = steps > 0 ? static_cast<int64_t>(steps) : 0;
     }
