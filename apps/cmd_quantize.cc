@@ -157,7 +157,8 @@ Result<std::string> data_digest(const Options& o, const SampleSource& source) {
 
 std::string model_digest(const Model& model) {
   Sha256 d;
-  for (const auto& piece : encode_model(model).pieces()) d.add(piece.bytes());
+  const wire::Rope rope = encode_model(model);
+  for (const auto& piece : rope.pieces()) d.add(piece.bytes());
   return d.hex();
 }
 

@@ -1,0 +1,150 @@
+// Conv-1, 11, 22 in float32, channels last:
+//   y[n, m, o] = b[m] + sum over c in group(m), k of x[n, c, o * stride - pad + k * dilation] * w[m, c, k]
+// Post-ops are applied to each sum before it is stored; a residual is added onto the buffer that holds it.
+
+#include <cstring>
+
+#include "calib/kernels/dnnl/convolution.h"
+#include "calib/kernels/dnnl/fusion.h"
+#include "calib/kernels/dnnl/kernels.h"
+#include "calib/kernels/dnnl/shape_cache.h"
+#include "calib/kernels/dnnl/windows.h"
+
+namespace onnxtool {
+namespace {
+
+struct ConvState final : KernelState {
+  WindowAttributes attributes;
+  int64_t groups = 1;
+  std::vector<int64_t> weight_dims;  // as the node has them; empty unless constant
+  std::vector<float> bias;           // empty unless constant
+  mutable WeightStore weights;       // touched under the cache's lock only
+  mutable ShapeCache<ConvolutionPlan> plans;
+};
+
+std::optional<ConvolutionProblem> problem_of(const WindowAttributes& attributes, int64_t groups, std::span<const int64_t> x,
+                                             std::span<const int64_t> w) {
+  if (w.size() < 3 || w.size() > 5 || x.size() != w.size() || groups < 1) return std::nullopt;
+  if (w[0] < 1 || w[1] < 1 || w[0] % groups != 0 || x[1] != w[1] * groups) return std::nullopt;
+  const auto windows = resolve_windows(attributes, x.subspan(2), w.subspan(2));
+  if (!windows) return std::nullopt;
+  return ConvolutionProblem{.images = x[0], .in_channels = x[1], .out_channels = w[0], .groups = groups, .in = windows->in, .out = windows->out,
+                            .kernel = windows->kernel, .strides = windows->strides, .dilations = windows->dilations,
+                            .pads_begin = windows->pads_begin, .pads_end = windows->pads_end};
+}
+
+// Weights [M, C / group, k...] as oneDNN sees them: groups apart, and a leading axis for 1-D.
+dnnl::memory::desc original_weights(const ConvolutionProblem& p) { return plain_desc(p.weight_dims()); }
+
+// A problem of these weights with an input of usual extents: what to expect before one is known.
+std::optional<ConvolutionProblem> typical_problem(const WindowAttributes& attributes, int64_t groups, std::span<const int64_t> w) {
+  if (w.size() < 3 || w.size() > 5) return std::nullopt;
+  std::vector<int64_t> x{1, w[1] * groups};
+  const int64_t extent = w.size() == 3 ? 512 : w.size() == 4 ? 28 : 16;
+  for (size_t i = 2; i < w.size(); ++i) {
+    const int64_t dilation = attributes.dilations.size() == w.size() - 2 ? attributes.dilations[i - 2] : 1;
+    if (w[i] < 1 || w[i] > 4096 || dilation > 4096) return std::nullopt;
+    x.push_back(extent + (w[i] - 1) * dilation);
+  }
+  return problem_of(attributes, groups, x, w);
+}
+
+bool accepts(const NodeView& node) {
+  const auto attributes = window_attributes(node);
+  if (!attributes || !node.has_input(1) || node.input_dtype(0) != DataType::kFloat || node.input_dtype(1) != DataType::kFloat) return false;
+  const ConstView* w = node.constant(1);
+  if (!w) return attributes->kernel.size() <= 3;
+  const auto problem = typical_problem(*attributes, node.attr_int("group", 1), w->dims);
+  if (const ConstView* b = node.constant(2); b && node.has_input(2) && (b->rank() != 1 || b->count != w->dims[0])) return false;
+  return problem && has_fast_convolution(*problem);
+}
+
+Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
+  auto state = std::make_unique<ConvState>();
+  state->attributes = *window_attributes(node);
+  state->groups = node.attr_int("group", 1);
+  if (node.has_input(2))
+    if (const ConstView* b = node.constant(2)) {
+      const auto values = b->as<float>();
+      state->bias.assign(values.begin(), values.end());
+      node.drop_constant(2);
+    }
+  if (const ConstView* w = node.constant(1)) {
+    const ConvolutionProblem problem = *typical_problem(state->attributes, state->groups, w->dims);
+    ONNXTOOL_ASSIGN(const auto desc, likely_weights_desc(problem, node.has_input(2), node.post_ops()));
+    const Status packed = catching([&]() -> Status {
+      if (state->weights.set(pack_weights(original_weights(problem), w->data, desc))) return {};
+      return kernel_error(ErrorCode::kOutOfMemory, "out of memory while reordering weights");
+    });
+    if (!packed.ok()) return packed.error();
+    state->weight_dims.assign(w->dims.begin(), w->dims.end());
+    node.drop_constant(1);
+  }
+  return {std::move(state)};
+}
+
+// x as the plan wants it.
+Result<const float*> channels_last(KernelContext& ctx, const ConstView& x, const ConvolutionProblem& p) {
+  const auto* data = static_cast<const float*>(x.data);
+  if (x.layout == Layout::kChannelsLast || is_same_in_both_layouts(x.dims)) return data;
+  ONNXTOOL_ASSIGN(void* copy, ctx.scratch(static_cast<size_t>(x.count) * sizeof(float)));
+  const int64_t image = x.count / p.images;
+  transpose_images(ctx, p.images, p.in_channels, image / p.in_channels, data, static_cast<float*>(copy));
+  return static_cast<const float*>(copy);
+}
+
+Status run(KernelContext& ctx) {
+  const auto& state = static_cast<const ConvState&>(*ctx.state());
+  const ConstView& x = ctx.input(0);
+  const bool constant = !state.weight_dims.empty();
+  const std::span<const int64_t> w_dims = constant ? state.weight_dims : ctx.input(1).dims;
+  const bool has_bias = ctx.node().has_input(2) && ctx.node().num_inputs() > 2;
+  std::vector<int64_t> dims(x.dims.begin(), x.dims.end());
+  if (dims.size() < 3 || w_dims.size() != dims.size() || dims[1] != w_dims[1] * state.groups)
+    return kernel_error(ErrorCode::kMismatch, "input has dims " + dims_text(dims) + ", weights " + dims_text(w_dims) + " with group " + std::to_string(state.groups));
+  const bool empty = dims[0] == 0;
+  if (empty) dims[0] = 1;
+  const auto problem = problem_of(state.attributes, state.groups, dims, w_dims);
+  if (!problem) return kernel_error(ErrorCode::kMismatch, "no window of weights " + dims_text(w_dims) + " fits into an input of dims " + dims_text(dims));
+  const float* bias = state.bias.empty() ? nullptr : state.bias.data();
+  if (has_bias && !bias) {
+    const ConstView& b = ctx.input(2);
+    if (b.count != problem->out_channels) return kernel_error(ErrorCode::kMismatch, "bias has dims " + dims_text(b.dims) + ", expected [" + std::to_string(problem->out_channels) + "]");
+    bias = static_cast<const float*>(b.data);
+  }
+  std::vector<int64_t> out_dims{x.dims[0], problem->out_channels};
+  out_dims.insert(out_dims.end(), problem->out.end() - static_cast<int64_t>(x.dims.size() - 2), problem->out.end());
+  ONNXTOOL_ASSIGN(float* y, fused_output(ctx, out_dims, constant ? std::initializer_list<int>{0} : std::initializer_list<int>{0, 1}));
+  if (empty) return {};
+
+  auto key = dims;
+  key.insert(key.end(), w_dims.begin(), w_dims.end());
+  ONNXTOOL_ASSIGN(const auto plan, state.plans.get(key, [&] {
+    return ConvolutionPlan::make(*problem, bias != nullptr, ctx.node().post_ops(), ctx.node().threads(), state.weights);
+  }));
+  ConvolutionOperands operands{.source = nullptr, .weights = nullptr, .bias = bias, .target = y};
+  ONNXTOOL_ASSIGN(operands.source, channels_last(ctx, x, *problem));
+  if (!constant) {
+    ONNXTOOL_ASSIGN(void* ordered, ctx.scratch(plan->weights_desc().get_size()));
+    ONNXTOOL_TRY(catching([&]() -> Status {
+      hold_to_one_thread();
+      reorder(original_weights(*problem), ctx.input(1).data, plan->weights_desc(), ordered);
+      return {};
+    }));
+    operands.weights = static_cast<const float*>(ordered);
+  }
+  return plan->run(ctx, operands);
+}
+
+}  // namespace
+
+extern constinit const KernelInfo kConv{.op = "Conv",
+                                 .types = {DataType::kFloat},
+                                 .prepare = prepare,
+                                 .run = run,
+                                 .accepts = accepts,
+                                 .fuses = fuses_post_op,
+                                 // Weights come as they are; every other input may be channels last.
+                                 .takes_layout = [](int input, Layout layout) { return input != 1 && layout == Layout::kChannelsLast; }};
+
+}  // namespace onnxtool

@@ -1,0 +1,142 @@
+#include "calib/kernels/dnnl/engine.h"
+
+#if DNNL_CPU_THREADING_RUNTIME == DNNL_RUNTIME_OMP
+#include <omp.h>
+#endif
+
+namespace onnxtool {
+namespace {
+
+using dnnl::memory;
+
+memory::format_tag plain_tag(size_t rank) {
+  using tag = memory::format_tag;
+  constexpr tag kTags[] = {tag::undef, tag::a, tag::ab, tag::abc, tag::abcd, tag::abcde, tag::abcdef};
+  return kTags[rank];
+}
+
+memory::dims minus_one(memory::dims dilations) {
+  for (auto& d : dilations) --d;
+  return dilations;
+}
+
+void append_eltwise(dnnl::post_ops& ops, dnnl::algorithm algorithm, float alpha, float beta) {
+#if DNNL_VERSION_MAJOR >= 3
+  ops.append_eltwise(algorithm, alpha, beta);
+#else
+  ops.append_eltwise(1.0f, algorithm, alpha, beta);
+#endif
+}
+
+template <class Primitive>
+Described<Primitive> described(typename Primitive::primitive_desc desc) {
+  std::string implementation = desc.impl_info_str();
+  return {std::move(desc), std::move(implementation)};
+}
+
+}  // namespace
+
+bool dnnl_usable() {
+  return DNNL_CPU_THREADING_RUNTIME == DNNL_RUNTIME_OMP || DNNL_CPU_THREADING_RUNTIME == DNNL_RUNTIME_SEQ;
+}
+
+std::string_view dnnl_isa() {
+  // Each level's bits include those of the levels below. What lies beyond AVX-512 Core adds integer and
+  // 16-bit instructions, which change no float32 result.
+  const auto has = [isa = static_cast<unsigned>(dnnl::get_effective_cpu_isa())](dnnl::cpu_isa level) {
+    return (isa & static_cast<unsigned>(level)) == static_cast<unsigned>(level);
+  };
+  if (has(dnnl::cpu_isa::avx512_core)) return "avx512_core";
+  if (has(dnnl::cpu_isa::avx2)) return "avx2";
+  if (has(dnnl::cpu_isa::avx)) return "avx";
+  return has(dnnl::cpu_isa::sse41) ? "sse41" : "default";
+}
+
+const dnnl::engine& host_engine() {
+  // Never destroyed: kernel states that outlive static destruction still refer to it.
+  static const auto* engine = new dnnl::engine(dnnl::engine::kind::cpu, 0);
+  return *engine;
+}
+
+dnnl::stream& host_stream() {
+  thread_local dnnl::stream stream(host_engine());
+  return stream;
+}
+
+void hold_to_one_thread() {
+#if DNNL_CPU_THREADING_RUNTIME == DNNL_RUNTIME_OMP
+  if (omp_get_max_threads() != 1) omp_set_num_threads(1);
+#endif
+}
+
+memory::desc plain_desc(const memory::dims& dims) { return memory::desc(dims, kDnnlFloat, plain_tag(dims.size())); }
+
+memory::desc channels_last_desc(const memory::dims& dims) {
+  using tag = memory::format_tag;
+  return memory::desc(dims, kDnnlFloat, dims.size() == 3 ? tag::nwc : dims.size() == 4 ? tag::nhwc : tag::ndhwc);
+}
+
+memory::desc any_desc(const memory::dims& dims) { return memory::desc(dims, kDnnlFloat, memory::format_tag::any); }
+
+dnnl::primitive_attr make_attributes(std::span<const PostOp> post_ops) {
+  using dnnl::algorithm;
+  dnnl::post_ops ops;
+  for (const PostOp& p : post_ops) switch (p.kind) {
+      case PostOp::Kind::kAdd: ops.append_sum(1.0f); break;
+      case PostOp::Kind::kRelu: append_eltwise(ops, algorithm::eltwise_relu, 0, 0); break;
+      case PostOp::Kind::kLeakyRelu: append_eltwise(ops, algorithm::eltwise_relu, p.alpha, 0); break;
+      case PostOp::Kind::kClip: append_eltwise(ops, algorithm::eltwise_clip, p.alpha, p.beta); break;
+      case PostOp::Kind::kSigmoid: append_eltwise(ops, algorithm::eltwise_logistic, 0, 0); break;
+      case PostOp::Kind::kHardSwish: append_eltwise(ops, algorithm::eltwise_hardswish, 1.0f / 6, 0.5f); break;
+      case PostOp::Kind::kHardSigmoid:
+        append_eltwise(ops, algorithm::eltwise_linear, p.alpha, p.beta);
+        append_eltwise(ops, algorithm::eltwise_clip, 0, 1);
+        break;
+    }
+  dnnl::primitive_attr attributes;
+  attributes.set_post_ops(ops);
+  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  return attributes;
+}
+
+Described<dnnl::convolution_forward> describe_convolution(const ConvolutionDescs& d, const dnnl::primitive_attr& attributes) {
+  using C = dnnl::convolution_forward;
+#if DNNL_VERSION_MAJOR >= 3
+  return described<C>(C::primitive_desc(host_engine(), dnnl::prop_kind::forward_inference, dnnl::algorithm::convolution_direct, d.source,
+                                        d.weights, d.bias, d.target, d.strides, minus_one(d.dilations), d.pads_begin, d.pads_end, attributes));
+#else
+  return described<C>(C::primitive_desc({dnnl::prop_kind::forward_inference, dnnl::algorithm::convolution_direct, d.source, d.weights, d.bias,
+                                         d.target, d.strides, minus_one(d.dilations), d.pads_begin, d.pads_end}, attributes, host_engine()));
+#endif
+}
+
+Described<dnnl::deconvolution_forward> describe_deconvolution(const ConvolutionDescs& d, const dnnl::primitive_attr& attributes) {
+  using C = dnnl::deconvolution_forward;
+#if DNNL_VERSION_MAJOR >= 3
+  return described<C>(C::primitive_desc(host_engine(), dnnl::prop_kind::forward_inference, dnnl::algorithm::deconvolution_direct, d.source,
+                                        d.weights, d.bias, d.target, d.strides, minus_one(d.dilations), d.pads_begin, d.pads_end, attributes));
+#else
+  return described<C>(C::primitive_desc({dnnl::prop_kind::forward_inference, dnnl::algorithm::deconvolution_direct, d.source, d.weights, d.bias,
+                                         d.target, d.strides, minus_one(d.dilations), d.pads_begin, d.pads_end}, attributes, host_engine()));
+#endif
+}
+
+Described<dnnl::matmul> describe_matmul(const memory::desc& a, const memory::desc& b, const memory::desc& y, const dnnl::primitive_attr& attributes) {
+#if DNNL_VERSION_MAJOR >= 3
+  return described<dnnl::matmul>(dnnl::matmul::primitive_desc(host_engine(), a, b, y, attributes));
+#else
+  return described<dnnl::matmul>(dnnl::matmul::primitive_desc({a, b, y}, attributes, host_engine()));
+#endif
+}
+
+void reorder(const memory::desc& from, const void* source, const memory::desc& to, void* target) {
+  memory a(from, host_engine(), const_cast<void*>(source)), b(to, host_engine(), target);
+  dnnl::reorder(a, b).execute(host_stream(), a, b);
+}
+
+Error as_error(const dnnl::error& e) {
+  if (e.status == dnnl_out_of_memory) return kernel_error(ErrorCode::kOutOfMemory, "out of memory in oneDNN");
+  return kernel_error(ErrorCode::kUnsupported, std::string("oneDNN: ") + e.what());
+}
+
+}  // namespace onnxtool

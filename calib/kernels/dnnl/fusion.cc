@@ -1,0 +1,59 @@
+#include "calib/kernels/dnnl/fusion.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "calib/kernels/dnnl/windows.h"
+
+namespace onnxtool {
+
+bool fuses_post_op(const NodeView& node, const PostOp& op) {
+  return op.kind != PostOp::Kind::kAdd || node.post_ops().empty();
+}
+
+Result<float*> fused_output(KernelContext& ctx, std::span<const int64_t> dims, std::initializer_list<int> read) {
+  const bool same = is_same_in_both_layouts(dims);
+  const Layout layout = same ? Layout::kPlain : Layout::kChannelsLast;
+  const auto post_ops = ctx.node().post_ops();
+  if (post_ops.empty() || post_ops.front().kind != PostOp::Kind::kAdd) {
+    ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, DataType::kFloat, dims, layout));
+    return static_cast<float*>(y.data);
+  }
+  const int addend = post_ops.front().input;
+  const ConstView& r = ctx.input(addend);
+  if (!std::equal(dims.begin(), dims.end(), r.dims.begin(), r.dims.end()))
+    return kernel_error(ErrorCode::kMismatch, "the fused addition has operands of dims " + dims_text(dims) + " and " + dims_text(r.dims));
+  const bool shared = std::any_of(read.begin(), read.end(), [&](int i) { return ctx.has_input(i) && ctx.input(i).data == r.data; });
+  const void* from = r.data;
+  if (same || r.layout == layout) {
+    if (!shared) {
+      ONNXTOOL_ASSIGN(const MutableView y, ctx.output_in_place(0, addend, DataType::kFloat, dims));
+      if (y.data != from && y.count) std::memcpy(y.data, from, static_cast<size_t>(y.count) * sizeof(float));
+      return static_cast<float*>(y.data);
+    }
+    ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, DataType::kFloat, dims, layout));
+    if (y.count) std::memcpy(y.data, from, static_cast<size_t>(y.count) * sizeof(float));
+    return static_cast<float*>(y.data);
+  }
+  ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, DataType::kFloat, dims, layout));
+  if (y.count) transpose_images(ctx, dims[0], dims[1], y.count / (dims[0] * dims[1]), static_cast<const float*>(from), static_cast<float*>(y.data));
+  return static_cast<float*>(y.data);
+}
+
+void transpose_images(KernelContext& ctx, int64_t images, int64_t channels, int64_t pixels, const float* x, float* y) {
+  // Tiles whose lines stay in the first-level cache while they are read and written.
+  constexpr int64_t kTile = 16;
+  const int64_t tiles = (pixels + kTile - 1) / kTile;
+  ctx.parallel(images * tiles, std::max<int64_t>(16384 / (kTile * std::max<int64_t>(channels, 1)), 1), [=](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      const int64_t s0 = t % tiles * kTile, s1 = std::min(s0 + kTile, pixels);
+      const float* from = x + t / tiles * channels * pixels;
+      float* to = y + t / tiles * channels * pixels;
+      for (int64_t c0 = 0; c0 < channels; c0 += kTile)
+        for (int64_t s = s0; s < s1; ++s)
+          for (int64_t c = c0; c < std::min(c0 + kTile, channels); ++c) to[s * channels + c] = from[c * pixels + s];
+    }
+  });
+}
+
+}  // namespace onnxtool
