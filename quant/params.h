@@ -1,10 +1,11 @@
-// Scale and zero-point arithmetic of integer and float8 quantization: every number that a quantized
-// model stores is computed here.
+// Scale and zero-point arithmetic of integer quantization: every number that a quantized model stores
+// is computed here.
 //
 //   q = clip(round_half_even(x / scale) + zero_point)      division in float32
 //   x' = (q - zero_point) * scale
 //
-// Source: ONNX QuantizeLinear-21; onnxruntime's quantization tool for what OrtCompat says.
+// Scale and zero point before rounding are grid_of()'s (calib/ranges/calibrator.h), which calibrators
+// share. Source: ONNX QuantizeLinear-21; onnxruntime's quantization tool for what ort_compat says.
 #pragma once
 
 #include <cstdint>

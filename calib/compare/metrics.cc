@@ -140,12 +140,15 @@ void take_block(SampleMetrics& m, Sums& sums, Block& b, const MetricOptions& opt
       m.max_abs = e;
       m.max_abs_index = b.index[i];
     }
-    const double rel = e == 0 ? 0 : e / std::max(r, floor);
-    if (rel > m.max_rel) {
-      m.max_rel = rel;
-      m.max_rel_index = b.index[i];
+    const double base = std::max(r, floor);
+    if (options.relative || e > m.max_rel * base) {  // the division, where its result matters
+      const double rel = e == 0 ? 0 : e / base;
+      if (rel > m.max_rel) {
+        m.max_rel = rel;
+        m.max_rel_index = b.index[i];
+      }
+      relative[i] = static_cast<float>(rel);
     }
-    relative[i] = static_cast<float>(rel);
     m.mismatches += e != 0;
     const bool outside = options.either_or ? e > options.atol && e > options.rtol * r : !(e <= options.atol + options.rtol * r);
     m.outside_band += outside;

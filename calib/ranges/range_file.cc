@@ -293,8 +293,9 @@ Result<std::map<std::string, Range>> load_onnxruntime_ranges(std::string_view te
     table = &json["data"];
   }
   std::map<std::string, Range> ranges;
-  for (const auto& [name, value] : table->items()) {
-    const std::string place = "tensor '" + name + "': ";
+  for (const auto& item : table->items()) {
+    const Json& value = item.value();
+    const std::string place = "tensor '" + item.key() + "': ";
     if (!value.is_object()) return bad(place + "is not an object");
     // A number, or a numpy array of one element.
     const auto limit = [&](const char* key) -> std::optional<double> {
@@ -314,7 +315,7 @@ Result<std::map<std::string, Range>> load_onnxruntime_ranges(std::string_view te
     if (!low || !high) return bad(place + "has no single 'lowest' and 'highest'");
     if (!std::isfinite(*low) || !std::isfinite(*high) || *low > *high)
       return bad(place + "'lowest' " + number(*low) + " and 'highest' " + number(*high) + " are no range");
-    ranges[name] = {*low, *high};
+    ranges[item.key()] = {*low, *high};
   }
   return ranges;
 }

@@ -323,6 +323,23 @@ TEST_CASE("weights: blocks along an axis equal separate tensors; the last may be
   CHECK(*last->axis == 2);
 }
 
+TEST_CASE("weights: 4-bit blocks, the asymmetric conformance vector, and a block of one sign") {
+  const std::vector<float> w = {0.7f, -0.5f, 0.1f};
+  const std::vector<int64_t> dims = {3};
+  const WeightOptions o{.type = DataType::kUint4, .symmetric = false};
+  const auto q = quantize_weights_blocked(w, dims, 0, 16, o);
+  REQUIRE(q.ok());
+  CHECK(q->scales[0] == doctest::Approx(0.08));
+  CHECK(q->zero_points[0] == 6);
+  CHECK(q->bytes == std::vector<uint8_t>{0x0f, 0x07});  // 15, 0, 7
+  // Round-to-nearest without zero in the range, as others have it, decodes all of these to 1.
+  const std::vector<float> positive = {1, 1.5f, 2};
+  const auto p = quantize_weights_blocked(positive, dims, 0, 16, o);
+  REQUIRE(p.ok());
+  const auto back = dequantize_weights(*p, dims);
+  for (size_t i = 0; i < 3; ++i) CHECK(std::fabs(back[i] - positive[i]) <= 0.501f * p->scales[0]);
+}
+
 TEST_CASE("bias: scale is the product, values are rounded to even") {
   const std::vector<float> w = {127, -127, 254, 0};
   const std::vector<int64_t> dims = {2, 2};

@@ -81,7 +81,9 @@ TEST_CASE("grid: the formula's conformance vectors") {
 }
 
 TEST_CASE("expected error: the integral is what quantizing the values costs") {
-  for (const auto& [name, values] : distributions(60000)) {
+  for (const auto& d : distributions(60000)) {
+    const auto& name = d.first;
+    const auto& values = d.second;
     const Summary s = of(values);
     for (const QuantScheme& scheme : {kU8, kS8Symmetric, kU8Symmetric, kU4}) {
       for (double shrink : {1.0, 0.6, 0.2}) {
@@ -114,7 +116,9 @@ TEST_CASE("expected error: single values, the grid's own points, saturation, one
 }
 
 TEST_CASE("mse: no scale and zero point do better, by brute force over the values") {
-  for (const auto& [name, values] : distributions(4000)) {
+  for (const auto& d : distributions(4000)) {
+    const auto& name = d.first;
+    const auto& values = d.second;
     for (const QuantScheme& scheme : {kU8, kU4, kS8Symmetric}) {
       CAPTURE(name);
       CAPTURE(scheme.qmax);
@@ -136,7 +140,9 @@ TEST_CASE("mse: no scale and zero point do better, by brute force over the value
 }
 
 TEST_CASE("mse: never worse than the other calibrators in expectation") {
-  for (const auto& [name, values] : distributions(20000)) {
+  for (const auto& d : distributions(20000)) {
+    const auto& name = d.first;
+    const auto& values = d.second;
     const Summary s = of(values);
     for (const QuantScheme& scheme : {kU8, kU4, kS8Symmetric, QuantScheme{0, 65535, false, 0, 65535}}) {
       const double mse = expected_mse(s, *calibrate(Calibrator::kMse, s, scheme), scheme);
@@ -150,7 +156,9 @@ TEST_CASE("mse: never worse than the other calibrators in expectation") {
 }
 
 TEST_CASE("every calibrator: zero inside, within the observed values when asymmetric, deterministic") {
-  for (const auto& [name, values] : distributions(3000)) {
+  for (const auto& d : distributions(3000)) {
+    const auto& name = d.first;
+    const auto& values = d.second;
     const Summary s = of(values);
     for (Calibrator c : kAll) {
       for (const QuantScheme& scheme : {kU8, kS8, kS8Symmetric}) {
