@@ -82,7 +82,9 @@ Node& Rewriter::add_node(std::string_view op_type, const std::vector<Value*>& in
   const std::string_view name = hint.empty() ? op_type : hint;
   std::vector<Value*> outputs;
   for (int i = 0; i < num_outputs; ++i) outputs.push_back(&graph_.add_value({}, name));
-  Node& node = graph_.add_node(std::string(op_type), std::string(domain), std::string(name), inputs, std::move(outputs),
+  // Named as what it makes, which nothing else makes: runtimes refuse two nodes of one name.
+  std::string node_name = outputs.empty() ? std::string(name) : outputs.front()->name();
+  Node& node = graph_.add_node(std::string(op_type), std::string(domain), std::move(node_name), inputs, std::move(outputs),
                                std::move(attributes), anchor_);
   for (const Value* v : inputs)
     if (v) unshadow(*v, graph_);
