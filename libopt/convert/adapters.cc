@@ -71,9 +71,9 @@ constexpr Adapter kAdapters[] = {
     {13, "Squeeze", kAxes, axes_to_input, {"axes"}},
     {13, "Unsqueeze", kAxes, axes_to_input, {"axes"}},
     {13, "Split", "split became an input", split_sizes, {"split"}},
-    {13, "Softmax", "all axes from `axis` on became one", softmax_axis, {"axis"}},
-    {13, "LogSoftmax", "all axes from `axis` on became one", softmax_axis, {"axis"}},
-    {13, "Hardmax", "all axes from `axis` on became one", softmax_axis, {"axis"}},
+    {13, "Softmax", "axis means one axis, no longer all from it on", softmax_axis, {"axis"}},
+    {13, "LogSoftmax", "axis means one axis, no longer all from it on", softmax_axis, {"axis"}},
+    {13, "Hardmax", "axis means one axis, no longer all from it on", softmax_axis, {"axis"}},
     {13, "Resize", "tf_half_pixel_for_nn became half_pixel with another rounding", resize_pixel_centres,
      {"coordinate_transformation_mode", "nearest_mode", "mode"}, lacks_pixel_centres},
 
