@@ -39,14 +39,19 @@ Result<StoredArray> open_pb(const Part& part) {
   return array;
 }
 
-// Raw bytes have no header: the input tells type and shape, the size tells what the input leaves open.
+// Raw bytes have no header: the input tells type and shape, the size tells what the input leaves
+// open.
 Result<StoredArray> open_raw(const Part& part, const InputSpec& spec, bool stacked) {
   ONNXTOOL_ASSIGN(std::shared_ptr<const DataFile> file, DataFile::open(part.path));
-  const auto settle = Error{ErrorCode::kMismatch, part.path + ": raw bytes do not tell the shape of input " + format_spec(spec),
-                            "settle its dims with --input-shape or --dim; one may stay open"};
+  const auto settle =
+      Error{ErrorCode::kMismatch,
+            part.path + ": raw bytes do not tell the shape of input " + format_spec(spec),
+            "settle its dims with --input-shape or --dim; one may stay open"};
   if (!spec.known_rank || (stacked && spec.dims.empty())) return settle;
   if (bits_of(spec.dtype) < 8)
-    return Error{ErrorCode::kUnsupported, part.path + ": raw bytes cannot fill input " + format_spec(spec) + ", expected elements of whole bytes",
+    return Error{ErrorCode::kUnsupported,
+                 part.path + ": raw bytes cannot fill input " + format_spec(spec) +
+                     ", expected elements of whole bytes",
                  "use a TensorProto (.pb)"};
   StoredArray array;
   array.name = spec.name;
@@ -68,9 +73,13 @@ Result<StoredArray> open_raw(const Part& part, const InputSpec& spec, bool stack
   const bool fits = unit && (open ? *unit > 0 && size > 0 && size % *unit == 0 : size == *unit);
   if (!fits)
     return Error{ErrorCode::kMismatch,
-                 part.path + ": " + std::to_string(size) + " bytes, expected " + (open ? "a multiple of " : "") +
-                     (unit ? std::to_string(*unit) : "more than any file has") + " for input " + format_spec(spec),
-                 open ? "" : "raw files hold little-endian elements of the input's type; --batch-axis 0 if samples are stacked"};
+                 part.path + ": " + std::to_string(size) + " bytes, expected " +
+                     (open ? "a multiple of " : "") +
+                     (unit ? std::to_string(*unit) : "more than any file has") + " for input " +
+                     format_spec(spec),
+                 open ? ""
+                      : "raw files hold little-endian elements of the input's type; --batch-axis 0 "
+                        "if samples are stacked"};
   if (open) *open_dim = static_cast<int64_t>(size / *unit) * step;
   array.bytes = std::move(file);
   return array;
@@ -78,8 +87,13 @@ Result<StoredArray> open_raw(const Part& part, const InputSpec& spec, bool stack
 
 class ArraySource final : public SampleSource {
  public:
-  ArraySource(std::string form, std::string path, std::vector<Unit> units, const DataOptions& options, std::span<const InputSpec> specs)
-      : form_(std::move(form)), path_(std::move(path)), units_(std::move(units)), options_(options), specs_(specs.begin(), specs.end()) {}
+  ArraySource(std::string form, std::string path, std::vector<Unit> units,
+              const DataOptions& options, std::span<const InputSpec> specs)
+      : form_(std::move(form)),
+        path_(std::move(path)),
+        units_(std::move(units)),
+        options_(options),
+        specs_(specs.begin(), specs.end()) {}
 
   Status open(std::optional<LabelFile> labels) {
     begins_.push_back(0);
@@ -95,7 +109,8 @@ class ArraySource final : public SampleSource {
       begins_.push_back(begins_.back() + count);
     }
     if (size() == 0)
-      return bad_data(path_ + ": no samples, axis " + std::to_string(*options_.batch_axis) + " of its arrays has extent 0");
+      return bad_data(path_ + ": no samples, axis " + std::to_string(*options_.batch_axis) +
+                      " of its arrays has extent 0");
     if (labels) {
       std::vector<std::string> ids;
       for (int64_t i = 0; i < size(); ++i) ids.push_back(id(i));
@@ -115,7 +130,8 @@ class ArraySource final : public SampleSource {
     sample.id = id(index);
     for (size_t s = 0; s < specs_.size(); ++s) {
       const Match& match = unit->matches[s];
-      ONNXTOOL_ASSIGN(Tensor tensor, load_input(specs_[s], unit->arrays[match.array], match, index - begins_[u]));
+      ONNXTOOL_ASSIGN(Tensor tensor,
+                      load_input(specs_[s], unit->arrays[match.array], match, index - begins_[u]));
       sample.inputs.push_back(std::move(tensor));
     }
     if (!labels_.empty()) sample.label = labels_[static_cast<size_t>(index)];
@@ -136,7 +152,9 @@ class ArraySource final : public SampleSource {
 
  private:
   size_t unit_of(int64_t index) const {
-    return static_cast<size_t>(std::upper_bound(begins_.begin(), begins_.end(), index) - begins_.begin()) - 1;
+    return static_cast<size_t>(std::upper_bound(begins_.begin(), begins_.end(), index) -
+                               begins_.begin()) -
+           1;
   }
   std::string id(int64_t index) const {
     const size_t u = unit_of(index);
@@ -155,7 +173,9 @@ class ArraySource final : public SampleSource {
         ONNXTOOL_ASSIGN(StoredArray array, open_npy(part.path, part.name));
         add(std::move(array));
       } else if (part.kind == PartKind::kNpz) {
-        ONNXTOOL_ASSIGN(std::vector<StoredArray> arrays, open_npz(part.path, options_.batch_axis.has_value(), options_.max_memory_bytes));
+        ONNXTOOL_ASSIGN(
+            std::vector<StoredArray> arrays,
+            open_npz(part.path, options_.batch_axis.has_value(), options_.max_memory_bytes));
         add_all(std::move(arrays));
       } else if (part.kind == PartKind::kSafetensors) {
         ONNXTOOL_ASSIGN(std::vector<StoredArray> arrays, open_safetensors(part.path));
@@ -164,11 +184,14 @@ class ArraySource final : public SampleSource {
         ONNXTOOL_ASSIGN(StoredArray array, open_pb(part));
         add(std::move(array));
       } else {
-        ONNXTOOL_ASSIGN(StoredArray array, open_raw(part, specs_[static_cast<size_t>(part.spec)], options_.batch_axis.has_value()));
+        ONNXTOOL_ASSIGN(StoredArray array, open_raw(part, specs_[static_cast<size_t>(part.spec)],
+                                                    options_.batch_axis.has_value()));
         add(std::move(array));
       }
     }
-    const std::string& place = units_[u].parts.size() == 1 ? units_[u].parts[0].path : path_.empty() ? units_[u].id : path_;
+    const std::string& place = units_[u].parts.size() == 1 ? units_[u].parts[0].path
+                               : path_.empty()             ? units_[u].id
+                                                           : path_;
     ONNXTOOL_ASSIGN(unit->matches, match_arrays(specs_, unit->arrays, options_.batch_axis, place));
     if (options_.batch_axis) ONNXTOOL_TRY(count_stacked(*unit));
     return std::shared_ptr<const OpenUnit>(std::move(unit));
@@ -182,14 +205,16 @@ class ArraySource final : public SampleSource {
       const int64_t extent = array.dims[static_cast<size_t>(*match.axis)];
       if (extent % match.extent != 0)
         return Error{ErrorCode::kMismatch,
-                     array.place + ": axis " + std::to_string(*match.axis) + " has extent " + std::to_string(extent) +
-                         ", expected a multiple of " + std::to_string(match.extent) + " for input " + format_spec(specs_[s]),
+                     array.place + ": axis " + std::to_string(*match.axis) + " has extent " +
+                         std::to_string(extent) + ", expected a multiple of " +
+                         std::to_string(match.extent) + " for input " + format_spec(specs_[s]),
                      {}};
       const int64_t count = extent / match.extent;
       if (s > 0 && count != unit.count)
         return Error{ErrorCode::kMismatch,
-                     array.place + ": stacks " + std::to_string(count) + " samples, but the array for input '" + specs_[0].name +
-                         "' stacks " + std::to_string(unit.count),
+                     array.place + ": stacks " + std::to_string(count) +
+                         " samples, but the array for input '" + specs_[0].name + "' stacks " +
+                         std::to_string(unit.count),
                      {}};
       unit.count = count;
     }
@@ -216,7 +241,9 @@ class ArraySource final : public SampleSource {
       input_lines_.push_back(describe_match(specs_[s], unit.arrays[match.array], match));
     }
     for (size_t a = 0; a < unit.arrays.size(); ++a)
-      if (!used[a]) input_lines_.push_back("not used: '" + unit.arrays[a].name + "' " + format_type(unit.arrays[a].dtype, unit.arrays[a].dims));
+      if (!used[a])
+        input_lines_.push_back("not used: '" + unit.arrays[a].name + "' " +
+                               format_type(unit.arrays[a].dtype, unit.arrays[a].dims));
   }
 
   std::string form_;
@@ -236,18 +263,22 @@ class ArraySource final : public SampleSource {
 
 }  // namespace
 
-Result<std::unique_ptr<SampleSource>> open_array_source(std::string form, std::string path, std::vector<Unit> units,
-                                                        const DataOptions& options, std::span<const InputSpec> specs,
+Result<std::unique_ptr<SampleSource>> open_array_source(std::string form, std::string path,
+                                                        std::vector<Unit> units,
+                                                        const DataOptions& options,
+                                                        std::span<const InputSpec> specs,
                                                         std::optional<LabelFile> labels) {
-  auto source = std::make_unique<ArraySource>(std::move(form), std::move(path), std::move(units), options, specs);
+  auto source = std::make_unique<ArraySource>(std::move(form), std::move(path), std::move(units),
+                                              options, specs);
   ONNXTOOL_TRY(source->open(std::move(labels)));
   return std::unique_ptr<SampleSource>(std::move(source));
 }
 
-Result<std::vector<int>> assign_labels(const LabelFile& labels, const std::vector<std::string>& ids) {
+Result<std::vector<int>> assign_labels(const LabelFile& labels,
+                                       const std::vector<std::string>& ids) {
   if (labels.in_order && labels.by_index.size() != ids.size())
-    return bad_data(labels.path + ": " + std::to_string(labels.by_index.size()) + " labels, expected " + std::to_string(ids.size()) +
-                    ", one for each sample");
+    return bad_data(labels.path + ": " + std::to_string(labels.by_index.size()) +
+                    " labels, expected " + std::to_string(ids.size()) + ", one for each sample");
   std::vector<int> found;
   for (size_t i = 0; i < ids.size(); ++i) {
     const auto label = labels.find(static_cast<int64_t>(i), ids[i]);

@@ -26,11 +26,13 @@ uint64_t element_size_bytes(const StoredArray& a) {
 
 // `size` is that of one number: complex values swap each of their parts.
 void swap_bytes(std::span<std::byte> bytes, size_t size) {
-  for (size_t i = 0; i + size <= bytes.size(); i += size) std::reverse(bytes.begin() + i, bytes.begin() + i + size);
+  for (size_t i = 0; i + size <= bytes.size(); i += size)
+    std::reverse(bytes.begin() + i, bytes.begin() + i + size);
 }
 
 // From the order of reversed dims to that of `dims`.
-std::vector<std::byte> transpose_from_fortran(const std::vector<std::byte>& in, std::span<const int64_t> dims, size_t element) {
+std::vector<std::byte> transpose_from_fortran(const std::vector<std::byte>& in,
+                                              std::span<const int64_t> dims, size_t element) {
   const size_t rank = dims.size();
   std::vector<std::byte> out(in.size());
   std::vector<size_t> stride(rank);  // of each dim in `in`, in bytes
@@ -71,7 +73,8 @@ void append_utf8(uint32_t c, std::string& out) {
   }
 }
 
-Result<std::vector<std::string>> decode_text(const StoredArray& a, std::span<const std::byte> bytes, size_t count) {
+Result<std::vector<std::string>> decode_text(const StoredArray& a, std::span<const std::byte> bytes,
+                                             size_t count) {
   std::vector<std::string> out(count);
   const size_t width = a.text_width;
   for (size_t i = 0; i < count; ++i) {
@@ -99,7 +102,8 @@ Result<std::vector<std::string>> decode_text(const StoredArray& a, std::span<con
 }
 
 template <class F, class T>
-bool copy_integers(const Tensor& from, std::vector<std::byte>& out, int64_t max_value, std::string& culprit) {
+bool copy_integers(const Tensor& from, std::vector<std::byte>& out, int64_t max_value,
+                   std::string& culprit) {
   const std::vector<F> in = from.values<F>();
   out.resize(in.size() * sizeof(T));
   for (size_t i = 0; i < in.size(); ++i) {
@@ -113,11 +117,13 @@ bool copy_integers(const Tensor& from, std::vector<std::byte>& out, int64_t max_
   return true;
 }
 
-// Calls f with a value of the C++ type of an integer DataType (bool as uint8_t); false for any other.
+// Calls f with a value of the C++ type of an integer DataType (bool as uint8_t); false for any
+// other.
 template <class F>
 bool with_integer(DataType t, F&& f) {
   switch (t) {
-    case DataType::kBool: case DataType::kUint8: f(uint8_t{}); return true;
+    case DataType::kBool:
+    case DataType::kUint8: f(uint8_t{}); return true;
     case DataType::kInt8: f(int8_t{}); return true;
     case DataType::kUint16: f(uint16_t{}); return true;
     case DataType::kInt16: f(int16_t{}); return true;
@@ -129,7 +135,9 @@ bool with_integer(DataType t, F&& f) {
   }
 }
 
-bool is_integer(DataType t) { return with_integer(t, [](auto) {}); }
+bool is_integer(DataType t) {
+  return with_integer(t, [](auto) {});
+}
 
 template <class T>
 Result<Tensor> round_to(const Tensor& from) {
@@ -138,15 +146,16 @@ Result<Tensor> round_to(const Tensor& from) {
   for (size_t i = 0; i < in.size(); ++i) {
     out[i] = T(in[i]);
     if (std::isfinite(in[i]) && !std::isfinite(static_cast<double>(out[i])))
-      return mismatch("value " + std::to_string(in[i]) + " at element " + std::to_string(i) + " passes the range of " +
-                      std::string(name(dtype_of<T>)));
+      return mismatch("value " + std::to_string(in[i]) + " at element " + std::to_string(i) +
+                      " passes the range of " + std::string(name(dtype_of<T>)));
   }
   return Tensor::from(from.dims(), out);
 }
 
 bool dims_fit(std::span<const int64_t> want, std::span<const int64_t> have) {
   return want.size() == have.size() &&
-         std::equal(want.begin(), want.end(), have.begin(), [](int64_t w, int64_t h) { return w < 0 || w == h; });
+         std::equal(want.begin(), want.end(), have.begin(),
+                    [](int64_t w, int64_t h) { return w < 0 || w == h; });
 }
 
 // What an array gives for an input: the match without its array index, or why it does not fit.
@@ -168,7 +177,8 @@ Fit fit_array(const InputSpec& spec, const StoredArray& array, std::optional<int
       fit.match.drop_axis = true;
       fit.dims.erase(fit.dims.begin() + axis);
     } else {
-      if (spec.known_rank && spec.dims[static_cast<size_t>(axis)] > 0) fit.match.extent = spec.dims[static_cast<size_t>(axis)];
+      if (spec.known_rank && spec.dims[static_cast<size_t>(axis)] > 0)
+        fit.match.extent = spec.dims[static_cast<size_t>(axis)];
       fit.dims[static_cast<size_t>(axis)] = fit.match.extent;
     }
   }
@@ -199,10 +209,12 @@ std::string list_arrays(std::span<const StoredArray> arrays) {
 }
 
 // The error of an array that was chosen for an input and does not fit it.
-Error misfit(const InputSpec& spec, const StoredArray& array, const Fit& fit, std::optional<int64_t> batch_axis) {
+Error misfit(const InputSpec& spec, const StoredArray& array, const Fit& fit,
+             std::optional<int64_t> batch_axis) {
   std::string found = "array is " + format_type(array.dtype, array.dims);
   if (batch_axis && !fit.match.axis) {
-    return mismatch(array.place + ": " + found + ", which has no axis " + std::to_string(*batch_axis) + " to take samples from",
+    return mismatch(array.place + ": " + found + ", which has no axis " +
+                        std::to_string(*batch_axis) + " to take samples from",
                     "change --batch-axis");
   }
   if (batch_axis) found += ", one sample of it " + format_dims(fit.dims);
@@ -210,7 +222,8 @@ Error misfit(const InputSpec& spec, const StoredArray& array, const Fit& fit, st
   if (!batch_axis && spec.known_rank && !array.dims.empty()) {
     const std::span<const int64_t> rest = std::span(array.dims).subspan(1);
     const bool longer = dims_fit(spec.dims, rest);
-    const bool wider = !spec.dims.empty() && array.dims.size() == spec.dims.size() && dims_fit(std::span(spec.dims).subspan(1), rest);
+    const bool wider = !spec.dims.empty() && array.dims.size() == spec.dims.size() &&
+                       dims_fit(std::span(spec.dims).subspan(1), rest);
     if (longer || wider) hint = "pass --batch-axis 0 if the array stacks samples";
   }
   return mismatch(array.place + ": " + found + ", expected " + format_spec(spec), hint);
@@ -218,7 +231,9 @@ Error misfit(const InputSpec& spec, const StoredArray& array, const Fit& fit, st
 
 }  // namespace
 
-std::string format_type(DataType dtype, std::span<const int64_t> dims) { return std::string(name(dtype)) + format_dims(dims); }
+std::string format_type(DataType dtype, std::span<const int64_t> dims) {
+  return std::string(name(dtype)) + format_dims(dims);
+}
 
 std::string format_spec(const InputSpec& spec) {
   std::string s = "'" + spec.name + "' " + std::string(name(spec.dtype));
@@ -263,21 +278,26 @@ Result<Tensor> load_array(const StoredArray& array, const std::optional<Slice>& 
   std::vector<std::byte> bytes(outer * chunk);
   if (chunk > 0)
     for (size_t o = 0; o < outer; ++o)
-      ONNXTOOL_TRY(array.bytes->read_at(array.offset + (o * whole + begin) * inner * element, std::span(bytes).subspan(o * chunk, chunk)));
+      ONNXTOOL_TRY(array.bytes->read_at(array.offset + (o * whole + begin) * inner * element,
+                                        std::span(bytes).subspan(o * chunk, chunk)));
 
   if (array.big_endian) {
-    const bool complex = array.dtype == DataType::kComplex64 || array.dtype == DataType::kComplex128;
+    const bool complex =
+        array.dtype == DataType::kComplex64 || array.dtype == DataType::kComplex128;
     swap_bytes(bytes, array.text == TextForm::kUtf32 ? 4 : complex ? element / 2 : element);
   }
-  if (array.fortran_order && dims.size() > 1 && element > 0) bytes = transpose_from_fortran(bytes, dims, element);
+  if (array.fortran_order && dims.size() > 1 && element > 0)
+    bytes = transpose_from_fortran(bytes, dims, element);
   if (array.text != TextForm::kNone) {
-    ONNXTOOL_ASSIGN(std::vector<std::string> strings, decode_text(array, bytes, outer * extent * inner));
+    ONNXTOOL_ASSIGN(std::vector<std::string> strings,
+                    decode_text(array, bytes, outer * extent * inner));
     return Tensor::from_strings(std::move(dims), std::move(strings));
   }
   if (array.dtype == DataType::kBool)
     for (std::byte b : bytes)
       if (b > std::byte{1})
-        return bad_data(array.place + ": a bool is stored as " + std::to_string(std::to_integer<int>(b)) + ", expected 0 or 1");
+        return bad_data(array.place + ": a bool is stored as " +
+                        std::to_string(std::to_integer<int>(b)) + ", expected 0 or 1");
   return Tensor::from_bytes(array.dtype, std::move(dims), std::move(bytes));
 }
 
@@ -297,21 +317,27 @@ Result<Tensor> convert_tensor(Tensor tensor, DataType to) {
     }
   }
   if (!is_integer(from) || !is_integer(to))
-    return mismatch("elements are " + std::string(name(from)) + ", expected " + std::string(name(to)),
-                    "convert the data: floats are taken for floats and integers for integers, nothing else");
+    return mismatch(
+        "elements are " + std::string(name(from)) + ", expected " + std::string(name(to)),
+        "convert the data: floats are taken for floats and integers for integers, nothing else");
   std::vector<std::byte> out;
   std::string culprit;
   bool ok = false;
   with_integer(from, [&]<class F>(F) {
-    with_integer(to, [&]<class T>(T) { ok = copy_integers<F, T>(tensor, out, to == DataType::kBool ? 1 : 0, culprit); });
+    with_integer(to, [&]<class T>(T) {
+      ok = copy_integers<F, T>(tensor, out, to == DataType::kBool ? 1 : 0, culprit);
+    });
   });
   if (!ok)
-    return mismatch("value " + culprit + " of " + std::string(name(from)) + " elements does not fit " + std::string(name(to)));
+    return mismatch("value " + culprit + " of " + std::string(name(from)) +
+                    " elements does not fit " + std::string(name(to)));
   return Tensor::from_bytes(to, tensor.dims(), std::move(out));
 }
 
-Result<std::vector<Match>> match_arrays(std::span<const InputSpec> specs, std::span<const StoredArray> arrays,
-                                        std::optional<int64_t> batch_axis, const std::string& place) {
+Result<std::vector<Match>> match_arrays(std::span<const InputSpec> specs,
+                                        std::span<const StoredArray> arrays,
+                                        std::optional<int64_t> batch_axis,
+                                        const std::string& place) {
   constexpr size_t kNone = SIZE_MAX;
   std::vector<size_t> chosen(specs.size(), kNone);
   std::vector<bool> taken(arrays.size(), false);
@@ -319,7 +345,9 @@ Result<std::vector<Match>> match_arrays(std::span<const InputSpec> specs, std::s
     chosen[spec] = array;
     taken[array] = true;
   };
-  const auto all_chosen = [&] { return std::find(chosen.begin(), chosen.end(), kNone) == chosen.end(); };
+  const auto all_chosen = [&] {
+    return std::find(chosen.begin(), chosen.end(), kNone) == chosen.end();
+  };
 
   if (specs.size() == 1 && arrays.size() == 1) {
     choose(0, 0);
@@ -328,10 +356,11 @@ Result<std::vector<Match>> match_arrays(std::span<const InputSpec> specs, std::s
       for (size_t a = 0; a < arrays.size(); ++a)
         if (!arrays[a].name.empty() && arrays[a].name == specs[s].name) choose(s, a);
 
-    const bool positions = specs.size() == arrays.size() &&
-                           std::all_of(arrays.begin(), arrays.end(), [&](const StoredArray& a) {
-                             return a.position >= 0 && static_cast<size_t>(a.position) < specs.size();
-                           });
+    const bool positions =
+        specs.size() == arrays.size() &&
+        std::all_of(arrays.begin(), arrays.end(), [&](const StoredArray& a) {
+          return a.position >= 0 && static_cast<size_t>(a.position) < specs.size();
+        });
     if (!all_chosen() && positions)
       for (size_t a = 0; a < arrays.size(); ++a) choose(static_cast<size_t>(arrays[a].position), a);
 
@@ -341,7 +370,9 @@ Result<std::vector<Match>> match_arrays(std::span<const InputSpec> specs, std::s
       for (size_t s = 0; s < specs.size(); ++s) {
         if (chosen[s] != kNone) continue;
         for (size_t a = 0; a < arrays.size(); ++a) {
-          if (named[a] || !may_convert(arrays[a].dtype, specs[s].dtype) || !fit_array(specs[s], arrays[a], batch_axis).fits) continue;
+          if (named[a] || !may_convert(arrays[a].dtype, specs[s].dtype) ||
+              !fit_array(specs[s], arrays[a], batch_axis).fits)
+            continue;
           ++candidates[s];
           ++claims[a];
           choose(s, a);
@@ -349,9 +380,10 @@ Result<std::vector<Match>> match_arrays(std::span<const InputSpec> specs, std::s
       }
       for (size_t s = 0; s < specs.size(); ++s)
         if (chosen[s] == kNone || candidates[s] > 1 || claims[chosen[s]] > 1)
-          return mismatch(place + ": the data does not tell which array is input " + format_spec(specs[s]) + "; arrays: " +
-                              list_arrays(arrays) + "; inputs: " + list_specs(specs),
-                          "name the arrays as the inputs; without names shape and type must be unique");
+          return mismatch(
+              place + ": the data does not tell which array is input " + format_spec(specs[s]) +
+                  "; arrays: " + list_arrays(arrays) + "; inputs: " + list_specs(specs),
+              "name the arrays as the inputs; without names shape and type must be unique");
     }
   }
 
@@ -361,15 +393,18 @@ Result<std::vector<Match>> match_arrays(std::span<const InputSpec> specs, std::s
     Fit fit = fit_array(specs[s], array, batch_axis);
     if (!fit.fits) return misfit(specs[s], array, fit, batch_axis);
     if (!may_convert(array.dtype, specs[s].dtype))
-      return mismatch(array.place + ": array is " + format_type(array.dtype, array.dims) + ", expected " + format_spec(specs[s]),
-                      "convert the data: floats are taken for floats and integers for integers, nothing else");
+      return mismatch(
+          array.place + ": array is " + format_type(array.dtype, array.dims) + ", expected " +
+              format_spec(specs[s]),
+          "convert the data: floats are taken for floats and integers for integers, nothing else");
     fit.match.array = chosen[s];
     matches[s] = fit.match;
   }
   return matches;
 }
 
-Result<Tensor> load_input(const InputSpec& spec, const StoredArray& array, const Match& match, int64_t index) {
+Result<Tensor> load_input(const InputSpec& spec, const StoredArray& array, const Match& match,
+                          int64_t index) {
   std::optional<Slice> slice;
   if (match.axis) slice = Slice{*match.axis, index * match.extent, match.extent};
   ONNXTOOL_ASSIGN(Tensor tensor, load_array(array, slice));

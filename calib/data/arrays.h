@@ -1,5 +1,5 @@
-// Arrays in files: known by name, type and shape before their payload is read, then loaded whole or in
-// slices, and matched and converted to what a model wants.
+// Arrays in files: known by name, type and shape before their payload is read, then loaded whole or
+// in slices, and matched and converted to what a model wants.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,8 @@
 
 namespace onnxtool {
 
-/// How strings are stored: numpy's `S` (bytes) and `U` (UTF-32), padded with zeros to a fixed width.
+/// How strings are stored: numpy's `S` (bytes) and `U` (UTF-32), padded with zeros to a fixed
+/// width.
 enum class TextForm : uint8_t { kNone, kBytes, kUtf32 };
 
 /// One array whose header has been read and checked: the payload lies within `bytes`.
@@ -58,20 +59,23 @@ Result<Tensor> convert_tensor(Tensor tensor, DataType to);
 
 /// How one input is filled.
 struct Match {
-  size_t array = 0;               // index of the array
-  std::optional<int64_t> axis;    // stacked: where the samples lie, counted from the front
-  int64_t extent = 1;             // stacked: what one sample takes of that axis
-  bool drop_axis = false;         // stacked: the axis is no part of the input
-  bool add_batch = false;         // a leading dim of 1 is put in front
+  size_t array = 0;             // index of the array
+  std::optional<int64_t> axis;  // stacked: where the samples lie, counted from the front
+  int64_t extent = 1;           // stacked: what one sample takes of that axis
+  bool drop_axis = false;       // stacked: the axis is no part of the input
+  bool add_batch = false;       // a leading dim of 1 is put in front
 };
 
 /// Finds an array for every input: by name, by position where the format has one, else by unique
 /// shape and type. `batch_axis`: arrays stack samples. Errors (kMismatch) list both sides.
-Result<std::vector<Match>> match_arrays(std::span<const InputSpec> specs, std::span<const StoredArray> arrays,
-                                        std::optional<int64_t> batch_axis, const std::string& place);
+Result<std::vector<Match>> match_arrays(std::span<const InputSpec> specs,
+                                        std::span<const StoredArray> arrays,
+                                        std::optional<int64_t> batch_axis,
+                                        const std::string& place);
 
 /// The array (sample `index` of it, where stacked) as the input wants it.
-Result<Tensor> load_input(const InputSpec& spec, const StoredArray& array, const Match& match, int64_t index);
+Result<Tensor> load_input(const InputSpec& spec, const StoredArray& array, const Match& match,
+                          int64_t index);
 
 /// One line for descriptions: "x <- 'data' double[1, 3] as float".
 std::string describe_match(const InputSpec& spec, const StoredArray& array, const Match& match);

@@ -22,7 +22,8 @@ Error not_opened(const std::string& path, int error) {
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 bool starts_with(std::span<const std::byte> bytes, std::string_view prefix) {
-  return bytes.size() >= prefix.size() && std::memcmp(bytes.data(), prefix.data(), prefix.size()) == 0;
+  return bytes.size() >= prefix.size() &&
+         std::memcmp(bytes.data(), prefix.data(), prefix.size()) == 0;
 }
 
 }  // namespace
@@ -39,7 +40,8 @@ Result<std::shared_ptr<const DataFile>> DataFile::open(const std::string& path) 
   }
   if (!S_ISREG(st.st_mode)) {
     ::close(fd);
-    return bad_data(path + (S_ISDIR(st.st_mode) ? ": is a directory, expected a file" : ": is not a regular file"));
+    return bad_data(path + (S_ISDIR(st.st_mode) ? ": is a directory, expected a file"
+                                                : ": is not a regular file"));
   }
   return std::shared_ptr<const DataFile>(new DataFile(fd, static_cast<uint64_t>(st.st_size), path));
 }
@@ -49,7 +51,8 @@ DataFile::~DataFile() { ::close(fd_); }
 Status DataFile::read_at(uint64_t offset, std::span<std::byte> out) const {
   size_t done = 0;
   while (done < out.size()) {
-    const ssize_t n = ::pread(fd_, out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
+    const ssize_t n =
+        ::pread(fd_, out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return bad_data(path_ + ": cannot read: " + std::strerror(errno));
     if (n == 0)
@@ -90,8 +93,9 @@ Result<std::vector<DirectoryEntry>> list_directory(const std::string& path) {
     errno = 0;
   }
   if (errno != 0) return not_opened(path, errno);
-  std::sort(entries.begin(), entries.end(),
-            [](const DirectoryEntry& a, const DirectoryEntry& b) { return natural_less(a.name, b.name); });
+  std::sort(entries.begin(), entries.end(), [](const DirectoryEntry& a, const DirectoryEntry& b) {
+    return natural_less(a.name, b.name);
+  });
   return entries;
 }
 
@@ -104,7 +108,8 @@ bool natural_less(std::string_view a, std::string_view b) {
       ++j;
       continue;
     }
-    // Numbers of any length: without leading zeros the longer run is larger, equal lengths compare as text.
+    // Numbers of any length: without leading zeros the longer run is larger, equal lengths compare
+    // as text.
     const auto run = [](std::string_view s, size_t& at) {
       while (at < s.size() && s[at] == '0') ++at;
       const size_t begin = at;
@@ -170,8 +175,10 @@ FileKind sniff(std::span<const std::byte> head, uint64_t file_size) {
   if (starts_with(head, "\x89PNG\r\n\x1a\n")) return FileKind::kPng;
   if (head.size() >= 3 && head[0] == std::byte{'P'}) {
     const char kind = static_cast<char>(head[1]), after = static_cast<char>(head[2]);
-    const bool separated = after == ' ' || after == '\t' || after == '\r' || after == '\n' || after == '#';
-    if (separated && (kind == '2' || kind == '3' || kind == '5' || kind == '6')) return FileKind::kPpm;
+    const bool separated =
+        after == ' ' || after == '\t' || after == '\r' || after == '\n' || after == '#';
+    if (separated && (kind == '2' || kind == '3' || kind == '5' || kind == '6'))
+      return FileKind::kPpm;
   }
   if (looks_like_safetensors(head, file_size)) return FileKind::kSafetensors;
   return FileKind::kUnknown;

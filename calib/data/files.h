@@ -26,7 +26,8 @@ class ByteSource {
   virtual uint64_t size() const = 0;
 };
 
-/// A regular file, opened for reading. A file that shrinks while it is read is an error, not a crash.
+/// A regular file, opened for reading. A file that shrinks while it is read is an error, not a
+/// crash.
 class DataFile final : public ByteSource {
  public:
   static Result<std::shared_ptr<const DataFile>> open(const std::string& path);
@@ -43,7 +44,8 @@ class DataFile final : public ByteSource {
   Result<std::vector<std::byte>> read_head(size_t count) const;
 
  private:
-  DataFile(int fd, uint64_t size, std::string path) : fd_(fd), size_(size), path_(std::move(path)) {}
+  DataFile(int fd, uint64_t size, std::string path)
+      : fd_(fd), size_(size), path_(std::move(path)) {}
   int fd_;
   uint64_t size_;
   std::string path_;
@@ -70,7 +72,9 @@ std::string file_extension(std::string_view path);
 std::string describe_start(std::span<const std::byte> bytes);
 
 enum class FileKind : uint8_t { kUnknown, kNpy, kZip, kSafetensors, kJpeg, kPng, kPpm };
-inline bool is_image(FileKind k) { return k == FileKind::kJpeg || k == FileKind::kPng || k == FileKind::kPpm; }
+inline bool is_image(FileKind k) {
+  return k == FileKind::kJpeg || k == FileKind::kPng || k == FileKind::kPpm;
+}
 /// Bytes from the start of a file that sniff() wants to see.
 inline constexpr size_t kSniffBytes = 16;
 /// What the first bytes say; `file_size` tells a safetensors header length from noise.

@@ -18,8 +18,8 @@ using SampleFunction = std::function<Status(int worker, int64_t index, Sample sa
 // Samples read ahead of a single consumer: enough to hide a slow disk, few enough to forget about.
 constexpr size_t kReadAhead = 2;
 
-/// The failure of the lowest index. Indexes are handed out in order and none after a failure, so all below
-/// it have run: which error is returned does not depend on timing.
+/// The failure of the lowest index. Indexes are handed out in order and none after a failure, so
+/// all below it have run: which error is returned does not depend on timing.
 class Failure {
  public:
   bool any() const { return any_.load(std::memory_order_relaxed); }
@@ -44,7 +44,8 @@ class Failure {
   std::exception_ptr exception_;
 };
 
-Status read_and_run(const SampleSource& source, int worker, int64_t index, const SampleFunction& fn) {
+Status read_and_run(const SampleSource& source, int worker, int64_t index,
+                    const SampleFunction& fn) {
   ONNXTOOL_ASSIGN(Sample sample, source.read(index));
   return fn(worker, index, std::move(sample));
 }
@@ -59,7 +60,8 @@ Status run_parallel(const SampleSource& source, int threads, const SampleFunctio
       try {
         Status status = read_and_run(source, worker, index, fn);
         if (!status.ok()) failure.set(index, std::move(status), nullptr);
-      } catch (...) {  // a check that failed, or no memory: the caller's to handle, on its own thread
+      } catch (
+          ...) {  // a check that failed, or no memory: the caller's to handle, on its own thread
         failure.set(index, {}, std::current_exception());
       }
     }
@@ -135,7 +137,8 @@ class Prefetcher {
 
 Status for_each_sample(const SampleSource& source, int threads, const SampleFunction& fn) {
   ONNXTOOL_CHECK(threads >= 1);
-  if (threads > 1 && source.size() > 1) return run_parallel(source, static_cast<int>(std::min<int64_t>(threads, source.size())), fn);
+  if (threads > 1 && source.size() > 1)
+    return run_parallel(source, static_cast<int>(std::min<int64_t>(threads, source.size())), fn);
   Prefetcher prefetcher(source);
   for (int64_t i = 0; i < source.size(); ++i) {
     ONNXTOOL_ASSIGN(Sample sample, prefetcher.next());

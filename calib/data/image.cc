@@ -12,14 +12,16 @@ Result<Image> decode_image(std::span<const std::byte> bytes) {
     case FileKind::kJpeg: return decode_jpeg(bytes);
     case FileKind::kPng: return decode_png(bytes);
     case FileKind::kPpm: return decode_ppm(bytes);
-    default: return bad_data("not a JPEG, PNG or PPM: " + describe_start(bytes), "convert the image, or move the file elsewhere");
+    default:
+      return bad_data("not a JPEG, PNG or PPM: " + describe_start(bytes),
+                      "convert the image, or move the file elsewhere");
   }
 }
 
 Status check_image_size(int64_t height, int64_t width) {
   if (height <= 0 || width <= 0 || height > kMaxPixels / width)
-    return bad_data("image is " + std::to_string(height) + "x" + std::to_string(width) + ", expected 1 to " +
-                    std::to_string(kMaxPixels) + " pixels");
+    return bad_data("image is " + std::to_string(height) + "x" + std::to_string(width) +
+                    ", expected 1 to " + std::to_string(kMaxPixels) + " pixels");
   return {};
 }
 
@@ -36,18 +38,22 @@ Image to_grey(Image image) {
 Image to_rgb(Image image) {
   if (image.channels == 3) return image;
   std::vector<uint8_t> rgb(image.pixels.size() * 3);
-  for (size_t i = 0; i < image.pixels.size(); ++i) std::memset(rgb.data() + i * 3, image.pixels[i], 3);
+  for (size_t i = 0; i < image.pixels.size(); ++i)
+    std::memset(rgb.data() + i * 3, image.pixels[i], 3);
   return Image{image.height, image.width, 3, std::move(rgb)};
 }
 
 Image crop_image(const Image& image, int64_t top, int64_t left, int64_t height, int64_t width) {
-  ONNXTOOL_CHECK(top >= 0 && left >= 0 && top + height <= image.height && left + width <= image.width);
+  ONNXTOOL_CHECK(top >= 0 && left >= 0 && top + height <= image.height &&
+                 left + width <= image.width);
   Image out{height, width, image.channels, {}};
   const auto row = static_cast<size_t>(width * image.channels);
   out.pixels.resize(static_cast<size_t>(height) * row);
   for (int64_t y = 0; y < height; ++y)
     std::memcpy(out.pixels.data() + static_cast<size_t>(y) * row,
-                image.pixels.data() + static_cast<size_t>(((top + y) * image.width + left) * image.channels), row);
+                image.pixels.data() +
+                    static_cast<size_t>(((top + y) * image.width + left) * image.channels),
+                row);
   return out;
 }
 

@@ -22,12 +22,12 @@ struct Image {
 /// Most pixels of an image: Pillow's decompression bomb limit.
 inline constexpr int64_t kMaxPixels = 178'956'970;
 
-/// Decodes a JPEG, PNG or PPM (P2, P3, P5, P6), told apart by content, to the pixels that Pillow gives
-/// after convert("L") of grey and convert("RGB") of other images:
-///   palettes are expanded; alpha and transparent colours are dropped, not blended; EXIF orientation,
-///   gamma and colour profiles are ignored; CMYK JPEGs are taken as Adobe stores them (inverted).
-///   16-bit PNG channels keep their high byte (Pillow saturates 16-bit grey at 255 instead);
-///   PPM samples of another maximum than 255 become round(v * 255 / maximum).
+/// Decodes a JPEG, PNG or PPM (P2, P3, P5, P6), told apart by content, to the pixels that Pillow
+/// gives after convert("L") of grey and convert("RGB") of other images:
+///   palettes are expanded; alpha and transparent colours are dropped, not blended; EXIF
+///   orientation, gamma and colour profiles are ignored; CMYK JPEGs are taken as Adobe stores them
+///   (inverted). 16-bit PNG channels keep their high byte (Pillow saturates 16-bit grey at 255
+///   instead); PPM samples of another maximum than 255 become round(v * 255 / maximum).
 /// A file that ends early is an error. Errors (kBadData) carry no place.
 Result<Image> decode_image(std::span<const std::byte> bytes);
 
@@ -43,10 +43,10 @@ Image to_grey(Image image);
 /// Grey becomes three equal channels.
 Image to_rgb(Image image);
 
-/// Pillow 13's resize(BILINEAR) on 8-bit channels, bit for bit: a triangle filter that widens when it
-/// shrinks, one pass along rows and one along columns, both in fixed point. Older Pillows differ, by
-/// rounding, where the height loses over twice as many pixels as the width. The target must pass
-/// check_image_size.
+/// Pillow 13's resize(BILINEAR) on 8-bit channels, bit for bit: a triangle filter that widens when
+/// it shrinks, one pass along rows and one along columns, both in fixed point. Older Pillows
+/// differ, by rounding, where the height loses over twice as many pixels as the width. The target
+/// must pass check_image_size.
 Image resize_bilinear(Image image, int64_t height, int64_t width);
 
 /// The part of height x width at (top, left), which lies within the image.

@@ -14,15 +14,21 @@ constexpr size_t kMaxNamedLabels = 100'000;
 
 class ImageSource final : public SampleSource {
  public:
-  ImageSource(std::string path, std::vector<ImageFile> files, std::vector<std::string> classes, ImagePipeline pipeline, InputSpec spec)
-      : path_(std::move(path)), files_(std::move(files)), classes_(std::move(classes)), pipeline_(std::move(pipeline)), spec_(std::move(spec)) {}
+  ImageSource(std::string path, std::vector<ImageFile> files, std::vector<std::string> classes,
+              ImagePipeline pipeline, InputSpec spec)
+      : path_(std::move(path)),
+        files_(std::move(files)),
+        classes_(std::move(classes)),
+        pipeline_(std::move(pipeline)),
+        spec_(std::move(spec)) {}
 
   Status set_labels(const std::optional<LabelFile>& file) {
     if (!file) {
       if (classes_.empty()) return {};
       names_ = classes_;
       for (const ImageFile& f : files_) labels_.push_back(f.class_index);
-      for (size_t c = 0; c < classes_.size(); ++c) label_lines_.push_back(std::to_string(c) + " = " + classes_[c]);
+      for (size_t c = 0; c < classes_.size(); ++c)
+        label_lines_.push_back(std::to_string(c) + " = " + classes_[c]);
       return {};
     }
     std::vector<std::string> ids;
@@ -32,7 +38,8 @@ class ImageSource final : public SampleSource {
     // Class directories keep their names where the file gives each of them a label of its own.
     for (const std::string& c : classes_) {
       const auto found = file->by_name.find(c);
-      if (found == file->by_name.end() || static_cast<size_t>(found->second) >= kMaxNamedLabels) continue;
+      if (found == file->by_name.end() || static_cast<size_t>(found->second) >= kMaxNamedLabels)
+        continue;
       const auto label = static_cast<size_t>(found->second);
       if (names_.size() <= label) names_.resize(label + 1);
       names_[label] = c;
@@ -62,7 +69,9 @@ class ImageSource final : public SampleSource {
 
   SourceDescription describe() const override {
     SourceDescription d;
-    d.format = !classes_.empty() ? "images in class directories" : files_.size() == 1 ? "image" : "directory of images";
+    d.format = !classes_.empty()    ? "images in class directories"
+               : files_.size() == 1 ? "image"
+                                    : "directory of images";
     d.path = path_;
     d.count = size();
     d.inputs = {spec_.name + " <- images"};
@@ -86,27 +95,33 @@ class ImageSource final : public SampleSource {
 
 }  // namespace
 
-Result<std::unique_ptr<SampleSource>> open_image_source(std::string path, std::vector<ImageFile> files, std::vector<std::string> classes,
-                                                        const DataOptions& options, std::span<const InputSpec> specs,
-                                                        std::optional<LabelFile> labels) {
+Result<std::unique_ptr<SampleSource>> open_image_source(
+    std::string path, std::vector<ImageFile> files, std::vector<std::string> classes,
+    const DataOptions& options, std::span<const InputSpec> specs, std::optional<LabelFile> labels) {
   if (specs.size() != 1) {
     std::string inputs;
     for (const InputSpec& s : specs) inputs += (inputs.empty() ? "" : ", ") + format_spec(s);
-    return Error{ErrorCode::kMismatch, path + ": images fill one input, the model has " + std::to_string(specs.size()) + ": " + inputs,
+    return Error{ErrorCode::kMismatch,
+                 path + ": images fill one input, the model has " + std::to_string(specs.size()) +
+                     ": " + inputs,
                  "give every input as arrays, such as .npz files with the input names"};
   }
   if (options.batch_axis)
-    return Error{ErrorCode::kUsage, path + ": --batch-axis does not go with images, each of which is a sample", {}};
+    return Error{ErrorCode::kUsage,
+                 path + ": --batch-axis does not go with images, each of which is a sample",
+                 {}};
   // Told before any work, not at the hundredth image: the first bytes of every file.
   for (const ImageFile& f : files) {
     ONNXTOOL_ASSIGN(std::shared_ptr<const DataFile> file, DataFile::open(f.path));
     ONNXTOOL_ASSIGN(std::vector<std::byte> head, file->read_head(kSniffBytes));
     if (!is_image(sniff(head, file->size())))
-      return bad_data(f.path + ": not a JPEG, PNG or PPM: " + describe_start(head), "convert the image, or move the file elsewhere");
+      return bad_data(f.path + ": not a JPEG, PNG or PPM: " + describe_start(head),
+                      "convert the image, or move the file elsewhere");
   }
   Result<ImagePipeline> pipeline = ImagePipeline::create(options.preprocess, specs[0]);
   if (!pipeline.ok()) return std::move(pipeline).error().at(path);
-  auto source = std::make_unique<ImageSource>(std::move(path), std::move(files), std::move(classes), *std::move(pipeline), specs[0]);
+  auto source = std::make_unique<ImageSource>(std::move(path), std::move(files), std::move(classes),
+                                              *std::move(pipeline), specs[0]);
   ONNXTOOL_TRY(source->set_labels(labels));
   return std::unique_ptr<SampleSource>(std::move(source));
 }

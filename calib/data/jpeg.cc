@@ -14,7 +14,8 @@
 namespace onnxtool {
 namespace {
 
-// A progressive file of a few bytes can name as many scans as it likes, each a pass over all pixels.
+// A progressive file of a few bytes can name as many scans as it likes, each a pass over all
+// pixels.
 constexpr int kMaxScans = 500;
 
 // libjpeg reports through callbacks that must not return; the first member is what it knows of.
@@ -30,8 +31,8 @@ static void on_error(j_common_ptr info) {
   state->manager.format_message(info, state->message);
   std::longjmp(state->leave, 1);
 }
-// Warnings are about data that most decoders accept. A file that ends early is not: its missing part
-// would be grey.
+// Warnings are about data that most decoders accept. A file that ends early is not: its missing
+// part would be grey.
 static void on_message(j_common_ptr info, int level) {
   if (level < 0 && info->err->msg_code == JWRN_JPEG_EOF) on_error(info);
 }
@@ -64,7 +65,8 @@ struct Decoder {
     if (setjmp(error.leave)) return false;
     jpeg_create_decompress(&info);
     info.progress = &progress;
-    jpeg_mem_src(&info, reinterpret_cast<const unsigned char*>(bytes.data()), static_cast<unsigned long>(bytes.size()));
+    jpeg_mem_src(&info, reinterpret_cast<const unsigned char*>(bytes.data()),
+                 static_cast<unsigned long>(bytes.size()));
     jpeg_read_header(&info, TRUE);
     return true;
   }
@@ -94,7 +96,9 @@ unsigned scale_255(unsigned a, unsigned b) {
 
 Result<Image> decode_jpeg(std::span<const std::byte> bytes) {
   Decoder decoder;
-  const auto failed = [&] { return bad_data(std::string("not a readable JPEG: ") + decoder.error.message); };
+  const auto failed = [&] {
+    return bad_data(std::string("not a readable JPEG: ") + decoder.error.message);
+  };
   if (!decoder.start(bytes)) return failed();
   jpeg_decompress_struct& info = decoder.info;
   ONNXTOOL_TRY(check_image_size(info.image_height, info.image_width));
@@ -106,7 +110,8 @@ Result<Image> decode_jpeg(std::span<const std::byte> bytes) {
   } else if (inverted_cmyk) {
     info.out_color_space = JCS_CMYK;
   } else {
-    return bad_data("JPEG with " + std::to_string(info.num_components) + " channels, expected 1, 3 or 4");
+    return bad_data("JPEG with " + std::to_string(info.num_components) +
+                    " channels, expected 1, 3 or 4");
   }
   if (!decoder.begin_rows()) return failed();
 
@@ -123,7 +128,8 @@ Result<Image> decode_jpeg(std::span<const std::byte> bytes) {
       }
     pixels.resize(count * 3);
   }
-  return Image{info.output_height, info.output_width, info.num_components == 1 ? 1 : 3, std::move(pixels)};
+  return Image{info.output_height, info.output_width, info.num_components == 1 ? 1 : 3,
+               std::move(pixels)};
 }
 
 }  // namespace onnxtool

@@ -31,14 +31,16 @@ std::optional<int> parse_label(std::string_view text) {
 Result<LabelFile> read_npy_labels(const std::string& path) {
   ONNXTOOL_ASSIGN(const StoredArray array, open_npy(path, {}));
   if (array.dims.size() != 1 || !may_convert(array.dtype, DataType::kInt64))
-    return bad_data(path + ": labels are " + format_type(array.dtype, array.dims) + ", expected a list of integers");
+    return bad_data(path + ": labels are " + format_type(array.dtype, array.dims) +
+                    ", expected a list of integers");
   ONNXTOOL_ASSIGN(Tensor tensor, load_array(array, std::nullopt));
   Result<Tensor> wide = convert_tensor(std::move(tensor), DataType::kInt64);
   if (!wide.ok()) return std::move(wide).error().at(path);
   LabelFile labels{path, true, {}, {}};
   for (int64_t v : wide->values<int64_t>()) {
     if (v < 0 || v > std::numeric_limits<int>::max())
-      return bad_data(path + ": label " + std::to_string(v) + " at " + std::to_string(labels.by_index.size()) + ", expected 0 or more");
+      return bad_data(path + ": label " + std::to_string(v) + " at " +
+                      std::to_string(labels.by_index.size()) + ", expected 0 or more");
     labels.by_index.push_back(static_cast<int>(v));
   }
   return labels;
@@ -59,7 +61,8 @@ Result<LabelFile> read_labels(const std::string& path) {
   ONNXTOOL_ASSIGN(std::shared_ptr<const DataFile> file, DataFile::open(path));
   ONNXTOOL_ASSIGN(std::vector<std::byte> head, file->read_head(kSniffBytes));
   if (sniff(head, file->size()) == FileKind::kNpy) return read_npy_labels(path);
-  if (file->size() > kMaxLabelFileBytes) return bad_data(path + ": " + std::to_string(file->size()) + " bytes are too many for labels");
+  if (file->size() > kMaxLabelFileBytes)
+    return bad_data(path + ": " + std::to_string(file->size()) + " bytes are too many for labels");
   ONNXTOOL_ASSIGN(std::vector<std::byte> bytes, file->read_all());
 
   LabelFile labels{path, false, {}, {}};
@@ -74,12 +77,14 @@ Result<LabelFile> read_labels(const std::string& path) {
     const std::string_view last = split == std::string_view::npos ? line : line.substr(split + 1);
     const auto label = parse_label(last);
     if (!label)
-      return bad_data(place + ": '" + std::string(last.substr(0, 40)) + "' is no label, expected a whole number of 0 or more",
+      return bad_data(place + ": '" + std::string(last.substr(0, 40)) +
+                          "' is no label, expected a whole number of 0 or more",
                       "write NAME LABEL on each line, or one label a line in sample order");
     const bool bare = split == std::string_view::npos;
     if (labels.by_index.empty() && labels.by_name.empty()) labels.in_order = bare;
     if (bare != labels.in_order)
-      return bad_data(place + ": " + (bare ? "has no name" : "has a name") + ", other than the lines before");
+      return bad_data(place + ": " + (bare ? "has no name" : "has a name") +
+                      ", other than the lines before");
     if (bare) {
       labels.by_index.push_back(*label);
       continue;
@@ -87,7 +92,8 @@ Result<LabelFile> read_labels(const std::string& path) {
     const std::string name(trim(line.substr(0, split)));
     const auto [entry, is_new] = labels.by_name.emplace(name, *label);
     if (!is_new && entry->second != *label)
-      return bad_data(place + ": '" + name + "' has label " + std::to_string(*label) + ", but " + std::to_string(entry->second) + " on an earlier line");
+      return bad_data(place + ": '" + name + "' has label " + std::to_string(*label) + ", but " +
+                      std::to_string(entry->second) + " on an earlier line");
   }
   if (labels.by_name.empty() && labels.by_index.empty()) return bad_data(path + ": no labels");
   return labels;

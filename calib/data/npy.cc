@@ -15,8 +15,8 @@ constexpr size_t kMaxRank = 64;  // NumPy's own bound
 // Longest text element; keeps products of width and count far from overflow.
 constexpr uint64_t kMaxTextWidth = 1 << 28;
 
-// The header is a Python dict literal: strings, True or False, a tuple of integers. The fields in it
-// may come in any order.
+// The header is a Python dict literal: strings, True or False, a tuple of integers. The fields in
+// it may come in any order.
 struct Header {
   std::string descr;
   bool fortran_order = false;
@@ -59,7 +59,9 @@ class HeaderParser {
 
  private:
   void skip_space() {
-    while (!rest_.empty() && (rest_[0] == ' ' || rest_[0] == '\n' || rest_[0] == '\t' || rest_[0] == '\r')) rest_.remove_prefix(1);
+    while (!rest_.empty() &&
+           (rest_[0] == ' ' || rest_[0] == '\n' || rest_[0] == '\t' || rest_[0] == '\r'))
+      rest_.remove_prefix(1);
   }
   bool eat(char c) {
     skip_space();
@@ -137,10 +139,10 @@ bool set_type(std::string_view descr, StoredArray& a) {
     DataType dtype;
   };
   constexpr Type kTypes[] = {
-      {'b', 1, DataType::kBool},    {'i', 1, DataType::kInt8},      {'i', 2, DataType::kInt16},
-      {'i', 4, DataType::kInt32},   {'i', 8, DataType::kInt64},     {'u', 1, DataType::kUint8},
-      {'u', 2, DataType::kUint16},  {'u', 4, DataType::kUint32},    {'u', 8, DataType::kUint64},
-      {'f', 2, DataType::kFloat16}, {'f', 4, DataType::kFloat},     {'f', 8, DataType::kDouble},
+      {'b', 1, DataType::kBool},      {'i', 1, DataType::kInt8},       {'i', 2, DataType::kInt16},
+      {'i', 4, DataType::kInt32},     {'i', 8, DataType::kInt64},      {'u', 1, DataType::kUint8},
+      {'u', 2, DataType::kUint16},    {'u', 4, DataType::kUint32},     {'u', 8, DataType::kUint64},
+      {'f', 2, DataType::kFloat16},   {'f', 4, DataType::kFloat},      {'f', 8, DataType::kDouble},
       {'c', 8, DataType::kComplex64}, {'c', 16, DataType::kComplex128}};
   for (const Type& t : kTypes)
     if (t.kind == kind && t.size == size) {
@@ -152,23 +154,27 @@ bool set_type(std::string_view descr, StoredArray& a) {
 
 }  // namespace
 
-Result<StoredArray> read_npy(std::shared_ptr<const ByteSource> bytes, std::string name, std::string place) {
+Result<StoredArray> read_npy(std::shared_ptr<const ByteSource> bytes, std::string name,
+                             std::string place) {
   const uint64_t size = bytes->size();
   std::byte head[12];
   const size_t head_size = static_cast<size_t>(std::min<uint64_t>(size, sizeof head));
   ONNXTOOL_TRY(bytes->read_at(0, std::span(head, head_size)));
   if (head_size < 6 || std::memcmp(head, "\x93NUMPY", 6) != 0)
-    return bad_data(place + ": not a .npy array: " + describe_start(std::span(head, head_size)) + ", expected \"\\x93NUMPY\"");
+    return bad_data(place + ": not a .npy array: " + describe_start(std::span(head, head_size)) +
+                    ", expected \"\\x93NUMPY\"");
   const auto byte = [&](size_t i) { return std::to_integer<uint64_t>(head[i]); };
   const uint64_t version = head_size > 7 ? byte(6) : 0;
   const size_t prefix = version == 1 ? 10 : 12;
   if (head_size < prefix) return bad_data(place + ": ends within the .npy header");
   if (version < 1 || version > 3)
-    return bad_data(place + ": .npy format version " + std::to_string(version) + ", expected 1, 2 or 3");
+    return bad_data(place + ": .npy format version " + std::to_string(version) +
+                    ", expected 1, 2 or 3");
   uint64_t length = byte(8) | byte(9) << 8;
   if (version > 1) length |= byte(10) << 16 | byte(11) << 24;
   if (length > kMaxHeaderBytes || length > size - prefix)
-    return bad_data(place + ": the .npy header claims " + std::to_string(length) + " bytes, the file has " + std::to_string(size));
+    return bad_data(place + ": the .npy header claims " + std::to_string(length) +
+                    " bytes, the file has " + std::to_string(size));
 
   std::string text(static_cast<size_t>(length), '\0');
   ONNXTOOL_TRY(bytes->read_at(prefix, std::as_writable_bytes(std::span(text))));
@@ -186,16 +192,20 @@ Result<StoredArray> read_npy(std::shared_ptr<const ByteSource> bytes, std::strin
   if (!set_type(header->descr, array)) {
     const std::string shown = header->descr.substr(0, 60);
     const bool pickled = header->descr.find('O') != std::string::npos;
-    return bad_data(array.place + ": elements are '" + shown + "', expected bool, integers, floats, complex or fixed-width strings",
-                    pickled ? "the array holds pickled Python objects: save it with a numeric dtype"
-                            : "save the array as float32 or with another dtype that NumPy has built in");
+    return bad_data(
+        array.place + ": elements are '" + shown +
+            "', expected bool, integers, floats, complex or fixed-width strings",
+        pickled ? "the array holds pickled Python objects: save it with a numeric dtype"
+                : "save the array as float32 or with another dtype that NumPy has built in");
   }
   const auto payload = stored_size_bytes(array);
   const uint64_t available = size - array.offset;
   if (!payload || *payload != available)
-    return bad_data(array.place + ": " + std::to_string(available) + " bytes follow the header, expected " +
-                    (payload ? std::to_string(*payload) : "more than any file has") + " for " + header->descr +
-                    format_dims(array.dims) + (payload && *payload > available ? "; the file is truncated" : ""));
+    return bad_data(array.place + ": " + std::to_string(available) +
+                    " bytes follow the header, expected " +
+                    (payload ? std::to_string(*payload) : "more than any file has") + " for " +
+                    header->descr + format_dims(array.dims) +
+                    (payload && *payload > available ? "; the file is truncated" : ""));
   array.bytes = std::move(bytes);
   return array;
 }

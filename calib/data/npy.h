@@ -14,7 +14,8 @@ namespace onnxtool {
 /// exactly what follows it. Bool, integers, floats, complex and fixed-width strings of either byte
 /// order, in C or Fortran order; structured types and pickled objects are refused.
 /// Source: NumPy's format documentation, "NPY format".
-Result<StoredArray> read_npy(std::shared_ptr<const ByteSource> bytes, std::string name, std::string place);
+Result<StoredArray> read_npy(std::shared_ptr<const ByteSource> bytes, std::string name,
+                             std::string place);
 
 Result<StoredArray> open_npy(const std::string& path, std::string name);
 

@@ -14,6 +14,7 @@ namespace onnxtool {
 /// `keep_unpacked`: a compressed array that is read is kept in memory, because slices of it will
 /// follow; all of them together may take `max_memory_bytes` (0: no limit; kLimit).
 /// An entry's unpacked size is believed only where it equals what the .npy header says.
-Result<std::vector<StoredArray>> open_npz(const std::string& path, bool keep_unpacked, uint64_t max_memory_bytes);
+Result<std::vector<StoredArray>> open_npz(const std::string& path, bool keep_unpacked,
+                                          uint64_t max_memory_bytes);
 
 }  // namespace onnxtool

@@ -32,8 +32,10 @@ struct Unit {
 };
 
 /// A source of arrays. `form` is for the description; units are in sample order and not empty.
-Result<std::unique_ptr<SampleSource>> open_array_source(std::string form, std::string path, std::vector<Unit> units,
-                                                        const DataOptions& options, std::span<const InputSpec> specs,
+Result<std::unique_ptr<SampleSource>> open_array_source(std::string form, std::string path,
+                                                        std::vector<Unit> units,
+                                                        const DataOptions& options,
+                                                        std::span<const InputSpec> specs,
                                                         std::optional<LabelFile> labels);
 
 struct ImageFile {
@@ -43,11 +45,12 @@ struct ImageFile {
 };
 
 /// A source of images, in sample order and not empty; `classes` in byte order, empty when flat.
-Result<std::unique_ptr<SampleSource>> open_image_source(std::string path, std::vector<ImageFile> files, std::vector<std::string> classes,
-                                                        const DataOptions& options, std::span<const InputSpec> specs,
-                                                        std::optional<LabelFile> labels);
+Result<std::unique_ptr<SampleSource>> open_image_source(
+    std::string path, std::vector<ImageFile> files, std::vector<std::string> classes,
+    const DataOptions& options, std::span<const InputSpec> specs, std::optional<LabelFile> labels);
 
 /// The labels of all samples, or an error that names the first sample without one.
-Result<std::vector<int>> assign_labels(const LabelFile& labels, const std::vector<std::string>& ids);
+Result<std::vector<int>> assign_labels(const LabelFile& labels,
+                                       const std::vector<std::string>& ids);
 
 }  // namespace onnxtool

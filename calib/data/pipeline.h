@@ -21,13 +21,14 @@ ImageSize short_side_size(int64_t height, int64_t width, int64_t short_side);
 /// Where torchvision's CenterCrop starts: (size - crop) / 2 rounded half to even.
 int64_t centre_crop_start(int64_t size, int64_t crop);
 
-/// In this order: decode; to grey or RGB; resize (bilinear); centre crop; (pixel * scale - mean) / std in
-/// float32, where pixel * scale is rounded once; reorder channels; lay out; add the batch dim.
+/// In this order: decode; to grey or RGB; resize (bilinear); centre crop; (pixel * scale - mean) /
+/// std in float32, where pixel * scale is rounded once; reorder channels; lay out; add the batch
+/// dim.
 class ImagePipeline {
  public:
-  /// Flags over preset over what the input says: its layout (which dim is 1 or 3), its channels, and for
-  /// integer inputs scale 1. Errors: kUsage for flags that contradict each other, kMismatch for an
-  /// input that images cannot fill or whose static size the flags do not give.
+  /// Flags over preset over what the input says: its layout (which dim is 1 or 3), its channels,
+  /// and for integer inputs scale 1. Errors: kUsage for flags that contradict each other, kMismatch
+  /// for an input that images cannot fill or whose static size the flags do not give.
   static Result<ImagePipeline> create(const PreprocessOptions& options, const InputSpec& spec);
 
   /// Errors carry no place. kMismatch: the image does not have the input's size.

@@ -71,7 +71,9 @@ struct Reader {
 Result<Image> decode_png(std::span<const std::byte> bytes) {
   Reader reader;
   reader.rest = bytes;
-  const auto failed = [&] { return bad_data(std::string("not a readable PNG: ") + reader.message); };
+  const auto failed = [&] {
+    return bad_data(std::string("not a readable PNG: ") + reader.message);
+  };
   if (!reader.read_header()) return failed();
   Image image;
   image.height = png_get_image_height(reader.png, reader.info);
@@ -80,7 +82,8 @@ Result<Image> decode_png(std::span<const std::byte> bytes) {
   if (!reader.set_transforms()) return failed();
   image.channels = png_get_channels(reader.png, reader.info);
   const size_t row_bytes = png_get_rowbytes(reader.png, reader.info);
-  ONNXTOOL_CHECK((image.channels == 1 || image.channels == 3) && row_bytes == static_cast<size_t>(image.width * image.channels));
+  ONNXTOOL_CHECK((image.channels == 1 || image.channels == 3) &&
+                 row_bytes == static_cast<size_t>(image.width * image.channels));
   image.pixels.resize(static_cast<size_t>(image.height) * row_bytes);
   std::vector<png_bytep> rows(static_cast<size_t>(image.height));
   for (size_t y = 0; y < rows.size(); ++y) rows[y] = image.pixels.data() + y * row_bytes;

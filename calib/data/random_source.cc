@@ -84,8 +84,9 @@ struct TypeRange {
   int64_t low, high;
 };
 constexpr TypeRange kIntegers[] = {
-    {DataType::kInt8, INT8_MIN, INT8_MAX},    {DataType::kUint8, 0, UINT8_MAX},   {DataType::kInt16, INT16_MIN, INT16_MAX},
-    {DataType::kUint16, 0, UINT16_MAX},       {DataType::kInt32, INT32_MIN, INT32_MAX}, {DataType::kUint32, 0, UINT32_MAX},
+    {DataType::kInt8, INT8_MIN, INT8_MAX},    {DataType::kUint8, 0, UINT8_MAX},
+    {DataType::kInt16, INT16_MIN, INT16_MAX}, {DataType::kUint16, 0, UINT16_MAX},
+    {DataType::kInt32, INT32_MIN, INT32_MAX}, {DataType::kUint32, 0, UINT32_MAX},
     {DataType::kInt64, INT64_MIN, INT64_MAX}, {DataType::kUint64, 0, INT64_MAX}};
 
 const TypeRange* integer_range(DataType t) {
@@ -108,7 +109,8 @@ struct RandomInput {
 
 class RandomSource final : public SampleSource {
  public:
-  RandomSource(int64_t count, uint64_t seed, std::vector<RandomInput> inputs) : count_(count), seed_(seed), inputs_(std::move(inputs)) {}
+  RandomSource(int64_t count, uint64_t seed, std::vector<RandomInput> inputs)
+      : count_(count), seed_(seed), inputs_(std::move(inputs)) {}
 
   int64_t size() const override { return count_; }
 
@@ -136,7 +138,8 @@ class RandomSource final : public SampleSource {
     for (const RandomInput& in : inputs_)
       d.inputs.push_back(in.spec.name + " <- " +
                          (is_float(in.spec.dtype) ? "N(0, 1)"
-                                                  : std::to_string(in.bounds.low) + " to " + std::to_string(in.bounds.high)));
+                                                  : std::to_string(in.bounds.low) + " to " +
+                                                        std::to_string(in.bounds.high)));
     return d;
   }
   const std::vector<std::string>& labels() const override { return no_names_; }
@@ -155,7 +158,8 @@ class RandomSource final : public SampleSource {
     const auto low = static_cast<uint64_t>(input.bounds.low);
     const uint64_t span = static_cast<uint64_t>(input.bounds.high) - low + 1;  // 0: all of 64 bits
     std::vector<int64_t> values(count);
-    for (int64_t& v : values) v = static_cast<int64_t>(low + (span ? generator.below(span) : generator.next()));
+    for (int64_t& v : values)
+      v = static_cast<int64_t>(low + (span ? generator.below(span) : generator.next()));
     return convert_tensor(Tensor::from(dims, values), input.spec.dtype);
   }
 
@@ -167,8 +171,9 @@ class RandomSource final : public SampleSource {
 
 }  // namespace
 
-Result<std::unique_ptr<SampleSource>> open_random(int64_t count, uint64_t seed, std::span<const InputSpec> specs,
-                                                  const std::map<std::string, IntegerBounds>& bounds) {
+Result<std::unique_ptr<SampleSource>> open_random(
+    int64_t count, uint64_t seed, std::span<const InputSpec> specs,
+    const std::map<std::string, IntegerBounds>& bounds) {
   const auto usage = [](std::string message, std::string hint = {}) {
     return Error{ErrorCode::kUsage, "--random: " + std::move(message), std::move(hint)};
   };
@@ -176,27 +181,36 @@ Result<std::unique_ptr<SampleSource>> open_random(int64_t count, uint64_t seed, 
   std::vector<RandomInput> inputs;
   for (const InputSpec& spec : specs) {
     RandomInput input{spec, {0, 1}};
-    if (!spec.known_rank || std::find_if(spec.dims.begin(), spec.dims.end(), [](int64_t d) { return d < 0; }) != spec.dims.end())
-      return usage("input " + format_spec(spec) + " has unknown dims", "settle them with --dim or --input-shape");
+    if (!spec.known_rank || std::find_if(spec.dims.begin(), spec.dims.end(),
+                                         [](int64_t d) { return d < 0; }) != spec.dims.end())
+      return usage("input " + format_spec(spec) + " has unknown dims",
+                   "settle them with --dim or --input-shape");
     const auto elements = checked_product(spec.dims);
-    constexpr int64_t kMaxElements = int64_t{1} << 40;  // a product of sizes from a model, not a real request
-    if (!elements || *elements > kMaxElements) return usage("input " + format_spec(spec) + " has too many elements");
+    constexpr int64_t kMaxElements = int64_t{1}
+                                     << 40;  // a product of sizes from a model, not a real request
+    if (!elements || *elements > kMaxElements)
+      return usage("input " + format_spec(spec) + " has too many elements");
     if (const TypeRange* range = integer_range(spec.dtype)) {
       const auto given = bounds.find(spec.name);
       if (given != bounds.end()) {
         input.bounds = given->second;
       } else if (!names_a_mask(spec.name)) {
-        return usage("no range is known for the values of input " + format_spec(spec), "give the range of its values, or data");
+        return usage("no range is known for the values of input " + format_spec(spec),
+                     "give the range of its values, or data");
       }
-      if (input.bounds.low > input.bounds.high || input.bounds.low < range->low || input.bounds.high > range->high)
-        return usage("range " + std::to_string(input.bounds.low) + " to " + std::to_string(input.bounds.high) + " of input " +
-                     format_spec(spec) + " is empty or passes its type");
+      if (input.bounds.low > input.bounds.high || input.bounds.low < range->low ||
+          input.bounds.high > range->high)
+        return usage("range " + std::to_string(input.bounds.low) + " to " +
+                     std::to_string(input.bounds.high) + " of input " + format_spec(spec) +
+                     " is empty or passes its type");
     } else if (!is_float(spec.dtype) && spec.dtype != DataType::kBool) {
-      return Error{ErrorCode::kUnsupported, "--random: no random values for input " + format_spec(spec), "give data for it"};
+      return Error{ErrorCode::kUnsupported,
+                   "--random: no random values for input " + format_spec(spec), "give data for it"};
     }
     inputs.push_back(std::move(input));
   }
-  return std::unique_ptr<SampleSource>(std::make_unique<RandomSource>(count, seed, std::move(inputs)));
+  return std::unique_ptr<SampleSource>(
+      std::make_unique<RandomSource>(count, seed, std::move(inputs)));
 }
 
 }  // namespace onnxtool

@@ -3,7 +3,7 @@
 // Forms, told apart by content (DataFormat forces one):
 //   npy          FILE.npy, or a directory of them; one array a sample
 //   npy          directory with a sub-directory of .npy per input; the i-th files form sample i
-//   npy          directory of .npy whose stems are the names of a model's two or more inputs: one sample
+//   npy          directory of .npy named as the inputs of a model with several: one sample
 //   npz          FILE.npz, or a directory of them; its arrays are the inputs of one sample
 //   safetensors  FILE.safetensors, or a directory of them; likewise
 //   pb           test_data_set_N/input_I.pb: one such directory, its parent, or one .pb file
@@ -11,6 +11,7 @@
 //   raw          name=FILE or name=DIRECTORY per input (DataOptions::raw)
 // With batch_axis every array of npy, npz, safetensors and raw stacks samples along that axis.
 // Files are taken in natural order (img2 before img10); names that start with a dot are ignored.
+// A forced format takes the files that have its extension (every file, if none has).
 #pragma once
 
 #include <cstdint>
@@ -51,14 +52,15 @@ enum class DataFormat : uint8_t { kAuto, kNpy, kNpz, kSafetensors, kPb, kImages,
 struct DataOptions {
   DataFormat format = DataFormat::kAuto;
   /// Arrays stack samples along this axis, counted from the end when negative. Where the model's
-  /// input has the array's rank the axis stays (extent 1, or the input's static extent), else it goes.
+  /// input has the array's rank the axis stays (extent 1, or the input's static extent), else it
+  /// goes.
   std::optional<int64_t> batch_axis;
   /// Input name and file; a directory holds one file per sample. Little-endian elements in the
   /// model's type and shape; at most one unknown dim, which follows from the size.
   std::vector<std::pair<std::string, std::string>> raw;
   PreprocessOptions preprocess;
-  /// Empty, or a file of labels: lines `NAME LABEL` (NAME is a sample's id, its file name, its stem or its class
-  /// directory), lines `LABEL` in sample order, or a .npy of integers in sample order.
+  /// Empty, or a file of labels: lines `NAME LABEL` (NAME is a sample's id, its file name, its stem
+  /// or its class directory), lines `LABEL` in sample order, or a .npy of integers in sample order.
   std::string labels_file;
   /// What arrays of a compressed archive may take when samples are stacked in it; 0: no limit.
   uint64_t max_memory_bytes = 0;
@@ -66,8 +68,8 @@ struct DataOptions {
 
 /// For reports: what was found and how it is read.
 struct SourceDescription {
-  std::string format;               // "directory of .npy", "images in class directories", "random"
-  std::string path;                 // as given; empty for random and raw
+  std::string format;  // "directory of .npy", "images in class directories", "random"
+  std::string path;    // as given; empty for random and raw
   int64_t count = 0;
   std::vector<std::string> inputs;  // one line each: which array fills which input, and conversions
   std::string preprocess;           // images: the effective pipeline in order; otherwise empty
@@ -76,8 +78,8 @@ struct SourceDescription {
   uint64_t seed = 0;
 };
 
-/// A finite sequence of samples. Immutable after opening; read() may be called from many threads and
-/// gives the same sample for the same index.
+/// A finite sequence of samples. Immutable after opening; read() may be called from many threads
+/// and gives the same sample for the same index.
 class SampleSource {
  public:
   virtual ~SampleSource() = default;
@@ -92,11 +94,12 @@ class SampleSource {
 
 /// Opens the data at `path` (not used for raw). Reads headers of the first sample and matches its
 /// arrays with the inputs: by name, else by unique shape and type. Arrays convert only so:
-/// floats to any float type, rounded to nearest even (a finite value must stay finite); integers and
-/// bool to each other where every value fits; nothing between the two groups. An array that lacks
-/// just the leading batch dim gets a 1 there if the input's first dim is 1 or unknown.
+/// floats to any float type, rounded to nearest even (a finite value must stay finite); integers
+/// and bool to each other where every value fits; nothing between the two groups. An array that
+/// lacks just the leading batch dim gets a 1 there if the input's first dim is 1 or unknown.
 /// Errors: kNotFound, kBadData, kMismatch, kUsage, kUnsupported, kLimit; "no samples" is kBadData.
-Result<std::unique_ptr<SampleSource>> open_source(const std::string& path, const DataOptions& options,
+Result<std::unique_ptr<SampleSource>> open_source(const std::string& path,
+                                                  const DataOptions& options,
                                                   std::span<const InputSpec> specs);
 
 /// Inclusive range of the values of an integer input.
@@ -106,17 +109,19 @@ struct IntegerBounds {
 };
 
 /// `count` samples of random values: floats from N(0, 1), bool 0 or 1, integers uniform within
-/// `bounds` by input name; an integer input without bounds whose name contains "mask" is 0 or 1, any
-/// other is an error that names what is missing. All dims must be known. The values depend on
+/// `bounds` by input name; an integer input without bounds whose name contains "mask" is 0 or 1,
+/// any other is an error that names what is missing. All dims must be known. The values depend on
 /// nothing but seed, index, and the position, type and shape of the input.
-Result<std::unique_ptr<SampleSource>> open_random(int64_t count, uint64_t seed, std::span<const InputSpec> specs,
-                                                  const std::map<std::string, IntegerBounds>& bounds);
+Result<std::unique_ptr<SampleSource>> open_random(
+    int64_t count, uint64_t seed, std::span<const InputSpec> specs,
+    const std::map<std::string, IntegerBounds>& bounds);
 
-/// Calls fn(worker, index, sample) for every sample; `worker` is in [0, threads) and no two calls with the
-/// same worker overlap, so per-worker state needs no lock. Each worker takes the next index, reads and runs it:
-/// at most `threads` samples are in memory. Order between samples is not defined; the result must not
-/// depend on it. On errors no further sample starts, and the one of the lowest index is returned.
-/// threads = 1 runs fn on the calling thread, in order, with the next two samples being read ahead.
+/// Calls fn(worker, index, sample) for every sample; `worker` is in [0, threads) and no two calls
+/// with the same worker overlap, so per-worker state needs no lock. Each worker takes the next
+/// index, reads and runs it: at most `threads` samples are in memory. Order between samples is not
+/// defined; the result must not depend on it. On errors no further sample starts, and the one of
+/// the lowest index is returned. threads = 1 runs fn on the calling thread, in order, with the next
+/// two samples being read ahead.
 Status for_each_sample(const SampleSource& source, int threads,
                        const std::function<Status(int worker, int64_t index, Sample sample)>& fn);
 

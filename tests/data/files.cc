@@ -4,7 +4,7 @@ namespace onnxtool::data_test {
 namespace {
 
 void put(std::string& s, uint64_t value, int bytes) {
-  for (int i = 0; i < bytes; ++i) s += static_cast<char>(value >> (8 * i) & 255);
+  for (int i = 0; i < bytes; ++i, value >>= 8) s += static_cast<char>(value & 255);
 }
 
 uint32_t crc32_of(std::string_view bytes) {
@@ -27,7 +27,8 @@ std::string zip_of(const std::vector<ZipEntryText>& entries) {
   std::string file, directory;
   for (const ZipEntryText& e : entries) {
     const uint64_t offset = file.size();
-    const uint32_t size = e.claimed_size == UINT32_MAX ? static_cast<uint32_t>(e.bytes.size()) : e.claimed_size;
+    const uint32_t size =
+        e.claimed_size == UINT32_MAX ? static_cast<uint32_t>(e.bytes.size()) : e.claimed_size;
     std::string common;
     put(common, 20, 2);
     put(common, 0, 2);
@@ -73,7 +74,8 @@ std::string tensor_proto(const Tensor& tensor, std::string_view name) {
   return s.append(reinterpret_cast<const char*>(tensor.bytes().data()), tensor.size_bytes());
 }
 
-std::unique_ptr<SampleSource> open_ok(const std::string& path, const DataOptions& options, const std::vector<InputSpec>& specs) {
+std::unique_ptr<SampleSource> open_ok(const std::string& path, const DataOptions& options,
+                                      const std::vector<InputSpec>& specs) {
   Result<std::unique_ptr<SampleSource>> source = open_source(path, options, specs);
   if (!source.ok()) FAIL(source.error().message);
   return *std::move(source);
@@ -85,7 +87,8 @@ Sample read_ok(const SampleSource& source, int64_t index) {
   return *std::move(sample);
 }
 
-Error error_of(const std::string& path, const DataOptions& options, const std::vector<InputSpec>& specs) {
+Error error_of(const std::string& path, const DataOptions& options,
+               const std::vector<InputSpec>& specs) {
   Result<std::unique_ptr<SampleSource>> source = open_source(path, options, specs);
   if (!source.ok()) return std::move(source).error();
   for (int64_t i = 0; i < (*source)->size(); ++i) {

@@ -22,7 +22,8 @@ namespace onnxtool::data_test {
 class TempDir {
  public:
   TempDir() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "onnxtool-data-XXXXXX").string();
+    std::string pattern =
+        (std::filesystem::temp_directory_path() / "onnxtool-data-XXXXXX").string();
     REQUIRE(::mkdtemp(pattern.data()) != nullptr);
     path_ = pattern;
   }
@@ -33,7 +34,9 @@ class TempDir {
   TempDir(const TempDir&) = delete;
   TempDir& operator=(const TempDir&) = delete;
 
-  std::string path(std::string_view name = {}) const { return (name.empty() ? path_ : path_ / name).string(); }
+  std::string path(std::string_view name = {}) const {
+    return (name.empty() ? path_ : path_ / name).string();
+  }
   /// Writes a file, with the directories that lead to it.
   std::string write(std::string_view name, std::string_view bytes) const {
     const std::filesystem::path file = path_ / name;
@@ -77,12 +80,17 @@ inline std::string npy_with_header(std::string header, std::string_view payload)
 }
 
 template <class T>
-std::string npy(std::string_view descr, const std::vector<int64_t>& dims, const std::vector<T>& values) {
+std::string npy(std::string_view descr, const std::vector<int64_t>& dims,
+                const std::vector<T>& values) {
   std::string shape;
   for (int64_t d : dims) shape += std::to_string(d) + ", ";
-  return npy_with_header("{'descr': '" + std::string(descr) + "', 'fortran_order': False, 'shape': (" + shape + "), }", bytes_of(values));
+  return npy_with_header(
+      "{'descr': '" + std::string(descr) + "', 'fortran_order': False, 'shape': (" + shape + "), }",
+      bytes_of(values));
 }
-inline std::string npy_f32(const std::vector<int64_t>& dims, const std::vector<float>& values) { return npy("<f4", dims, values); }
+inline std::string npy_f32(const std::vector<int64_t>& dims, const std::vector<float>& values) {
+  return npy("<f4", dims, values);
+}
 
 /// A zip of stored entries: what a reader may believe of it is up to the caller.
 struct ZipEntryText {
@@ -96,26 +104,36 @@ std::string zip_of(const std::vector<ZipEntryText>& entries);
 /// A TensorProto of raw data.
 std::string tensor_proto(const Tensor& tensor, std::string_view name);
 
-inline InputSpec spec(std::string name, DataType dtype, std::vector<int64_t> dims) { return {std::move(name), dtype, std::move(dims), true}; }
-inline InputSpec float_spec(std::string name, std::vector<int64_t> dims) { return spec(std::move(name), DataType::kFloat, std::move(dims)); }
+inline InputSpec spec(std::string name, DataType dtype, std::vector<int64_t> dims) {
+  return {std::move(name), dtype, std::move(dims), true};
+}
+inline InputSpec float_spec(std::string name, std::vector<int64_t> dims) {
+  return spec(std::move(name), DataType::kFloat, std::move(dims));
+}
 
 /// Opens, or fails the test with the error.
-std::unique_ptr<SampleSource> open_ok(const std::string& path, const DataOptions& options, const std::vector<InputSpec>& specs);
+std::unique_ptr<SampleSource> open_ok(const std::string& path, const DataOptions& options,
+                                      const std::vector<InputSpec>& specs);
 Sample read_ok(const SampleSource& source, int64_t index);
 /// The error of opening and reading everything; fails the test when there is none.
-Error error_of(const std::string& path, const DataOptions& options, const std::vector<InputSpec>& specs);
+Error error_of(const std::string& path, const DataOptions& options,
+               const std::vector<InputSpec>& specs);
 
-inline bool contains(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
+inline bool contains(std::string_view text, std::string_view part) {
+  return text.find(part) != std::string_view::npos;
+}
 
 }  // namespace onnxtool::data_test
 
 /// The message or hint holds every part, and reads as STYLE.md wants: lower case, no final period.
-#define CHECK_ERROR(error_expression, expected_code, ...)                                          \
-  do {                                                                                             \
-    const ::onnxtool::Error checked_error = (error_expression);                                    \
-    CHECK_MESSAGE(checked_error.code == (expected_code), checked_error.message);                   \
-    for (const std::string& part : std::initializer_list<std::string>{__VA_ARGS__})                                                         \
-      CHECK_MESSAGE(::onnxtool::data_test::contains(checked_error.message + "\n" + checked_error.hint, part), \
-                    "'" << part << "' is not in: " << checked_error.message << "\nhint: " << checked_error.hint); \
-    CHECK(!checked_error.message.ends_with('.'));                                                  \
+#define CHECK_ERROR(error_expression, expected_code, ...)                           \
+  do {                                                                              \
+    const ::onnxtool::Error checked_error = (error_expression);                     \
+    CHECK_MESSAGE(checked_error.code == (expected_code), checked_error.message);    \
+    for (const std::string& part : std::initializer_list<std::string>{__VA_ARGS__}) \
+      CHECK_MESSAGE(::onnxtool::data_test::contains(                                \
+                        checked_error.message + "\n" + checked_error.hint, part),   \
+                    "'" << part << "' is not in: " << checked_error.message         \
+                        << "\nhint: " << checked_error.hint);                       \
+    CHECK(!checked_error.message.ends_with('.'));                                   \
   } while (false)

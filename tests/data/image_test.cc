@@ -43,8 +43,10 @@ void check_equal(const Image& found, const Image& expected, const std::string& w
   REQUIRE_MESSAGE(found.width == expected.width, what);
   REQUIRE_MESSAGE(found.channels == expected.channels, what);
   size_t different = 0;
-  for (size_t i = 0; i < found.pixels.size(); ++i) different += found.pixels[i] != expected.pixels[i];
-  CHECK_MESSAGE(different == 0, what << ": " << different << " of " << found.pixels.size() << " values differ");
+  for (size_t i = 0; i < found.pixels.size(); ++i)
+    different += found.pixels[i] != expected.pixels[i];
+  CHECK_MESSAGE(different == 0,
+                what << ": " << different << " of " << found.pixels.size() << " values differ");
 }
 
 Error decode_error(const std::string& bytes) {
@@ -67,7 +69,8 @@ TEST_CASE("every image fixture decodes to Pillow's pixels") {
 }
 
 TEST_CASE("grey of a colour image is Pillow's convert(L)") {
-  check_equal(to_grey(decode_ok(fixture("images/420.jpg"))), load_image(fixture("images/420.jpg.grey.npy")), "420.jpg");
+  check_equal(to_grey(decode_ok(fixture("images/420.jpg"))),
+              load_image(fixture("images/420.jpg.grey.npy")), "420.jpg");
   const Image grey{1, 2, 1, {7, 200}};
   CHECK(to_rgb(grey).pixels == std::vector<uint8_t>{7, 7, 7, 200, 200, 200});
 }
@@ -109,7 +112,8 @@ TEST_CASE("the pipeline equals torchvision's resize, crop, scale and normalize b
   REQUIRE(tensor.ok());
   CHECK(tensor->same_content(load_npy(fixture("pipeline.npy"))));
   CHECK(pipeline->describe() ==
-        "preset imagenet: to rgb; resize the short side to 20 (bilinear, as Pillow); crop 15x15 from the centre; "
+        "preset imagenet: to rgb; resize the short side to 20 (bilinear, as Pillow); crop 15x15 "
+        "from the centre; "
         "(pixel * 1/255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]; nchw");
 }
 
@@ -146,8 +150,10 @@ TEST_CASE("layout, channels, scale and type of the input") {
     CHECK(t.values<float>() == std::vector<float>{18 / 255.0f, 48 / 255.0f});
   }
   SUBCASE("whole pixels for integer inputs") {
-    CHECK(run({}, data_test::spec("x", DataType::kUint8, {1, -1, -1, 3})).values<uint8_t>() == image.pixels);
-    CHECK(run({}, data_test::spec("x", DataType::kInt32, {1, -1, -1, 3})).values<int32_t>() == std::vector<int32_t>{10, 20, 30, 40, 50, 60});
+    CHECK(run({}, data_test::spec("x", DataType::kUint8, {1, -1, -1, 3})).values<uint8_t>() ==
+          image.pixels);
+    CHECK(run({}, data_test::spec("x", DataType::kInt32, {1, -1, -1, 3})).values<int32_t>() ==
+          std::vector<int32_t>{10, 20, 30, 40, 50, 60});
   }
   SUBCASE("half") {
     const Tensor t = run(raw, data_test::spec("x", DataType::kFloat16, {1, 3, 1, 2}));
@@ -170,13 +176,17 @@ TEST_CASE("images that do not give the input's size") {
     return tensor.error();
   };
   const InputSpec s = float_spec("x", {1, 3, 224, 224});
-  CHECK_ERROR(error({}, s), ErrorCode::kMismatch, "image is 37x53, input 'x' float[1, 3, 224, 224] takes 224x224", "--resize 224x224", "--crop");
+  CHECK_ERROR(error({}, s), ErrorCode::kMismatch,
+              "image is 37x53, input 'x' float[1, 3, 224, 224] takes 224x224", "--resize 224x224",
+              "--crop");
   PreprocessOptions options;
   options.resize = ImageSize{224, 0};
-  CHECK_ERROR(error(options, s), ErrorCode::kMismatch, "image is 37x53, 224x320 after --resize", "takes 224x224", "add --crop 224x224");
+  CHECK_ERROR(error(options, s), ErrorCode::kMismatch, "image is 37x53, 224x320 after --resize",
+              "takes 224x224", "add --crop 224x224");
   options.resize = ImageSize{200, 0};
   options.crop = ImageSize{224, 0};
-  CHECK_ERROR(error(options, s), ErrorCode::kMismatch, "image is 200x286 after --resize, too small for --crop 224x224");
+  CHECK_ERROR(error(options, s), ErrorCode::kMismatch,
+              "image is 200x286 after --resize, too small for --crop 224x224");
   options.crop = ImageSize{100, 100};
   CHECK_ERROR(error(options, s), ErrorCode::kMismatch, "--crop gives 100x100", "224x224");
   options = {};
@@ -184,10 +194,12 @@ TEST_CASE("images that do not give the input's size") {
   CHECK_ERROR(error(options, s), ErrorCode::kMismatch, "--resize gives 100x90", "224x224");
   options.resize = ImageSize{100, 100};
   options.crop = ImageSize{224, 224};
-  CHECK_ERROR(error(options, s), ErrorCode::kUsage, "--crop 224x224 is larger than what --resize 100x100 gives");
+  CHECK_ERROR(error(options, s), ErrorCode::kUsage,
+              "--crop 224x224 is larger than what --resize 100x100 gives");
   options = {};
   options.resize = ImageSize{1 << 20, 0};
-  CHECK_ERROR(error(options, float_spec("x", {1, 3, -1, -1})), ErrorCode::kBadData, "1048576x1502014");
+  CHECK_ERROR(error(options, float_spec("x", {1, 3, -1, -1})), ErrorCode::kBadData,
+              "1048576x1502014");
 }
 
 TEST_CASE("flags that images cannot follow") {
@@ -197,25 +209,37 @@ TEST_CASE("flags that images cannot follow") {
     return pipeline.error();
   };
   PreprocessOptions options;
-  CHECK_ERROR(error({}, float_spec("x", {1, -1, 8, 9})), ErrorCode::kUsage, "layout of input 'x' float[1, ?, 8, 9]", "--layout nchw");
+  CHECK_ERROR(error({}, float_spec("x", {1, -1, 8, 9})), ErrorCode::kUsage,
+              "layout of input 'x' float[1, ?, 8, 9]", "--layout nchw");
   CHECK_ERROR(error({}, float_spec("x", {1, 3, 8, 3})), ErrorCode::kUsage, "layout");
-  CHECK_ERROR(error({}, {"x", DataType::kFloat, {}, false}), ErrorCode::kUsage, "its rank is unknown");
-  CHECK_ERROR(error({}, float_spec("x", {1, 784})), ErrorCode::kMismatch, "float[1, 784]", "expected 4 dims");
-  CHECK_ERROR(error({}, float_spec("x", {8, 3, 32, 32})), ErrorCode::kMismatch, "takes 8 images at once", "--input-shape");
-  CHECK_ERROR(error({}, float_spec("x", {1, 4, 32, 32})), ErrorCode::kMismatch, "has 4 channels, colour images give 3");
-  CHECK_ERROR(error({}, data_test::spec("x", DataType::kString, {1, 3, 32, 32})), ErrorCode::kMismatch, "string[1, 3, 32, 32]");
-  CHECK_ERROR(error({}, data_test::spec("x", DataType::kInt8, {1, 3, 32, 32})), ErrorCode::kMismatch, "int8[1, 3, 32, 32]");
+  CHECK_ERROR(error({}, {"x", DataType::kFloat, {}, false}), ErrorCode::kUsage,
+              "its rank is unknown");
+  CHECK_ERROR(error({}, float_spec("x", {1, 784})), ErrorCode::kMismatch, "float[1, 784]",
+              "expected 4 dims");
+  CHECK_ERROR(error({}, float_spec("x", {8, 3, 32, 32})), ErrorCode::kMismatch,
+              "takes 8 images at once", "--input-shape");
+  CHECK_ERROR(error({}, float_spec("x", {1, 4, 32, 32})), ErrorCode::kMismatch,
+              "has 4 channels, colour images give 3");
+  CHECK_ERROR(error({}, data_test::spec("x", DataType::kString, {1, 3, 32, 32})),
+              ErrorCode::kMismatch, "string[1, 3, 32, 32]");
+  CHECK_ERROR(error({}, data_test::spec("x", DataType::kInt8, {1, 3, 32, 32})),
+              ErrorCode::kMismatch, "int8[1, 3, 32, 32]");
   options.preset = "imagnet";
-  CHECK_ERROR(error(options, float_spec("x", {1, 3, 32, 32})), ErrorCode::kUsage, "'imagnet' is not known", "imagenet, cifar10");
+  CHECK_ERROR(error(options, float_spec("x", {1, 3, 32, 32})), ErrorCode::kUsage,
+              "'imagnet' is not known", "imagenet, cifar10");
   options.preset = "cifar10";
-  CHECK_ERROR(error(options, float_spec("x", {1, 1, 32, 32})), ErrorCode::kMismatch, "has 1 channels, colour images give 3", "--channels grey");
-  CHECK_ERROR(error(options, data_test::spec("x", DataType::kUint8, {1, 3, 32, 32})), ErrorCode::kUsage, "whole pixels");
+  CHECK_ERROR(error(options, float_spec("x", {1, 1, 32, 32})), ErrorCode::kMismatch,
+              "has 1 channels, colour images give 3", "--channels grey");
+  CHECK_ERROR(error(options, data_test::spec("x", DataType::kUint8, {1, 3, 32, 32})),
+              ErrorCode::kUsage, "whole pixels");
   options = {};
   options.mean = {0.1, 0.2, 0.3};
-  CHECK_ERROR(error(options, float_spec("x", {1, 1, 32, 32})), ErrorCode::kUsage, "--mean: 3 values for 1 channel");
+  CHECK_ERROR(error(options, float_spec("x", {1, 1, 32, 32})), ErrorCode::kUsage,
+              "--mean: 3 values for 1 channel");
   options = {};
   options.std = {0};
-  CHECK_ERROR(error(options, float_spec("x", {1, 3, 32, 32})), ErrorCode::kUsage, "--std: 0 divides");
+  CHECK_ERROR(error(options, float_spec("x", {1, 3, 32, 32})), ErrorCode::kUsage,
+              "--std: 0 divides");
   options.std = {1e-60};
   CHECK_ERROR(error(options, float_spec("x", {1, 3, 32, 32})), ErrorCode::kUsage, "--std");
 }
@@ -225,7 +249,8 @@ TEST_CASE("every preset makes a pipeline") {
     PreprocessOptions options;
     options.preset = preset.name;
     const int64_t channels = preset.channels == ImageChannels::kGrey ? 1 : 3;
-    CHECK_MESSAGE(ImagePipeline::create(options, float_spec("x", {-1, channels, -1, -1})).ok(), preset.name);
+    CHECK_MESSAGE(ImagePipeline::create(options, float_spec("x", {-1, channels, -1, -1})).ok(),
+                  preset.name);
   }
 }
 
@@ -236,10 +261,12 @@ TEST_CASE("flags of the preprocess") {
     CHECK_ERROR(parse_image_size("--crop", bad).error(), ErrorCode::kUsage, "--crop", "N or HxW");
   CHECK(*parse_scale("1/255") == Scale{1, 255});
   CHECK(*parse_scale("0.5") == Scale{0.5, 1});
-  for (const char* bad : {"", "1/0", "0", "a", "1/", "/2", "1e999"}) CHECK_ERROR(parse_scale(bad).error(), ErrorCode::kUsage, "--scale");
+  for (const char* bad : {"", "1/0", "0", "a", "1/", "/2", "1e999"})
+    CHECK_ERROR(parse_scale(bad).error(), ErrorCode::kUsage, "--scale");
   CHECK(*parse_channel_values("--mean", "0.5") == std::vector<double>{0.5});
   CHECK(*parse_channel_values("--mean", "1,1/4,-3") == std::vector<double>{1, 0.25, -3});
-  for (const char* bad : {"", "1,", "1,2,3,4", "x"}) CHECK_ERROR(parse_channel_values("--mean", bad).error(), ErrorCode::kUsage, "--mean");
+  for (const char* bad : {"", "1,", "1,2,3,4", "x"})
+    CHECK_ERROR(parse_channel_values("--mean", bad).error(), ErrorCode::kUsage, "--mean");
   CHECK(*parse_layout("nhwc") == ImageLayout::kNhwc);
   CHECK_ERROR(parse_layout("hwc").error(), ErrorCode::kUsage, "nchw or nhwc");
   CHECK(*parse_channels("bgr") == ImageChannels::kBgr);
@@ -247,10 +274,12 @@ TEST_CASE("flags of the preprocess") {
 }
 
 TEST_CASE("damaged images are errors") {
-  CHECK_ERROR(decode_error("GIF89a\x01\x02"), ErrorCode::kBadData, "not a JPEG, PNG or PPM: starts with \"GIF89a\\x01\\x02\"");
+  CHECK_ERROR(decode_error("GIF89a\x01\x02"), ErrorCode::kBadData,
+              "not a JPEG, PNG or PPM: starts with \"GIF89a\\x01\\x02\"");
   CHECK_ERROR(decode_error(""), ErrorCode::kBadData, "is empty");
   // Cut anywhere, every kind of file says so.
-  for (const std::string name : {"420.jpg", "progressive.jpg", "rgb.png", "palette.png", "rgb.ppm", "plain.ppm", "deep.ppm"}) {
+  for (const std::string name : {"420.jpg", "progressive.jpg", "rgb.png", "palette.png", "rgb.ppm",
+                                 "plain.ppm", "deep.ppm"}) {
     const std::string whole = read_text(fixture("images/" + name));
     for (size_t keep : {size_t{4}, size_t{20}, whole.size() / 2, whole.size() - 3}) {
       if (name == "plain.ppm" && keep > 40) continue;  // loses a digit, not a number
@@ -263,7 +292,8 @@ TEST_CASE("damaged images are errors") {
   png[png.size() / 2] ^= 1;
   CHECK_ERROR(decode_error(png), ErrorCode::kBadData, "not a readable PNG: ");
   // Sizes that nobody wants to allocate.
-  CHECK_ERROR(decode_error("P6 1000000 1000000 255\n"), ErrorCode::kBadData, "1000000x1000000", "178956970 pixels");
+  CHECK_ERROR(decode_error("P6 1000000 1000000 255\n"), ErrorCode::kBadData, "1000000x1000000",
+              "178956970 pixels");
   CHECK_ERROR(decode_error("P6 0 1 255\n"), ErrorCode::kBadData, "1x0");
   CHECK_ERROR(decode_error("P6 1 1 70000\n"), ErrorCode::kBadData, "maximum 70000");
   CHECK_ERROR(decode_error("P6 12345678901 1 255\n"), ErrorCode::kBadData, "header");

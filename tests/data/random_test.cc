@@ -13,14 +13,16 @@ namespace {
 
 using namespace data_test;  // NOLINT: helpers of these tests
 
-std::unique_ptr<SampleSource> random_ok(int64_t count, uint64_t seed, const std::vector<InputSpec>& specs,
+std::unique_ptr<SampleSource> random_ok(int64_t count, uint64_t seed,
+                                        const std::vector<InputSpec>& specs,
                                         const std::map<std::string, IntegerBounds>& bounds = {}) {
   Result<std::unique_ptr<SampleSource>> source = open_random(count, seed, specs, bounds);
   if (!source.ok()) FAIL(source.error().message);
   return *std::move(source);
 }
 
-Error random_error(int64_t count, const std::vector<InputSpec>& specs, const std::map<std::string, IntegerBounds>& bounds = {}) {
+Error random_error(int64_t count, const std::vector<InputSpec>& specs,
+                   const std::map<std::string, IntegerBounds>& bounds = {}) {
   Result<std::unique_ptr<SampleSource>> source = open_random(count, 0, specs, bounds);
   REQUIRE(!source.ok());
   return source.error();
@@ -33,7 +35,8 @@ class CountingSource final : public SampleSource {
   int64_t size() const override { return count_; }
   Result<Sample> read(int64_t index) const override {
     ++reads;
-    if (bad_.contains(index)) return Error{ErrorCode::kBadData, "sample " + std::to_string(index), {}};
+    if (bad_.contains(index))
+      return Error{ErrorCode::kBadData, "sample " + std::to_string(index), {}};
     Sample s;
     s.inputs.push_back(Tensor::scalar(index));
     return s;
@@ -72,29 +75,36 @@ TEST_CASE("random floats are N(0, 1) and the same everywhere") {
   CHECK(std::abs(squares / n - 1) < 0.023);
   CHECK(std::abs(fourth / n - 3) < 0.16);
   CHECK(std::abs(beyond_two / n - 0.0455) < 0.0033);
-  // Pinned (computed apart from this code), so that a change of the generator, or a machine that differs, is noticed.
+  // Pinned (computed apart from this code), so that a change of the generator, or a machine that
+  // differs, is noticed.
   CHECK(v[0] == -0x1.49f82ep+0f);
   CHECK(v[1] == -0x1.767172p+0f);
   CHECK(v[99999] == 0x1.2ab8bcp+0f);
 
   // Reading again gives the same; seed, sample and input give other values.
   CHECK(read_ok(*source, 0).inputs[0].same_content(read_ok(*source, 0).inputs[0]));
-  const auto y = [](const SampleSource& s, int64_t i, size_t input) { return read_ok(s, i).inputs[input].values<float>()[0]; };
+  const auto y = [](const SampleSource& s, int64_t i, size_t input) {
+    return read_ok(s, i).inputs[input].values<float>()[0];
+  };
   const auto other = random_ok(2, 2, {float_spec("x", {100, 1000}), float_spec("y", {4})});
-  const std::set<float> distinct = {y(*source, 0, 0), y(*source, 0, 1), y(*source, 1, 0), y(*source, 1, 1), y(*other, 0, 0)};
+  const std::set<float> distinct = {y(*source, 0, 0), y(*source, 0, 1), y(*source, 1, 0),
+                                    y(*source, 1, 1), y(*other, 0, 0)};
   CHECK(distinct.size() == 5);
 }
 
 TEST_CASE("random integers, masks and other types") {
-  const std::vector<InputSpec> specs = {spec("ids", DataType::kInt64, {1000}), spec("attention_Mask", DataType::kInt32, {1000}), spec("b", DataType::kBool, {1000}),
-                                        spec("h", DataType::kFloat16, {3}), spec("d", DataType::kDouble, {3}), spec("wide", DataType::kInt64, {100})};
+  const std::vector<InputSpec> specs = {
+      spec("ids", DataType::kInt64, {1000}), spec("attention_Mask", DataType::kInt32, {1000}),
+      spec("b", DataType::kBool, {1000}),    spec("h", DataType::kFloat16, {3}),
+      spec("d", DataType::kDouble, {3}),     spec("wide", DataType::kInt64, {100})};
   const auto source = random_ok(1, 3, specs, {{"ids", {-2, 2}}, {"wide", {INT64_MIN, INT64_MAX}}});
   const Sample s = read_ok(*source, 0);
   std::map<int64_t, int> counts;
   for (int64_t v : s.inputs[0].values<int64_t>()) ++counts[v];
   CHECK(counts.size() == 5);
   CHECK(counts.begin()->first == -2);
-  for (const auto& [value, count] : counts) CHECK(std::abs(count - 200) < 64);  // five standard deviations
+  for (const auto& [value, count] : counts)
+    CHECK(std::abs(count - 200) < 64);  // five standard deviations
   int ones = 0;
   for (int32_t v : s.inputs[1].values<int32_t>()) {
     CHECK((v == 0 || v == 1));
@@ -111,13 +121,19 @@ TEST_CASE("random integers, masks and other types") {
 TEST_CASE("what random values cannot be made of") {
   const InputSpec ids = spec("ids", DataType::kInt64, {2});
   CHECK_ERROR(random_error(0, {}), ErrorCode::kUsage, "--random: 0 samples");
-  CHECK_ERROR(random_error(1, {ids}), ErrorCode::kUsage, "no range is known for the values of input 'ids' int64[2]");
+  CHECK_ERROR(random_error(1, {ids}), ErrorCode::kUsage,
+              "no range is known for the values of input 'ids' int64[2]");
   CHECK_ERROR(random_error(1, {ids}, {{"ids", {3, 2}}}), ErrorCode::kUsage, "range 3 to 2");
-  CHECK_ERROR(random_error(1, {spec("u", DataType::kUint8, {2})}, {{"u", {0, 256}}}), ErrorCode::kUsage, "passes its type");
-  CHECK_ERROR(random_error(1, {float_spec("x", {-1, 3})}), ErrorCode::kUsage, "'x' float[?, 3] has unknown dims", "--dim");
-  CHECK_ERROR(random_error(1, {{"x", DataType::kFloat, {}, false}}), ErrorCode::kUsage, "unknown dims");
-  CHECK_ERROR(random_error(1, {float_spec("x", {1 << 30, 1 << 30, 1 << 30})}), ErrorCode::kUsage, "too many elements");
-  CHECK_ERROR(random_error(1, {spec("s", DataType::kString, {1})}), ErrorCode::kUnsupported, "'s' string[1]");
+  CHECK_ERROR(random_error(1, {spec("u", DataType::kUint8, {2})}, {{"u", {0, 256}}}),
+              ErrorCode::kUsage, "passes its type");
+  CHECK_ERROR(random_error(1, {float_spec("x", {-1, 3})}), ErrorCode::kUsage,
+              "'x' float[?, 3] has unknown dims", "--dim");
+  CHECK_ERROR(random_error(1, {{"x", DataType::kFloat, {}, false}}), ErrorCode::kUsage,
+              "unknown dims");
+  CHECK_ERROR(random_error(1, {float_spec("x", {1 << 30, 1 << 30, 1 << 30})}), ErrorCode::kUsage,
+              "too many elements");
+  CHECK_ERROR(random_error(1, {spec("s", DataType::kString, {1})}), ErrorCode::kUnsupported,
+              "'s' string[1]");
 }
 
 TEST_CASE("every sample runs once, on workers that do not overlap") {
@@ -127,15 +143,16 @@ TEST_CASE("every sample runs once, on workers that do not overlap") {
     std::vector<int> seen(200, 0);
     std::vector<std::atomic<int>> busy(static_cast<size_t>(threads));
     std::atomic<bool> overlapped = false;
-    const Status status = for_each_sample(source, threads, [&](int worker, int64_t index, Sample sample) -> Status {
-      if (++busy[static_cast<size_t>(worker)] != 1) overlapped = true;
-      {
-        const std::lock_guard guard(lock);
-        seen[static_cast<size_t>(index)] += sample.inputs[0].values<int64_t>()[0] == index;
-      }
-      --busy[static_cast<size_t>(worker)];
-      return {};
-    });
+    const Status status =
+        for_each_sample(source, threads, [&](int worker, int64_t index, Sample sample) -> Status {
+          if (++busy[static_cast<size_t>(worker)] != 1) overlapped = true;
+          {
+            const std::lock_guard guard(lock);
+            seen[static_cast<size_t>(index)] += sample.inputs[0].values<int64_t>()[0] == index;
+          }
+          --busy[static_cast<size_t>(worker)];
+          return {};
+        });
     CHECK(status.ok());
     CHECK(!overlapped);
     CHECK(seen == std::vector<int>(200, 1));
@@ -177,20 +194,32 @@ TEST_CASE("the failure of the lowest sample is returned, and stops the run") {
   });
   CHECK(refused.error().message == "at 10");
   for (int threads : {1, 3})
-    CHECK_THROWS_AS((void)for_each_sample(source, threads, [](int, int64_t, Sample) -> Status { throw InternalError("x"); }).ok(), InternalError);
+    CHECK_THROWS_AS(
+        (void)for_each_sample(source, threads,
+                              [](int, int64_t, Sample) -> Status { throw InternalError("x"); })
+            .ok(),
+        InternalError);
 }
 
 TEST_CASE("sources may be read from many threads") {
   const auto random = random_ok(40, 9, {float_spec("x", {64})});
-  const auto npz = open_ok(fixture("arrays/deflated.npz"), [] { DataOptions o; o.batch_axis = 0; return o; }(), {float_spec("x", {-1, 3, 4})});
+  const auto npz = open_ok(fixture("arrays/deflated.npz"),
+                           [] {
+                             DataOptions o;
+                             o.batch_axis = 0;
+                             return o;
+                           }(),
+                           {float_spec("x", {-1, 3, 4})});
   for (const SampleSource* source : {random.get(), npz.get()}) {
     std::vector<Sample> expected;
     for (int64_t i = 0; i < source->size(); ++i) expected.push_back(read_ok(*source, i));
     std::atomic<int> different = 0;
-    const Status status = for_each_sample(*source, 8, [&](int, int64_t index, Sample sample) -> Status {
-      different += !sample.inputs[0].same_content(expected[static_cast<size_t>(index)].inputs[0]);
-      return {};
-    });
+    const Status status =
+        for_each_sample(*source, 8, [&](int, int64_t index, Sample sample) -> Status {
+          different +=
+              !sample.inputs[0].same_content(expected[static_cast<size_t>(index)].inputs[0]);
+          return {};
+        });
     CHECK(status.ok());
     CHECK(different == 0);
   }
