@@ -37,10 +37,7 @@ MatchOr<Match> match(const Node& node, const PassContext& context) {
   if (type.dtype == DataType::kInt64) {
     tensor = Tensor::from(std::move(dims), *elements);
   } else {
-    const std::vector<int32_t> narrow(elements->begin(), elements->end());
-    // Propagation computes in 64 bits; where that matters the operator's own wraps differ.
-    if (!std::equal(narrow.begin(), narrow.end(), elements->begin())) return no_match("an element exceeds int32");
-    tensor = Tensor::from(std::move(dims), narrow);
+    tensor = Tensor::from(std::move(dims), std::vector<int32_t>(elements->begin(), elements->end()));
   }
   if (!may_grow(context, static_cast<int64_t>(encode_tensor(value.name(), tensor).size()), bytes_freed_with(node)))
     return no_match("the constant would make the file grow");

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <limits>
 #include <list>
 #include <unordered_map>
 
@@ -9,6 +10,7 @@
 #include "libopt/analysis/seam_internal.h"
 #include "libopt/io/encode.h"
 #include "libopt/ir/model.h"
+#include "libopt/support/checked.h"
 #include "onnx/shape_inference/implementation.h"
 
 namespace onnxtool {
@@ -111,6 +113,7 @@ class Session {
  private:
   void call_function(const Node& node, onnx::InferenceContext& context);
   void propagate(const Node& node, const onnx::OpSchema& schema, int depth);
+  void count_elements(const Node& size);
 
   // An entry without content: looked for and not found.
   std::unordered_map<const Value*, std::optional<TensorShapeProto>> elements_;
@@ -244,7 +247,11 @@ class PropagationContext final : public onnx::DataPropagationContext {
   const onnx::TypeProto* getOutputType(size_t i) const override { return &facts_.output_type(i); }
   const TensorShapeProto* getInputData(size_t i) override {
     const Value* value = facts_.input(i);
-    return value ? session_.elements(*value, depth_ + 1) : nullptr;
+    const TensorShapeProto* elements = value ? session_.elements(*value, depth_ + 1) : nullptr;
+    // Slice's function reads a bound that is not known as 0.
+    if (elements && i > 0 && facts_.node().is("Slice") && !std::ranges::all_of(elements->dim(), [](const auto& d) { return d.has_dim_value(); }))
+      return nullptr;
+    return elements;
   }
   void addOutputData(size_t i, TensorShapeProto&& elements) override {
     if (i < facts_.num_outputs() && facts_.node().has_output(static_cast<int>(i)) && elements.dim_size() <= kMaxTrackedElements)
@@ -261,6 +268,13 @@ bool is_trackable(const ValueType& type) {
   return type.is_tensor() && (type.dtype == DataType::kInt64 || type.dtype == DataType::kInt32) && type.rank().value_or(2) <= 1;
 }
 
+// Propagation computes in 64 bits: beyond a narrower type's range the operator itself would wrap.
+bool fits(const TensorShapeProto& elements, DataType dtype) {
+  return dtype == DataType::kInt64 || std::ranges::all_of(elements.dim(), [](const auto& d) {
+           return d.dim_value() >= std::numeric_limits<int32_t>::min() && d.dim_value() <= std::numeric_limits<int32_t>::max();
+         });
+}
+
 const TensorShapeProto* Session::elements(const Value& value, int depth) {
   if (const auto found = elements_.find(&value); found != elements_.end()) return found->second ? &*found->second : nullptr;
   if (!is_trackable(value.type())) return nullptr;
@@ -272,7 +286,9 @@ const TensorShapeProto* Session::elements(const Value& value, int depth) {
     set_elements(value, std::move(shape));
   } else if (const Node* producer = value.producer(); producer && depth < kMaxTrackedNodes) {
     const auto* schema = seam::standard_schema(producer->op_type(), producer->domain(), producer->opset());
-    if (schema && schema->has_data_propagation_function()) propagate(*producer, *schema, depth);
+    if (producer->is("Size")) count_elements(*producer);
+    else if (schema && schema->has_data_propagation_function()) propagate(*producer, *schema, depth);
+    if (auto& found = elements_[&value]; found && !fits(*found, value.type().dtype)) found.reset();
   }
   auto& known = elements_[&value];
   if (!known && value.type().rank() == 1 && value.type().shape->front().value.value_or(kMaxTrackedElements + 1) <= kMaxTrackedElements) {
@@ -281,6 +297,16 @@ const TensorShapeProto* Session::elements(const Value& value, int depth) {
     for (int64_t i = 0; i < *value.type().shape->front().value; ++i) known->add_dim();
   }
   return known ? &*known : nullptr;
+}
+
+// onnx's function for Size knows vectors only.
+void Session::count_elements(const Node& size) {
+  const auto dims = size.has_input(0) ? size.input(0).type().static_dims() : std::nullopt;
+  const auto count = dims ? checked_product(*dims) : std::nullopt;
+  if (!count) return;
+  TensorShapeProto elements;
+  elements.add_dim()->set_dim_value(*count);
+  set_elements(size.output(0), std::move(elements));
 }
 
 void Session::propagate(const Node& node, const onnx::OpSchema& schema, int depth) {
