@@ -115,7 +115,9 @@ class PlanCompiler {
     const Node* last = &node;
     if (options_.fuse && step.kernel) {
       std::vector<const Value*> extra;
-      const auto chain = find_post_ops(node, *step.kernel, c, [&](const Value& v) { return watched_.contains(&v); }, c.fused, extra);
+      // An addition that the branch before this one took is no longer there to be fused.
+      const auto keeps = [&](const Value& v) { return watched_.contains(&v) || (v.has_one_use() && taken_.contains(v.uses()[0].user)); };
+      const auto chain = find_post_ops(node, *step.kernel, c, keeps, c.fused, extra);
       for (const Value* v : extra) {
         c.inputs.push_back(slot(*v));
         c.dtypes.push_back(v->type().dtype);
