@@ -1,0 +1,357 @@
+// Resize-10, 11, 13, 18, 19 and Upsample-1, 7, 9, 10.
+//
+// An output position maps to a point of the input, axis by axis; nearest takes one element, linear and
+// cubic a weighted sum of its neighbours, with the edge repeated beyond it. The sum is separable: one
+// pass for each axis that changes, last axis first. Nearest moves any element type; the others compute in
+// float (f32, f16, bf16) or double (f64 and integers, which round half to even and saturate).
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "calib/kernels/cpu/float_io.h"
+#include "calib/kernels/cpu/resize_axis.h"
+#include "calib/kernels/cpu/walk.h"
+
+namespace onnxtool { namespace {
+
+struct ResizeState final : KernelState {
+  ResizeOptions options;
+  float extrapolation = 0;
+  Dims axes;  // empty: all
+  std::string keep_aspect_ratio = "stretch";
+};
+
+Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
+  auto state = std::make_unique<ResizeState>();
+  ResizeOptions& o = state->options;
+  const std::string_view mode = node.attr_string("mode", "nearest");
+  if (mode == "nearest") o.mode = ResizeMode::kNearest;
+  else if (mode == "linear" || mode == "bilinear") o.mode = ResizeMode::kLinear;
+  else if (mode == "cubic") o.mode = ResizeMode::kCubic;
+  else return bad_model("mode is '" + std::string(mode) + "', expected nearest, linear or cubic");
+  if (node.op_type() == "Upsample" || node.opset() < 11) {
+    o.coordinates = ResizeCoordinates::kAsymmetric;
+    o.rounding = ResizeRounding::kSimple;
+    return {std::move(state)};
+  }
+  constexpr std::pair<std::string_view, ResizeCoordinates> kCoordinates[] = {
+      {"half_pixel", ResizeCoordinates::kHalfPixel},
+      {"half_pixel_symmetric", ResizeCoordinates::kHalfPixelSymmetric},
+      {"pytorch_half_pixel", ResizeCoordinates::kPytorchHalfPixel},
+      {"align_corners", ResizeCoordinates::kAlignCorners},
+      {"asymmetric", ResizeCoordinates::kAsymmetric},
+      {"tf_half_pixel_for_nn", ResizeCoordinates::kTfHalfPixelForNn},
+      {"tf_crop_and_resize", ResizeCoordinates::kTfCropAndResize}};
+  constexpr std::pair<std::string_view, ResizeRounding> kRoundings[] = {
+      {"round_prefer_floor", ResizeRounding::kRoundPreferFloor},
+      {"round_prefer_ceil", ResizeRounding::kRoundPreferCeil},
+      {"floor", ResizeRounding::kFloor},
+      {"ceil", ResizeRounding::kCeil}};
+  const std::string_view coordinates = node.attr_string("coordinate_transformation_mode", "half_pixel");
+  const auto* c = std::ranges::find(kCoordinates, coordinates, [](const auto& entry) { return entry.first; });
+  if (c == std::end(kCoordinates))
+    return bad_model("coordinate_transformation_mode '" + std::string(coordinates) + "' is unknown");
+  o.coordinates = c->second;
+  const std::string_view rounding = node.attr_string("nearest_mode", "round_prefer_floor");
+  const auto* r = std::ranges::find(kRoundings, rounding, [](const auto& entry) { return entry.first; });
+  if (r == std::end(kRoundings)) return bad_model("nearest_mode '" + std::string(rounding) + "' is unknown");
+  o.rounding = r->second;
+  o.antialias = node.attr_int("antialias", 0) != 0;
+  o.exclude_outside = node.attr_int("exclude_outside", 0) != 0;
+  o.cubic_a = node.attr_float("cubic_coeff_a", -0.75f);
+  state->extrapolation = node.attr_float("extrapolation_value", 0);
+  state->axes = to_dims(node.attr_ints("axes"));
+  state->keep_aspect_ratio = node.attr_string("keep_aspect_ratio_policy", "stretch");
+  if (state->keep_aspect_ratio != "stretch" && state->keep_aspect_ratio != "not_larger" && state->keep_aspect_ratio != "not_smaller")
+    return bad_model("keep_aspect_ratio_policy '" + state->keep_aspect_ratio + "' is unknown");
+  return {std::move(state)};
+}
+
+Result<std::vector<float>> float_values(const ConstView& view, std::string_view what) {
+  if (!is_float(view.dtype)) return unsupported_type(view.dtype, what);
+  std::vector<float> values(static_cast<size_t>(view.count));
+  if (view.dtype == DataType::kDouble)
+    for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(static_cast<const double*>(view.data)[i]);
+  else load_wide<float>(view.dtype, view.data, 0, view.count, values.data());
+  return values;
+}
+
+/// scales, sizes and roi of a node: which input holds them depends on the operator and its version.
+struct Parameters {
+  std::vector<float> scales, roi;
+  Dims sizes;
+};
+Result<Parameters> read_parameters(KernelContext& ctx) {
+  const NodeView& node = ctx.node();
+  Parameters p;
+  const auto present = [&](int i) { return ctx.has_input(i) && ctx.input(i).count > 0; };
+  if (node.op_type() == "Upsample" && node.opset() < 7) {
+    p.scales = {1, 1, node.attr_float("height_scale", 0), node.attr_float("width_scale", 0)};
+  } else if (node.op_type() == "Upsample" && node.opset() < 9) {
+    p.scales.assign(node.attr_floats("scales").begin(), node.attr_floats("scales").end());
+  } else if (node.op_type() == "Upsample" || node.opset() < 11) {
+    if (!ctx.has_input(1)) return bad_model("scales is absent");
+    ONNXTOOL_ASSIGN(p.scales, float_values(ctx.input(1), "scales"));
+  } else {
+    if (present(1)) {
+      ONNXTOOL_ASSIGN(p.roi, float_values(ctx.input(1), "roi"));
+    }
+    if (present(2)) {
+      ONNXTOOL_ASSIGN(p.scales, float_values(ctx.input(2), "scales"));
+    }
+    if (present(3)) {
+      ONNXTOOL_ASSIGN(p.sizes, integer_values(ctx.input(3), "sizes"));
+    }
+  }
+  return p;
+}
+
+Error expected_values(std::string_view what, size_t found, size_t expected) {
+  return mismatch(std::string(what) + " has " + std::to_string(found) + " values, expected " + std::to_string(expected));
+}
+
+/// Output extent and scale of each axis of x.
+Result<std::vector<ResizeExtent>> resolve_extents(const ResizeState& state, const Parameters& p, std::span<const int64_t> dims) {
+  const auto rank = static_cast<int64_t>(dims.size());
+  std::vector<ResizeExtent> extents;
+  for (const int64_t d : dims) extents.push_back({.in = d, .out = d, .length = static_cast<float>(d)});
+  Dims axes;
+  for (int64_t i = 0; state.axes.empty() && i < rank; ++i) axes.push_back(i);
+  if (!state.axes.empty()) {
+    ONNXTOOL_ASSIGN(axes, resolve_axes(state.axes, rank));
+  }
+  // Some exporters write both and mean the sizes.
+  if (!p.sizes.empty()) {
+    if (p.sizes.size() != axes.size()) return expected_values("sizes", p.sizes.size(), axes.size());
+    float common = state.keep_aspect_ratio == "not_smaller" ? 0 : std::numeric_limits<float>::infinity();
+    for (size_t i = 0; i < axes.size(); ++i) {
+      ResizeExtent& e = extents[static_cast<size_t>(axes[i])];
+      if (p.sizes[i] < 0 || (p.sizes[i] > 0 && e.in == 0))
+        return mismatch("sizes is " + format_dims(p.sizes) + " for an input of shape " + format_dims(dims));
+      e.out = p.sizes[i];
+      e.length = static_cast<float>(e.out);
+      e.scale = e.in == 0 ? 1 : static_cast<float>(e.out) / static_cast<float>(e.in);
+      common = state.keep_aspect_ratio == "not_smaller" ? std::max(common, e.scale) : std::min(common, e.scale);
+    }
+    if (state.keep_aspect_ratio != "stretch")
+      for (const int64_t axis : axes) {
+        ResizeExtent& e = extents[static_cast<size_t>(axis)];
+        e.scale = common;
+        e.length = common * static_cast<float>(e.in);
+        e.out = to_int64(std::floor(e.length + 0.5f));
+        if (e.out < 0) return mismatch("sizes overflow when the aspect ratio is kept");
+      }
+  } else {
+    if (p.scales.size() != axes.size()) return expected_values("scales", p.scales.size(), axes.size());
+    for (size_t i = 0; i < axes.size(); ++i) {
+      ResizeExtent& e = extents[static_cast<size_t>(axes[i])];
+      e.scale = p.scales[i];
+      e.length = e.scale * static_cast<float>(e.in);
+      e.out = to_int64(std::floor(e.length));
+      if (!(e.scale > 0) || e.out < 0)
+        return mismatch("a scale of " + std::to_string(e.scale) + " for an extent of " + std::to_string(e.in) +
+                        " is not usable");
+    }
+  }
+  if (state.options.coordinates != ResizeCoordinates::kTfCropAndResize) return extents;
+  if (p.roi.size() != 2 * axes.size()) return expected_values("roi", p.roi.size(), 2 * axes.size());
+  for (size_t i = 0; i < axes.size(); ++i) {
+    extents[static_cast<size_t>(axes[i])].roi_start = p.roi[i];
+    extents[static_cast<size_t>(axes[i])].roi_end = p.roi[axes.size() + i];
+  }
+  return extents;
+}
+
+/// y[o...] = x[index(o)...] for all axes at once; rows of the last axis that repeat are copied.
+template <class E>
+void take_nearest(KernelContext& ctx, const E* x, std::span<const int64_t> in_dims, const std::vector<ResizeAxis>& axes, E* y,
+                  std::span<const int64_t> out_dims) {
+  const Dims strides = contiguous_strides(in_dims);
+  const size_t last = out_dims.size() - 1;
+  const int64_t inner = out_dims[last], rows = product(out_dims, 0, last);
+  const Dims& columns = axes[last].indices;
+  const auto source_row = [&](int64_t row) {
+    int64_t offset = 0;
+    for (size_t i = last; i-- > 0;) {
+      offset += axes[i].indices[static_cast<size_t>(row % out_dims[i])] * strides[i];
+      row /= out_dims[i];
+    }
+    return offset;
+  };
+  ctx.parallel(rows, grain_of(inner), [&](int64_t begin, int64_t end) {
+    int64_t previous = -1;
+    for (int64_t row = begin; row < end; ++row) {
+      const int64_t from = source_row(row);
+      E* to = y + row * inner;
+      if (from == previous) std::copy_n(to - inner, inner, to);
+      else
+        for (int64_t i = 0; i < inner; ++i) to[i] = x[from + columns[static_cast<size_t>(i)]];
+      previous = from;
+    }
+  });
+}
+
+/// to[i] = sum over t of weights[t] * from[t][i].
+template <class T>
+void weighted_rows(const T* const* from, const T* weights, int64_t taps, int64_t n, T* to) {
+  constexpr int kLanes = 32 / sizeof(T);
+  typedef T Vector __attribute__((vector_size(32), aligned(alignof(T)), may_alias));
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    Vector sum = weights[0] * *reinterpret_cast<const Vector*>(from[0] + i);
+    for (int64_t t = 1; t < taps; ++t) sum += weights[t] * *reinterpret_cast<const Vector*>(from[t] + i);
+    *reinterpret_cast<Vector*>(to + i) = sum;
+  }
+  for (; i < n; ++i) {
+    T sum = weights[0] * from[0][i];
+    for (int64_t t = 1; t < taps; ++t) sum += weights[t] * from[t][i];
+    to[i] = sum;
+  }
+}
+
+/// One pass: x [outer, in, inner] to y [outer, out, inner].
+template <class T>
+void resize_pass(KernelContext& ctx, const ResizeAxis& axis, const T* x, int64_t outer, int64_t in, int64_t out, int64_t inner, T* y) {
+  const std::vector<T> weights(axis.weights.begin(), axis.weights.end());
+  const int64_t taps = axis.taps;
+  ctx.parallel(outer * out, grain_of(inner * taps), [&](int64_t begin, int64_t end) {
+    std::vector<const T*> from(static_cast<size_t>(taps));
+    for (int64_t row = begin; row < end; ++row) {
+      const T* base = x + row / out * in * inner;
+      const int64_t* indices = &axis.indices[static_cast<size_t>(row % out * taps)];
+      const T* w = &weights[static_cast<size_t>(row % out * taps)];
+      if (inner == 1) {
+        T sum = w[0] * base[indices[0]];
+        for (int64_t t = 1; t < taps; ++t) sum += w[t] * base[indices[t]];
+        y[row] = sum;
+        continue;
+      }
+      for (int64_t t = 0; t < taps; ++t) from[static_cast<size_t>(t)] = base + indices[t] * inner;
+      weighted_rows(from.data(), w, taps, inner, y + row * inner);
+    }
+  });
+}
+
+/// Positions that any axis marks as outside get the extrapolation value.
+template <class T>
+void fill_outside(const std::vector<ResizeAxis>& axes, std::span<const int64_t> dims, T value, T* y) {
+  const int64_t count = product(dims);
+  for (size_t i = 0; i < axes.size(); ++i) {
+    if (axes[i].outside.empty()) continue;
+    const LineShape s = line_shape(dims, static_cast<int64_t>(i));
+    for (int64_t row = 0; row < count / s.inner; ++row)
+      if (axes[i].outside[static_cast<size_t>(row % s.n)]) std::fill_n(y + row * s.inner, s.inner, value);
+  }
+}
+
+template <class T>
+Status interpolate(KernelContext& ctx, const ResizeState& state, const std::vector<ResizeExtent>& extents,
+                   const std::vector<ResizeAxis>& axes, const T* x, std::span<const int64_t> in_dims,
+                   std::span<const int64_t> out_dims, T* y) {
+  Dims dims = to_dims(in_dims);
+  const T* from = x;
+  size_t remaining = 0;
+  for (const ResizeExtent& e : extents) remaining += e.identity() ? 0 : 1;
+  if (remaining == 0) std::copy_n(x, product(in_dims), y);
+  for (size_t i = extents.size(); i-- > 0;) {
+    if (extents[i].identity()) continue;
+    const int64_t outer = product(dims, 0, i), inner = product(dims, i + 1, dims.size());
+    T* to = y;
+    if (--remaining > 0) {
+      const auto bytes = checked_product(Dims{outer, extents[i].out, inner, int64_t{sizeof(T)}});
+      if (!bytes) return kernel_error(ErrorCode::kLimit, "an intermediate result overflows");
+      ONNXTOOL_ASSIGN(void* scratch, ctx.scratch(static_cast<size_t>(*bytes)));
+      to = static_cast<T*>(scratch);
+    }
+    resize_pass(ctx, axes[i], from, outer, extents[i].in, extents[i].out, inner, to);
+    dims[i] = extents[i].out;
+    from = to;
+  }
+  fill_outside(axes, out_dims, static_cast<T>(state.extrapolation), y);
+  return {};
+}
+
+/// Integers: in double, rounded half to even and saturated to the element type's range.
+Status interpolate_integers(KernelContext& ctx, const ResizeState& state, const std::vector<ResizeExtent>& extents,
+                            const std::vector<ResizeAxis>& axes, const MutableView& y) {
+  const ConstView& x = ctx.input(0);
+  ONNXTOOL_ASSIGN(const ConstView wide, widened(ctx, x));
+  return dispatch(wide.dtype, TypeList<int32_t, int64_t, uint64_t>{}, "the input", [&]<class W>() -> Status {
+    ONNXTOOL_ASSIGN(void* in, ctx.scratch(static_cast<size_t>(x.count) * sizeof(double)));
+    ONNXTOOL_ASSIGN(void* out, ctx.scratch(static_cast<size_t>(y.count) * sizeof(double)));
+    auto *doubles = static_cast<double*>(in), *results = static_cast<double*>(out);
+    for (int64_t i = 0; i < x.count; ++i) doubles[i] = static_cast<double>(static_cast<const W*>(wide.data)[i]);
+    ONNXTOOL_TRY(interpolate<double>(ctx, state, extents, axes, doubles, x.dims, y.dims, results));
+    const int bits = bits_of(x.dtype);
+    const bool is_unsigned = x.dtype == DataType::kUint8 || x.dtype == DataType::kUint16 || x.dtype == DataType::kUint32 ||
+                             x.dtype == DataType::kUint64;
+    const double high = x.dtype == DataType::kBool ? 1 : std::ldexp(1.0, is_unsigned ? bits : bits - 1) - 1;
+    const double low = is_unsigned || x.dtype == DataType::kBool ? 0 : -std::ldexp(1.0, bits - 1);
+    for (int64_t i = 0; i < y.count; ++i) {
+      const double rounded = std::nearbyint(results[i]);
+      W value{};
+      if (rounded >= high) value = bits == 64 ? std::numeric_limits<W>::max() : static_cast<W>(high);
+      else if (rounded > low) value = static_cast<W>(rounded);
+      else value = static_cast<W>(low);
+      store_wide<W>(x.dtype, &value, 1, y.data, i);
+    }
+    return {};
+  });
+}
+
+Status run_nearest(KernelContext& ctx, const ResizeState& state, const std::vector<ResizeAxis>& axes, const MutableView& y) {
+  const ConstView& x = ctx.input(0);
+  dispatch_movement(x.dtype, [&]<class E>() {
+    take_nearest(ctx, static_cast<const E*>(x.data), x.dims, axes, static_cast<E*>(y.data), y.dims);
+  });
+  if (state.options.coordinates != ResizeCoordinates::kTfCropAndResize) return {};
+  const DataType wide = wide_type(x.dtype);
+  return dispatch(wide, WideTypes{}, "the input", [&]<class W>() -> Status {
+    W value{};
+    if constexpr (std::is_floating_point_v<W>) value = static_cast<W>(state.extrapolation);
+    else value = static_cast<W>(to_int64(state.extrapolation));
+    std::byte element[16];
+    store_wide<W>(x.dtype, &value, 1, element, 0);
+    return dispatch_movement(x.dtype, [&]<class E>() -> Status {
+      if constexpr (!std::is_same_v<E, std::string>) {
+        E filler;
+        std::memcpy(&filler, element, sizeof filler);
+        fill_outside(axes, y.dims, filler, static_cast<E*>(y.data));
+      }
+      return {};
+    });
+  });
+}
+
+Status run(KernelContext& ctx) {
+  const auto& state = static_cast<const ResizeState&>(*ctx.state());
+  const ConstView& x = ctx.input(0);
+  if (bits_of(x.dtype) > 0 && bits_of(x.dtype) < 8) return unsupported_type(x.dtype, "the input");
+  ONNXTOOL_ASSIGN(const Parameters parameters, read_parameters(ctx));
+  ONNXTOOL_ASSIGN(const std::vector<ResizeExtent> extents, resolve_extents(state, parameters, x.dims));
+  Dims dims;
+  for (const ResizeExtent& e : extents) dims.push_back(e.out);
+  ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, x.dtype, dims));
+  if (y.count == 0) return {};
+  const bool nearest = state.options.mode == ResizeMode::kNearest;
+  if (dims.empty()) return mismatch("the input is a scalar, which has no axis to resize");
+  std::vector<ResizeAxis> axes;
+  for (const ResizeExtent& e : extents) axes.push_back(e.identity() && !nearest ? ResizeAxis{} : resize_axis(e, state.options));
+  if (nearest) return run_nearest(ctx, state, axes, y);
+  if (!is_float(x.dtype)) return interpolate_integers(ctx, state, extents, axes, y);
+  return dispatch_float(x.dtype, [&]<class T>() -> Status {
+    ONNXTOOL_ASSIGN(const T* data, float_input<T>(ctx, 0, x.dtype, "input"));
+    ONNXTOOL_ASSIGN(const FloatOutput<T> out, FloatOutput<T>::make(ctx, y));
+    ONNXTOOL_TRY(interpolate<T>(ctx, state, extents, axes, data, x.dims, y.dims, out.data));
+    out.store(ctx);
+    return {};
+  });
+}
+
+}  // namespace
+
+constinit const KernelInfo kResize{.op = "Resize", .since = 10, .prepare = prepare, .run = run};
+constinit const KernelInfo kUpsample{.op = "Upsample", .until = 10, .prepare = prepare, .run = run};
+
+}  // namespace onnxtool
