@@ -115,8 +115,16 @@ class Converter {
       if (missing || !is_standard(n) || path(n, report_.from).adapters.empty()) return;
       for (const Value* v : n.inputs()) missing |= v && v->type().kind == ValueType::Kind::kUnknown;
     });
-    // A contradiction leaves types unknown, as does an operator without inference: blockers then say so.
-    if (missing) [[maybe_unused]] const Status ignored = infer_graph(model_.graph());
+    if (!missing) return;
+    // What cannot be inferred stays unknown: blockers then say so. Most operators before version 6 have
+    // no inference, and would infer what they do there.
+    constexpr int kFirstWithInference = 6;
+    const std::vector<OpsetImport> imports = model_.opsets;
+    model_.set_opset("", std::max(report_.from, kFirstWithInference));
+    // The graph's inference stops at the first contradiction; node by node the rest is found.
+    if (!infer_graph(model_.graph()).ok())
+      for (Node& n : model_.graph().nodes()) [[maybe_unused]] const Status ignored = infer_node(n);
+    model_.opsets = imports;
   }
 
   static std::optional<std::string> blocker(const Adapter& adapter, const Node& node) {
