@@ -2,8 +2,6 @@
 //   y[n, m, o] = b[m] + sum over c in group(m), k of x[n, c, o * stride - pad + k * dilation] * w[m, c, k]
 // Post-ops are applied to each sum before it is stored; a residual is added onto the buffer that holds it.
 
-#include <cstring>
-
 #include "calib/kernels/dnnl/convolution.h"
 #include "calib/kernels/dnnl/fusion.h"
 #include "calib/kernels/dnnl/kernels.h"
@@ -83,16 +81,6 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
   return {std::move(state)};
 }
 
-// x as the plan wants it.
-Result<const float*> channels_last(KernelContext& ctx, const ConstView& x, const ConvolutionProblem& p) {
-  const auto* data = static_cast<const float*>(x.data);
-  if (x.layout == Layout::kChannelsLast || is_same_in_both_layouts(x.dims)) return data;
-  ONNXTOOL_ASSIGN(void* copy, ctx.scratch(static_cast<size_t>(x.count) * sizeof(float)));
-  const int64_t image = x.count / p.images;
-  transpose_images(ctx, p.images, p.in_channels, image / p.in_channels, data, static_cast<float*>(copy));
-  return static_cast<const float*>(copy);
-}
-
 Status run(KernelContext& ctx) {
   const auto& state = static_cast<const ConvState&>(*ctx.state());
   const ConstView& x = ctx.input(0);
@@ -114,7 +102,7 @@ Status run(KernelContext& ctx) {
   }
   std::vector<int64_t> out_dims{x.dims[0], problem->out_channels};
   out_dims.insert(out_dims.end(), problem->out.end() - static_cast<int64_t>(x.dims.size() - 2), problem->out.end());
-  ONNXTOOL_ASSIGN(float* y, fused_output(ctx, out_dims, constant ? std::initializer_list<int>{0} : std::initializer_list<int>{0, 1}));
+  ONNXTOOL_ASSIGN(float* y, fused_output(ctx, out_dims, Layout::kChannelsLast, constant ? std::initializer_list<int>{0} : std::initializer_list<int>{0, 1}));
   if (empty) return {};
 
   auto key = dims;
@@ -123,7 +111,7 @@ Status run(KernelContext& ctx) {
     return ConvolutionPlan::make(*problem, bias != nullptr, ctx.node().post_ops(), ctx.node().threads(), state.weights);
   }));
   ConvolutionOperands operands{.source = nullptr, .weights = nullptr, .bias = bias, .target = y};
-  ONNXTOOL_ASSIGN(operands.source, channels_last(ctx, x, *problem));
+  ONNXTOOL_ASSIGN(operands.source, channels_last_input(ctx, 0));
   if (!constant) {
     ONNXTOOL_ASSIGN(void* ordered, ctx.scratch(plan->weights_desc().get_size()));
     ONNXTOOL_TRY(catching([&]() -> Status {

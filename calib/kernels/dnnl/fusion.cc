@@ -11,9 +11,8 @@ bool fuses_post_op(const NodeView& node, const PostOp& op) {
   return op.kind != PostOp::Kind::kAdd || node.post_ops().empty();
 }
 
-Result<float*> fused_output(KernelContext& ctx, std::span<const int64_t> dims, std::initializer_list<int> read) {
-  const bool same = is_same_in_both_layouts(dims);
-  const Layout layout = same ? Layout::kPlain : Layout::kChannelsLast;
+Result<float*> fused_output(KernelContext& ctx, std::span<const int64_t> dims, Layout layout, std::initializer_list<int> read) {
+  if (is_same_in_both_layouts(dims)) layout = Layout::kPlain;
   const auto post_ops = ctx.node().post_ops();
   if (post_ops.empty() || post_ops.front().kind != PostOp::Kind::kAdd) {
     ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, DataType::kFloat, dims, layout));
@@ -23,21 +22,23 @@ Result<float*> fused_output(KernelContext& ctx, std::span<const int64_t> dims, s
   const ConstView& r = ctx.input(addend);
   if (!std::equal(dims.begin(), dims.end(), r.dims.begin(), r.dims.end()))
     return kernel_error(ErrorCode::kMismatch, "the fused addition has operands of dims " + dims_text(dims) + " and " + dims_text(r.dims));
-  const bool shared = std::any_of(read.begin(), read.end(), [&](int i) { return ctx.has_input(i) && ctx.input(i).data == r.data; });
   const void* from = r.data;
-  if (same || r.layout == layout) {
-    if (!shared) {
-      ONNXTOOL_ASSIGN(const MutableView y, ctx.output_in_place(0, addend, DataType::kFloat, dims));
-      if (y.data != from && y.count) std::memcpy(y.data, from, static_cast<size_t>(y.count) * sizeof(float));
-      return static_cast<float*>(y.data);
-    }
-    ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, DataType::kFloat, dims, layout));
-    if (y.count) std::memcpy(y.data, from, static_cast<size_t>(y.count) * sizeof(float));
-    return static_cast<float*>(y.data);
-  }
-  ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, DataType::kFloat, dims, layout));
-  if (y.count) transpose_images(ctx, dims[0], dims[1], y.count / (dims[0] * dims[1]), static_cast<const float*>(from), static_cast<float*>(y.data));
+  const bool convert = layout != r.layout && !is_same_in_both_layouts(dims);
+  const bool shared = std::any_of(read.begin(), read.end(), [&](int i) { return ctx.has_input(i) && ctx.input(i).data == from; });
+  ONNXTOOL_ASSIGN(const MutableView y, convert || shared ? ctx.output(0, DataType::kFloat, dims, layout) : ctx.output_in_place(0, addend, DataType::kFloat, dims));
+  if (y.count == 0 || y.data == from) return static_cast<float*>(y.data);
+  if (convert) transpose_images(ctx, dims[0], dims[1], y.count / (dims[0] * dims[1]), static_cast<const float*>(from), static_cast<float*>(y.data));
+  else std::memcpy(y.data, from, static_cast<size_t>(y.count) * sizeof(float));
   return static_cast<float*>(y.data);
+}
+
+Result<const float*> channels_last_input(KernelContext& ctx, int i) {
+  const ConstView& x = ctx.input(i);
+  const auto* data = static_cast<const float*>(x.data);
+  if (x.layout == Layout::kChannelsLast || is_same_in_both_layouts(x.dims) || x.count == 0) return data;
+  ONNXTOOL_ASSIGN(void* copy, ctx.scratch(static_cast<size_t>(x.count) * sizeof(float)));
+  transpose_images(ctx, x.dims[0], x.dims[1], x.count / (x.dims[0] * x.dims[1]), data, static_cast<float*>(copy));
+  return static_cast<const float*>(copy);
 }
 
 void transpose_images(KernelContext& ctx, int64_t images, int64_t channels, int64_t pixels, const float* x, float* y) {

@@ -23,7 +23,7 @@ std::optional<WindowAttributes> window_attributes(const NodeView& node) {
   if (auto_pad == "SAME_UPPER") a.auto_pad = AutoPad::kSameUpper;
   else if (auto_pad == "SAME_LOWER") a.auto_pad = AutoPad::kSameLower;
   else if (auto_pad == "VALID") a.auto_pad = AutoPad::kValid;
-  else if (auto_pad != "NOTSET") return std::nullopt;
+  else if (auto_pad != "NOTSET" && !auto_pad.empty()) return std::nullopt;
   a.ceil_mode = node.attr_int("ceil_mode", 0) != 0;
   if (!within(a.kernel, 1) || !within(a.strides, 1) || !within(a.dilations, 1) || !within(a.pads, 0)) return std::nullopt;
   return a;
@@ -59,7 +59,7 @@ std::optional<Windows> resolve_windows(const WindowAttributes& a, std::span<cons
       if (room < 0) return std::nullopt;
       out = room / stride + 1;
       // The last window, partly outside, counts unless it starts in the padding.
-      if (a.ceil_mode && room % stride != 0 && out * stride < in[i] + begin) ++out;
+      if (a.ceil_mode && a.auto_pad != AutoPad::kValid && room % stride != 0 && out * stride < in[i] + begin) ++out;
     }
     add(in[i], out, kernel[i], stride, dilation, begin, end);
   }

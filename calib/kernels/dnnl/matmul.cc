@@ -1,0 +1,117 @@
+// MatMul-1, 9, 13 and Gemm-7, 9, 11, 13 in float32 with a constant right side:
+//   y[.., m, n] = bias[n] + sum over k of a[.., m, k] * b[k, n]
+// A row of `a` is a pixel with K channels, so this is a 1x1 convolution with N outputs: oneDNN's
+// convolutions are fast on every instruction set and add in an order that never changes, its gemm is
+// neither. Gemm's alpha is multiplied into b, beta into the bias, each rounded once.
+
+#include "calib/kernels/dnnl/convolution.h"
+#include "calib/kernels/dnnl/fusion.h"
+#include "calib/kernels/dnnl/kernels.h"
+#include "calib/kernels/dnnl/shape_cache.h"
+#include "calib/kernels/dnnl/windows.h"
+
+namespace onnxtool {
+namespace {
+
+struct ProductState final : KernelState {
+  int64_t k = 0, n = 0;
+  bool vector = false;  // b has one dimension: y lacks the last one
+  std::vector<float> bias;
+  mutable WeightStore weights;
+  mutable ShapeCache<ConvolutionPlan> plans;
+};
+
+ConvolutionProblem problem_of(int64_t rows, int64_t k, int64_t n) {
+  return {.images = 1, .in_channels = k, .out_channels = n, .groups = 1, .in = {1, rows}, .out = {1, rows}, .kernel = {1, 1},
+          .strides = {1, 1}, .dilations = {1, 1}, .pads_begin = {0, 0}, .pads_end = {0, 0}};
+}
+
+bool is_gemm(const NodeView& node) { return node.op_type() == "Gemm"; }
+
+// Gemm's C as one value per column; nullopt: not constant, or it varies by row.
+std::optional<std::vector<float>> bias_of(const NodeView& node, int64_t n) {
+  if (!is_gemm(node) || node.num_inputs() < 3 || !node.has_input(2)) return std::vector<float>();
+  const ConstView* c = node.constant(2);
+  if (!c || c->dtype != DataType::kFloat || c->rank() > 2 || (c->rank() == 2 && c->dims[0] != 1)) return std::nullopt;
+  if (c->count != n && c->count != 1) return std::nullopt;
+  const float beta = node.attr_float("beta", 1);
+  std::vector<float> bias(static_cast<size_t>(n));
+  for (size_t i = 0; i < bias.size(); ++i) bias[i] = beta * c->as<float>()[c->count == 1 ? 0 : i];
+  return bias;
+}
+
+struct Sides {
+  int64_t k, n;
+  bool transposed;
+};
+std::optional<Sides> sides_of(const NodeView& node) {
+  const ConstView* b = node.has_input(1) ? node.constant(1) : nullptr;
+  if (!b || b->dtype != DataType::kFloat || b->count == 0) return std::nullopt;
+  const bool gemm = is_gemm(node);
+  if (gemm && (b->rank() != 2 || node.attr_int("transA", 0) != 0)) return std::nullopt;
+  if (b->rank() == 1) return Sides{b->dims[0], 1, false};
+  if (b->rank() != 2) return std::nullopt;
+  const bool transposed = gemm && node.attr_int("transB", 0) != 0;
+  return Sides{b->dims[transposed ? 1 : 0], b->dims[transposed ? 0 : 1], transposed};
+}
+
+constexpr int64_t kTypicalRows = 128;
+
+bool accepts(const NodeView& node) {
+  const auto sides = sides_of(node);
+  return sides && node.input_dtype(0) == DataType::kFloat && bias_of(node, sides->n) && has_fast_convolution(problem_of(kTypicalRows, sides->k, sides->n));
+}
+
+Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
+  auto state = std::make_unique<ProductState>();
+  const Sides sides = *sides_of(node);
+  const ConstView& b = *node.constant(1);
+  state->k = sides.k;
+  state->n = sides.n;
+  state->vector = b.rank() == 1;
+  state->bias = *bias_of(node, sides.n);
+  ONNXTOOL_ASSIGN(const auto desc, likely_weights_desc(problem_of(kTypicalRows, sides.k, sides.n), !state->bias.empty(), node.post_ops()));
+  const float alpha = is_gemm(node) ? node.attr_float("alpha", 1) : 1;
+  const auto* source = static_cast<const float*>(b.data);
+  std::vector<float> scaled;
+  if (alpha != 1) {
+    scaled.assign(source, source + b.count);
+    for (float& x : scaled) x *= alpha;
+    source = scaled.data();
+  }
+  const Status packed = catching([&]() -> Status {
+    // Output channels first, as a convolution has them.
+    const dnnl::memory::desc from({sides.n, sides.k, 1, 1}, kDnnlFloat,
+                                  sides.transposed ? dnnl::memory::dims{sides.k, 1, 1, 1} : dnnl::memory::dims{1, sides.n, 1, 1});
+    if (state->weights.set(pack_weights(from, source, desc))) return {};
+    return kernel_error(ErrorCode::kOutOfMemory, "out of memory while reordering weights");
+  });
+  if (!packed.ok()) return packed.error();
+  node.drop_constant(1);
+  if (!state->bias.empty()) node.drop_constant(2);
+  return {std::move(state)};
+}
+
+Status run(KernelContext& ctx) {
+  const auto& state = static_cast<const ProductState&>(*ctx.state());
+  const ConstView& a = ctx.input(0);
+  if (a.rank() < 1 || a.dims.back() != state.k || (is_gemm(ctx.node()) && a.rank() != 2))
+    return kernel_error(ErrorCode::kMismatch, "left side has dims " + dims_text(a.dims) + ", right side [" + std::to_string(state.k) + ", " + std::to_string(state.n) + "]");
+  std::vector<int64_t> dims(a.dims.begin(), a.dims.end());
+  dims.pop_back();
+  if (!state.vector) dims.push_back(state.n);
+  ONNXTOOL_ASSIGN(float* y, fused_output(ctx, dims, Layout::kPlain, {0}));
+  const int64_t rows = a.count / state.k;
+  if (rows == 0) return {};
+  ONNXTOOL_ASSIGN(const auto plan, state.plans.get({rows}, [&] {
+    return ConvolutionPlan::make(problem_of(rows, state.k, state.n), !state.bias.empty(), ctx.node().post_ops(), ctx.node().threads(), state.weights);
+  }));
+  return plan->run(ctx, {.source = static_cast<const float*>(a.data), .weights = nullptr, .bias = state.bias.empty() ? nullptr : state.bias.data(), .target = y});
+}
+
+}  // namespace
+
+constinit const KernelInfo kMatMul{.op = "MatMul", .types = {DataType::kFloat}, .prepare = prepare, .run = run, .accepts = accepts, .fuses = fuses_post_op};
+constinit const KernelInfo kGemm{.op = "Gemm", .since = 7, .types = {DataType::kFloat}, .prepare = prepare, .run = run, .accepts = accepts, .fuses = fuses_post_op};
+
+}  // namespace onnxtool
