@@ -83,6 +83,8 @@ class NodeView {
   virtual void drop_constant(int i) const = 0;
   /// kUndefined where unknown before running.
   virtual DataType input_dtype(int i) const = 0;
+  /// Extents as far as they are known before running, -1 elsewhere; empty: not even the rank is.
+  virtual std::span<const int64_t> input_dims(int i) const = 0;
 
   virtual bool has_attribute(std::string_view name) const = 0;
   virtual int64_t attr_int(std::string_view name, int64_t fallback) const = 0;

@@ -26,6 +26,14 @@ void collect_captures(const Graph& sub, const Graph& outer, std::vector<const Va
   for (const Value* v : sub.outputs()) add(v);
 }
 
+// The static extents, -1 where unknown; empty without a shape.
+std::vector<int64_t> known_dims(const Value& v) {
+  std::vector<int64_t> dims;
+  if (v.type().shape)
+    for (const Dim& d : *v.type().shape) dims.push_back(d.value.value_or(-1));
+  return dims;
+}
+
 }  // namespace
 
 class PlanCompiler {
@@ -99,6 +107,7 @@ class PlanCompiler {
     for (const Value* v : node.inputs()) {
       c.inputs.push_back(v ? slot(*v) : -1);
       c.dtypes.push_back(v ? v->type().dtype : DataType::kUndefined);
+      c.dims.push_back(v ? known_dims(*v) : std::vector<int64_t>());
       c.constants.push_back(v ? constant_of(*v) : nullptr);
     }
     for (const Value* v : node.outputs()) c.wanted.push_back(v && (!v->unused() || watched_.contains(v)));
@@ -121,6 +130,7 @@ class PlanCompiler {
       for (const Value* v : extra) {
         c.inputs.push_back(slot(*v));
         c.dtypes.push_back(v->type().dtype);
+        c.dims.push_back(known_dims(*v));
         c.constants.push_back(nullptr);
       }
       for (const Node* n : chain) taken_.insert(n);

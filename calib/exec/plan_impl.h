@@ -55,6 +55,10 @@ class CompiledNode final : public NodeView {
   const ConstView* constant(int i) const override;
   void drop_constant(int i) const override;
   DataType input_dtype(int i) const override { return i < static_cast<int>(dtypes.size()) ? dtypes[static_cast<size_t>(i)] : DataType::kUndefined; }
+  std::span<const int64_t> input_dims(int i) const override {
+    if (i >= static_cast<int>(dims.size())) return {};
+    return dims[static_cast<size_t>(i)];
+  }
   bool has_attribute(std::string_view name) const override { return find(name) != nullptr; }
   int64_t attr_int(std::string_view name, int64_t fallback) const override { return get<int64_t>(name, fallback); }
   float attr_float(std::string_view name, float fallback) const override { return get<float>(name, fallback); }
@@ -70,6 +74,7 @@ class CompiledNode final : public NodeView {
   std::vector<int> inputs;                     // slots; -1: absent
   std::vector<bool> wanted;                    // outputs that somebody reads
   std::vector<DataType> dtypes;                // of inputs, where known
+  std::vector<std::vector<int64_t>> dims;      // of inputs, where known; see NodeView::input_dims
   std::vector<std::shared_ptr<AlignedTensor>> constants;  // of inputs; null: not constant
   mutable std::vector<bool> dropped;
   std::vector<PostOp> fused;
