@@ -26,6 +26,7 @@ int elem_type_of(const InferenceContext& ctx, size_t i) {
 }
 
 void set_output(InferenceContext& ctx, int elem_type, const TensorShapeProto* shape, size_t output = 0) {
+  if (!elem_type && !shape) return;  // nothing known must stay nothing, not a tensor of no type
   auto* tensor = ctx.getOutputType(output)->mutable_tensor_type();
   if (elem_type) tensor->set_elem_type(elem_type);
   if (shape) *tensor->mutable_shape() = *shape;
@@ -173,6 +174,7 @@ void embed_layer_normalization(InferenceContext& ctx) {
 constexpr ForeignOperator kOperators[] = {
     {"Affine", "", 1, 1, 1, 1, like_first},
     {"ImageScaler", "", 1, 1, 1, 1, like_first},
+    {"LayerNormalization", "", 2, 3, 1, 3, like_first},  // onnxruntime's own, before opset 17 made it standard
     {"ParametricSoftplus", "", 1, 1, 1, 1, like_first},
     {"ScaledTanh", "", 1, 1, 1, 1, like_first},
     {"SimplifiedLayerNormalization", "", 2, 2, 1, 2, like_first},

@@ -91,9 +91,17 @@ class SubgraphError final : public std::exception {
 
 // The tensor that inference may take as the value's content. Before IR 4 callers could not override
 // initializers, though all of them stood among the graph inputs.
-const Tensor* known_tensor(const Value& value) {
-  if (const Tensor* t = value.constant()) return t;
-  return value.graph().model().ir_version < 4 ? value.initializer() : nullptr;
+std::optional<Tensor> known_tensor(const Value& value) {
+  if (const Tensor* t = value.constant()) return *t;
+  if (value.initializer() && value.graph().model().ir_version < 4) return *value.initializer();
+  const Node* node = value.producer();
+  if (!node || !node->is("Constant") || node->attributes().size() != 1) return std::nullopt;
+  const Attribute& a = node->attributes()[0];
+  if (const auto* v = a.get<int64_t>()) return Tensor::scalar(*v);
+  if (const auto* v = a.get<std::vector<int64_t>>()) return Tensor::vector(*v);
+  if (const auto* v = a.get<float>()) return Tensor::scalar(*v);
+  if (const auto* v = a.get<std::vector<float>>()) return Tensor::vector(*v);
+  return std::nullopt;
 }
 
 std::string function_key(std::string_view domain, std::string_view name, std::string_view overload) {
@@ -211,9 +219,11 @@ class InferenceContext final : public onnx::InferenceContext {
 
   const onnx::TensorProto* getInputData(size_t i) const override {
     const Value* value = facts_.input(i);
-    const Tensor* tensor = value ? known_tensor(*value) : nullptr;
+    if (!value) return nullptr;
+    if (data_[i]) return &*data_[i];
+    const std::optional<Tensor> tensor = known_tensor(*value);
     if (!tensor || tensor->size_bytes() > seam::kMaxCopiedBytes || tensor->count() > kMaxTrackedElements) return nullptr;
-    if (!data_[i]) data_[i] = seam::tensor_proto(*tensor);
+    data_[i] = seam::tensor_proto(*tensor);
     return &*data_[i];
   }
   const TensorShapeProto* getSymbolicInput(size_t i) const override {
@@ -279,7 +289,7 @@ const TensorShapeProto* Session::elements(const Value& value, int depth) {
   if (const auto found = elements_.find(&value); found != elements_.end()) return found->second ? &*found->second : nullptr;
   if (!is_trackable(value.type())) return nullptr;
   elements_[&value] = std::nullopt;
-  if (const Tensor* t = known_tensor(value)) {
+  if (const std::optional<Tensor> t = known_tensor(value)) {
     if (t->count() > kMaxTrackedElements) return nullptr;
     TensorShapeProto shape;
     for (const int64_t v : t->to_ints()) shape.add_dim()->set_dim_value(v);
