@@ -327,7 +327,9 @@ Status RunContext::Impl::run(std::span<const Tensor> inputs, std::vector<Tensor>
       ONNXTOOL_ASSIGN(ConstView shown, host_view(slot));
       ONNXTOOL_TRY(observer->observe(watch, shown));
     }
-    ONNXTOOL_TRY(run_steps(observer));
+    Status ran;
+    run_gathered(p.threads, [&] { ran = run_steps(observer); });
+    ONNXTOOL_TRY(std::move(ran));
     if (outputs) {
       outputs->clear();
       for (int s : p.output_slots) {

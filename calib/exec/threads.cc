@@ -43,6 +43,11 @@ int available_threads() {
   return std::max(1, std::min(affinity, quota_threads()));
 }
 
+void run_gathered(int threads, const std::function<void()>& body) {
+  if (threads <= 1) body();
+  else arena_of(threads).execute(body);
+}
+
 void run_pieces(int threads, int64_t count, int64_t grain, void (*body)(void*, int64_t, int64_t), void* closure) {
   if (count <= 0) return;
   if (threads <= 1 || count <= grain) {
