@@ -29,7 +29,7 @@ float fill_value(const Node& node) {
   return node.attr<std::string>("mode", "constant") == "constant" ? node.attr<float>("value", 0) : 0;
 }
 
-void int_to_input(const Node& node, Rewriter& rewriter, std::string_view attribute, int index, Tensor value) {
+void value_to_input(const Node& node, Rewriter& rewriter, std::string_view attribute, int index, Tensor value) {
   rewriter.set_input(node, index, &rewriter.add_constant(std::move(value), hint_for(node, attribute)));
   rewriter.remove_attribute(node, attribute);
 }
@@ -127,7 +127,7 @@ void slice_bounds(const Node& node, Rewriter& rewriter, int) {
 }
 
 void top_k(const Node& node, Rewriter& rewriter, int) {
-  int_to_input(node, rewriter, "k", 1, Tensor::vector<int64_t>({node.attr<int64_t>("k", 0)}));
+  value_to_input(node, rewriter, "k", 1, Tensor::vector<int64_t>({node.attr<int64_t>("k", 0)}));
 }
 
 void clip_bounds(const Node& node, Rewriter& rewriter, int) {
@@ -136,7 +136,8 @@ void clip_bounds(const Node& node, Rewriter& rewriter, int) {
     // The defaults were float's bounds, which later versions take from the element type: they only
     // bound doubles.
     if (node.attribute(name) || type == DataType::kDouble)
-      rewriter.set_input(node, index, &rewriter.add_constant(float_scalar(type, node.attr<float>(name, fallback)), hint_for(node, name)));
+      rewriter.set_input(node, index,
+                         &rewriter.add_constant(float_scalar(type, node.attr<float>(name, fallback)), hint_for(node, name)));
     rewriter.remove_attribute(node, name);
   };
   move("min", 1, std::numeric_limits<float>::lowest());
@@ -158,8 +159,7 @@ const char* lacks_pads_type(const Node& node) {
 
 void dropout_ratio(const Node& node, Rewriter& rewriter, int) {
   if (!node.attribute("ratio")) return;
-  rewriter.set_input(node, 1, &rewriter.add_constant(Tensor::scalar(node.attr<float>("ratio", 0.5f)), hint_for(node, "ratio")));
-  rewriter.remove_attribute(node, "ratio");
+  value_to_input(node, rewriter, "ratio", 1, Tensor::scalar(node.attr<float>("ratio", 0.5f)));
 }
 
 void axes_to_input(const Node& node, Rewriter& rewriter, int) {
@@ -171,7 +171,7 @@ const char* splits_by_input(const Node& node) { return node.has_input(1) ? "its 
 
 // DFT's axis: 1 unless given, and -2 in later versions.
 void dft_axis(const Node& node, Rewriter& rewriter, int) {
-  int_to_input(node, rewriter, "axis", 2, Tensor::scalar(node.attr<int64_t>("axis", 1)));
+  value_to_input(node, rewriter, "axis", 2, Tensor::scalar(node.attr<int64_t>("axis", 1)));
 }
 
 }  // namespace onnxtool::convert

@@ -64,7 +64,8 @@ class Converter {
     ONNXTOOL_ASSIGN(report_.from, imported());
     report_.to = std::max(report_.from, target_);
     if (target_ > kMaxConvertTarget)
-      return Error{ErrorCode::kUnsupported, "cannot raise ai.onnx to " + std::to_string(target_), "versions up to " + std::to_string(kMaxConvertTarget) + " are supported"};
+      return Error{ErrorCode::kUnsupported, "cannot raise ai.onnx to " + std::to_string(target_),
+                   "versions up to " + std::to_string(kMaxConvertTarget) + " are supported"};
     if (report_.from >= target_) return report_;
     collect_scopes();
     infer_missing_types();
@@ -213,7 +214,8 @@ Result<ConversionReport> convert_opset(Model& model, int target) { return Conver
 
 int64_t least_ir_version(int opset) {
   // Releases of onnx: the last opset of each IR version. Source: onnx 1.23.2, onnx/helper.py, VERSION_TABLE.
-  constexpr std::pair<int, int64_t> kLastOpset[] = {{8, 3}, {9, 4}, {10, 5}, {11, 6}, {14, 7}, {18, 8}, {20, 9}, {22, 10}, {23, 11}, {24, 12}, {INT_MAX, 13}};
+  constexpr std::pair<int, int64_t> kLastOpset[] = {{8, 3},  {9, 4},   {10, 5},  {11, 6},  {14, 7},      {18, 8},
+                                                    {20, 9}, {22, 10}, {23, 11}, {24, 12}, {INT_MAX, 13}};
   for (const auto& [last, ir] : kLastOpset)
     if (opset <= last) return ir;
   return 0;

@@ -38,7 +38,8 @@ Value& extents(const Node& node, Rewriter& rewriter, int64_t groups, std::option
 }  // namespace
 
 const char* lacks_groups(const Node& node) {
-  return node.attr<int64_t>("num_groups", 0) > 0 && node.has_input(1) && node.has_input(2) ? nullptr : "it has no groups, scale or bias";
+  const bool complete = node.attr<int64_t>("num_groups", 0) > 0 && node.has_input(1) && node.has_input(2);
+  return complete ? nullptr : "it has no groups, scale or bias";
 }
 
 void group_parameters(const Node& node, Rewriter& rewriter, int) {
@@ -54,9 +55,11 @@ void group_parameters(const Node& node, Rewriter& rewriter, int) {
       continue;
     }
     if (!grid) grid = &extents(node, rewriter, groups, channels);
-    Value& column = add_typed(node, rewriter, "Reshape", {&parameter, &add_ints(node, rewriter, {groups, 1}, "column")}, {}, "by_group");
-    Value& wide = add_typed(node, rewriter, "Expand", {&column, grid}, {}, "by_channel");
-    rewriter.set_input(node, i, &add_typed(node, rewriter, "Reshape", {&wide, &add_ints(node, rewriter, {-1}, "flat")}, {}, "flattened"));
+    Value& column = add_ints(node, rewriter, {groups, 1}, "column");
+    Value& flat = add_ints(node, rewriter, {-1}, "flat");
+    Value& by_group = add_typed(node, rewriter, "Reshape", {&parameter, &column}, {}, "by_group");
+    Value& grouped = add_typed(node, rewriter, "Expand", {&by_group, grid}, {}, "grouped");
+    rewriter.set_input(node, i, &add_typed(node, rewriter, "Reshape", {&grouped, &flat}, {}, "by_channel"));
   }
 }
 

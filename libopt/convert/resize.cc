@@ -54,15 +54,16 @@ Value& bounded(const Node& node, Rewriter& rewriter, bool grow) {
 }  // namespace
 
 void upsample_scales(const Node& node, Rewriter& rewriter, int) {
-  rewriter.set_attribute(
-      node, Attribute::of("scales", std::vector<float>{1, 1, node.attr<float>("height_scale", 1), node.attr<float>("width_scale", 1)}));
+  const float height = node.attr<float>("height_scale", 1), width = node.attr<float>("width_scale", 1);
+  rewriter.set_attribute(node, Attribute::of("scales", std::vector<float>{1, 1, height, width}));
   rewriter.remove_attribute(node, "height_scale");
   rewriter.remove_attribute(node, "width_scale");
   if (node.attr<std::string>("mode", {}) == "bilinear") rewriter.set_attribute(node, Attribute::of("mode", std::string("linear")));
 }
 
 void upsample_scales_to_input(const Node& node, Rewriter& rewriter, int) {
-  rewriter.set_input(node, 1, &rewriter.add_constant(Tensor::vector(node.attr("scales", std::vector<float>())), hint_for(node, "scales")));
+  const Tensor scales = Tensor::vector(node.attr("scales", std::vector<float>()));
+  rewriter.set_input(node, 1, &rewriter.add_constant(scales, hint_for(node, "scales")));
   rewriter.remove_attribute(node, "scales");
 }
 
@@ -85,7 +86,8 @@ void resize_coordinates(const Node& node, Rewriter& rewriter, int target) {
     const Direction d = direction(node);
     const bool both = d == Direction::kMixed || d == Direction::kUnknown;
     if (both) {
-      Value& grown = add_typed(node, rewriter, "Resize", {&node.input(0), roi, &bounded(node, rewriter, true)}, nearest("floor"), "grown");
+      Value& growing = bounded(node, rewriter, true);
+      Value& grown = add_typed(node, rewriter, "Resize", {&node.input(0), roi, &growing}, nearest("floor"), "grown");
       scales = &bounded(node, rewriter, false);
       rewriter.set_input(node, 0, &grown);
     }
