@@ -139,7 +139,7 @@ Result<std::shared_ptr<const MappedFile>> DataDirectory::open(const std::string&
     start = end + 1;
   }
   open_how how = {};
-  how.flags = O_RDONLY | O_CLOEXEC;
+  how.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK;  // a FIFO is refused below, not waited for
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
   int fd = static_cast<int>(::syscall(SYS_openat2, fd_, location.c_str(), &how, sizeof how));
   if (fd < 0 && (errno == ENOSYS || errno == EPERM)) {  // an old kernel or a sandbox without openat2
@@ -149,7 +149,7 @@ Result<std::shared_ptr<const MappedFile>> DataDirectory::open(const std::string&
       const std::string part = location.substr(start, end - start);
       const bool last = end == location.size();
       const int next = ::openat(directory, part.empty() ? "." : part.c_str(),
-                                O_CLOEXEC | O_NOFOLLOW | (last ? O_RDONLY : O_PATH | O_DIRECTORY));
+                                O_CLOEXEC | O_NOFOLLOW | (last ? O_RDONLY | O_NONBLOCK : O_PATH | O_DIRECTORY));
       const int error = errno;
       ::close(directory);
       directory = next;
