@@ -34,17 +34,20 @@ std::optional<ConvolutionProblem> problem_of(const WindowAttributes& attributes,
 // Weights [M, C / group, k...] as oneDNN sees them: groups apart, and a leading axis for 1-D.
 dnnl::memory::desc original_weights(const ConvolutionProblem& p) { return plain_desc(p.weight_dims()); }
 
-// A problem of these weights with an input of usual extents: what to expect before one is known.
-std::optional<ConvolutionProblem> typical_problem(const WindowAttributes& attributes, int64_t groups, std::span<const int64_t> w) {
-  if (w.size() < 3 || w.size() > 5) return std::nullopt;
-  std::vector<int64_t> x{1, w[1] * groups};
+// The dims of x as far as they are known, usual ones where they are not: what primitives are made for
+// before a sample is seen.
+std::vector<int64_t> expected_dims(const NodeView& node, const WindowAttributes& attributes, int64_t groups, std::span<const int64_t> w) {
   const int64_t extent = w.size() == 3 ? 512 : w.size() == 4 ? 28 : 16;
+  const std::span<const int64_t> known = node.input_dims(0);
+  std::vector<int64_t> x{1, w.size() > 1 ? w[1] * groups : 0};
   for (size_t i = 2; i < w.size(); ++i) {
-    const int64_t dilation = attributes.dilations.size() == w.size() - 2 ? attributes.dilations[i - 2] : 1;
-    if (w[i] < 1 || w[i] > 4096 || dilation > 4096) return std::nullopt;
-    x.push_back(extent + (w[i] - 1) * dilation);
+    const int64_t dilation = attributes.dilations.size() == w.size() - 2 ? std::min<int64_t>(attributes.dilations[i - 2], 4096) : 1;
+    x.push_back(extent + (std::min<int64_t>(w[i], 4096) - 1) * dilation);
   }
-  return problem_of(attributes, groups, x, w);
+  if (known.size() == x.size())
+    for (size_t i = 0; i < x.size(); ++i)
+      if (known[i] > 0) x[i] = known[i];
+  return x;
 }
 
 bool accepts(const NodeView& node) {
@@ -52,30 +55,36 @@ bool accepts(const NodeView& node) {
   if (!attributes || !node.has_input(1) || node.input_dtype(0) != DataType::kFloat || node.input_dtype(1) != DataType::kFloat) return false;
   const ConstView* w = node.constant(1);
   if (!w) return attributes->kernel.size() <= 3;
-  const auto problem = typical_problem(*attributes, node.attr_int("group", 1), w->dims);
-  if (const ConstView* b = node.constant(2); b && node.has_input(2) && (b->rank() != 1 || b->count != w->dims[0])) return false;
+  const int64_t groups = node.attr_int("group", 1);
+  const auto problem = problem_of(*attributes, groups, expected_dims(node, *attributes, groups, w->dims), w->dims);
+  if (const ConstView* b = node.has_input(2) ? node.constant(2) : nullptr; b && (b->dtype != DataType::kFloat || b->count != w->dims[0])) return false;
   return problem && has_fast_convolution(*problem);
+}
+
+std::vector<int64_t> key_of(std::span<const int64_t> x, std::span<const int64_t> w) {
+  std::vector<int64_t> key(x.begin(), x.end());
+  key.insert(key.end(), w.begin(), w.end());
+  return key;
 }
 
 Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
   auto state = std::make_unique<ConvState>();
   state->attributes = *window_attributes(node);
   state->groups = node.attr_int("group", 1);
-  if (node.has_input(2))
-    if (const ConstView* b = node.constant(2)) {
-      const auto values = b->as<float>();
-      state->bias.assign(values.begin(), values.end());
-      node.drop_constant(2);
-    }
+  if (const ConstView* b = node.has_input(2) ? node.constant(2) : nullptr) {
+    const auto values = b->as<float>();
+    state->bias.assign(values.begin(), values.end());
+    node.drop_constant(2);
+  }
   if (const ConstView* w = node.constant(1)) {
-    const ConvolutionProblem problem = *typical_problem(state->attributes, state->groups, w->dims);
-    ONNXTOOL_ASSIGN(const auto desc, likely_weights_desc(problem, node.has_input(2), node.post_ops()));
-    const Status packed = catching([&]() -> Status {
-      if (state->weights.set(pack_weights(original_weights(problem), w->data, desc))) return {};
-      return kernel_error(ErrorCode::kOutOfMemory, "out of memory while reordering weights");
-    });
-    if (!packed.ok()) return packed.error();
+    const auto dims = expected_dims(node, state->attributes, state->groups, w->dims);
+    const ConvolutionProblem problem = *problem_of(state->attributes, state->groups, dims, w->dims);
     state->weight_dims.assign(w->dims.begin(), w->dims.end());
+    state->weights.set_original(original_weights(problem), w->data);
+    ONNXTOOL_ASSIGN(const auto made, state->plans.get(key_of(dims, w->dims), [&] {
+      return ConvolutionPlan::make(problem, node.has_input(2), node.post_ops(), node.threads(), state->weights);
+    }));
+    state->weights.forget_original();
     node.drop_constant(1);
   }
   return {std::move(state)};
@@ -105,9 +114,7 @@ Status run(KernelContext& ctx) {
   ONNXTOOL_ASSIGN(float* y, fused_output(ctx, out_dims, Layout::kChannelsLast, constant ? std::initializer_list<int>{0} : std::initializer_list<int>{0, 1}));
   if (empty) return {};
 
-  auto key = dims;
-  key.insert(key.end(), w_dims.begin(), w_dims.end());
-  ONNXTOOL_ASSIGN(const auto plan, state.plans.get(key, [&] {
+  ONNXTOOL_ASSIGN(const auto plan, state.plans.get(key_of(dims, w_dims), [&] {
     return ConvolutionPlan::make(*problem, bias != nullptr, ctx.node().post_ops(), ctx.node().threads(), state.weights);
   }));
   ConvolutionOperands operands{.source = nullptr, .weights = nullptr, .bias = bias, .target = y};

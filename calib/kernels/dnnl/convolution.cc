@@ -236,12 +236,4 @@ bool has_fast_convolution(const ConvolutionProblem& problem) {
   }
 }
 
-Result<memory::desc> likely_weights_desc(const ConvolutionProblem& problem, bool bias, std::span<const PostOp> post_ops) {
-  return catching([&]() -> Result<memory::desc> {
-    hold_to_one_thread();
-    const ConvolutionProblem p = problem.is_pointwise() ? flattened(problem) : problem;
-    return describe_convolution(descs_of(p, bias), make_attributes(post_ops)).desc.weights_desc();
-  });
-}
-
 }  // namespace onnxtool

@@ -69,7 +69,4 @@ class ConvolutionPlan {
 /// implementations are slower than the cpu set's own.
 bool has_fast_convolution(const ConvolutionProblem& problem);
 
-/// The order that weights will most likely be wanted in; they are reordered again if not.
-Result<dnnl::memory::desc> likely_weights_desc(const ConvolutionProblem& problem, bool bias, std::span<const PostOp> post_ops);
-
 }  // namespace onnxtool

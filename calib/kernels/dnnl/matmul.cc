@@ -55,11 +55,19 @@ std::optional<Sides> sides_of(const NodeView& node) {
   return Sides{b->dims[transposed ? 1 : 0], b->dims[transposed ? 0 : 1], transposed};
 }
 
-constexpr int64_t kTypicalRows = 128;
+// Rows of a, where unknown dims are taken to be one sample and a usual sequence.
+int64_t expected_rows(const NodeView& node) {
+  const std::span<const int64_t> known = node.input_dims(0);
+  if (known.empty()) return 128;
+  std::vector<int64_t> dims(known.begin(), known.end() - 1);
+  for (size_t i = 0; i < dims.size(); ++i)
+    if (dims[i] < 1) dims[i] = i == 0 ? 1 : 128;
+  return std::min<int64_t>(checked_product(dims).value_or(128), int64_t{1} << 24);
+}
 
 bool accepts(const NodeView& node) {
   const auto sides = sides_of(node);
-  return sides && node.input_dtype(0) == DataType::kFloat && bias_of(node, sides->n) && has_fast_convolution(problem_of(kTypicalRows, sides->k, sides->n));
+  return sides && node.input_dtype(0) == DataType::kFloat && bias_of(node, sides->n) && has_fast_convolution(problem_of(expected_rows(node), sides->k, sides->n));
 }
 
 Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
@@ -70,7 +78,6 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
   state->n = sides.n;
   state->vector = b.rank() == 1;
   state->bias = *bias_of(node, sides.n);
-  ONNXTOOL_ASSIGN(const auto desc, likely_weights_desc(problem_of(kTypicalRows, sides.k, sides.n), !state->bias.empty(), node.post_ops()));
   const float alpha = is_gemm(node) ? node.attr_float("alpha", 1) : 1;
   const auto* source = static_cast<const float*>(b.data);
   std::vector<float> scaled;
@@ -79,14 +86,15 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
     for (float& x : scaled) x *= alpha;
     source = scaled.data();
   }
-  const Status packed = catching([&]() -> Status {
-    // Output channels first, as a convolution has them.
-    const dnnl::memory::desc from({sides.n, sides.k, 1, 1}, kDnnlFloat,
-                                  sides.transposed ? dnnl::memory::dims{sides.k, 1, 1, 1} : dnnl::memory::dims{1, sides.n, 1, 1});
-    if (state->weights.set(pack_weights(from, source, desc))) return {};
-    return kernel_error(ErrorCode::kOutOfMemory, "out of memory while reordering weights");
-  });
-  if (!packed.ok()) return packed.error();
+  // Output channels first, as a convolution has them.
+  const dnnl::memory::desc from({sides.n, sides.k, 1, 1}, kDnnlFloat,
+                                sides.transposed ? dnnl::memory::dims{sides.k, 1, 1, 1} : dnnl::memory::dims{1, sides.n, 1, 1});
+  state->weights.set_original(from, source);
+  const int64_t rows = expected_rows(node);
+  ONNXTOOL_ASSIGN(const auto made, state->plans.get({rows}, [&] {
+    return ConvolutionPlan::make(problem_of(rows, sides.k, sides.n), !state->bias.empty(), node.post_ops(), node.threads(), state->weights);
+  }));
+  state->weights.forget_original();
   node.drop_constant(1);
   if (!state->bias.empty()) node.drop_constant(2);
   return {std::move(state)};

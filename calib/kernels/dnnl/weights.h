@@ -28,28 +28,32 @@ inline std::shared_ptr<const PackedWeights> pack_weights(const dnnl::memory::des
 }
 
 /// One constant tensor. Nearly always one order serves every shape that a model meets; another one is
-/// made from it when a primitive asks for it, and shared by all that do. Callers serialise.
+/// made when a primitive asks for it, and shared by all that do. Callers serialise.
 class WeightStore {
  public:
-  explicit operator bool() const { return first_ != nullptr; }
-  bool set(std::shared_ptr<const PackedWeights> packed) {
-    first_ = std::move(packed);
-    return first_ != nullptr;
+  /// Where to reorder from, until forget_original(); from then on, from an order made before.
+  void set_original(const dnnl::memory::desc& desc, const void* data) {
+    original_desc_ = desc;
+    original_ = data;
   }
+  void forget_original() { original_ = nullptr; }
+  explicit operator bool() const { return original_ || first_; }
+
   /// nullptr when memory is out.
   std::shared_ptr<const PackedWeights> in_order(const dnnl::memory::desc& wanted) {
-    if (first_->desc == wanted) return first_;
+    if (first_ && first_->desc == wanted) return first_;
     for (const auto& weak : others_)
       if (auto held = weak.lock(); held && held->desc == wanted) return held;
-    auto made = pack_weights(first_->desc, first_->data.get(), wanted);
-    if (!made) return nullptr;
+    auto made = original_ ? pack_weights(original_desc_, original_, wanted) : pack_weights(first_->desc, first_->data.get(), wanted);
     // An order that nothing reads is not kept beside the one in use.
-    if (first_.use_count() == 1) first_ = made;
-    else others_.push_back(made);
+    if (made && (!first_ || first_.use_count() == 1)) first_ = made;
+    else if (made) others_.push_back(made);
     return made;
   }
 
  private:
+  dnnl::memory::desc original_desc_;
+  const void* original_ = nullptr;
   std::shared_ptr<const PackedWeights> first_;
   std::vector<std::weak_ptr<const PackedWeights>> others_;
 };
