@@ -20,6 +20,7 @@ struct PoolState final : KernelState {
 };
 
 Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
+  ONNXTOOL_TRY(require_inputs(node, {0}));
   auto state = std::make_unique<PoolState>();
   state->isa = &gemm_isa();  // products with 1 are exact: every level gives the same bits
   ONNXTOOL_ASSIGN(state->attributes, window_attributes(node));

@@ -110,6 +110,7 @@ Status compute(KernelContext& ctx, const MutableView& y, bool training, int64_t 
 
 Status run(KernelContext& ctx) {
   const NodeView& node = ctx.node();
+  ONNXTOOL_TRY(require_inputs(node, {0, 1, 2, 3, 4}));
   const ConstView& x = ctx.input(0);
   if (x.rank() < 1) return bad_model("x is a scalar, expected [N, C, spatial...]");
   const bool training = node.opset() >= 14 && node.attr_int("training_mode", 0) != 0;

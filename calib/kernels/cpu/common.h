@@ -26,6 +26,13 @@ inline Error unsupported_type(DataType type, std::string_view where) {
                                                    std::string(where) + " is not supported");
 }
 
+/// An error when one of these inputs is absent.
+inline Status require_inputs(const NodeView& node, std::initializer_list<int> inputs) {
+  for (const int i : inputs)
+    if (!node.has_input(i)) return bad_model("input " + std::to_string(i) + " is absent");
+  return {};
+}
+
 /// [-rank, rank) to [0, rank). `what` names the attribute in the error.
 Result<int64_t> resolve_axis(int64_t axis, int64_t rank, std::string_view what = "axis");
 /// As resolve_axis for each; an axis given twice is an error.

@@ -46,6 +46,7 @@ struct ConvState final : KernelState {
 
 template <const GemmIsa& (*kIsa)()>
 Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
+  ONNXTOOL_TRY(require_inputs(node, {0, 1}));
   auto state = std::make_unique<ConvState>();
   state->isa = &kIsa();
   ONNXTOOL_ASSIGN(state->attributes, window_attributes(node));

@@ -70,7 +70,10 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
   state->isa = &gemm_isa();  // exact: every level gives the same bits
   ONNXTOOL_ASSIGN(state->attributes, window_attributes(node));
   state->group = node.attr_int("group", 1);
-  state->at = node.op_type() == "ConvInteger" ? kConvIntegerInputs : kQLinearConvInputs;
+  const bool integer = node.op_type() == "ConvInteger";
+  state->at = integer ? kConvIntegerInputs : kQLinearConvInputs;
+  if (integer) ONNXTOOL_TRY(require_inputs(node, {0, 1}));
+  else ONNXTOOL_TRY(require_inputs(node, {0, 1, 2, 3, 4, 5, 6, 7}));
   const ConstView* w = node.constant(state->at.w);
   const ConstView* zero = node.constant(state->at.w_zero_point);
   if (!w || (!zero && node.has_input(state->at.w_zero_point))) return {std::move(state)};

@@ -47,6 +47,7 @@ AlignedArray<T> pack_weights(const GemmIsa& isa, const T* w, std::span<const int
 
 template <const GemmIsa& (*kIsa)()>
 Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
+  ONNXTOOL_TRY(require_inputs(node, {0, 1}));
   auto state = std::make_unique<TransposeState>();
   state->isa = &kIsa();
   ONNXTOOL_ASSIGN(state->attributes, window_attributes(node));

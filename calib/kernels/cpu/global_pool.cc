@@ -34,6 +34,7 @@ T norm(const T* x, int64_t n, double p) {
 
 template <Kind kKind>
 Status run(KernelContext& ctx) {
+  ONNXTOOL_TRY(require_inputs(ctx.node(), {0}));
   const ConstView& x = ctx.input(0);
   if (x.rank() < 2) return bad_model("the input has shape " + format_dims(x.dims) + ", expected [N, C, spatial...]");
   Dims dims = to_dims(x.dims);

@@ -36,6 +36,7 @@ Status compute(KernelContext& ctx, const MutableView& y) {
 }
 
 Status run(KernelContext& ctx) {
+  ONNXTOOL_TRY(require_inputs(ctx.node(), {0, 1, 2}));
   const ConstView& x = ctx.input(0);
   if (x.rank() < 2) return bad_model("the input has shape " + format_dims(x.dims) + ", expected [N, C, spatial...]");
   for (int i : {1, 2})

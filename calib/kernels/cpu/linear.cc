@@ -37,6 +37,7 @@ MatrixPanels<T> panels_of_b(const T* b, const LinearShape& s, bool transpose, in
 
 template <const GemmIsa& (*kIsa)()>
 Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
+  ONNXTOOL_TRY(require_inputs(node, {0, 1}));
   auto state = std::make_unique<LinearState>();
   state->isa = &kIsa();
   state->transpose_a = node.attr_int("transA", 0) != 0;

@@ -36,6 +36,7 @@ void normalize_channel(const T* x, int64_t c, int64_t channels, int64_t pixels, 
 
 Status run(KernelContext& ctx) {
   const NodeView& node = ctx.node();
+  ONNXTOOL_TRY(require_inputs(node, {0}));
   const ConstView& x = ctx.input(0);
   if (x.rank() < 2) return bad_model("the input has shape " + format_dims(x.dims) + ", expected [N, C, spatial...]");
   const Response r{node.attr_int("size", 0), static_cast<double>(node.attr_float("alpha", 1e-4f)),

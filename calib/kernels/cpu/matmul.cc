@@ -47,6 +47,7 @@ AlignedArray<T> pack_b(const GemmIsa& isa, const T* b, std::span<const int64_t> 
 
 template <const GemmIsa& (*kIsa)()>
 Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
+  ONNXTOOL_TRY(require_inputs(node, {0, 1}));
   auto state = std::make_unique<MatMulState>();
   state->isa = &kIsa();
   if (node.op_type() == "FusedMatMul") {

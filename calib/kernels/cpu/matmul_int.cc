@@ -55,7 +55,10 @@ Result<AlignedArray<int16_t>> pack_b(const GemmIsa& isa, const ConstView& b, con
 Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
   auto state = std::make_unique<MatMulIntState>();
   state->isa = &gemm_isa();  // exact: every level gives the same bits
-  state->at = node.op_type() == "MatMulInteger" ? kMatMulIntegerInputs : kQLinearMatMulInputs;
+  const bool integer = node.op_type() == "MatMulInteger";
+  state->at = integer ? kMatMulIntegerInputs : kQLinearMatMulInputs;
+  if (integer) ONNXTOOL_TRY(require_inputs(node, {0, 1}));
+  else ONNXTOOL_TRY(require_inputs(node, {0, 1, 2, 3, 4, 5, 6, 7}));
   const ConstView* b = node.constant(state->at.b);
   const ConstView* zero = node.constant(state->at.b_zero_point);
   if (!b || b->rank() < 1 || (!zero && node.has_input(state->at.b_zero_point))) return {std::move(state)};

@@ -17,6 +17,7 @@ struct MaxPoolState final : KernelState {
 };
 
 Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
+  ONNXTOOL_TRY(require_inputs(node, {0}));
   auto state = std::make_unique<MaxPoolState>();
   state->isa = &gemm_isa();  // comparisons: every level gives the same bits
   ONNXTOOL_ASSIGN(state->attributes, window_attributes(node));

@@ -258,6 +258,7 @@ void RecurrentActivation::apply(float* x, int64_t n) const {
 void RecurrentActivation::apply(double* x, int64_t n) const { apply_scalar(*this, x, n); }
 
 Result<std::unique_ptr<KernelState>> prepare_recurrent(const NodeView& node, const GemmIsa& isa, const RecurrentKind& kind) {
+  ONNXTOOL_TRY(require_inputs(node, {0, 1, 2}));
   auto state = std::make_unique<RecurrentState>();
   state->isa = &isa;
   state->kind = kind;

@@ -23,6 +23,7 @@ struct ResizeState final : KernelState {
 };
 
 Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
+  ONNXTOOL_TRY(require_inputs(node, {0}));
   auto state = std::make_unique<ResizeState>();
   ResizeOptions& o = state->options;
   const std::string_view mode = node.attr_string("mode", "nearest");
