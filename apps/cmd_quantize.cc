@@ -35,7 +35,7 @@ constexpr int64_t kVerifySamples = 8;
 struct Options {
   std::string model, output, calib, eval;
   std::string calibrator = "auto";
-  double percentile = 99.99;
+  double percentile = 99.999;
   std::string preset, target = "ort-cpu";
   std::string activation_type = "u8", weight_type = "s8";
   bool symmetric = false, per_tensor = false, quantize_outputs = false, no_opset_change = false, no_equalize = false;

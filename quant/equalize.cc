@@ -9,8 +9,16 @@
 namespace onnxtool {
 namespace {
 
-// Extremes of a few samples say enough: only their logarithm's nearest integer is used.
-constexpr int64_t kSamples = 8;
+// Channels of a small network are measured on many samples, those of a large one, whose feature maps
+// hold many positions each, on a few: about this many multiplications are spent.
+constexpr double kBudgetMacs = 2e10;
+constexpr int64_t kMinSamples = 8, kMaxSamples = 512;
+// Rescaling must at least quarter the predicted noise of a pair of layers. Below that the prediction
+// says little, and a network whose channels are even as they came is best left alone.
+constexpr double kMinGain = 4;
+// A channel that seldom fires shows no large value on few samples; its raw result's spread tells what
+// it can reach.
+constexpr double kReach = 8;
 // Beyond this the scaled weights could leave the normal range.
 constexpr int kMaxExponent = 24;
 
@@ -53,7 +61,7 @@ struct Link {
   const Node* first;
   const Node* second;
   const Value* activation;  // [N, C, ...], what the second layer reads, before any Flatten
-  int64_t repeat = 1;       // columns of the second layer per channel (a Flatten of C x H x W)
+  int64_t repeat = 1;      // columns of the second layer per channel (a Flatten of C x H x W)
 };
 
 bool keeps_channels(const Node& n) {
@@ -62,7 +70,7 @@ bool keeps_channels(const Node& n) {
 
 std::optional<Link> link_from(const Node& first) {
   Link link{&first, nullptr, &first.output(0), 1};
-  const Value* v = link.activation;
+  const Value* v = &first.output(0);
   while (v->has_one_use() && !v->is_graph_output()) {
     const Node& user = *v->uses()[0].user;
     if (&user.graph() != &first.graph() || v->uses()[0].index != 0) return std::nullopt;
@@ -102,6 +110,140 @@ void scale_weight(Model& model, const Node& node, int input, const std::vector<f
   rw.set_input(node, input, &fresh);
 }
 
+// The noise that 8-bit codes add to the second layer's outputs, each row relative to its output's size,
+// as a function of the channels' exponents e (channel i is divided by 2^e_i):
+//
+//   J(e) = sum over rows o of 1/b_o^2 ( A^2 / 255^2 * sum_i p_i |W_oi|^2 4^e_i    codes of the activation
+//                                     + M_o^2 / 127^2 * sum_i q_i 4^-e_i )        codes of the weights
+//
+//   A = max_i r_i 2^-e_i, the activation's range;  M_o = max_i |W_oi| 2^e_i, the row's range;
+//   p_i the share of channel i that is not zero (zero has a code of its own), q_i its mean square times
+//   the weights of a row that it meets. The common factor 1/12 of rounding noise is left out.
+class Noise {
+ public:
+  Noise(int64_t rows, int64_t channels) : rows_(rows), channels_(channels), largest_(static_cast<size_t>(rows * channels), 0), squares_(largest_) {}
+
+  void add_weight(int64_t row, int64_t channel, double w) {
+    const size_t i = at(row, channel);
+    largest_[i] = std::max(largest_[i], std::abs(w));
+    squares_[i] += w * w;
+  }
+  // Weighs each row, then finds exponents by steps of one that lower J, from the start given.
+  /// Returns by what factor J fell against e = 0, where nothing is rescaled.
+  double settle(const std::vector<double>& row_size, const std::vector<double>& reach, const std::vector<double>& nonzero, const std::vector<double>& energy,
+              std::vector<int>& e) {
+    const auto n = static_cast<size_t>(channels_);
+    weight_.assign(static_cast<size_t>(rows_), 0);
+    for (int64_t o = 0; o < rows_; ++o)
+      if (const double b = row_size[static_cast<size_t>(o)]; b > 0) weight_[static_cast<size_t>(o)] = 1 / (b * b);
+    std::vector<double> column(n, 0);
+    for (int64_t o = 0; o < rows_; ++o)
+      for (int64_t i = 0; i < channels_; ++i) column[static_cast<size_t>(i)] += weight_[static_cast<size_t>(o)] * squares_[at(o, i)];
+    for (size_t i = 0; i < n; ++i) column[i] *= nonzero[i];
+    double best = total(reach, energy, column, e);
+    // Each sweep that changes something lowers J; the bound only guards against endless tiny gains.
+    for (int sweep = 0; sweep < 16; ++sweep) {
+      bool moved = false;
+      for (size_t i = 0; i < n; ++i)
+        for (const int step : {1, -1}) {
+          e[i] += step;
+          const double j = total(reach, energy, column, e);
+          if (j < best) {
+            best = j;
+            moved = true;
+            break;
+          }
+          e[i] -= step;
+        }
+      if (!moved) break;
+    }
+    return total(reach, energy, column, std::vector<int>(n, 0)) / best;
+  }
+
+ private:
+  size_t at(int64_t row, int64_t channel) const { return static_cast<size_t>(row * channels_ + channel); }
+
+  double total(const std::vector<double>& reach, const std::vector<double>& energy, const std::vector<double>& column, const std::vector<int>& e) const {
+    double range = 0, by_activation = 0, mean_square = 0;
+    std::vector<double> factor(e.size());
+    for (size_t i = 0; i < e.size(); ++i) {
+      factor[i] = std::ldexp(1.0, e[i]);
+      range = std::max(range, reach[i] / factor[i]);
+      by_activation += column[i] * factor[i] * factor[i];
+      mean_square += energy[i] / (factor[i] * factor[i]);
+    }
+    double by_weight = 0;
+    for (int64_t o = 0; o < rows_; ++o) {
+      if (weight_[static_cast<size_t>(o)] == 0) continue;
+      double largest = 0;
+      for (int64_t i = 0; i < channels_; ++i) largest = std::max(largest, largest_[at(o, i)] * factor[static_cast<size_t>(i)]);
+      by_weight += weight_[static_cast<size_t>(o)] * largest * largest;
+    }
+    return range * range / (255.0 * 255.0) * by_activation + by_weight * mean_square / (127.0 * 127.0);
+  }
+
+  int64_t rows_, channels_;
+  std::vector<double> largest_, squares_, weight_;  // [rows, channels], [rows, channels], [rows]
+};
+
+// The power of two nearest to x on a logarithmic scale, by its exponent; exact under scaling of x by 2.
+int nearest_exponent(double x) {
+  int e;
+  const double m = std::frexp(x, &e);  // [0.5, 1)
+  return m < 0.70710678118654752 ? e - 1 : e;
+}
+
+// raw: the first layer's result; activation: what the second reads; out: the second's raw result.
+std::vector<int> exponents_of(const Link& link, const std::vector<ChannelStatistics>& raw, const std::vector<ChannelStatistics>& activation,
+                              const std::vector<ChannelStatistics>& out) {
+  const WeightView w = *weight_of(*link.second);
+  const auto channels = static_cast<int64_t>(raw.size());
+  std::vector<int> e(raw.size(), 0);
+  if (channels != weight_of(*link.first)->rows || activation.size() != raw.size() || static_cast<int64_t>(out.size()) != w.rows) return e;
+  std::vector<double> reach, energy, nonzero, size;
+  std::vector<int> known;
+  // Each channel meets as many weights of a row as there are taps.
+  const auto taps = static_cast<double>(w.inner * link.repeat);
+  for (size_t c = 0; c < raw.size(); ++c) {
+    reach.push_back(std::max(static_cast<double>(std::max(activation[c].max, -activation[c].min)), kReach * raw[c].rms));
+    energy.push_back(activation[c].rms * activation[c].rms * taps);
+    nonzero.push_back(activation[c].nonzero);
+    if (reach[c] > 0 && std::isfinite(reach[c])) e[c] = nearest_exponent(reach[c]);
+    else reach[c] = energy[c] = 0;
+  }
+  for (const ChannelStatistics& s : out) size.push_back(s.rms);
+  Noise noise(w.rows, channels);
+  const std::vector<float> values = w.tensor->values<float>();
+  const int64_t rows_per_group = w.rows / w.group;
+  for (int64_t o = 0; o < w.rows; ++o)
+    for (int64_t local = 0; local < w.columns; ++local) {
+      const int64_t channel = (o / rows_per_group * w.columns + local) / link.repeat;
+      for (int64_t k = 0; k < w.inner; ++k) noise.add_weight(o, channel, values[w.at(o, local, k)]);
+    }
+  if (!(noise.settle(size, reach, nonzero, energy, e) >= kMinGain)) return std::vector<int>(raw.size(), 0);
+  for (size_t c = 0; c < e.size(); ++c)
+    if (reach[c] > 0) known.push_back(e[c]);
+  if (known.empty()) return std::vector<int>(raw.size(), 0);
+  // A common factor changes nothing but the size of the numbers: leave the middle channel alone.
+  std::nth_element(known.begin(), known.begin() + static_cast<std::ptrdiff_t>(known.size() / 2), known.end());
+  const int middle = known[known.size() / 2];
+  for (size_t c = 0; c < e.size(); ++c) e[c] = reach[c] > 0 ? std::clamp(e[c] - middle, -kMaxExponent, kMaxExponent) : 0;
+  return e;
+}
+
+int64_t samples_for(const Placement& placement) {
+  double macs = 0;
+  for (const IntegerNode& n : placement.nodes) {
+    const auto w = weight_of(*n.node);
+    const auto& shape = n.node->output(0).type().shape;
+    if (!w || !shape) continue;
+    double outputs = 1;
+    for (const Dim& d : *shape) outputs *= static_cast<double>(d.value.value_or(1));
+    macs += outputs * static_cast<double>(w->columns * w->inner);
+  }
+  return static_cast<int64_t>(std::clamp(kBudgetMacs / std::max(macs, 1.0), static_cast<double>(kMinSamples), static_cast<double>(kMaxSamples)));
+}
+
 }  // namespace
 
 Result<int> equalize(Model& model, const Placement& placement, const SampleSource& source, const RunOptions& options) {
@@ -120,6 +262,7 @@ Result<int> equalize(Model& model, const Placement& placement, const SampleSourc
     if (!w2 || w2->columns * w2->group != w1->rows * link->repeat) continue;
     links.push_back(*link);
     watched.push_back(link->activation);
+    watched.push_back(&link->first->output(0));
     watched.push_back(&link->second->output(0));
   }
   if (links.empty()) return 0;
@@ -127,50 +270,13 @@ Result<int> equalize(Model& model, const Placement& placement, const SampleSourc
   std::vector<const Value*> unique = watched;
   std::sort(unique.begin(), unique.end(), [](const Value* a, const Value* b) { return a->id() < b->id(); });
   unique.erase(std::unique(unique.begin(), unique.end()), unique.end());
-  ONNXTOOL_ASSIGN(const auto maxima, collect_channel_maxima(model.graph(), unique, source, options, kSamples));
-  const auto maxima_of = [&](const Value* v) -> const std::vector<float>& {
-    return maxima[static_cast<size_t>(std::lower_bound(unique.begin(), unique.end(), v, [](const Value* a, const Value* b) { return a->id() < b->id(); }) - unique.begin())];
+  ONNXTOOL_ASSIGN(const auto statistics, collect_channels(model.graph(), unique, source, options, samples_for(placement)));
+  const auto of = [&](const Value& v) -> const std::vector<ChannelStatistics>& {
+    return statistics[static_cast<size_t>(std::lower_bound(unique.begin(), unique.end(), &v, [](const Value* a, const Value* b) { return a->id() < b->id(); }) - unique.begin())];
   };
-
   // What was measured refers to the model as it came: exponents of all links first, then the edits.
   std::vector<std::vector<int>> exponents;
-  for (const Link& link : links) {
-    const WeightView w2 = *weight_of(*link.second);
-    const int64_t channels = weight_of(*link.first)->rows;
-    const std::vector<float>&a = maxima_of(link.activation), &b = maxima_of(&link.second->output(0));
-    std::vector<int> e(static_cast<size_t>(channels), 0);
-    std::vector<int> known;
-    const bool depthwise = w2.group > 1 && w2.columns == 1;
-    const std::vector<float> w = w2.tensor->values<float>();
-    if (static_cast<int64_t>(a.size()) == channels && static_cast<int64_t>(b.size()) == w2.rows) {
-      for (int64_t c = 0; c < channels; ++c) {
-        double column = 0;
-        const int64_t rows_per_group = w2.rows / w2.group;
-        for (int64_t r = 0; r < link.repeat; ++r) {
-          const int64_t global = c * link.repeat + r, group = global / w2.columns, local = global % w2.columns;
-          for (int64_t o = group * rows_per_group; o < (group + 1) * rows_per_group; ++o)
-            for (int64_t k = 0; k < w2.inner; ++k)
-              if (const float out = b[static_cast<size_t>(o)]; out > 0) column = std::max(column, std::abs(static_cast<double>(w[w2.at(o, local, k)])) / out);
-        }
-        const double activation = a[static_cast<size_t>(c)];
-        if (!(activation > 0) || !(column > 0) || !std::isfinite(activation)) continue;
-        const double wanted = depthwise ? std::log2(activation) : 0.5 * std::log2(activation / column);
-        e[static_cast<size_t>(c)] = static_cast<int>(std::nearbyint(wanted));
-        known.push_back(e[static_cast<size_t>(c)]);
-      }
-    }
-    // A common factor changes nothing but the size of the numbers: leave the middle channel alone.
-    int middle = 0;
-    if (!known.empty()) {
-      std::nth_element(known.begin(), known.begin() + static_cast<std::ptrdiff_t>(known.size() / 2), known.end());
-      middle = known[known.size() / 2];
-    }
-    for (size_t c = 0; c < e.size(); ++c) {
-      const bool measured = c < a.size() && a[c] > 0;
-      e[c] = measured ? std::clamp(e[c] - middle, -kMaxExponent, kMaxExponent) : 0;
-    }
-    exponents.push_back(std::move(e));
-  }
+  for (const Link& link : links) exponents.push_back(exponents_of(link, of(link.first->output(0)), of(*link.activation), of(link.second->output(0))));
 
   int changed = 0;
   for (size_t l = 0; l < links.size(); ++l) {

@@ -12,15 +12,12 @@ namespace onnxtool {
 /// channels apart (Relu, LeakyRelu, pools, Flatten). Every s_i is a power of two, so the model's float
 /// output keeps its bits.
 ///
-///   s_i = 2^round(1/2 log2(a_i / w_i))    a_i = largest |activation| of channel i on the data,
-///                                         w_i = max over rows o of |W2[o, i]| / b_o, with b_o the
-///                                         largest |output| of row o on the data
-///
-/// Activations share one scale, and rows of W2 have one each: this s evens out what both make of
-/// channel i (M. Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias
-/// Correction", 2019, eq. 11, with measured ranges). Since a and 1/w scale alike when a channel is
-/// rescaled, the result does not depend on how the model came scaled. A depthwise second layer has a
-/// scale per channel, so there s_i = 2^round(log2 a_i).
+/// Activations share one scale, rows of the second layer's weights have one each: a channel that is
+/// small wastes codes of the activation, one that is large spends the weights'. The exponents minimise
+/// the sum of both noises (Noise in equalize.cc); the idea of trading one for the other is M. Nagel et
+/// al., "Data-Free Quantization Through Weight Equalization and Bias Correction", 2019. The search
+/// starts where all channels reach equally far, and everything it reads scales exactly with a
+/// channel, so the result does not depend on how the model came scaled.
 ///
 /// Returns the number of rescaled pairs of layers.
 Result<int> equalize(Model& model, const Placement& placement, const SampleSource& source, const RunOptions& options);

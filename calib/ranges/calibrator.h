@@ -52,7 +52,7 @@ Result<Calibrator> parse_calibrator(std::string_view text);
 
 struct CalibratorOptions {
   /// Share of the values, in percent, that the range holds; in (0, 100].
-  double percentile = 99.99;
+  double percentile = 99.999;
 };
 
 /// Errors: nothing was observed (kBadData), NaN or infinities were (kNotFinite), the summary has no

@@ -28,25 +28,30 @@ class SummaryObserver final : public Observer {
   std::vector<Summary> summaries;
 };
 
+// Channels of one sample; rms and nonzero hold sums until all samples are in.
 class ChannelObserver final : public Observer {
  public:
-  explicit ChannelObserver(size_t count) : maxima(count) {}
+  explicit ChannelObserver(size_t count) : channels(count), counts(count, 0) {}
   Status observe(int watch, const ConstView& v) override {
-    if (v.dtype != DataType::kFloat || v.dims.size() < 2) return {};
-    auto& m = maxima[static_cast<size_t>(watch)];
-    const int64_t channels = v.dims[1];
-    m.resize(static_cast<size_t>(channels), 0);
-    const int64_t per_sample = v.dims[0] ? v.count / v.dims[0] : 0, spatial = channels ? per_sample / channels : 0;
-    const float* x = static_cast<const float*>(v.data);
+    if (v.dtype != DataType::kFloat || v.dims.size() < 2 || v.count == 0) return {};
+    const auto w = static_cast<size_t>(watch);
+    const int64_t num_channels = v.dims[1], per_item = v.count / v.dims[0], spatial = per_item / num_channels;
+    channels[w].assign(static_cast<size_t>(num_channels), {});
+    counts[w] = v.dims[0] * spatial;
     const bool last = v.layout == Layout::kChannelsLast;
     for (int64_t n = 0; n < v.dims[0]; ++n)
-      for (int64_t i = 0; i < per_sample; ++i) {
-        float& top = m[static_cast<size_t>(last ? i % channels : i / spatial)];
-        top = std::max(top, std::abs(x[n * per_sample + i]));
+      for (int64_t i = 0; i < per_item; ++i) {
+        const float x = static_cast<const float*>(v.data)[n * per_item + i];
+        ChannelStatistics& c = channels[w][static_cast<size_t>(last ? i % num_channels : i / spatial)];
+        c.rms += static_cast<double>(x) * x;
+        c.nonzero += x != 0;
+        c.min = std::min(c.min, x);
+        c.max = std::max(c.max, x);
       }
     return {};
   }
-  std::vector<std::vector<float>> maxima;
+  std::vector<std::vector<ChannelStatistics>> channels;
+  std::vector<int64_t> counts;
 };
 
 // The first samples of another source.
@@ -100,23 +105,35 @@ Result<std::vector<Summary>> collect_summaries(const Graph& graph, std::span<con
   return merged;
 }
 
-Result<std::vector<std::vector<float>>> collect_channel_maxima(const Graph& graph, std::span<const Value* const> watched,
-                                                               const SampleSource& source, const RunOptions& options, int64_t max_samples) {
+Result<std::vector<std::vector<ChannelStatistics>>> collect_channels(const Graph& graph, std::span<const Value* const> watched,
+                                                                     const SampleSource& source, const RunOptions& options, int64_t max_samples) {
   const FirstSamples first(source, max_samples);
-  std::vector<ChannelObserver> observers(static_cast<size_t>(std::max(options.threads, 1)), ChannelObserver(watched.size()));
+  // Kept per sample and added in order: sums of doubles depend on it.
+  std::vector<ChannelObserver> observers(static_cast<size_t>(first.size()), ChannelObserver(watched.size()));
   RunOptions quiet = options;
   quiet.progress = nullptr;
-  ONNXTOOL_TRY(run_samples(graph, watched, first, quiet, [&](int worker, int64_t, const Sample& sample, RunContext& context) {
-    return context.run(sample.inputs, nullptr, &observers[static_cast<size_t>(worker)]);
+  ONNXTOOL_TRY(run_samples(graph, watched, first, quiet, [&](int, int64_t index, const Sample& sample, RunContext& context) {
+    return context.run(sample.inputs, nullptr, &observers[static_cast<size_t>(index)]);
   }));
-  std::vector<std::vector<float>> merged = std::move(observers[0].maxima);
-  for (size_t w = 1; w < observers.size(); ++w)
-    for (size_t i = 0; i < merged.size(); ++i) {
-      const auto& other = observers[w].maxima[i];
-      merged[i].resize(std::max(merged[i].size(), other.size()), 0);
-      for (size_t c = 0; c < other.size(); ++c) merged[i][c] = std::max(merged[i][c], other[c]);
+  std::vector<std::vector<ChannelStatistics>> all(watched.size());
+  for (size_t i = 0; i < watched.size(); ++i) {
+    int64_t count = 0;
+    for (const ChannelObserver& o : observers) {
+      all[i].resize(std::max(all[i].size(), o.channels[i].size()));
+      for (size_t c = 0; c < o.channels[i].size(); ++c) {
+        all[i][c].rms += o.channels[i][c].rms;
+        all[i][c].nonzero += o.channels[i][c].nonzero;
+        all[i][c].min = std::min(all[i][c].min, o.channels[i][c].min);
+        all[i][c].max = std::max(all[i][c].max, o.channels[i][c].max);
+      }
+      count += o.counts[i];
     }
-  return merged;
+    for (ChannelStatistics& c : all[i]) {
+      c.rms = std::sqrt(c.rms / static_cast<double>(std::max<int64_t>(count, 1)));
+      c.nonzero /= static_cast<double>(std::max<int64_t>(count, 1));
+    }
+  }
+  return all;
 }
 
 }  // namespace onnxtool

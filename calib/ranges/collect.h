@@ -29,8 +29,16 @@ Status run_samples(const Graph& graph, std::span<const Value* const> watched, co
 Result<std::vector<Summary>> collect_summaries(const Graph& graph, std::span<const Value* const> watched, const SampleSource& source,
                                                const RunOptions& options, Summary::Mode mode);
 
-/// Largest magnitude per channel (axis 1) of each watched value over the first `max_samples` samples.
-Result<std::vector<std::vector<float>>> collect_channel_maxima(const Graph& graph, std::span<const Value* const> watched,
-                                                               const SampleSource& source, const RunOptions& options, int64_t max_samples);
+/// What one channel (axis 1) of a value holds.
+struct ChannelStatistics {
+  double rms = 0;
+  double nonzero = 0;      // share of the values
+  float min = 0, max = 0;  // zero included
+};
+
+/// Per channel of each watched value over the first `max_samples` samples; empty for values of rank
+/// below 2. The same bits for any thread count.
+Result<std::vector<std::vector<ChannelStatistics>>> collect_channels(const Graph& graph, std::span<const Value* const> watched,
+                                                                     const SampleSource& source, const RunOptions& options, int64_t max_samples);
 
 }  // namespace onnxtool
