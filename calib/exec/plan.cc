@@ -87,10 +87,12 @@ class PlanCompiler {
 
   // Where two nodes want one tensor, they share its aligned copy.
   std::shared_ptr<AlignedTensor> constant_of(const Value& v) {
-    // An outer constant is one here too: folding and prepacking see through the subgraph's border.
-    if (!v.constant()) return nullptr;
+    // An outer constant is one here too: folding and prepacking see through the subgraph's border. So is
+    // an input's default, as runs are never given another value for it.
+    const Tensor* t = v.constant() ? v.constant() : v.initializer();
+    if (!t) return nullptr;
     auto& aligned = constants_[&v];
-    if (!aligned) aligned = std::make_shared<AlignedTensor>(*v.constant());
+    if (!aligned) aligned = std::make_shared<AlignedTensor>(*t);
     return aligned;
   }
 
