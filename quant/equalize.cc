@@ -231,7 +231,9 @@ std::vector<int> exponents_of(const Link& link, const std::vector<ChannelStatist
   return e;
 }
 
-int64_t samples_for(const Placement& placement) {
+}  // namespace
+
+int64_t affordable_samples(const Placement& placement) {
   double macs = 0;
   for (const IntegerNode& n : placement.nodes) {
     const auto w = weight_of(*n.node);
@@ -243,8 +245,6 @@ int64_t samples_for(const Placement& placement) {
   }
   return static_cast<int64_t>(std::clamp(kBudgetMacs / std::max(macs, 1.0), static_cast<double>(kMinSamples), static_cast<double>(kMaxSamples)));
 }
-
-}  // namespace
 
 Result<int> equalize(Model& model, const Placement& placement, const SampleSource& source, const RunOptions& options) {
   std::set<const Node*> integer;
@@ -270,7 +270,7 @@ Result<int> equalize(Model& model, const Placement& placement, const SampleSourc
   std::vector<const Value*> unique = watched;
   std::sort(unique.begin(), unique.end(), [](const Value* a, const Value* b) { return a->id() < b->id(); });
   unique.erase(std::unique(unique.begin(), unique.end()), unique.end());
-  ONNXTOOL_ASSIGN(const auto statistics, collect_channels(model.graph(), unique, source, options, samples_for(placement)));
+  ONNXTOOL_ASSIGN(const auto statistics, collect_channels(model.graph(), unique, source, options, affordable_samples(placement)));
   const auto of = [&](const Value& v) -> const std::vector<ChannelStatistics>& {
     return statistics[static_cast<size_t>(std::lower_bound(unique.begin(), unique.end(), &v, [](const Value* a, const Value* b) { return a->id() < b->id(); }) - unique.begin())];
   };

@@ -136,10 +136,10 @@ Result<Quantizer::Output> Quantizer::emit(const SampleSource& source, const RunO
   double best_sqnr = -INFINITY;
   RunOptions quiet = run;
   quiet.progress = nullptr;
-  for (const Calibrator c : {Calibrator::kMse, Calibrator::kPercentile, Calibrator::kMinMax}) {
+  for (const Calibrator c : {Calibrator::kMse, Calibrator::kEntropy, Calibrator::kPercentile, Calibrator::kMinMax}) {
     ONNXTOOL_ASSIGN(Output candidate, emit_with(c));
     ComparisonOptions comparison;
-    comparison.max_samples = kTrialSamples;
+    comparison.max_samples = affordable_samples(placement_);
     ONNXTOOL_ASSIGN(const ModelComparison compared, compare_models(model_->graph(), candidate.model->graph(), source, quiet, comparison));
     // The output that suffers most decides.
     double worst = INFINITY;

@@ -58,10 +58,9 @@ class Quantizer {
     /// Values of prepared() and of `model` that stand for each other, for per-layer errors.
     std::vector<LayerPair> layers;
   };
-  /// The quantized model under the options' calibrator. The automatic choice runs candidates on up to
-  /// `kTrialSamples` samples of `source`.
+  /// The quantized model under the options' calibrator. The automatic choice runs every
+  /// candidate on affordable_samples() of `source`.
   Result<Output> emit(const SampleSource& source, const RunOptions& run) const;
-  static constexpr int64_t kTrialSamples = 16;
 
  private:
   Quantizer() = default;

@@ -11,7 +11,7 @@
 
 namespace onnxtool {
 
-/// kAuto tries mse, percentile and minmax and keeps the one whose model is closest to the float one.
+/// Automatic: tries every calibrator and keeps the one whose model is closest to the float one.
 struct CalibratorChoice {
   bool automatic = true;
   Calibrator calibrator = Calibrator::kMinMax;
