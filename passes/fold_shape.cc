@@ -8,7 +8,7 @@
 //
 // Does not fire: some element depends on a dynamic dim; the constant would make the file grow.
 // Dims are trusted as declared and inferred, as runtimes trust them.
-// Source: the data propagation of ONNX's operator schemas.
+// Source: the data propagation of ONNX's operator schemas, and Div's truncation towards zero.
 
 #include "libopt/analysis/seam.h"
 #include "libopt/io/encode.h"
@@ -51,7 +51,7 @@ void rewrite(const Match& m, Rewriter& rw) { rw.make_constant(m.value, m.tensor)
 constinit const PassInfo kFoldShape{
     .name = "fold-shape",
     .summary = "replace integer tensors that follow from known dims by constants",
-    .roots = {"Shape", "Size", "Gather", "Slice", "Concat", "Squeeze", "Unsqueeze", "Cast", "Add", "Sub", "Mul"},
+    .roots = {"Shape", "Size", "Gather", "Slice", "Concat", "Squeeze", "Unsqueeze", "Cast", "Add", "Sub", "Mul", "Div"},
     .level = Level::kBasic,
     .exactness = Exactness::kExact,
     .run = run_rule<match, rewrite>};

@@ -124,7 +124,7 @@ class Noise {
   Noise(int64_t rows, int64_t channels) : rows_(rows), channels_(channels), largest_(static_cast<size_t>(rows * channels), 0), squares_(largest_) {}
 
   void add_weight(int64_t row, int64_t channel, double w) {
-    const size_t i = at(row, channel);
+    const size_t i = at(row, static_cast<size_t>(channel));
     largest_[i] = std::max(largest_[i], std::abs(w));
     squares_[i] += w * w;
   }
@@ -138,52 +138,98 @@ class Noise {
       if (const double b = row_size[static_cast<size_t>(o)]; b > 0) weight_[static_cast<size_t>(o)] = 1 / (b * b);
     std::vector<double> column(n, 0);
     for (int64_t o = 0; o < rows_; ++o)
-      for (int64_t i = 0; i < channels_; ++i) column[static_cast<size_t>(i)] += weight_[static_cast<size_t>(o)] * squares_[at(o, i)];
+      for (int64_t i = 0; i < channels_; ++i) column[static_cast<size_t>(i)] += weight_[static_cast<size_t>(o)] * squares_[at(o, static_cast<size_t>(i))];
     for (size_t i = 0; i < n; ++i) column[i] *= nonzero[i];
-    double best = total(reach, energy, column, e);
+    const double unscaled = start(reach, energy, column, std::vector<int>(n, 0));
+    double best = start(reach, energy, column, e);
+    // Where evening out all the way does not help at all, the search would not find much either.
+    if (!(best < unscaled)) return 1;
     // Each sweep that changes something lowers J; the bound only guards against endless tiny gains.
     for (int sweep = 0; sweep < 16; ++sweep) {
       bool moved = false;
       for (size_t i = 0; i < n; ++i)
         for (const int step : {1, -1}) {
+          const double j = try_step(reach, energy, column, i, step);
+          if (!(j < best)) continue;
+          take_step(energy, column, i, step);
           e[i] += step;
-          const double j = total(reach, energy, column, e);
-          if (j < best) {
-            best = j;
-            moved = true;
-            break;
-          }
-          e[i] -= step;
+          best = j;
+          moved = true;
+          break;
         }
       if (!moved) break;
     }
-    return total(reach, energy, column, std::vector<int>(n, 0)) / best;
+    return unscaled / best;
   }
 
  private:
-  size_t at(int64_t row, int64_t channel) const { return static_cast<size_t>(row * channels_ + channel); }
+  size_t at(int64_t row, size_t channel) const { return static_cast<size_t>(row * channels_) + channel; }
 
-  double total(const std::vector<double>& reach, const std::vector<double>& energy, const std::vector<double>& column, const std::vector<int>& e) const {
-    double range = 0, by_activation = 0, mean_square = 0;
-    std::vector<double> factor(e.size());
+  double row_range(int64_t row) const {
+    double largest = 0;
+    for (size_t i = 0; i < factor_.size(); ++i) largest = std::max(largest, largest_[at(row, i)] * factor_[i]);
+    return largest;
+  }
+
+  static double sum(double range, double by_activation, double by_weight, double mean_square) {
+    return range * range / (255.0 * 255.0) * by_activation + by_weight * mean_square / (127.0 * 127.0);
+  }
+
+  // J at e from scratch; the running terms that steps change.
+  double start(const std::vector<double>& reach, const std::vector<double>& energy, const std::vector<double>& column, const std::vector<int>& e) {
+    factor_.clear();
+    for (int x : e) factor_.push_back(std::ldexp(1.0, x));
+    by_activation_ = mean_square_ = by_weight_ = 0;
+    double range = 0;
     for (size_t i = 0; i < e.size(); ++i) {
-      factor[i] = std::ldexp(1.0, e[i]);
-      range = std::max(range, reach[i] / factor[i]);
-      by_activation += column[i] * factor[i] * factor[i];
-      mean_square += energy[i] / (factor[i] * factor[i]);
+      range = std::max(range, reach[i] / factor_[i]);
+      by_activation_ += column[i] * factor_[i] * factor_[i];
+      mean_square_ += energy[i] / (factor_[i] * factor_[i]);
     }
+    row_range_.clear();
+    for (int64_t o = 0; o < rows_; ++o) {
+      row_range_.push_back(row_range(o));
+      by_weight_ += weight_[static_cast<size_t>(o)] * row_range_.back() * row_range_.back();
+    }
+    return sum(range, by_activation_, by_weight_, mean_square_);
+  }
+
+  // The row's range with channel i at `factor`; a row whose range channel i set is looked through anew.
+  double row_range_with(int64_t row, size_t i, double factor) {
+    const double now = row_range_[static_cast<size_t>(row)], mine = largest_[at(row, i)];
+    if (factor > factor_[i]) return std::max(now, mine * factor);
+    if (mine * factor_[i] < now) return now;
+    std::swap(factor_[i], factor);
+    const double range = row_range(row);
+    std::swap(factor_[i], factor);
+    return range;
+  }
+
+  double try_step(const std::vector<double>& reach, const std::vector<double>& energy, const std::vector<double>& column, size_t i, int step) {
+    const double f = factor_[i], g = std::ldexp(f, step);
+    double range = reach[i] / g;
+    for (size_t c = 0; c < reach.size(); ++c)
+      if (c != i) range = std::max(range, reach[c] / factor_[c]);
     double by_weight = 0;
     for (int64_t o = 0; o < rows_; ++o) {
-      if (weight_[static_cast<size_t>(o)] == 0) continue;
-      double largest = 0;
-      for (int64_t i = 0; i < channels_; ++i) largest = std::max(largest, largest_[at(o, i)] * factor[static_cast<size_t>(i)]);
-      by_weight += weight_[static_cast<size_t>(o)] * largest * largest;
+      const double r = row_range_with(o, i, g);
+      by_weight += weight_[static_cast<size_t>(o)] * r * r;
     }
-    return range * range / (255.0 * 255.0) * by_activation + by_weight * mean_square / (127.0 * 127.0);
+    return sum(range, by_activation_ + column[i] * (g * g - f * f), by_weight, mean_square_ + energy[i] * (1 / (g * g) - 1 / (f * f)));
+  }
+
+  void take_step(const std::vector<double>& energy, const std::vector<double>& column, size_t i, int step) {
+    const double f = factor_[i], g = std::ldexp(f, step);
+    by_activation_ += column[i] * (g * g - f * f);
+    mean_square_ += energy[i] * (1 / (g * g) - 1 / (f * f));
+    factor_[i] = g;
+    for (int64_t o = 0; o < rows_; ++o) row_range_[static_cast<size_t>(o)] = row_range(o);
   }
 
   int64_t rows_, channels_;
   std::vector<double> largest_, squares_, weight_;  // [rows, channels], [rows, channels], [rows]
+  std::vector<double> factor_, row_range_;          // [channels], [rows]
+  double by_activation_ = 0, by_weight_ = 0, mean_square_ = 0;
 };
 
 // The power of two nearest to x on a logarithmic scale, by its exponent; exact under scaling of x by 2.

@@ -122,6 +122,7 @@ class Session {
   void call_function(const Node& node, onnx::InferenceContext& context);
   void propagate(const Node& node, const onnx::OpSchema& schema, int depth);
   void count_elements(const Node& size);
+  void divide(const Node& div, int depth);
 
   // An entry without content: looked for and not found.
   std::unordered_map<const Value*, std::optional<TensorShapeProto>> elements_;
@@ -297,6 +298,7 @@ const TensorShapeProto* Session::elements(const Value& value, int depth) {
   } else if (const Node* producer = value.producer(); producer && depth < kMaxTrackedNodes) {
     const auto* schema = seam::standard_schema(producer->op_type(), producer->domain(), producer->opset());
     if (producer->is("Size")) count_elements(*producer);
+    else if (producer->is("Div")) divide(*producer, depth);
     else if (schema && schema->has_data_propagation_function()) propagate(*producer, *schema, depth);
     if (auto& found = elements_[&value]; found && !fits(*found, value.type().dtype)) found.reset();
   }
@@ -317,6 +319,23 @@ void Session::count_elements(const Node& size) {
   TensorShapeProto elements;
   elements.add_dim()->set_dim_value(*count);
   set_elements(size.output(0), std::move(elements));
+}
+
+// onnx has no function for Div, with which exporters halve and split extents. Truncates towards zero.
+void Session::divide(const Node& div, int depth) {
+  if (div.num_inputs() != 2 || !div.has_input(0) || !div.has_input(1)) return;
+  const TensorShapeProto* a = elements(div.input(0), depth + 1);
+  const TensorShapeProto* b = elements(div.input(1), depth + 1);
+  if (!a || !b || (a->dim_size() != b->dim_size() && a->dim_size() != 1 && b->dim_size() != 1)) return;
+  TensorShapeProto out;
+  for (int i = 0; i < (a->dim_size() == 1 ? b->dim_size() : a->dim_size()); ++i) {
+    const auto& x = a->dim(a->dim_size() == 1 ? 0 : i);
+    const auto& y = b->dim(b->dim_size() == 1 ? 0 : i);
+    auto* quotient = out.add_dim();
+    // Divisors below 1 are no extents; -1 would overflow with the smallest number.
+    if (x.has_dim_value() && y.has_dim_value() && y.dim_value() > 0) quotient->set_dim_value(x.dim_value() / y.dim_value());
+  }
+  set_elements(div.output(0), std::move(out));
 }
 
 void Session::propagate(const Node& node, const onnx::OpSchema& schema, int depth) {
@@ -393,8 +412,7 @@ Status Session::infer(Node& node) {
     Status merged = merge_into(node.output(i), seam::from_proto(*context.getOutputType(static_cast<size_t>(i))));
     if (!merged.ok()) return std::move(merged).error().at(node.describe());
   }
-  if (schema && schema->has_data_propagation_function() && node.num_outputs() == 1 && node.has_output(0) &&
-      is_trackable(node.output(0).type())) {
+  if (schema && node.num_outputs() == 1 && node.has_output(0) && is_trackable(node.output(0).type())) {
     elements_.erase(&node.output(0));
     elements(node.output(0));
   }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "libopt/analysis/seam.h"
+
 namespace onnxtool {
 namespace {
 
@@ -60,6 +62,9 @@ std::vector<PassReport> run_passes(Model& model, std::span<const PassInfo* const
   for (int sweep = 0; again; ++sweep) {
     ONNXTOOL_CHECK(sweep < kMaxSweeps);
     again = false;
+    // What one sweep folded tells types that the next one needs. Contradictions are no news here:
+    // whoever loaded or checked the model has been told.
+    [[maybe_unused]] const bool consistent = infer_graph(model.graph()).ok();
     for (size_t i = 0; i < passes.size(); ++i) {
       const auto start = std::chrono::steady_clock::now();
       const int fired = apply(model.graph(), *passes[i], context);

@@ -45,13 +45,19 @@ struct MaxOp {
   template <class T> T operator()(T a, T b) const { return a > b || a != a ? a : b; }
 };
 
-// Mod with fmod = 0: the sign of the divisor, as Python's %.
+// Mod with fmod = 0: the sign of the divisor, as Python's %, for zeros too.
 struct FloorModOp {
   template <class T> T operator()(T a, T b) const {
-    if constexpr (std::is_signed_v<T>)
-      if (b == T{-1}) return 0;
-    const T r = static_cast<T>(a % b);
-    return r != 0 && ((r < 0) != (b < 0)) ? static_cast<T>(r + b) : r;
+    if constexpr (std::is_floating_point_v<T>) {
+      const T r = std::fmod(a, b);
+      if (r == 0) return std::copysign(r, b);
+      return (r < 0) != (b < 0) ? r + b : r;
+    } else {
+      if constexpr (std::is_signed_v<T>)
+        if (b == T{-1}) return 0;
+      const T r = static_cast<T>(a % b);
+      return r != 0 && ((r < 0) != (b < 0)) ? static_cast<T>(r + b) : r;
+    }
   }
 };
 // Mod with fmod = 1: the sign of the dividend, as C.
@@ -114,14 +120,9 @@ Status div(KernelContext& ctx) {
 }
 
 Status mod(KernelContext& ctx) {
-  const ConstView& b = ctx.input(1);
-  const bool is_fmod = ctx.node().attr_int("fmod", 0) != 0;
-  ONNXTOOL_TRY(check_divisor(b));
-  if (is_fmod) return zip_types<TruncModOp>(ctx, b, WideTypes{});
-  const DataType wide = wide_type(ctx.input(0).dtype);
-  if (wide == DataType::kFloat || wide == DataType::kDouble)
-    return bad_model("fmod is 0 but the inputs are " + std::string(name(ctx.input(0).dtype)) + ", expected fmod = 1");
-  return zip_types<FloorModOp>(ctx, b, WideInts{});
+  ONNXTOOL_TRY(check_divisor(ctx.input(1)));
+  if (ctx.node().attr_int("fmod", 0) != 0) return zip_types<TruncModOp>(ctx, ctx.input(1), WideTypes{});
+  return zip_types<FloorModOp>(ctx, ctx.input(1), WideTypes{});
 }
 
 // Squares and cubes are common (variance, the tanh form of Gelu) and exact to the last place here;
@@ -189,10 +190,12 @@ struct ShiftLeftOp {
     return static_cast<U>(b) >= 8 * sizeof(T) ? T{0} : static_cast<T>(static_cast<U>(a) << b);
   }
 };
+// Signed numbers keep their sign. Shifts by a negative or too large number leave only sign bits.
 struct ShiftRightOp {
   template <class T> T operator()(T a, T b) const {
     using U = std::make_unsigned_t<T>;
-    return static_cast<U>(b) >= 8 * sizeof(T) ? T{0} : static_cast<T>(static_cast<U>(a) >> b);
+    if (static_cast<U>(b) < 8 * sizeof(T)) return static_cast<T>(a >> b);
+    return a < T{0} ? static_cast<T>(~T{0}) : T{0};
   }
 };
 

@@ -229,6 +229,8 @@ Result<RowImage> RowImage::make(const Window& w) {
   image.strip_inputs_ = (image.strip_rows_ - 1) * w.stride[1] + span_h;
   const auto count = checked_product(Dims{*row, span_d, image.strip_inputs_, 8});
   if (!count || *count > INT64_MAX / 16) return kernel_error(ErrorCode::kLimit, "the window overflows");
+  // What the smallest strip sees must fit: 1 GiB.
+  if (*count / 8 > int64_t{1} << 28) return kernel_error(ErrorCode::kLimit, "a row of windows sees more than 2^28 elements");
   image.buffer_count_ = *count / 8 + kRowSlack;
   for (int64_t d = 0; d < w.kernel[0]; ++d)
     for (int64_t h = 0; h < w.kernel[1]; ++h)

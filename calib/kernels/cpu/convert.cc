@@ -128,9 +128,9 @@ uint8_t encode_small_float(DataType type, float value, bool saturate) {
   const uint32_t x = std::bit_cast<uint32_t>(value);
   const int sign = (x >> 31) != 0 ? sign_bit(f) : 0;
   const uint32_t magnitude = x & 0x7fffffffu;
-  // NaN of float4, which has none, becomes the largest value.
+  // float4 has no NaN; onnx's reference makes it -0.
   if (magnitude > 0x7f800000u)
-    return static_cast<uint8_t>(f.finite ? f.max_code : f.unsigned_zero ? f.nan_code : f.nan_code | sign);
+    return static_cast<uint8_t>(f.finite ? sign_bit(f) : f.unsigned_zero ? f.nan_code : f.nan_code | sign);
   int code = f.max_code + 1;
   if (magnitude < 0x7f800000u) {
     // Round to a multiple of the last place's weight; its number is the code, less the exponents

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "calib/kernels/cpu/convert.h"
 #include "calib/kernels/cpu/walk.h"
@@ -171,6 +172,14 @@ void reduce(KernelContext& ctx, const Reduction& r, const T* in, T* out, int64_t
   });
 }
 
+// The least and greatest value of an integer type below 64 bits, or bool.
+std::pair<int64_t, int64_t> bounds_of(DataType type) {
+  if (type == DataType::kBool) return {0, 1};
+  const int bits = bits_of(type);
+  const bool is_signed = type == DataType::kInt8 || type == DataType::kInt16 || type == DataType::kInt32;
+  return is_signed ? std::pair{-(int64_t{1} << (bits - 1)), (int64_t{1} << (bits - 1)) - 1} : std::pair{int64_t{0}, (int64_t{1} << bits) - 1};
+}
+
 enum class Finish { kNone, kMean, kSqrt, kLog };
 
 template <class Step, Finish kind> Status run_reduce(KernelContext& ctx) {
@@ -190,7 +199,14 @@ template <class Step, Finish kind> Status run_reduce(KernelContext& ctx) {
       else if constexpr (std::is_integral_v<T>) return r.count == 0 ? T{0} : static_cast<T>(static_cast<Signed>(acc) / static_cast<Signed>(r.count));
       else return static_cast<T>(acc / static_cast<double>(r.count));
     };
-    reduce<Step, T>(ctx, r, static_cast<const T*>(x.data), y.data<T>(), y.count(), finish);
+    constexpr bool is_max = std::is_same_v<Step, MaxStep>, is_min = std::is_same_v<Step, MinStep>;
+    if ((is_max || is_min) && r.count == 0 && std::is_integral_v<T> && bits_of(type) < 64) {
+      // Of no elements: the start value of the type itself, not of the one it is computed in.
+      const auto [least, greatest] = bounds_of(type);
+      std::fill_n(y.data<T>(), y.count(), static_cast<T>(is_max ? least : greatest));
+    } else {
+      reduce<Step, T>(ctx, r, static_cast<const T*>(x.data), y.data<T>(), y.count(), finish);
+    }
     y.finish(ctx);
     return {};
   });

@@ -72,7 +72,11 @@ Status space_to_depth(KernelContext& ctx) {
   if (x[2] % b != 0 || x[3] % b != 0)
     return mismatch("input has shape " + format_dims(x) + ", expected height and width to be multiples of " + std::to_string(b));
   const Dims dims{x[0], x[1] * b * b, x[2] / b, x[3] / b};
-  return permute(ctx, Dims{x[0], x[1], x[2] / b, b, x[3] / b, b}, Dims{0, 3, 5, 1, 2, 4}, dims);
+  const Dims split{x[0], x[1], x[2] / b, b, x[3] / b, b};
+  const std::string_view mode = ctx.node().attr_string("mode", "DCR");
+  if (mode == "DCR") return permute(ctx, split, Dims{0, 3, 5, 1, 2, 4}, dims);
+  if (mode == "CRD") return permute(ctx, split, Dims{0, 1, 3, 5, 2, 4}, dims);
+  return bad_model("mode is '" + std::string(mode) + "', expected DCR or CRD");
 }
 
 }  // namespace

@@ -111,6 +111,11 @@ Result<Window> resolve_window(const WindowAttributes& attributes, std::span<cons
     w.in[static_cast<size_t>(kSpatial - w.rank) + i] = dims[i + 2];
   if (kernel.empty()) return bad_model("kernel_shape is absent");
   ONNXTOOL_TRY(spread_attribute(kernel, w.rank, "kernel_shape", 1, w.kernel));
+  // Automatic padding makes room for any window; no real one comes near this.
+  constexpr int64_t kMostTaps = int64_t{1} << 28;
+  const auto taps = checked_product(w.kernel);
+  if (!taps || *taps > kMostTaps)
+    return kernel_error(ErrorCode::kLimit, "kernel_shape is " + format_dims(kernel) + ", which has more than 2^28 elements");
   ONNXTOOL_TRY(spread_attribute(attributes.strides, w.rank, "strides", 1, w.stride));
   ONNXTOOL_TRY(spread_attribute(attributes.dilations, w.rank, "dilations", 1, w.dilation));
   if (attributes.auto_pad == AutoPad::kNotSet && !attributes.pads.empty()) {
