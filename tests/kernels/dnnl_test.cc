@@ -300,6 +300,19 @@ TEST_CASE("dnnl: products with constant matrices") {
   }
 }
 
+TEST_CASE("dnnl: products of computed matrices, batches broadcast") {
+  if (!dnnl_kernel_set()) return;
+  const std::vector<std::pair<Dims, Dims>> cases = {
+      {{12, 65, 64}, {12, 64, 65}}, {{2, 6, 50, 32}, {2, 6, 32, 70}}, {{300, 200}, {200, 90}}, {{5, 33, 40}, {40, 20}}, {{40, 33}, {7, 33, 20}},
+      {{3, 1, 20, 30}, {1, 4, 30, 10}}, {{64}, {64, 10}}, {{4, 9, 64}, {64}}, {{64}, {64}}, {{2, 3, 0}, {2, 0, 4}}, {{0, 3, 5}, {5, 4}}};
+  for (const auto& [a, b] : cases) {
+    INFO(format_dims(a) << " times " << format_dims(b));
+    Net net(37);
+    net.output(net.node("MatMul", {&net.input(a), &net.input(b)}));
+    check_against_cpu(net, std::max<int64_t>(a.back(), 1));
+  }
+}
+
 TEST_CASE("dnnl: pooling, normalization and concatenation between convolutions stay channels last") {
   if (!dnnl_kernel_set()) return;
   const ConvCase conv{.x = {2, 16, 23, 23}, .w = {40, 16, 3, 3}, .pads = {1, 1, 1, 1}}, last{.x = {}, .w = {16, 40, 1, 1}};

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <map>
-#include <mutex>
 #include <optional>
-#include <unordered_map>
+
+#include "calib/kernels/dnnl/pieces.h"
 
 namespace onnxtool {
 namespace {
@@ -161,7 +161,6 @@ Status ConvolutionPlan::build(const ConvolutionProblem& p, const Tiling& tiling,
       }
       pieces_.push_back({at->second, image * in_image + first * in_line, image * out_image + begin * out_line});
     }
-  scratch_bytes_ = (scratch_bytes_ + 63) / 64 * 64;
   return {};
 }
 
@@ -183,47 +182,18 @@ Result<ConvolutionPlan> ConvolutionPlan::make(const ConvolutionProblem& original
   });
 }
 
-void ConvolutionPlan::run_piece(const Piece& piece, const ConvolutionOperands& operands, void* scratch) const {
-  const Primitive& p = primitives_[piece.primitive];
-  const dnnl::engine& engine = host_engine();
-  const void* weights = p.packed ? p.packed->data.get() : operands.weights;
-  const auto input = [&](const memory::desc& desc, const void* data) { return memory(desc, engine, const_cast<void*>(data)); };
-  std::unordered_map<int, memory> arguments{
-      {DNNL_ARG_SRC, input(p.source, operands.source + piece.source_offset)},
-      {DNNL_ARG_WEIGHTS, input(p.weights, weights)},
-      {DNNL_ARG_DST, memory(p.target, engine, operands.target + piece.target_offset)}};
-  if (operands.bias) arguments.emplace(DNNL_ARG_BIAS, input(bias_, operands.bias));
-  if (scratch_bytes_) {
-    const memory::desc bytes({static_cast<memory::dim>(scratch_bytes_)}, memory::data_type::u8, memory::format_tag::a);
-    arguments.emplace(DNNL_ARG_SCRATCHPAD, memory(bytes, engine, scratch));
-  }
-  p.code.execute(host_stream(), arguments);
-}
-
 Status ConvolutionPlan::run(KernelContext& ctx, const ConvolutionOperands& operands) const {
-  // Pieces that run one after the other share their scratch memory.
-  const bool together = ctx.node().threads() > 1 && pieces_.size() > 1;
-  std::byte* scratch = nullptr;
-  if (scratch_bytes_) {
-    ONNXTOOL_ASSIGN(void* block, ctx.scratch(scratch_bytes_ * (together ? pieces_.size() : 1)));
-    scratch = static_cast<std::byte*>(block);
-  }
-  std::mutex mutex;
-  std::optional<Error> failed;
-  ctx.parallel(static_cast<int64_t>(pieces_.size()), 1, [&](int64_t begin, int64_t end) {
-    hold_to_one_thread();
-    for (int64_t i = begin; i < end; ++i) {
-      std::byte* own = together ? scratch + static_cast<size_t>(i) * scratch_bytes_ : scratch;
-      try {
-        run_piece(pieces_[static_cast<size_t>(i)], operands, own);
-      } catch (const dnnl::error& e) {
-        const std::lock_guard lock(mutex);
-        if (!failed) failed = as_error(e);
-      }
-    }
+  return run_all_pieces(ctx, pieces_.size(), scratch_bytes_, [&](size_t i, void* scratch) {
+    const Piece& piece = pieces_[i];
+    const Primitive& p = primitives_[piece.primitive];
+    Arguments arguments;
+    arguments.add(DNNL_ARG_SRC, p.source, operands.source + piece.source_offset)
+        .add(DNNL_ARG_WEIGHTS, p.weights, p.packed ? p.packed->data.get() : operands.weights)
+        .add(DNNL_ARG_DST, p.target, operands.target + piece.target_offset)
+        .add_scratch(scratch_bytes_, scratch);
+    if (operands.bias) arguments.add(DNNL_ARG_BIAS, bias_, operands.bias);
+    arguments.execute(p.code);
   });
-  if (failed) return *std::move(failed);
-  return {};
 }
 
 bool has_fast_convolution(const ConvolutionProblem& problem) {

@@ -56,7 +56,6 @@ class ConvolutionPlan {
   struct Tiling;
 
   Status build(const ConvolutionProblem& problem, const Tiling& tiling, const dnnl::primitive_attr& attributes, WeightStore& weights);
-  void run_piece(const Piece& piece, const ConvolutionOperands& operands, void* scratch) const;
 
   std::vector<Primitive> primitives_;
   std::vector<Piece> pieces_;
