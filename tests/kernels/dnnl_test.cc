@@ -383,6 +383,27 @@ TEST_CASE("dnnl: one plan serves many shapes and threads at a time") {
   CHECK(bad == 0);
 }
 
+TEST_CASE("dnnl: models of the shared set that run on the cpu kernels run on these") {
+  const KernelSet* dnnl = dnnl_kernel_set();
+  if (!dnnl) return;
+  const std::filesystem::path root = shared_data("models");
+  if (root.empty()) return;
+  int passed = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(root)) {
+    if (!std::filesystem::exists(entry.path() / "model.onnx") || !std::filesystem::exists(entry.path() / "test_data_set_0")) continue;
+    const std::string name = entry.path().filename().string();
+    // Half precision is computed in other places than the reference rounds.
+    const Tolerance tolerance = name.ends_with("fp16") ? Tolerance{2e-2, 2e-2} : Tolerance{1e-3, 1e-4};
+    if (!run_data_sets(entry.path(), {&cpu_kernel_set()}, tolerance).ok()) continue;
+    for (int threads : {1, 2}) {
+      const Status s = run_data_sets(entry.path(), {dnnl, &cpu_kernel_set()}, tolerance, threads);
+      CHECK_MESSAGE(s.ok(), name << ": " << (s.ok() ? "" : s.error().message));
+      passed += s.ok();
+    }
+  }
+  CHECK(passed > 40);
+}
+
 TEST_CASE("dnnl: onnx's node tests of the operators that the module serves") {
   const KernelSet* dnnl = dnnl_kernel_set();
   if (!dnnl) return;
