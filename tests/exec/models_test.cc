@@ -26,9 +26,17 @@ std::vector<fs::path> directories(const fs::path& root) {
 TEST_CASE("float models of the shared set give their expected outputs") {
   const fs::path root = shared_data("models");
   if (root.empty()) return;
-  // Relative to the largest values these networks give, float32 kernels of another order of summation
-  // stay well below this; models in half precision and deep recurrent ones need the looser bound.
-  const std::map<std::string, Tolerance> loose = {{"ppocr_cls_fp16", {2e-2, 2e-2}}, {"squeezenet_fp16", {2e-2, 2e-2}}};
+  // Where a model needs a looser bound than float32 rounding explains, it says why.
+  const std::map<std::string, Tolerance> loose = {
+      // Half precision: a few units in the last place of values near 1.
+      {"ppocr_cls_fp16", {2e-2, 2e-2}},
+      {"squeezenet_fp16", {2e-2, 2e-2}},
+      // Takes a variance as the difference of two nearly equal sums, so the order of summation shows.
+      {"magika_v3_3", {1e-2, 1e-3}},
+      // A tie in QuantizeLinear may fall either way: one step of the output (onnxruntime's own
+      // optimized run is two and four steps from its unoptimized one).
+      {"mobilenet_edgetpu_qdq_part", {0, 0.38}},
+      {"mobilenetv2_qat_qdq", {0, 0.16}}};
   for (const fs::path& directory : directories(root)) {
     if (!fs::exists(directory / "test_data_set_0")) continue;
     const std::string name = directory.filename().string();
