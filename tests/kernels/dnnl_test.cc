@@ -200,13 +200,20 @@ TEST_CASE("dnnl: convolutions agree with the cpu kernels, whatever the number of
 
 // Which implementations may be cut differently for different numbers of threads is a claim about
 // oneDNN's internals (sums_alike_for_all_extents in convolution.cc): many shapes stand against it.
-TEST_CASE("dnnl: random convolutions give the same bits on 1 to 16 threads") {
+TEST_CASE("dnnl: convolutions give the same bits on 1 to 16 threads") {
   const KernelSet* dnnl = dnnl_kernel_set();
   if (!dnnl) return;
+  // oneDNN 2.6 adds these in another order when it is given fewer rows.
+  std::vector<ConvCase> cases = {
+      {.x = {1, 512, 19, 5}, .w = {96, 512, 3, 3}, .pads = {1, 1, 2, 1}},
+      {.x = {1, 1024, 14, 14}, .w = {96, 1024, 3, 3}, .pads = {0, 1, 1, 1}},
+      {.x = {1, 512, 13, 7}, .w = {256, 512, 3, 3}, .strides = {2, 2}, .pads = {1, 2, 1, 1}},
+      {.x = {1, 256, 56, 56}, .w = {64, 256, 3, 3}, .strides = {2, 2}, .pads = {2, 1, 1, 1}},
+      {.x = {1, 160, 19, 19}, .w = {96, 160, 5, 5}, .strides = {2, 2}, .pads = {2, 2, 2, 2}},
+  };
   std::mt19937 random(7);
   const auto pick = [&](std::initializer_list<int64_t> list) { return *(list.begin() + random() % list.size()); };
-  int compared = 0;
-  for (uint32_t seed = 0; seed < 120; ++seed) {
+  while (cases.size() < 100) {
     ConvCase c;
     int64_t in = pick({3, 8, 16, 17, 24, 32, 64, 96, 128, 160, 256, 512}), out = pick({1, 8, 16, 24, 32, 64, 100, 128, 256});
     const int64_t kind = pick({0, 1, 2, 2, 2, 2});
@@ -219,18 +226,19 @@ TEST_CASE("dnnl: random convolutions give the same bits on 1 to 16 threads") {
     c.strides = Dims(2, pick({1, 1, 2}));
     c.pads = {k / 2, kw / 2, k / 2, kw / 2};
     if (pick({0, 0, 0, 1})) c.pads = {static_cast<int64_t>(random() % static_cast<uint32_t>(k)), 0, 0, static_cast<int64_t>(random() % static_cast<uint32_t>(kw))};
-    if (h + c.pads[0] + c.pads[2] < k || w + c.pads[1] + c.pads[3] < kw) continue;
-    Net net(seed);
+    if (h + c.pads[0] + c.pads[2] >= k && w + c.pads[1] + c.pads[3] >= kw) cases.push_back(c);
+  }
+  uint32_t seed = 0;
+  for (const ConvCase& c : cases) {
+    Net net(seed++);
     net.output(net.node("Relu", {&add_conv(net, net.input(c.x), c)}));
     const Ran one = run(net, {dnnl, &cpu_kernel_set()}, 1);
-    for (int threads : {2, 3, 4, 16}) {
+    for (int threads : {2, 3, 4, 7, 16}) {
       const Ran many = run(net, {dnnl, &cpu_kernel_set()}, threads);
       CHECK_MESSAGE(same_bits(one.outputs[0], many.outputs[0]),
-                    "x " << format_dims(c.x) << " w " << format_dims(c.w) << " strides " << c.strides[0] << " pads " << format_dims(c.pads) << ", " << threads << " threads");
+                    "x " << format_dims(c.x) << " w " << format_dims(c.w) << " strides " << format_dims(c.strides) << " pads " << format_dims(c.pads) << ", " << threads << " threads");
     }
-    ++compared;
   }
-  CHECK(compared > 60);
 }
 
 TEST_CASE("dnnl: what follows a convolution is fused, residuals included") {
