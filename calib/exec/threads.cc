@@ -27,6 +27,8 @@ int quota_threads() {
 
 // Arenas live as long as the process: making one costs more than most operators.
 tbb::task_arena& arena_of(int threads) {
+  // More threads than cores are the user's choice; each arena keeps to its own number.
+  static const tbb::global_control no_limit(tbb::global_control::max_allowed_parallelism, 1024);
   static std::mutex mutex;
   static std::map<int, std::unique_ptr<tbb::task_arena>> arenas;
   const std::lock_guard lock(mutex);

@@ -33,9 +33,10 @@ TEST_CASE("float models of the shared set give their expected outputs") {
       {"squeezenet_fp16", {2e-2, 2e-2}},
       // Takes a variance as the difference of two nearly equal sums, so the order of summation shows.
       {"magika_v3_3", {1e-2, 1e-3}},
-      // A tie in QuantizeLinear may fall either way: one step of the output (onnxruntime's own
+      // A tie in QuantizeLinear may fall either way, and later layers add to it: one or two steps of the
+      // output, as far as onnxruntime's own
       // optimized run is two and four steps from its unoptimized one).
-      {"mobilenet_edgetpu_qdq_part", {0, 0.38}},
+      {"mobilenet_edgetpu_qdq_part", {0, 0.75}},
       {"mobilenetv2_qat_qdq", {0, 0.16}}};
   for (const fs::path& directory : directories(root)) {
     if (!fs::exists(directory / "test_data_set_0")) continue;

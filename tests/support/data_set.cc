@@ -50,6 +50,16 @@ Result<Tensor> load_tensor(const fs::path& file) {
 
 }  // namespace
 
+Result<std::vector<Tensor>> load_inputs(const fs::path& data_set, const Model& model) {
+  std::vector<Tensor> inputs;
+  for (const Value* v : model.graph().inputs()) {
+    if (v->initializer()) continue;
+    ONNXTOOL_ASSIGN(Tensor t, load_tensor(data_set / ("input_" + std::to_string(inputs.size()) + ".pb")));
+    inputs.push_back(std::move(t));
+  }
+  return inputs;
+}
+
 Status run_data_sets(const fs::path& directory, const std::vector<const KernelSet*>& sets, Tolerance tolerance, int threads, fs::path model_path) {
   if (model_path.empty()) model_path = directory / "model.onnx";
   ONNXTOOL_ASSIGN(std::unique_ptr<Model> model, load_model(model_path.string()));
@@ -66,11 +76,7 @@ Status run_data_sets(const fs::path& directory, const std::vector<const KernelSe
   for (int k = 0;; ++k) {
     const fs::path set = directory / ("test_data_set_" + std::to_string(k));
     if (!fs::exists(set)) break;
-    std::vector<Tensor> inputs;
-    for (size_t i = 0; i < plan->input_names().size(); ++i) {
-      ONNXTOOL_ASSIGN(Tensor t, load_tensor(set / ("input_" + std::to_string(i) + ".pb")));
-      inputs.push_back(std::move(t));
-    }
+    ONNXTOOL_ASSIGN(const std::vector<Tensor> inputs, load_inputs(set, *model));
     std::vector<Tensor> outputs;
     ONNXTOOL_TRY(context.run(inputs, &outputs));
     for (size_t i = 0; i < outputs.size(); ++i) {

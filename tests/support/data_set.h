@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "calib/exec/kernel.h"
-#include "libopt/ir/tensor.h"
+#include "libopt/ir/model.h"
 #include "libopt/support/status.h"
 
 namespace onnxtool::testing {
@@ -24,7 +24,10 @@ std::filesystem::path shared_data(const std::string& what);
 Status run_data_sets(const std::filesystem::path& directory, const std::vector<const KernelSet*>& sets, Tolerance tolerance,
                      int threads = 1, std::filesystem::path model = {});
 
-/// Reads one .pb file; sequences and the like are kUnsupported.
+/// Equal, or within the tolerance element by element; NaN equals NaN.
 Status compare_tensors(const Tensor& expected, const Tensor& actual, Tolerance tolerance);
+
+/// input_I.pb for each of the graph's inputs without an initializer.
+Result<std::vector<Tensor>> load_inputs(const std::filesystem::path& data_set, const Model& model);
 
 }  // namespace onnxtool::testing
