@@ -51,7 +51,8 @@ count_of() {
 run_cpp_tests() {
   local log=build/$preset/tests.log code=0 summary ok bad left_out skip_lines
   say "tests: C++ ($preset), log in $log"
-  ASAN_OPTIONS=${ASAN_OPTIONS:-detect_stack_use_after_return=1:strict_string_checks=1} \
+  # Not detect_stack_use_after_return: with it g++ 12 misaligns 64-byte vectors (GCC bug 110027).
+  ASAN_OPTIONS=${ASAN_OPTIONS:-detect_stack_use_after_return=0:strict_string_checks=1} \
     UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1} \
     TSAN_OPTIONS=${TSAN_OPTIONS:-second_deadlock_stack=1} \
     "build/$preset/bin/onnxtool_tests" --no-colors=true "${doctest_arguments[@]}" </dev/null 2>&1 |
