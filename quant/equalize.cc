@@ -1,5 +1,7 @@
 #include "quant/equalize.h"
 
+#include <tbb/parallel_for.h>
+
 #include <algorithm>
 #include <cmath>
 #include <set>
@@ -121,11 +123,12 @@ void scale_weight(Model& model, const Node& node, int input, const std::vector<f
 //   the weights of a row that it meets. The common factor 1/12 of rounding noise is left out.
 class Noise {
  public:
-  Noise(int64_t rows, int64_t channels) : rows_(rows), channels_(channels), largest_(static_cast<size_t>(rows * channels), 0), squares_(largest_) {}
+  Noise(int64_t rows, int64_t channels) : rows_(rows), channels_(channels), largest_(static_cast<size_t>(rows * channels), 0), by_channel_(largest_), squares_(largest_) {}
 
   void add_weight(int64_t row, int64_t channel, double w) {
     const size_t i = at(row, static_cast<size_t>(channel));
     largest_[i] = std::max(largest_[i], std::abs(w));
+    by_channel_[static_cast<size_t>(channel * rows_ + row)] = largest_[i];
     squares_[i] += w * w;
   }
   // Weighs each row, then finds exponents by steps of one that lower J, from the start given.
@@ -179,8 +182,8 @@ class Noise {
   double start(const std::vector<double>& reach, const std::vector<double>& energy, const std::vector<double>& column, const std::vector<int>& e) {
     factor_.clear();
     for (int x : e) factor_.push_back(std::ldexp(1.0, x));
-    by_activation_ = mean_square_ = by_weight_ = 0;
-    double range = 0;
+    by_activation_ = mean_square_ = 0;
+    double range = 0, by_weight = 0;
     for (size_t i = 0; i < e.size(); ++i) {
       range = std::max(range, reach[i] / factor_[i]);
       by_activation_ += column[i] * factor_[i] * factor_[i];
@@ -189,20 +192,9 @@ class Noise {
     row_range_.clear();
     for (int64_t o = 0; o < rows_; ++o) {
       row_range_.push_back(row_range(o));
-      by_weight_ += weight_[static_cast<size_t>(o)] * row_range_.back() * row_range_.back();
+      by_weight += weight_[static_cast<size_t>(o)] * row_range_.back() * row_range_.back();
     }
-    return sum(range, by_activation_, by_weight_, mean_square_);
-  }
-
-  // The row's range with channel i at `factor`; a row whose range channel i set is looked through anew.
-  double row_range_with(int64_t row, size_t i, double factor) {
-    const double now = row_range_[static_cast<size_t>(row)], mine = largest_[at(row, i)];
-    if (factor > factor_[i]) return std::max(now, mine * factor);
-    if (mine * factor_[i] < now) return now;
-    std::swap(factor_[i], factor);
-    const double range = row_range(row);
-    std::swap(factor_[i], factor);
-    return range;
+    return sum(range, by_activation_, by_weight, mean_square_);
   }
 
   double try_step(const std::vector<double>& reach, const std::vector<double>& energy, const std::vector<double>& column, size_t i, int step) {
@@ -210,10 +202,17 @@ class Noise {
     double range = reach[i] / g;
     for (size_t c = 0; c < reach.size(); ++c)
       if (c != i) range = std::max(range, reach[c] / factor_[c]);
+    const double* mine = by_channel_.data() + i * static_cast<size_t>(rows_);
     double by_weight = 0;
-    for (int64_t o = 0; o < rows_; ++o) {
-      const double r = row_range_with(o, i, g);
-      by_weight += weight_[static_cast<size_t>(o)] * r * r;
+    for (size_t o = 0; o < row_range_.size(); ++o) {
+      double r = std::max(row_range_[o], mine[o] * g);
+      // Channel i set this row's range and shrinks: who is the largest now?
+      if (g < f && mine[o] * f >= row_range_[o]) {
+        factor_[i] = g;
+        r = row_range(static_cast<int64_t>(o));
+        factor_[i] = f;
+      }
+      by_weight += weight_[o] * r * r;
     }
     return sum(range, by_activation_ + column[i] * (g * g - f * f), by_weight, mean_square_ + energy[i] * (1 / (g * g) - 1 / (f * f)));
   }
@@ -223,13 +222,18 @@ class Noise {
     by_activation_ += column[i] * (g * g - f * f);
     mean_square_ += energy[i] * (1 / (g * g) - 1 / (f * f));
     factor_[i] = g;
-    for (int64_t o = 0; o < rows_; ++o) row_range_[static_cast<size_t>(o)] = row_range(o);
+    const double* mine = by_channel_.data() + i * static_cast<size_t>(rows_);
+    for (size_t o = 0; o < row_range_.size(); ++o) {
+      const bool set_it = g < f && mine[o] * f >= row_range_[o];
+      row_range_[o] = set_it ? row_range(static_cast<int64_t>(o)) : std::max(row_range_[o], mine[o] * g);
+    }
   }
 
   int64_t rows_, channels_;
-  std::vector<double> largest_, squares_, weight_;  // [rows, channels], [rows, channels], [rows]
-  std::vector<double> factor_, row_range_;          // [channels], [rows]
-  double by_activation_ = 0, by_weight_ = 0, mean_square_ = 0;
+  std::vector<double> largest_, by_channel_;  // [rows, channels] and [channels, rows]
+  std::vector<double> squares_, weight_;      // [rows, channels], [rows]
+  std::vector<double> factor_, row_range_;    // [channels], [rows]
+  double by_activation_ = 0, mean_square_ = 0;
 };
 
 // The power of two nearest to x on a logarithmic scale, by its exponent; exact under scaling of x by 2.
@@ -321,8 +325,11 @@ Result<int> equalize(Model& model, const Placement& placement, const SampleSourc
     return statistics[static_cast<size_t>(std::lower_bound(unique.begin(), unique.end(), &v, [](const Value* a, const Value* b) { return a->id() < b->id(); }) - unique.begin())];
   };
   // What was measured refers to the model as it came: exponents of all links first, then the edits.
-  std::vector<std::vector<int>> exponents;
-  for (const Link& link : links) exponents.push_back(exponents_of(link, of(link.first->output(0)), of(*link.activation), of(link.second->output(0))));
+  std::vector<std::vector<int>> exponents(links.size());
+  tbb::parallel_for(size_t{0}, links.size(), [&](size_t l) {
+    const Link& link = links[l];
+    exponents[l] = exponents_of(link, of(link.first->output(0)), of(*link.activation), of(link.second->output(0)));
+  });
 
   int changed = 0;
   for (size_t l = 0; l < links.size(); ++l) {

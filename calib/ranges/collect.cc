@@ -39,15 +39,26 @@ class ChannelObserver final : public Observer {
     channels[w].assign(static_cast<size_t>(num_channels), {});
     counts[w] = v.dims[0] * spatial;
     const bool last = v.layout == Layout::kChannelsLast;
-    for (int64_t n = 0; n < v.dims[0]; ++n)
-      for (int64_t i = 0; i < per_item; ++i) {
-        const float x = static_cast<const float*>(v.data)[n * per_item + i];
-        ChannelStatistics& c = channels[w][static_cast<size_t>(last ? i % num_channels : i / spatial)];
-        c.rms += static_cast<double>(x) * x;
-        c.nonzero += x != 0;
-        c.min = std::min(c.min, x);
-        c.max = std::max(c.max, x);
+    ChannelStatistics* all = channels[w].data();
+    const float* x = static_cast<const float*>(v.data);
+    const auto add = [](ChannelStatistics& c, float value) {
+      c.rms += static_cast<double>(value) * value;
+      c.nonzero += value != 0 ? 1.0 : 0.0;
+      c.min = std::min(c.min, value);
+      c.max = std::max(c.max, value);
+    };
+    for (int64_t n = 0; n < v.dims[0]; ++n, x += per_item) {
+      if (last) {
+        for (int64_t s = 0; s < spatial; ++s)
+          for (int64_t c = 0; c < num_channels; ++c) add(all[c], x[s * num_channels + c]);
+      } else {
+        for (int64_t c = 0; c < num_channels; ++c) {
+          ChannelStatistics one = all[c];
+          for (int64_t s = 0; s < spatial; ++s) add(one, x[c * spatial + s]);
+          all[c] = one;
+        }
       }
+    }
     return {};
   }
   std::vector<std::vector<ChannelStatistics>> channels;

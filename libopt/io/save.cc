@@ -1,7 +1,9 @@
 #include "libopt/io/save.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <functional>
 #include <unordered_map>
@@ -41,6 +43,35 @@ void for_each_payload(const Graph& graph, const std::function<void(const Tensor&
   }
 }
 
+// Neither throws: a name may be too long, or lie in a directory that must not be searched.
+bool exists(const std::string& path) {
+  std::error_code ignored;
+  return std::filesystem::exists(path, ignored);
+}
+bool is_regular(const std::string& path) {
+  std::error_code ignored;
+  return std::filesystem::is_regular_file(path, ignored);
+}
+
+std::string data_path_of(const std::string& path, const std::string& name) { return (std::filesystem::path(path).parent_path() / name).string(); }
+
+// Whether a data file of this name may go beside the model; an empty name is not known yet.
+Status check_data_target(const std::string& path, const std::string& name, const SaveOptions& options) {
+  if (path == "-") return Error{ErrorCode::kUsage, "the model has external data, which cannot go with '-o -'", "name an output file"};
+  if (exists(path) && !is_regular(path))
+    return Error{ErrorCode::kUsage, path + ": external data cannot go beside a pipe or device", "name an output file"};
+  if (name.empty()) return {};
+  if (name.find('/') != std::string::npos || name == "." || name == "..")
+    return Error{ErrorCode::kUsage, "external data name '" + name + "' is no plain file name", "it lies beside the model"};
+  if (name == std::filesystem::path(path).filename())
+    return Error{ErrorCode::kUsage, "external data name '" + name + "' is the model's own", "choose another --external-data name"};
+  const std::string data = data_path_of(path, name);
+  for (const std::string& p : options.protected_files)
+    if (same_file(data, p)) return Error{ErrorCode::kUsage, data + ": external data would replace input '" + p + "'", "choose another --external-data name"};
+  if (options.no_clobber && exists(data)) return Error{ErrorCode::kWriteFailed, data + ": exists already", "remove it, or leave out --no-clobber"};
+  return {};
+}
+
 std::string external_file_of(const std::string& path) {
   auto model = load_model(path);
   if (!model.ok() || !(*model)->had_external_data) return {};
@@ -53,17 +84,36 @@ std::string external_file_of(const std::string& path) {
 
 }  // namespace
 
+std::vector<std::string> payload_files(const Model& model) {
+  std::vector<std::string> out;
+  const MappedFile* last = nullptr;
+  for_each_payload(model.graph(), [&](const Tensor& t) {
+    const auto* file = dynamic_cast<const MappedFile*>(t.owner().get());
+    if (!file || file == last) return;
+    last = file;
+    if (std::find(out.begin(), out.end(), file->path()) == out.end()) out.push_back(file->path());
+  });
+  return out;
+}
+
 Status check_target(const std::string& path, const SaveOptions& options) {
   if (path == "-") {
     if (::isatty(STDOUT_FILENO)) return Error{ErrorCode::kUsage, "refusing to write a model to a terminal", "use -o FILE, or redirect stdout"};
-    if (options.external_data) return Error{ErrorCode::kUsage, "external data cannot go with '-o -'", "name an output file"};
+    if (options.external_data) return check_data_target(path, options.data_name, options);
     return {};
   }
   for (const std::string& p : options.protected_files)
     if (same_file(path, p)) return Error{ErrorCode::kUsage, path + ": output is the same file as input '" + p + "'", "choose another output name"};
-  if (options.no_clobber && std::filesystem::exists(path)) return Error{ErrorCode::kWriteFailed, path + ": exists already", "remove it, or leave out --no-clobber"};
+  if (options.no_clobber && exists(path)) return Error{ErrorCode::kWriteFailed, path + ": exists already", "remove it, or leave out --no-clobber"};
+  if (options.external_data) ONNXTOOL_TRY(check_data_target(path, options.data_name, options));
   // A pipe's reader would see an end of file.
   if (std::error_code e; std::filesystem::is_fifo(path, e)) return {};
+  if (std::error_code e; std::filesystem::is_character_file(path, e)) {
+    const int fd = ::open(path.c_str(), O_WRONLY | O_NOCTTY | O_CLOEXEC);
+    const bool terminal = fd >= 0 && ::isatty(fd);
+    if (fd >= 0) ::close(fd);
+    if (terminal) return Error{ErrorCode::kUsage, path + ": refusing to write a model to a terminal", "use -o FILE"};
+  }
   // Opening finds out about directories, links and permissions; dropping the file leaves nothing.
   ONNXTOOL_ASSIGN([[maybe_unused]] AtomicFile probe, AtomicFile::create(path));
   return {};
@@ -71,12 +121,14 @@ Status check_target(const std::string& path, const SaveOptions& options) {
 
 Result<SavedFiles> save_model(const Model& model, const std::string& path, const SaveOptions& options) {
   ONNXTOOL_TRY(check_target(path, options));
+  // Payloads are read until the end: no file that they come from may be written.
+  for (const std::string& p : payload_files(model))
+    if (same_file(path, p)) return Error{ErrorCode::kUsage, path + ": output is the same file as input '" + p + "'", "choose another output name"};
   SavedFiles saved;
   uint64_t payload = 0;
   for_each_payload(model.graph(), [&](const Tensor& t) { payload += t.size_bytes(); });
   const bool external = options.external_data || model.had_external_data || payload > kMaxModelBytes;
-  if (external && path == "-")
-    return Error{ErrorCode::kUsage, "the model needs external data, which cannot go with '-o -'", "name an output file"};
+  if (external) ONNXTOOL_TRY(check_data_target(path, options.data_name, options));
   std::unordered_map<const std::byte*, ExternalPlace> places;
   std::vector<const Tensor*> order;
   std::string data_name;
@@ -92,8 +144,6 @@ Result<SavedFiles> save_model(const Model& model, const std::string& path, const
       offset += t.size_bytes();
     });
     data_name = options.data_name.empty() ? stem_of(path) + "." + digest.hex().substr(0, 8) + ".data" : options.data_name;
-    if (data_name.find('/') != std::string::npos || data_name == "." || data_name == "..")
-      return Error{ErrorCode::kUsage, "external data name '" + data_name + "' is no plain file name", "it lies beside the model"};
     for (auto& [data, place] : places) place.location = data_name;
   }
   const wire::Rope rope = encode_model(model, [&](const Tensor& t) -> const ExternalPlace* {
@@ -103,15 +153,11 @@ Result<SavedFiles> save_model(const Model& model, const std::string& path, const
   if (rope.size() > kMaxModelBytes)
     return Error{ErrorCode::kLimit, path + ": the model's own file would have " + std::to_string(rope.size()) + " bytes, more than protobuf's 2 GB", {}};
 
-  const std::string replaced_data = path != "-" && std::filesystem::exists(path) ? external_file_of(path) : std::string();
+  const std::string replaced_data = path != "-" && is_regular(path) ? external_file_of(path) : std::string();
   std::optional<AtomicFile> data_file;
+  std::optional<UncommittedFile> uncommitted;
   if (!order.empty()) {
-    saved.data_path = (std::filesystem::path(path).parent_path() / data_name).string();
-    for (const std::string& p : options.protected_files)
-      if (same_file(saved.data_path, p)) return Error{ErrorCode::kUsage, saved.data_path + ": external data would replace input '" + p + "'", "choose another --external-data name"};
-    for (const Tensor* t : order)
-      if (const auto* file = dynamic_cast<const MappedFile*>(t->owner().get()); file && same_file(saved.data_path, file->path()))
-        return Error{ErrorCode::kUsage, saved.data_path + ": external data would replace the input's own data", "choose another --external-data name"};
+    saved.data_path = data_path_of(path, data_name);
     ONNXTOOL_ASSIGN(AtomicFile f, AtomicFile::create(saved.data_path));
     data_file.emplace(std::move(f));
     static constexpr std::byte kPadding[kDataAlignment] = {};
@@ -124,11 +170,12 @@ Result<SavedFiles> save_model(const Model& model, const std::string& path, const
   }
   ONNXTOOL_ASSIGN(AtomicFile file, AtomicFile::create(path));
   for (const auto& piece : rope.pieces()) ONNXTOOL_TRY(file.write(piece.bytes()));
-  if (data_file) ONNXTOOL_TRY(data_file->commit());
-  if (Status s = options.no_clobber ? file.commit_new() : file.commit(); !s.ok()) {
-    if (data_file && saved.data_path != replaced_data) ::unlink(saved.data_path.c_str());
-    return std::move(s).error();
+  if (data_file) {
+    if (!exists(saved.data_path)) uncommitted.emplace(saved.data_path);
+    ONNXTOOL_TRY(options.no_clobber ? data_file->commit_new() : data_file->commit());
   }
+  ONNXTOOL_TRY(options.no_clobber ? file.commit_new() : file.commit());
+  if (uncommitted) uncommitted->keep();
   saved.model_bytes = rope.size();
   if (!replaced_data.empty() && replaced_data != saved.data_path && !same_file(replaced_data, saved.data_path) &&
       has_default_form(std::filesystem::path(replaced_data).filename().string(), stem_of(path)))

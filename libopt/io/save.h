@@ -25,6 +25,9 @@ struct SavedFiles {
   uint64_t model_bytes = 0, data_bytes = 0;
 };
 
+/// The files that the model's tensors lie in: its own and its external data, each once.
+std::vector<std::string> payload_files(const Model& model);
+
 /// Refuses what save_model() would refuse about the target, before any work is done.
 Status check_target(const std::string& path, const SaveOptions& options);
 

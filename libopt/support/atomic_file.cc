@@ -33,11 +33,13 @@ void forget(const std::string& path) {
     if (p.state == 2 && path == p.path) p.state = 0;
 }
 
-Error failed(const std::string& path, const char* what, int error) {
+Error failed(const std::string& path, const std::string& what, int error) {
   std::string hint;
-  if (error == ENOSPC || error == EDQUOT) hint = "free space there, or write elsewhere with -o";
-  if (error == EACCES || error == EROFS || error == EPERM) hint = "write elsewhere with -o";
-  return Error{ErrorCode::kWriteFailed, path + ": cannot " + what + ": " + std::strerror(error), std::move(hint)};
+  if (error == ENOSPC || error == EDQUOT) hint = "free space there, or choose another place";
+  if (error == EFBIG) hint = "raise the limit on file sizes (ulimit -f), or choose another file system";
+  if (error == EACCES || error == EROFS || error == EPERM) hint = "choose a place where you may write";
+  if (error == ENOENT || error == ENOTDIR) hint = "create the directory first, or choose another place";
+  return Error{ErrorCode::kWriteFailed, (path == "-" ? "stdout" : path) + ": cannot " + what + ": " + std::strerror(error), std::move(hint)};
 }
 
 std::string directory_of(const std::string& path) {
@@ -62,13 +64,14 @@ Result<AtomicFile> AtomicFile::create(const std::string& path) {
   if (path == "-") {
     file.fd_ = ::dup(STDOUT_FILENO);
     file.straight_ = true;
-    if (file.fd_ < 0) return failed("stdout", "write", errno);
+    if (file.fd_ < 0) return failed(path, "write", errno);
     return file;
   }
   struct stat st;
   if (::lstat(path.c_str(), &st) == 0) {
-    if (S_ISLNK(st.st_mode))
-      return Error{ErrorCode::kWriteFailed, path + ": is a symbolic link", "name the file that it leads to"};
+    // A link to a pipe or device is how shells name those (/dev/stdout, process substitution).
+    if (S_ISLNK(st.st_mode) && (::stat(path.c_str(), &st) != 0 || S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)))
+      return Error{ErrorCode::kWriteFailed, path + ": is a symbolic link, expected a file name", "name the file that it leads to; - is stdout"};
     if (S_ISDIR(st.st_mode)) return Error{ErrorCode::kWriteFailed, path + ": is a directory, expected a file name", {}};
     if (!S_ISREG(st.st_mode)) {
       file.fd_ = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
@@ -109,11 +112,23 @@ Status AtomicFile::write(std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
     const ssize_t n = ::write(fd_, bytes.data(), bytes.size());
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return failed(path_, "write", errno).at("after " + std::to_string(written_) + " bytes");
+    if (n < 0) return failed(path_, written_ ? "write after " + std::to_string(written_) + " bytes" : "write", errno);
     written_ += static_cast<uint64_t>(n);
     bytes = bytes.subspan(static_cast<size_t>(n));
   }
   return {};
+}
+
+UncommittedFile::UncommittedFile(std::string path) : path_(std::move(path)) { remember(path_); }
+
+UncommittedFile::~UncommittedFile() {
+  if (!kept_) ::unlink(path_.c_str());
+  forget(path_);
+}
+
+void UncommittedFile::keep() {
+  kept_ = true;
+  forget(path_);
 }
 
 Status AtomicFile::commit() { return finish(true); }

@@ -13,8 +13,8 @@ namespace onnxtool {
 /// nothing behind, and so does a signal (remove_temporary_files()).
 class AtomicFile {
  public:
-  /// `path`: the target. An existing symbolic link there is refused, a FIFO or device is written
-  /// straight, and "-" is stdout.
+  /// `path`: the target. A FIFO or device, or a link to one, is written straight; any other symbolic
+  /// link there is refused; "-" is stdout.
   static Result<AtomicFile> create(const std::string& path);
   AtomicFile(AtomicFile&& other) noexcept;
   AtomicFile& operator=(AtomicFile&&) = delete;
@@ -36,7 +36,22 @@ class AtomicFile {
   uint64_t written_ = 0;
 };
 
-/// Unlinks what unfinished AtomicFiles have on disk. Async-signal-safe.
+/// A file already under its name that means nothing until another one is committed, such as a model's
+/// data file: removed on destruction, and on a signal, unless kept.
+class UncommittedFile {
+ public:
+  explicit UncommittedFile(std::string path);
+  ~UncommittedFile();
+  UncommittedFile(const UncommittedFile&) = delete;
+  UncommittedFile& operator=(const UncommittedFile&) = delete;
+  void keep();
+
+ private:
+  std::string path_;
+  bool kept_ = false;
+};
+
+/// Unlinks what unfinished files of both kinds have on disk. Async-signal-safe.
 void remove_temporary_files() noexcept;
 
 /// Whether two paths are the same file, by device and inode. False when one does not exist.

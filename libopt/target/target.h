@@ -23,6 +23,8 @@ struct TargetOp {
   Fusion fusion = Fusion::kNever;
   std::string_view integer_op = {};
   std::string_view float_output_op = {};
+  /// Weights may have another 8-bit type than the data.
+  bool mixed_types = false;
   /// nullptr: no condition. Else a reason why this node is not fused, or nullptr when it is.
   const char* (*obstacle)(const Node&) = nullptr;
 };

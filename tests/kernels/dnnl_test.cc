@@ -308,6 +308,37 @@ TEST_CASE("dnnl: products with constant matrices") {
   }
 }
 
+TEST_CASE("dnnl: transposed convolutions") {
+  if (!dnnl_kernel_set()) return;
+  struct Case {
+    Dims x, w;  // w [C, M / group, kernel...]
+    Dims strides = {}, pads = {}, extra = {}, dilations = {};
+    int64_t group = 1;
+  };
+  const std::vector<Case> cases = {
+      {.x = {1, 64, 28, 28}, .w = {64, 32, 2, 2}, .strides = {2, 2}},
+      {.x = {2, 48, 30, 17}, .w = {48, 20, 4, 4}, .strides = {2, 2}, .pads = {1, 1, 1, 1}},
+      {.x = {1, 32, 25, 25}, .w = {32, 16, 3, 3}, .strides = {2, 2}, .pads = {1, 0, 1, 2}, .extra = {1, 1}},
+      {.x = {1, 16, 9, 9}, .w = {16, 24, 3, 5}, .strides = {3, 1}, .pads = {0, 2, 1, 2}, .dilations = {2, 2}},
+      {.x = {1, 32, 12, 12}, .w = {32, 8, 3, 3}, .strides = {2, 2}, .pads = {1, 1, 1, 1}, .group = 2},
+      {.x = {2, 24, 50}, .w = {24, 16, 8}, .strides = {4}, .pads = {2, 2}},
+      {.x = {1, 16, 6, 6}, .w = {16, 8, 2, 2}, .strides = {5, 5}},
+      {.x = {1, 128, 1, 1}, .w = {128, 64, 4, 4}},
+  };
+  uint32_t seed = 41;
+  for (const Case& c : cases) {
+    INFO("x " << format_dims(c.x) << " weights " << format_dims(c.w));
+    Net net(seed++);
+    std::vector<Given> attributes{{"group", c.group}};
+    if (!c.strides.empty()) attributes.push_back({"strides", c.strides});
+    if (!c.pads.empty()) attributes.push_back({"pads", c.pads});
+    if (!c.extra.empty()) attributes.push_back({"output_padding", c.extra});
+    if (!c.dilations.empty()) attributes.push_back({"dilations", c.dilations});
+    net.output(net.node("ConvTranspose", {&net.input(c.x), &net.constant(c.w), &net.constant({c.w[1] * c.group})}, attributes));
+    check_against_cpu(net, c.w[0] / c.group * 4);
+  }
+}
+
 TEST_CASE("dnnl: products of computed matrices, batches broadcast") {
   if (!dnnl_kernel_set()) return;
   const std::vector<std::pair<Dims, Dims>> cases = {

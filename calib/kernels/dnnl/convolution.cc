@@ -196,6 +196,10 @@ Status ConvolutionPlan::run(KernelContext& ctx, const ConvolutionOperands& opera
   });
 }
 
+Described<dnnl::convolution_forward> describe_product(const ConvolutionProblem& problem) {
+  return describe_convolution(descs_of(problem, false), make_attributes({}));
+}
+
 bool has_fast_convolution(const ConvolutionProblem& problem) {
   try {
     hold_to_one_thread();

@@ -64,6 +64,9 @@ class ConvolutionPlan {
   size_t scratch_bytes_ = 0;  // of one piece
 };
 
+/// The primitive for a whole problem without bias or post-ops. Throws dnnl::error.
+Described<dnnl::convolution_forward> describe_product(const ConvolutionProblem& problem);
+
 /// Whether oneDNN has generated code for this problem, judged on its extents: `gemm` and reference
 /// implementations are slower than the cpu set's own.
 bool has_fast_convolution(const ConvolutionProblem& problem);

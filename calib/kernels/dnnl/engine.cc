@@ -110,17 +110,6 @@ Described<dnnl::convolution_forward> describe_convolution(const ConvolutionDescs
 #endif
 }
 
-Described<dnnl::deconvolution_forward> describe_deconvolution(const ConvolutionDescs& d, const dnnl::primitive_attr& attributes) {
-  using C = dnnl::deconvolution_forward;
-#if DNNL_VERSION_MAJOR >= 3
-  return described<C>(C::primitive_desc(host_engine(), dnnl::prop_kind::forward_inference, dnnl::algorithm::deconvolution_direct, d.source,
-                                        d.weights, d.bias, d.target, d.strides, minus_one(d.dilations), d.pads_begin, d.pads_end, attributes));
-#else
-  return described<C>(C::primitive_desc({dnnl::prop_kind::forward_inference, dnnl::algorithm::deconvolution_direct, d.source, d.weights, d.bias,
-                                         d.target, d.strides, minus_one(d.dilations), d.pads_begin, d.pads_end}, attributes, host_engine()));
-#endif
-}
-
 Described<dnnl::matmul> describe_matmul(const memory::desc& a, const memory::desc& b, const memory::desc& y, const dnnl::primitive_attr& attributes) {
 #if DNNL_VERSION_MAJOR >= 3
   return described<dnnl::matmul>(dnnl::matmul::primitive_desc(host_engine(), a, b, y, attributes));

@@ -55,7 +55,6 @@ struct Described {
 
 // These throw dnnl::error where oneDNN has no implementation.
 Described<dnnl::convolution_forward> describe_convolution(const ConvolutionDescs& d, const dnnl::primitive_attr& attributes);
-Described<dnnl::deconvolution_forward> describe_deconvolution(const ConvolutionDescs& d, const dnnl::primitive_attr& attributes);
 Described<dnnl::matmul> describe_matmul(const dnnl::memory::desc& a, const dnnl::memory::desc& b, const dnnl::memory::desc& y,
                                         const dnnl::primitive_attr& attributes);
 
