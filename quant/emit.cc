@@ -53,10 +53,12 @@ class Emitter {
         read_as_data_[&n.node->input(i)].push_back({n.node, i});
       }
     }
-    count_predictions();
+    for (const IntegerNode& n : placement_.nodes)
+      if (n.activation && n.quantized_output) absorbed_by_.insert(n.activation);
     for (size_t i = 0; i < placement_.tensors.size(); ++i) emit_tensor(i);
     remove_absorbed();
     remove_unused_values(graph_);
+    report_.predicted = fuse_qdq(model_, *options_.target);
     return std::move(report_);
   }
 
@@ -208,27 +210,6 @@ class Emitter {
   }
 
   bool quantized_result(const Value& v) const { return tensor_index_.contains(&v); }
-
-  void count_predictions() {
-    for (const IntegerNode& n : placement_.nodes) {
-      if (n.activation && n.quantized_output) absorbed_by_.insert(n.activation);
-      if (!n.kernel.empty()) ++report_.predicted.integer_operators[std::string(n.kernel)];
-    }
-    for (const QuantizedTensor& t : placement_.tensors) {
-      const Value& v = *t.value;
-      if (v.constant()) continue;
-      if (!made_by_integer_.contains(&v)) {
-        ++report_.predicted.quantize;
-        continue;
-      }
-      // Every reader that takes floats keeps a DequantizeLinear before it.
-      const auto& integer_readers = read_as_data_[&v];
-      std::set<const Node*> float_readers;
-      for (const Use& use : v.uses())
-        if (std::find(integer_readers.begin(), integer_readers.end(), use) == integer_readers.end()) float_readers.insert(use.user);
-      if (!float_readers.empty() || v.is_graph_output()) ++report_.predicted.dequantize;
-    }
-  }
 
   void remove_absorbed() {
     for (Node* n : absorbed_by_) {

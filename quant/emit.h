@@ -1,11 +1,11 @@
 // Writes the decided quantization into the graph as QuantizeLinear and DequantizeLinear.
 #pragma once
 
-#include <map>
 #include <string>
 #include <vector>
 
 #include "libopt/ir/model.h"
+#include "libopt/target/qdq_fusion.h"
 #include "quant/params.h"
 #include "quant/placement.h"
 
@@ -18,15 +18,8 @@ struct TensorParams {
   QuantScheme scheme;
 };
 
-/// What the target is predicted to run once it has fused the graph.
-struct PredictedGraph {
-  std::map<std::string, int> integer_operators;  // by name
-  int quantize = 0;
-  int dequantize = 0;
-};
-
 struct EmitReport {
-  PredictedGraph predicted;
+  IntegerGraph predicted;           // what the target runs once it has fused the graph
   int64_t quantized_weights = 0;    // elements
   std::vector<std::string> notes;   // raised weight scales
 };

@@ -14,7 +14,7 @@ namespace {
 // Channels of a small network are measured on many samples, those of a large one, whose feature maps
 // hold many positions each, on a few: about this many multiplications are spent.
 constexpr double kBudgetMacs = 2e10;
-constexpr int64_t kMinSamples = 8, kMaxSamples = 512;
+constexpr int64_t kMinSamples = 4, kMaxSamples = 512;
 // Rescaling must at least quarter the predicted noise of a pair of layers. Below that the prediction
 // says little, and a network whose channels are even as they came is best left alone.
 constexpr double kMinGain = 4;

@@ -22,7 +22,7 @@ namespace onnxtool {
 /// Returns the number of rescaled pairs of layers.
 Result<int> equalize(Model& model, const Placement& placement, const SampleSource& source, const RunOptions& options);
 
-/// How many samples a side question may run: what costs about 2e10 multiplications, 8 to 512.
+/// How many samples a side question may run: what costs about 2e10 multiplications, 4 to 512.
 int64_t affordable_samples(const Placement& placement);
 
 }  // namespace onnxtool
