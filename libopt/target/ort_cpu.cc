@@ -47,6 +47,14 @@ constexpr TargetOp kOps[] = {
     {.op = "Squeeze", .fusion = Fusion::kPassThrough},
     {.op = "Unsqueeze", .fusion = Fusion::kPassThrough},
     {.op = "Split", .fusion = Fusion::kPassThrough},
+    {.op = "Slice", .fusion = Fusion::kPassThrough},
+    {.op = "Gather", .fusion = Fusion::kPassThrough},
+    {.op = "GatherElements", .fusion = Fusion::kPassThrough},
+    {.op = "Expand", .fusion = Fusion::kPassThrough},
+    {.op = "Tile", .fusion = Fusion::kPassThrough},
+    {.op = "ReduceMax", .fusion = Fusion::kPassThrough},
+    {.op = "ReduceMin", .fusion = Fusion::kPassThrough},
+    {.op = "ArgMax", .fusion = Fusion::kReadsIntegers},
 };
 
 }  // namespace

@@ -16,6 +16,7 @@ enum class Fusion : uint8_t {
   kInteger,       // becomes `integer_op`; every float input from a DQ, the output only to a Q
   kIntegerOrFloatOutput,  // as kInteger, and without a Q behind it `float_output_op` gives floats
   kPassThrough,   // Q and DQ vanish where both sides share scale and zero point
+  kReadsIntegers, // DQ vanishes: the result depends on the order of the elements only
 };
 
 struct TargetOp {
