@@ -1,9 +1,11 @@
 // Running the pieces that a kernel cut its work into.
 #pragma once
 
+#include <algorithm>
 #include <mutex>
 #include <optional>
 #include <unordered_map>
+#include <vector>
 
 #include "calib/kernels/dnnl/engine.h"
 
@@ -14,26 +16,34 @@ namespace onnxtool {
 template <class Run>
 Status run_all_pieces(KernelContext& ctx, size_t count, size_t scratch_bytes, const Run& run) {
   scratch_bytes = (scratch_bytes + 63) / 64 * 64;
-  // Pieces that run one after the other share their scratch memory.
-  const bool together = ctx.node().threads() > 1 && count > 1;
-  std::byte* scratch = nullptr;
-  if (scratch_bytes) {
-    ONNXTOOL_ASSIGN(void* block, ctx.scratch(scratch_bytes * (together ? count : 1)));
-    scratch = static_cast<std::byte*>(block);
+  // As many as can run at a time; pieces take turns in them.
+  std::vector<std::byte*> free(std::min(count, static_cast<size_t>(std::max(ctx.node().threads(), 1))), nullptr);
+  if (scratch_bytes && count) {
+    ONNXTOOL_ASSIGN(void* block, ctx.scratch(scratch_bytes * free.size()));
+    for (size_t i = 0; i < free.size(); ++i) free[i] = static_cast<std::byte*>(block) + i * scratch_bytes;
   }
   std::mutex mutex;
   std::optional<Error> failed;
   ctx.parallel(static_cast<int64_t>(count), 1, [&](int64_t begin, int64_t end) {
     hold_to_one_thread();
-    for (int64_t i = begin; i < end; ++i) {
-      const auto piece = static_cast<size_t>(i);
+    std::byte* scratch = nullptr;
+    {
+      const std::lock_guard lock(mutex);
+      ONNXTOOL_CHECK(!free.empty());
+      scratch = free.back();
+      free.pop_back();
+    }
+    std::optional<Error> error;
+    for (int64_t i = begin; i < end && !error; ++i) {
       try {
-        run(piece, together && scratch ? scratch + piece * scratch_bytes : scratch);
+        run(static_cast<size_t>(i), scratch);
       } catch (const dnnl::error& e) {
-        const std::lock_guard lock(mutex);
-        if (!failed) failed = as_error(e);
+        error = as_error(e);
       }
     }
+    const std::lock_guard lock(mutex);
+    free.push_back(scratch);
+    if (error && !failed) failed = std::move(error);
   });
   if (failed) return *std::move(failed);
   return {};
