@@ -355,7 +355,7 @@ TEST_CASE("dnnl: products of computed matrices, batches broadcast") {
 TEST_CASE("dnnl: pooling, normalization and concatenation between convolutions stay channels last") {
   if (!dnnl_kernel_set()) return;
   const ConvCase conv{.x = {2, 16, 23, 23}, .w = {40, 16, 3, 3}, .pads = {1, 1, 1, 1}}, last{.x = {}, .w = {16, 40, 1, 1}};
-  for (int kind = 0; kind < 6; ++kind) {
+  for (int kind = 0; kind < 7; ++kind) {
     CAPTURE(kind);
     Net net(19 + static_cast<uint32_t>(kind));
     Value& y = add_conv(net, net.input(conv.x), conv);
@@ -366,6 +366,7 @@ TEST_CASE("dnnl: pooling, normalization and concatenation between convolutions s
       case 1: middle = &net.node("MaxPool", {&y}, {{"kernel_shape", Dims{2, 3}}, {"strides", Dims{3, 2}}, {"dilations", Dims{2, 1}}, {"ceil_mode", int64_t{1}}}); break;
       case 2: middle = &net.node("AveragePool", {&y}, {{"kernel_shape", Dims{3, 3}}, {"pads", Dims{1, 1, 1, 1}}, {"count_include_pad", int64_t{1}}}); break;
       case 3: middle = &net.node("AveragePool", {&y}, {{"kernel_shape", Dims{4, 4}}, {"strides", Dims{3, 3}}, {"pads", Dims{1, 0, 2, 1}}, {"ceil_mode", int64_t{1}}}); break;
+      case 6: middle = &net.node("ReduceMean", {&y}, {{"axes", Dims{-1, 2}}}); break;
       case 4: middle = &net.node("GlobalAveragePool", {&y}); break;
       default:
         middle = &net.node("Concat", {&y, &net.node("Relu", {&net.input({2, 5, 23, 23})}), &y}, {{"axis", int64_t{1}}});

@@ -2,7 +2,8 @@
 //   MaxPool-1 .. 22: padding never wins, NaN always does (oneDNN's own pooling drops NaN and -infinity).
 //   AveragePool-1 .. 22: sum over the window / count; count_include_pad counts positions within the
 //     padded input, never what ceil_mode adds behind it. Sums run over the window in order.
-//   GlobalAveragePool-1, 22: sums in double, in the order of memory.
+//   GlobalAveragePool-1, 22, and ReduceMean-1 .. 18 over all spatial axes: sums in double, in the order
+//     of memory.
 
 #include <cmath>
 #include <limits>
@@ -146,6 +147,7 @@ Status run_global(KernelContext& ctx) {
   if (x.rank() < 2) return kernel_error(ErrorCode::kMismatch, "input has dims " + dims_text(x.dims) + ", expected [N, C, spatial...]");
   std::vector<int64_t> dims(x.dims.begin(), x.dims.end());
   std::fill(dims.begin() + 2, dims.end(), 1);
+  if (ctx.node().op_type() == "ReduceMean" && ctx.node().attr_int("keepdims", 1) == 0) dims.resize(2);
   ONNXTOOL_ASSIGN(const MutableView out, ctx.output(0, DataType::kFloat, dims, Layout::kPlain));
   if (out.count == 0) return {};
   const int64_t channels = x.dims[1], pixels = x.count / out.count;
@@ -167,7 +169,24 @@ Status run_global(KernelContext& ctx) {
   return {};
 }
 
-bool takes_channels_last(int, Layout layout) { return layout == Layout::kChannelsLast; }
+// Axes 2 and up, all of them, of a tensor whose rank is known.
+bool accepts_reduce(const NodeView& node) {
+  const auto rank = static_cast<int64_t>(node.input_dims(0).size());
+  std::vector<int64_t> axes(node.attr_ints("axes").begin(), node.attr_ints("axes").end());
+  if (node.opset() >= 18) {
+    const ConstView* c = node.has_input(1) ? node.constant(1) : nullptr;
+    if (!c || c->dtype != DataType::kInt64) return false;
+    axes.assign(c->as<int64_t>().begin(), c->as<int64_t>().end());
+  }
+  for (int64_t& a : axes) a = a < 0 ? a + rank : a;
+  std::sort(axes.begin(), axes.end());
+  if (rank < 3 || static_cast<int64_t>(axes.size()) != rank - 2) return false;
+  for (int64_t i = 2; i < rank; ++i)
+    if (axes[static_cast<size_t>(i - 2)] != i) return false;
+  return true;
+}
+
+bool takes_channels_last(int input, Layout layout) { return input == 0 && layout == Layout::kChannelsLast; }
 
 }  // namespace
 
@@ -177,5 +196,7 @@ constinit const KernelInfo kAveragePool{.op = "AveragePool", .types = {DataType:
                                         .accepts = accepts, .takes_layout = takes_channels_last};
 constinit const KernelInfo kGlobalAveragePool{.op = "GlobalAveragePool", .types = {DataType::kFloat}, .run = run_global,
                                               .takes_layout = takes_channels_last};
+constinit const KernelInfo kReduceMean{.op = "ReduceMean", .types = {DataType::kFloat}, .run = run_global, .accepts = accepts_reduce,
+                                       .takes_layout = takes_channels_last};
 
 }  // namespace onnxtool
