@@ -9,6 +9,7 @@
 #include "calib/kernels/cpu/conv_loops.h"
 #include "calib/kernels/cpu/float_io.h"
 #include "calib/kernels/cpu/pool.h"
+#include "calib/kernels/cpu/vector_math.h"
 
 namespace onnxtool { namespace {
 
@@ -52,12 +53,19 @@ struct Counts {
 Status average(KernelContext& ctx, const PoolState& state, const Window& w, int64_t planes, const float* x, float* y) {
   const Counts counts(w, state.count_pads);
   const std::vector<float> ones(static_cast<size_t>(volume(w.kernel)), 1.0f);
+  std::vector<float> divisors(static_cast<size_t>(volume(w.out)));
+  for (int64_t i = 0; i < volume(w.out); ++i)
+    divisors[static_cast<size_t>(i)] =
+        static_cast<float>(counts.at(i / plane(w.out), i / w.out[2] % w.out[1], i % w.out[2]));
+  const auto place = [&](int64_t at, int64_t position) { return y + at * volume(w.out) + position; };
   return for_each_window_row(
-      ctx, w, planes, 1, x, 0.0f, 0.0f, [&](int64_t at, int64_t position, const float* const* rows, float*) {
-        float* to = y + at * volume(w.out) + position;
-        state.isa->depthwise_row({rows, ones.data(), static_cast<int>(ones.size()), 0, to, w.out[2]});
-        const int64_t d = position / plane(w.out), h = position / w.out[2] % w.out[1];
-        for (int64_t c = 0; c < w.out[2]; ++c) to[c] /= static_cast<float>(counts.at(d, h, c));
+      ctx, w, planes, 1, x, 0.0f, 0.0f,
+      [&](int64_t, const float* const* rows, int64_t n, float* out) {
+        state.isa->depthwise_row({rows, ones.data(), static_cast<int>(ones.size()), 0, out, n});
+      },
+      place,
+      [&](int64_t at, int64_t position, const float* values, float*) {
+        vector_math().div(values, 1, &divisors[static_cast<size_t>(position)], 1, place(at, position), w.out[2]);
       });
 }
 

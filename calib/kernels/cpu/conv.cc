@@ -112,12 +112,19 @@ Status depthwise(KernelContext& ctx, const GemmIsa& isa, const ConvShape& shape,
                  const float* bias, const Epilogue<float>& epilogue, float* y) {
   const Window& window = shape.window;
   const int64_t taps = volume(window.kernel);
+  const int64_t n = window.out[2];
+  const auto offset = [&](int64_t at, int64_t position) { return at * shape.pixels() + position; };
   return for_each_window_row(
       ctx, window, shape.batch * shape.out_channels, shape.group_outputs(), x, 0.0f, 0.0f,
-      [&](int64_t at, int64_t position, const float* const* rows, float*) {
-        const int64_t m = at % shape.out_channels, offset = at * shape.pixels() + position;
-        isa.depthwise_row({rows, w + m * taps, static_cast<int>(taps), bias ? bias[m] : 0, y + offset, window.out[2]});
-        epilogue.apply(y + offset, window.out[2], offset);
+      [&](int64_t at, const float* const* rows, int64_t count, float* out) {
+        const int64_t m = at % shape.out_channels;
+        isa.depthwise_row({rows, w + m * taps, static_cast<int>(taps), bias ? bias[m] : 0, out, count});
+      },
+      [&](int64_t at, int64_t position) { return y + offset(at, position); },
+      [&](int64_t at, int64_t position, const float* values, float*) {
+        float* to = y + offset(at, position);
+        if (values != to) std::copy_n(values, n, to);
+        epilogue.apply(to, n, offset(at, position));
       });
 }
 

@@ -161,12 +161,15 @@ Status convolve(KernelContext& ctx, const GemmIsa& isa, const ConvShape& shape, 
   const int64_t taps = volume(w.kernel);
   return for_each_window_row(
       ctx, w, shape.batch * shape.out_channels, shape.group_outputs(), x, zero, 0.0f,
-      [&](int64_t at, int64_t position, const float* const* rows, float* work) {
-        const int64_t m = at % shape.out_channels, n = w.out[2];
-        isa.depthwise_row({rows, weights.lines.data() + m * taps, static_cast<int>(taps), 0, work, n});
-        auto* sums = reinterpret_cast<int32_t*>(work + round_up(n, 16));
-        for (int64_t i = 0; i < n; ++i) sums[i] = static_cast<int32_t>(work[i]);
-        consumer.take(m, sums, n, at * shape.pixels() + position);
+      [&](int64_t at, const float* const* rows, int64_t n, float* out) {
+        const int64_t m = at % shape.out_channels;
+        isa.depthwise_row({rows, weights.lines.data() + m * taps, static_cast<int>(taps), 0, out, n});
+      },
+      [](int64_t, int64_t) -> float* { return nullptr; },
+      [&](int64_t at, int64_t position, const float* values, float* work) {
+        auto* sums = reinterpret_cast<int32_t*>(work);
+        for (int64_t i = 0; i < w.out[2]; ++i) sums[i] = static_cast<int32_t>(values[i]);
+        consumer.take(at % shape.out_channels, sums, w.out[2], at * shape.pixels() + position);
       });
 }
 

@@ -61,6 +61,10 @@ class RowImage {
   int64_t strips() const { return strips_; }
   int64_t strip_rows() const { return strip_rows_; }
   int64_t buffer_count() const { return buffer_count_; }
+  /// Whether all rows of a strip are computed as one, row_size() apart: what lies between them is waste,
+  /// but narrow rows are mostly overhead by themselves.
+  bool flat() const { return w_.stride[1] == 1 && phases_ == 1 && w_.out[2] <= 64; }
+  int64_t row_size() const { return row_size_; }
   int64_t taps() const { return static_cast<int64_t>(offsets_.size()); }
 
   /// Loads what output rows [first, last) at depth `od` see of a plane x; outside is `fill`.
@@ -79,27 +83,43 @@ class RowImage {
   Dims offsets_;
 };
 
-/// Runs body(plane, output position of the row, taps, floats to work in) for every output row of a
-/// window that sees one plane: x is [planes / multiplier, in...]. The work space holds two rows.
-template <class From, class Body>
+/// Slides a window over one plane at a time, row by row: x is [planes / multiplier, in...].
+///   compute(plane, taps, n, out)                    out[i] from the taps' elements i, for i < n
+///   place(plane, position)                          where a row of w.out[2] values may be computed, or
+///                                                   nullptr: in working memory
+///   finish(plane, position, values, work)           takes a row; `work` is room for another one
+/// position is that of the row within the output plane.
+template <class From, class Compute, class Place, class Finish>
 Status for_each_window_row(KernelContext& ctx, const Window& w, int64_t planes, int64_t multiplier, const From* x,
-                           From zero, float fill, const Body& body) {
+                           From zero, float fill, const Compute& compute, const Place& place, const Finish& finish) {
   ONNXTOOL_ASSIGN(const RowImage image, RowImage::make(w));
+  const int64_t columns = w.out[2], row_bytes = round_up(columns * 4, 64);
   const int64_t image_bytes = round_up(image.buffer_count() * 4, 64), taps_bytes = round_up(image.taps() * 8, 64);
-  const int64_t row_count = round_up(w.out[2], 16);
-  ONNXTOOL_ASSIGN(const TaskPool pool, TaskPool::make(ctx, image_bytes + taps_bytes + 2 * 4 * row_count));
+  const int64_t values_bytes = image.flat() ? round_up(image.strip_rows() * image.row_size() * 4, 64) : row_bytes;
+  ONNXTOOL_ASSIGN(const TaskPool pool, TaskPool::make(ctx, image_bytes + taps_bytes + values_bytes + row_bytes));
   const int64_t strips = image.strips() * w.out[0];
   pool.run(ctx, planes * strips, [&](int64_t task, std::byte* memory) {
     auto* buffer = reinterpret_cast<float*>(memory);
     auto** taps = reinterpret_cast<const float**>(memory + image_bytes);
-    auto* work = reinterpret_cast<float*>(memory + image_bytes + taps_bytes);
+    auto* values = reinterpret_cast<float*>(memory + image_bytes + taps_bytes);
+    auto* work = reinterpret_cast<float*>(memory + image_bytes + taps_bytes + values_bytes);
     const int64_t at = task / strips, od = task % strips / image.strips();
     const int64_t first = task % image.strips() * image.strip_rows();
     const int64_t last = std::min(first + image.strip_rows(), w.out[1]);
     image.load(x + at / multiplier * volume(w.in), zero, fill, od, first, last, buffer);
+    const auto position = [&](int64_t row) { return (od * w.out[1] + row) * columns; };
+    if (image.flat()) {
+      image.tap_pointers(buffer, first, first, taps);
+      compute(at, taps, (last - first - 1) * image.row_size() + columns, values);
+      for (int64_t row = first; row < last; ++row)
+        finish(at, position(row), values + (row - first) * image.row_size(), work);
+      return;
+    }
     for (int64_t row = first; row < last; ++row) {
       image.tap_pointers(buffer, first, row, taps);
-      body(at, (od * w.out[1] + row) * w.out[2], taps, work);
+      float* to = place(at, position(row));
+      compute(at, taps, columns, to ? to : values);
+      finish(at, position(row), to ? to : values, work);
     }
   });
   return {};

@@ -50,11 +50,16 @@ void pool(KernelContext& ctx, const Window& w, int64_t planes, bool column_major
 }
 
 Status pool_rows(KernelContext& ctx, const GemmIsa& isa, const Window& w, int64_t planes, const float* x, float* y) {
-  return for_each_window_row(ctx, w, planes, 1, x, 0.0f, kLowest<float>,
-                             [&](int64_t at, int64_t position, const float* const* rows, float*) {
-                               isa.max_row({rows, static_cast<int>(volume(w.kernel)),
-                                            y + at * volume(w.out) + position, w.out[2]});
-                             });
+  const auto place = [&](int64_t at, int64_t position) { return y + at * volume(w.out) + position; };
+  return for_each_window_row(
+      ctx, w, planes, 1, x, 0.0f, kLowest<float>,
+      [&](int64_t, const float* const* rows, int64_t n, float* out) {
+        isa.max_row({rows, static_cast<int>(volume(w.kernel)), out, n});
+      },
+      place,
+      [&](int64_t at, int64_t position, const float* values, float*) {
+        if (values != place(at, position)) std::copy_n(values, w.out[2], place(at, position));
+      });
 }
 
 Status run(KernelContext& ctx) {
