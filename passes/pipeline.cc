@@ -17,6 +17,8 @@ constexpr const PassInfo* kPreparation[] = {
     // What follows from known dims becomes constant, and with it what is computed from that.
     &kFoldShape,
     &kFoldConstants,
+    // After the constants: pads are computed in many exporters' files.
+    &kFoldPad,
     // Before the normalization: a bias written as an Add stands between it and its Conv.
     &kFoldAddIntoConv,
     &kFoldBatchNorm,

@@ -30,6 +30,14 @@ std::optional<std::pair<double, double>> activation_bounds(const Node& node) {
 void mark_scores(const Node& softmax, std::set<const Node*>& marked) {
   std::vector<const Value*> open = {&softmax.input(0)};
   std::vector<const Node*> between;
+  // A constant row that a layer adds is no mask, unless it shuts classes out.
+  constexpr double kMaskLevel = -1e3;
+  const auto may_mask = [](const Node& add) {
+    for (const Value* v : add.inputs())
+      if (const Tensor* t = v ? v->constant() : nullptr; t && t->count() > 0)
+        return std::ranges::min(t->to_doubles()) < kMaskLevel;
+    return true;
+  };
   bool masked = false;
   while (!open.empty()) {
     const Node* p = open.back()->producer();
@@ -38,7 +46,7 @@ void mark_scores(const Node& softmax, std::set<const Node*>& marked) {
     const bool elementwise = p->is("Add") || p->is("Where") || p->is("Mul") || p->is("Div") || p->is("Sub");
     const bool moves = p->is("Reshape") || p->is("Transpose") || p->is("Cast") || p->is("Unsqueeze") || p->is("Expand");
     if (!elementwise && !moves) continue;
-    masked |= p->is("Add") || p->is("Where");
+    masked |= p->is("Where") || (p->is("Add") && may_mask(*p));
     between.push_back(p);
     for (const Value* v : p->inputs())
       if (v) open.push_back(v);
@@ -141,12 +149,22 @@ class Placer {
     return false;
   }
 
+  // The target fuses no layer whose only reader is a Relu or Clip that stays float: a Q stands between,
+  // or behind an activation that vanishes into it.
+  static bool before_activation(const Node& node) {
+    const Value& out = node.output(0);
+    return out.has_one_use() && !out.is_graph_output() && is_activation(*out.uses()[0].user);
+  }
+
   // The largest set of secondary operators that stand between integer ones: start with all, drop
   // what would need a Q of its own before it or is read by floats only, until nothing changes.
   void settle() {
-    for (bool changed = true; changed;) {
+    // A chain dies from one of its ends: going both ways by turns takes it in one sweep.
+    bool backward = false;
+    for (bool changed = true; changed; backward = !backward) {
       changed = false;
-      for (Candidate& c : candidates_) {
+      for (size_t k = 0; k < candidates_.size(); ++k) {
+        Candidate& c = candidates_[backward ? candidates_.size() - 1 - k : k];
         if (!c.alive || c.integer.handler->role == Role::kCore) continue;
         const char* reason = nullptr;
         for (Value* v : data_inputs(c.integer)) {
@@ -185,11 +203,8 @@ class Placer {
         reasons_[n.node] = c.reason;
         continue;
       }
-      if (c.fusion == Fusion::kIntegerOrFloatOutput) {
-        n.quantized_output = has_integer_consumer(n.result()) || (options_.quantize_outputs && n.result().is_graph_output());
-        // Without a Q behind it the activation has nothing to vanish into.
-        if (!n.quantized_output) n.activation = nullptr;
-      }
+      if (c.fusion == Fusion::kIntegerOrFloatOutput)
+        n.quantized_output = has_integer_consumer(n.result()) || (options_.quantize_outputs && n.result().is_graph_output()) || before_activation(*n.node);
       n.kernel = n.quantized_output || c.target->float_output_op.empty() ? c.target->integer_op : c.target->float_output_op;
       for (Value* v : data_inputs(n)) quantized(*v);
       if (n.handler->role == Role::kPassThrough) {

@@ -488,9 +488,28 @@ class Decoder {
     return {};
   }
 
+  // Some exporters append Constant nodes of names that are taken by Constant nodes. onnxruntime keeps
+  // such constants apart from the nodes, by name, so that the last one holds for all readers: so here.
+  // Every other value that is defined twice is an error.
+  void drop_overridden_constants(std::vector<NodeFields>& nodes) {
+    std::unordered_map<std::string_view, const NodeFields*> last;
+    const auto is_constant = [](const NodeFields& n) { return n.op_type == "Constant" && n.domain.empty() && n.outputs.size() == 1 && !n.outputs[0].empty(); };
+    for (const NodeFields& n : nodes)
+      if (is_constant(n)) last[n.outputs[0]] = &n;
+    std::vector<bool> dropped;
+    for (const NodeFields& n : nodes) dropped.push_back(is_constant(n) && last[n.outputs[0]] != &n);
+    size_t kept = 0;
+    for (size_t i = 0; i < nodes.size(); ++i) {
+      if (dropped[i]) model_->overridden_constants.push_back(nodes[i].outputs[0]);
+      else if (i != kept++) nodes[kept - 1] = std::move(nodes[i]);
+    }
+    nodes.resize(kept);
+  }
+
   // Second half of reading a graph or function body: values of all nodes first, then their inputs,
   // so that a file in any order resolves; subgraphs last, when all outer names exist.
-  Status nodes_into(const std::vector<NodeFields>& nodes, Graph& graph, int depth) {
+  Status nodes_into(std::vector<NodeFields>& nodes, Graph& graph, int depth) {
+    drop_overridden_constants(nodes);
     for (const NodeFields& n : nodes)
       for (const std::string& out : n.outputs)
         if (!out.empty()) ONNXTOOL_TRY(define(graph, out, "node '" + n.name + "' (" + n.op_type + ")"));

@@ -106,6 +106,7 @@ std::unique_ptr<Model> Model::clone() const {
   m->opaque_fields = opaque_fields;
   m->unknown_fields = unknown_fields;
   m->had_external_data = had_external_data;
+  m->overridden_constants = overridden_constants;
   ValueMap map;
   copy_graph(*graph_, m->graph(), map);
   for (const Function& f : functions) {

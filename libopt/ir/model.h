@@ -17,11 +17,12 @@ struct OpsetImport {
 /// A FunctionProto: a named body that nodes of its domain and name expand to.
 struct Function {
   std::string name, domain, overload, doc;
+  // Declared before whatever may hold subgraphs that read its values, so that it dies after them.
+  std::unique_ptr<Graph> body;                    // its inputs and outputs are the function's
   std::vector<std::string> attributes;            // without default
   std::vector<Attribute> attribute_defaults;
   std::vector<OpsetImport> opsets;
   Properties metadata;
-  std::unique_ptr<Graph> body;                    // its inputs and outputs are the function's
   std::string unknown_fields;
 };
 
@@ -48,6 +49,9 @@ class Model {
   std::vector<std::string> opaque_fields;  // training_info and the like, verbatim
   std::string unknown_fields;
   bool had_external_data = false;
+  /// Names that several Constant nodes of the file define; the last definition was kept. The standard
+  /// forbids it, runtimes load it.
+  std::vector<std::string> overridden_constants;
 
  private:
   std::unique_ptr<Graph> graph_;

@@ -10,6 +10,7 @@ const char* resize_obstacle(const Node& node) {
 }
 
 const char* pool_obstacle(const Node& node) {
+  if (node.opset() < 12) return "MaxPool takes integers from opset 12 on";
   return node.num_outputs() > 1 && node.has_output(1) ? "the indices output keeps MaxPool in float" : nullptr;
 }
 

@@ -12,5 +12,9 @@ constinit const OpHandler kTransposeHandler{.op = "Transpose", .role = Role::kPa
 constinit const OpHandler kSqueezeHandler{.op = "Squeeze", .role = Role::kPassThrough};
 constinit const OpHandler kUnsqueezeHandler{.op = "Unsqueeze", .role = Role::kPassThrough};
 constinit const OpHandler kSplitHandler{.op = "Split", .role = Role::kPassThrough};
+constinit const OpHandler kSliceHandler{.op = "Slice", .role = Role::kPassThrough};
+constinit const OpHandler kGatherHandler{.op = "Gather", .role = Role::kPassThrough};
+constinit const OpHandler kExpandHandler{.op = "Expand", .role = Role::kPassThrough};
+constinit const OpHandler kTileHandler{.op = "Tile", .role = Role::kPassThrough};
 
 }  // namespace onnxtool
