@@ -48,6 +48,23 @@ std::optional<PostOp> as_post_op(const Node& user, const Value& value, const Val
   return op;
 }
 
+// A legal node may name its only output "": then nothing can be fused through it.
+bool has_one_result(const Node& n) { return n.num_outputs() == 1 && n.has_output(0); }
+
+// x * sigmoid(x), written as two nodes that are the only readers of x.
+struct Silu {
+  const Node *sigmoid, *product;
+};
+std::optional<Silu> silu_of(const Value& x, const std::function<bool(const Value&)>& is_watched) {
+  if (x.uses().size() != 2 || x.is_graph_output() || is_watched(x)) return std::nullopt;
+  const Node *a = x.uses()[0].user, *b = x.uses()[1].user;
+  if (!a->is("Sigmoid")) std::swap(a, b);
+  if (!has_one_result(*a) || !has_one_result(*b) || !a->is("Sigmoid") || !b->is("Mul") || &a->graph() != &x.graph() || &b->graph() != &x.graph()) return std::nullopt;
+  const Value& s = a->output(0);
+  if (!s.has_one_use() || s.is_graph_output() || is_watched(s) || s.uses()[0].user != b) return std::nullopt;
+  return Silu{a, b};
+}
+
 }  // namespace
 
 std::vector<const Node*> find_post_ops(const Node& node, const KernelInfo& kernel, const NodeView& view,
@@ -57,9 +74,18 @@ std::vector<const Node*> find_post_ops(const Node& node, const KernelInfo& kerne
   if (!kernel.fuses || node.num_outputs() < 1 || !node.has_output(0)) return taken;
   const Value* value = &node.output(0);
   if (value->type().dtype != DataType::kFloat) return taken;
-  while (value->has_one_use() && !value->is_graph_output() && !is_watched(*value)) {
+  while (true) {
+    if (const auto silu = silu_of(*value, is_watched)) {
+      const PostOp op{.kind = PostOp::Kind::kSilu};
+      if (!kernel.fuses(view, op)) break;
+      post_ops.push_back(op);
+      taken.insert(taken.end(), {silu->sigmoid, silu->product});
+      value = &silu->product->output(0);
+      continue;
+    }
+    if (!value->has_one_use() || value->is_graph_output() || is_watched(*value)) break;
     const Node& user = *value->uses()[0].user;
-    if (&user.graph() != &node.graph()) break;
+    if (&user.graph() != &node.graph() || !has_one_result(user)) break;
     const Value* other = nullptr;
     auto op = as_post_op(user, *value, other);
     if (!op) break;

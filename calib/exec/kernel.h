@@ -35,7 +35,7 @@ enum class Layout : uint8_t { kPlain, kChannelsLast, kBlocked8, kBlocked16 };
 struct ConstView {
   DataType dtype = DataType::kUndefined;
   std::span<const int64_t> dims;
-  const void* data = nullptr;  // aligned to at least 64 bytes inside a plan; strings: std::string[]
+  const void* data = nullptr;  // aligned for its elements (results: to 64 bytes); strings: std::string[]
   int64_t count = 0;           // product of dims
   MemorySpace space = MemorySpace::kHost;
   Layout layout = Layout::kPlain;
@@ -57,7 +57,7 @@ struct MutableView {
 
 /// What a plan fused behind a convolution or matrix product, applied in this order to each element.
 struct PostOp {
-  enum class Kind : uint8_t { kAdd, kRelu, kLeakyRelu, kClip, kSigmoid, kHardSwish, kHardSigmoid };
+  enum class Kind : uint8_t { kAdd, kRelu, kLeakyRelu, kClip, kSigmoid, kHardSwish, kHardSigmoid, kSilu };  // kSilu: x * sigmoid(x)
   Kind kind;
   float alpha = 0;      // kLeakyRelu slope; kClip lower bound; kHardSigmoid alpha
   float beta = 0;       // kClip upper bound; kHardSigmoid beta
@@ -152,8 +152,8 @@ struct KernelInfo {
   bool (*accepts)(const NodeView&) = nullptr;
   /// Whether the post-op may be fused behind this node; nullptr: none may.
   bool (*fuses)(const NodeView&, const PostOp&) = nullptr;
-  /// Layouts that input i may have besides kPlain; nullptr: plain only. kAny-like kernels
-  /// (elementwise) return true for all of them and pass the layout on.
+  /// Layouts that input i may have besides kPlain; nullptr: plain only. Elementwise
+  /// kernels take all of them and pass the layout on.
   bool (*takes_layout)(int input, Layout layout) = nullptr;
 };
 

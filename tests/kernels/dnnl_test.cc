@@ -244,7 +244,7 @@ TEST_CASE("dnnl: convolutions give the same bits on 1 to 16 threads") {
 TEST_CASE("dnnl: what follows a convolution is fused, residuals included") {
   if (!dnnl_kernel_set()) return;
   const ConvCase conv{.x = {2, 32, 14, 14}, .w = {32, 32, 3, 3}, .pads = {1, 1, 1, 1}};
-  for (const std::string op : {"Relu", "LeakyRelu", "Sigmoid", "HardSwish", "HardSigmoid", "Clip"}) {
+  for (const std::string op : {"Relu", "LeakyRelu", "Sigmoid", "HardSwish", "HardSigmoid", "Clip", "Mul"}) {
     CAPTURE(op);
     for (const bool residual : {false, true}) {
       CAPTURE(residual);
@@ -253,6 +253,7 @@ TEST_CASE("dnnl: what follows a convolution is fused, residuals included") {
       Value* y = &add_conv(net, x, conv);
       if (residual) y = &net.node("Add", {y, &x});  // x itself is still read while y is written
       std::vector<Value*> from{y};
+      if (op == "Mul") from.push_back(&net.node("Sigmoid", {y}));
       if (op == "Clip") from.push_back(&net.scalar(-0.5f)), from.push_back(&net.scalar(6.0f));
       std::vector<Given> attributes;
       if (op == "LeakyRelu") attributes.push_back({"alpha", 0.3f});

@@ -20,9 +20,20 @@ EpilogueOp from_post_op(const PostOp& op) {
     case PostOp::Kind::kClip: return {.kind = Kind::kClip, .alpha = op.alpha, .beta = op.beta};
     case PostOp::Kind::kSigmoid: return {.kind = Kind::kSigmoid};
     case PostOp::Kind::kHardSwish: return {.kind = Kind::kHardSwish};
+    case PostOp::Kind::kSilu: return {.kind = Kind::kSilu};
     case PostOp::Kind::kHardSigmoid: return {.kind = Kind::kHardSigmoid, .alpha = op.alpha, .beta = op.beta};
   }
   return {.kind = Kind::kRelu};
+}
+
+void silu(float* y, int64_t n) {
+  constexpr int64_t kPart = 256;
+  float gate[kPart];
+  for (int64_t i = 0; i < n; i += kPart) {
+    const int64_t count = std::min(kPart, n - i);
+    vector_math().sigmoid(y + i, gate, count);
+    vector_math().mul(y + i, 1, gate, 1, y + i, count);
+  }
 }
 
 void apply_step(const EpilogueOp& op, const float* added, float* y, int64_t n) {
@@ -38,6 +49,7 @@ void apply_step(const EpilogueOp& op, const float* added, float* y, int64_t n) {
     case Kind::kSigmoid: return math.sigmoid(y, y, n);
     case Kind::kTanh: return math.tanh(y, y, n);
     case Kind::kHardSwish: return math.hard_swish(y, y, n);
+    case Kind::kSilu: return silu(y, n);
     case Kind::kHardSigmoid: return math.hard_sigmoid(y, y, n, op.alpha, op.beta);
   }
 }
@@ -58,6 +70,7 @@ void apply_step(const EpilogueOp& op, const double* added, double* y, int64_t n)
     case Kind::kLeakyRelu: return each([&](double x) { return x < 0 ? x * alpha : x; });
     case Kind::kClip: return each([&](double x) { return clip(x, alpha, beta); });
     case Kind::kSigmoid: return each([](double x) { return 1 / (1 + std::exp(-x)); });
+    case Kind::kSilu: return each([](double x) { return x * (1 / (1 + std::exp(-x))); });
     case Kind::kTanh: return each([](double x) { return std::tanh(x); });
     case Kind::kHardSwish: return each([](double x) { return x * clip(x / 6 + 0.5, 0, 1); });
     case Kind::kHardSigmoid: return each([&](double x) { return clip(alpha * x + beta, 0, 1); });

@@ -8,7 +8,7 @@
 namespace onnxtool {
 
 struct EpilogueOp {
-  enum class Kind : uint8_t { kAdd, kRelu, kLeakyRelu, kClip, kSigmoid, kTanh, kHardSwish, kHardSigmoid };
+  enum class Kind : uint8_t { kAdd, kRelu, kLeakyRelu, kClip, kSigmoid, kTanh, kHardSwish, kHardSigmoid, kSilu };
   Kind kind;
   float alpha = 0, beta = 0;  // as in PostOp
   int input = -1;             // kAdd: index of the node's input

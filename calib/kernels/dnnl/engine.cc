@@ -87,6 +87,7 @@ dnnl::primitive_attr make_attributes(std::span<const PostOp> post_ops) {
       case PostOp::Kind::kLeakyRelu: append_eltwise(ops, algorithm::eltwise_relu, p.alpha, 0); break;
       case PostOp::Kind::kClip: append_eltwise(ops, algorithm::eltwise_clip, p.alpha, p.beta); break;
       case PostOp::Kind::kSigmoid: append_eltwise(ops, algorithm::eltwise_logistic, 0, 0); break;
+      case PostOp::Kind::kSilu: append_eltwise(ops, algorithm::eltwise_swish, 1, 0); break;
       case PostOp::Kind::kHardSwish: append_eltwise(ops, algorithm::eltwise_hardswish, 1.0f / 6, 0.5f); break;
       case PostOp::Kind::kHardSigmoid:
         append_eltwise(ops, algorithm::eltwise_linear, p.alpha, p.beta);
