@@ -71,6 +71,7 @@ std::vector<const Node*> find_post_ops(const Node& node, const KernelInfo& kerne
                                        const std::function<bool(const Value&)>& is_watched, std::vector<PostOp>& post_ops,
                                        std::vector<const Value*>& extra_inputs) {
   std::vector<const Node*> taken;
+  if (node.num_inputs() > kFirstFusedInput) return taken;
   if (!kernel.fuses || node.num_outputs() < 1 || !node.has_output(0)) return taken;
   const Value* value = &node.output(0);
   if (value->type().dtype != DataType::kFloat) return taken;
@@ -91,7 +92,7 @@ std::vector<const Node*> find_post_ops(const Node& node, const KernelInfo& kerne
     if (!op) break;
     if (op->kind == PostOp::Kind::kAdd) {
       if (other->graph().parent() != node.graph().parent() || &other->graph() != &node.graph()) break;
-      op->input = node.num_inputs() + static_cast<int>(extra_inputs.size());
+      op->input = kFirstFusedInput + static_cast<int>(extra_inputs.size());
     }
     if (!kernel.fuses(view, *op)) break;
     if (other) extra_inputs.push_back(other);

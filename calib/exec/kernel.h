@@ -55,6 +55,10 @@ struct MutableView {
   template <class T> std::span<T> as() const { return {static_cast<T*>(data), static_cast<size_t>(count)}; }
 };
 
+/// Inputs that fusion adds to a node start here, behind every operator's own: an optional input that is
+/// absent stays absent.
+inline constexpr int kFirstFusedInput = 8;
+
 /// What a plan fused behind a convolution or matrix product, applied in this order to each element.
 struct PostOp {
   enum class Kind : uint8_t { kAdd, kRelu, kLeakyRelu, kClip, kSigmoid, kHardSwish, kHardSigmoid, kSilu };  // kSilu: x * sigmoid(x)

@@ -129,6 +129,12 @@ class PlanCompiler {
       // An addition that the branch before this one took is no longer there to be fused.
       const auto keeps = [&](const Value& v) { return watched_.contains(&v) || (v.has_one_use() && taken_.contains(v.uses()[0].user)); };
       const auto chain = find_post_ops(node, *step.kernel, c, keeps, c.fused, extra);
+      while (!extra.empty() && c.inputs.size() < static_cast<size_t>(kFirstFusedInput)) {
+        c.inputs.push_back(-1);
+        c.dtypes.push_back(DataType::kUndefined);
+        c.dims.emplace_back();
+        c.constants.push_back(nullptr);
+      }
       for (const Value* v : extra) {
         c.inputs.push_back(slot(*v));
         c.dtypes.push_back(v->type().dtype);

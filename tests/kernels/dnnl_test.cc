@@ -25,7 +25,7 @@ namespace {
 
 using Dims = std::vector<int64_t>;
 // An attribute as tests write it; Attribute itself cannot be copied out of a list.
-using Given = std::pair<const char*, std::variant<int64_t, float, Dims>>;
+using Given = std::pair<const char*, std::variant<int64_t, float, Dims, std::string, std::vector<float>>>;
 
 // nullptr, with a line that says so, when this build has no such module.
 const KernelSet* dnnl_kernel_set() {
@@ -46,6 +46,7 @@ class Net {
   explicit Net(uint32_t seed, int64_t opset = 17) : random_(seed) {
     model_.ir_version = 8;
     model_.set_opset("", opset);
+    model_.set_opset("com.microsoft", 1);
   }
   Value& input(Dims dims) {
     Value& v = graph().add_value("", "x");
@@ -56,11 +57,11 @@ class Net {
   }
   Value& constant(Dims dims) { return graph().add_initializer(random(std::move(dims)), ""); }
   Value& scalar(float value) { return graph().add_initializer(Tensor::scalar(value), ""); }
-  Value& node(std::string op, std::vector<Value*> from, const std::vector<Given>& given = {}) {
+  Value& node(std::string op, std::vector<Value*> from, const std::vector<Given>& given = {}, std::string domain = "") {
     std::vector<Attribute> attributes;
     for (const auto& [name, value] : given) std::visit([&](const auto& v) { attributes.push_back(Attribute::of(name, v)); }, value);
     Value& out = graph().add_value("", "y");
-    graph().add_node(std::move(op), "", "", std::move(from), {&out}, std::move(attributes));
+    graph().add_node(std::move(op), std::move(domain), "", std::move(from), {&out}, std::move(attributes));
     return out;
   }
   void output(Value& v) { graph().add_output(v); }
@@ -279,6 +280,33 @@ TEST_CASE("dnnl: a residual block keeps its branches apart") {
     // With another reader, the buffer of `right` must survive the addition.
     if (kept) net.output(net.node("Neg", {&right}));
     check_against_cpu(net, terms_of(b.w));
+  }
+}
+
+TEST_CASE("dnnl: an addition behind a node that has no bias is not taken for one") {
+  if (!dnnl_kernel_set()) return;
+  Net net(43);
+  Value& x = net.input({1, 16, 10, 10});
+  Value& y = add_conv(net, x, {.x = {}, .w = {16, 16, 1, 1}, .bias = false});
+  net.output(net.node("Relu", {&net.node("Add", {&x, &y})}));
+  Value& a = net.input({8, 12});
+  Value& z = net.node("Gemm", {&a, &net.constant({12, 12})});
+  net.output(net.node("Add", {&z, &a}));
+  check_against_cpu(net, 16);
+}
+
+TEST_CASE("dnnl: FusedConv of onnxruntime") {
+  if (!dnnl_kernel_set()) return;
+  for (const bool residual : {false, true}) {
+    CAPTURE(residual);
+    Net net(47);
+    Value& x = net.input({1, 16, 12, 12});
+    std::vector<Value*> from{&x, &net.constant({16, 16, 3, 3}), &net.constant({16})};
+    if (residual) from.push_back(&x);
+    Value& y = net.node("FusedConv", from, {{"pads", Dims{1, 1, 1, 1}}, {"activation", std::string("Clip")}, {"activation_params", std::vector<float>{-1, 3}}}, "com.microsoft");
+    y.set_type(ValueType::tensor(DataType::kFloat, {1, 16, 12, 12}));
+    net.output(y);
+    check_against_cpu(net, 16 * 9);
   }
 }
 

@@ -1,6 +1,7 @@
 // Conv-1, 11, 22 in float32, channels last:
 //   y[n, m, o] = b[m] + sum over c in group(m), k of x[n, c, o * stride - pad + k * dilation] * w[m, c, k]
-// Post-ops are applied to each sum before it is stored; a residual is added onto the buffer that holds it.
+// and com.microsoft.FusedConv-1, which adds z, then activates. That and what the plan fuses is applied to
+// each sum before it is stored; a residual is added onto the buffer that holds it.
 
 #include "calib/kernels/dnnl/convolution.h"
 #include "calib/kernels/dnnl/fusion.h"
@@ -16,6 +17,7 @@ struct ConvState final : KernelState {
   int64_t groups = 1;
   std::vector<int64_t> weight_dims;  // as the node has them; empty unless constant
   std::vector<float> bias;           // empty unless constant
+  std::vector<PostOp> ops;           // FusedConv's own, then the plan's
   mutable WeightStore weights;       // touched under the cache's lock only
   mutable ShapeCache<ConvolutionPlan> plans;
 };
@@ -50,7 +52,33 @@ std::vector<int64_t> expected_dims(const NodeView& node, const WindowAttributes&
   return x;
 }
 
+// What FusedConv does by itself; nullopt for an activation that is not fused here.
+std::optional<std::vector<PostOp>> own_ops(const NodeView& node) {
+  std::vector<PostOp> ops;
+  if (node.op_type() != "FusedConv") return ops;
+  if (node.has_input(3)) ops.push_back({.kind = PostOp::Kind::kAdd, .input = 3});
+  const std::string_view activation = node.attr_string("activation", "");
+  const std::span<const float> p = node.attr_floats("activation_params");
+  const auto parameter = [&](size_t i, float fallback) { return i < p.size() ? p[i] : fallback; };
+  if (activation == "Relu") ops.push_back({.kind = PostOp::Kind::kRelu});
+  else if (activation == "Sigmoid") ops.push_back({.kind = PostOp::Kind::kSigmoid});
+  else if (activation == "HardSwish") ops.push_back({.kind = PostOp::Kind::kHardSwish});
+  else if (activation == "LeakyRelu") ops.push_back({.kind = PostOp::Kind::kLeakyRelu, .alpha = parameter(0, 0.01f)});
+  else if (activation == "HardSigmoid") ops.push_back({.kind = PostOp::Kind::kHardSigmoid, .alpha = parameter(0, 0.2f), .beta = parameter(1, 0.5f)});
+  else if (activation == "Clip" && p.size() == 2) ops.push_back({.kind = PostOp::Kind::kClip, .alpha = p[0], .beta = p[1]});
+  else if (!activation.empty()) return std::nullopt;
+  // Older writers spell the parameters as attributes of their own: left to the cpu kernel.
+  if (p.empty() && node.has_attribute("activation_alpha")) return std::nullopt;
+  return ops;
+}
+
+// An addition must come first: it is oneDNN's sum onto the output.
+bool fuses(const NodeView& node, const PostOp& op) {
+  return fuses_post_op(node, op) && (op.kind != PostOp::Kind::kAdd || own_ops(node)->empty());
+}
+
 bool accepts(const NodeView& node) {
+  if (!own_ops(node)) return false;
   const auto attributes = window_attributes(node);
   if (!attributes || !node.has_input(1) || node.input_dtype(0) != DataType::kFloat || node.input_dtype(1) != DataType::kFloat) return false;
   const ConstView* w = node.constant(1);
@@ -71,6 +99,8 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
   auto state = std::make_unique<ConvState>();
   state->attributes = *window_attributes(node);
   state->groups = node.attr_int("group", 1);
+  state->ops = *own_ops(node);
+  state->ops.insert(state->ops.end(), node.post_ops().begin(), node.post_ops().end());
   if (const ConstView* b = node.has_input(2) ? node.constant(2) : nullptr) {
     const auto values = b->as<float>();
     state->bias.assign(values.begin(), values.end());
@@ -82,7 +112,7 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
     state->weight_dims.assign(w->dims.begin(), w->dims.end());
     state->weights.set_original(original_weights(problem), w->data);
     ONNXTOOL_ASSIGN(const auto made, state->plans.get(key_of(dims, w->dims), [&] {
-      return ConvolutionPlan::make(problem, node.has_input(2), node.post_ops(), node.threads(), state->weights);
+      return ConvolutionPlan::make(problem, node.has_input(2), state->ops, node.threads(), state->weights);
     }));
     state->weights.forget_original();
     node.drop_constant(1);
@@ -95,7 +125,6 @@ Status run(KernelContext& ctx) {
   const ConstView& x = ctx.input(0);
   const bool constant = !state.weight_dims.empty();
   const std::span<const int64_t> w_dims = constant ? state.weight_dims : ctx.input(1).dims;
-  const bool has_bias = ctx.node().has_input(2) && ctx.node().num_inputs() > 2;
   std::vector<int64_t> dims(x.dims.begin(), x.dims.end());
   if (dims.size() < 3 || w_dims.size() != dims.size() || dims[1] != w_dims[1] * state.groups)
     return kernel_error(ErrorCode::kMismatch, "input has dims " + dims_text(dims) + ", weights " + dims_text(w_dims) + " with group " + std::to_string(state.groups));
@@ -104,18 +133,18 @@ Status run(KernelContext& ctx) {
   const auto problem = problem_of(state.attributes, state.groups, dims, w_dims);
   if (!problem) return kernel_error(ErrorCode::kMismatch, "no window of weights " + dims_text(w_dims) + " fits into an input of dims " + dims_text(dims));
   const float* bias = state.bias.empty() ? nullptr : state.bias.data();
-  if (has_bias && !bias) {
+  if (ctx.node().has_input(2) && !bias) {
     const ConstView& b = ctx.input(2);
     if (b.count != problem->out_channels) return kernel_error(ErrorCode::kMismatch, "bias has dims " + dims_text(b.dims) + ", expected [" + std::to_string(problem->out_channels) + "]");
     bias = static_cast<const float*>(b.data);
   }
   std::vector<int64_t> out_dims{x.dims[0], problem->out_channels};
   out_dims.insert(out_dims.end(), problem->out.end() - static_cast<int64_t>(x.dims.size() - 2), problem->out.end());
-  ONNXTOOL_ASSIGN(float* y, fused_output(ctx, out_dims, Layout::kChannelsLast, constant ? std::initializer_list<int>{0} : std::initializer_list<int>{0, 1}));
+  ONNXTOOL_ASSIGN(float* y, fused_output(ctx, state.ops, out_dims, Layout::kChannelsLast, constant ? std::initializer_list<int>{0} : std::initializer_list<int>{0, 1}));
   if (empty) return {};
 
   ONNXTOOL_ASSIGN(const auto plan, state.plans.get(key_of(dims, w_dims), [&] {
-    return ConvolutionPlan::make(*problem, bias != nullptr, ctx.node().post_ops(), ctx.node().threads(), state.weights);
+    return ConvolutionPlan::make(*problem, bias != nullptr, state.ops, ctx.node().threads(), state.weights);
   }));
   ConvolutionOperands operands{.source = nullptr, .weights = nullptr, .bias = bias, .target = y};
   ONNXTOOL_ASSIGN(operands.source, channels_last_input(ctx, 0));
@@ -131,15 +160,14 @@ Status run(KernelContext& ctx) {
   return plan->run(ctx, operands);
 }
 
+// Weights come as they are; every other input may be channels last.
+bool takes_layout(int input, Layout layout) { return input != 1 && layout == Layout::kChannelsLast; }
+
 }  // namespace
 
-extern constinit const KernelInfo kConv{.op = "Conv",
-                                 .types = {DataType::kFloat},
-                                 .prepare = prepare,
-                                 .run = run,
-                                 .accepts = accepts,
-                                 .fuses = fuses_post_op,
-                                 // Weights come as they are; every other input may be channels last.
-                                 .takes_layout = [](int input, Layout layout) { return input != 1 && layout == Layout::kChannelsLast; }};
+extern constinit const KernelInfo kConv{.op = "Conv", .types = {DataType::kFloat}, .prepare = prepare, .run = run, .accepts = accepts, .fuses = fuses,
+                                        .takes_layout = takes_layout};
+extern constinit const KernelInfo kFusedConv{.domain = "com.microsoft", .op = "FusedConv", .types = {DataType::kFloat}, .prepare = prepare, .run = run,
+                                             .accepts = accepts, .fuses = fuses, .takes_layout = takes_layout};
 
 }  // namespace onnxtool

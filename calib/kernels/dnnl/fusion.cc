@@ -11,14 +11,14 @@ bool fuses_post_op(const NodeView& node, const PostOp& op) {
   return op.kind != PostOp::Kind::kAdd || node.post_ops().empty();
 }
 
-Result<float*> fused_output(KernelContext& ctx, std::span<const int64_t> dims, Layout layout, std::initializer_list<int> read) {
+Result<float*> fused_output(KernelContext& ctx, std::span<const PostOp> ops, std::span<const int64_t> dims, Layout layout,
+                            std::initializer_list<int> read) {
   if (is_same_in_both_layouts(dims)) layout = Layout::kPlain;
-  const auto post_ops = ctx.node().post_ops();
-  if (post_ops.empty() || post_ops.front().kind != PostOp::Kind::kAdd) {
+  if (ops.empty() || ops.front().kind != PostOp::Kind::kAdd) {
     ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, DataType::kFloat, dims, layout));
     return static_cast<float*>(y.data);
   }
-  const int addend = post_ops.front().input;
+  const int addend = ops.front().input;
   const ConstView& r = ctx.input(addend);
   if (!std::equal(dims.begin(), dims.end(), r.dims.begin(), r.dims.end()))
     return kernel_error(ErrorCode::kMismatch, "the fused addition has operands of dims " + dims_text(dims) + " and " + dims_text(r.dims));

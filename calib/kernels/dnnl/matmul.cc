@@ -30,7 +30,7 @@ bool is_gemm(const NodeView& node) { return node.op_type() == "Gemm"; }
 
 // Gemm's C as one value per column; nullopt: not constant, or it varies by row.
 std::optional<std::vector<float>> bias_of(const NodeView& node, int64_t n) {
-  if (!is_gemm(node) || node.num_inputs() < 3 || !node.has_input(2)) return std::vector<float>();
+  if (!is_gemm(node) || !node.has_input(2)) return std::vector<float>();
   const ConstView* c = node.constant(2);
   if (!c || c->dtype != DataType::kFloat || c->rank() > 2 || (c->rank() == 2 && c->dims[0] != 1)) return std::nullopt;
   if (c->count != n && c->count != 1) return std::nullopt;
@@ -108,7 +108,7 @@ Status run(KernelContext& ctx) {
   std::vector<int64_t> dims(a.dims.begin(), a.dims.end());
   dims.pop_back();
   if (!state.vector) dims.push_back(state.n);
-  ONNXTOOL_ASSIGN(float* y, fused_output(ctx, dims, Layout::kPlain, {0}));
+  ONNXTOOL_ASSIGN(float* y, fused_output(ctx, ctx.node().post_ops(), dims, Layout::kPlain, {0}));
   const int64_t rows = a.count / state.k;
   if (rows == 0) return {};
   ONNXTOOL_ASSIGN(const auto plan, state.plans.get({rows}, [&] {
