@@ -13,41 +13,60 @@ namespace onnxtool {
 namespace {
 
 struct AddOp {
-  template <class T> T operator()(T a, T b) const {
-    if constexpr (std::is_integral_v<T>) return static_cast<T>(std::make_unsigned_t<T>(a) + std::make_unsigned_t<T>(b));
-    else return a + b;
+  template <class T>
+  T operator()(T a, T b) const {
+    if constexpr (std::is_integral_v<T>)
+      return static_cast<T>(std::make_unsigned_t<T>(a) + std::make_unsigned_t<T>(b));
+    else
+      return a + b;
   }
 };
 struct SubOp {
-  template <class T> T operator()(T a, T b) const {
-    if constexpr (std::is_integral_v<T>) return static_cast<T>(std::make_unsigned_t<T>(a) - std::make_unsigned_t<T>(b));
-    else return a - b;
+  template <class T>
+  T operator()(T a, T b) const {
+    if constexpr (std::is_integral_v<T>)
+      return static_cast<T>(std::make_unsigned_t<T>(a) - std::make_unsigned_t<T>(b));
+    else
+      return a - b;
   }
 };
 struct MulOp {
-  template <class T> T operator()(T a, T b) const {
-    if constexpr (std::is_integral_v<T>) return static_cast<T>(std::make_unsigned_t<T>(a) * std::make_unsigned_t<T>(b));
-    else return a * b;
+  template <class T>
+  T operator()(T a, T b) const {
+    if constexpr (std::is_integral_v<T>)
+      return static_cast<T>(std::make_unsigned_t<T>(a) * std::make_unsigned_t<T>(b));
+    else
+      return a * b;
   }
 };
 struct DivOp {
-  template <class T> T operator()(T a, T b) const {
+  template <class T>
+  T operator()(T a, T b) const {
     if constexpr (std::is_signed_v<T> && std::is_integral_v<T>)
-      return b == T{-1} ? static_cast<T>(std::make_unsigned_t<T>(0) - std::make_unsigned_t<T>(a)) : static_cast<T>(a / b);
-    else return a / b;
+      return b == T{-1} ? static_cast<T>(std::make_unsigned_t<T>(0) - std::make_unsigned_t<T>(a))
+                        : static_cast<T>(a / b);
+    else
+      return a / b;
   }
 };
 // NaN in either input gives NaN, as numpy's minimum and maximum do.
 struct MinOp {
-  template <class T> T operator()(T a, T b) const { return a < b || a != a ? a : b; }
+  template <class T>
+  T operator()(T a, T b) const {
+    return a < b || a != a ? a : b;
+  }
 };
 struct MaxOp {
-  template <class T> T operator()(T a, T b) const { return a > b || a != a ? a : b; }
+  template <class T>
+  T operator()(T a, T b) const {
+    return a > b || a != a ? a : b;
+  }
 };
 
 // Mod with fmod = 0: the sign of the divisor, as Python's %, for zeros too.
 struct FloorModOp {
-  template <class T> T operator()(T a, T b) const {
+  template <class T>
+  T operator()(T a, T b) const {
     if constexpr (std::is_floating_point_v<T>) {
       const T r = std::fmod(a, b);
       if (r == 0) return std::copysign(r, b);
@@ -62,7 +81,8 @@ struct FloorModOp {
 };
 // Mod with fmod = 1: the sign of the dividend, as C.
 struct TruncModOp {
-  template <class T> T operator()(T a, T b) const {
+  template <class T>
+  T operator()(T a, T b) const {
     if constexpr (std::is_floating_point_v<T>) {
       return std::fmod(a, b);
     } else {
@@ -75,12 +95,15 @@ struct TruncModOp {
 
 // The float run of a vector_math entry, whose address is the closure.
 using VectorRun = void (*)(const float*, int64_t, const float*, int64_t, float*, int64_t);
-void vector_run(const void* closure, const void* a, int64_t a_step, const void* b, int64_t b_step, void* out, int64_t n) {
-  (*static_cast<const VectorRun*>(closure))(static_cast<const float*>(a), a_step, static_cast<const float*>(b), b_step,
+void vector_run(const void* closure, const void* a, int64_t a_step, const void* b, int64_t b_step,
+                void* out, int64_t n) {
+  (*static_cast<const VectorRun*>(closure))(static_cast<const float*>(a), a_step,
+                                            static_cast<const float*>(b), b_step,
                                             static_cast<float*>(out), n);
 }
 
-template <class Op, class... Ts> Status zip_types(KernelContext& ctx, const ConstView& b, TypeList<Ts...> types) {
+template <class Op, class... Ts>
+Status zip_types(KernelContext& ctx, const ConstView& b, TypeList<Ts...> types) {
   const Op op;
   const ConstView& a = ctx.input(0);
   return dispatch(wide_type(a.dtype), types, "input 0", [&]<class T>() {
@@ -88,11 +111,13 @@ template <class Op, class... Ts> Status zip_types(KernelContext& ctx, const Cons
   });
 }
 
-template <class Op, VectorRun VectorMath::*vector> Status arithmetic(KernelContext& ctx) {
+template <class Op, VectorRun VectorMath::*vector>
+Status arithmetic(KernelContext& ctx) {
   Dims storage;
   ONNXTOOL_ASSIGN(const ConstView b, broadcast_operand(ctx, 1, storage));
   if (wide_type(ctx.input(0).dtype) == DataType::kFloat)
-    return run_binary(ctx, ctx.input(0), b, ctx.input(0).dtype, false, vector_run, &(vector_math().*vector));
+    return run_binary(ctx, ctx.input(0), b, ctx.input(0).dtype, false, vector_run,
+                      &(vector_math().*vector));
   return zip_types<Op>(ctx, b, TypeList<double, int32_t, int64_t, uint64_t>{});
 }
 
@@ -106,7 +131,8 @@ Status check_divisor(const ConstView& b) {
       const int64_t count = physical_count(b.dims, b.layout, b.count);
       const E* zero = std::find(values, values + count, E{0});
       if (zero != values + count && b.layout == Layout::kPlain)
-        status = mismatch("integer division by zero: element " + std::to_string(zero - values) + " of input 1");
+        status = mismatch("integer division by zero: element " + std::to_string(zero - values) +
+                          " of input 1");
       else if (zero != values + count)
         status = mismatch("integer division by zero in input 1");
     }
@@ -121,14 +147,16 @@ Status div(KernelContext& ctx) {
 
 Status mod(KernelContext& ctx) {
   ONNXTOOL_TRY(check_divisor(ctx.input(1)));
-  if (ctx.node().attr_int("fmod", 0) != 0) return zip_types<TruncModOp>(ctx, ctx.input(1), WideTypes{});
+  if (ctx.node().attr_int("fmod", 0) != 0)
+    return zip_types<TruncModOp>(ctx, ctx.input(1), WideTypes{});
   return zip_types<FloorModOp>(ctx, ctx.input(1), WideTypes{});
 }
 
 // Squares and cubes are common (variance, the tanh form of Gelu) and exact to the last place here;
 // pow() is a hundred times slower.
 struct PowOp {
-  template <class T> T operator()(T a, T b) const {
+  template <class T>
+  T operator()(T a, T b) const {
     if constexpr (std::is_floating_point_v<T>) {
       return std::pow(a, b);
     } else {
@@ -145,7 +173,8 @@ struct PowOp {
   }
 };
 
-void pow_run_f32(const void* op, const void* a, int64_t a_step, const void* b, int64_t b_step, void* out, int64_t n) {
+void pow_run_f32(const void* op, const void* a, int64_t a_step, const void* b, int64_t b_step,
+                 void* out, int64_t n) {
   const float* x = static_cast<const float*>(a);
   float* y = static_cast<float*>(out);
   const float exponent = *static_cast<const float*>(b);
@@ -164,7 +193,9 @@ Status pow(KernelContext& ctx) {
   const ConstView& a = ctx.input(0);
   Dims storage;
   ONNXTOOL_ASSIGN(ConstView b, broadcast_operand(ctx, 1, storage));
-  const auto fractional = [](DataType t) { return wide_type(t) == DataType::kFloat || wide_type(t) == DataType::kDouble; };
+  const auto fractional = [](DataType t) {
+    return wide_type(t) == DataType::kFloat || wide_type(t) == DataType::kDouble;
+  };
   const PowOp op;
   if (!fractional(a.dtype) && fractional(b.dtype)) {
     ONNXTOOL_ASSIGN(const ConstView x, converted(ctx, a, DataType::kDouble));
@@ -180,19 +211,22 @@ Status pow(KernelContext& ctx) {
     return {};
   }
   ONNXTOOL_ASSIGN(b, converted(ctx, b, a.dtype));
-  if (wide_type(a.dtype) == DataType::kFloat) return run_binary(ctx, a, b, a.dtype, false, pow_run_f32, &op);
+  if (wide_type(a.dtype) == DataType::kFloat)
+    return run_binary(ctx, a, b, a.dtype, false, pow_run_f32, &op);
   return zip_types<PowOp>(ctx, b, TypeList<double, int32_t, int64_t, uint64_t>{});
 }
 
 struct ShiftLeftOp {
-  template <class T> T operator()(T a, T b) const {
+  template <class T>
+  T operator()(T a, T b) const {
     using U = std::make_unsigned_t<T>;
     return static_cast<U>(b) >= 8 * sizeof(T) ? T{0} : static_cast<T>(static_cast<U>(a) << b);
   }
 };
 // Signed numbers keep their sign. Shifts by a negative or too large number leave only sign bits.
 struct ShiftRightOp {
-  template <class T> T operator()(T a, T b) const {
+  template <class T>
+  T operator()(T a, T b) const {
     using U = std::make_unsigned_t<T>;
     if (static_cast<U>(b) < 8 * sizeof(T)) return static_cast<T>(a >> b);
     return a < T{0} ? static_cast<T>(~T{0}) : T{0};
@@ -207,18 +241,31 @@ Status bit_shift(KernelContext& ctx) {
 }
 
 struct BitAndOp {
-  template <class T> T operator()(T a, T b) const { return a & b; }
+  template <class T>
+  T operator()(T a, T b) const {
+    return a & b;
+  }
 };
 struct BitOrOp {
-  template <class T> T operator()(T a, T b) const { return a | b; }
+  template <class T>
+  T operator()(T a, T b) const {
+    return a | b;
+  }
 };
 struct BitXorOp {
-  template <class T> T operator()(T a, T b) const { return a ^ b; }
+  template <class T>
+  T operator()(T a, T b) const {
+    return a ^ b;
+  }
 };
-template <class Op> Status bitwise(KernelContext& ctx) { return zip_types<Op>(ctx, ctx.input(1), WideInts{}); }
+template <class Op>
+Status bitwise(KernelContext& ctx) {
+  return zip_types<Op>(ctx, ctx.input(1), WideInts{});
+}
 
 // All inputs by Op, pair by pair in order. `mean` divides by their number.
-template <class Op> Status fold_inputs(KernelContext& ctx, bool mean = false) {
+template <class Op>
+Status fold_inputs(KernelContext& ctx, bool mean = false) {
   const int n = ctx.node().num_inputs();
   const ConstView& first = ctx.input(0);
   if (n == 1) return ctx.output_view(0, 0, first.dims);
@@ -235,12 +282,12 @@ template <class Op> Status fold_inputs(KernelContext& ctx, bool mean = false) {
     const Op op;
     const ConstView sum{out.dtype, out.dims, out.data, out.count};
     binary_into(ctx, first, ctx.input(1), out, false, &zip_run<T, T, Op>, &op);
-    for (int i = 2; i < n; ++i) binary_into(ctx, sum, ctx.input(i), out, false, &zip_run<T, T, Op>, &op);
+    for (int i = 2; i < n; ++i)
+      binary_into(ctx, sum, ctx.input(i), out, false, &zip_run<T, T, Op>, &op);
     if (!mean) return {};
     const auto divide = [n](T x) { return static_cast<T>(x / static_cast<T>(n)); };
-    const auto run = [](const void* f, const void* x, int64_t, const void*, int64_t, void* y, int64_t count) {
-      map_run<T, T, decltype(divide)>(f, x, y, count);
-    };
+    const auto run = [](const void* f, const void* x, int64_t, const void*, int64_t, void* y,
+                        int64_t count) { map_run<T, T, decltype(divide)>(f, x, y, count); };
     binary_into(ctx, sum, sum, out, false, run, &divide);
     return {};
   });
@@ -253,19 +300,33 @@ Status max(KernelContext& ctx) { return fold_inputs<MaxOp>(ctx); }
 
 }  // namespace
 
-constinit const KernelInfo kAdd{.op = "Add", .run = arithmetic<AddOp, &VectorMath::add>, .takes_layout = takes_any_layout};
-constinit const KernelInfo kSub{.op = "Sub", .run = arithmetic<SubOp, &VectorMath::sub>, .takes_layout = takes_any_layout};
-constinit const KernelInfo kMul{.op = "Mul", .run = arithmetic<MulOp, &VectorMath::mul>, .takes_layout = takes_any_layout};
-constinit const KernelInfo kDiv{.op = "Div", .run = div, .takes_layout = takes_any_layout};
-constinit const KernelInfo kMod{.op = "Mod", .run = mod};
-constinit const KernelInfo kPow{.op = "Pow", .run = pow};
-constinit const KernelInfo kBitShift{.op = "BitShift", .run = bit_shift};
-constinit const KernelInfo kBitwiseAnd{.op = "BitwiseAnd", .run = bitwise<BitAndOp>};
-constinit const KernelInfo kBitwiseOr{.op = "BitwiseOr", .run = bitwise<BitOrOp>};
-constinit const KernelInfo kBitwiseXor{.op = "BitwiseXor", .run = bitwise<BitXorOp>};
-constinit const KernelInfo kSum{.op = "Sum", .run = sum};
-constinit const KernelInfo kMean{.op = "Mean", .run = mean};
-constinit const KernelInfo kMin{.op = "Min", .run = min};
-constinit const KernelInfo kMax{.op = "Max", .run = max};
+constinit const KernelInfo kAdd{.op = "Add",
+                                .prepare = needs_inputs<2>,
+                                .run = arithmetic<AddOp, &VectorMath::add>,
+                                .takes_layout = takes_any_layout};
+constinit const KernelInfo kSub{.op = "Sub",
+                                .prepare = needs_inputs<2>,
+                                .run = arithmetic<SubOp, &VectorMath::sub>,
+                                .takes_layout = takes_any_layout};
+constinit const KernelInfo kMul{.op = "Mul",
+                                .prepare = needs_inputs<2>,
+                                .run = arithmetic<MulOp, &VectorMath::mul>,
+                                .takes_layout = takes_any_layout};
+constinit const KernelInfo kDiv{
+    .op = "Div", .prepare = needs_inputs<2>, .run = div, .takes_layout = takes_any_layout};
+constinit const KernelInfo kMod{.op = "Mod", .prepare = needs_inputs<2>, .run = mod};
+constinit const KernelInfo kPow{.op = "Pow", .prepare = needs_inputs<2>, .run = pow};
+constinit const KernelInfo kBitShift{
+    .op = "BitShift", .prepare = needs_inputs<2>, .run = bit_shift};
+constinit const KernelInfo kBitwiseAnd{
+    .op = "BitwiseAnd", .prepare = needs_inputs<2>, .run = bitwise<BitAndOp>};
+constinit const KernelInfo kBitwiseOr{
+    .op = "BitwiseOr", .prepare = needs_inputs<2>, .run = bitwise<BitOrOp>};
+constinit const KernelInfo kBitwiseXor{
+    .op = "BitwiseXor", .prepare = needs_inputs<2>, .run = bitwise<BitXorOp>};
+constinit const KernelInfo kSum{.op = "Sum", .prepare = needs_every_input, .run = sum};
+constinit const KernelInfo kMean{.op = "Mean", .prepare = needs_every_input, .run = mean};
+constinit const KernelInfo kMin{.op = "Min", .prepare = needs_every_input, .run = min};
+constinit const KernelInfo kMax{.op = "Max", .prepare = needs_every_input, .run = max};
 
 }  // namespace onnxtool

@@ -12,7 +12,8 @@
 namespace onnxtool {
 namespace {
 
-template <class T> std::string to_text(T x) {
+template <class T>
+std::string to_text(T x) {
   if constexpr (std::is_floating_point_v<T>) {
     if (std::isnan(x)) return "NaN";
     if (std::isinf(x)) return x > 0 ? "INF" : "-INF";
@@ -22,7 +23,8 @@ template <class T> std::string to_text(T x) {
   return std::string(buffer, end.ptr);
 }
 
-template <class T> Result<T> from_text(const std::string& text) {
+template <class T>
+Result<T> from_text(const std::string& text) {
   const char* begin = text.data();
   const char* const end = begin + text.size();
   if (begin != end && *begin == '+') ++begin;
@@ -34,7 +36,8 @@ template <class T> Result<T> from_text(const std::string& text) {
     return static_cast<T>(to_int64(real));
   } else {
     // Out of range: "1e400" is infinite, "1e-400" is zero; from_chars leaves the value alone.
-    if (parsed.ec == std::errc::result_out_of_range && parsed.ptr == end) return static_cast<T>(std::strtod(text.c_str(), nullptr));
+    if (parsed.ec == std::errc::result_out_of_range && parsed.ptr == end)
+      return static_cast<T>(std::strtod(text.c_str(), nullptr));
     return mismatch("string '" + text + "' is not a number");
   }
 }
@@ -42,7 +45,8 @@ template <class T> Result<T> from_text(const std::string& text) {
 Status from_strings(const ConstView& x, const MutableView& y) {
   if (is_packed(y.dtype)) return unsupported_type(y.dtype, "the output");
   const DataType wide = wide_type(y.dtype);
-  const DataType parsed = wide == DataType::kFloat || wide == DataType::kDouble ? DataType::kDouble : DataType::kInt64;
+  const DataType parsed =
+      wide == DataType::kFloat || wide == DataType::kDouble ? DataType::kDouble : DataType::kInt64;
   for (int64_t i = 0; i < x.count; ++i) {
     const std::string& text = x.as<std::string>()[static_cast<size_t>(i)];
     std::byte number[8];
@@ -71,7 +75,8 @@ Status to_strings(const ConstView& x, const MutableView& y) {
     for (int64_t i = 0; i < x.count; i += kBlock) {
       const int64_t n = std::min(kBlock, x.count - i);
       load_wide<T>(x.dtype, x.data, i, n, block);
-      for (int64_t j = 0; j < n; ++j) y.as<std::string>()[static_cast<size_t>(i + j)] = to_text(block[j]);
+      for (int64_t j = 0; j < n; ++j)
+        y.as<std::string>()[static_cast<size_t>(i + j)] = to_text(block[j]);
     }
     return {};
   });
@@ -98,15 +103,18 @@ Status cast_to(KernelContext& ctx, DataType to) {
       return bad_model("round_mode is '" + std::string(mode) + "', expected up, down or nearest");
     ONNXTOOL_ASSIGN(const ConstView values, converted(ctx, x, DataType::kFloat));
     ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, to, x.dims));
-    std::ranges::transform(values.as<float>(), y.as<uint8_t>().begin(), [&](float v) { return encode_e8m0(v, saturate, mode); });
+    std::ranges::transform(values.as<float>(), y.as<uint8_t>().begin(),
+                           [&](float v) { return encode_e8m0(v, saturate, mode); });
     return {};
   }
   ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, to, x.dims));
   auto convert = [&](int64_t begin, int64_t end) {
     convert_elements(x.dtype, x.data, to, y.data, begin, end - begin, saturate);
   };
-  if (is_packed(to)) convert(0, x.count);  // neighbours share bytes
-  else ctx.parallel(x.count, kGrain, convert);
+  if (is_packed(to))
+    convert(0, x.count);  // neighbours share bytes
+  else
+    ctx.parallel(x.count, kGrain, convert);
   return {};
 }
 
@@ -126,7 +134,8 @@ Status cast_like(KernelContext& ctx) { return cast_to(ctx, ctx.input(1).dtype); 
 
 }  // namespace
 
-constinit const KernelInfo kCast{.op = "Cast", .run = cast};
-constinit const KernelInfo kCastLike{.op = "CastLike", .run = cast_like};
+constinit const KernelInfo kCast{.op = "Cast", .prepare = needs_inputs<1>, .run = cast};
+constinit const KernelInfo kCastLike{
+    .op = "CastLike", .prepare = needs_inputs<2>, .run = cast_like};
 
 }  // namespace onnxtool

@@ -25,7 +25,8 @@ Result<Dims> resolve_axes(std::span<const int64_t> axes, int64_t rank, std::stri
 
 Result<Dims> integer_values(const ConstView& view, std::string_view what) {
   if (view.rank() > 1)
-    return mismatch(std::string(what) + " has shape " + format_dims(view.dims) + ", expected rank 0 or 1");
+    return mismatch(std::string(what) + " has shape " + format_dims(view.dims) +
+                    ", expected rank 0 or 1");
   if (view.dtype == DataType::kInt64) return to_dims(view.as<int64_t>());
   if (view.dtype == DataType::kInt32) {
     const auto values = view.as<int32_t>();
@@ -38,7 +39,8 @@ Result<Dims> integer_values(const ConstView& view, std::string_view what) {
 Result<int64_t> integer_scalar(const ConstView& view, std::string_view what) {
   ONNXTOOL_ASSIGN(const Dims values, integer_values(view, what));
   if (values.size() != 1)
-    return mismatch(std::string(what) + " has " + std::to_string(values.size()) + " elements, expected 1");
+    return mismatch(std::string(what) + " has " + std::to_string(values.size()) +
+                    " elements, expected 1");
   return values[0];
 }
 

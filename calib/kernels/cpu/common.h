@@ -1,6 +1,8 @@
-// What every kernel of this directory needs: errors, axes, integer inputs, dispatch on element types.
+// What every kernel of this directory needs: errors, axes, integer inputs, dispatch on element
+// types.
 #pragma once
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <vector>
@@ -18,9 +20,13 @@ using Dims = std::vector<int64_t>;
 inline Dims to_dims(std::span<const int64_t> dims) { return Dims(dims.begin(), dims.end()); }
 
 /// The model breaks a rule of the operator.
-inline Error bad_model(std::string message) { return kernel_error(ErrorCode::kBadModel, std::move(message)); }
+inline Error bad_model(std::string message) {
+  return kernel_error(ErrorCode::kBadModel, std::move(message));
+}
 /// Values that arrived at run time do not fit the operator.
-inline Error mismatch(std::string message) { return kernel_error(ErrorCode::kMismatch, std::move(message)); }
+inline Error mismatch(std::string message) {
+  return kernel_error(ErrorCode::kMismatch, std::move(message));
+}
 inline Error unsupported_type(DataType type, std::string_view where) {
   return kernel_error(ErrorCode::kUnsupported, "element type " + std::string(name(type)) + " of " +
                                                    std::string(where) + " is not supported");
@@ -36,7 +42,8 @@ inline Status require_inputs(const NodeView& node, std::initializer_list<int> in
 /// [-rank, rank) to [0, rank). `what` names the attribute in the error.
 Result<int64_t> resolve_axis(int64_t axis, int64_t rank, std::string_view what = "axis");
 /// As resolve_axis for each; an axis given twice is an error.
-Result<Dims> resolve_axes(std::span<const int64_t> axes, int64_t rank, std::string_view what = "axes");
+Result<Dims> resolve_axes(std::span<const int64_t> axes, int64_t rank,
+                          std::string_view what = "axes");
 
 /// The elements of an int32 or int64 tensor of rank 0 or 1.
 Result<Dims> integer_values(const ConstView& view, std::string_view what);
@@ -44,6 +51,18 @@ Result<Dims> integer_values(const ConstView& view, std::string_view what);
 Result<int64_t> integer_scalar(const ConstView& view, std::string_view what);
 /// Optional input `i` of integers, else attribute `name`; nullopt when both are absent.
 Result<std::optional<Dims>> integers_from(const KernelContext& ctx, int i, std::string_view name);
+
+/// prepare() of kernels that prepare nothing: the first `count` inputs must be present.
+template <int count>
+Result<std::unique_ptr<KernelState>> needs_inputs(const NodeView& node) {
+  for (int i = 0; i < count; ++i) ONNXTOOL_TRY(require_inputs(node, {i}));
+  return std::unique_ptr<KernelState>();
+}
+/// As needs_inputs, for variadic operators: at least one input, and none left out.
+inline Result<std::unique_ptr<KernelState>> needs_every_input(const NodeView& node) {
+  for (int i = 0; i < std::max(node.num_inputs(), 1); ++i) ONNXTOOL_TRY(require_inputs(node, {i}));
+  return std::unique_ptr<KernelState>();
+}
 
 /// Product of dims [begin, end), which must be extents of an existing tensor. In a tensor without
 /// elements the other extents may pass int64: that wraps, and nobody uses it.
@@ -66,9 +85,12 @@ inline LineShape line_shape(std::span<const int64_t> dims, int64_t axis) {
 /// Elements that a task should at least have: below this a thread costs more than it brings.
 inline constexpr int64_t kGrain = 16 * 1024;
 /// Grain in units of `size` elements.
-inline int64_t grain_of(int64_t size) { return size >= kGrain ? 1 : kGrain / (size > 0 ? size : 1); }
+inline int64_t grain_of(int64_t size) {
+  return size >= kGrain ? 1 : kGrain / (size > 0 ? size : 1);
+}
 
-template <class... Ts> struct TypeList {};
+template <class... Ts>
+struct TypeList {};
 using FloatTypes = TypeList<float, double, Half, Bfloat16>;
 
 /// Calls f.operator()<T>() for the T of `types` that `type` is; an error when it is none of them.
@@ -93,7 +115,8 @@ struct Bits128 {
 
 /// Calls f.operator()<E>() with an E that moves elements of this type: an unsigned integer of its
 /// size, Bits128 or std::string. 4- and 2-bit elements must have been unpacked (convert.h).
-template <class F> decltype(auto) dispatch_movement(DataType type, F&& f) {
+template <class F>
+decltype(auto) dispatch_movement(DataType type, F&& f) {
   if (type == DataType::kString) return f.template operator()<std::string>();
   switch (bits_of(type)) {
     case 16: return f.template operator()<uint16_t>();

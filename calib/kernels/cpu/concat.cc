@@ -11,7 +11,8 @@ namespace {
 Status concat(KernelContext& ctx) {
   const int n = ctx.node().num_inputs();
   const ConstView& first = ctx.input(0);
-  if (!ctx.node().has_attribute("axis") && ctx.node().opset() >= 4) return bad_model("attribute 'axis' is missing");
+  if (!ctx.node().has_attribute("axis") && ctx.node().opset() >= 4)
+    return bad_model("attribute 'axis' is missing");
   ONNXTOOL_ASSIGN(const int64_t axis, resolve_axis(ctx.node().attr_int("axis", 1), first.rank()));
   const auto a = static_cast<size_t>(axis);
   Dims dims = to_dims(first.dims);
@@ -20,8 +21,9 @@ Status concat(KernelContext& ctx) {
     bool fits = x.rank() == first.rank() && x.dtype == first.dtype;
     for (size_t d = 0; fits && d < dims.size(); ++d) fits = d == a || x.dims[d] == dims[d];
     if (!fits)
-      return mismatch("input " + std::to_string(i) + " is " + std::string(name(x.dtype)) + " of shape " + format_dims(x.dims) +
-                      ", which does not fit behind " + std::string(name(first.dtype)) + " of shape " + format_dims(first.dims) +
+      return mismatch("input " + std::to_string(i) + " is " + std::string(name(x.dtype)) +
+                      " of shape " + format_dims(x.dims) + ", which does not fit behind " +
+                      std::string(name(first.dtype)) + " of shape " + format_dims(first.dims) +
                       " on axis " + std::to_string(axis));
     const std::optional<int64_t> sum = checked_add(dims[a], x.dims[a]);
     if (!sum) return mismatch("the concatenated axis passes 2^63 elements");
@@ -41,10 +43,14 @@ Status concat(KernelContext& ctx) {
       const E* from = static_cast<const E*>(x.data);
       E* to = static_cast<E*>(y.data()) + offset;
       const int64_t step = rows.inner_stride(0);  // not 1 where length is 1
-      parallel_walk<1>(ctx, rows, x.count, kGrain, [&](int64_t begin, int64_t count, const std::array<int64_t, 1>& at_to) {
-        if (step == 1) std::copy_n(from + begin, count, to + at_to[0]);
-        else for (int64_t j = 0; j < count; ++j) to[at_to[0] + j * step] = from[begin + j];
-      });
+      parallel_walk<1>(ctx, rows, x.count, kGrain,
+                       [&](int64_t begin, int64_t count, const std::array<int64_t, 1>& at_to) {
+                         if (step == 1)
+                           std::copy_n(from + begin, count, to + at_to[0]);
+                         else
+                           for (int64_t j = 0; j < count; ++j)
+                             to[at_to[0] + j * step] = from[begin + j];
+                       });
     });
     offset += length;
   }
@@ -65,16 +71,18 @@ Result<Dims> split_sizes(const KernelContext& ctx, int64_t extent) {
       sum = *next;
     }
     if (sum != extent || static_cast<int>(given->size()) != node.num_outputs())
-      return mismatch("split " + format_dims(*given) + " does not cut " + std::to_string(extent) + " elements into " +
-                      std::to_string(node.num_outputs()) + " outputs");
+      return mismatch("split " + format_dims(*given) + " does not cut " + std::to_string(extent) +
+                      " elements into " + std::to_string(node.num_outputs()) + " outputs");
     return *given;
   }
   const int64_t parts = node.attr_int("num_outputs", node.num_outputs());
   if (parts < 1 || parts < node.num_outputs())
-    return bad_model("num_outputs is " + std::to_string(parts) + " but the node has " + std::to_string(node.num_outputs()));
+    return bad_model("num_outputs is " + std::to_string(parts) + " but the node has " +
+                     std::to_string(node.num_outputs()));
   const int64_t chunk = extent / parts + (extent % parts != 0 ? 1 : 0);
   if (node.opset() < 18 && extent % parts != 0)
-    return mismatch("axis of " + std::to_string(extent) + " elements does not split into " + std::to_string(parts) + " equal parts");
+    return mismatch("axis of " + std::to_string(extent) + " elements does not split into " +
+                    std::to_string(parts) + " equal parts");
   Dims sizes;
   for (int64_t i = 0, left = extent; i < node.num_outputs(); ++i) {
     sizes.push_back(std::min(chunk, left));
@@ -84,7 +92,8 @@ Result<Dims> split_sizes(const KernelContext& ctx, int64_t extent) {
 }
 
 Status split(KernelContext& ctx) {
-  ONNXTOOL_ASSIGN(const int64_t axis, resolve_axis(ctx.node().attr_int("axis", 0), ctx.input(0).rank()));
+  ONNXTOOL_ASSIGN(const int64_t axis,
+                  resolve_axis(ctx.node().attr_int("axis", 0), ctx.input(0).rank()));
   const auto a = static_cast<size_t>(axis);
   const DataType type = ctx.input(0).dtype;
   ONNXTOOL_ASSIGN(const ConstView x, unpacked(ctx, ctx.input(0)));
@@ -110,7 +119,7 @@ Status split(KernelContext& ctx) {
 
 }  // namespace
 
-constinit const KernelInfo kConcat{.op = "Concat", .run = concat};
-constinit const KernelInfo kSplit{.op = "Split", .run = split};
+constinit const KernelInfo kConcat{.op = "Concat", .prepare = needs_every_input, .run = concat};
+constinit const KernelInfo kSplit{.op = "Split", .prepare = needs_inputs<1>, .run = split};
 
 }  // namespace onnxtool

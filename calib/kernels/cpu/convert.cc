@@ -14,10 +14,10 @@ namespace {
 struct SmallFloat {
   int mantissa_bits;
   int bias;
-  int max_code;   // of the largest finite magnitude
-  int inf_code;   // what overflows; equals nan_code where the format has no infinity
+  int max_code;  // of the largest finite magnitude
+  int inf_code;  // what overflows; equals nan_code where the format has no infinity
   int nan_code;
-  bool finite;    // no NaN and no infinity
+  bool finite;         // no NaN and no infinity
   bool unsigned_zero;  // FNUZ: 0x80 is NaN, there is no -0
 };
 
@@ -40,8 +40,9 @@ float decode(const SmallFloat& f, int bits) {
   const int code = bits & (sign_bit(f) - 1);
   if (f.unsigned_zero && bits == 0x80) return std::bit_cast<float>(0x7fc00000u);
   if (!f.finite && code > f.max_code) {
-    const float special = code == f.inf_code && f.inf_code != f.nan_code ? std::bit_cast<float>(0x7f800000u)
-                                                                         : std::bit_cast<float>(0x7fc00000u);
+    const float special = code == f.inf_code && f.inf_code != f.nan_code
+                              ? std::bit_cast<float>(0x7f800000u)
+                              : std::bit_cast<float>(0x7fc00000u);
     return sign ? -special : special;
   }
   const int exponent = code >> f.mantissa_bits, mantissa = code & ((1 << f.mantissa_bits) - 1);
@@ -57,9 +58,11 @@ DecodeTable make_table(DataType type) {
   DecodeTable table;
   for (int i = 0; i < 256; ++i) {
     if (type == DataType::kFloat8E8M0)
-      table[static_cast<size_t>(i)] = i == 255 ? std::bit_cast<float>(0x7fc00000u) : std::ldexp(1.0f, i - 127);
+      table[static_cast<size_t>(i)] =
+          i == 255 ? std::bit_cast<float>(0x7fc00000u) : std::ldexp(1.0f, i - 127);
     else
-      table[static_cast<size_t>(i)] = decode(small_float(type), type == DataType::kFloat4E2M1 ? i & 15 : i);
+      table[static_cast<size_t>(i)] =
+          decode(small_float(type), type == DataType::kFloat4E2M1 ? i & 15 : i);
   }
   return table;
 }
@@ -67,8 +70,8 @@ DecodeTable make_table(DataType type) {
 const DecodeTable& decode_table(DataType type) {
   static const std::array<DecodeTable, 6> kTables = {
       make_table(DataType::kFloat8E4M3FN), make_table(DataType::kFloat8E4M3FNUZ),
-      make_table(DataType::kFloat8E5M2), make_table(DataType::kFloat8E5M2FNUZ),
-      make_table(DataType::kFloat4E2M1), make_table(DataType::kFloat8E8M0)};
+      make_table(DataType::kFloat8E5M2),   make_table(DataType::kFloat8E5M2FNUZ),
+      make_table(DataType::kFloat4E2M1),   make_table(DataType::kFloat8E8M0)};
   switch (type) {
     case DataType::kFloat8E4M3FN: return kTables[0];
     case DataType::kFloat8E4M3FNUZ: return kTables[1];
@@ -96,11 +99,13 @@ int sign_extend(unsigned value, int bits) {
   return static_cast<int>(value ^ sign) - static_cast<int>(sign);
 }
 
-template <class T, class W> void load_plain(const void* data, int64_t offset, int64_t n, W* out) {
+template <class T, class W>
+void load_plain(const void* data, int64_t offset, int64_t n, W* out) {
   const T* in = static_cast<const T*>(data) + offset;
   for (int64_t i = 0; i < n; ++i) out[i] = static_cast<W>(in[i]);
 }
-template <class T, class W> void store_plain(const W* in, int64_t n, void* data, int64_t offset) {
+template <class T, class W>
+void store_plain(const W* in, int64_t n, void* data, int64_t offset) {
   T* out = static_cast<T*>(data) + offset;
   for (int64_t i = 0; i < n; ++i) out[i] = static_cast<T>(in[i]);
 }
@@ -130,7 +135,9 @@ uint8_t encode_small_float(DataType type, float value, bool saturate) {
   const uint32_t magnitude = x & 0x7fffffffu;
   // float4 has no NaN; onnx's reference makes it -0.
   if (magnitude > 0x7f800000u)
-    return static_cast<uint8_t>(f.finite ? sign_bit(f) : f.unsigned_zero ? f.nan_code : f.nan_code | sign);
+    return static_cast<uint8_t>(f.finite          ? sign_bit(f)
+                                : f.unsigned_zero ? f.nan_code
+                                                  : f.nan_code | sign);
   int code = f.max_code + 1;
   if (magnitude < 0x7f800000u) {
     // Round to a multiple of the last place's weight; its number is the code, less the exponents
@@ -138,7 +145,8 @@ uint8_t encode_small_float(DataType type, float value, bool saturate) {
     const float m = std::bit_cast<float>(magnitude);
     const int min_exponent = 1 - f.bias;
     const int exponent = magnitude == 0 ? min_exponent : std::max(std::ilogb(m), min_exponent);
-    const int steps = static_cast<int>(std::nearbyint(std::ldexp(static_cast<double>(m), f.mantissa_bits - exponent)));
+    const int steps = static_cast<int>(
+        std::nearbyint(std::ldexp(static_cast<double>(m), f.mantissa_bits - exponent)));
     code = std::min(exponent - min_exponent, 256) * (1 << f.mantissa_bits) + steps;
   }
   if (code > f.max_code) code = saturate || f.finite ? f.max_code : f.inf_code;
@@ -155,41 +163,56 @@ uint8_t encode_e8m0(float value, bool saturate, std::string_view round_mode) {
   }
   uint32_t exponent = x >> 23, mantissa = x & 0x7fffffu;
   if (exponent == 0) {  // below 2^-126; code 0 is 2^-127
-    if (mantissa > 0x400000u && (round_mode == "up" || (round_mode == "nearest" && mantissa >= 0x600000u))) return 1;
+    if (mantissa > 0x400000u &&
+        (round_mode == "up" || (round_mode == "nearest" && mantissa >= 0x600000u)))
+      return 1;
     return 0;
   }
-  if ((round_mode == "up" && mantissa != 0) || (round_mode == "nearest" && mantissa >= 0x400000u)) ++exponent;
+  if ((round_mode == "up" && mantissa != 0) || (round_mode == "nearest" && mantissa >= 0x400000u))
+    ++exponent;
   if (exponent >= 0xff) return saturate ? 0xfe : 0xff;
   return static_cast<uint8_t>(exponent);
 }
 
 DataType wide_type(DataType type) {
   switch (type) {
-    case DataType::kFloat: case DataType::kFloat16: case DataType::kBfloat16: case DataType::kFloat8E4M3FN:
-    case DataType::kFloat8E4M3FNUZ: case DataType::kFloat8E5M2: case DataType::kFloat8E5M2FNUZ:
-    case DataType::kFloat4E2M1: case DataType::kFloat8E8M0:
-      return DataType::kFloat;
-    case DataType::kUint8: case DataType::kInt8: case DataType::kUint16: case DataType::kInt16:
-    case DataType::kInt32: case DataType::kBool: case DataType::kUint4: case DataType::kInt4:
-    case DataType::kUint2: case DataType::kInt2:
-      return DataType::kInt32;
-    case DataType::kUint32: case DataType::kInt64:
-      return DataType::kInt64;
-    case DataType::kDouble: case DataType::kUint64:
-      return type;
-    default:
-      return DataType::kUndefined;
+    case DataType::kFloat:
+    case DataType::kFloat16:
+    case DataType::kBfloat16:
+    case DataType::kFloat8E4M3FN:
+    case DataType::kFloat8E4M3FNUZ:
+    case DataType::kFloat8E5M2:
+    case DataType::kFloat8E5M2FNUZ:
+    case DataType::kFloat4E2M1:
+    case DataType::kFloat8E8M0: return DataType::kFloat;
+    case DataType::kUint8:
+    case DataType::kInt8:
+    case DataType::kUint16:
+    case DataType::kInt16:
+    case DataType::kInt32:
+    case DataType::kBool:
+    case DataType::kUint4:
+    case DataType::kInt4:
+    case DataType::kUint2:
+    case DataType::kInt2: return DataType::kInt32;
+    case DataType::kUint32:
+    case DataType::kInt64: return DataType::kInt64;
+    case DataType::kDouble:
+    case DataType::kUint64: return type;
+    default: return DataType::kUndefined;
   }
 }
 
-template <> void load_wide<float>(DataType type, const void* data, int64_t offset, int64_t n, float* out) {
+template <>
+void load_wide<float>(DataType type, const void* data, int64_t offset, int64_t n, float* out) {
   switch (type) {
     case DataType::kFloat: return load_plain<float>(data, offset, n, out);
     case DataType::kFloat16: return load_half(data, offset, n, out);
     case DataType::kBfloat16: return load_plain<Bfloat16>(data, offset, n, out);
     case DataType::kFloat4E2M1: {
       const DecodeTable& table = decode_table(type);
-      for (int64_t i = 0; i < n; ++i) out[i] = table[packed_get(static_cast<const uint8_t*>(data), 4, offset + i)];
+      for (int64_t i = 0; i < n; ++i)
+        out[i] = table[packed_get(static_cast<const uint8_t*>(data), 4, offset + i)];
       return;
     }
     default: {
@@ -200,7 +223,8 @@ template <> void load_wide<float>(DataType type, const void* data, int64_t offse
   }
 }
 
-template <> void load_wide<int32_t>(DataType type, const void* data, int64_t offset, int64_t n, int32_t* out) {
+template <>
+void load_wide<int32_t>(DataType type, const void* data, int64_t offset, int64_t n, int32_t* out) {
   switch (type) {
     case DataType::kUint8: return load_plain<uint8_t>(data, offset, n, out);
     case DataType::kInt8: return load_plain<int8_t>(data, offset, n, out);
@@ -223,25 +247,31 @@ template <> void load_wide<int32_t>(DataType type, const void* data, int64_t off
   }
 }
 
-template <> void load_wide<int64_t>(DataType type, const void* data, int64_t offset, int64_t n, int64_t* out) {
+template <>
+void load_wide<int64_t>(DataType type, const void* data, int64_t offset, int64_t n, int64_t* out) {
   if (type == DataType::kUint32) return load_plain<uint32_t>(data, offset, n, out);
   load_plain<int64_t>(data, offset, n, out);
 }
-template <> void load_wide<double>(DataType, const void* data, int64_t offset, int64_t n, double* out) {
+template <>
+void load_wide<double>(DataType, const void* data, int64_t offset, int64_t n, double* out) {
   load_plain<double>(data, offset, n, out);
 }
-template <> void load_wide<uint64_t>(DataType, const void* data, int64_t offset, int64_t n, uint64_t* out) {
+template <>
+void load_wide<uint64_t>(DataType, const void* data, int64_t offset, int64_t n, uint64_t* out) {
   load_plain<uint64_t>(data, offset, n, out);
 }
 
-template <> void store_wide<float>(DataType type, const float* in, int64_t n, void* data, int64_t offset, bool saturate) {
+template <>
+void store_wide<float>(DataType type, const float* in, int64_t n, void* data, int64_t offset,
+                       bool saturate) {
   switch (type) {
     case DataType::kFloat: return store_plain<float>(in, n, data, offset);
     case DataType::kFloat16: return store_plain<Half>(in, n, data, offset);
     case DataType::kBfloat16: return store_plain<Bfloat16>(in, n, data, offset);
     case DataType::kFloat4E2M1:
       for (int64_t i = 0; i < n; ++i)
-        packed_set(static_cast<uint8_t*>(data), 4, offset + i, encode_small_float(type, in[i], saturate));
+        packed_set(static_cast<uint8_t*>(data), 4, offset + i,
+                   encode_small_float(type, in[i], saturate));
       return;
     default: {
       uint8_t* out = static_cast<uint8_t*>(data) + offset;
@@ -250,10 +280,14 @@ template <> void store_wide<float>(DataType type, const float* in, int64_t n, vo
   }
 }
 
-template <> void store_wide<int32_t>(DataType type, const int32_t* in, int64_t n, void* data, int64_t offset, bool) {
+template <>
+void store_wide<int32_t>(DataType type, const int32_t* in, int64_t n, void* data, int64_t offset,
+                         bool) {
   switch (type) {
-    case DataType::kUint8: case DataType::kInt8: return store_plain<uint8_t>(in, n, data, offset);
-    case DataType::kUint16: case DataType::kInt16: return store_plain<uint16_t>(in, n, data, offset);
+    case DataType::kUint8:
+    case DataType::kInt8: return store_plain<uint8_t>(in, n, data, offset);
+    case DataType::kUint16:
+    case DataType::kInt16: return store_plain<uint16_t>(in, n, data, offset);
     case DataType::kInt32: return store_plain<int32_t>(in, n, data, offset);
     case DataType::kBool: {
       uint8_t* out = static_cast<uint8_t*>(data) + offset;
@@ -262,32 +296,44 @@ template <> void store_wide<int32_t>(DataType type, const int32_t* in, int64_t n
     }
     default:
       for (int64_t i = 0; i < n; ++i)
-        packed_set(static_cast<uint8_t*>(data), bits_of(type), offset + i, static_cast<unsigned>(in[i]));
+        packed_set(static_cast<uint8_t*>(data), bits_of(type), offset + i,
+                   static_cast<unsigned>(in[i]));
   }
 }
 
-template <> void store_wide<int64_t>(DataType type, const int64_t* in, int64_t n, void* data, int64_t offset, bool) {
+template <>
+void store_wide<int64_t>(DataType type, const int64_t* in, int64_t n, void* data, int64_t offset,
+                         bool) {
   if (type == DataType::kUint32) return store_plain<uint32_t>(in, n, data, offset);
   store_plain<int64_t>(in, n, data, offset);
 }
-template <> void store_wide<double>(DataType, const double* in, int64_t n, void* data, int64_t offset, bool) {
+template <>
+void store_wide<double>(DataType, const double* in, int64_t n, void* data, int64_t offset, bool) {
   store_plain<double>(in, n, data, offset);
 }
-template <> void store_wide<uint64_t>(DataType, const uint64_t* in, int64_t n, void* data, int64_t offset, bool) {
+template <>
+void store_wide<uint64_t>(DataType, const uint64_t* in, int64_t n, void* data, int64_t offset,
+                          bool) {
   store_plain<uint64_t>(in, n, data, offset);
 }
 
 namespace {
 
-template <class To, class From> To convert_one(From x) {
-  if constexpr (std::is_floating_point_v<From> && std::is_same_v<To, int32_t>) return to_int32(x);
-  else if constexpr (std::is_floating_point_v<From> && std::is_same_v<To, int64_t>) return to_int64(x);
-  else if constexpr (std::is_floating_point_v<From> && std::is_same_v<To, uint64_t>) return to_uint64(x);
-  else return static_cast<To>(x);
+template <class To, class From>
+To convert_one(From x) {
+  if constexpr (std::is_floating_point_v<From> && std::is_same_v<To, int32_t>)
+    return to_int32(x);
+  else if constexpr (std::is_floating_point_v<From> && std::is_same_v<To, int64_t>)
+    return to_int64(x);
+  else if constexpr (std::is_floating_point_v<From> && std::is_same_v<To, uint64_t>)
+    return to_uint64(x);
+  else
+    return static_cast<To>(x);
 }
 
 template <class From, class To>
-void convert_block(DataType from, const void* in, DataType to, void* out, int64_t first, int64_t n, bool saturate) {
+void convert_block(DataType from, const void* in, DataType to, void* out, int64_t first, int64_t n,
+                   bool saturate) {
   From x[kBlock];
   To y[kBlock];
   load_wide<From>(from, in, first, n, x);
@@ -311,29 +357,35 @@ size_t wide_index(DataType type) {
   }
 }
 
-template <class From> constexpr std::array<ConvertBlock, 5> kConvertFrom = {
+template <class From>
+constexpr std::array<ConvertBlock, 5> kConvertFrom = {
     convert_block<From, float>, convert_block<From, double>, convert_block<From, int32_t>,
     convert_block<From, int64_t>, convert_block<From, uint64_t>};
-constexpr const std::array<ConvertBlock, 5>* kConvert[] = {&kConvertFrom<float>, &kConvertFrom<double>,
-                                                           &kConvertFrom<int32_t>, &kConvertFrom<int64_t>,
-                                                           &kConvertFrom<uint64_t>};
+constexpr const std::array<ConvertBlock, 5>* kConvert[] = {
+    &kConvertFrom<float>, &kConvertFrom<double>, &kConvertFrom<int32_t>, &kConvertFrom<int64_t>,
+    &kConvertFrom<uint64_t>};
 
 }  // namespace
 
-void convert_elements(DataType from, const void* in, DataType to, void* out, int64_t first, int64_t n, bool saturate) {
+void convert_elements(DataType from, const void* in, DataType to, void* out, int64_t first,
+                      int64_t n, bool saturate) {
   const ConvertBlock run = (*kConvert[wide_index(from)])[wide_index(to)];
-  for (int64_t i = 0; i < n; i += kBlock) run(from, in, to, out, first + i, std::min(kBlock, n - i), saturate);
+  for (int64_t i = 0; i < n; i += kBlock)
+    run(from, in, to, out, first + i, std::min(kBlock, n - i), saturate);
 }
 
 Result<ConstView> converted(KernelContext& ctx, const ConstView& view, DataType to) {
   if (view.dtype == to) return view;
-  if (wide_type(view.dtype) == DataType::kUndefined) return unsupported_type(view.dtype, "an input");
+  if (wide_type(view.dtype) == DataType::kUndefined)
+    return unsupported_type(view.dtype, "an input");
   ONNXTOOL_ASSIGN(void* buffer, ctx.scratch(size_bytes_of(to, static_cast<uint64_t>(view.count))));
   auto convert = [&](int64_t begin, int64_t end) {
     convert_elements(view.dtype, view.data, to, buffer, begin, end - begin);
   };
-  if (is_packed(to)) convert(0, view.count);  // bytes are shared between neighbours
-  else ctx.parallel(view.count, kGrain, convert);
+  if (is_packed(to))
+    convert(0, view.count);  // bytes are shared between neighbours
+  else
+    ctx.parallel(view.count, kGrain, convert);
   ConstView result = view;
   result.dtype = to;
   result.data = buffer;
@@ -351,14 +403,16 @@ Result<ConstView> unpacked(KernelContext& ctx, const ConstView& view) {
   ONNXTOOL_ASSIGN(void* buffer, ctx.scratch(static_cast<size_t>(view.count)));
   auto* out = static_cast<uint8_t*>(buffer);
   for (int64_t i = 0; i < view.count; ++i)
-    out[i] = static_cast<uint8_t>(packed_get(static_cast<const uint8_t*>(view.data), bits_of(view.dtype), i));
+    out[i] = static_cast<uint8_t>(
+        packed_get(static_cast<const uint8_t*>(view.data), bits_of(view.dtype), i));
   ConstView result = view;
   result.dtype = DataType::kUint8;
   result.data = buffer;
   return result;
 }
 
-Result<MovedOutput> MovedOutput::make(KernelContext& ctx, int i, DataType dtype, std::span<const int64_t> dims) {
+Result<MovedOutput> MovedOutput::make(KernelContext& ctx, int i, DataType dtype,
+                                      std::span<const int64_t> dims) {
   MovedOutput output;
   ONNXTOOL_ASSIGN(output.view_, ctx.output(i, dtype, dims));
   output.dtype_ = dtype;
@@ -377,17 +431,20 @@ void pack_elements(DataType type, const uint8_t* bytes, int64_t count, void* pac
 }
 
 void MovedOutput::finish() const {
-  if (data_ != view_.data) pack_elements(view_.dtype, static_cast<const uint8_t*>(data_), view_.count, view_.data);
+  if (data_ != view_.data)
+    pack_elements(view_.dtype, static_cast<const uint8_t*>(data_), view_.count, view_.data);
 }
 
-Result<WideOutput> WideOutput::make(KernelContext& ctx, int i, DataType dtype, std::span<const int64_t> dims) {
+Result<WideOutput> WideOutput::make(KernelContext& ctx, int i, DataType dtype,
+                                    std::span<const int64_t> dims) {
   WideOutput output;
   const DataType wide = wide_type(dtype);
   if (wide == DataType::kUndefined) return unsupported_type(dtype, "an output");
   ONNXTOOL_ASSIGN(output.view_, ctx.output(i, dtype, dims));
   output.data_ = output.view_.data;
   if (wide != dtype) {
-    ONNXTOOL_ASSIGN(output.data_, ctx.scratch(size_bytes_of(wide, static_cast<uint64_t>(output.view_.count))));
+    ONNXTOOL_ASSIGN(output.data_,
+                    ctx.scratch(size_bytes_of(wide, static_cast<uint64_t>(output.view_.count))));
   }
   return output;
 }
@@ -397,8 +454,10 @@ void WideOutput::finish(KernelContext& ctx) const {
   auto convert = [&](int64_t begin, int64_t end) {
     convert_elements(wide_type(view_.dtype), data_, view_.dtype, view_.data, begin, end - begin);
   };
-  if (is_packed(view_.dtype)) convert(0, view_.count);  // neighbours share bytes
-  else ctx.parallel(view_.count, kGrain, convert);
+  if (is_packed(view_.dtype))
+    convert(0, view_.count);  // neighbours share bytes
+  else
+    ctx.parallel(view_.count, kGrain, convert);
 }
 
 }  // namespace onnxtool

@@ -1,4 +1,5 @@
-// Element conversion: narrow types in and out of the arithmetic ones, 8-bit floats, packed elements.
+// Element conversion: narrow types in and out of the arithmetic ones, 8-bit floats, packed
+// elements.
 #pragma once
 
 #include "calib/kernels/cpu/common.h"
@@ -9,24 +10,28 @@ namespace onnxtool {
 /// 32 bits and bool, int64 for uint32; float, double, int32, int64 and uint64 stand for themselves.
 /// kUndefined: no arithmetic (string, complex).
 DataType wide_type(DataType type);
-inline bool is_wide(DataType type) { return type != DataType::kUndefined && wide_type(type) == type; }
+inline bool is_wide(DataType type) {
+  return type != DataType::kUndefined && wide_type(type) == type;
+}
 inline bool is_packed(DataType type) { return bits_of(type) > 0 && bits_of(type) < 8; }
 
 /// Elements [offset, offset + n) of `data` as W, where wide_type(type) is W.
-template <class W> void load_wide(DataType type, const void* data, int64_t offset, int64_t n, W* out);
+template <class W>
+void load_wide(DataType type, const void* data, int64_t offset, int64_t n, W* out);
 /// The inverse. Integers keep their low bits; floats round to nearest even; float8 and float4
 /// saturate, or with saturate = false overflow to infinity or NaN as the format has it.
 /// Threads may not store packed elements that share a byte.
 template <class W>
-void store_wide(DataType type, const W* in, int64_t n, void* data, int64_t offset, bool saturate = true);
+void store_wide(DataType type, const W* in, int64_t n, void* data, int64_t offset,
+                bool saturate = true);
 
 /// Elements that are converted at a time, in a buffer on the stack. Even, for packed elements.
 inline constexpr int64_t kBlock = 512;
 
-/// Elements [first, first + n) as Cast converts them: to bool as x != 0, floats to integers towards 0,
-/// integers to narrower ones by their low bits. Neither type is a string.
-void convert_elements(DataType from, const void* in, DataType to, void* out, int64_t first, int64_t n,
-                      bool saturate = true);
+/// Elements [first, first + n) as Cast converts them: to bool as x != 0, floats to integers towards
+/// 0, integers to narrower ones by their low bits. Neither type is a string.
+void convert_elements(DataType from, const void* in, DataType to, void* out, int64_t first,
+                      int64_t n, bool saturate = true);
 /// All elements as `to`: the view's own data, or converted into scratch.
 Result<ConstView> converted(KernelContext& ctx, const ConstView& view, DataType to);
 
@@ -44,7 +49,8 @@ void pack_elements(DataType type, const uint8_t* bytes, int64_t count, void* pac
 /// element, and packed by finish().
 class MovedOutput {
  public:
-  static Result<MovedOutput> make(KernelContext& ctx, int i, DataType dtype, std::span<const int64_t> dims);
+  static Result<MovedOutput> make(KernelContext& ctx, int i, DataType dtype,
+                                  std::span<const int64_t> dims);
   void* data() const { return data_; }
   int64_t count() const { return view_.count; }
   DataType dtype() const { return dtype_; }  // uint8 for packed types
@@ -60,8 +66,12 @@ class MovedOutput {
 /// converted by finish().
 class WideOutput {
  public:
-  static Result<WideOutput> make(KernelContext& ctx, int i, DataType dtype, std::span<const int64_t> dims);
-  template <class W> W* data() const { return static_cast<W*>(data_); }
+  static Result<WideOutput> make(KernelContext& ctx, int i, DataType dtype,
+                                 std::span<const int64_t> dims);
+  template <class W>
+  W* data() const {
+    return static_cast<W*>(data_);
+  }
   int64_t count() const { return view_.count; }
   void finish(KernelContext& ctx) const;
 
@@ -77,10 +87,18 @@ uint8_t encode_small_float(DataType type, float value, bool saturate);
 uint8_t encode_e8m0(float value, bool saturate, std::string_view round_mode);
 
 /// Out of range and NaN give the lowest value, as x86 conversion does; everywhere alike.
-inline int32_t to_int32(float x) { return x >= -0x1p31f && x < 0x1p31f ? static_cast<int32_t>(x) : INT32_MIN; }
-inline int32_t to_int32(double x) { return x > -0x1p31 - 1 && x < 0x1p31 ? static_cast<int32_t>(x) : INT32_MIN; }
-inline int64_t to_int64(float x) { return x >= -0x1p63f && x < 0x1p63f ? static_cast<int64_t>(x) : INT64_MIN; }
-inline int64_t to_int64(double x) { return x >= -0x1p63 && x < 0x1p63 ? static_cast<int64_t>(x) : INT64_MIN; }
+inline int32_t to_int32(float x) {
+  return x >= -0x1p31f && x < 0x1p31f ? static_cast<int32_t>(x) : INT32_MIN;
+}
+inline int32_t to_int32(double x) {
+  return x > -0x1p31 - 1 && x < 0x1p31 ? static_cast<int32_t>(x) : INT32_MIN;
+}
+inline int64_t to_int64(float x) {
+  return x >= -0x1p63f && x < 0x1p63f ? static_cast<int64_t>(x) : INT64_MIN;
+}
+inline int64_t to_int64(double x) {
+  return x >= -0x1p63 && x < 0x1p63 ? static_cast<int64_t>(x) : INT64_MIN;
+}
 /// Negative values wrap.
 inline uint64_t to_uint64(double x) {
   return x >= 0x1p63 && x < 0x1p64 ? static_cast<uint64_t>(x) : static_cast<uint64_t>(to_int64(x));

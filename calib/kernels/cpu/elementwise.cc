@@ -9,14 +9,18 @@
 namespace onnxtool {
 namespace {
 
-int64_t block_of(Layout layout) { return layout == Layout::kBlocked8 ? 8 : layout == Layout::kBlocked16 ? 16 : 1; }
+int64_t block_of(Layout layout) {
+  return layout == Layout::kBlocked8 ? 8 : layout == Layout::kBlocked16 ? 16 : 1;
+}
 
-bool same_dims(std::span<const int64_t> a, std::span<const int64_t> b) { return std::ranges::equal(a, b); }
+bool same_dims(std::span<const int64_t> a, std::span<const int64_t> b) {
+  return std::ranges::equal(a, b);
+}
 
 // Loads blocks of `type`, runs on wide elements, stores.
 template <class W>
-void unary_blocks(DataType type, DataType result, const void* x, void* y, int64_t begin, int64_t end, UnaryRun run,
-                  const void* closure) {
+void unary_blocks(DataType type, DataType result, const void* x, void* y, int64_t begin,
+                  int64_t end, UnaryRun run, const void* closure) {
   W in[kBlock], out[kBlock];
   while (begin < end) {
     const int64_t n = std::min(kBlock, end - begin);
@@ -32,9 +36,9 @@ void unary_blocks(DataType type, DataType result, const void* x, void* y, int64_
 }
 
 template <class W>
-void binary_blocks(DataType type, DataType result, const void* a, int64_t a_first, int64_t a_step, const void* b,
-                   int64_t b_first, int64_t b_step, void* out, int64_t first, int64_t count, BinaryRun run,
-                   const void* closure) {
+void binary_blocks(DataType type, DataType result, const void* a, int64_t a_first, int64_t a_step,
+                   const void* b, int64_t b_first, int64_t b_step, void* out, int64_t first,
+                   int64_t count, BinaryRun run, const void* closure) {
   W x[kBlock], y[kBlock], z[kBlock];
   if (a_step == 0) load_wide<W>(type, a, a_first, 1, x);
   if (b_step == 0) load_wide<W>(type, b, b_first, 1, y);
@@ -71,7 +75,8 @@ void clear_padding(const MutableView& view) {
 Result<ConstView> in_plain_order(KernelContext& ctx, const ConstView& view) {
   if (view.layout == Layout::kPlain) return view;
   const int64_t channels = view.dims[1], pixels = product(view.dims, 2, view.dims.size());
-  ONNXTOOL_ASSIGN(void* buffer, ctx.scratch(size_bytes_of(view.dtype, static_cast<uint64_t>(view.count))));
+  ONNXTOOL_ASSIGN(void* buffer,
+                  ctx.scratch(size_bytes_of(view.dtype, static_cast<uint64_t>(view.count))));
   const int64_t block = view.layout == Layout::kChannelsLast ? channels : block_of(view.layout);
   const int64_t blocks = block == 0 ? 0 : (channels + block - 1) / block;
   dispatch_movement(view.dtype, [&]<class E>() {
@@ -95,17 +100,20 @@ int64_t physical_count(std::span<const int64_t> dims, Layout layout, int64_t cou
   return count / dims[1] * ((dims[1] + block - 1) / block * block);
 }
 
-Status run_unary(KernelContext& ctx, int input, DataType result, bool raw, UnaryRun run, const void* closure) {
+Status run_unary(KernelContext& ctx, int input, DataType result, bool raw, UnaryRun run,
+                 const void* closure) {
   const ConstView& x = ctx.input(input);
   const auto size = static_cast<int64_t>(size_bytes_of(x.dtype, 1));
   const auto result_size = static_cast<int64_t>(size_bytes_of(result, 1));
-  ONNXTOOL_ASSIGN(const MutableView y, size == result_size ? ctx.output_in_place(0, input, result, x.dims)
-                                                           : ctx.output(0, result, x.dims, x.layout));
+  ONNXTOOL_ASSIGN(const MutableView y, size == result_size
+                                           ? ctx.output_in_place(0, input, result, x.dims)
+                                           : ctx.output(0, result, x.dims, x.layout));
   const int64_t count = physical_count(x.dims, x.layout, x.count);
   const bool direct = raw || is_wide(x.dtype);
   ctx.parallel(count, kGrain, [&](int64_t begin, int64_t end) {
     if (direct) {
-      run(closure, at(x, begin * size), static_cast<std::byte*>(y.data) + begin * result_size, end - begin);
+      run(closure, at(x, begin * size), static_cast<std::byte*>(y.data) + begin * result_size,
+          end - begin);
     } else if (wide_type(x.dtype) == DataType::kFloat) {
       unary_blocks<float>(x.dtype, result, x.data, y.data, begin, end, run, closure);
     } else if (wide_type(x.dtype) == DataType::kInt32) {
@@ -118,8 +126,8 @@ Status run_unary(KernelContext& ctx, int input, DataType result, bool raw, Unary
   return {};
 }
 
-void binary_into(KernelContext& ctx, const ConstView& a, const ConstView& b, const MutableView& dst, bool raw,
-                 BinaryRun run, const void* closure) {
+void binary_into(KernelContext& ctx, const ConstView& a, const ConstView& b, const MutableView& dst,
+                 bool raw, BinaryRun run, const void* closure) {
   const auto size = static_cast<int64_t>(size_bytes_of(a.dtype, 1));
   const auto result_size = static_cast<int64_t>(size_bytes_of(dst.dtype, 1));
   const bool direct = raw || is_wide(a.dtype);
@@ -129,30 +137,32 @@ void binary_into(KernelContext& ctx, const ConstView& a, const ConstView& b, con
     count = physical_count(dst.dims, dst.layout, dst.count);
     walk = {{count}, {Dims{a.layout == dst.layout ? 1 : 0}, Dims{b.layout == dst.layout ? 1 : 0}}};
   } else {
-    walk = {to_dims(dst.dims), {broadcast_strides(a.dims, dst.dims), broadcast_strides(b.dims, dst.dims)}};
+    walk = {to_dims(dst.dims),
+            {broadcast_strides(a.dims, dst.dims), broadcast_strides(b.dims, dst.dims)}};
     walk.coalesce();
   }
   const int64_t a_step = walk.inner_stride(0), b_step = walk.inner_stride(1);
-  parallel_walk<2>(ctx, walk, count, kGrain, [&](int64_t first, int64_t n, const std::array<int64_t, 2>& at_ab) {
-    if (direct) {
-      run(closure, at(a, at_ab[0] * size), a_step, at(b, at_ab[1] * size), b_step,
-          static_cast<std::byte*>(dst.data) + first * result_size, n);
-    } else if (wide_type(a.dtype) == DataType::kFloat) {
-      binary_blocks<float>(a.dtype, dst.dtype, a.data, at_ab[0], a_step, b.data, at_ab[1], b_step, dst.data, first, n,
-                           run, closure);
-    } else if (wide_type(a.dtype) == DataType::kInt32) {
-      binary_blocks<int32_t>(a.dtype, dst.dtype, a.data, at_ab[0], a_step, b.data, at_ab[1], b_step, dst.data, first,
-                             n, run, closure);
-    } else {
-      binary_blocks<int64_t>(a.dtype, dst.dtype, a.data, at_ab[0], a_step, b.data, at_ab[1], b_step, dst.data, first,
-                             n, run, closure);
-    }
-  });
+  parallel_walk<2>(ctx, walk, count, kGrain,
+                   [&](int64_t first, int64_t n, const std::array<int64_t, 2>& at_ab) {
+                     if (direct) {
+                       run(closure, at(a, at_ab[0] * size), a_step, at(b, at_ab[1] * size), b_step,
+                           static_cast<std::byte*>(dst.data) + first * result_size, n);
+                     } else if (wide_type(a.dtype) == DataType::kFloat) {
+                       binary_blocks<float>(a.dtype, dst.dtype, a.data, at_ab[0], a_step, b.data,
+                                            at_ab[1], b_step, dst.data, first, n, run, closure);
+                     } else if (wide_type(a.dtype) == DataType::kInt32) {
+                       binary_blocks<int32_t>(a.dtype, dst.dtype, a.data, at_ab[0], a_step, b.data,
+                                              at_ab[1], b_step, dst.data, first, n, run, closure);
+                     } else {
+                       binary_blocks<int64_t>(a.dtype, dst.dtype, a.data, at_ab[0], a_step, b.data,
+                                              at_ab[1], b_step, dst.data, first, n, run, closure);
+                     }
+                   });
   clear_padding(dst);
 }
 
-Status run_binary(KernelContext& ctx, const ConstView& a_given, const ConstView& b_given, DataType result, bool raw,
-                  BinaryRun run, const void* closure) {
+Status run_binary(KernelContext& ctx, const ConstView& a_given, const ConstView& b_given,
+                  DataType result, bool raw, BinaryRun run, const void* closure) {
   if (a_given.dtype != b_given.dtype)
     return bad_model("inputs have element types " + std::string(name(a_given.dtype)) + " and " +
                      std::string(name(b_given.dtype)) + ", expected equal ones");
@@ -161,8 +171,8 @@ Status run_binary(KernelContext& ctx, const ConstView& a_given, const ConstView&
   ONNXTOOL_ASSIGN(const Dims dims, broadcast_dims({a.dims, b.dims}));
   const bool a_full = same_dims(a.dims, dims), b_full = same_dims(b.dims, dims);
   const bool one_layout = a_full && b_full ? a.layout == b.layout
-                          : a_full          ? b.count == 1 && b.layout == Layout::kPlain
-                                            : b_full && a.count == 1 && a.layout == Layout::kPlain;
+                          : a_full         ? b.count == 1 && b.layout == Layout::kPlain
+                                           : b_full && a.count == 1 && a.layout == Layout::kPlain;
   if (!one_layout) {
     ONNXTOOL_ASSIGN(a, in_plain_order(ctx, a));
     ONNXTOOL_ASSIGN(b, in_plain_order(ctx, b));
@@ -182,12 +192,14 @@ Status run_binary(KernelContext& ctx, const ConstView& a_given, const ConstView&
 Result<ConstView> broadcast_operand(const KernelContext& ctx, int i, Dims& storage) {
   ConstView view = ctx.input(i);
   const NodeView& node = ctx.node();
-  if (node.opset() >= 7 || node.attr_int("broadcast", 0) == 0 || !node.has_attribute("axis")) return view;
+  if (node.opset() >= 7 || node.attr_int("broadcast", 0) == 0 || !node.has_attribute("axis"))
+    return view;
   const std::span<const int64_t> a = ctx.input(0).dims;
-  ONNXTOOL_ASSIGN(const int64_t axis, resolve_axis(node.attr_int("axis", -1), static_cast<int64_t>(a.size())));
+  ONNXTOOL_ASSIGN(const int64_t axis,
+                  resolve_axis(node.attr_int("axis", -1), static_cast<int64_t>(a.size())));
   if (axis + view.rank() > static_cast<int64_t>(a.size()))
-    return mismatch("shape " + format_dims(view.dims) + " at axis " + std::to_string(axis) + " does not fit into " +
-                    format_dims(a));
+    return mismatch("shape " + format_dims(view.dims) + " at axis " + std::to_string(axis) +
+                    " does not fit into " + format_dims(a));
   storage = to_dims(view.dims);
   storage.resize(a.size() - static_cast<size_t>(axis), 1);
   view.dims = storage;

@@ -11,7 +11,8 @@ namespace {
 
 // rows of `length` elements: out[r] = in[offset(r)].
 template <class Offset>
-void copy_blocks(KernelContext& ctx, DataType type, const void* in, void* out, int64_t rows, int64_t length, const Offset& offset) {
+void copy_blocks(KernelContext& ctx, DataType type, const void* in, void* out, int64_t rows,
+                 int64_t length, const Offset& offset) {
   dispatch_movement(type, [&]<class E>() {
     const E* from = static_cast<const E*>(in);
     E* to = static_cast<E*>(out);
@@ -19,14 +20,16 @@ void copy_blocks(KernelContext& ctx, DataType type, const void* in, void* out, i
       if (length == 1)
         for (int64_t r = begin; r < end; ++r) to[r] = from[offset(r)];
       else
-        for (int64_t r = begin; r < end; ++r) std::copy_n(from + offset(r), length, to + r * length);
+        for (int64_t r = begin; r < end; ++r)
+          std::copy_n(from + offset(r), length, to + r * length);
     });
   });
 }
 
 Status gather(KernelContext& ctx) {
   const DataType type = ctx.input(0).dtype;
-  ONNXTOOL_ASSIGN(const int64_t axis, resolve_axis(ctx.node().attr_int("axis", 0), ctx.input(0).rank()));
+  ONNXTOOL_ASSIGN(const int64_t axis,
+                  resolve_axis(ctx.node().attr_int("axis", 0), ctx.input(0).rank()));
   ONNXTOOL_ASSIGN(const ConstView x, unpacked(ctx, ctx.input(0)));
   const ConstView& index_view = ctx.input(1);
   const LineShape shape = line_shape(x.dims, axis);
@@ -67,10 +70,13 @@ Status gather_elements(KernelContext& ctx) {
     const E* from = static_cast<const E*>(x.data);
     E* to = static_cast<E*>(y.data());
     const int64_t step = walk.inner_stride(0);
-    parallel_walk<1>(ctx, walk, y.count(), kGrain, [&](int64_t first, int64_t n, const std::array<int64_t, 1>& offsets) {
-      for (int64_t i = 0; i < n; ++i)
-        to[first + i] = from[offsets[0] + i * step + indices[static_cast<size_t>(first + i)] * axis_stride];
-    });
+    parallel_walk<1>(
+        ctx, walk, y.count(), kGrain,
+        [&](int64_t first, int64_t n, const std::array<int64_t, 1>& offsets) {
+          for (int64_t i = 0; i < n; ++i)
+            to[first + i] =
+                from[offsets[0] + i * step + indices[static_cast<size_t>(first + i)] * axis_stride];
+        });
   });
   y.finish();
   return {};
@@ -89,16 +95,19 @@ Status gather_nd(KernelContext& ctx) {
   if (y.count() == 0) return {};
   const int64_t tuples = product(index_view.dims, 0, index_view.dims.size() - 1);
   const int64_t per_batch = tuples / product(index_view.dims, 0, static_cast<size_t>(batch_dims));
-  copy_blocks(ctx, x.dtype, x.data, y.data(), tuples, shape.length,
-              [&](int64_t r) { return r / per_batch * shape.batch_stride + shape.offset(indices, r); });
+  copy_blocks(ctx, x.dtype, x.data, y.data(), tuples, shape.length, [&](int64_t r) {
+    return r / per_batch * shape.batch_stride + shape.offset(indices, r);
+  });
   y.finish();
   return {};
 }
 
 }  // namespace
 
-constinit const KernelInfo kGather{.op = "Gather", .run = gather};
-constinit const KernelInfo kGatherElements{.op = "GatherElements", .run = gather_elements};
-constinit const KernelInfo kGatherND{.op = "GatherND", .run = gather_nd};
+constinit const KernelInfo kGather{.op = "Gather", .prepare = needs_inputs<2>, .run = gather};
+constinit const KernelInfo kGatherElements{
+    .op = "GatherElements", .prepare = needs_inputs<2>, .run = gather_elements};
+constinit const KernelInfo kGatherND{
+    .op = "GatherND", .prepare = needs_inputs<2>, .run = gather_nd};
 
 }  // namespace onnxtool

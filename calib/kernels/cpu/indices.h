@@ -7,15 +7,17 @@ namespace onnxtool {
 
 /// The values of an int32 or int64 view, each in [-extent, extent) and made non-negative. Extents
 /// repeat: one for all, or one per component where the last axis holds index tuples.
-Result<std::span<const int64_t>> checked_indices(KernelContext& ctx, const ConstView& view, std::span<const int64_t> extents);
+Result<std::span<const int64_t>> checked_indices(KernelContext& ctx, const ConstView& view,
+                                                 std::span<const int64_t> extents);
 
 /// GatherElements and ScatterElements: indices have the data's rank and fit into it but for `axis`.
-Status check_element_indices(std::span<const int64_t> data, std::span<const int64_t> indices, int64_t axis);
+Status check_element_indices(std::span<const int64_t> data, std::span<const int64_t> indices,
+                             int64_t axis);
 
 /// Index tuples of GatherND and ScatterND: each names a block of `length` elements.
 struct TupleShape {
-  Dims extents;          // per component of a tuple
-  Dims strides;          // in the data
+  Dims extents;  // per component of a tuple
+  Dims strides;  // in the data
   int64_t length = 1;
   int64_t batch_stride = 0;
 
@@ -28,6 +30,7 @@ struct TupleShape {
     return at;
   }
 };
-Result<TupleShape> tuple_shape(std::span<const int64_t> data, std::span<const int64_t> indices, int64_t batch_dims);
+Result<TupleShape> tuple_shape(std::span<const int64_t> data, std::span<const int64_t> indices,
+                               int64_t batch_dims);
 
 }  // namespace onnxtool

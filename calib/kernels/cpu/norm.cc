@@ -14,7 +14,8 @@ namespace {
 using FloatOrDouble = TypeList<float, double>;
 
 // Sixteen chains, so that the loop is vectorised and its result fixed.
-template <class T, class Term> double sum_terms(const T* x, int64_t n, const Term& term) {
+template <class T, class Term>
+double sum_terms(const T* x, int64_t n, const Term& term) {
   constexpr int kChains = 16;
   double chain[kChains] = {};
   int64_t i = 0;
@@ -29,15 +30,17 @@ template <class T, class Term> double sum_terms(const T* x, int64_t n, const Ter
 struct Moments {
   double mean, variance;
 };
-template <class T> Moments moments_of(const T* x, int64_t n) {
+template <class T>
+Moments moments_of(const T* x, int64_t n) {
   const double mean = sum_terms(x, n, [](double v) { return v; }) / static_cast<double>(n);
   const double squares = sum_terms(x, n, [mean](double v) { return (v - mean) * (v - mean); });
   return {mean, squares / static_cast<double>(n)};
 }
 
-// Input `i` (scale or bias) at the dims of the normalized axes, in the wide type; `wanted` holds the
-// trailing dims of x that it has to broadcast to.
-Result<ConstView> trailing_operand(KernelContext& ctx, int i, DataType type, std::span<const int64_t> wanted) {
+// Input `i` (scale or bias) at the dims of the normalized axes, in the wide type; `wanted` holds
+// the trailing dims of x that it has to broadcast to.
+Result<ConstView> trailing_operand(KernelContext& ctx, int i, DataType type,
+                                   std::span<const int64_t> wanted) {
   ONNXTOOL_ASSIGN(const ConstView given, converted(ctx, ctx.input(i), wide_type(type)));
   std::span<const int64_t> dims = given.dims;
   while (dims.size() > wanted.size() && dims.front() == 1) dims = dims.subspan(1);
@@ -47,11 +50,13 @@ Result<ConstView> trailing_operand(KernelContext& ctx, int i, DataType type, std
     fits = dims[d] == 1 || dims[d] == extent;
   }
   if (!fits)
-    return mismatch("input " + std::to_string(i) + " has shape " + format_dims(given.dims) + ", expected one that broadcasts to " + format_dims(wanted));
+    return mismatch("input " + std::to_string(i) + " has shape " + format_dims(given.dims) +
+                    ", expected one that broadcasts to " + format_dims(wanted));
   if (given.count == product(wanted)) return given;
   const int64_t size = bits_of(given.dtype) / 8;
   ONNXTOOL_ASSIGN(void* buffer, ctx.scratch(static_cast<size_t>(product(wanted) * size)));
-  copy_strided(ctx, given.dtype, given.data, {to_dims(wanted), {broadcast_strides(dims, wanted)}}, buffer);
+  copy_strided(ctx, given.dtype, given.data, {to_dims(wanted), {broadcast_strides(dims, wanted)}},
+               buffer);
   ConstView view = given;
   view.data = buffer;
   view.count = product(wanted);
@@ -82,7 +87,8 @@ Status normalize_rows(KernelContext& ctx, bool centered, int mean_output, int in
   for (int i = 0; i < 2; ++i) {
     if (outputs[i] < 0 || !ctx.wants_output(outputs[i])) continue;
     // stash_type names float; kernels of other types would round them to it anyway.
-    ONNXTOOL_ASSIGN(const MutableView out, ctx.output(outputs[i], DataType::kFloat, statistic_dims));
+    ONNXTOOL_ASSIGN(const MutableView out,
+                    ctx.output(outputs[i], DataType::kFloat, statistic_dims));
     statistics[i] = static_cast<float*>(out.data);
   }
   if (x.count == 0) return {};
@@ -95,8 +101,10 @@ Status normalize_rows(KernelContext& ctx, bool centered, int mean_output, int in
       for (int64_t row = begin; row < end; ++row) {
         const T* from = in + row * length;
         T* to = out + row * length;
-        const Moments m = centered ? moments_of(from, length)
-                                   : Moments{0, sum_terms(from, length, [](double v) { return v * v; }) / static_cast<double>(length)};
+        const Moments m = centered
+                              ? moments_of(from, length)
+                              : Moments{0, sum_terms(from, length, [](double v) { return v * v; }) /
+                                               static_cast<double>(length)};
         const double inverse = 1.0 / std::sqrt(m.variance + epsilon);
         if (statistics[0] != nullptr) statistics[0][row] = static_cast<float>(m.mean);
         if (statistics[1] != nullptr) statistics[1][row] = static_cast<float>(inverse);
@@ -121,15 +129,18 @@ Status group_normalization(KernelContext& ctx) {
   const DataType type = ctx.input(0).dtype;
   const NodeView& node = ctx.node();
   ONNXTOOL_ASSIGN(const ConstView x, widened(ctx, ctx.input(0)));
-  if (x.rank() < 2) return mismatch("input has shape " + format_dims(x.dims) + ", expected at least rank 2");
+  if (x.rank() < 2)
+    return mismatch("input has shape " + format_dims(x.dims) + ", expected at least rank 2");
   const int64_t channels = x.dims[1], groups = node.attr_int("num_groups", 0);
   if (groups < 1 || channels % groups != 0)
-    return bad_model("num_groups is " + std::to_string(groups) + " but the input has " + std::to_string(channels) + " channels");
+    return bad_model("num_groups is " + std::to_string(groups) + " but the input has " +
+                     std::to_string(channels) + " channels");
   const int64_t per_parameter = node.opset() < 21 ? channels / groups : 1;
   const double epsilon = node.attr_float("epsilon", 1e-5f);
   for (const int i : {1, 2})
     if (ctx.input(i).count * per_parameter != channels)
-      return mismatch("input " + std::to_string(i) + " has shape " + format_dims(ctx.input(i).dims) + ", expected [" +
+      return mismatch("input " + std::to_string(i) + " has shape " +
+                      format_dims(ctx.input(i).dims) + ", expected [" +
                       std::to_string(channels / per_parameter) + "]");
   ONNXTOOL_ASSIGN(const ConstView scale, converted(ctx, ctx.input(1), x.dtype));
   ONNXTOOL_ASSIGN(const ConstView bias, converted(ctx, ctx.input(2), x.dtype));
@@ -146,7 +157,8 @@ Status group_normalization(KernelContext& ctx) {
         const T mean = static_cast<T>(m.mean), factor = static_cast<T>(inverse);
         for (int64_t c = 0; c < channels / groups; ++c) {
           const int64_t parameter = (g % groups * (channels / groups) + c) / per_parameter;
-          const T s = static_cast<const T*>(scale.data)[parameter], b = static_cast<const T*>(bias.data)[parameter];
+          const T s = static_cast<const T*>(scale.data)[parameter],
+                  b = static_cast<const T*>(bias.data)[parameter];
           const T* from = in + g * length + c * pixels;
           T* to = out + g * length + c * pixels;
           for (int64_t p = 0; p < pixels; ++p) to[p] = (from[p] - mean) * factor * s + b;
@@ -185,7 +197,8 @@ Status mean_variance_normalization(KernelContext& ctx) {
   const auto visit = [&](const auto& body) {
     RowWalker<1> rows(walk, 0);
     for (int64_t first = 0; first < x.count; first += walk.inner(), rows.next())
-      for (int64_t i = 0; i < walk.inner(); ++i) body(first + i, static_cast<size_t>(rows.offsets[0] + i * walk.inner_stride(0)));
+      for (int64_t i = 0; i < walk.inner(); ++i)
+        body(first + i, static_cast<size_t>(rows.offsets[0] + i * walk.inner_stride(0)));
   };
   visit([&](int64_t i, size_t s) { mean[s] += in[i]; });
   for (double& m : mean) m /= each;
@@ -219,7 +232,8 @@ Status lp_normalization(KernelContext& ctx) {
         }
         if (p == 2) norm = std::sqrt(norm);
         const T divisor = norm == 0 ? T{1} : static_cast<T>(norm);
-        for (int64_t i = 0; i < shape.n; ++i) out[base + i * shape.inner] = in[base + i * shape.inner] / divisor;
+        for (int64_t i = 0; i < shape.n; ++i)
+          out[base + i * shape.inner] = in[base + i * shape.inner] / divisor;
       }
     });
     y.finish(ctx);
@@ -229,11 +243,18 @@ Status lp_normalization(KernelContext& ctx) {
 
 }  // namespace
 
-constinit const KernelInfo kLayerNormalization{.op = "LayerNormalization", .run = layer_normalization};
-constinit const KernelInfo kRMSNormalization{.op = "RMSNormalization", .run = rms_normalization};
-constinit const KernelInfo kSimplifiedLayerNormalization{.op = "SimplifiedLayerNormalization", .run = rms_normalization};
-constinit const KernelInfo kGroupNormalization{.op = "GroupNormalization", .run = group_normalization};
-constinit const KernelInfo kMeanVarianceNormalization{.op = "MeanVarianceNormalization", .run = mean_variance_normalization};
-constinit const KernelInfo kLpNormalization{.op = "LpNormalization", .run = lp_normalization};
+constinit const KernelInfo kLayerNormalization{
+    .op = "LayerNormalization", .prepare = needs_inputs<2>, .run = layer_normalization};
+constinit const KernelInfo kRMSNormalization{
+    .op = "RMSNormalization", .prepare = needs_inputs<2>, .run = rms_normalization};
+constinit const KernelInfo kSimplifiedLayerNormalization{
+    .op = "SimplifiedLayerNormalization", .prepare = needs_inputs<2>, .run = rms_normalization};
+constinit const KernelInfo kGroupNormalization{
+    .op = "GroupNormalization", .prepare = needs_inputs<3>, .run = group_normalization};
+constinit const KernelInfo kMeanVarianceNormalization{.op = "MeanVarianceNormalization",
+                                                      .prepare = needs_inputs<1>,
+                                                      .run = mean_variance_normalization};
+constinit const KernelInfo kLpNormalization{
+    .op = "LpNormalization", .prepare = needs_inputs<1>, .run = lp_normalization};
 
 }  // namespace onnxtool

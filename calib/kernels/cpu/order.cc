@@ -1,4 +1,5 @@
-// Operators on lines along one axis that compare or accumulate: ArgMax, ArgMin, TopK, CumSum, CumProd.
+// Operators on lines along one axis that compare or accumulate: ArgMax, ArgMin, TopK, CumSum,
+// CumProd.
 
 #include <algorithm>
 #include <numeric>
@@ -8,21 +9,27 @@
 namespace onnxtool {
 namespace {
 
-template <class T, bool max> bool beats(T candidate, T best) {
-  if constexpr (max) return candidate > best;
-  else return candidate < best;
+template <class T, bool max>
+bool beats(T candidate, T best) {
+  if constexpr (max)
+    return candidate > best;
+  else
+    return candidate < best;
 }
 
 // Ties: the first index, or with select_last_index the last.
-template <bool max> Status arg_extreme(KernelContext& ctx) {
+template <bool max>
+Status arg_extreme(KernelContext& ctx) {
   ONNXTOOL_ASSIGN(const ConstView x, widened(ctx, ctx.input(0)));
   const NodeView& node = ctx.node();
   ONNXTOOL_ASSIGN(const int64_t axis, resolve_axis(node.attr_int("axis", 0), x.rank()));
   const bool last = node.attr_int("select_last_index", 0) != 0;
   const LineShape shape = line_shape(x.dims, axis);
   Dims dims = to_dims(x.dims);
-  if (node.attr_int("keepdims", 1) != 0) dims[static_cast<size_t>(axis)] = 1;
-  else dims.erase(dims.begin() + axis);
+  if (node.attr_int("keepdims", 1) != 0)
+    dims[static_cast<size_t>(axis)] = 1;
+  else
+    dims.erase(dims.begin() + axis);
   ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, DataType::kInt64, dims));
   if (y.count == 0) return {};
   if (shape.n == 0) return mismatch("axis " + std::to_string(axis) + " has no elements");
@@ -53,11 +60,13 @@ Status top_k(KernelContext& ctx) {
   ONNXTOOL_ASSIGN(const int64_t axis, resolve_axis(node.attr_int("axis", -1), x.rank()));
   int64_t k = node.attr_int("k", -1);
   if (node.opset() >= 10) {
+    ONNXTOOL_TRY(require_inputs(node, {1}));
     ONNXTOOL_ASSIGN(k, integer_scalar(ctx.input(1), "k"));
   }
   const LineShape shape = line_shape(x.dims, axis);
   if (k < 0 || k > shape.n)
-    return mismatch("k is " + std::to_string(k) + " for an axis of " + std::to_string(shape.n) + " elements");
+    return mismatch("k is " + std::to_string(k) + " for an axis of " + std::to_string(shape.n) +
+                    " elements");
   const bool largest = node.attr_int("largest", 1) != 0;
   Dims dims = to_dims(x.dims);
   dims[static_cast<size_t>(axis)] = k;
@@ -93,28 +102,36 @@ Status top_k(KernelContext& ctx) {
 }
 
 struct Plus {
-  template <class T> T operator()(T a, T b) const {
-    if constexpr (std::is_integral_v<T>) return static_cast<T>(std::make_unsigned_t<T>(a) + std::make_unsigned_t<T>(b));
-    else return a + b;
+  template <class T>
+  T operator()(T a, T b) const {
+    if constexpr (std::is_integral_v<T>)
+      return static_cast<T>(std::make_unsigned_t<T>(a) + std::make_unsigned_t<T>(b));
+    else
+      return a + b;
   }
   static constexpr int kStart = 0;
 };
 struct Times {
-  template <class T> T operator()(T a, T b) const {
-    if constexpr (std::is_integral_v<T>) return static_cast<T>(std::make_unsigned_t<T>(a) * std::make_unsigned_t<T>(b));
-    else return a * b;
+  template <class T>
+  T operator()(T a, T b) const {
+    if constexpr (std::is_integral_v<T>)
+      return static_cast<T>(std::make_unsigned_t<T>(a) * std::make_unsigned_t<T>(b));
+    else
+      return a * b;
   }
   static constexpr int kStart = 1;
 };
 
 // Running results, in the element type's arithmetic (16-bit floats in float).
-template <class Op> Status cumulate(KernelContext& ctx) {
+template <class Op>
+Status cumulate(KernelContext& ctx) {
   const DataType type = ctx.input(0).dtype;
   if (is_packed(type)) return unsupported_type(type, "input 0");
   ONNXTOOL_ASSIGN(const ConstView x, widened(ctx, ctx.input(0)));
   ONNXTOOL_ASSIGN(const int64_t given_axis, integer_scalar(ctx.input(1), "axis"));
   ONNXTOOL_ASSIGN(const int64_t axis, resolve_axis(given_axis, x.rank()));
-  const bool exclusive = ctx.node().attr_int("exclusive", 0) != 0, reverse = ctx.node().attr_int("reverse", 0) != 0;
+  const bool exclusive = ctx.node().attr_int("exclusive", 0) != 0,
+             reverse = ctx.node().attr_int("reverse", 0) != 0;
   const LineShape shape = line_shape(x.dims, axis);
   ONNXTOOL_ASSIGN(const WideOutput y, WideOutput::make(ctx, 0, type, x.dims));
   if (y.count() == 0) return {};
@@ -131,8 +148,10 @@ template <class Op> Status cumulate(KernelContext& ctx) {
           const T* before = out + (o * shape.n + previous) * shape.inner;
           T* to = out + (o * shape.n + i) * shape.inner;
           for (int64_t j = 0; j < shape.inner; ++j) {
-            if (step == 0) to[j] = exclusive ? T{Op::kStart} : now[j];
-            else to[j] = Op()(before[j], exclusive ? before_in[j] : now[j]);
+            if (step == 0)
+              to[j] = exclusive ? T{Op::kStart} : now[j];
+            else
+              to[j] = Op()(before[j], exclusive ? before_in[j] : now[j]);
           }
         }
     });
@@ -143,10 +162,14 @@ template <class Op> Status cumulate(KernelContext& ctx) {
 
 }  // namespace
 
-constinit const KernelInfo kArgMax{.op = "ArgMax", .run = arg_extreme<true>};
-constinit const KernelInfo kArgMin{.op = "ArgMin", .run = arg_extreme<false>};
-constinit const KernelInfo kTopK{.op = "TopK", .run = top_k};
-constinit const KernelInfo kCumSum{.op = "CumSum", .run = cumulate<Plus>};
-constinit const KernelInfo kCumProd{.op = "CumProd", .run = cumulate<Times>};
+constinit const KernelInfo kArgMax{
+    .op = "ArgMax", .prepare = needs_inputs<1>, .run = arg_extreme<true>};
+constinit const KernelInfo kArgMin{
+    .op = "ArgMin", .prepare = needs_inputs<1>, .run = arg_extreme<false>};
+constinit const KernelInfo kTopK{.op = "TopK", .prepare = needs_inputs<1>, .run = top_k};
+constinit const KernelInfo kCumSum{
+    .op = "CumSum", .prepare = needs_inputs<2>, .run = cumulate<Plus>};
+constinit const KernelInfo kCumProd{
+    .op = "CumProd", .prepare = needs_inputs<2>, .run = cumulate<Times>};
 
 }  // namespace onnxtool

@@ -14,7 +14,9 @@
 namespace onnxtool {
 namespace {
 
-bool is_small_float(DataType type) { return bits_of(type) <= 8 && wide_type(type) == DataType::kFloat; }
+bool is_small_float(DataType type) {
+  return bits_of(type) <= 8 && wide_type(type) == DataType::kFloat;
+}
 
 struct IntRange {
   int32_t low, high;
@@ -38,7 +40,7 @@ IntRange range_of(DataType type) {
 struct Parameters {
   enum class Kind { kTensor, kAxis, kBlock };
   Kind kind = Kind::kTensor;
-  LineShape shape;             // around the axis; n is 1 per tensor
+  LineShape shape;  // around the axis; n is 1 per tensor
   int64_t block = 1;
   const float* scale = nullptr;
   const int32_t* zero_point = nullptr;
@@ -61,7 +63,8 @@ Result<Parameters> parameters_of(KernelContext& ctx) {
     Dims expected = to_dims(x.dims);
     expected[static_cast<size_t>(axis)] = p.blocks();
     if (!std::ranges::equal(scale.dims, expected))
-      return mismatch("scale has shape " + format_dims(scale.dims) + ", expected " + format_dims(expected) + " for blocks of " + std::to_string(block));
+      return mismatch("scale has shape " + format_dims(scale.dims) + ", expected " +
+                      format_dims(expected) + " for blocks of " + std::to_string(block));
   } else if (scale.count == 1 && scale.rank() <= 1) {
     p.shape = {1, 1, x.count};
   } else {
@@ -69,14 +72,17 @@ Result<Parameters> parameters_of(KernelContext& ctx) {
     ONNXTOOL_ASSIGN(const int64_t axis, resolve_axis(ctx.node().attr_int("axis", 1), x.rank()));
     p.shape = line_shape(x.dims, axis);
     if (scale.rank() != 1 || scale.count != p.shape.n)
-      return mismatch("scale has shape " + format_dims(scale.dims) + ", expected [" + std::to_string(p.shape.n) + "] for axis " + std::to_string(axis));
+      return mismatch("scale has shape " + format_dims(scale.dims) + ", expected [" +
+                      std::to_string(p.shape.n) + "] for axis " + std::to_string(axis));
   }
   ONNXTOOL_ASSIGN(const ConstView scales, converted(ctx, scale, DataType::kFloat));
   p.scale = static_cast<const float*>(scales.data);
   if (ctx.has_input(2) && !is_small_float(ctx.input(2).dtype)) {
     if (ctx.input(2).count != scale.count)
-      return mismatch("zero point has shape " + format_dims(ctx.input(2).dims) + ", expected that of the scale, " + format_dims(scale.dims));
-    if (wide_type(ctx.input(2).dtype) == DataType::kUndefined) return unsupported_type(ctx.input(2).dtype, "the zero point");
+      return mismatch("zero point has shape " + format_dims(ctx.input(2).dims) +
+                      ", expected that of the scale, " + format_dims(scale.dims));
+    if (wide_type(ctx.input(2).dtype) == DataType::kUndefined)
+      return unsupported_type(ctx.input(2).dtype, "the zero point");
     ONNXTOOL_ASSIGN(const ConstView zero_points, converted(ctx, ctx.input(2), DataType::kInt32));
     p.zero_point = static_cast<const int32_t*>(zero_points.data);
   } else {
@@ -88,12 +94,16 @@ Result<Parameters> parameters_of(KernelContext& ctx) {
 }
 
 // body(first, n, line): elements [first, first + n) have the parameters of `line`.
-template <class Body> void for_each_line(KernelContext& ctx, const Parameters& p, int64_t count, const Body& body) {
+template <class Body>
+void for_each_line(KernelContext& ctx, const Parameters& p, int64_t count, const Body& body) {
   if (count == 0) return;
-  const auto line = [&](int64_t i, int64_t step) { return QuantLine{p.scale + i, p.zero_point + i, step}; };
+  const auto line = [&](int64_t i, int64_t step) {
+    return QuantLine{p.scale + i, p.zero_point + i, step};
+  };
   const int64_t inner = p.shape.inner, n = p.shape.n;
   if (p.kind == Parameters::Kind::kTensor) {
-    ctx.parallel(count, kGrain, [&](int64_t begin, int64_t end) { body(begin, end - begin, line(0, 0)); });
+    ctx.parallel(count, kGrain,
+                 [&](int64_t begin, int64_t end) { body(begin, end - begin, line(0, 0)); });
   } else if (p.kind == Parameters::Kind::kAxis && inner > 1) {
     ctx.parallel(p.shape.outer * n, grain_of(inner), [&](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row) body(row * inner, inner, line(row % n, 0));
@@ -122,7 +132,8 @@ QuantLine advance(QuantLine line, int64_t n) {
 }
 
 // Quantizes floats to whole bytes (or words); packed types are packed later.
-void quantize_run(DataType type, bool saturate, const float* x, QuantLine line, void* y, int64_t first, int64_t n) {
+void quantize_run(DataType type, bool saturate, const float* x, QuantLine line, void* y,
+                  int64_t first, int64_t n) {
   const VectorMath& vector = vector_math();
   const IntRange range = range_of(type);
   if (bits_of(type) == 16) {
@@ -131,7 +142,8 @@ void quantize_run(DataType type, bool saturate, const float* x, QuantLine line, 
     vector.quantize8(x, line, range.low, range.high, static_cast<uint8_t*>(y) + first, n);
   } else {
     for (int64_t i = 0; i < n; ++i)
-      static_cast<uint8_t*>(y)[first + i] = encode_small_float(type, x[i] / line.scale[i * line.step], saturate);
+      static_cast<uint8_t*>(y)[first + i] =
+          encode_small_float(type, x[i] / line.scale[i * line.step], saturate);
   }
 }
 
@@ -150,41 +162,54 @@ Result<ConstView> ordered(KernelContext& ctx, const Parameters& p, bool packed) 
 
 Status quantize(KernelContext& ctx) {
   DataType type = static_cast<DataType>(ctx.node().attr_int("output_dtype", 0));
-  if (ctx.has_input(2)) type = ctx.input(2).dtype;
-  else if (type == DataType::kUndefined) type = DataType::kUint8;
-  if (range_of(type).high == 0 && !is_small_float(type)) return unsupported_type(type, "the output");
+  if (ctx.has_input(2))
+    type = ctx.input(2).dtype;
+  else if (type == DataType::kUndefined)
+    type = DataType::kUint8;
+  if (range_of(type).high == 0 && !is_small_float(type))
+    return unsupported_type(type, "the output");
   const bool saturate = ctx.node().attr_int("saturate", 1) != 0;
   ONNXTOOL_ASSIGN(const Parameters p, parameters_of(ctx));
   ONNXTOOL_ASSIGN(const ConstView x, ordered(ctx, p, is_packed(type)));
-  if (wide_type(x.dtype) != DataType::kFloat && x.dtype != DataType::kInt32) return unsupported_type(x.dtype, "input 0");
+  if (wide_type(x.dtype) != DataType::kFloat && x.dtype != DataType::kInt32)
+    return unsupported_type(x.dtype, "input 0");
   ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, type, x.dims, x.layout));
   void* bytes = y.data;
   if (is_packed(type)) {
     ONNXTOOL_ASSIGN(bytes, ctx.scratch(static_cast<size_t>(y.count)));
   }
-  for_each_line(ctx, p, physical_count(x.dims, x.layout, x.count), [&](int64_t first, int64_t n, QuantLine line) {
-    if (x.dtype == DataType::kFloat) return quantize_run(type, saturate, static_cast<const float*>(x.data) + first, line, bytes, first, n);
-    float block[kBlock];
-    for (int64_t i = 0; i < n; i += kBlock) {
-      const int64_t length = std::min(kBlock, n - i);
-      load_as_float(x.dtype, x.data, first + i, length, block);
-      quantize_run(type, saturate, block, advance(line, i), bytes, first + i, length);
-    }
-  });
+  for_each_line(ctx, p, physical_count(x.dims, x.layout, x.count),
+                [&](int64_t first, int64_t n, QuantLine line) {
+                  if (x.dtype == DataType::kFloat)
+                    return quantize_run(type, saturate, static_cast<const float*>(x.data) + first,
+                                        line, bytes, first, n);
+                  float block[kBlock];
+                  for (int64_t i = 0; i < n; i += kBlock) {
+                    const int64_t length = std::min(kBlock, n - i);
+                    load_as_float(x.dtype, x.data, first + i, length, block);
+                    quantize_run(type, saturate, block, advance(line, i), bytes, first + i, length);
+                  }
+                });
   if (is_packed(type)) pack_elements(type, static_cast<const uint8_t*>(bytes), y.count, y.data);
   clear_padding(y);
   return {};
 }
 
 // Floats from quantized elements [first, first + n).
-void dequantize_run(DataType type, const void* q, QuantLine line, float* x, int64_t first, int64_t n) {
+void dequantize_run(DataType type, const void* q, QuantLine line, float* x, int64_t first,
+                    int64_t n) {
   const VectorMath& vector = vector_math();
   switch (type) {
-    case DataType::kUint8: return vector.dequantize_u8(static_cast<const uint8_t*>(q) + first, line, x, n);
-    case DataType::kInt8: return vector.dequantize_s8(static_cast<const int8_t*>(q) + first, line, x, n);
-    case DataType::kUint16: return vector.dequantize_u16(static_cast<const uint16_t*>(q) + first, line, x, n);
-    case DataType::kInt16: return vector.dequantize_s16(static_cast<const int16_t*>(q) + first, line, x, n);
-    case DataType::kInt32: return vector.dequantize_s32(static_cast<const int32_t*>(q) + first, line, x, n);
+    case DataType::kUint8:
+      return vector.dequantize_u8(static_cast<const uint8_t*>(q) + first, line, x, n);
+    case DataType::kInt8:
+      return vector.dequantize_s8(static_cast<const int8_t*>(q) + first, line, x, n);
+    case DataType::kUint16:
+      return vector.dequantize_u16(static_cast<const uint16_t*>(q) + first, line, x, n);
+    case DataType::kInt16:
+      return vector.dequantize_s16(static_cast<const int16_t*>(q) + first, line, x, n);
+    case DataType::kInt32:
+      return vector.dequantize_s32(static_cast<const int32_t*>(q) + first, line, x, n);
     default: break;
   }
   int32_t block[kBlock];
@@ -205,20 +230,25 @@ Status dequantize(KernelContext& ctx) {
   const DataType type = ctx.input(0).dtype;
   auto result = static_cast<DataType>(ctx.node().attr_int("output_dtype", 0));
   if (result == DataType::kUndefined) result = ctx.input(1).dtype;
-  if (range_of(type).high == 0 && type != DataType::kInt32 && !is_small_float(type)) return unsupported_type(type, "input 0");
-  if (!is_float(result) || result == DataType::kDouble) return unsupported_type(result, "the output");
+  if (range_of(type).high == 0 && type != DataType::kInt32 && !is_small_float(type))
+    return unsupported_type(type, "input 0");
+  if (!is_float(result) || result == DataType::kDouble)
+    return unsupported_type(result, "the output");
   ONNXTOOL_ASSIGN(const Parameters p, parameters_of(ctx));
   ONNXTOOL_ASSIGN(const ConstView q, ordered(ctx, p, is_packed(type)));
   ONNXTOOL_ASSIGN(const MutableView x, ctx.output(0, result, q.dims, q.layout));
-  for_each_line(ctx, p, physical_count(q.dims, q.layout, q.count), [&](int64_t first, int64_t n, QuantLine line) {
-    if (result == DataType::kFloat) return dequantize_run(type, q.data, line, static_cast<float*>(x.data) + first, first, n);
-    float block[kBlock];
-    for (int64_t i = 0; i < n; i += kBlock) {
-      const int64_t length = std::min(kBlock, n - i);
-      dequantize_run(type, q.data, advance(line, i), block, first + i, length);
-      store_wide<float>(result, block, length, x.data, first + i);
-    }
-  });
+  for_each_line(ctx, p, physical_count(q.dims, q.layout, q.count),
+                [&](int64_t first, int64_t n, QuantLine line) {
+                  if (result == DataType::kFloat)
+                    return dequantize_run(type, q.data, line, static_cast<float*>(x.data) + first,
+                                          first, n);
+                  float block[kBlock];
+                  for (int64_t i = 0; i < n; i += kBlock) {
+                    const int64_t length = std::min(kBlock, n - i);
+                    dequantize_run(type, q.data, advance(line, i), block, first + i, length);
+                    store_wide<float>(result, block, length, x.data, first + i);
+                  }
+                });
   clear_padding(x);
   return {};
 }
@@ -235,14 +265,16 @@ Status dynamic_quantize(KernelContext& ctx) {
     high = in[i] > high ? in[i] : high;
   }
   const float scale = high == low ? 1.0f : (high - low) / 255.0f;
-  const auto zero_point = static_cast<int32_t>(std::nearbyint(std::clamp(-low / scale, 0.0f, 255.0f)));
+  const auto zero_point =
+      static_cast<int32_t>(std::nearbyint(std::clamp(-low / scale, 0.0f, 255.0f)));
   ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, DataType::kUint8, x.dims));
   ONNXTOOL_ASSIGN(const MutableView scale_out, ctx.output(1, DataType::kFloat, {}));
   ONNXTOOL_ASSIGN(const MutableView zero_point_out, ctx.output(2, DataType::kUint8, {}));
   scale_out.as<float>()[0] = scale;
   zero_point_out.as<uint8_t>()[0] = static_cast<uint8_t>(zero_point);
   ctx.parallel(x.count, kGrain, [&](int64_t begin, int64_t end) {
-    vector_math().quantize8(in + begin, {&scale, &zero_point, 0}, 0, 255, y.as<uint8_t>().data() + begin, end - begin);
+    vector_math().quantize8(in + begin, {&scale, &zero_point, 0}, 0, 255,
+                            y.as<uint8_t>().data() + begin, end - begin);
   });
   return {};
 }
@@ -251,14 +283,25 @@ bool takes_values_in_any_layout(int input, Layout) { return input == 0; }
 
 }  // namespace
 
-constinit const KernelInfo kQuantizeLinear{
-    .op = "QuantizeLinear", .run = quantize, .takes_layout = takes_values_in_any_layout};
-constinit const KernelInfo kDequantizeLinear{
-    .op = "DequantizeLinear", .run = dequantize, .takes_layout = takes_values_in_any_layout};
-constinit const KernelInfo kMsQuantizeLinear{
-    .domain = "com.microsoft", .op = "QuantizeLinear", .run = quantize, .takes_layout = takes_values_in_any_layout};
-constinit const KernelInfo kMsDequantizeLinear{
-    .domain = "com.microsoft", .op = "DequantizeLinear", .run = dequantize, .takes_layout = takes_values_in_any_layout};
-constinit const KernelInfo kDynamicQuantizeLinear{.op = "DynamicQuantizeLinear", .run = dynamic_quantize};
+constinit const KernelInfo kQuantizeLinear{.op = "QuantizeLinear",
+                                           .prepare = needs_inputs<2>,
+                                           .run = quantize,
+                                           .takes_layout = takes_values_in_any_layout};
+constinit const KernelInfo kDequantizeLinear{.op = "DequantizeLinear",
+                                             .prepare = needs_inputs<2>,
+                                             .run = dequantize,
+                                             .takes_layout = takes_values_in_any_layout};
+constinit const KernelInfo kMsQuantizeLinear{.domain = "com.microsoft",
+                                             .op = "QuantizeLinear",
+                                             .prepare = needs_inputs<2>,
+                                             .run = quantize,
+                                             .takes_layout = takes_values_in_any_layout};
+constinit const KernelInfo kMsDequantizeLinear{.domain = "com.microsoft",
+                                               .op = "DequantizeLinear",
+                                               .prepare = needs_inputs<2>,
+                                               .run = dequantize,
+                                               .takes_layout = takes_values_in_any_layout};
+constinit const KernelInfo kDynamicQuantizeLinear{
+    .op = "DynamicQuantizeLinear", .prepare = needs_inputs<1>, .run = dynamic_quantize};
 
 }  // namespace onnxtool

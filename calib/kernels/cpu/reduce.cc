@@ -1,9 +1,9 @@
 // The Reduce operators.
 //
 // Axes are joined into groups that are reduced or kept. Where the innermost group is reduced, each
-// output is the reduction of contiguous runs; where it is kept, whole rows are combined. One task owns
-// an output, and a run is cut into a fixed number of chains, so the result does not depend on threads.
-// Sums and products of floats accumulate in double; integers wrap.
+// output is the reduction of contiguous runs; where it is kept, whole rows are combined. One task
+// owns an output, and a run is cut into a fixed number of chains, so the result does not depend on
+// threads. Sums and products of floats accumulate in double; integers wrap.
 
 #include <algorithm>
 #include <cmath>
@@ -15,53 +15,96 @@
 namespace onnxtool {
 namespace {
 
-template <class T> using Accumulator = std::conditional_t<std::is_floating_point_v<T>, double, uint64_t>;
+template <class T>
+using Accumulator = std::conditional_t<std::is_floating_point_v<T>, double, uint64_t>;
 
 struct SumStep {
-  template <class T> using Acc = Accumulator<T>;
-  template <class T> static Acc<T> start() { return 0; }
-  template <class T> static Acc<T> step(Acc<T> acc, T x) { return acc + static_cast<Acc<T>>(x); }
-  template <class A> static A merge(A a, A b) { return a + b; }
+  template <class T>
+  using Acc = Accumulator<T>;
+  template <class T>
+  static Acc<T> start() {
+    return 0;
+  }
+  template <class T>
+  static Acc<T> step(Acc<T> acc, T x) {
+    return acc + static_cast<Acc<T>>(x);
+  }
+  template <class A>
+  static A merge(A a, A b) {
+    return a + b;
+  }
 };
 struct SumSquareStep : SumStep {
-  template <class T> static Acc<T> step(Acc<T> acc, T x) { return acc + static_cast<Acc<T>>(x) * static_cast<Acc<T>>(x); }
+  template <class T>
+  static Acc<T> step(Acc<T> acc, T x) {
+    return acc + static_cast<Acc<T>>(x) * static_cast<Acc<T>>(x);
+  }
 };
 struct SumAbsStep : SumStep {
-  template <class T> static Acc<T> step(Acc<T> acc, T x) {
+  template <class T>
+  static Acc<T> step(Acc<T> acc, T x) {
     const auto wide = static_cast<Acc<T>>(x);
     return acc + (x < T{0} ? Acc<T>{0} - wide : wide);
   }
 };
 struct ProdStep {
-  template <class T> using Acc = Accumulator<T>;
-  template <class T> static Acc<T> start() { return 1; }
-  template <class T> static Acc<T> step(Acc<T> acc, T x) { return acc * static_cast<Acc<T>>(x); }
-  template <class A> static A merge(A a, A b) { return a * b; }
+  template <class T>
+  using Acc = Accumulator<T>;
+  template <class T>
+  static Acc<T> start() {
+    return 1;
+  }
+  template <class T>
+  static Acc<T> step(Acc<T> acc, T x) {
+    return acc * static_cast<Acc<T>>(x);
+  }
+  template <class A>
+  static A merge(A a, A b) {
+    return a * b;
+  }
 };
 // NaN wins.
 struct MaxStep {
-  template <class T> using Acc = T;
-  template <class T> static T start() {
-    return std::is_floating_point_v<T> ? -std::numeric_limits<T>::infinity() : std::numeric_limits<T>::lowest();
+  template <class T>
+  using Acc = T;
+  template <class T>
+  static T start() {
+    return std::is_floating_point_v<T> ? -std::numeric_limits<T>::infinity()
+                                       : std::numeric_limits<T>::lowest();
   }
-  template <class T> static T step(T acc, T x) { return x > acc || x != x ? x : acc; }
-  template <class T> static T merge(T a, T b) { return step<T>(a, b); }
+  template <class T>
+  static T step(T acc, T x) {
+    return x > acc || x != x ? x : acc;
+  }
+  template <class T>
+  static T merge(T a, T b) {
+    return step<T>(a, b);
+  }
 };
 struct MinStep {
-  template <class T> using Acc = T;
-  template <class T> static T start() {
-    return std::is_floating_point_v<T> ? std::numeric_limits<T>::infinity() : std::numeric_limits<T>::max();
+  template <class T>
+  using Acc = T;
+  template <class T>
+  static T start() {
+    return std::is_floating_point_v<T> ? std::numeric_limits<T>::infinity()
+                                       : std::numeric_limits<T>::max();
   }
-  template <class T> static T step(T acc, T x) { return x < acc || x != x ? x : acc; }
-  template <class T> static T merge(T a, T b) { return step<T>(a, b); }
+  template <class T>
+  static T step(T acc, T x) {
+    return x < acc || x != x ? x : acc;
+  }
+  template <class T>
+  static T merge(T a, T b) {
+    return step<T>(a, b);
+  }
 };
 
 struct Reduction {
-  Dims dims;            // of the output
-  Walk<1> kept;         // offset of an output's first element
-  Dims offsets;         // of the runs (or rows) that an output combines
-  int64_t run = 1;      // length of a run; 1 where the innermost group is kept
-  int64_t count = 1;    // elements per output
+  Dims dims;          // of the output
+  Walk<1> kept;       // offset of an output's first element
+  Dims offsets;       // of the runs (or rows) that an output combines
+  int64_t run = 1;    // length of a run; 1 where the innermost group is kept
+  int64_t count = 1;  // elements per output
 };
 
 Result<Reduction> plan_reduction(const KernelContext& ctx) {
@@ -84,8 +127,10 @@ Result<Reduction> plan_reduction(const KernelContext& ctx) {
   std::vector<Group> groups;
   const Dims strides = contiguous_strides(x.dims);
   for (size_t i = 0; i < x.dims.size(); ++i) {
-    if (!reduced[i]) r.dims.push_back(x.dims[i]);
-    else if (keep_dims) r.dims.push_back(1);
+    if (!reduced[i])
+      r.dims.push_back(x.dims[i]);
+    else if (keep_dims)
+      r.dims.push_back(1);
     if (x.dims[i] == 1 || x.count == 0) continue;
     if (reduced[i]) r.count *= x.dims[i];
     if (!groups.empty() && groups.back().reduced == reduced[i]) {
@@ -123,7 +168,9 @@ Result<Reduction> plan_reduction(const KernelContext& ctx) {
   return r;
 }
 
-template <class Step, class T> typename Step::template Acc<T> reduce_run(typename Step::template Acc<T> acc, const T* x, int64_t n) {
+template <class Step, class T>
+typename Step::template Acc<T> reduce_run(typename Step::template Acc<T> acc, const T* x,
+                                          int64_t n) {
   using Acc = typename Step::template Acc<T>;
   constexpr int kChains = 16;
   int64_t i = 0;
@@ -142,11 +189,13 @@ template <class Step, class T> typename Step::template Acc<T> reduce_run(typenam
 
 // out[o] = finish(reduction of output o's elements).
 template <class Step, class T, class Finish>
-void reduce(KernelContext& ctx, const Reduction& r, const T* in, T* out, int64_t outputs, const Finish& finish) {
+void reduce(KernelContext& ctx, const Reduction& r, const T* in, T* out, int64_t outputs,
+            const Finish& finish) {
   using Acc = typename Step::template Acc<T>;
   constexpr int64_t kChunk = 256;  // accumulators on the stack
   if (outputs == 0) return;
-  const int64_t inner = r.kept.inner(), chunks = (inner + kChunk - 1) / kChunk, rows = outputs / inner;
+  const int64_t inner = r.kept.inner(), chunks = (inner + kChunk - 1) / kChunk,
+                rows = outputs / inner;
   const int64_t work = std::min(inner, kChunk) * std::max<int64_t>(r.count, 1);
   ctx.parallel(rows * chunks, grain_of(work), [&](int64_t begin, int64_t end) {
     RowWalker<1> walker(r.kept, begin / chunks);
@@ -158,7 +207,8 @@ void reduce(KernelContext& ctx, const Reduction& r, const T* in, T* out, int64_t
       if (r.count == 0) {
         // Nothing to combine: the start value is the result.
       } else if (r.run > 1) {
-        for (const int64_t offset : r.offsets) acc[0] = reduce_run<Step, T>(acc[0], base + offset, r.run);
+        for (const int64_t offset : r.offsets)
+          acc[0] = reduce_run<Step, T>(acc[0], base + offset, r.run);
       } else {
         for (const int64_t offset : r.offsets) {
           const T* row = base + offset;
@@ -176,13 +226,16 @@ void reduce(KernelContext& ctx, const Reduction& r, const T* in, T* out, int64_t
 std::pair<int64_t, int64_t> bounds_of(DataType type) {
   if (type == DataType::kBool) return {0, 1};
   const int bits = bits_of(type);
-  const bool is_signed = type == DataType::kInt8 || type == DataType::kInt16 || type == DataType::kInt32;
-  return is_signed ? std::pair{-(int64_t{1} << (bits - 1)), (int64_t{1} << (bits - 1)) - 1} : std::pair{int64_t{0}, (int64_t{1} << bits) - 1};
+  const bool is_signed =
+      type == DataType::kInt8 || type == DataType::kInt16 || type == DataType::kInt32;
+  return is_signed ? std::pair{-(int64_t{1} << (bits - 1)), (int64_t{1} << (bits - 1)) - 1}
+                   : std::pair{int64_t{0}, (int64_t{1} << bits) - 1};
 }
 
 enum class Finish { kNone, kMean, kSqrt, kLog };
 
-template <class Step, Finish kind> Status run_reduce(KernelContext& ctx) {
+template <class Step, Finish kind>
+Status run_reduce(KernelContext& ctx) {
   const DataType type = ctx.input(0).dtype;
   if (is_packed(type)) return unsupported_type(type, "input 0");
   ONNXTOOL_ASSIGN(const Reduction r, plan_reduction(ctx));
@@ -192,12 +245,20 @@ template <class Step, Finish kind> Status run_reduce(KernelContext& ctx) {
     using Acc = typename Step::template Acc<T>;
     const auto finish = [&](Acc acc) -> T {
       // Integer accumulators hold a two's complement value.
-      using Signed = std::conditional_t<std::is_signed_v<T> && std::is_integral_v<T>, std::make_signed<Acc>, std::type_identity<Acc>>::type;
-      if constexpr (kind == Finish::kNone) return static_cast<T>(acc);
-      else if constexpr (kind == Finish::kSqrt) return static_cast<T>(std::sqrt(static_cast<double>(static_cast<Signed>(acc))));
-      else if constexpr (kind == Finish::kLog) return static_cast<T>(std::log(static_cast<double>(static_cast<Signed>(acc))));
-      else if constexpr (std::is_integral_v<T>) return r.count == 0 ? T{0} : static_cast<T>(static_cast<Signed>(acc) / static_cast<Signed>(r.count));
-      else return static_cast<T>(acc / static_cast<double>(r.count));
+      using Signed = std::conditional_t<std::is_signed_v<T> && std::is_integral_v<T>,
+                                        std::make_signed<Acc>, std::type_identity<Acc>>::type;
+      if constexpr (kind == Finish::kNone)
+        return static_cast<T>(acc);
+      else if constexpr (kind == Finish::kSqrt)
+        return static_cast<T>(std::sqrt(static_cast<double>(static_cast<Signed>(acc))));
+      else if constexpr (kind == Finish::kLog)
+        return static_cast<T>(std::log(static_cast<double>(static_cast<Signed>(acc))));
+      else if constexpr (std::is_integral_v<T>)
+        return r.count == 0
+                   ? T{0}
+                   : static_cast<T>(static_cast<Signed>(acc) / static_cast<Signed>(r.count));
+      else
+        return static_cast<T>(acc / static_cast<double>(r.count));
     };
     constexpr bool is_max = std::is_same_v<Step, MaxStep>, is_min = std::is_same_v<Step, MinStep>;
     if ((is_max || is_min) && r.count == 0 && std::is_integral_v<T> && bits_of(type) < 64) {
@@ -215,7 +276,8 @@ template <class Step, Finish kind> Status run_reduce(KernelContext& ctx) {
 // log(sum(exp(x))) = m + log(sum(exp(x - m))), m = max(x), all in double.
 Status log_sum_exp(KernelContext& ctx) {
   const DataType type = ctx.input(0).dtype;
-  if (wide_type(type) == DataType::kUndefined || is_packed(type)) return unsupported_type(type, "input 0");
+  if (wide_type(type) == DataType::kUndefined || is_packed(type))
+    return unsupported_type(type, "input 0");
   ONNXTOOL_ASSIGN(const Reduction r, plan_reduction(ctx));
   ONNXTOOL_ASSIGN(const ConstView x, converted(ctx, ctx.input(0), DataType::kDouble));
   ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, type, r.dims));
@@ -228,7 +290,8 @@ Status log_sum_exp(KernelContext& ctx) {
     RowWalker<1> walker(r.kept, begin / inner);
     for (int64_t o = begin; o < end; ++o) {
       const double* base = in + walker.offsets[0] + o % inner * r.kept.inner_stride(0);
-      const double m = std::isfinite(max[o]) ? max[o] : 0.0;  // infinities decide the result by themselves
+      const double m =
+          std::isfinite(max[o]) ? max[o] : 0.0;  // infinities decide the result by themselves
       double sum = 0;
       if (r.count > 0)
         for (const int64_t offset : r.offsets)
@@ -243,15 +306,26 @@ Status log_sum_exp(KernelContext& ctx) {
 
 }  // namespace
 
-constinit const KernelInfo kReduceSum{.op = "ReduceSum", .run = run_reduce<SumStep, Finish::kNone>};
-constinit const KernelInfo kReduceMean{.op = "ReduceMean", .run = run_reduce<SumStep, Finish::kMean>};
-constinit const KernelInfo kReduceSumSquare{.op = "ReduceSumSquare", .run = run_reduce<SumSquareStep, Finish::kNone>};
-constinit const KernelInfo kReduceL1{.op = "ReduceL1", .run = run_reduce<SumAbsStep, Finish::kNone>};
-constinit const KernelInfo kReduceL2{.op = "ReduceL2", .run = run_reduce<SumSquareStep, Finish::kSqrt>};
-constinit const KernelInfo kReduceLogSum{.op = "ReduceLogSum", .run = run_reduce<SumStep, Finish::kLog>};
-constinit const KernelInfo kReduceLogSumExp{.op = "ReduceLogSumExp", .run = log_sum_exp};
-constinit const KernelInfo kReduceProd{.op = "ReduceProd", .run = run_reduce<ProdStep, Finish::kNone>};
-constinit const KernelInfo kReduceMax{.op = "ReduceMax", .run = run_reduce<MaxStep, Finish::kNone>};
-constinit const KernelInfo kReduceMin{.op = "ReduceMin", .run = run_reduce<MinStep, Finish::kNone>};
+constinit const KernelInfo kReduceSum{
+    .op = "ReduceSum", .prepare = needs_inputs<1>, .run = run_reduce<SumStep, Finish::kNone>};
+constinit const KernelInfo kReduceMean{
+    .op = "ReduceMean", .prepare = needs_inputs<1>, .run = run_reduce<SumStep, Finish::kMean>};
+constinit const KernelInfo kReduceSumSquare{.op = "ReduceSumSquare",
+                                            .prepare = needs_inputs<1>,
+                                            .run = run_reduce<SumSquareStep, Finish::kNone>};
+constinit const KernelInfo kReduceL1{
+    .op = "ReduceL1", .prepare = needs_inputs<1>, .run = run_reduce<SumAbsStep, Finish::kNone>};
+constinit const KernelInfo kReduceL2{
+    .op = "ReduceL2", .prepare = needs_inputs<1>, .run = run_reduce<SumSquareStep, Finish::kSqrt>};
+constinit const KernelInfo kReduceLogSum{
+    .op = "ReduceLogSum", .prepare = needs_inputs<1>, .run = run_reduce<SumStep, Finish::kLog>};
+constinit const KernelInfo kReduceLogSumExp{
+    .op = "ReduceLogSumExp", .prepare = needs_inputs<1>, .run = log_sum_exp};
+constinit const KernelInfo kReduceProd{
+    .op = "ReduceProd", .prepare = needs_inputs<1>, .run = run_reduce<ProdStep, Finish::kNone>};
+constinit const KernelInfo kReduceMax{
+    .op = "ReduceMax", .prepare = needs_inputs<1>, .run = run_reduce<MaxStep, Finish::kNone>};
+constinit const KernelInfo kReduceMin{
+    .op = "ReduceMin", .prepare = needs_inputs<1>, .run = run_reduce<MinStep, Finish::kNone>};
 
 }  // namespace onnxtool

@@ -1,4 +1,5 @@
-// Operators that keep the bytes: Identity, Dropout at inference, and new dims for the same elements.
+// Operators that keep the bytes: Identity, Dropout at inference, and new dims for the same
+// elements.
 
 #include <algorithm>
 #include <cstring>
@@ -18,7 +19,8 @@ Status dropout(KernelContext& ctx) {
     float ratio = 0.5f;
     if (ctx.has_input(1) && ctx.input(1).count > 0)
       convert_elements(ctx.input(1).dtype, ctx.input(1).data, DataType::kFloat, &ratio, 0, 1);
-    if (training && ratio != 0) return kernel_error(ErrorCode::kUnsupported, "training_mode is true: results are random");
+    if (training && ratio != 0)
+      return kernel_error(ErrorCode::kUnsupported, "training_mode is true: results are random");
   }
   ONNXTOOL_TRY(ctx.output_view(0, 0, x.dims));
   if (!ctx.wants_output(1)) return {};
@@ -29,7 +31,9 @@ Status dropout(KernelContext& ctx) {
     const int64_t n = std::min(kBlock, mask.count - i);
     std::vector<std::byte> block(size_bytes_of(mask_type, static_cast<uint64_t>(n)));
     convert_elements(DataType::kInt32, ones.data(), mask_type, block.data(), 0, n);
-    std::memcpy(static_cast<std::byte*>(mask.data) + size_bytes_of(mask_type, static_cast<uint64_t>(i)), block.data(), block.size());
+    std::memcpy(
+        static_cast<std::byte*>(mask.data) + size_bytes_of(mask_type, static_cast<uint64_t>(i)),
+        block.data(), block.size());
   }
   return {};
 }
@@ -50,15 +54,20 @@ Status reshape(KernelContext& ctx) {
     }
     if (dims[i] == 0 && !allow_zero) {
       if (i >= x.dims.size())
-        return mismatch("shape " + format_dims(*given) + " copies dimension " + std::to_string(i) + " of " + format_dims(x.dims));
+        return mismatch("shape " + format_dims(*given) + " copies dimension " + std::to_string(i) +
+                        " of " + format_dims(x.dims));
       dims[i] = x.dims[i];
     }
-    const std::optional<int64_t> product_so_far = dims[i] < 0 ? std::nullopt : checked_mul(known, dims[i]);
+    const std::optional<int64_t> product_so_far =
+        dims[i] < 0 ? std::nullopt : checked_mul(known, dims[i]);
     if (!product_so_far) return mismatch("shape " + format_dims(*given) + " is not a shape");
     known = *product_so_far;
   }
-  const bool fits = open ? known != 0 ? x.count % known == 0 : x.count == 0 && !allow_zero : known == x.count;
-  if (!fits) return mismatch("input of shape " + format_dims(x.dims) + " does not fit into shape " + format_dims(*given));
+  const bool fits =
+      open ? known != 0 ? x.count % known == 0 : x.count == 0 && !allow_zero : known == x.count;
+  if (!fits)
+    return mismatch("input of shape " + format_dims(x.dims) + " does not fit into shape " +
+                    format_dims(*given));
   if (open) dims[*open] = known == 0 ? 0 : x.count / known;
   return ctx.output_view(0, 0, dims);
 }
@@ -67,7 +76,8 @@ Status flatten(KernelContext& ctx) {
   const ConstView& x = ctx.input(0);
   const int64_t axis = ctx.node().attr_int("axis", 1);
   if (axis < -x.rank() || axis > x.rank())
-    return bad_model("axis is " + std::to_string(axis) + " but the input has rank " + std::to_string(x.rank()));
+    return bad_model("axis is " + std::to_string(axis) + " but the input has rank " +
+                     std::to_string(x.rank()));
   const auto a = static_cast<size_t>(axis < 0 ? axis + x.rank() : axis);
   const Dims dims{product(x.dims, 0, a), product(x.dims, a, x.dims.size())};
   return ctx.output_view(0, 0, dims);
@@ -84,9 +94,11 @@ Status squeeze(KernelContext& ctx) {
   ONNXTOOL_ASSIGN(const Dims axes, resolve_axes(*given, x.rank()));
   for (size_t i = 0; i < x.dims.size(); ++i) {
     const bool drop = std::ranges::find(axes, static_cast<int64_t>(i)) != axes.end();
-    if (!drop) dims.push_back(x.dims[i]);
+    if (!drop)
+      dims.push_back(x.dims[i]);
     else if (x.dims[i] != 1)
-      return mismatch("axis " + std::to_string(i) + " of shape " + format_dims(x.dims) + " is not 1");
+      return mismatch("axis " + std::to_string(i) + " of shape " + format_dims(x.dims) +
+                      " is not 1");
   }
   return ctx.output_view(0, 0, dims);
 }
@@ -106,11 +118,12 @@ Status unsqueeze(KernelContext& ctx) {
 
 }  // namespace
 
-constinit const KernelInfo kIdentity{.op = "Identity", .run = identity};
-constinit const KernelInfo kDropout{.op = "Dropout", .run = dropout};
-constinit const KernelInfo kReshape{.op = "Reshape", .run = reshape};
-constinit const KernelInfo kFlatten{.op = "Flatten", .run = flatten};
-constinit const KernelInfo kSqueeze{.op = "Squeeze", .run = squeeze};
-constinit const KernelInfo kUnsqueeze{.op = "Unsqueeze", .run = unsqueeze};
+constinit const KernelInfo kIdentity{.op = "Identity", .prepare = needs_inputs<1>, .run = identity};
+constinit const KernelInfo kDropout{.op = "Dropout", .prepare = needs_inputs<1>, .run = dropout};
+constinit const KernelInfo kReshape{.op = "Reshape", .prepare = needs_inputs<1>, .run = reshape};
+constinit const KernelInfo kFlatten{.op = "Flatten", .prepare = needs_inputs<1>, .run = flatten};
+constinit const KernelInfo kSqueeze{.op = "Squeeze", .prepare = needs_inputs<1>, .run = squeeze};
+constinit const KernelInfo kUnsqueeze{
+    .op = "Unsqueeze", .prepare = needs_inputs<1>, .run = unsqueeze};
 
 }  // namespace onnxtool

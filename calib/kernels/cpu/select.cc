@@ -40,7 +40,8 @@ Status compress(KernelContext& ctx) {
   const DataType type = ctx.input(0).dtype;
   const ConstView& condition = ctx.input(1);
   if (condition.dtype != DataType::kBool || condition.rank() != 1)
-    return mismatch("condition is " + std::string(name(condition.dtype)) + " of shape " + format_dims(condition.dims) + ", expected bool of rank 1");
+    return mismatch("condition is " + std::string(name(condition.dtype)) + " of shape " +
+                    format_dims(condition.dims) + ", expected bool of rank 1");
   ONNXTOOL_ASSIGN(const ConstView x, unpacked(ctx, ctx.input(0)));
   LineShape shape{1, x.count, 1};
   Dims dims{0};
@@ -52,7 +53,8 @@ Status compress(KernelContext& ctx) {
     axis = static_cast<size_t>(a);
   }
   if (condition.count > shape.n)
-    return mismatch("condition has " + std::to_string(condition.count) + " elements for an extent of " + std::to_string(shape.n));
+    return mismatch("condition has " + std::to_string(condition.count) +
+                    " elements for an extent of " + std::to_string(shape.n));
   std::vector<int64_t> kept;
   for (int64_t i = 0; i < condition.count; ++i)
     if (condition.as<uint8_t>()[static_cast<size_t>(i)] != 0) kept.push_back(i);
@@ -63,24 +65,30 @@ Status compress(KernelContext& ctx) {
     const E* from = static_cast<const E*>(x.data);
     E* to = static_cast<E*>(y.data());
     for (int64_t o = 0; o < shape.outer; ++o)
-      for (const int64_t i : kept) to = std::copy_n(from + (o * shape.n + i) * shape.inner, shape.inner, to);
+      for (const int64_t i : kept)
+        to = std::copy_n(from + (o * shape.n + i) * shape.inner, shape.inner, to);
   });
   y.finish();
   return {};
 }
 
-// values[1] at the index along a new axis of `depth`, values[0] elsewhere and for indices out of range.
+// values[1] at the index along a new axis of `depth`, values[0] elsewhere and for indices out of
+// range.
 Status one_hot(KernelContext& ctx) {
   const ConstView& index_view = ctx.input(0);
   const ConstView& depth_view = ctx.input(1);
   const DataType type = ctx.input(2).dtype;
-  if (ctx.input(2).count != 2) return mismatch("values has shape " + format_dims(ctx.input(2).dims) + ", expected two elements");
+  if (ctx.input(2).count != 2)
+    return mismatch("values has shape " + format_dims(ctx.input(2).dims) +
+                    ", expected two elements");
   if (depth_view.count != 1 || wide_type(depth_view.dtype) == DataType::kUndefined)
-    return mismatch("depth is " + std::string(name(depth_view.dtype)) + " of shape " + format_dims(depth_view.dims) + ", expected one number");
+    return mismatch("depth is " + std::string(name(depth_view.dtype)) + " of shape " +
+                    format_dims(depth_view.dims) + ", expected one number");
   int64_t depth = 0;
   convert_elements(depth_view.dtype, depth_view.data, DataType::kInt64, &depth, 0, 1);
   if (depth < 0) return mismatch("depth is " + std::to_string(depth));
-  ONNXTOOL_ASSIGN(const int64_t axis, resolve_axis(ctx.node().attr_int("axis", -1), index_view.rank() + 1));
+  ONNXTOOL_ASSIGN(const int64_t axis,
+                  resolve_axis(ctx.node().attr_int("axis", -1), index_view.rank() + 1));
   ONNXTOOL_ASSIGN(const ConstView index_values, converted(ctx, index_view, DataType::kInt64));
   ONNXTOOL_ASSIGN(const ConstView values, unpacked(ctx, ctx.input(2)));
   Dims dims = to_dims(index_view.dims);
@@ -108,29 +116,38 @@ Status one_hot(KernelContext& ctx) {
 }
 
 Status reverse_sequence(KernelContext& ctx) {
-  const int64_t time_axis = ctx.node().attr_int("time_axis", 0), batch_axis = ctx.node().attr_int("batch_axis", 1);
+  const int64_t time_axis = ctx.node().attr_int("time_axis", 0),
+                batch_axis = ctx.node().attr_int("batch_axis", 1);
   const DataType type = ctx.input(0).dtype;
   ONNXTOOL_ASSIGN(const ConstView x, unpacked(ctx, ctx.input(0)));
-  if (x.rank() < 2) return mismatch("input has shape " + format_dims(x.dims) + ", expected at least rank 2");
+  if (x.rank() < 2)
+    return mismatch("input has shape " + format_dims(x.dims) + ", expected at least rank 2");
   if (time_axis + batch_axis != 1 || time_axis < 0 || time_axis > 1)
-    return bad_model("time_axis is " + std::to_string(time_axis) + " and batch_axis " + std::to_string(batch_axis) + ", expected 0 and 1 in either order");
-  const int64_t times = x.dims[static_cast<size_t>(time_axis)], batches = x.dims[static_cast<size_t>(batch_axis)];
+    return bad_model("time_axis is " + std::to_string(time_axis) + " and batch_axis " +
+                     std::to_string(batch_axis) + ", expected 0 and 1 in either order");
+  const int64_t times = x.dims[static_cast<size_t>(time_axis)],
+                batches = x.dims[static_cast<size_t>(batch_axis)];
   ONNXTOOL_ASSIGN(const Dims lengths, integer_values(ctx.input(1), "sequence_lens"));
   if (static_cast<int64_t>(lengths.size()) != batches)
-    return mismatch("sequence_lens has " + std::to_string(lengths.size()) + " elements for " + std::to_string(batches) + " batches");
+    return mismatch("sequence_lens has " + std::to_string(lengths.size()) + " elements for " +
+                    std::to_string(batches) + " batches");
   for (const int64_t length : lengths)
-    if (length < 0 || length > times) return mismatch("sequence_lens has " + std::to_string(length) + " for " + std::to_string(times) + " time steps");
+    if (length < 0 || length > times)
+      return mismatch("sequence_lens has " + std::to_string(length) + " for " +
+                      std::to_string(times) + " time steps");
   ONNXTOOL_ASSIGN(const MovedOutput y, MovedOutput::make(ctx, 0, type, x.dims));
   if (y.count() == 0) return {};
   const int64_t inner = product(x.dims, 2, x.dims.size());
-  const int64_t time_stride = time_axis == 0 ? batches * inner : inner, batch_stride = time_axis == 0 ? inner : times * inner;
+  const int64_t time_stride = time_axis == 0 ? batches * inner : inner,
+                batch_stride = time_axis == 0 ? inner : times * inner;
   dispatch_movement(x.dtype, [&]<class E>() {
     const E* from = static_cast<const E*>(x.data);
     E* to = static_cast<E*>(y.data());
     for (int64_t b = 0; b < batches; ++b) {
       const int64_t length = lengths[static_cast<size_t>(b)];
       for (int64_t t = 0; t < times; ++t)
-        std::copy_n(from + b * batch_stride + (t < length ? length - 1 - t : t) * time_stride, inner, to + b * batch_stride + t * time_stride);
+        std::copy_n(from + b * batch_stride + (t < length ? length - 1 - t : t) * time_stride,
+                    inner, to + b * batch_stride + t * time_stride);
     }
   });
   y.finish();
@@ -141,7 +158,8 @@ Status trilu(KernelContext& ctx) {
   const DataType type = ctx.input(0).dtype;
   ONNXTOOL_ASSIGN(const ConstView x, unpacked(ctx, ctx.input(0)));
   const bool upper = ctx.node().attr_int("upper", 1) != 0;
-  if (x.rank() < 2) return mismatch("input has shape " + format_dims(x.dims) + ", expected at least rank 2");
+  if (x.rank() < 2)
+    return mismatch("input has shape " + format_dims(x.dims) + ", expected at least rank 2");
   const int64_t rows = x.dims[x.dims.size() - 2], columns = x.dims.back();
   int64_t k = 0;
   if (ctx.has_input(1)) {
@@ -171,7 +189,8 @@ Status trilu(KernelContext& ctx) {
 
 // Subtensors along `axis` (or elements): the distinct ones, with their first positions, the mapping
 // back, and counts.
-template <class T> Status unique_of(KernelContext& ctx, const ConstView& x, const T* values) {
+template <class T>
+Status unique_of(KernelContext& ctx, const ConstView& x, const T* values) {
   const bool sorted = ctx.node().attr_int("sorted", 1) != 0;
   LineShape shape{1, x.count, 1};
   Dims dims{0};
@@ -197,7 +216,8 @@ template <class T> Status unique_of(KernelContext& ctx, const ConstView& x, cons
   };
   std::vector<int64_t> order(static_cast<size_t>(shape.n));
   std::iota(order.begin(), order.end(), int64_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return before(a, b) < 0; });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int64_t a, int64_t b) { return before(a, b) < 0; });
   std::vector<int64_t> first, counts, inverse(order.size());
   for (size_t i = 0; i < order.size(); ++i) {
     if (i == 0 || before(order[i - 1], order[i]) != 0) {
@@ -227,13 +247,15 @@ template <class T> Status unique_of(KernelContext& ctx, const ConstView& x, cons
     const E* from = static_cast<const E*>(ctx.input(0).data);
     E* to = static_cast<E*>(y.data);
     for (int64_t o = 0; o < shape.outer; ++o)
-      for (const int64_t i : first) to = std::copy_n(from + (o * shape.n + i) * shape.inner, shape.inner, to);
+      for (const int64_t i : first)
+        to = std::copy_n(from + (o * shape.n + i) * shape.inner, shape.inner, to);
   });
   const std::vector<int64_t>* const extra[] = {&first, &inverse, &counts};
   for (int i = 0; i < 3; ++i) {
     if (!ctx.wants_output(i + 1)) continue;
     const auto count = static_cast<int64_t>(extra[i]->size());
-    ONNXTOOL_ASSIGN(const MutableView out, ctx.output(i + 1, DataType::kInt64, std::span(&count, 1)));
+    ONNXTOOL_ASSIGN(const MutableView out,
+                    ctx.output(i + 1, DataType::kInt64, std::span(&count, 1)));
     std::ranges::copy(*extra[i], out.as<int64_t>().begin());
   }
   return {};
@@ -242,18 +264,22 @@ template <class T> Status unique_of(KernelContext& ctx, const ConstView& x, cons
 Status unique(KernelContext& ctx) {
   const ConstView& x = ctx.input(0);
   if (is_packed(x.dtype)) return unsupported_type(x.dtype, "input 0");
-  if (x.dtype == DataType::kString) return unique_of(ctx, x, static_cast<const std::string*>(x.data));
+  if (x.dtype == DataType::kString)
+    return unique_of(ctx, x, static_cast<const std::string*>(x.data));
   ONNXTOOL_ASSIGN(const ConstView wide, widened(ctx, x));
-  return dispatch(wide.dtype, WideTypes{}, "input 0", [&]<class T>() { return unique_of(ctx, wide, static_cast<const T*>(wide.data)); });
+  return dispatch(wide.dtype, WideTypes{}, "input 0", [&]<class T>() {
+    return unique_of(ctx, wide, static_cast<const T*>(wide.data));
+  });
 }
 
 }  // namespace
 
-constinit const KernelInfo kNonZero{.op = "NonZero", .run = nonzero};
-constinit const KernelInfo kCompress{.op = "Compress", .run = compress};
-constinit const KernelInfo kOneHot{.op = "OneHot", .run = one_hot};
-constinit const KernelInfo kReverseSequence{.op = "ReverseSequence", .run = reverse_sequence};
-constinit const KernelInfo kTrilu{.op = "Trilu", .run = trilu};
-constinit const KernelInfo kUnique{.op = "Unique", .run = unique};
+constinit const KernelInfo kNonZero{.op = "NonZero", .prepare = needs_inputs<1>, .run = nonzero};
+constinit const KernelInfo kCompress{.op = "Compress", .prepare = needs_inputs<2>, .run = compress};
+constinit const KernelInfo kOneHot{.op = "OneHot", .prepare = needs_inputs<3>, .run = one_hot};
+constinit const KernelInfo kReverseSequence{
+    .op = "ReverseSequence", .prepare = needs_inputs<2>, .run = reverse_sequence};
+constinit const KernelInfo kTrilu{.op = "Trilu", .prepare = needs_inputs<1>, .run = trilu};
+constinit const KernelInfo kUnique{.op = "Unique", .prepare = needs_inputs<1>, .run = unique};
 
 }  // namespace onnxtool

@@ -9,7 +9,8 @@ namespace onnxtool {
 namespace {
 
 // The input, seen as `dims`, with its axes in the order of `perm`; the output has shape `out_dims`.
-Status permute(KernelContext& ctx, std::span<const int64_t> dims, std::span<const int64_t> perm, std::span<const int64_t> out_dims) {
+Status permute(KernelContext& ctx, std::span<const int64_t> dims, std::span<const int64_t> perm,
+               std::span<const int64_t> out_dims) {
   const Dims strides = contiguous_strides(dims);
   Walk<1> walk;
   bool same_order = true;  // of the axes that are not 1: then no byte moves
@@ -38,9 +39,11 @@ Status transpose(KernelContext& ctx) {
   Dims sorted = perm;
   std::ranges::sort(sorted);
   for (size_t i = 0; i < sorted.size(); ++i)
-    if (sorted[i] != static_cast<int64_t>(i)) return bad_model("perm " + format_dims(perm) + " is not a permutation");
+    if (sorted[i] != static_cast<int64_t>(i))
+      return bad_model("perm " + format_dims(perm) + " is not a permutation");
   if (perm.size() != x.dims.size())
-    return bad_model("perm has " + std::to_string(perm.size()) + " axes but the input has rank " + std::to_string(x.rank()));
+    return bad_model("perm has " + std::to_string(perm.size()) + " axes but the input has rank " +
+                     std::to_string(x.rank()));
   Dims dims;
   for (const int64_t axis : perm) dims.push_back(x.dims[static_cast<size_t>(axis)]);
   return permute(ctx, x.dims, perm, dims);
@@ -48,8 +51,10 @@ Status transpose(KernelContext& ctx) {
 
 Result<int64_t> block_size(const KernelContext& ctx) {
   const int64_t b = ctx.node().attr_int("blocksize", 0);
-  if (b < 1 || b > INT32_MAX) return bad_model("blocksize is " + std::to_string(b) + ", expected a positive number");
-  if (ctx.input(0).rank() != 4) return mismatch("input has shape " + format_dims(ctx.input(0).dims) + ", expected rank 4");
+  if (b < 1 || b > INT32_MAX)
+    return bad_model("blocksize is " + std::to_string(b) + ", expected a positive number");
+  if (ctx.input(0).rank() != 4)
+    return mismatch("input has shape " + format_dims(ctx.input(0).dims) + ", expected rank 4");
   return b;
 }
 
@@ -57,12 +62,15 @@ Status depth_to_space(KernelContext& ctx) {
   ONNXTOOL_ASSIGN(const int64_t b, block_size(ctx));
   const std::span<const int64_t> x = ctx.input(0).dims;
   if (x[1] % (b * b) != 0)
-    return mismatch("input has " + std::to_string(x[1]) + " channels, expected a multiple of " + std::to_string(b * b));
+    return mismatch("input has " + std::to_string(x[1]) + " channels, expected a multiple of " +
+                    std::to_string(b * b));
   const int64_t channels = x[1] / (b * b);
   const Dims dims{x[0], channels, x[2] * b, x[3] * b};
   const std::string_view mode = ctx.node().attr_string("mode", "DCR");
-  if (mode == "DCR") return permute(ctx, Dims{x[0], b, b, channels, x[2], x[3]}, Dims{0, 3, 4, 1, 5, 2}, dims);
-  if (mode == "CRD") return permute(ctx, Dims{x[0], channels, b, b, x[2], x[3]}, Dims{0, 1, 4, 2, 5, 3}, dims);
+  if (mode == "DCR")
+    return permute(ctx, Dims{x[0], b, b, channels, x[2], x[3]}, Dims{0, 3, 4, 1, 5, 2}, dims);
+  if (mode == "CRD")
+    return permute(ctx, Dims{x[0], channels, b, b, x[2], x[3]}, Dims{0, 1, 4, 2, 5, 3}, dims);
   return bad_model("mode is '" + std::string(mode) + "', expected DCR or CRD");
 }
 
@@ -70,7 +78,8 @@ Status space_to_depth(KernelContext& ctx) {
   ONNXTOOL_ASSIGN(const int64_t b, block_size(ctx));
   const std::span<const int64_t> x = ctx.input(0).dims;
   if (x[2] % b != 0 || x[3] % b != 0)
-    return mismatch("input has shape " + format_dims(x) + ", expected height and width to be multiples of " + std::to_string(b));
+    return mismatch("input has shape " + format_dims(x) +
+                    ", expected height and width to be multiples of " + std::to_string(b));
   const Dims dims{x[0], x[1] * b * b, x[2] / b, x[3] / b};
   const Dims split{x[0], x[1], x[2] / b, b, x[3] / b, b};
   const std::string_view mode = ctx.node().attr_string("mode", "DCR");
@@ -81,8 +90,11 @@ Status space_to_depth(KernelContext& ctx) {
 
 }  // namespace
 
-constinit const KernelInfo kTranspose{.op = "Transpose", .run = transpose};
-constinit const KernelInfo kDepthToSpace{.op = "DepthToSpace", .run = depth_to_space};
-constinit const KernelInfo kSpaceToDepth{.op = "SpaceToDepth", .run = space_to_depth};
+constinit const KernelInfo kTranspose{
+    .op = "Transpose", .prepare = needs_inputs<1>, .run = transpose};
+constinit const KernelInfo kDepthToSpace{
+    .op = "DepthToSpace", .prepare = needs_inputs<1>, .run = depth_to_space};
+constinit const KernelInfo kSpaceToDepth{
+    .op = "SpaceToDepth", .prepare = needs_inputs<1>, .run = space_to_depth};
 
 }  // namespace onnxtool

@@ -11,86 +11,155 @@ namespace {
 using SignedTypes = TypeList<float, double, int32_t, int64_t>;
 
 struct NegOp {
-  template <class T> T operator()(T x) const {
-    if constexpr (std::is_integral_v<T>) return static_cast<T>(std::make_unsigned_t<T>(0) - std::make_unsigned_t<T>(x));
-    else return -x;
+  template <class T>
+  T operator()(T x) const {
+    if constexpr (std::is_integral_v<T>)
+      return static_cast<T>(std::make_unsigned_t<T>(0) - std::make_unsigned_t<T>(x));
+    else
+      return -x;
   }
 };
 struct AbsOp {
-  template <class T> T operator()(T x) const {
-    if constexpr (std::is_floating_point_v<T>) return std::fabs(x);
-    else if constexpr (std::is_signed_v<T>) return x < 0 ? NegOp()(x) : x;
-    else return x;
+  template <class T>
+  T operator()(T x) const {
+    if constexpr (std::is_floating_point_v<T>)
+      return std::fabs(x);
+    else if constexpr (std::is_signed_v<T>)
+      return x < 0 ? NegOp()(x) : x;
+    else
+      return x;
   }
 };
 struct SignOp {
-  template <class T> T operator()(T x) const {
-    if constexpr (std::is_unsigned_v<T>) return x != 0;
-    else return x > T{0} ? T{1} : x < T{0} ? T{-1} : x;  // zeros and NaN stay
+  template <class T>
+  T operator()(T x) const {
+    if constexpr (std::is_unsigned_v<T>)
+      return x != 0;
+    else
+      return x > T{0} ? T{1} : x < T{0} ? T{-1} : x;  // zeros and NaN stay
   }
 };
 struct BitwiseNotOp {
-  template <class T> T operator()(T x) const { return ~x; }
+  template <class T>
+  T operator()(T x) const {
+    return ~x;
+  }
 };
 struct SqrtOp {
-  template <class T> T operator()(T x) const { return std::sqrt(x); }
+  template <class T>
+  T operator()(T x) const {
+    return std::sqrt(x);
+  }
 };
 struct ReciprocalOp {
-  template <class T> T operator()(T x) const { return T{1} / x; }
+  template <class T>
+  T operator()(T x) const {
+    return T{1} / x;
+  }
 };
 struct CeilOp {
-  template <class T> T operator()(T x) const { return std::ceil(x); }
+  template <class T>
+  T operator()(T x) const {
+    return std::ceil(x);
+  }
 };
 struct FloorOp {
-  template <class T> T operator()(T x) const { return std::floor(x); }
+  template <class T>
+  T operator()(T x) const {
+    return std::floor(x);
+  }
 };
 struct RoundOp {  // half to even
-  template <class T> T operator()(T x) const { return std::nearbyint(x); }
+  template <class T>
+  T operator()(T x) const {
+    return std::nearbyint(x);
+  }
 };
 struct LogOp {
-  template <class T> T operator()(T x) const { return std::log(x); }
+  template <class T>
+  T operator()(T x) const {
+    return std::log(x);
+  }
 };
 struct SinOp {
-  template <class T> T operator()(T x) const { return std::sin(x); }
+  template <class T>
+  T operator()(T x) const {
+    return std::sin(x);
+  }
 };
 struct CosOp {
-  template <class T> T operator()(T x) const { return std::cos(x); }
+  template <class T>
+  T operator()(T x) const {
+    return std::cos(x);
+  }
 };
 struct TanOp {
-  template <class T> T operator()(T x) const { return std::tan(x); }
+  template <class T>
+  T operator()(T x) const {
+    return std::tan(x);
+  }
 };
 struct AsinOp {
-  template <class T> T operator()(T x) const { return std::asin(x); }
+  template <class T>
+  T operator()(T x) const {
+    return std::asin(x);
+  }
 };
 struct AcosOp {
-  template <class T> T operator()(T x) const { return std::acos(x); }
+  template <class T>
+  T operator()(T x) const {
+    return std::acos(x);
+  }
 };
 struct AtanOp {
-  template <class T> T operator()(T x) const { return std::atan(x); }
+  template <class T>
+  T operator()(T x) const {
+    return std::atan(x);
+  }
 };
 struct SinhOp {
-  template <class T> T operator()(T x) const { return std::sinh(x); }
+  template <class T>
+  T operator()(T x) const {
+    return std::sinh(x);
+  }
 };
 struct CoshOp {
-  template <class T> T operator()(T x) const { return std::cosh(x); }
+  template <class T>
+  T operator()(T x) const {
+    return std::cosh(x);
+  }
 };
 struct AsinhOp {
-  template <class T> T operator()(T x) const { return std::asinh(x); }
+  template <class T>
+  T operator()(T x) const {
+    return std::asinh(x);
+  }
 };
 struct AcoshOp {
-  template <class T> T operator()(T x) const { return std::acosh(x); }
+  template <class T>
+  T operator()(T x) const {
+    return std::acosh(x);
+  }
 };
 struct AtanhOp {
-  template <class T> T operator()(T x) const { return std::atanh(x); }
+  template <class T>
+  T operator()(T x) const {
+    return std::atanh(x);
+  }
 };
 
-template <class Op, class Types = WideFloats> Status unary(KernelContext& ctx) { return map_unary(ctx, Types{}, Op()); }
+template <class Op, class Types = WideFloats>
+Status unary(KernelContext& ctx) {
+  return map_unary(ctx, Types{}, Op());
+}
 
 // float by a loop of vector_math, double by libm.
 using VectorRun = void (*)(const float*, float*, int64_t);
-template <VectorRun VectorMath::*vector, double (*in_double)(double)> Status vector_unary(KernelContext& ctx) {
+template <VectorRun VectorMath::*vector, double (*in_double)(double)>
+Status vector_unary(KernelContext& ctx) {
   const DataType type = ctx.input(0).dtype;
-  if (wide_type(type) != DataType::kFloat) return map_unary(ctx, TypeList<double>{}, [](double x) { return in_double(x); });
+  if (wide_type(type) != DataType::kFloat)
+    return map_unary(ctx, TypeList<double>{}, [](double x) { return in_double(x); });
   const auto run = [](const void*, const void* x, void* y, int64_t n) {
     (vector_math().*vector)(static_cast<const float*>(x), static_cast<float*>(y), n);
   };
@@ -99,29 +168,91 @@ template <VectorRun VectorMath::*vector, double (*in_double)(double)> Status vec
 
 }  // namespace
 
-constinit const KernelInfo kNeg{.op = "Neg", .run = unary<NegOp, SignedTypes>, .takes_layout = takes_any_layout};
-constinit const KernelInfo kAbs{.op = "Abs", .run = unary<AbsOp, WideTypes>, .takes_layout = takes_any_layout};
-constinit const KernelInfo kSign{.op = "Sign", .run = unary<SignOp, WideTypes>, .takes_layout = takes_any_layout};
-constinit const KernelInfo kBitwiseNot{.op = "BitwiseNot", .run = unary<BitwiseNotOp, WideInts>};
-constinit const KernelInfo kSqrt{.op = "Sqrt", .run = unary<SqrtOp>, .takes_layout = takes_any_layout};
-constinit const KernelInfo kReciprocal{.op = "Reciprocal", .run = unary<ReciprocalOp>, .takes_layout = takes_any_layout};
-constinit const KernelInfo kCeil{.op = "Ceil", .run = unary<CeilOp>, .takes_layout = takes_any_layout};
-constinit const KernelInfo kFloor{.op = "Floor", .run = unary<FloorOp>, .takes_layout = takes_any_layout};
-constinit const KernelInfo kRound{.op = "Round", .run = unary<RoundOp>, .takes_layout = takes_any_layout};
-constinit const KernelInfo kLog{.op = "Log", .run = unary<LogOp>, .takes_layout = takes_any_layout};
-constinit const KernelInfo kSin{.op = "Sin", .run = unary<SinOp>, .takes_layout = takes_any_layout};
-constinit const KernelInfo kCos{.op = "Cos", .run = unary<CosOp>, .takes_layout = takes_any_layout};
-constinit const KernelInfo kTan{.op = "Tan", .run = unary<TanOp>, .takes_layout = takes_any_layout};
-constinit const KernelInfo kAsin{.op = "Asin", .run = unary<AsinOp>, .takes_layout = takes_any_layout};
-constinit const KernelInfo kAcos{.op = "Acos", .run = unary<AcosOp>, .takes_layout = takes_any_layout};
-constinit const KernelInfo kAtan{.op = "Atan", .run = unary<AtanOp>, .takes_layout = takes_any_layout};
-constinit const KernelInfo kSinh{.op = "Sinh", .run = unary<SinhOp>, .takes_layout = takes_any_layout};
-constinit const KernelInfo kCosh{.op = "Cosh", .run = unary<CoshOp>, .takes_layout = takes_any_layout};
-constinit const KernelInfo kAsinh{.op = "Asinh", .run = unary<AsinhOp>, .takes_layout = takes_any_layout};
-constinit const KernelInfo kAcosh{.op = "Acosh", .run = unary<AcoshOp>, .takes_layout = takes_any_layout};
-constinit const KernelInfo kAtanh{.op = "Atanh", .run = unary<AtanhOp>, .takes_layout = takes_any_layout};
-constinit const KernelInfo kExp{.op = "Exp", .run = vector_unary<&VectorMath::exp, std::exp>, .takes_layout = takes_any_layout};
-constinit const KernelInfo kErf{.op = "Erf", .run = vector_unary<&VectorMath::erf, std::erf>, .takes_layout = takes_any_layout};
-constinit const KernelInfo kTanh{.op = "Tanh", .run = vector_unary<&VectorMath::tanh, std::tanh>, .takes_layout = takes_any_layout};
+constinit const KernelInfo kNeg{.op = "Neg",
+                                .prepare = needs_inputs<1>,
+                                .run = unary<NegOp, SignedTypes>,
+                                .takes_layout = takes_any_layout};
+constinit const KernelInfo kAbs{.op = "Abs",
+                                .prepare = needs_inputs<1>,
+                                .run = unary<AbsOp, WideTypes>,
+                                .takes_layout = takes_any_layout};
+constinit const KernelInfo kSign{.op = "Sign",
+                                 .prepare = needs_inputs<1>,
+                                 .run = unary<SignOp, WideTypes>,
+                                 .takes_layout = takes_any_layout};
+constinit const KernelInfo kBitwiseNot{
+    .op = "BitwiseNot", .prepare = needs_inputs<1>, .run = unary<BitwiseNotOp, WideInts>};
+constinit const KernelInfo kSqrt{.op = "Sqrt",
+                                 .prepare = needs_inputs<1>,
+                                 .run = unary<SqrtOp>,
+                                 .takes_layout = takes_any_layout};
+constinit const KernelInfo kReciprocal{.op = "Reciprocal",
+                                       .prepare = needs_inputs<1>,
+                                       .run = unary<ReciprocalOp>,
+                                       .takes_layout = takes_any_layout};
+constinit const KernelInfo kCeil{.op = "Ceil",
+                                 .prepare = needs_inputs<1>,
+                                 .run = unary<CeilOp>,
+                                 .takes_layout = takes_any_layout};
+constinit const KernelInfo kFloor{.op = "Floor",
+                                  .prepare = needs_inputs<1>,
+                                  .run = unary<FloorOp>,
+                                  .takes_layout = takes_any_layout};
+constinit const KernelInfo kRound{.op = "Round",
+                                  .prepare = needs_inputs<1>,
+                                  .run = unary<RoundOp>,
+                                  .takes_layout = takes_any_layout};
+constinit const KernelInfo kLog{
+    .op = "Log", .prepare = needs_inputs<1>, .run = unary<LogOp>, .takes_layout = takes_any_layout};
+constinit const KernelInfo kSin{
+    .op = "Sin", .prepare = needs_inputs<1>, .run = unary<SinOp>, .takes_layout = takes_any_layout};
+constinit const KernelInfo kCos{
+    .op = "Cos", .prepare = needs_inputs<1>, .run = unary<CosOp>, .takes_layout = takes_any_layout};
+constinit const KernelInfo kTan{
+    .op = "Tan", .prepare = needs_inputs<1>, .run = unary<TanOp>, .takes_layout = takes_any_layout};
+constinit const KernelInfo kAsin{.op = "Asin",
+                                 .prepare = needs_inputs<1>,
+                                 .run = unary<AsinOp>,
+                                 .takes_layout = takes_any_layout};
+constinit const KernelInfo kAcos{.op = "Acos",
+                                 .prepare = needs_inputs<1>,
+                                 .run = unary<AcosOp>,
+                                 .takes_layout = takes_any_layout};
+constinit const KernelInfo kAtan{.op = "Atan",
+                                 .prepare = needs_inputs<1>,
+                                 .run = unary<AtanOp>,
+                                 .takes_layout = takes_any_layout};
+constinit const KernelInfo kSinh{.op = "Sinh",
+                                 .prepare = needs_inputs<1>,
+                                 .run = unary<SinhOp>,
+                                 .takes_layout = takes_any_layout};
+constinit const KernelInfo kCosh{.op = "Cosh",
+                                 .prepare = needs_inputs<1>,
+                                 .run = unary<CoshOp>,
+                                 .takes_layout = takes_any_layout};
+constinit const KernelInfo kAsinh{.op = "Asinh",
+                                  .prepare = needs_inputs<1>,
+                                  .run = unary<AsinhOp>,
+                                  .takes_layout = takes_any_layout};
+constinit const KernelInfo kAcosh{.op = "Acosh",
+                                  .prepare = needs_inputs<1>,
+                                  .run = unary<AcoshOp>,
+                                  .takes_layout = takes_any_layout};
+constinit const KernelInfo kAtanh{.op = "Atanh",
+                                  .prepare = needs_inputs<1>,
+                                  .run = unary<AtanhOp>,
+                                  .takes_layout = takes_any_layout};
+constinit const KernelInfo kExp{.op = "Exp",
+                                .prepare = needs_inputs<1>,
+                                .run = vector_unary<&VectorMath::exp, std::exp>,
+                                .takes_layout = takes_any_layout};
+constinit const KernelInfo kErf{.op = "Erf",
+                                .prepare = needs_inputs<1>,
+                                .run = vector_unary<&VectorMath::erf, std::erf>,
+                                .takes_layout = takes_any_layout};
+constinit const KernelInfo kTanh{.op = "Tanh",
+                                 .prepare = needs_inputs<1>,
+                                 .run = vector_unary<&VectorMath::tanh, std::tanh>,
+                                 .takes_layout = takes_any_layout};
 
 }  // namespace onnxtool

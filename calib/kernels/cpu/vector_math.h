@@ -2,7 +2,8 @@
 // (vector_math_loops.h) and chosen at run time. Only additions, multiplications, divisions and
 // comparisons in a fixed order, never fused: every level gives the same bits.
 //
-// Greatest errors against libm in double, over every seventh float (vector_math_test.cc tries fewer):
+// Greatest errors against libm in double, over every seventh float (vector_math_test.cc tries
+// fewer):
 //   exp 1.01 ULP    sigmoid 2.5 ULP    tanh 1.33 ULP    erf 1.32 ULP
 #pragma once
 
@@ -23,25 +24,33 @@ struct VectorMath {
   void (*sigmoid)(const float* x, float* y, int64_t n);
   void (*tanh)(const float* x, float* y, int64_t n);
   void (*erf)(const float* x, float* y, int64_t n);
-  void (*gelu)(const float* x, float* y, int64_t n);                   // x / 2 * (1 + erf(x / sqrt(2)))
-  void (*gelu_tanh)(const float* x, float* y, int64_t n);              // ... * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))
-  void (*swish)(const float* x, float* y, int64_t n, float alpha);     // x * sigmoid(alpha * x)
-  void (*hard_swish)(const float* x, float* y, int64_t n);             // x * clip(x / 6 + 1 / 2, 0, 1)
-  void (*hard_sigmoid)(const float* x, float* y, int64_t n, float alpha, float beta);  // clip(alpha * x + beta, 0, 1)
+  void (*gelu)(const float* x, float* y, int64_t n);  // x / 2 * (1 + erf(x / sqrt(2)))
+  void (*gelu_tanh)(const float* x, float* y,
+                    int64_t n);  // ... * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))
+  void (*swish)(const float* x, float* y, int64_t n, float alpha);  // x * sigmoid(alpha * x)
+  void (*hard_swish)(const float* x, float* y, int64_t n);          // x * clip(x / 6 + 1 / 2, 0, 1)
+  void (*hard_sigmoid)(const float* x, float* y, int64_t n, float alpha,
+                       float beta);  // clip(alpha * x + beta, 0, 1)
   void (*clip)(const float* x, float* y, int64_t n, float low, float high);  // NaN stays
 
   // out[i] = a[i * a_step] op b[i * b_step] for steps of 0 or 1; out may be an input.
-  void (*add)(const float* a, int64_t a_step, const float* b, int64_t b_step, float* out, int64_t n);
-  void (*sub)(const float* a, int64_t a_step, const float* b, int64_t b_step, float* out, int64_t n);
-  void (*mul)(const float* a, int64_t a_step, const float* b, int64_t b_step, float* out, int64_t n);
-  void (*div)(const float* a, int64_t a_step, const float* b, int64_t b_step, float* out, int64_t n);
+  void (*add)(const float* a, int64_t a_step, const float* b, int64_t b_step, float* out,
+              int64_t n);
+  void (*sub)(const float* a, int64_t a_step, const float* b, int64_t b_step, float* out,
+              int64_t n);
+  void (*mul)(const float* a, int64_t a_step, const float* b, int64_t b_step, float* out,
+              int64_t n);
+  void (*div)(const float* a, int64_t a_step, const float* b, int64_t b_step, float* out,
+              int64_t n);
 
   /// y = exp(x - max(x)), and the sum of y; n > 0.
   float (*softmax_terms)(const float* x, float* y, int64_t n);
 
   /// q = clip(round_half_even(x / scale) + zero_point, low, high); NaN gives low.
-  void (*quantize8)(const float* x, QuantLine line, int32_t low, int32_t high, uint8_t* q, int64_t n);
-  void (*quantize16)(const float* x, QuantLine line, int32_t low, int32_t high, uint16_t* q, int64_t n);
+  void (*quantize8)(const float* x, QuantLine line, int32_t low, int32_t high, uint8_t* q,
+                    int64_t n);
+  void (*quantize16)(const float* x, QuantLine line, int32_t low, int32_t high, uint16_t* q,
+                     int64_t n);
   /// x = (q - zero_point) * scale
   void (*dequantize_u8)(const uint8_t* q, QuantLine line, float* x, int64_t n);
   void (*dequantize_s8)(const int8_t* q, QuantLine line, float* x, int64_t n);

@@ -1,10 +1,11 @@
-// The loops of vector_math.h. Included once by each file that is built for an ISA level, and made for
-// that: everything is in an anonymous namespace and nothing of the library is instantiated, as the
-// linker would keep one level's copy for all.
+// The loops of vector_math.h. Included once by each file that is built for an ISA level, and made
+// for that: everything is in an anonymous namespace and nothing of the library is instantiated, as
+// the linker would keep one level's copy for all.
 
 #include "calib/kernels/cpu/vector_math.h"
 
-namespace onnxtool { namespace {
+namespace onnxtool {
+namespace {
 
 inline float as_float(uint32_t bits) { return __builtin_bit_cast(float, bits); }
 inline uint32_t as_bits(float x) { return __builtin_bit_cast(uint32_t, x); }
@@ -23,7 +24,9 @@ inline float exp1(float x) {
   const float shifted = x * 0x1.715476p0f + kRounder;
   const float n = shifted - kRounder;
   const float r = (x - n * kLn2High) - n * kLn2Low;
-  const float q = (((0x1.6db428p-10f * r + 0x1.123b56p-7f) * r + 0x1.55545ep-5f) * r + 0x1.55548ep-3f) * r + 0x1p-1f;
+  const float q =
+      (((0x1.6db428p-10f * r + 0x1.123b56p-7f) * r + 0x1.55545ep-5f) * r + 0x1.55548ep-3f) * r +
+      0x1p-1f;
   const float p = (r * r * q + r) + 1.0f;
   // 2^n in two factors: n reaches from -150 to 128, a float's exponent does not.
   const int32_t exponent = static_cast<int32_t>(as_bits(shifted) - as_bits(kRounder));
@@ -44,44 +47,69 @@ inline float with_sign(float positive, float sign) {
   return as_float(as_bits(positive) | (as_bits(sign) & 0x80000000u));
 }
 
-// Near 0 an odd polynomial x + x^3 p(x^2) (minimax on |x| <= 0.625, relative error 5e-9), else from e^2|x|.
+// Near 0 an odd polynomial x + x^3 p(x^2) (minimax on |x| <= 0.625, relative error 5e-9), else from
+// e^2|x|.
 inline float tanh1(float x) {
   const float a = magnitude(x), z = x * x;
   const float p =
-      (((-0x1.75e1a8p-8f * z + 0x1.522692p-6f) * z - 0x1.b83c58p-5f) * z + 0x1.110726p-3f) * z - 0x1.555532p-2f;
+      (((-0x1.75e1a8p-8f * z + 0x1.522692p-6f) * z - 0x1.b83c58p-5f) * z + 0x1.110726p-3f) * z -
+      0x1.555532p-2f;
   const float near = x + x * (z * p);
   const float far = with_sign(1.0f - 2.0f / (exp1(a + a) + 1.0f), x);
   return a < 0.625f ? near : far;
 }
 
-// |x| < 1: x + x p(x^2) (minimax, relative error 1e-9). Beyond: 1 - e^-g(|x|) with g = -log(erfc) by
-// minimax on [1, 4], weighted by erfc (error 2e-11); at 4 the result has long been 1.
+// |x| < 1: x + x p(x^2) (minimax, relative error 1e-9). Beyond: 1 - e^-g(|x|) with g = -log(erfc)
+// by minimax on [1, 4], weighted by erfc (error 2e-11); at 4 the result has long been 1.
 inline float erf1(float x) {
   const float a = magnitude(x), z = x * x;
-  const float p = (((((0x1.496a1ep-14f * z - 0x1.a3f6f8p-11f) * z + 0x1.5405b0p-8f) * z - 0x1.b7f90cp-6f) * z +
-                    0x1.ce2cf8p-4f) * z - 0x1.81273ep-2f) * z + 0x1.06eba8p-3f;
+  const float p =
+      (((((0x1.496a1ep-14f * z - 0x1.a3f6f8p-11f) * z + 0x1.5405b0p-8f) * z - 0x1.b7f90cp-6f) * z +
+        0x1.ce2cf8p-4f) *
+           z -
+       0x1.81273ep-2f) *
+          z +
+      0x1.06eba8p-3f;
   const float near = x + x * p;
   const float t = a > 4.0f ? 4.0f : a;
-  const float g = ((((((0x1.6bd812p-16f * t - 0x1.cec624p-12f) * t + 0x1.138cc8p-8f) * t - 0x1.9d030cp-6f) * t +
-                     0x1.bc151ap-4f) * t + 0x1.443566p-1f) * t + 0x1.212c0ep0f) * t - 0x1.8a5842p-13f;
+  const float g =
+      ((((((0x1.6bd812p-16f * t - 0x1.cec624p-12f) * t + 0x1.138cc8p-8f) * t - 0x1.9d030cp-6f) * t +
+         0x1.bc151ap-4f) *
+            t +
+        0x1.443566p-1f) *
+           t +
+       0x1.212c0ep0f) *
+          t -
+      0x1.8a5842p-13f;
   const float far = with_sign(1.0f - exp1(-g), x);
   return a < 1.0f ? near : (a > 4.0f || a <= 4.0f ? far : x);  // else NaN
 }
 
-template <class F> inline void map(const float* x, float* y, int64_t n, F f) {
+template <class F>
+inline void map(const float* x, float* y, int64_t n, F f) {
 #pragma GCC ivdep
   for (int64_t i = 0; i < n; ++i) y[i] = f(x[i]);
 }
 
-void exp_loop(const float* x, float* y, int64_t n) { map(x, y, n, [](float v) { return exp1(v); }); }
-void sigmoid_loop(const float* x, float* y, int64_t n) { map(x, y, n, [](float v) { return sigmoid1(v); }); }
-void tanh_loop(const float* x, float* y, int64_t n) { map(x, y, n, [](float v) { return tanh1(v); }); }
-void erf_loop(const float* x, float* y, int64_t n) { map(x, y, n, [](float v) { return erf1(v); }); }
+void exp_loop(const float* x, float* y, int64_t n) {
+  map(x, y, n, [](float v) { return exp1(v); });
+}
+void sigmoid_loop(const float* x, float* y, int64_t n) {
+  map(x, y, n, [](float v) { return sigmoid1(v); });
+}
+void tanh_loop(const float* x, float* y, int64_t n) {
+  map(x, y, n, [](float v) { return tanh1(v); });
+}
+void erf_loop(const float* x, float* y, int64_t n) {
+  map(x, y, n, [](float v) { return erf1(v); });
+}
 void gelu_loop(const float* x, float* y, int64_t n) {
   map(x, y, n, [](float v) { return 0.5f * v * (1.0f + erf1(v * 0x1.6a09e6p-1f)); });
 }
 void gelu_tanh_loop(const float* x, float* y, int64_t n) {
-  map(x, y, n, [](float v) { return 0.5f * v * (1.0f + tanh1(0x1.988454p-1f * (v + 0.044715f * v * v * v))); });
+  map(x, y, n, [](float v) {
+    return 0.5f * v * (1.0f + tanh1(0x1.988454p-1f * (v + 0.044715f * v * v * v)));
+  });
 }
 void swish_loop(const float* x, float* y, int64_t n, float alpha) {
   map(x, y, n, [=](float v) { return v * sigmoid1(alpha * v); });
@@ -102,7 +130,8 @@ void clip_loop(const float* x, float* y, int64_t n, float low, float high) {
 }
 
 template <class F>
-inline void zip(const float* a, int64_t a_step, const float* b, int64_t b_step, float* out, int64_t n, F f) {
+inline void zip(const float* a, int64_t a_step, const float* b, int64_t b_step, float* out,
+                int64_t n, F f) {
   if (a_step != 0 && b_step != 0) {
 #pragma GCC ivdep
     for (int64_t i = 0; i < n; ++i) out[i] = f(a[i], b[i]);
@@ -119,16 +148,20 @@ inline void zip(const float* a, int64_t a_step, const float* b, int64_t b_step, 
     for (int64_t i = 0; i < n; ++i) out[i] = s;
   }
 }
-void add_loop(const float* a, int64_t a_step, const float* b, int64_t b_step, float* out, int64_t n) {
+void add_loop(const float* a, int64_t a_step, const float* b, int64_t b_step, float* out,
+              int64_t n) {
   zip(a, a_step, b, b_step, out, n, [](float x, float y) { return x + y; });
 }
-void sub_loop(const float* a, int64_t a_step, const float* b, int64_t b_step, float* out, int64_t n) {
+void sub_loop(const float* a, int64_t a_step, const float* b, int64_t b_step, float* out,
+              int64_t n) {
   zip(a, a_step, b, b_step, out, n, [](float x, float y) { return x - y; });
 }
-void mul_loop(const float* a, int64_t a_step, const float* b, int64_t b_step, float* out, int64_t n) {
+void mul_loop(const float* a, int64_t a_step, const float* b, int64_t b_step, float* out,
+              int64_t n) {
   zip(a, a_step, b, b_step, out, n, [](float x, float y) { return x * y; });
 }
-void div_loop(const float* a, int64_t a_step, const float* b, int64_t b_step, float* out, int64_t n) {
+void div_loop(const float* a, int64_t a_step, const float* b, int64_t b_step, float* out,
+              int64_t n) {
   zip(a, a_step, b, b_step, out, n, [](float x, float y) { return x / y; });
 }
 
@@ -154,10 +187,11 @@ float softmax_terms_loop(const float* x, float* y, int64_t n) {
   return sum[0];
 }
 
-// Clipping before rounding gives the same as after: the bounds are integers. It also keeps the value
-// in the range of kRounder and settles NaN.
+// Clipping before rounding gives the same as after: the bounds are integers. It also keeps the
+// value in the range of kRounder and settles NaN.
 inline int32_t quantize1(float x, float scale, int32_t zero_point, int32_t low, int32_t high) {
-  const float lowest = static_cast<float>(low - zero_point), highest = static_cast<float>(high - zero_point);
+  const float lowest = static_cast<float>(low - zero_point),
+              highest = static_cast<float>(high - zero_point);
   float v = x / scale;
   v = v > lowest ? v : lowest;
   v = v < highest ? v : highest;
@@ -170,28 +204,33 @@ inline void quantize(const float* x, QuantLine line, int32_t low, int32_t high, 
     const float scale = *line.scale;
     const int32_t zero_point = *line.zero_point;
 #pragma GCC ivdep
-    for (int64_t i = 0; i < n; ++i) q[i] = static_cast<Q>(quantize1(x[i], scale, zero_point, low, high));
+    for (int64_t i = 0; i < n; ++i)
+      q[i] = static_cast<Q>(quantize1(x[i], scale, zero_point, low, high));
   } else {
 #pragma GCC ivdep
     for (int64_t i = 0; i < n; ++i)
       q[i] = static_cast<Q>(quantize1(x[i], line.scale[i], line.zero_point[i], low, high));
   }
 }
-void quantize8_loop(const float* x, QuantLine line, int32_t low, int32_t high, uint8_t* q, int64_t n) {
+void quantize8_loop(const float* x, QuantLine line, int32_t low, int32_t high, uint8_t* q,
+                    int64_t n) {
   quantize(x, line, low, high, q, n);
 }
-void quantize16_loop(const float* x, QuantLine line, int32_t low, int32_t high, uint16_t* q, int64_t n) {
+void quantize16_loop(const float* x, QuantLine line, int32_t low, int32_t high, uint16_t* q,
+                     int64_t n) {
   quantize(x, line, low, high, q, n);
 }
 
-template <class Q> void dequantize_loop(const Q* q, QuantLine line, float* x, int64_t n) {
+template <class Q>
+void dequantize_loop(const Q* q, QuantLine line, float* x, int64_t n) {
   // Unsigned: int32 values may wrap, as the specification's int32 subtraction does.
   if (line.step == 0) {
     const float scale = *line.scale;
     const auto zero_point = static_cast<uint32_t>(*line.zero_point);
 #pragma GCC ivdep
     for (int64_t i = 0; i < n; ++i)
-      x[i] = static_cast<float>(static_cast<int32_t>(static_cast<uint32_t>(q[i]) - zero_point)) * scale;
+      x[i] = static_cast<float>(static_cast<int32_t>(static_cast<uint32_t>(q[i]) - zero_point)) *
+             scale;
   } else {
 #pragma GCC ivdep
     for (int64_t i = 0; i < n; ++i)
@@ -226,4 +265,5 @@ constexpr VectorMath kTable{
     .dequantize_s32 = dequantize_loop<int32_t>,
 };
 
-}}  // namespace onnxtool
+}  // namespace
+}  // namespace onnxtool

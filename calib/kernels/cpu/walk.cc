@@ -40,31 +40,36 @@ namespace {
 // column) and written stay in the first-level cache.
 constexpr int64_t kTileBytes = 128;
 
-template <class E> void transpose_tile(const E* in, int64_t column_stride, E* out, int64_t row_stride, int64_t rows, int64_t columns) {
+template <class E>
+void transpose_tile(const E* in, int64_t column_stride, E* out, int64_t row_stride, int64_t rows,
+                    int64_t columns) {
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t c = 0; c < columns; ++c) out[r * row_stride + c] = in[r + c * column_stride];
 }
 
 // Rows of the output whose elements are `stride` apart in the input.
-template <class E> void copy_rows(KernelContext& ctx, const E* in, const Walk<1>& walk, E* out) {
+template <class E>
+void copy_rows(KernelContext& ctx, const E* in, const Walk<1>& walk, E* out) {
   const int64_t stride = walk.inner_stride(0);
   const int64_t count = product(walk.extents);
-  parallel_walk<1>(ctx, walk, count, kGrain, [&](int64_t first, int64_t n, const std::array<int64_t, 1>& offsets) {
-    const E* from = in + offsets[0];
-    E* to = out + first;
-    if (stride == 1) {
-      std::copy_n(from, n, to);
-    } else if (stride == 0) {
-      std::fill_n(to, n, *from);
-    } else {
-      for (int64_t i = 0; i < n; ++i) to[i] = from[i * stride];
-    }
-  });
+  parallel_walk<1>(ctx, walk, count, kGrain,
+                   [&](int64_t first, int64_t n, const std::array<int64_t, 1>& offsets) {
+                     const E* from = in + offsets[0];
+                     E* to = out + first;
+                     if (stride == 1) {
+                       std::copy_n(from, n, to);
+                     } else if (stride == 0) {
+                       std::fill_n(to, n, *from);
+                     } else {
+                       for (int64_t i = 0; i < n; ++i) to[i] = from[i * stride];
+                     }
+                   });
 }
 
-// The innermost extent strides through the input while extent `d` steps by one: the two are a matrix
-// to transpose, all other extents number the matrices.
-template <class E> void transpose_planes(KernelContext& ctx, const E* in, const Walk<1>& walk, size_t d, E* out) {
+// The innermost extent strides through the input while extent `d` steps by one: the two are a
+// matrix to transpose, all other extents number the matrices.
+template <class E>
+void transpose_planes(KernelContext& ctx, const E* in, const Walk<1>& walk, size_t d, E* out) {
   constexpr int64_t kTile = std::max<int64_t>(kTileBytes / static_cast<int64_t>(sizeof(E)), 8);
   const size_t last = walk.extents.size() - 1;
   const Dims out_strides = contiguous_strides(walk.extents);
@@ -96,13 +101,15 @@ template <class E> void transpose_planes(KernelContext& ctx, const E* in, const 
   });
 }
 
-template <class E> void copy_elements(KernelContext& ctx, const E* in, const Walk<1>& walk, E* out) {
+template <class E>
+void copy_elements(KernelContext& ctx, const E* in, const Walk<1>& walk, E* out) {
   const int64_t inner_stride = walk.inner_stride(0);
   // Narrow planes gain nothing from tiles.
   constexpr int64_t kNarrow = 4;
   if (inner_stride != 1 && inner_stride != 0 && walk.inner() >= kNarrow)
     for (size_t d = walk.extents.size() - 1; d-- > 0;)
-      if (walk.strides[0][d] == 1 && walk.extents[d] >= kNarrow) return transpose_planes(ctx, in, walk, d, out);
+      if (walk.strides[0][d] == 1 && walk.extents[d] >= kNarrow)
+        return transpose_planes(ctx, in, walk, d, out);
   copy_rows(ctx, in, walk, out);
 }
 

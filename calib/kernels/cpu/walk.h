@@ -16,12 +16,15 @@ inline Dims contiguous_strides(std::span<const int64_t> dims) {
 }
 
 /// Extents, and for each of N operands a stride per extent. A stride may be 0 or negative.
-template <size_t N> struct Walk {
+template <size_t N>
+struct Walk {
   Dims extents;
   std::array<Dims, N> strides;
 
   int64_t inner() const { return extents.empty() ? 1 : extents.back(); }
-  int64_t inner_stride(size_t operand) const { return extents.empty() ? 0 : strides[operand].back(); }
+  int64_t inner_stride(size_t operand) const {
+    return extents.empty() ? 0 : strides[operand].back();
+  }
 
   /// Drops extents of 1 and joins neighbours that every operand steps through as one.
   void coalesce() {
@@ -45,7 +48,8 @@ template <size_t N> struct Walk {
 };
 
 /// The offsets of N operands while rows (all extents but the innermost) are visited in order.
-template <size_t N> class RowWalker {
+template <size_t N>
+class RowWalker {
  public:
   RowWalker(const Walk<N>& walk, int64_t row)
       : walk_(walk), index_(walk.extents.empty() ? 0 : walk.extents.size() - 1) {
@@ -75,7 +79,8 @@ template <size_t N> class RowWalker {
 /// Visits `count` elements of the walk, numbered row-major, in stretches of one row:
 /// body(first, n, offsets) where offsets are those of element `first`.
 template <size_t N, class Body>
-void parallel_walk(KernelContext& ctx, const Walk<N>& walk, int64_t count, int64_t grain, const Body& body) {
+void parallel_walk(KernelContext& ctx, const Walk<N>& walk, int64_t count, int64_t grain,
+                   const Body& body) {
   if (count == 0) return;
   const int64_t inner = walk.inner();
   ctx.parallel(count, grain, [&](int64_t begin, int64_t end) {
