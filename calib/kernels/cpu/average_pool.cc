@@ -30,28 +30,8 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
   return {std::move(state)};
 }
 
-/// What each axis contributes to the number of elements that an output position averages.
-struct Counts {
-  std::array<Dims, kSpatial> axis;
-
-  Counts(const Window& w, bool count_pads) {
-    for (int a = 0; a < kSpatial; ++a) {
-      const auto i = static_cast<size_t>(a);
-      for (int64_t o = 0; o < w.out[i]; ++o) {
-        const auto [first, last] = w.taps(a, o);
-        const int64_t room = w.in[i] + w.pad_end[i] - (o * w.stride[i] - w.pad_begin[i]);
-        axis[i].push_back(count_pads ? std::min(w.kernel[i], ceil_div(std::max<int64_t>(0, room), w.dilation[i]))
-                                     : last - first);
-      }
-    }
-  }
-  int64_t at(int64_t d, int64_t h, int64_t c) const {
-    return axis[0][static_cast<size_t>(d)] * axis[1][static_cast<size_t>(h)] * axis[2][static_cast<size_t>(c)];
-  }
-};
-
 Status average(KernelContext& ctx, const PoolState& state, const Window& w, int64_t planes, const float* x, float* y) {
-  const Counts counts(w, state.count_pads);
+  const PoolCounts counts(w, state.count_pads);
   const std::vector<float> ones(static_cast<size_t>(volume(w.kernel)), 1.0f);
   std::vector<float> divisors(static_cast<size_t>(volume(w.out)));
   for (int64_t i = 0; i < volume(w.out); ++i)
@@ -70,7 +50,7 @@ Status average(KernelContext& ctx, const PoolState& state, const Window& w, int6
 }
 
 Status average(KernelContext& ctx, const PoolState& state, const Window& w, int64_t planes, const double* x, double* y) {
-  const Counts counts(w, state.count_pads);
+  const PoolCounts counts(w, state.count_pads);
   const PoolTaps taps(w);
   for_each_output(ctx, w, planes, [&](int64_t at, int64_t e, int64_t od, int64_t oh, int64_t ow) {
     double sum = 0;

@@ -1,21 +1,34 @@
-// MatMulInteger-10 and QLinearMatMul-10, 21 with numpy's broadcasting: sums of (a - a_zero_point) *
-// (b - b_zero_point) in int32, which wrap. Parameters of a and y may be given per row, those of b per
-// column. QLinearMatMul stores
-//   y = saturate(round_half_even(sum * (a_scale * b_scale / y_scale)) + y_zero_point)
-// with the factor and the product in float.
+// MatMulInteger-10, QLinearMatMul-10, 21 and com.microsoft's MatMulIntegerToFloat-1 and
+// DynamicQuantizeMatMul-1, with numpy's broadcasting: sums of (a - a_zero_point) * (b - b_zero_point) in
+// int32, which wrap. Parameters of a and y may be given per row, those of b per column.
+//   QLinearMatMul: y = saturate(round_half_even(sum * (a_scale * b_scale / y_scale)) + y_zero_point)
+//   ...ToFloat, Dynamic...: y = sum * (a_scale * b_scale) + bias; the latter first quantizes its a to
+//   uint8 over its range and 0, as DynamicQuantizeLinear does
+// with factors and products in float.
+
+#include <cmath>
 
 #include "calib/kernels/cpu/gemm.h"
 #include "calib/kernels/cpu/matmul_shape.h"
 #include "calib/kernels/cpu/quant_params.h"
+#include "calib/kernels/cpu/vector_math.h"
 
 namespace onnxtool { namespace {
 
-/// Indices of the inputs.
+/// Indices of the inputs that the product needs, -1: not an input; and of those that must be there.
 struct Inputs {
   int a_zero_point, b, b_zero_point;
+  std::initializer_list<int> required;
+  std::initializer_list<int> per_row;  // those that may hold one value for each row
 };
-constexpr Inputs kMatMulIntegerInputs{2, 1, 3};
-constexpr Inputs kQLinearMatMulInputs{2, 3, 5};
+constexpr std::initializer_list<int> kMatMulIntegerRequired = {0, 1}, kMatMulIntegerRows = {2};
+constexpr std::initializer_list<int> kQLinearMatMulRequired = {0, 1, 2, 3, 4, 5, 6, 7}, kQLinearMatMulRows = {1, 2, 6, 7};
+constexpr std::initializer_list<int> kToFloatRequired = {0, 1, 2, 3}, kToFloatRows = {2, 4};
+constexpr std::initializer_list<int> kDynamicRequired = {0, 1, 2}, kDynamicRows = {};
+constexpr Inputs kMatMulIntegerInputs{2, 1, 3, kMatMulIntegerRequired, kMatMulIntegerRows};
+constexpr Inputs kQLinearMatMulInputs{2, 3, 5, kQLinearMatMulRequired, kQLinearMatMulRows};
+constexpr Inputs kToFloatInputs{4, 1, 5, kToFloatRequired, kToFloatRows};
+constexpr Inputs kDynamicInputs{-1, 1, 3, kDynamicRequired, kDynamicRows};
 
 struct MatMulIntState final : KernelState {
   const GemmIsa* isa;
@@ -52,13 +65,12 @@ Result<AlignedArray<int16_t>> pack_b(const GemmIsa& isa, const ConstView& b, con
   return packed;
 }
 
+template <const Inputs& kInputs>
 Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
+  ONNXTOOL_TRY(require_inputs(node, kInputs.required));
   auto state = std::make_unique<MatMulIntState>();
   state->isa = &gemm_isa();  // exact: every level gives the same bits
-  const bool integer = node.op_type() == "MatMulInteger";
-  state->at = integer ? kMatMulIntegerInputs : kQLinearMatMulInputs;
-  if (integer) ONNXTOOL_TRY(require_inputs(node, {0, 1}));
-  else ONNXTOOL_TRY(require_inputs(node, {0, 1, 2, 3, 4, 5, 6, 7}));
+  state->at = kInputs;
   const ConstView* b = node.constant(state->at.b);
   const ConstView* zero = node.constant(state->at.b_zero_point);
   if (!b || b->rank() < 1 || (!zero && node.has_input(state->at.b_zero_point))) return {std::move(state)};
@@ -140,9 +152,8 @@ Status prepare_run(KernelContext& ctx, Prepared& p) {
   p.b_dims = state.b ? state.b_dims : to_dims(ctx.input(state.at.b).dims);
   ONNXTOOL_ASSIGN(p.shape, resolve_matmul(ctx.input(0).dims, p.b_dims, false, false));
   p.out = p.shape.out;
-  // Parameters of a and y; where none is given per row, all rows are alike.
-  const bool alike = ctx.node().op_type() == "MatMulInteger" ? one_value(ctx, {2}) : one_value(ctx, {1, 2, 6, 7});
-  p.shape.collapse(alike && ctx.input(0).rank() > 1);
+  // Where no parameter is given per row, all rows are alike.
+  p.shape.collapse(one_value(ctx, state.at.per_row) && ctx.input(0).rank() > 1);
   p.b = state.b.data();
   if (state.b) return {};
   const ConstView* zero = ctx.has_input(state.at.b_zero_point) ? &ctx.input(state.at.b_zero_point) : nullptr;
@@ -151,28 +162,35 @@ Status prepare_run(KernelContext& ctx, Prepared& p) {
   return {};
 }
 
-Status multiply(KernelContext& ctx, const Prepared& p, const ProductSink<int16_t>& sink) {
-  const auto& state = static_cast<const MatMulIntState&>(*ctx.state());
-  const GemmIsa& isa = *state.isa;
-  const MatMulShape& shape = p.shape;
-  const ConstView& a = ctx.input(0);
-  IntMatrix left{a.data, a.dtype == DataType::kInt8, nullptr, false};
+/// a with its zero points.
+struct Left {
+  IntMatrix matrix;
   LineParams spread;
-  if (ctx.has_input(state.at.a_zero_point)) {
-    const ConstView& zero = ctx.input(state.at.a_zero_point);
-    ONNXTOOL_TRY(check_zero_point_type(zero, a.dtype, "a_zero_point"));
-    ONNXTOOL_ASSIGN(spread, line_params(zero.dims, product(shape.a_batch), shape.m, "a_zero_point"));
-    left.zero_points = zero.data;
-    left.zero_point_per_line = spread.per_line();
-  }
+};
+Result<Left> left_of(KernelContext& ctx, const MatMulShape& shape) {
+  const auto& state = static_cast<const MatMulIntState&>(*ctx.state());
+  const ConstView& a = ctx.input(0);
+  Left left{{a.data, a.dtype == DataType::kInt8, nullptr, false}, {}};
+  if (!ctx.has_input(state.at.a_zero_point)) return left;
+  const ConstView& zero = ctx.input(state.at.a_zero_point);
+  ONNXTOOL_TRY(check_zero_point_type(zero, a.dtype, "a_zero_point"));
+  ONNXTOOL_ASSIGN(left.spread, line_params(zero.dims, product(shape.a_batch), shape.m, "a_zero_point"));
+  left.matrix.zero_points = zero.data;
+  left.matrix.zero_point_per_line = left.spread.per_line();
+  return left;
+}
+
+Status multiply(KernelContext& ctx, const Prepared& p, const Left& left, const ProductSink<int16_t>& sink) {
+  const GemmIsa& isa = *static_cast<const MatMulIntState&>(*ctx.state()).isa;
+  const MatMulShape& shape = p.shape;
   const Dims a_index = shape.a_index(), b_index = shape.b_index();
   const int64_t size = packed_count<int16_t>(shape.n, shape.k, isa.nr_int);
   return for_each_product<int16_t>(
       ctx, isa, shape.batches(), shape.m, shape.n, shape.k,
       [&](int64_t batch) {
         const int64_t i = a_index[static_cast<size_t>(batch)];
-        IntMatrix matrix = left;
-        if (matrix.zero_points) matrix.zero_points = static_cast<const std::byte*>(matrix.zero_points) + spread.offset(i);
+        IntMatrix matrix = left.matrix;
+        if (matrix.zero_points) matrix.zero_points = static_cast<const std::byte*>(matrix.zero_points) + left.spread.offset(i);
         return IntPanels(matrix, i * shape.m * shape.k, 1, shape.k);
       },
       [&](int64_t batch) {
@@ -186,7 +204,8 @@ Status run_integer(KernelContext& ctx) {
   ONNXTOOL_TRY(prepare_run(ctx, p));
   ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, DataType::kInt32, p.out));
   if (y.count == 0) return {};
-  return multiply(ctx, p, KeepSums(p.shape, static_cast<int32_t*>(y.data)));
+  ONNXTOOL_ASSIGN(const Left left, left_of(ctx, p.shape));
+  return multiply(ctx, p, left, KeepSums(p.shape, static_cast<int32_t*>(y.data)));
 }
 
 /// Parameters of the products of y; those of a and b are those of the matrices that each product reads.
@@ -216,7 +235,95 @@ Status run_qlinear(KernelContext& ctx) {
   if (y.count == 0) return {};
   ONNXTOOL_TRY(read_requantization(ctx, p.shape, r));
   const GemmIsa& isa = *static_cast<const MatMulIntState&>(*ctx.state()).isa;
-  return multiply(ctx, p, Requantize(isa, p.shape, r, static_cast<uint8_t*>(y.data)));
+  ONNXTOOL_ASSIGN(const Left left, left_of(ctx, p.shape));
+  return multiply(ctx, p, left, Requantize(isa, p.shape, r, static_cast<uint8_t*>(y.data)));
+}
+
+/// Scales and bias of a float result.
+struct FloatScales {
+  std::vector<float> a, b;
+  LineParams a_spread, b_spread;
+  const float* bias = nullptr;  // [n]
+};
+
+class Dequantize final : public ProductSink<int16_t> {
+ public:
+  Dequantize(const MatMulShape& shape, const FloatScales& scales, float* y) : shape_(shape), s_(scales), y_(y) {}
+  int64_t buffer_count(int64_t count) const override { return count; }
+  int32_t* target(int64_t, const GemmRange& range, int32_t* buffer, int64_t* stride) const override {
+    *stride = range.n1 - range.n0;
+    return buffer;
+  }
+  void finish(int64_t batch, const GemmRange& range, int32_t* sums, int64_t stride) const override {
+    for (int64_t i = range.m0; i < range.m1; ++i, sums += stride) {
+      const float a = s_.a[static_cast<size_t>(s_.a_spread.offset(batch) + (s_.a_spread.per_line() ? i : 0))];
+      float* to = y_ + (batch * shape_.m + i) * shape_.n;
+      for (int64_t j = range.n0; j < range.n1; ++j) {
+        const float b = s_.b[static_cast<size_t>(s_.b_spread.offset(batch) + (s_.b_spread.per_line() ? j : 0))];
+        to[j] = static_cast<float>(sums[j - range.n0]) * (a * b) + (s_.bias ? s_.bias[j] : 0);
+      }
+    }
+  }
+
+ private:
+  const MatMulShape& shape_;
+  const FloatScales& s_;
+  float* y_;
+};
+
+Status read_bias(KernelContext& ctx, int i, int64_t n, FloatScales& scales) {
+  if (!ctx.has_input(i)) return {};
+  const ConstView& bias = ctx.input(i);
+  if (bias.dtype != DataType::kFloat) return unsupported_type(bias.dtype, "bias");
+  if (bias.count != n)
+    return mismatch("bias has shape " + format_dims(bias.dims) + ", expected [" + std::to_string(n) + "]");
+  scales.bias = static_cast<const float*>(bias.data);
+  return {};
+}
+
+Status run_to_float(KernelContext& ctx) {
+  Prepared p;
+  ONNXTOOL_TRY(prepare_run(ctx, p));
+  FloatScales scales;
+  const int64_t batches = p.shape.batches();
+  if (ctx.input(2).dtype != DataType::kFloat) return unsupported_type(ctx.input(2).dtype, "a_scale");
+  ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, DataType::kFloat, p.out));
+  if (y.count == 0) return {};
+  ONNXTOOL_ASSIGN(scales.a, scale_values(ctx.input(2), "a_scale"));
+  ONNXTOOL_ASSIGN(scales.a_spread, line_params(ctx.input(2).dims, batches, p.shape.m, "a_scale"));
+  ONNXTOOL_ASSIGN(scales.b, scale_values(ctx.input(3), "b_scale"));
+  ONNXTOOL_ASSIGN(scales.b_spread, line_params(ctx.input(3).dims, batches, p.shape.n, "b_scale"));
+  ONNXTOOL_TRY(read_bias(ctx, 6, p.shape.n, scales));
+  ONNXTOOL_ASSIGN(const Left left, left_of(ctx, p.shape));
+  return multiply(ctx, p, left, Dequantize(p.shape, scales, static_cast<float*>(y.data)));
+}
+
+Status run_dynamic(KernelContext& ctx) {
+  Prepared p;
+  ONNXTOOL_TRY(prepare_run(ctx, p));
+  const ConstView& a = ctx.input(0);
+  FloatScales scales;
+  ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, DataType::kFloat, p.out));
+  if (y.count == 0) return {};
+  ONNXTOOL_ASSIGN(scales.b, scale_values(ctx.input(2), "b_scale"));
+  ONNXTOOL_ASSIGN(scales.b_spread, line_params(ctx.input(2).dims, p.shape.batches(), p.shape.n, "b_scale"));
+  ONNXTOOL_TRY(read_bias(ctx, 4, p.shape.n, scales));
+  const float* in = static_cast<const float*>(a.data);
+  float low = 0, high = 0;
+  for (int64_t i = 0; i < a.count; ++i) {
+    low = in[i] < low ? in[i] : low;
+    high = in[i] > high ? in[i] : high;
+  }
+  const float scale = high == low ? 1.0f : (high - low) / 255.0f;
+  const auto zero_point = static_cast<int32_t>(std::nearbyint(std::clamp(-low / scale, 0.0f, 255.0f)));
+  scales.a = {scale};
+  ONNXTOOL_ASSIGN(void* scratch, ctx.scratch(static_cast<size_t>(a.count)));
+  auto* quantized = static_cast<uint8_t*>(scratch);
+  ctx.parallel(a.count, kGrain, [&](int64_t begin, int64_t end) {
+    vector_math().quantize8(in + begin, {&scale, &zero_point, 0}, 0, 255, quantized + begin, end - begin);
+  });
+  const auto zero = static_cast<uint8_t>(zero_point);
+  return multiply(ctx, p, {{quantized, false, &zero, false}, {}}, Dequantize(p.shape, scales, static_cast<float*>(y.data)));
 }
 
 constexpr std::initializer_list<DataType> kTypes = {DataType::kUint8, DataType::kInt8};
@@ -224,8 +331,18 @@ constexpr std::initializer_list<DataType> kTypes = {DataType::kUint8, DataType::
 }  // namespace
 
 constinit const KernelInfo kMatMulInteger{
-    .op = "MatMulInteger", .since = 10, .types = kTypes, .prepare = prepare, .run = run_integer};
+    .op = "MatMulInteger", .since = 10, .types = kTypes, .prepare = prepare<kMatMulIntegerInputs>, .run = run_integer};
 constinit const KernelInfo kQLinearMatMul{
-    .op = "QLinearMatMul", .since = 10, .types = kTypes, .prepare = prepare, .run = run_qlinear};
+    .op = "QLinearMatMul", .since = 10, .types = kTypes, .prepare = prepare<kQLinearMatMulInputs>, .run = run_qlinear};
+constinit const KernelInfo kMatMulIntegerToFloat{.domain = "com.microsoft",
+                                                 .op = "MatMulIntegerToFloat",
+                                                 .types = kTypes,
+                                                 .prepare = prepare<kToFloatInputs>,
+                                                 .run = run_to_float};
+constinit const KernelInfo kDynamicQuantizeMatMul{.domain = "com.microsoft",
+                                                  .op = "DynamicQuantizeMatMul",
+                                                  .types = {DataType::kFloat},
+                                                  .prepare = prepare<kDynamicInputs>,
+                                                  .run = run_dynamic};
 
 }  // namespace onnxtool

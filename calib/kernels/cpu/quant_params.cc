@@ -1,5 +1,7 @@
 #include "calib/kernels/cpu/quant_params.h"
 
+#include <cmath>
+
 #include "calib/kernels/cpu/convert.h"
 
 namespace onnxtool {
@@ -40,6 +42,30 @@ Result<int32_t> zero_point_scalar(const ConstView& view, DataType expected, std:
   if (view.count != 1)
     return mismatch(std::string(what) + " has shape " + format_dims(view.dims) + ", expected one element");
   return int8_at(view, 0);
+}
+
+uint8_t Quantization::code(float value) const {
+  const float low = static_cast<float>(lowest_of(type) - zero_point), high = static_cast<float>(highest_of(type) - zero_point);
+  const float steps = value / scale;
+  const float clipped = !(steps > low) ? low : steps < high ? steps : high;
+  return static_cast<uint8_t>(static_cast<int32_t>(std::nearbyint(clipped)) + zero_point);
+}
+
+std::array<float, 256> Quantization::values() const {
+  std::array<float, 256> values{};
+  for (int32_t i = 0; i < 256; ++i)
+    values[static_cast<size_t>(i)] = value(type == DataType::kInt8 ? static_cast<int8_t>(i) : i);
+  return values;
+}
+
+Result<Quantization> quantization_of(const KernelContext& ctx, int scale, int zero_point, DataType type) {
+  Quantization q;
+  q.type = type;
+  ONNXTOOL_ASSIGN(q.scale, scale_scalar(ctx.input(scale), "a scale"));
+  if (!is_int8(type)) return unsupported_type(type, "a zero point");
+  if (!ctx.has_input(zero_point)) return q;
+  ONNXTOOL_ASSIGN(q.zero_point, zero_point_scalar(ctx.input(zero_point), type, "a zero point"));
+  return q;
 }
 
 }  // namespace onnxtool

@@ -1,6 +1,8 @@
 // Scales and zero points as the integer operators take them.
 #pragma once
 
+#include <array>
+
 #include "calib/kernels/cpu/common.h"
 
 namespace onnxtool {
@@ -27,6 +29,21 @@ Result<float> scale_scalar(const ConstView& view, std::string_view what);
 Result<int32_t> zero_point_scalar(const ConstView& view, DataType expected, std::string_view what);
 /// Checks that a zero point has the type of what it belongs to.
 Status check_zero_point_type(const ConstView& view, DataType expected, std::string_view what);
+
+/// Scale, zero point and type of an 8-bit tensor.
+struct Quantization {
+  float scale = 1;
+  int32_t zero_point = 0;
+  DataType type = DataType::kUint8;
+
+  float value(int32_t code) const { return scale * static_cast<float>(code - zero_point); }
+  /// Rounds half to even and saturates; NaN gives the lowest.
+  uint8_t code(float value) const;
+  /// value(code) for the 256 bytes that a code may be.
+  std::array<float, 256> values() const;
+};
+/// From the inputs `scale` and `zero_point`; an absent zero point is 0 of type `type`.
+Result<Quantization> quantization_of(const KernelContext& ctx, int scale, int zero_point, DataType type);
 
 inline bool is_int8(DataType type) { return type == DataType::kInt8 || type == DataType::kUint8; }
 inline int32_t lowest_of(DataType type) { return type == DataType::kInt8 ? -128 : 0; }

@@ -1,0 +1,150 @@
+// com.microsoft's 8-bit elementwise operators, version 1: each takes values v = scale * (code - zero_point),
+// computes in float and stores saturate(round_half_even(v / scale) + zero_point).
+//   QLinearAdd, QLinearMul (a, a_scale, a_zero_point, b, b_scale, b_zero_point, y_scale, y_zero_point?)
+//   QLinearSigmoid, QLinearLeakyRelu (x, x_scale, x_zero_point?, y_scale, y_zero_point?)
+//   QLinearConcat (y_scale, y_zero_point, x1, x1_scale, x1_zero_point, ...)
+
+#include <cmath>
+#include <cstring>
+
+#include "calib/kernels/cpu/quant_params.h"
+#include "calib/kernels/cpu/walk.h"
+
+namespace onnxtool { namespace {
+
+using Table = std::array<uint8_t, 256>;
+
+/// What each input byte becomes.
+template <class F>
+Table table_of(const Quantization& x, const Quantization& y, F&& f) {
+  Table table{};
+  const std::array<float, 256> values = x.values();
+  for (size_t i = 0; i < table.size(); ++i) table[i] = y.code(f(values[i]));
+  return table;
+}
+
+struct AddOp {
+  static float apply(float a, float b) { return a + b; }
+};
+struct MulOp {
+  static float apply(float a, float b) { return a * b; }
+};
+
+template <class Op>
+Status binary(KernelContext& ctx) {
+  const ConstView &a = ctx.input(0), &b = ctx.input(3);
+  ONNXTOOL_ASSIGN(const Quantization a_quant, quantization_of(ctx, 1, 2, a.dtype));
+  ONNXTOOL_ASSIGN(const Quantization b_quant, quantization_of(ctx, 4, 5, b.dtype));
+  ONNXTOOL_ASSIGN(const Quantization y_quant, quantization_of(ctx, 6, 7, a.dtype));
+  ONNXTOOL_ASSIGN(const Dims dims, broadcast_dims({a.dims, b.dims}));
+  ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, a.dtype, dims));
+  Walk<2> walk{dims, {broadcast_strides(a.dims, dims), broadcast_strides(b.dims, dims)}};
+  walk.coalesce();
+  const std::array<float, 256> a_values = a_quant.values(), b_values = b_quant.values();
+  const auto *from_a = static_cast<const uint8_t*>(a.data), *from_b = static_cast<const uint8_t*>(b.data);
+  auto* to = static_cast<uint8_t*>(y.data);
+  const int64_t a_step = walk.inner_stride(0), b_step = walk.inner_stride(1);
+  const auto code = [&](size_t i, size_t j) { return y_quant.code(Op::apply(a_values[i], b_values[j])); };
+  // Results of all pairs of bytes, where there are more elements than pairs.
+  std::vector<uint8_t> pairs(y.count > 2 * 65536 ? 65536 : 0);
+  for (size_t i = 0; i < pairs.size(); ++i) pairs[i] = code(i / 256, i % 256);
+  parallel_walk(ctx, walk, y.count, kGrain, [&](int64_t first, int64_t n, const std::array<int64_t, 2>& at) {
+    const uint8_t *x = from_a + at[0], *z = from_b + at[1];
+    if (pairs.empty())
+      for (int64_t i = 0; i < n; ++i) to[first + i] = code(x[i * a_step], z[i * b_step]);
+    else
+      for (int64_t i = 0; i < n; ++i) to[first + i] = pairs[size_t{x[i * a_step]} * 256 + z[i * b_step]];
+  });
+  return {};
+}
+
+template <class F>
+Status unary(KernelContext& ctx, F&& f) {
+  const ConstView& x = ctx.input(0);
+  ONNXTOOL_ASSIGN(const Quantization x_quant, quantization_of(ctx, 1, 2, x.dtype));
+  ONNXTOOL_ASSIGN(const Quantization y_quant, quantization_of(ctx, 3, 4, x.dtype));
+  ONNXTOOL_ASSIGN(const MutableView y, ctx.output_in_place(0, 0, x.dtype, x.dims));
+  const Table table = table_of(x_quant, y_quant, f);
+  const auto* from = static_cast<const uint8_t*>(x.data);
+  auto* to = static_cast<uint8_t*>(y.data);
+  ctx.parallel(x.count, kGrain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) to[i] = table[from[i]];
+  });
+  return {};
+}
+
+Status sigmoid(KernelContext& ctx) {
+  return unary(ctx, [](float x) { return 1 / (1 + std::exp(-x)); });
+}
+Status leaky_relu(KernelContext& ctx) {
+  const float alpha = ctx.node().attr_float("alpha", 0.01f);
+  return unary(ctx, [=](float x) { return x < 0 ? alpha * x : x; });
+}
+
+Status concat(KernelContext& ctx) {
+  const int parts = (ctx.node().num_inputs() - 2) / 3;
+  if (parts < 1 || ctx.node().num_inputs() != 2 + 3 * parts)
+    return bad_model("there are " + std::to_string(ctx.node().num_inputs()) + " inputs, expected 2 and 3 for each part");
+  const DataType type = ctx.input(1).dtype;
+  ONNXTOOL_ASSIGN(const Quantization y_quant, quantization_of(ctx, 0, 1, type));
+  Dims dims = to_dims(ctx.input(2).dims);
+  ONNXTOOL_ASSIGN(const int64_t axis, resolve_axis(ctx.node().attr_int("axis", 0), static_cast<int64_t>(dims.size())));
+  const auto a = static_cast<size_t>(axis);
+  std::vector<Table> tables;
+  for (int i = 0; i < parts; ++i) {
+    const ConstView& x = ctx.input(2 + 3 * i);
+    Dims expected = to_dims(x.dims);
+    if (expected.size() == dims.size()) expected[a] = dims[a];
+    if (i > 0 && expected != dims)
+      return mismatch("part " + std::to_string(i) + " has shape " + format_dims(x.dims) + ", which does not continue " +
+                      format_dims(dims) + " along axis " + std::to_string(axis));
+    if (i > 0) {
+      const auto extent = checked_add(dims[a], x.dims[a]);
+      if (!extent) return mismatch("the extents along axis " + std::to_string(axis) + " overflow");
+      dims[a] = *extent;
+    }
+    ONNXTOOL_ASSIGN(const Quantization quant, quantization_of(ctx, 3 + 3 * i, 4 + 3 * i, x.dtype));
+    tables.push_back(table_of(quant, y_quant, [](float v) { return v; }));
+  }
+  ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, type, dims));
+  const int64_t outer = product(dims, 0, a), row = product(dims, a, dims.size());
+  auto* to = static_cast<uint8_t*>(y.data);
+  for (int i = 0; i < parts; ++i) {
+    const ConstView& x = ctx.input(2 + 3 * i);
+    const int64_t n = product(x.dims, a, x.dims.size());
+    const auto* from = static_cast<const uint8_t*>(x.data);
+    const Table& table = tables[static_cast<size_t>(i)];
+    ctx.parallel(outer, grain_of(n), [&](int64_t begin, int64_t end) {
+      for (int64_t o = begin; o < end; ++o)
+        for (int64_t j = 0; j < n; ++j) to[o * row + j] = table[from[o * n + j]];
+    });
+    to += n;
+  }
+  return {};
+}
+
+/// y_zero_point (7) may be absent.
+Result<std::unique_ptr<KernelState>> prepare_binary(const NodeView& node) {
+  ONNXTOOL_TRY(require_inputs(node, {0, 1, 3, 4, 6}));
+  return std::unique_ptr<KernelState>();
+}
+Result<std::unique_ptr<KernelState>> prepare_unary(const NodeView& node) {
+  ONNXTOOL_TRY(require_inputs(node, {0, 1, 3}));
+  return std::unique_ptr<KernelState>();
+}
+
+constexpr std::initializer_list<DataType> kTypes = {DataType::kUint8, DataType::kInt8};
+
+}  // namespace
+
+constinit const KernelInfo kQLinearAdd{
+    .domain = "com.microsoft", .op = "QLinearAdd", .types = kTypes, .prepare = prepare_binary, .run = binary<AddOp>};
+constinit const KernelInfo kQLinearMul{
+    .domain = "com.microsoft", .op = "QLinearMul", .types = kTypes, .prepare = prepare_binary, .run = binary<MulOp>};
+constinit const KernelInfo kQLinearSigmoid{
+    .domain = "com.microsoft", .op = "QLinearSigmoid", .types = kTypes, .prepare = prepare_unary, .run = sigmoid};
+constinit const KernelInfo kQLinearLeakyRelu{
+    .domain = "com.microsoft", .op = "QLinearLeakyRelu", .types = kTypes, .prepare = prepare_unary, .run = leaky_relu};
+constinit const KernelInfo kQLinearConcat{.domain = "com.microsoft", .op = "QLinearConcat", .prepare = needs_every_input, .run = concat};
+
+}  // namespace onnxtool

@@ -1,0 +1,118 @@
+// com.microsoft.QLinearAveragePool-1, QLinearGlobalAveragePool-1 (x, x_scale, x_zero_point?, y_scale,
+// y_zero_point?) and QLinearSoftmax-1. Sums of codes are exact; their average, or the exponentials, are
+// computed in float and stored as saturate(round_half_even(v / y_scale) + y_zero_point).
+
+#include <algorithm>
+#include <cmath>
+
+#include "calib/kernels/cpu/conv_loops.h"
+#include "calib/kernels/cpu/pool.h"
+#include "calib/kernels/cpu/quant_params.h"
+
+namespace onnxtool { namespace {
+
+struct PoolState final : KernelState {
+  WindowAttributes attributes;
+  bool count_pads = false;
+};
+
+Result<std::unique_ptr<KernelState>> prepare_average(const NodeView& node) {
+  ONNXTOOL_TRY(require_inputs(node, {0, 1, 3}));
+  auto state = std::make_unique<PoolState>();
+  ONNXTOOL_ASSIGN(state->attributes, window_attributes(node));
+  state->count_pads = node.attr_int("count_include_pad", 0) != 0;
+  if (node.attr_int("channels_last", 0) != 0)
+    return kernel_error(ErrorCode::kUnsupported, "channels_last is 1, which is not supported");
+  return {std::move(state)};
+}
+
+Status average(KernelContext& ctx) {
+  const auto& state = static_cast<const PoolState&>(*ctx.state());
+  const ConstView& x = ctx.input(0);
+  ONNXTOOL_ASSIGN(const Quantization x_quant, quantization_of(ctx, 1, 2, x.dtype));
+  ONNXTOOL_ASSIGN(const Quantization y_quant, quantization_of(ctx, 3, 4, x.dtype));
+  ONNXTOOL_ASSIGN(const Window w, resolve_window(state.attributes, x.dims, state.attributes.kernel));
+  ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, x.dtype, w.output_dims(x.dims[0], x.dims[1])));
+  if (y.count == 0) return {};
+  const PoolTaps taps(w);
+  const PoolCounts counts(w, state.count_pads);
+  auto* to = static_cast<uint8_t*>(y.data);
+  for_each_output(ctx, w, x.dims[0] * x.dims[1], [&](int64_t at, int64_t e, int64_t od, int64_t oh, int64_t ow) {
+    int64_t sum = 0;
+    taps.for_each(od, oh, ow, [&](int64_t i) { sum += int8_at(x, at * volume(w.in) + i) - x_quant.zero_point; });
+    to[e] = y_quant.code(x_quant.scale * (static_cast<float>(sum) / static_cast<float>(counts.at(od, oh, ow))));
+  });
+  return {};
+}
+
+Result<std::unique_ptr<KernelState>> prepare_global(const NodeView& node) {
+  ONNXTOOL_TRY(require_inputs(node, {0, 1, 3}));
+  return std::unique_ptr<KernelState>();
+}
+
+Status global_average(KernelContext& ctx) {
+  const ConstView& x = ctx.input(0);
+  if (x.rank() < 3) return bad_model("the input has shape " + format_dims(x.dims) + ", expected [N, C, spatial...]");
+  ONNXTOOL_ASSIGN(const Quantization x_quant, quantization_of(ctx, 1, 2, x.dtype));
+  ONNXTOOL_ASSIGN(const Quantization y_quant, quantization_of(ctx, 3, 4, x.dtype));
+  const bool last = ctx.node().attr_int("channels_last", 0) != 0;
+  const size_t first_spatial = last ? 1 : 2, end_spatial = x.dims.size() - (last ? 1 : 0);
+  Dims dims = to_dims(x.dims);
+  std::fill(dims.begin() + static_cast<std::ptrdiff_t>(first_spatial), dims.begin() + static_cast<std::ptrdiff_t>(end_spatial), 1);
+  ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, x.dtype, dims));
+  const int64_t pixels = product(x.dims, first_spatial, end_spatial), channels = last ? x.dims.back() : x.dims[1];
+  auto* to = static_cast<uint8_t*>(y.data);
+  ctx.parallel(y.count, grain_of(pixels), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t base = last ? i / channels * channels * pixels + i % channels : i * pixels, step = last ? channels : 1;
+      int64_t sum = 0;
+      for (int64_t p = 0; p < pixels; ++p) sum += int8_at(x, base + p * step) - x_quant.zero_point;
+      to[i] = y_quant.code(x_quant.scale * (static_cast<float>(sum) / static_cast<float>(pixels)));
+    }
+  });
+  return {};
+}
+
+Status softmax(KernelContext& ctx) {
+  const ConstView& x = ctx.input(0);
+  ONNXTOOL_ASSIGN(const Quantization x_quant, quantization_of(ctx, 1, 2, x.dtype));
+  ONNXTOOL_ASSIGN(const Quantization y_quant, quantization_of(ctx, 3, 4, x.dtype));
+  // The opset of the Softmax that this one replaces: before 13 all axes from `axis` on are one.
+  const bool flattens = ctx.node().attr_int("opset", 13) < 13;
+  ONNXTOOL_ASSIGN(const int64_t axis, resolve_axis(ctx.node().attr_int("axis", flattens ? 1 : -1), std::max<int64_t>(1, x.rank())));
+  ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, x.dtype, x.dims));
+  if (y.count == 0) return {};
+  const auto a = static_cast<size_t>(axis);
+  const LineShape s = x.rank() == 0 ? LineShape{}
+                      : flattens    ? LineShape{product(x.dims, 0, a), product(x.dims, a, x.dims.size()), 1}
+                                    : line_shape(x.dims, axis);
+  // exp of how far a code lies below the greatest one.
+  std::array<float, 256> powers{};
+  for (int i = 0; i < 256; ++i) powers[static_cast<size_t>(i)] = std::exp(-x_quant.scale * static_cast<float>(i));
+  auto* to = static_cast<uint8_t*>(y.data);
+  ctx.parallel(s.outer * s.inner, grain_of(s.n), [&](int64_t begin, int64_t end) {
+    for (int64_t line = begin; line < end; ++line) {
+      const int64_t base = line / s.inner * s.n * s.inner + line % s.inner;
+      int32_t greatest = lowest_of(x.dtype);
+      for (int64_t i = 0; i < s.n; ++i) greatest = std::max(greatest, int8_at(x, base + i * s.inner));
+      float sum = 0;
+      const auto power = [&](int64_t i) { return powers[static_cast<size_t>(greatest - int8_at(x, base + i * s.inner))]; };
+      for (int64_t i = 0; i < s.n; ++i) sum += power(i);
+      for (int64_t i = 0; i < s.n; ++i) to[base + i * s.inner] = y_quant.code(power(i) / sum);
+    }
+  });
+  return {};
+}
+
+constexpr std::initializer_list<DataType> kTypes = {DataType::kUint8, DataType::kInt8};
+
+}  // namespace
+
+constinit const KernelInfo kQLinearAveragePool{
+    .domain = "com.microsoft", .op = "QLinearAveragePool", .types = kTypes, .prepare = prepare_average, .run = average};
+constinit const KernelInfo kQLinearGlobalAveragePool{
+    .domain = "com.microsoft", .op = "QLinearGlobalAveragePool", .types = kTypes, .prepare = prepare_global, .run = global_average};
+constinit const KernelInfo kQLinearSoftmax{
+    .domain = "com.microsoft", .op = "QLinearSoftmax", .types = kTypes, .prepare = prepare_global, .run = softmax};
+
+}  // namespace onnxtool
