@@ -25,7 +25,8 @@ namespace {
 
 using Dims = std::vector<int64_t>;
 // An attribute as tests write it; Attribute itself cannot be copied out of a list.
-using Given = std::pair<const char*, std::variant<int64_t, float, Dims, std::string, std::vector<float>>>;
+using Given =
+    std::pair<const char*, std::variant<int64_t, float, Dims, std::string, std::vector<float>>>;
 
 // nullptr, with a line that says so, when this build has no such module.
 const KernelSet* dnnl_kernel_set() {
@@ -37,7 +38,8 @@ const KernelSet* dnnl_kernel_set() {
   return set;
 }
 
-// On narrower machines oneDNN has no generated code for some shapes, and the cpu kernels serve them.
+// On narrower machines oneDNN has no generated code for some shapes, and the cpu kernels serve
+// them.
 bool serves_all_shapes() { return dnnl_kernel_set()->isa == "avx512_core"; }
 
 // A graph under construction; constants and inputs are random.
@@ -57,11 +59,14 @@ class Net {
   }
   Value& constant(Dims dims) { return graph().add_initializer(random(std::move(dims)), ""); }
   Value& scalar(float value) { return graph().add_initializer(Tensor::scalar(value), ""); }
-  Value& node(std::string op, std::vector<Value*> from, const std::vector<Given>& given = {}, std::string domain = "") {
+  Value& node(std::string op, std::vector<Value*> from, const std::vector<Given>& given = {},
+              std::string domain = "") {
     std::vector<Attribute> attributes;
-    for (const auto& [name, value] : given) std::visit([&](const auto& v) { attributes.push_back(Attribute::of(name, v)); }, value);
+    for (const auto& [name, value] : given)
+      std::visit([&](const auto& v) { attributes.push_back(Attribute::of(name, v)); }, value);
     Value& out = graph().add_value("", "y");
-    graph().add_node(std::move(op), std::move(domain), "", std::move(from), {&out}, std::move(attributes));
+    graph().add_node(std::move(op), std::move(domain), "", std::move(from), {&out},
+                     std::move(attributes));
     return out;
   }
   void output(Value& v) { graph().add_output(v); }
@@ -110,7 +115,8 @@ Ran run(Net& net, std::vector<const KernelSet*> sets, int threads) {
 }
 
 bool same_bits(const Tensor& a, const Tensor& b) {
-  return a.dims() == b.dims() && a.bytes().size() == b.bytes().size() && std::memcmp(a.bytes().data(), b.bytes().data(), a.bytes().size()) == 0;
+  return a.dims() == b.dims() && a.bytes().size() == b.bytes().size() &&
+         std::memcmp(a.bytes().data(), b.bytes().data(), a.bytes().size()) == 0;
 }
 
 // Largest |a - b| / (|b| + scale).
@@ -121,15 +127,17 @@ double difference(const Tensor& a, const Tensor& b, double scale) {
   for (size_t i = 0; i < x.size(); ++i) {
     if (std::isnan(x[i]) && std::isnan(y[i])) continue;
     if (x[i] == y[i]) continue;
-    const double d = std::abs(static_cast<double>(x[i]) - static_cast<double>(y[i])) / (std::abs(static_cast<double>(y[i])) + scale);
+    const double d = std::abs(static_cast<double>(x[i]) - static_cast<double>(y[i])) /
+                     (std::abs(static_cast<double>(y[i])) + scale);
     worst = std::max(worst, std::isnan(d) ? 1e30 : d);
   }
   return worst;
 }
 
-// A sum of `terms` products of standard normal factors, and its partial sums, are of size sqrt(terms);
-// each addition rounds by 2^-24 of that, so two orders of adding differ by some sqrt(terms) such
-// roundings. The largest of thousands of elements has been seen at 2 of these units.
+// A sum of `terms` products of standard normal factors, and its partial sums, are of size
+// sqrt(terms); each addition rounds by 2^-24 of that, so two orders of adding differ by some
+// sqrt(terms) such roundings. The largest of thousands of elements has been seen at 2 of these
+// units.
 void check_against_cpu(Net& net, int64_t terms) {
   const KernelSet* dnnl = dnnl_kernel_set();
   const double size = std::sqrt(static_cast<double>(terms));
@@ -140,7 +148,8 @@ void check_against_cpu(Net& net, int64_t terms) {
     CHECK(difference(one.outputs[i], expected.outputs[i], size) < 5 * 0x1p-24 * size);
   for (int threads : {2, 3, 7}) {
     const Ran many = run(net, {dnnl, &cpu_kernel_set()}, threads);
-    for (size_t i = 0; i < one.outputs.size(); ++i) CHECK_MESSAGE(same_bits(one.outputs[i], many.outputs[i]), threads << " threads");
+    for (size_t i = 0; i < one.outputs.size(); ++i)
+      CHECK_MESSAGE(same_bits(one.outputs[i], many.outputs[i]), threads << " threads");
   }
 }
 
@@ -181,7 +190,11 @@ TEST_CASE("dnnl: convolutions agree with the cpu kernels, whatever the number of
       {.x = {1, 32, 30, 20}, .w = {32, 32, 3, 3}, .strides = {2, 1}, .pads = {0, 1, 2, 0}},
       {.x = {1, 32, 20, 20}, .w = {32, 32, 3, 3}, .dilations = {2, 3}, .pads = {2, 3, 2, 3}},
       {.x = {2, 96, 28, 28}, .w = {96, 1, 3, 3}, .group = 96, .pads = {1, 1, 1, 1}},
-      {.x = {1, 20, 40, 40}, .w = {20, 1, 5, 5}, .group = 20, .strides = {2, 2}, .pads = {2, 2, 2, 2}},
+      {.x = {1, 20, 40, 40},
+       .w = {20, 1, 5, 5},
+       .group = 20,
+       .strides = {2, 2},
+       .pads = {2, 2, 2, 2}},
       {.x = {1, 64, 28, 28}, .w = {64, 16, 3, 3}, .group = 4, .pads = {1, 1, 1, 1}},
       {.x = {1, 240, 14, 14}, .w = {240, 80, 1, 1}, .group = 3},
       {.x = {2, 64, 100}, .w = {48, 64, 3}, .strides = {2}, .pads = {1, 1}},
@@ -213,20 +226,28 @@ TEST_CASE("dnnl: convolutions give the same bits on 1 to 16 threads") {
       {.x = {1, 160, 19, 19}, .w = {96, 160, 5, 5}, .strides = {2, 2}, .pads = {2, 2, 2, 2}},
   };
   std::mt19937 random(7);
-  const auto pick = [&](std::initializer_list<int64_t> list) { return *(list.begin() + random() % list.size()); };
+  const auto pick = [&](std::initializer_list<int64_t> list) {
+    return *(list.begin() + random() % list.size());
+  };
   while (cases.size() < 100) {
     ConvCase c;
-    int64_t in = pick({3, 8, 16, 17, 24, 32, 64, 96, 128, 160, 256, 512}), out = pick({1, 8, 16, 24, 32, 64, 100, 128, 256});
+    int64_t in = pick({3, 8, 16, 17, 24, 32, 64, 96, 128, 160, 256, 512}),
+            out = pick({1, 8, 16, 24, 32, 64, 100, 128, 256});
     const int64_t kind = pick({0, 1, 2, 2, 2, 2});
     if (kind == 0) out = c.group = in;
-    if (kind == 1) c.group = pick({2, 4}), in = c.group * pick({4, 8, 16, 32}), out = c.group * pick({4, 8, 16, 32});
-    const int64_t k = pick({1, 1, 3, 3, 3, 5, 7}), kw = pick({0, 0, 0, 1}) ? 3 : k, h = pick({4, 7, 13, 14, 19, 28, 33, 56}), w = pick({0, 0, 0, 1}) ? 5 + h : h;
+    if (kind == 1)
+      c.group = pick({2, 4}), in = c.group * pick({4, 8, 16, 32}),
+      out = c.group * pick({4, 8, 16, 32});
+    const int64_t k = pick({1, 1, 3, 3, 3, 5, 7}), kw = pick({0, 0, 0, 1}) ? 3 : k,
+                  h = pick({4, 7, 13, 14, 19, 28, 33, 56}), w = pick({0, 0, 0, 1}) ? 5 + h : h;
     if (in / c.group * out * k * kw * h * w > 60'000'000) continue;
     c.x = {pick({1, 1, 1, 2, 5}), in, h, w};
     c.w = {out, in / c.group, k, kw};
     c.strides = Dims(2, pick({1, 1, 2}));
     c.pads = {k / 2, kw / 2, k / 2, kw / 2};
-    if (pick({0, 0, 0, 1})) c.pads = {static_cast<int64_t>(random() % static_cast<uint32_t>(k)), 0, 0, static_cast<int64_t>(random() % static_cast<uint32_t>(kw))};
+    if (pick({0, 0, 0, 1}))
+      c.pads = {static_cast<int64_t>(random() % static_cast<uint32_t>(k)), 0, 0,
+                static_cast<int64_t>(random() % static_cast<uint32_t>(kw))};
     if (h + c.pads[0] + c.pads[2] >= k && w + c.pads[1] + c.pads[3] >= kw) cases.push_back(c);
   }
   uint32_t seed = 0;
@@ -237,7 +258,9 @@ TEST_CASE("dnnl: convolutions give the same bits on 1 to 16 threads") {
     for (int threads : {2, 3, 4, 7, 16}) {
       const Ran many = run(net, {dnnl, &cpu_kernel_set()}, threads);
       CHECK_MESSAGE(same_bits(one.outputs[0], many.outputs[0]),
-                    "x " << format_dims(c.x) << " w " << format_dims(c.w) << " strides " << format_dims(c.strides) << " pads " << format_dims(c.pads) << ", " << threads << " threads");
+                    "x " << format_dims(c.x) << " w " << format_dims(c.w) << " strides "
+                         << format_dims(c.strides) << " pads " << format_dims(c.pads) << ", "
+                         << threads << " threads");
     }
   }
 }
@@ -245,7 +268,8 @@ TEST_CASE("dnnl: convolutions give the same bits on 1 to 16 threads") {
 TEST_CASE("dnnl: what follows a convolution is fused, residuals included") {
   if (!dnnl_kernel_set()) return;
   const ConvCase conv{.x = {2, 32, 14, 14}, .w = {32, 32, 3, 3}, .pads = {1, 1, 1, 1}};
-  for (const std::string op : {"Relu", "LeakyRelu", "Sigmoid", "HardSwish", "HardSigmoid", "Clip", "Mul"}) {
+  for (const std::string op :
+       {"Relu", "LeakyRelu", "Sigmoid", "HardSwish", "HardSigmoid", "Clip", "Mul"}) {
     CAPTURE(op);
     for (const bool residual : {false, true}) {
       CAPTURE(residual);
@@ -268,7 +292,8 @@ TEST_CASE("dnnl: what follows a convolution is fused, residuals included") {
 
 TEST_CASE("dnnl: a residual block keeps its branches apart") {
   if (!dnnl_kernel_set()) return;
-  const ConvCase a{.x = {1, 32, 14, 14}, .w = {64, 32, 1, 1}}, b{.x = a.x, .w = {64, 32, 3, 3}, .pads = {1, 1, 1, 1}};
+  const ConvCase a{.x = {1, 32, 14, 14}, .w = {64, 32, 1, 1}},
+      b{.x = a.x, .w = {64, 32, 3, 3}, .pads = {1, 1, 1, 1}};
   for (const bool kept : {false, true}) {
     CAPTURE(kept);
     Net net(5);
@@ -303,7 +328,11 @@ TEST_CASE("dnnl: FusedConv of onnxruntime") {
     Value& x = net.input({1, 16, 12, 12});
     std::vector<Value*> from{&x, &net.constant({16, 16, 3, 3}), &net.constant({16})};
     if (residual) from.push_back(&x);
-    Value& y = net.node("FusedConv", from, {{"pads", Dims{1, 1, 1, 1}}, {"activation", std::string("Clip")}, {"activation_params", std::vector<float>{-1, 3}}}, "com.microsoft");
+    Value& y = net.node("FusedConv", from,
+                        {{"pads", Dims{1, 1, 1, 1}},
+                         {"activation", std::string("Clip")},
+                         {"activation_params", std::vector<float>{-1, 3}}},
+                        "com.microsoft");
     y.set_type(ValueType::tensor(DataType::kFloat, {1, 16, 12, 12}));
     net.output(y);
     check_against_cpu(net, 16 * 9);
@@ -347,9 +376,21 @@ TEST_CASE("dnnl: transposed convolutions") {
   const std::vector<Case> cases = {
       {.x = {1, 64, 28, 28}, .w = {64, 32, 2, 2}, .strides = {2, 2}},
       {.x = {2, 48, 30, 17}, .w = {48, 20, 4, 4}, .strides = {2, 2}, .pads = {1, 1, 1, 1}},
-      {.x = {1, 32, 25, 25}, .w = {32, 16, 3, 3}, .strides = {2, 2}, .pads = {1, 0, 1, 2}, .extra = {1, 1}},
-      {.x = {1, 16, 9, 9}, .w = {16, 24, 3, 5}, .strides = {3, 1}, .pads = {0, 2, 1, 2}, .dilations = {2, 2}},
-      {.x = {1, 32, 12, 12}, .w = {32, 8, 3, 3}, .strides = {2, 2}, .pads = {1, 1, 1, 1}, .group = 2},
+      {.x = {1, 32, 25, 25},
+       .w = {32, 16, 3, 3},
+       .strides = {2, 2},
+       .pads = {1, 0, 1, 2},
+       .extra = {1, 1}},
+      {.x = {1, 16, 9, 9},
+       .w = {16, 24, 3, 5},
+       .strides = {3, 1},
+       .pads = {0, 2, 1, 2},
+       .dilations = {2, 2}},
+      {.x = {1, 32, 12, 12},
+       .w = {32, 8, 3, 3},
+       .strides = {2, 2},
+       .pads = {1, 1, 1, 1},
+       .group = 2},
       {.x = {2, 24, 50}, .w = {24, 16, 8}, .strides = {4}, .pads = {2, 2}},
       {.x = {1, 16, 6, 6}, .w = {16, 8, 2, 2}, .strides = {5, 5}},
       {.x = {1, 128, 1, 1}, .w = {128, 64, 4, 4}},
@@ -363,16 +404,26 @@ TEST_CASE("dnnl: transposed convolutions") {
     if (!c.pads.empty()) attributes.push_back({"pads", c.pads});
     if (!c.extra.empty()) attributes.push_back({"output_padding", c.extra});
     if (!c.dilations.empty()) attributes.push_back({"dilations", c.dilations});
-    net.output(net.node("ConvTranspose", {&net.input(c.x), &net.constant(c.w), &net.constant({c.w[1] * c.group})}, attributes));
+    net.output(net.node("ConvTranspose",
+                        {&net.input(c.x), &net.constant(c.w), &net.constant({c.w[1] * c.group})},
+                        attributes));
     check_against_cpu(net, c.w[0] / c.group * 4);
   }
 }
 
 TEST_CASE("dnnl: products of computed matrices, batches broadcast") {
   if (!dnnl_kernel_set()) return;
-  const std::vector<std::pair<Dims, Dims>> cases = {
-      {{12, 65, 64}, {12, 64, 65}}, {{2, 6, 50, 32}, {2, 6, 32, 70}}, {{300, 200}, {200, 90}}, {{5, 33, 40}, {40, 20}}, {{40, 33}, {7, 33, 20}},
-      {{3, 1, 20, 30}, {1, 4, 30, 10}}, {{64}, {64, 10}}, {{4, 9, 64}, {64}}, {{64}, {64}}, {{2, 3, 0}, {2, 0, 4}}, {{0, 3, 5}, {5, 4}}};
+  const std::vector<std::pair<Dims, Dims>> cases = {{{12, 65, 64}, {12, 64, 65}},
+                                                    {{2, 6, 50, 32}, {2, 6, 32, 70}},
+                                                    {{300, 200}, {200, 90}},
+                                                    {{5, 33, 40}, {40, 20}},
+                                                    {{40, 33}, {7, 33, 20}},
+                                                    {{3, 1, 20, 30}, {1, 4, 30, 10}},
+                                                    {{64}, {64, 10}},
+                                                    {{4, 9, 64}, {64}},
+                                                    {{64}, {64}},
+                                                    {{2, 3, 0}, {2, 0, 4}},
+                                                    {{0, 3, 5}, {5, 4}}};
   for (const auto& [a, b] : cases) {
     INFO(format_dims(a) << " times " << format_dims(b));
     Net net(37);
@@ -381,9 +432,11 @@ TEST_CASE("dnnl: products of computed matrices, batches broadcast") {
   }
 }
 
-TEST_CASE("dnnl: pooling, normalization and concatenation between convolutions stay channels last") {
+TEST_CASE(
+    "dnnl: pooling, normalization and concatenation between convolutions stay channels last") {
   if (!dnnl_kernel_set()) return;
-  const ConvCase conv{.x = {2, 16, 23, 23}, .w = {40, 16, 3, 3}, .pads = {1, 1, 1, 1}}, last{.x = {}, .w = {16, 40, 1, 1}};
+  const ConvCase conv{.x = {2, 16, 23, 23}, .w = {40, 16, 3, 3}, .pads = {1, 1, 1, 1}},
+      last{.x = {}, .w = {16, 40, 1, 1}};
   for (int kind = 0; kind < 7; ++kind) {
     CAPTURE(kind);
     Net net(19 + static_cast<uint32_t>(kind));
@@ -391,19 +444,43 @@ TEST_CASE("dnnl: pooling, normalization and concatenation between convolutions s
     Value* middle = nullptr;
     ConvCase after = last;
     switch (kind) {
-      case 0: middle = &net.node("MaxPool", {&y}, {{"kernel_shape", Dims{3, 3}}, {"strides", Dims{2, 2}}, {"pads", Dims{1, 1, 1, 1}}}); break;
-      case 1: middle = &net.node("MaxPool", {&y}, {{"kernel_shape", Dims{2, 3}}, {"strides", Dims{3, 2}}, {"dilations", Dims{2, 1}}, {"ceil_mode", int64_t{1}}}); break;
-      case 2: middle = &net.node("AveragePool", {&y}, {{"kernel_shape", Dims{3, 3}}, {"pads", Dims{1, 1, 1, 1}}, {"count_include_pad", int64_t{1}}}); break;
-      case 3: middle = &net.node("AveragePool", {&y}, {{"kernel_shape", Dims{4, 4}}, {"strides", Dims{3, 3}}, {"pads", Dims{1, 0, 2, 1}}, {"ceil_mode", int64_t{1}}}); break;
+      case 0:
+        middle = &net.node(
+            "MaxPool", {&y},
+            {{"kernel_shape", Dims{3, 3}}, {"strides", Dims{2, 2}}, {"pads", Dims{1, 1, 1, 1}}});
+        break;
+      case 1:
+        middle = &net.node("MaxPool", {&y},
+                           {{"kernel_shape", Dims{2, 3}},
+                            {"strides", Dims{3, 2}},
+                            {"dilations", Dims{2, 1}},
+                            {"ceil_mode", int64_t{1}}});
+        break;
+      case 2:
+        middle = &net.node("AveragePool", {&y},
+                           {{"kernel_shape", Dims{3, 3}},
+                            {"pads", Dims{1, 1, 1, 1}},
+                            {"count_include_pad", int64_t{1}}});
+        break;
+      case 3:
+        middle = &net.node("AveragePool", {&y},
+                           {{"kernel_shape", Dims{4, 4}},
+                            {"strides", Dims{3, 3}},
+                            {"pads", Dims{1, 0, 2, 1}},
+                            {"ceil_mode", int64_t{1}}});
+        break;
       case 6: middle = &net.node("ReduceMean", {&y}, {{"axes", Dims{-1, 2}}}); break;
       case 4: middle = &net.node("GlobalAveragePool", {&y}); break;
       default:
-        middle = &net.node("Concat", {&y, &net.node("Relu", {&net.input({2, 5, 23, 23})}), &y}, {{"axis", int64_t{1}}});
+        middle = &net.node("Concat", {&y, &net.node("Relu", {&net.input({2, 5, 23, 23})}), &y},
+                           {{"axis", int64_t{1}}});
         after.w[1] = 85;
     }
     net.output(add_conv(net, *middle, after));
     check_against_cpu(net, terms_of(conv.w) * terms_of(after.w));
-    if (serves_all_shapes()) CHECK(run(net, {dnnl_kernel_set(), &cpu_kernel_set()}, 1).kernels.find("dnnl: 3 steps") != std::string::npos);
+    if (serves_all_shapes())
+      CHECK(run(net, {dnnl_kernel_set(), &cpu_kernel_set()}, 1).kernels.find("dnnl: 3 steps") !=
+            std::string::npos);
   }
 }
 
@@ -429,7 +506,8 @@ TEST_CASE("dnnl: one plan serves many shapes and threads at a time") {
   if (!dnnl) return;
   Net net(29);
   Value& x = net.input({1, 24, 12, 12});
-  x.set_type(ValueType::tensor(DataType::kFloat, std::vector<Dim>{Dim::of(1), Dim::of(24), Dim(), Dim()}));
+  x.set_type(
+      ValueType::tensor(DataType::kFloat, std::vector<Dim>{Dim::of(1), Dim::of(24), Dim(), Dim()}));
   net.output(add_conv(net, x, {.x = {}, .w = {32, 24, 3, 3}, .pads = {1, 1, 1, 1}}));
   REQUIRE(infer_graph(net.graph()).ok());
   const auto plan = Plan::compile(net.graph(), options_of({dnnl, &cpu_kernel_set()}, 1));
@@ -443,9 +521,12 @@ TEST_CASE("dnnl: one plan serves many shapes and threads at a time") {
       RunContext context(*plan), expected(*reference);
       for (int64_t size = 3; size < 90; size += 5) {
         const int64_t h = size + (size * t) % 3;
-        const Tensor in = Tensor::from<float>({1, 24, h, size}, std::vector<float>(static_cast<size_t>(24 * h * size), 0.5f));
+        const Tensor in = Tensor::from<float>(
+            {1, 24, h, size}, std::vector<float>(static_cast<size_t>(24 * h * size), 0.5f));
         std::vector<Tensor> a, b;
-        if (!context.run(std::span(&in, 1), &a).ok() || !expected.run(std::span(&in, 1), &b).ok() || difference(a[0], b[0], 16) > 5e-6) ++bad;
+        if (!context.run(std::span(&in, 1), &a).ok() || !expected.run(std::span(&in, 1), &b).ok() ||
+            difference(a[0], b[0], 16) > 5e-6)
+          ++bad;
       }
     });
   for (std::thread& t : threads) t.join();
@@ -459,10 +540,13 @@ TEST_CASE("dnnl: models of the shared set that run on the cpu kernels run on the
   if (root.empty()) return;
   int passed = 0;
   for (const auto& entry : std::filesystem::directory_iterator(root)) {
-    if (!std::filesystem::exists(entry.path() / "model.onnx") || !std::filesystem::exists(entry.path() / "test_data_set_0")) continue;
+    if (!std::filesystem::exists(entry.path() / "model.onnx") ||
+        !std::filesystem::exists(entry.path() / "test_data_set_0"))
+      continue;
     const std::string name = entry.path().filename().string();
     // Half precision is computed in other places than the reference rounds.
-    const Tolerance tolerance = name.ends_with("fp16") ? Tolerance{2e-2, 2e-2} : Tolerance{1e-3, 1e-4};
+    const Tolerance tolerance =
+        name.ends_with("fp16") ? Tolerance{2e-2, 2e-2} : Tolerance{1e-3, 1e-4};
     if (!run_data_sets(entry.path(), {&cpu_kernel_set()}, tolerance).ok()) continue;
     for (int threads : {1, 2}) {
       const Status s = run_data_sets(entry.path(), {dnnl, &cpu_kernel_set()}, tolerance, threads);
@@ -484,11 +568,14 @@ TEST_CASE("dnnl: onnx's node tests of the operators that the module serves") {
   int passed = 0;
   for (const auto& entry : std::filesystem::directory_iterator(root)) {
     const std::string name = entry.path().filename().string();
-    const bool ours = std::any_of(dnnl->kernels.begin(), dnnl->kernels.end(), [&](const KernelInfo* k) {
-      std::string op = "test_" + std::string(k->op);
-      std::transform(op.begin(), op.end(), op.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-      return name.starts_with(op) || name.starts_with("test_basic_conv") || name.starts_with("test_batchnorm");
-    });
+    const bool ours =
+        std::any_of(dnnl->kernels.begin(), dnnl->kernels.end(), [&](const KernelInfo* k) {
+          std::string op = "test_" + std::string(k->op);
+          std::transform(op.begin(), op.end(), op.begin(),
+                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+          return name.starts_with(op) || name.starts_with("test_basic_conv") ||
+                 name.starts_with("test_batchnorm");
+        });
     if (!ours || !std::filesystem::exists(entry.path() / "model.onnx")) continue;
     const Status s = run_data_sets(entry.path(), {dnnl, &cpu_kernel_set()}, {});
     CHECK_MESSAGE(s.ok(), name << ": " << (s.ok() ? "" : s.error().message));

@@ -1,7 +1,7 @@
 // MatMul-1, 9, 13 in float32 where both sides are computed, with numpy's broadcasting of the batch:
 //   y[b.., m, n] = sum over k of a[b.., m, k] * b[b.., k, n]
-// The batch is cut into pieces by the extents alone: how oneDNN blocks k may follow the other extents,
-// so a cut that followed the number of threads could change the order of the sums.
+// The batch is cut into pieces by the extents alone: how oneDNN blocks k may follow the other
+// extents, so a cut that followed the number of threads could change the order of the sums.
 
 #include <algorithm>
 #include <cstring>
@@ -43,17 +43,21 @@ struct State final : KernelState {
   mutable ShapeCache<Product> products;
 };
 
-Described<dnnl::matmul> describe(int64_t a_count, int64_t b_count, int64_t m, int64_t n, int64_t k) {
-  return describe_matmul(plain_desc({a_count, m, k}), plain_desc({b_count, k, n}), plain_desc({std::max(a_count, b_count), m, n}), make_attributes({}));
+Described<dnnl::matmul> describe(int64_t a_count, int64_t b_count, int64_t m, int64_t n,
+                                 int64_t k) {
+  return describe_matmul(plain_desc({a_count, m, k}), plain_desc({b_count, k, n}),
+                         plain_desc({std::max(a_count, b_count), m, n}), make_attributes({}));
 }
 
 Primitive make_primitive(int64_t a_count, int64_t b_count, int64_t rows, const Product& p) {
   const auto d = describe(a_count, b_count, rows, p.n, p.k);
-  return {dnnl::matmul(d.desc), d.desc.src_desc(), d.desc.weights_desc(), d.desc.dst_desc(), d.desc.scratchpad_desc().get_size()};
+  return {dnnl::matmul(d.desc), d.desc.src_desc(), d.desc.weights_desc(), d.desc.dst_desc(),
+          d.desc.scratchpad_desc().get_size()};
 }
 
 Error mismatch(std::span<const int64_t> a, std::span<const int64_t> b) {
-  return kernel_error(ErrorCode::kMismatch, "sides have dims " + dims_text(a) + " and " + dims_text(b));
+  return kernel_error(ErrorCode::kMismatch,
+                      "sides have dims " + dims_text(a) + " and " + dims_text(b));
 }
 
 // Index of the matrix that batch position `at` of `batch` reads from a side with these batch dims.
@@ -79,9 +83,11 @@ Result<Product> make_product(std::span<const int64_t> a_dims, std::span<const in
   p.k = a_dims.back();
   p.n = column ? 1 : b_dims.back();
   if ((column ? b_dims[0] : b_dims[b_dims.size() - 2]) != p.k) return mismatch(a_dims, b_dims);
-  const auto a_batch = a_dims.first(row ? 0 : a_dims.size() - 2), b_batch = b_dims.first(column ? 0 : b_dims.size() - 2);
+  const auto a_batch = a_dims.first(row ? 0 : a_dims.size() - 2),
+             b_batch = b_dims.first(column ? 0 : b_dims.size() - 2);
   for (size_t i = 0; i < std::max(a_batch.size(), b_batch.size()); ++i) {
-    const int64_t x = i < a_batch.size() ? a_batch[a_batch.size() - 1 - i] : 1, y = i < b_batch.size() ? b_batch[b_batch.size() - 1 - i] : 1;
+    const int64_t x = i < a_batch.size() ? a_batch[a_batch.size() - 1 - i] : 1,
+                  y = i < b_batch.size() ? b_batch[b_batch.size() - 1 - i] : 1;
     if (x != y && x != 1 && y != 1) return mismatch(a_dims, b_dims);
     p.dims.insert(p.dims.begin(), x == 1 ? y : x);
   }
@@ -93,33 +99,42 @@ Result<Product> make_product(std::span<const int64_t> a_dims, std::span<const in
   if (*count == 0 || p.k == 0) return p;
 
   hold_to_one_thread();
-  const int64_t batches = *checked_product(batch), a_count = *checked_product(a_batch), b_count = *checked_product(b_batch);
-  const double flops = 2.0 * static_cast<double>(p.m) * static_cast<double>(p.n) * static_cast<double>(p.k);
-  // Several matrices go into one primitive where they follow each other on both sides, or on one side
-  // while the other has but one.
+  const int64_t batches = *checked_product(batch), a_count = *checked_product(a_batch),
+                b_count = *checked_product(b_batch);
+  const double flops =
+      2.0 * static_cast<double>(p.m) * static_cast<double>(p.n) * static_cast<double>(p.k);
+  // Several matrices go into one primitive where they follow each other on both sides, or on one
+  // side while the other has but one.
   const bool regular = (a_count == batches || a_count == 1) && (b_count == batches || b_count == 1);
-  const int64_t together = regular ? std::max<int64_t>(static_cast<int64_t>(kPieceFlops / flops), 1) : 1;
+  const int64_t together =
+      regular ? std::max<int64_t>(static_cast<int64_t>(kPieceFlops / flops), 1) : 1;
   const int64_t ranges = (batches + together - 1) / together;
-  const int64_t row_ranges = std::clamp<int64_t>(static_cast<int64_t>(flops / kPieceFlops), 1, std::max<int64_t>(p.m / kLeastPieceRows, 1));
+  const int64_t row_ranges = std::clamp<int64_t>(static_cast<int64_t>(flops / kPieceFlops), 1,
+                                                 std::max<int64_t>(p.m / kLeastPieceRows, 1));
   std::vector<std::pair<int64_t, int64_t>> known;  // matrices and rows of each primitive
   for (int64_t i = 0; i < ranges * row_ranges; ++i) {
-    const int64_t r = i / row_ranges, begin = batches * r / ranges, size = batches * (r + 1) / ranges - begin;
-    const int64_t row = p.m * (i % row_ranges) / row_ranges, rows = p.m * (i % row_ranges + 1) / row_ranges - row;
+    const int64_t r = i / row_ranges, begin = batches * r / ranges,
+                  size = batches * (r + 1) / ranges - begin;
+    const int64_t top = p.m * (i % row_ranges) / row_ranges,
+                  rows = p.m * (i % row_ranges + 1) / row_ranges - top;
     const auto found = std::find(known.begin(), known.end(), std::pair(size, rows));
     const auto index = static_cast<size_t>(found - known.begin());
     if (found == known.end()) {
       known.emplace_back(size, rows);
-      p.primitives.push_back(make_primitive(a_count == 1 ? 1 : size, b_count == 1 ? 1 : size, rows, p));
+      p.primitives.push_back(
+          make_primitive(a_count == 1 ? 1 : size, b_count == 1 ? 1 : size, rows, p));
       p.scratch_bytes = std::max(p.scratch_bytes, p.primitives.back().scratch_bytes);
     }
-    p.pieces.push_back({index, (matrix_of(begin, batch, a_batch) * p.m + row) * p.k, matrix_of(begin, batch, b_batch) * p.k * p.n, (begin * p.m + row) * p.n});
+    p.pieces.push_back({index, (matrix_of(begin, batch, a_batch) * p.m + top) * p.k,
+                        matrix_of(begin, batch, b_batch) * p.k * p.n, (begin * p.m + top) * p.n});
   }
   return p;
 }
 
 // Only where oneDNN has generated code: its gemm is slower than the cpu set's.
 bool accepts(const NodeView& node) {
-  if (node.input_dtype(0) != DataType::kFloat || node.input_dtype(1) != DataType::kFloat) return false;
+  if (node.input_dtype(0) != DataType::kFloat || node.input_dtype(1) != DataType::kFloat)
+    return false;
   try {
     hold_to_one_thread();
     return describe(2, 2, 64, 64, 64).implementation.starts_with("brg");
@@ -128,7 +143,9 @@ bool accepts(const NodeView& node) {
   }
 }
 
-Result<std::unique_ptr<KernelState>> prepare(const NodeView&) { return {std::make_unique<State>()}; }
+Result<std::unique_ptr<KernelState>> prepare(const NodeView&) {
+  return {std::make_unique<State>()};
+}
 
 Status run(KernelContext& ctx) {
   const auto& state = static_cast<const State&>(*ctx.state());
@@ -136,7 +153,9 @@ Status run(KernelContext& ctx) {
   std::vector<int64_t> key(a.dims.begin(), a.dims.end());
   key.push_back(-1);
   key.insert(key.end(), b.dims.begin(), b.dims.end());
-  ONNXTOOL_ASSIGN(const auto p, state.products.get(key, [&] { return catching([&] { return make_product(a.dims, b.dims); }); }));
+  ONNXTOOL_ASSIGN(const auto p, state.products.get(key, [&] {
+    return catching([&] { return make_product(a.dims, b.dims); });
+  }));
   ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, DataType::kFloat, p->dims));
   if (p->k == 0 && y.count) std::memset(y.data, 0, static_cast<size_t>(y.count) * sizeof(float));
   return run_all_pieces(ctx, p->pieces.size(), p->scratch_bytes, [&](size_t i, void* scratch) {
@@ -153,6 +172,10 @@ Status run(KernelContext& ctx) {
 
 }  // namespace
 
-constinit const KernelInfo kBatchedMatMul{.op = "MatMul", .types = {DataType::kFloat}, .prepare = prepare, .run = run, .accepts = accepts};
+constinit const KernelInfo kBatchedMatMul{.op = "MatMul",
+                                          .types = {DataType::kFloat},
+                                          .prepare = prepare,
+                                          .run = run,
+                                          .accepts = accepts};
 
 }  // namespace onnxtool

@@ -1,7 +1,8 @@
 // Conv-1, 11, 22 in float32, channels last:
-//   y[n, m, o] = b[m] + sum over c in group(m), k of x[n, c, o * stride - pad + k * dilation] * w[m, c, k]
-// and com.microsoft.FusedConv-1, which adds z, then activates. That and what the plan fuses is applied to
-// each sum before it is stored; a residual is added onto the buffer that holds it.
+//   y[n, m, o] = b[m] + sum over c, k of x[n, c, o * stride - pad + k * dilation] * w[m, c, k]
+// with c running over the channels of the group of m,
+// and com.microsoft.FusedConv-1, which adds z, then activates. That and what the plan fuses is
+// applied to each sum before it is stored; a residual is added onto the buffer that holds it.
 
 #include "calib/kernels/dnnl/convolution.h"
 #include "calib/kernels/dnnl/fusion.h"
@@ -22,28 +23,42 @@ struct ConvState final : KernelState {
   mutable ShapeCache<ConvolutionPlan> plans;
 };
 
-std::optional<ConvolutionProblem> problem_of(const WindowAttributes& attributes, int64_t groups, std::span<const int64_t> x,
+std::optional<ConvolutionProblem> problem_of(const WindowAttributes& attributes, int64_t groups,
+                                             std::span<const int64_t> x,
                                              std::span<const int64_t> w) {
   if (w.size() < 3 || w.size() > 5 || x.size() != w.size() || groups < 1) return std::nullopt;
   if (w[0] < 1 || w[1] < 1 || w[0] % groups != 0 || x[1] != w[1] * groups) return std::nullopt;
   const auto windows = resolve_windows(attributes, x.subspan(2), w.subspan(2));
   if (!windows) return std::nullopt;
-  return ConvolutionProblem{.images = x[0], .in_channels = x[1], .out_channels = w[0], .groups = groups, .in = windows->in, .out = windows->out,
-                            .kernel = windows->kernel, .strides = windows->strides, .dilations = windows->dilations,
-                            .pads_begin = windows->pads_begin, .pads_end = windows->pads_end};
+  return ConvolutionProblem{.images = x[0],
+                            .in_channels = x[1],
+                            .out_channels = w[0],
+                            .groups = groups,
+                            .in = windows->in,
+                            .out = windows->out,
+                            .kernel = windows->kernel,
+                            .strides = windows->strides,
+                            .dilations = windows->dilations,
+                            .pads_begin = windows->pads_begin,
+                            .pads_end = windows->pads_end};
 }
 
 // Weights [M, C / group, k...] as oneDNN sees them: groups apart, and a leading axis for 1-D.
-dnnl::memory::desc original_weights(const ConvolutionProblem& p) { return plain_desc(p.weight_dims()); }
+dnnl::memory::desc original_weights(const ConvolutionProblem& p) {
+  return plain_desc(p.weight_dims());
+}
 
-// The dims of x as far as they are known, usual ones where they are not: what primitives are made for
-// before a sample is seen.
-std::vector<int64_t> expected_dims(const NodeView& node, const WindowAttributes& attributes, int64_t groups, std::span<const int64_t> w) {
+// The dims of x as far as they are known, usual ones where they are not: what primitives are made
+// for before a sample is seen.
+std::vector<int64_t> expected_dims(const NodeView& node, const WindowAttributes& attributes,
+                                   int64_t groups, std::span<const int64_t> w) {
   const int64_t extent = w.size() == 3 ? 512 : w.size() == 4 ? 28 : 16;
   const std::span<const int64_t> known = node.input_dims(0);
   std::vector<int64_t> x{1, w.size() > 1 ? w[1] * groups : 0};
   for (size_t i = 2; i < w.size(); ++i) {
-    const int64_t dilation = attributes.dilations.size() == w.size() - 2 ? std::min<int64_t>(attributes.dilations[i - 2], 4096) : 1;
+    const int64_t dilation = attributes.dilations.size() == w.size() - 2
+                                 ? std::min<int64_t>(attributes.dilations[i - 2], 4096)
+                                 : 1;
     x.push_back(extent + (std::min<int64_t>(w[i], 4096) - 1) * dilation);
   }
   if (known.size() == x.size())
@@ -60,13 +75,22 @@ std::optional<std::vector<PostOp>> own_ops(const NodeView& node) {
   const std::string_view activation = node.attr_string("activation", "");
   const std::span<const float> p = node.attr_floats("activation_params");
   const auto parameter = [&](size_t i, float fallback) { return i < p.size() ? p[i] : fallback; };
-  if (activation == "Relu") ops.push_back({.kind = PostOp::Kind::kRelu});
-  else if (activation == "Sigmoid") ops.push_back({.kind = PostOp::Kind::kSigmoid});
-  else if (activation == "HardSwish") ops.push_back({.kind = PostOp::Kind::kHardSwish});
-  else if (activation == "LeakyRelu") ops.push_back({.kind = PostOp::Kind::kLeakyRelu, .alpha = parameter(0, 0.01f)});
-  else if (activation == "HardSigmoid") ops.push_back({.kind = PostOp::Kind::kHardSigmoid, .alpha = parameter(0, 0.2f), .beta = parameter(1, 0.5f)});
-  else if (activation == "Clip" && p.size() == 2) ops.push_back({.kind = PostOp::Kind::kClip, .alpha = p[0], .beta = p[1]});
-  else if (!activation.empty()) return std::nullopt;
+  if (activation == "Relu")
+    ops.push_back({.kind = PostOp::Kind::kRelu});
+  else if (activation == "Sigmoid")
+    ops.push_back({.kind = PostOp::Kind::kSigmoid});
+  else if (activation == "HardSwish")
+    ops.push_back({.kind = PostOp::Kind::kHardSwish});
+  else if (activation == "LeakyRelu")
+    ops.push_back({.kind = PostOp::Kind::kLeakyRelu, .alpha = parameter(0, 0.01f)});
+  else if (activation == "HardSigmoid")
+    ops.push_back({.kind = PostOp::Kind::kHardSigmoid,
+                   .alpha = parameter(0, 0.2f),
+                   .beta = parameter(1, 0.5f)});
+  else if (activation == "Clip" && p.size() == 2)
+    ops.push_back({.kind = PostOp::Kind::kClip, .alpha = p[0], .beta = p[1]});
+  else if (!activation.empty())
+    return std::nullopt;
   // Older writers spell the parameters as attributes of their own: left to the cpu kernel.
   if (p.empty() && node.has_attribute("activation_alpha")) return std::nullopt;
   return ops;
@@ -80,12 +104,18 @@ bool fuses(const NodeView& node, const PostOp& op) {
 bool accepts(const NodeView& node) {
   if (!own_ops(node)) return false;
   const auto attributes = window_attributes(node);
-  if (!attributes || !node.has_input(1) || node.input_dtype(0) != DataType::kFloat || node.input_dtype(1) != DataType::kFloat) return false;
+  const int64_t groups = node.attr_int("group", 1);
+  // Bounded, so that products with it cannot overflow.
+  if (groups < 1 || groups > (int64_t{1} << 31) || !attributes || !node.has_input(1) ||
+      node.input_dtype(0) != DataType::kFloat || node.input_dtype(1) != DataType::kFloat)
+    return false;
   const ConstView* w = node.constant(1);
   if (!w) return attributes->kernel.size() <= 3;
-  const int64_t groups = node.attr_int("group", 1);
-  const auto problem = problem_of(*attributes, groups, expected_dims(node, *attributes, groups, w->dims), w->dims);
-  if (const ConstView* b = node.has_input(2) ? node.constant(2) : nullptr; b && (b->dtype != DataType::kFloat || b->count != w->dims[0])) return false;
+  const auto problem =
+      problem_of(*attributes, groups, expected_dims(node, *attributes, groups, w->dims), w->dims);
+  if (const ConstView* b = node.has_input(2) ? node.constant(2) : nullptr;
+      b && (b->dtype != DataType::kFloat || b->count != w->dims[0]))
+    return false;
   return problem && has_fast_convolution(*problem);
 }
 
@@ -112,7 +142,8 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
     state->weight_dims.assign(w->dims.begin(), w->dims.end());
     state->weights.set_original(original_weights(problem), w->data);
     ONNXTOOL_ASSIGN(const auto made, state->plans.get(key_of(dims, w->dims), [&] {
-      return ConvolutionPlan::make(problem, node.has_input(2), state->ops, node.threads(), state->weights);
+      return ConvolutionPlan::make(problem, node.has_input(2), state->ops, node.threads(),
+                                   state->weights);
     }));
     state->weights.forget_original();
     node.drop_constant(1);
@@ -127,24 +158,35 @@ Status run(KernelContext& ctx) {
   const std::span<const int64_t> w_dims = constant ? state.weight_dims : ctx.input(1).dims;
   std::vector<int64_t> dims(x.dims.begin(), x.dims.end());
   if (dims.size() < 3 || w_dims.size() != dims.size() || dims[1] != w_dims[1] * state.groups)
-    return kernel_error(ErrorCode::kMismatch, "input has dims " + dims_text(dims) + ", weights " + dims_text(w_dims) + " with group " + std::to_string(state.groups));
+    return kernel_error(ErrorCode::kMismatch, "input has dims " + dims_text(dims) + ", weights " +
+                                                  dims_text(w_dims) + " with group " +
+                                                  std::to_string(state.groups));
   const bool empty = dims[0] == 0;
   if (empty) dims[0] = 1;
   const auto problem = problem_of(state.attributes, state.groups, dims, w_dims);
-  if (!problem) return kernel_error(ErrorCode::kMismatch, "no window of weights " + dims_text(w_dims) + " fits into an input of dims " + dims_text(dims));
+  if (!problem)
+    return kernel_error(ErrorCode::kMismatch, "no window of weights " + dims_text(w_dims) +
+                                                  " fits into an input of dims " + dims_text(dims));
   const float* bias = state.bias.empty() ? nullptr : state.bias.data();
   if (ctx.node().has_input(2) && !bias) {
     const ConstView& b = ctx.input(2);
-    if (b.count != problem->out_channels) return kernel_error(ErrorCode::kMismatch, "bias has dims " + dims_text(b.dims) + ", expected [" + std::to_string(problem->out_channels) + "]");
+    if (b.count != problem->out_channels)
+      return kernel_error(ErrorCode::kMismatch, "bias has dims " + dims_text(b.dims) +
+                                                    ", expected [" +
+                                                    std::to_string(problem->out_channels) + "]");
     bias = static_cast<const float*>(b.data);
   }
   std::vector<int64_t> out_dims{x.dims[0], problem->out_channels};
-  out_dims.insert(out_dims.end(), problem->out.end() - static_cast<int64_t>(x.dims.size() - 2), problem->out.end());
-  ONNXTOOL_ASSIGN(float* y, fused_output(ctx, state.ops, out_dims, Layout::kChannelsLast, constant ? std::initializer_list<int>{0} : std::initializer_list<int>{0, 1}));
+  out_dims.insert(out_dims.end(), problem->out.end() - static_cast<int64_t>(x.dims.size() - 2),
+                  problem->out.end());
+  ONNXTOOL_ASSIGN(float* y, fused_output(ctx, state.ops, out_dims, Layout::kChannelsLast,
+                                         constant ? std::initializer_list<int>{0}
+                                                  : std::initializer_list<int>{0, 1}));
   if (empty) return {};
 
   ONNXTOOL_ASSIGN(const auto plan, state.plans.get(key_of(dims, w_dims), [&] {
-    return ConvolutionPlan::make(*problem, bias != nullptr, state.ops, ctx.node().threads(), state.weights);
+    return ConvolutionPlan::make(*problem, bias != nullptr, state.ops, ctx.node().threads(),
+                                 state.weights);
   }));
   ConvolutionOperands operands{.source = nullptr, .weights = nullptr, .bias = bias, .target = y};
   ONNXTOOL_ASSIGN(operands.source, channels_last_input(ctx, 0));
@@ -161,13 +203,26 @@ Status run(KernelContext& ctx) {
 }
 
 // Weights come as they are; every other input may be channels last.
-bool takes_layout(int input, Layout layout) { return input != 1 && layout == Layout::kChannelsLast; }
+bool takes_layout(int input, Layout layout) {
+  return input != 1 && layout == Layout::kChannelsLast;
+}
 
 }  // namespace
 
-extern constinit const KernelInfo kConv{.op = "Conv", .types = {DataType::kFloat}, .prepare = prepare, .run = run, .accepts = accepts, .fuses = fuses,
+extern constinit const KernelInfo kConv{.op = "Conv",
+                                        .types = {DataType::kFloat},
+                                        .prepare = prepare,
+                                        .run = run,
+                                        .accepts = accepts,
+                                        .fuses = fuses,
                                         .takes_layout = takes_layout};
-extern constinit const KernelInfo kFusedConv{.domain = "com.microsoft", .op = "FusedConv", .types = {DataType::kFloat}, .prepare = prepare, .run = run,
-                                             .accepts = accepts, .fuses = fuses, .takes_layout = takes_layout};
+extern constinit const KernelInfo kFusedConv{.domain = "com.microsoft",
+                                             .op = "FusedConv",
+                                             .types = {DataType::kFloat},
+                                             .prepare = prepare,
+                                             .run = run,
+                                             .accepts = accepts,
+                                             .fuses = fuses,
+                                             .takes_layout = takes_layout};
 
 }  // namespace onnxtool

@@ -1,8 +1,9 @@
 // ConvTranspose-1, 11, 22 in float32, channels last:
-//   y[n, m, i * stride - pad + k * dilation] += x[n, c, i] * w[c, m, k]    over c in group(m), on top of b[m]
-// Each pixel of x is multiplied by all taps at once, a 1x1 convolution with [taps, M] outputs, and every
-// row of y gathers the taps that fall on it. A task owns a band of rows, so the order of its sums is fixed;
-// bands are small enough for their products to stay in the cache.
+//   y[n, m, i * stride - pad + k * dilation] += x[n, c, i] * w[c, m, k]    over c in group(m), on
+//   top of b[m]
+// Each pixel of x is multiplied by all taps at once, a 1x1 convolution with [taps, M] outputs, and
+// every row of y gathers the taps that fall on it. A task owns a band of rows, so the order of its
+// sums is fixed; bands are small enough for their products to stay in the cache.
 
 #include <algorithm>
 
@@ -23,11 +24,13 @@ constexpr int64_t kBandFloats = 128 * 1024;
 // Two spatial axes; the first has extent 1 for 1-D.
 struct Geometry {
   int64_t group = 1, in_channels = 0, out_channels = 0;
-  int64_t kernel[2] = {1, 1}, stride[2] = {1, 1}, dilation[2] = {1, 1}, begin[2] = {0, 0}, end[2] = {0, 0}, extra[2] = {0, 0};
+  int64_t kernel[2] = {1, 1}, stride[2] = {1, 1}, dilation[2] = {1, 1}, begin[2] = {0, 0},
+          end[2] = {0, 0}, extra[2] = {0, 0};
 
   int64_t taps() const { return kernel[0] * kernel[1]; }
   int64_t out(int axis, int64_t in) const {
-    return (in - 1) * stride[axis] + (kernel[axis] - 1) * dilation[axis] + 1 + extra[axis] - begin[axis] - end[axis];
+    return (in - 1) * stride[axis] + (kernel[axis] - 1) * dilation[axis] + 1 + extra[axis] -
+           begin[axis] - end[axis];
   }
 };
 
@@ -66,8 +69,8 @@ ONNXTOOL_MULTIVERSION void add_to(const float* x, int64_t n, float* y) {
 std::optional<Geometry> geometry_of(const NodeView& node) {
   const ConstView* w = node.has_input(1) ? node.constant(1) : nullptr;
   const auto a = window_attributes(node);
-  if (!w || w->dtype != DataType::kFloat || w->count == 0 || (w->rank() != 3 && w->rank() != 4) || !a || a->auto_pad != AutoPad::kNotSet ||
-      node.has_attribute("output_shape"))
+  if (!w || w->dtype != DataType::kFloat || w->count == 0 || (w->rank() != 3 && w->rank() != 4) ||
+      !a || a->auto_pad != AutoPad::kNotSet || node.has_attribute("output_shape"))
     return std::nullopt;
   if (node.has_input(2)) {
     const ConstView* b = node.constant(2);
@@ -81,8 +84,12 @@ std::optional<Geometry> geometry_of(const NodeView& node) {
   if (node.has_input(2) && node.constant(2)->count != g.out_channels) return std::nullopt;
   const size_t rank = w->dims.size() - 2;
   const std::span<const int64_t> extra = node.attr_ints("output_padding");
-  const auto fits = [&](std::span<const int64_t> v, size_t n) { return v.empty() || v.size() == n; };
-  if (!fits(a->strides, rank) || !fits(a->dilations, rank) || !fits(a->pads, 2 * rank) || !fits(extra, rank) || !fits(a->kernel, rank)) return std::nullopt;
+  const auto fits = [&](std::span<const int64_t> v, size_t n) {
+    return v.empty() || v.size() == n;
+  };
+  if (!fits(a->strides, rank) || !fits(a->dilations, rank) || !fits(a->pads, 2 * rank) ||
+      !fits(extra, rank) || !fits(a->kernel, rank))
+    return std::nullopt;
   for (size_t i = 0; i < rank; ++i) {
     const size_t to = i + 2 - rank;
     g.kernel[to] = w->dims[i + 2];
@@ -91,14 +98,24 @@ std::optional<Geometry> geometry_of(const NodeView& node) {
     if (!a->dilations.empty()) g.dilation[to] = a->dilations[i];
     if (!a->pads.empty()) g.begin[to] = a->pads[i], g.end[to] = a->pads[rank + i];
     if (!extra.empty()) g.extra[to] = extra[i];
-    if (g.extra[to] < 0 || g.kernel[to] > 4096 || g.dilation[to] > 4096 || g.stride[to] > 4096) return std::nullopt;
+    if (g.extra[to] < 0 || g.kernel[to] > 4096 || g.dilation[to] > 4096 || g.stride[to] > 4096)
+      return std::nullopt;
   }
   return g;
 }
 
 ConvolutionProblem product_of(const Geometry& g, int64_t pixels) {
-  return {.images = 1, .in_channels = g.in_channels, .out_channels = g.taps() * g.out_channels, .groups = g.group, .in = {1, pixels}, .out = {1, pixels},
-          .kernel = {1, 1}, .strides = {1, 1}, .dilations = {1, 1}, .pads_begin = {0, 0}, .pads_end = {0, 0}};
+  return {.images = 1,
+          .in_channels = g.in_channels,
+          .out_channels = g.taps() * g.out_channels,
+          .groups = g.group,
+          .in = {1, pixels},
+          .out = {1, pixels},
+          .kernel = {1, 1},
+          .strides = {1, 1},
+          .dilations = {1, 1},
+          .pads_begin = {0, 0},
+          .pads_end = {0, 0}};
 }
 
 // Narrow groups make lines too short to add efficiently.
@@ -106,24 +123,35 @@ constexpr int64_t kLeastLine = 8;
 
 bool accepts(const NodeView& node) {
   const auto g = geometry_of(node);
-  return g && node.input_dtype(0) == DataType::kFloat && (g->group == 1 || g->out_channels / g->group >= kLeastLine) && has_fast_convolution(product_of(*g, 256));
+  return g && node.input_dtype(0) == DataType::kFloat &&
+         (g->group == 1 || g->out_channels / g->group >= kLeastLine) &&
+         has_fast_convolution(product_of(*g, 256));
 }
 
-Result<Plan> make_plan(const Geometry& g, std::span<const int64_t> in, WeightStore& weights, int64_t images) {
+Result<Plan> make_plan(const Geometry& g, std::span<const int64_t> in, WeightStore& weights,
+                       int64_t images) {
   Plan plan;
   hold_to_one_thread();
   const int64_t out_rows = g.out(0, in[0]), line = in[1] * g.taps() * g.out_channels;
   const int64_t reach = (g.kernel[0] - 1) * g.dilation[0];
-  // Rows of x that a band of y rows shares with its neighbours are multiplied twice: not too few rows.
+  // Rows of x that a band of y rows shares with its neighbours are multiplied twice: not too few
+  // rows.
   const int64_t rows = std::max(kBandFloats / line, 4 * (reach / g.stride[0]) + 1);
   const int64_t bands = std::max<int64_t>((in[0] + rows - 1) / rows, 1);
   std::vector<int64_t> known;  // rows of each primitive
   for (int64_t i = 0; i < images * bands; ++i) {
-    Band b{.image = i / bands, .out_begin = out_rows * (i % bands) / bands, .out_end = out_rows * (i % bands + 1) / bands, .in_begin = 0, .in_end = 0, .primitive = 0};
+    Band b{.image = i / bands,
+           .out_begin = out_rows * (i % bands) / bands,
+           .out_end = out_rows * (i % bands + 1) / bands,
+           .in_begin = 0,
+           .in_end = 0,
+           .primitive = 0};
     // The first x row whose last tap reaches the band, to the last one whose first tap does.
     const int64_t from = b.out_begin + g.begin[0] - reach;
-    b.in_begin = std::clamp<int64_t>(from <= 0 ? 0 : (from + g.stride[0] - 1) / g.stride[0], 0, in[0]);
-    b.in_end = std::clamp<int64_t>((b.out_end - 1 + g.begin[0]) / g.stride[0] + 1, b.in_begin, in[0]);
+    b.in_begin =
+        std::clamp<int64_t>(from <= 0 ? 0 : (from + g.stride[0] - 1) / g.stride[0], 0, in[0]);
+    b.in_end =
+        std::clamp<int64_t>((b.out_end - 1 + g.begin[0]) / g.stride[0] + 1, b.in_begin, in[0]);
     if (b.in_end > b.in_begin) {
       const int64_t size = b.in_end - b.in_begin;
       const auto found = std::find(known.begin(), known.end(), size);
@@ -131,9 +159,12 @@ Result<Plan> make_plan(const Geometry& g, std::span<const int64_t> in, WeightSto
       if (found == known.end()) {
         const auto d = describe_product(product_of(g, size * in[1]));
         known.push_back(size);
-        plan.primitives.push_back({dnnl::convolution_forward(d.desc), d.desc.src_desc(), d.desc.weights_desc(), d.desc.dst_desc(), weights.in_order(d.desc.weights_desc()),
+        plan.primitives.push_back({dnnl::convolution_forward(d.desc), d.desc.src_desc(),
+                                   d.desc.weights_desc(), d.desc.dst_desc(),
+                                   weights.in_order(d.desc.weights_desc()),
                                    d.desc.scratchpad_desc().get_size()});
-        if (!plan.primitives.back().packed) return kernel_error(ErrorCode::kOutOfMemory, "out of memory while reordering weights");
+        if (!plan.primitives.back().packed)
+          return kernel_error(ErrorCode::kOutOfMemory, "out of memory while reordering weights");
         plan.scratch_bytes = std::max(plan.scratch_bytes, plan.primitives.back().scratch_bytes);
         plan.most_rows = std::max(plan.most_rows, size);
       }
@@ -156,17 +187,23 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
     node.drop_constant(2);
   }
   // [C, M / group, taps] to [group, taps, M / group, C / group].
-  const int64_t c_group = g.in_channels / g.group, m_group = g.out_channels / g.group, taps = g.taps();
+  const int64_t c_group = g.in_channels / g.group, m_group = g.out_channels / g.group,
+                taps = g.taps();
   const auto from = w.as<float>();
   std::vector<float> ordered(from.size());
   for (int64_t c = 0; c < g.in_channels; ++c)
     for (int64_t m = 0; m < m_group; ++m)
       for (int64_t t = 0; t < taps; ++t)
-        ordered[static_cast<size_t>(((c / c_group * taps + t) * m_group + m) * c_group + c % c_group)] = from[static_cast<size_t>((c * m_group + m) * taps + t)];
+        ordered[static_cast<size_t>(((c / c_group * taps + t) * m_group + m) * c_group +
+                                    c % c_group)] =
+            from[static_cast<size_t>((c * m_group + m) * taps + t)];
   state->weights.set_original(plain_desc(product_of(g, 1).weight_dims()), ordered.data());
   const std::span<const int64_t> x = node.input_dims(0);
   const bool known = x.size() == state->rank;
-  const int64_t height = state->rank == 3 ? 1 : known && x[2] > 0 ? x[2] : 28, width = known && x.back() > 0 ? x.back() : 28;
+  const int64_t height = state->rank == 3    ? 1
+                         : known && x[2] > 0 ? x[2]
+                                             : 28,
+                width = known && x.back() > 0 ? x.back() : 28;
   // Unless the input is all padding, in which case running says so.
   if (g.out(0, height) > 0) {
     ONNXTOOL_ASSIGN(const auto made, state->plans.get({1, height, width}, [&] {
@@ -176,7 +213,8 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
   } else {
     const Status packed = catching([&]() -> Status {
       hold_to_one_thread();
-      if (state->weights.in_order(describe_product(product_of(g, 256)).desc.weights_desc())) return {};
+      if (state->weights.in_order(describe_product(product_of(g, 256)).desc.weights_desc()))
+        return {};
       return kernel_error(ErrorCode::kOutOfMemory, "out of memory while reordering weights");
     });
     if (!packed.ok()) return packed.error();
@@ -186,10 +224,13 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
   return {std::move(state)};
 }
 
-// Row `oh` of y from the products of rows [in_begin, in_end) of x, [rows, width, group, taps, M / group].
-void gather_row(const Geometry& g, const Band& band, const float* products, int64_t width, const std::vector<float>& bias, int64_t oh, int64_t out_width, float* y) {
+// Row `oh` of y from the products of rows [in_begin, in_end) of x, [rows, width, group, taps, M /
+// group].
+void gather_row(const Geometry& g, const Band& band, const float* products, int64_t width,
+                const std::vector<float>& bias, int64_t oh, int64_t out_width, float* y) {
   const int64_t m_group = g.out_channels / g.group, pixel = g.taps() * g.out_channels;
-  for (int64_t ow = 0; ow < out_width; ++ow) std::copy(bias.begin(), bias.end(), y + ow * g.out_channels);
+  for (int64_t ow = 0; ow < out_width; ++ow)
+    std::copy(bias.begin(), bias.end(), y + ow * g.out_channels);
   for (int64_t kh = 0; kh < g.kernel[0]; ++kh) {
     const int64_t at = oh + g.begin[0] - kh * g.dilation[0];
     if (at < 0 || at % g.stride[0] != 0 || at / g.stride[0] >= band.in_end) continue;
@@ -199,7 +240,8 @@ void gather_row(const Geometry& g, const Band& band, const float* products, int6
       const float* from = row + iw * pixel + kh * g.kernel[1] * m_group;
       if (g.group == 1 && g.dilation[1] == 1) {
         // Neighbouring taps are neighbours in y too.
-        const int64_t first = std::clamp<int64_t>(-start, 0, g.kernel[1]), last = std::clamp<int64_t>(out_width - start, first, g.kernel[1]);
+        const int64_t first = std::clamp<int64_t>(-start, 0, g.kernel[1]),
+                      last = std::clamp<int64_t>(out_width - start, first, g.kernel[1]);
         add_to(from + first * m_group, (last - first) * m_group, y + (start + first) * m_group);
         continue;
       }
@@ -207,7 +249,8 @@ void gather_row(const Geometry& g, const Band& band, const float* products, int6
         const int64_t ow = start + kw * g.dilation[1];
         if (ow < 0 || ow >= out_width) continue;
         for (int64_t i = 0; i < g.group; ++i)
-          add_to(from + i * g.taps() * m_group + kw * m_group, m_group, y + ow * g.out_channels + i * m_group);
+          add_to(from + i * g.taps() * m_group + kw * m_group, m_group,
+                 y + ow * g.out_channels + i * m_group);
       }
     }
   }
@@ -218,10 +261,15 @@ Status run(KernelContext& ctx) {
   const Geometry& g = state.geometry;
   const ConstView& x = ctx.input(0);
   if (x.dims.size() != state.rank || x.dims[1] != g.in_channels)
-    return kernel_error(ErrorCode::kMismatch, "input has dims " + dims_text(x.dims) + ", expected " + std::to_string(g.in_channels) + " channels and " + std::to_string(state.rank - 2) + " spatial axes");
+    return kernel_error(ErrorCode::kMismatch, "input has dims " + dims_text(x.dims) +
+                                                  ", expected " + std::to_string(g.in_channels) +
+                                                  " channels and " +
+                                                  std::to_string(state.rank - 2) + " spatial axes");
   const int64_t in[] = {state.rank == 3 ? 1 : x.dims[2], x.dims.back()};
   const int64_t out[] = {g.out(0, in[0]), g.out(1, in[1])};
-  if (in[0] < 1 || in[1] < 1 || out[0] < 1 || out[1] < 1) return kernel_error(ErrorCode::kMismatch, "an input of dims " + dims_text(x.dims) + " leaves no output");
+  if (in[0] < 1 || in[1] < 1 || out[0] < 1 || out[1] < 1)
+    return kernel_error(ErrorCode::kMismatch,
+                        "an input of dims " + dims_text(x.dims) + " leaves no output");
   std::vector<int64_t> dims{x.dims[0], g.out_channels};
   dims.insert(dims.end(), state.rank == 3 ? out + 1 : out, out + 2);
   const Layout layout = is_same_in_both_layouts(dims) ? Layout::kPlain : Layout::kChannelsLast;
@@ -231,27 +279,39 @@ Status run(KernelContext& ctx) {
   ONNXTOOL_ASSIGN(const auto plan, state.plans.get({x.dims[0], in[0], in[1]}, [&] {
     return catching([&] { return make_plan(g, in, state.weights, x.dims[0]); });
   }));
-  const size_t product_bytes = static_cast<size_t>(plan->most_rows * in[1] * g.taps() * g.out_channels) * sizeof(float);
-  return run_all_pieces(ctx, plan->bands.size(), plan->scratch_bytes + product_bytes, [&](size_t i, void* scratch) {
-    const Band& band = plan->bands[i];
-    const auto* products = reinterpret_cast<const float*>(static_cast<std::byte*>(scratch) + plan->scratch_bytes);
-    if (band.in_end > band.in_begin) {
-      const Primitive& p = plan->primitives[band.primitive];
-      Arguments()
-          .add(DNNL_ARG_SRC, p.source, source + (band.image * in[0] + band.in_begin) * in[1] * g.in_channels)
-          .add(DNNL_ARG_WEIGHTS, p.weights, p.packed->data.get())
-          .add(DNNL_ARG_DST, p.target, products)
-          .add_scratch(p.scratch_bytes, scratch)
-          .execute(p.code);
-    }
-    for (int64_t oh = band.out_begin; oh < band.out_end; ++oh)
-      gather_row(g, band, products, in[1], state.bias, oh, out[1], static_cast<float*>(y.data) + (band.image * out[0] + oh) * out[1] * g.out_channels);
-  });
+  const size_t product_bytes =
+      static_cast<size_t>(plan->most_rows * in[1] * g.taps() * g.out_channels) * sizeof(float);
+  return run_all_pieces(
+      ctx, plan->bands.size(), plan->scratch_bytes + product_bytes, [&](size_t i, void* scratch) {
+        const Band& band = plan->bands[i];
+        const auto* products =
+            reinterpret_cast<const float*>(static_cast<std::byte*>(scratch) + plan->scratch_bytes);
+        if (band.in_end > band.in_begin) {
+          const Primitive& p = plan->primitives[band.primitive];
+          Arguments()
+              .add(DNNL_ARG_SRC, p.source,
+                   source + (band.image * in[0] + band.in_begin) * in[1] * g.in_channels)
+              .add(DNNL_ARG_WEIGHTS, p.weights, p.packed->data.get())
+              .add(DNNL_ARG_DST, p.target, products)
+              .add_scratch(p.scratch_bytes, scratch)
+              .execute(p.code);
+        }
+        for (int64_t oh = band.out_begin; oh < band.out_end; ++oh)
+          gather_row(
+              g, band, products, in[1], state.bias, oh, out[1],
+              static_cast<float*>(y.data) + (band.image * out[0] + oh) * out[1] * g.out_channels);
+      });
 }
 
 }  // namespace
 
-constinit const KernelInfo kConvTranspose{.op = "ConvTranspose", .types = {DataType::kFloat}, .prepare = prepare, .run = run, .accepts = accepts,
-                                          .takes_layout = [](int input, Layout layout) { return input == 0 && layout == Layout::kChannelsLast; }};
+constinit const KernelInfo kConvTranspose{.op = "ConvTranspose",
+                                          .types = {DataType::kFloat},
+                                          .prepare = prepare,
+                                          .run = run,
+                                          .accepts = accepts,
+                                          .takes_layout = [](int input, Layout layout) {
+                                            return input == 0 && layout == Layout::kChannelsLast;
+                                          }};
 
 }  // namespace onnxtool

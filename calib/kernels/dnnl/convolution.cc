@@ -14,8 +14,8 @@ using dnnl::memory;
 
 // A piece below this takes less time than waking a thread for it (some 10 us at 100 GFLOP/s).
 constexpr double kLeastPieceFlops = 1e6;
-// Pieces of problems that are cut in the same way for every number of threads: large enough that one
-// thread loses little by the cuts (2 % over ResNet-50), small enough to occupy a few threads.
+// Pieces of problems that are cut in the same way for every number of threads: large enough that
+// one thread loses little by the cuts (2 % over ResNet-50), small enough to occupy a few threads.
 constexpr double kFixedPieceFlops = 16e6;
 constexpr int64_t kMostFixedPieces = 64;
 // Fewer pixels than this in a piece, and reading the weights takes longer than multiplying by them.
@@ -36,8 +36,9 @@ int64_t product(const std::vector<int64_t>& v) {
 }
 
 double flops_of(const ConvolutionProblem& p) {
-  return 2.0 * static_cast<double>(p.images) * static_cast<double>(product(p.out)) * static_cast<double>(p.out_channels) *
-         static_cast<double>(p.in_channels / p.groups) * static_cast<double>(product(p.kernel));
+  return 2.0 * static_cast<double>(p.images) * static_cast<double>(product(p.out)) *
+         static_cast<double>(p.out_channels) * static_cast<double>(p.in_channels / p.groups) *
+         static_cast<double>(product(p.kernel));
 }
 
 memory::dims with_channels(int64_t images, int64_t channels, const std::vector<int64_t>& spatial) {
@@ -70,18 +71,23 @@ ConvolutionProblem flattened(ConvolutionProblem p) {
 
 memory::dims ConvolutionProblem::weight_dims() const {
   memory::dims dims;
-  if (groups > 1) dims = {groups, out_channels / groups, in_channels / groups};
-  else dims = {out_channels, in_channels};
+  if (groups > 1)
+    dims = {groups, out_channels / groups, in_channels / groups};
+  else
+    dims = {out_channels, in_channels};
   dims.insert(dims.end(), kernel.begin(), kernel.end());
   return dims;
 }
 
 bool ConvolutionProblem::is_pointwise() const {
-  const auto all = [](const std::vector<int64_t>& v, int64_t x) { return std::all_of(v.begin(), v.end(), [=](int64_t d) { return d == x; }); };
+  const auto all = [](const std::vector<int64_t>& v, int64_t x) {
+    return std::all_of(v.begin(), v.end(), [=](int64_t d) { return d == x; });
+  };
   return all(kernel, 1) && all(strides, 1) && all(pads_begin, 0) && all(pads_end, 0);
 }
 
-// How a problem is cut: into ranges of images, or into ranges of positions on one axis of each image.
+// How a problem is cut: into ranges of images, or into ranges of positions on one axis of each
+// image.
 struct ConvolutionPlan::Tiling {
   size_t axis = 0;
   int64_t image_ranges = 1, ranges = 1;
@@ -101,18 +107,22 @@ Tiling tile(const ConvolutionProblem& p, int64_t wanted, double least_flops) {
   // Pieces are contiguous on the first axis with an extent; below it everything is whole.
   while (t.axis + 1 < p.in.size() && p.in[t.axis] == 1 && p.out[t.axis] == 1) ++t.axis;
   const int64_t line = std::max<int64_t>(product(p.out) / std::max<int64_t>(p.out[t.axis], 1), 1);
-  const int64_t most = std::max<int64_t>(p.out[t.axis] / ((kLeastPiecePixels + line - 1) / line), 1);
+  const int64_t most =
+      std::max<int64_t>(p.out[t.axis] / ((kLeastPiecePixels + line - 1) / line), 1);
   t.image_ranges = p.images;
   t.ranges = std::min((wanted + p.images - 1) / p.images, most);
   return t;
 }
 
-// The part of p that makes outputs [begin, end) of axis; nullopt when a piece would see padding only.
-std::optional<ConvolutionProblem> part(ConvolutionProblem p, size_t axis, int64_t begin, int64_t end, int64_t* first_input) {
+// The part of p that makes outputs [begin, end) of axis; nullopt when a piece would see padding
+// only.
+std::optional<ConvolutionProblem> part(ConvolutionProblem p, size_t axis, int64_t begin,
+                                       int64_t end, int64_t* first_input) {
   const int64_t reach = (p.kernel[axis] - 1) * p.dilations[axis] + 1;
   const int64_t from = begin * p.strides[axis] - p.pads_begin[axis];
   const int64_t to = (end - 1) * p.strides[axis] - p.pads_begin[axis] + reach;
-  const int64_t lo = std::clamp<int64_t>(from, 0, p.in[axis]), hi = std::clamp<int64_t>(to, 0, p.in[axis]);
+  const int64_t lo = std::clamp<int64_t>(from, 0, p.in[axis]),
+                hi = std::clamp<int64_t>(to, 0, p.in[axis]);
   if (lo >= hi) return std::nullopt;
   p.in[axis] = hi - lo;
   p.out[axis] = end - begin;
@@ -125,46 +135,57 @@ std::optional<ConvolutionProblem> part(ConvolutionProblem p, size_t axis, int64_
 }  // namespace
 
 // Fails with kMismatch when this tiling does not do for the problem; one piece always does.
-Status ConvolutionPlan::build(const ConvolutionProblem& p, const Tiling& tiling, const dnnl::primitive_attr& attributes, WeightStore& weights) {
+Status ConvolutionPlan::build(const ConvolutionProblem& p, const Tiling& tiling,
+                              const dnnl::primitive_attr& attributes, WeightStore& weights) {
   primitives_.clear();
   pieces_.clear();
   scratch_bytes_ = 0;
-  const int64_t in_image = product(p.in) * p.in_channels, out_image = product(p.out) * p.out_channels;
+  const int64_t in_image = product(p.in) * p.in_channels,
+                out_image = product(p.out) * p.out_channels;
   const int64_t in_line = in_image / p.in[tiling.axis], out_line = out_image / p.out[tiling.axis];
   // Pieces of equal extents share a primitive: images, first and last padding, inputs, outputs.
   std::map<std::array<int64_t, 5>, size_t> known;
   for (int64_t i = 0; i < tiling.image_ranges; ++i)
     for (int64_t r = 0; r < tiling.ranges; ++r) {
-      const int64_t image = p.images * i / tiling.image_ranges, next_image = p.images * (i + 1) / tiling.image_ranges;
-      const int64_t begin = p.out[tiling.axis] * r / tiling.ranges, end = p.out[tiling.axis] * (r + 1) / tiling.ranges;
+      const int64_t image = p.images * i / tiling.image_ranges,
+                    next_image = p.images * (i + 1) / tiling.image_ranges;
+      const int64_t begin = p.out[tiling.axis] * r / tiling.ranges,
+                    end = p.out[tiling.axis] * (r + 1) / tiling.ranges;
       int64_t first = 0;
       std::optional<ConvolutionProblem> q = p;
       if (tiling.ranges > 1) q = part(p, tiling.axis, begin, end, &first);
       if (!q) return kernel_error(ErrorCode::kMismatch, "a piece lies in the padding");
       q->images = next_image - image;
       const size_t a = tiling.axis;
-      const auto [at, fresh] = known.try_emplace({q->images, q->pads_begin[a], q->pads_end[a], q->in[a], q->out[a]}, primitives_.size());
+      const auto [at, fresh] = known.try_emplace(
+          {q->images, q->pads_begin[a], q->pads_end[a], q->in[a], q->out[a]}, primitives_.size());
       if (fresh) {
         ConvolutionDescs descs = descs_of(*q, bias_.get_size() != 0);
         const auto described = describe_convolution(descs, attributes);
-        if (primitives_.empty() && tiling.ranges * tiling.image_ranges == 1) implementation_ = described.implementation;
-        if (described.implementation != implementation_) return kernel_error(ErrorCode::kMismatch, "a piece has another implementation");
-        Primitive made{dnnl::convolution_forward(described.desc), described.desc.src_desc(), described.desc.weights_desc(), described.desc.dst_desc(), nullptr};
+        if (primitives_.empty() && tiling.ranges * tiling.image_ranges == 1)
+          implementation_ = described.implementation;
+        if (described.implementation != implementation_)
+          return kernel_error(ErrorCode::kMismatch, "a piece has another implementation");
+        Primitive made{dnnl::convolution_forward(described.desc), described.desc.src_desc(),
+                       described.desc.weights_desc(), described.desc.dst_desc(), nullptr};
         if (weights) {
           made.packed = weights.in_order(made.weights);
-          if (!made.packed) return kernel_error(ErrorCode::kOutOfMemory, "out of memory while reordering weights");
+          if (!made.packed)
+            return kernel_error(ErrorCode::kOutOfMemory, "out of memory while reordering weights");
         } else if (!primitives_.empty() && made.weights != primitives_.front().weights) {
           return kernel_error(ErrorCode::kMismatch, "a piece wants other weights");
         }
         scratch_bytes_ = std::max(scratch_bytes_, described.desc.scratchpad_desc().get_size());
         primitives_.push_back(std::move(made));
       }
-      pieces_.push_back({at->second, image * in_image + first * in_line, image * out_image + begin * out_line});
+      pieces_.push_back(
+          {at->second, image * in_image + first * in_line, image * out_image + begin * out_line});
     }
   return {};
 }
 
-Result<ConvolutionPlan> ConvolutionPlan::make(const ConvolutionProblem& original, bool bias, std::span<const PostOp> post_ops, int threads,
+Result<ConvolutionPlan> ConvolutionPlan::make(const ConvolutionProblem& original, bool bias,
+                                              std::span<const PostOp> post_ops, int threads,
                                               WeightStore& weights) {
   return catching([&]() -> Result<ConvolutionPlan> {
     hold_to_one_thread();
@@ -173,10 +194,12 @@ Result<ConvolutionPlan> ConvolutionPlan::make(const ConvolutionProblem& original
     if (bias) plan.bias_ = plain_desc({p.out_channels});
     const dnnl::primitive_attr attributes = make_attributes(post_ops);
     plan.implementation_ = describe_convolution(descs_of(p, bias), attributes).implementation;
-    const Tiling tiling = sums_alike_for_all_extents(plan.implementation_) ? tile<Tiling>(p, threads, kLeastPieceFlops)
-                                                                          : tile<Tiling>(p, kMostFixedPieces, kFixedPieceFlops);
+    const Tiling tiling = sums_alike_for_all_extents(plan.implementation_)
+                              ? tile<Tiling>(p, threads, kLeastPieceFlops)
+                              : tile<Tiling>(p, kMostFixedPieces, kFixedPieceFlops);
     Status built = plan.build(p, tiling, attributes, weights);
-    if (!built.ok() && built.error().code == ErrorCode::kMismatch) built = plan.build(p, Tiling(), attributes, weights);
+    if (!built.ok() && built.error().code == ErrorCode::kMismatch)
+      built = plan.build(p, Tiling(), attributes, weights);
     if (!built.ok()) return std::move(built).error();
     return plan;
   });
@@ -203,7 +226,10 @@ Described<dnnl::convolution_forward> describe_product(const ConvolutionProblem& 
 bool has_fast_convolution(const ConvolutionProblem& problem) {
   try {
     hold_to_one_thread();
-    const std::string name = describe_convolution(descs_of(problem.is_pointwise() ? flattened(problem) : problem, true), make_attributes({})).implementation;
+    const std::string name =
+        describe_convolution(descs_of(problem.is_pointwise() ? flattened(problem) : problem, true),
+                             make_attributes({}))
+            .implementation;
     return name.find("gemm") == std::string::npos && name.find("ref") == std::string::npos;
   } catch (const dnnl::error&) {
     return false;

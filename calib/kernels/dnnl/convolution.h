@@ -1,5 +1,5 @@
-// Convolutions as pieces that run anywhere, for Conv and, seen as 1x1 convolutions, for products with
-// a constant matrix.
+// Convolutions as pieces that run anywhere, for Conv and, seen as 1x1 convolutions, for products
+// with a constant matrix.
 #pragma once
 
 #include <memory>
@@ -29,13 +29,15 @@ struct ConvolutionOperands {
 
 /// Primitives for one problem, and how they tile it.
 ///
-/// The same bits for any number of threads: pieces are either free (implementations whose sums do not
-/// depend on the extents they were made for, which tests/kernels/dnnl_test.cc establishes: then there
-/// are as many as threads), or cut by the problem alone.
+/// The same bits for any number of threads: pieces are either free (implementations whose sums do
+/// not depend on the extents they were made for, which tests/kernels/dnnl_test.cc establishes: then
+/// there are as many as threads), or cut by the problem alone.
 class ConvolutionPlan {
  public:
-  /// `weights` may be empty: then the weights are not constant. The caller serialises access to them.
-  static Result<ConvolutionPlan> make(const ConvolutionProblem& problem, bool bias, std::span<const PostOp> post_ops, int threads,
+  /// `weights` may be empty: then the weights are not constant. The caller serialises access to
+  /// them.
+  static Result<ConvolutionPlan> make(const ConvolutionProblem& problem, bool bias,
+                                      std::span<const PostOp> post_ops, int threads,
                                       WeightStore& weights);
   /// The order that operands' weights must have when they are not packed.
   const dnnl::memory::desc& weights_desc() const { return primitives_.front().weights; }
@@ -55,7 +57,8 @@ class ConvolutionPlan {
   };
   struct Tiling;
 
-  Status build(const ConvolutionProblem& problem, const Tiling& tiling, const dnnl::primitive_attr& attributes, WeightStore& weights);
+  Status build(const ConvolutionProblem& problem, const Tiling& tiling,
+               const dnnl::primitive_attr& attributes, WeightStore& weights);
 
   std::vector<Primitive> primitives_;
   std::vector<Piece> pieces_;

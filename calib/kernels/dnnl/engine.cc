@@ -11,7 +11,8 @@ using dnnl::memory;
 
 memory::format_tag plain_tag(size_t rank) {
   using tag = memory::format_tag;
-  constexpr tag kTags[] = {tag::undef, tag::a, tag::ab, tag::abc, tag::abcd, tag::abcde, tag::abcdef};
+  constexpr tag kTags[] = {tag::undef, tag::a,     tag::ab,    tag::abc,
+                           tag::abcd,  tag::abcde, tag::abcdef};
   return kTags[rank];
 }
 
@@ -37,13 +38,15 @@ Described<Primitive> described(typename Primitive::primitive_desc desc) {
 }  // namespace
 
 bool dnnl_usable() {
-  return DNNL_CPU_THREADING_RUNTIME == DNNL_RUNTIME_OMP || DNNL_CPU_THREADING_RUNTIME == DNNL_RUNTIME_SEQ;
+  return DNNL_CPU_THREADING_RUNTIME == DNNL_RUNTIME_OMP ||
+         DNNL_CPU_THREADING_RUNTIME == DNNL_RUNTIME_SEQ;
 }
 
 std::string_view dnnl_isa() {
-  // Each level's bits include those of the levels below. What lies beyond AVX-512 Core adds integer and
-  // 16-bit instructions, which change no float32 result.
-  const auto has = [isa = static_cast<unsigned>(dnnl::get_effective_cpu_isa())](dnnl::cpu_isa level) {
+  // Each level's bits include those of the levels below. What lies beyond AVX-512 Core adds integer
+  // and 16-bit instructions, which change no float32 result.
+  const auto has = [isa =
+                        static_cast<unsigned>(dnnl::get_effective_cpu_isa())](dnnl::cpu_isa level) {
     return (isa & static_cast<unsigned>(level)) == static_cast<unsigned>(level);
   };
   if (has(dnnl::cpu_isa::avx512_core)) return "avx512_core";
@@ -69,14 +72,21 @@ void hold_to_one_thread() {
 #endif
 }
 
-memory::desc plain_desc(const memory::dims& dims) { return memory::desc(dims, kDnnlFloat, plain_tag(dims.size())); }
+memory::desc plain_desc(const memory::dims& dims) {
+  return memory::desc(dims, kDnnlFloat, plain_tag(dims.size()));
+}
 
 memory::desc channels_last_desc(const memory::dims& dims) {
   using tag = memory::format_tag;
-  return memory::desc(dims, kDnnlFloat, dims.size() == 3 ? tag::nwc : dims.size() == 4 ? tag::nhwc : tag::ndhwc);
+  return memory::desc(dims, kDnnlFloat,
+                      dims.size() == 3   ? tag::nwc
+                      : dims.size() == 4 ? tag::nhwc
+                                         : tag::ndhwc);
 }
 
-memory::desc any_desc(const memory::dims& dims) { return memory::desc(dims, kDnnlFloat, memory::format_tag::any); }
+memory::desc any_desc(const memory::dims& dims) {
+  return memory::desc(dims, kDnnlFloat, memory::format_tag::any);
+}
 
 dnnl::primitive_attr make_attributes(std::span<const PostOp> post_ops) {
   using dnnl::algorithm;
@@ -84,11 +94,17 @@ dnnl::primitive_attr make_attributes(std::span<const PostOp> post_ops) {
   for (const PostOp& p : post_ops) switch (p.kind) {
       case PostOp::Kind::kAdd: ops.append_sum(1.0f); break;
       case PostOp::Kind::kRelu: append_eltwise(ops, algorithm::eltwise_relu, 0, 0); break;
-      case PostOp::Kind::kLeakyRelu: append_eltwise(ops, algorithm::eltwise_relu, p.alpha, 0); break;
-      case PostOp::Kind::kClip: append_eltwise(ops, algorithm::eltwise_clip, p.alpha, p.beta); break;
+      case PostOp::Kind::kLeakyRelu:
+        append_eltwise(ops, algorithm::eltwise_relu, p.alpha, 0);
+        break;
+      case PostOp::Kind::kClip:
+        append_eltwise(ops, algorithm::eltwise_clip, p.alpha, p.beta);
+        break;
       case PostOp::Kind::kSigmoid: append_eltwise(ops, algorithm::eltwise_logistic, 0, 0); break;
       case PostOp::Kind::kSilu: append_eltwise(ops, algorithm::eltwise_swish, 1, 0); break;
-      case PostOp::Kind::kHardSwish: append_eltwise(ops, algorithm::eltwise_hardswish, 1.0f / 6, 0.5f); break;
+      case PostOp::Kind::kHardSwish:
+        append_eltwise(ops, algorithm::eltwise_hardswish, 1.0f / 6, 0.5f);
+        break;
       case PostOp::Kind::kHardSigmoid:
         append_eltwise(ops, algorithm::eltwise_linear, p.alpha, p.beta);
         append_eltwise(ops, algorithm::eltwise_clip, 0, 1);
@@ -100,22 +116,30 @@ dnnl::primitive_attr make_attributes(std::span<const PostOp> post_ops) {
   return attributes;
 }
 
-Described<dnnl::convolution_forward> describe_convolution(const ConvolutionDescs& d, const dnnl::primitive_attr& attributes) {
+Described<dnnl::convolution_forward> describe_convolution(const ConvolutionDescs& d,
+                                                          const dnnl::primitive_attr& attributes) {
   using C = dnnl::convolution_forward;
 #if DNNL_VERSION_MAJOR >= 3
-  return described<C>(C::primitive_desc(host_engine(), dnnl::prop_kind::forward_inference, dnnl::algorithm::convolution_direct, d.source,
-                                        d.weights, d.bias, d.target, d.strides, minus_one(d.dilations), d.pads_begin, d.pads_end, attributes));
+  return described<C>(C::primitive_desc(host_engine(), dnnl::prop_kind::forward_inference,
+                                        dnnl::algorithm::convolution_direct, d.source, d.weights,
+                                        d.bias, d.target, d.strides, minus_one(d.dilations),
+                                        d.pads_begin, d.pads_end, attributes));
 #else
-  return described<C>(C::primitive_desc({dnnl::prop_kind::forward_inference, dnnl::algorithm::convolution_direct, d.source, d.weights, d.bias,
-                                         d.target, d.strides, minus_one(d.dilations), d.pads_begin, d.pads_end}, attributes, host_engine()));
+  return described<C>(C::primitive_desc(
+      {dnnl::prop_kind::forward_inference, dnnl::algorithm::convolution_direct, d.source, d.weights,
+       d.bias, d.target, d.strides, minus_one(d.dilations), d.pads_begin, d.pads_end},
+      attributes, host_engine()));
 #endif
 }
 
-Described<dnnl::matmul> describe_matmul(const memory::desc& a, const memory::desc& b, const memory::desc& y, const dnnl::primitive_attr& attributes) {
+Described<dnnl::matmul> describe_matmul(const memory::desc& a, const memory::desc& b,
+                                        const memory::desc& y,
+                                        const dnnl::primitive_attr& attributes) {
 #if DNNL_VERSION_MAJOR >= 3
   return described<dnnl::matmul>(dnnl::matmul::primitive_desc(host_engine(), a, b, y, attributes));
 #else
-  return described<dnnl::matmul>(dnnl::matmul::primitive_desc({a, b, y}, attributes, host_engine()));
+  return described<dnnl::matmul>(
+      dnnl::matmul::primitive_desc({a, b, y}, attributes, host_engine()));
 #endif
 }
 
@@ -125,7 +149,8 @@ void reorder(const memory::desc& from, const void* source, const memory::desc& t
 }
 
 Error as_error(const dnnl::error& e) {
-  if (e.status == dnnl_out_of_memory) return kernel_error(ErrorCode::kOutOfMemory, "out of memory in oneDNN");
+  if (e.status == dnnl_out_of_memory)
+    return kernel_error(ErrorCode::kOutOfMemory, "out of memory in oneDNN");
   return kernel_error(ErrorCode::kUnsupported, std::string("oneDNN: ") + e.what());
 }
 

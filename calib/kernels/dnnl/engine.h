@@ -1,9 +1,9 @@
 // What this module needs of oneDNN, in one place: its v2 and v3 interfaces differ in how primitives
 // are described, and nothing outside engine.cc knows which one is installed.
 //
-// oneDNN always runs on one thread here. Kernels cut their work into pieces, each a primitive of its
-// own, and hand them to the executor's threads: no second thread pool competes with oneTBB for the
-// cores, and a result cannot depend on how oneDNN would have divided it.
+// oneDNN always runs on one thread here. Kernels cut their work into pieces, each a primitive of
+// its own, and hand them to the executor's threads: no second thread pool competes with oneTBB for
+// the cores, and a result cannot depend on how oneDNN would have divided it.
 #pragma once
 
 #include <dnnl.hpp>
@@ -17,7 +17,8 @@
 
 namespace onnxtool {
 
-/// False where oneDNN was built on a threading runtime that cannot be held to one thread per caller.
+/// False where oneDNN was built on a threading runtime that cannot be held to one thread per
+/// caller.
 bool dnnl_usable();
 /// The widest instruction set that oneDNN dispatches to here, as range files record it.
 std::string_view dnnl_isa();
@@ -54,12 +55,15 @@ struct Described {
 };
 
 // These throw dnnl::error where oneDNN has no implementation.
-Described<dnnl::convolution_forward> describe_convolution(const ConvolutionDescs& d, const dnnl::primitive_attr& attributes);
-Described<dnnl::matmul> describe_matmul(const dnnl::memory::desc& a, const dnnl::memory::desc& b, const dnnl::memory::desc& y,
+Described<dnnl::convolution_forward> describe_convolution(const ConvolutionDescs& d,
+                                                          const dnnl::primitive_attr& attributes);
+Described<dnnl::matmul> describe_matmul(const dnnl::memory::desc& a, const dnnl::memory::desc& b,
+                                        const dnnl::memory::desc& y,
                                         const dnnl::primitive_attr& attributes);
 
 /// Copies between two forms of one tensor, on this thread.
-void reorder(const dnnl::memory::desc& from, const void* source, const dnnl::memory::desc& to, void* target);
+void reorder(const dnnl::memory::desc& from, const void* source, const dnnl::memory::desc& to,
+             void* target);
 
 /// The kernel error for what oneDNN threw.
 Error as_error(const dnnl::error& e);

@@ -11,7 +11,8 @@ bool fuses_post_op(const NodeView& node, const PostOp& op) {
   return op.kind != PostOp::Kind::kAdd || node.post_ops().empty();
 }
 
-Result<float*> fused_output(KernelContext& ctx, std::span<const PostOp> ops, std::span<const int64_t> dims, Layout layout,
+Result<float*> fused_output(KernelContext& ctx, std::span<const PostOp> ops,
+                            std::span<const int64_t> dims, Layout layout,
                             std::initializer_list<int> read) {
   if (is_same_in_both_layouts(dims)) layout = Layout::kPlain;
   if (ops.empty() || ops.front().kind != PostOp::Kind::kAdd) {
@@ -21,40 +22,54 @@ Result<float*> fused_output(KernelContext& ctx, std::span<const PostOp> ops, std
   const int addend = ops.front().input;
   const ConstView& r = ctx.input(addend);
   if (!std::equal(dims.begin(), dims.end(), r.dims.begin(), r.dims.end()))
-    return kernel_error(ErrorCode::kMismatch, "the fused addition has operands of dims " + dims_text(dims) + " and " + dims_text(r.dims));
+    return kernel_error(ErrorCode::kMismatch, "the fused addition has operands of dims " +
+                                                  dims_text(dims) + " and " + dims_text(r.dims));
   const void* from = r.data;
   const bool convert = layout != r.layout && !is_same_in_both_layouts(dims);
-  const bool shared = std::any_of(read.begin(), read.end(), [&](int i) { return ctx.has_input(i) && ctx.input(i).data == from; });
-  ONNXTOOL_ASSIGN(const MutableView y, convert || shared ? ctx.output(0, DataType::kFloat, dims, layout) : ctx.output_in_place(0, addend, DataType::kFloat, dims));
+  const bool shared = std::any_of(read.begin(), read.end(), [&](int i) {
+    return ctx.has_input(i) && ctx.input(i).data == from;
+  });
+  ONNXTOOL_ASSIGN(const MutableView y,
+                  convert || shared ? ctx.output(0, DataType::kFloat, dims, layout)
+                                    : ctx.output_in_place(0, addend, DataType::kFloat, dims));
   if (y.count == 0 || y.data == from) return static_cast<float*>(y.data);
-  if (convert) transpose_images(ctx, dims[0], dims[1], y.count / (dims[0] * dims[1]), static_cast<const float*>(from), static_cast<float*>(y.data));
-  else std::memcpy(y.data, from, static_cast<size_t>(y.count) * sizeof(float));
+  if (convert)
+    transpose_images(ctx, dims[0], dims[1], y.count / (dims[0] * dims[1]),
+                     static_cast<const float*>(from), static_cast<float*>(y.data));
+  else
+    std::memcpy(y.data, from, static_cast<size_t>(y.count) * sizeof(float));
   return static_cast<float*>(y.data);
 }
 
 Result<const float*> channels_last_input(KernelContext& ctx, int i) {
   const ConstView& x = ctx.input(i);
   const auto* data = static_cast<const float*>(x.data);
-  if (x.layout == Layout::kChannelsLast || is_same_in_both_layouts(x.dims) || x.count == 0) return data;
+  if (x.layout == Layout::kChannelsLast || is_same_in_both_layouts(x.dims) || x.count == 0)
+    return data;
   ONNXTOOL_ASSIGN(void* copy, ctx.scratch(static_cast<size_t>(x.count) * sizeof(float)));
-  transpose_images(ctx, x.dims[0], x.dims[1], x.count / (x.dims[0] * x.dims[1]), data, static_cast<float*>(copy));
+  transpose_images(ctx, x.dims[0], x.dims[1], x.count / (x.dims[0] * x.dims[1]), data,
+                   static_cast<float*>(copy));
   return static_cast<const float*>(copy);
 }
 
-void transpose_images(KernelContext& ctx, int64_t images, int64_t channels, int64_t pixels, const float* x, float* y) {
+void transpose_images(KernelContext& ctx, int64_t images, int64_t channels, int64_t pixels,
+                      const float* x, float* y) {
   // Tiles whose lines stay in the first-level cache while they are read and written.
   constexpr int64_t kTile = 16;
   const int64_t tiles = (pixels + kTile - 1) / kTile;
-  ctx.parallel(images * tiles, std::max<int64_t>(16384 / (kTile * std::max<int64_t>(channels, 1)), 1), [=](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) {
-      const int64_t s0 = t % tiles * kTile, s1 = std::min(s0 + kTile, pixels);
-      const float* from = x + t / tiles * channels * pixels;
-      float* to = y + t / tiles * channels * pixels;
-      for (int64_t c0 = 0; c0 < channels; c0 += kTile)
-        for (int64_t s = s0; s < s1; ++s)
-          for (int64_t c = c0; c < std::min(c0 + kTile, channels); ++c) to[s * channels + c] = from[c * pixels + s];
-    }
-  });
+  ctx.parallel(images * tiles,
+               std::max<int64_t>(16384 / (kTile * std::max<int64_t>(channels, 1)), 1),
+               [=](int64_t begin, int64_t end) {
+                 for (int64_t t = begin; t < end; ++t) {
+                   const int64_t s0 = t % tiles * kTile, s1 = std::min(s0 + kTile, pixels);
+                   const float* from = x + t / tiles * channels * pixels;
+                   float* to = y + t / tiles * channels * pixels;
+                   for (int64_t c0 = 0; c0 < channels; c0 += kTile)
+                     for (int64_t s = s0; s < s1; ++s)
+                       for (int64_t c = c0; c < std::min(c0 + kTile, channels); ++c)
+                         to[s * channels + c] = from[c * pixels + s];
+                 }
+               });
 }
 
 }  // namespace onnxtool

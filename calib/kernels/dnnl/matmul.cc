@@ -1,8 +1,8 @@
 // MatMul-1, 9, 13 and Gemm-7, 9, 11, 13 in float32 with a constant right side:
 //   y[.., m, n] = bias[n] + sum over k of a[.., m, k] * b[k, n]
 // A row of `a` is a pixel with K channels, so this is a 1x1 convolution with N outputs: oneDNN's
-// convolutions are fast on every instruction set and add in an order that never changes, its gemm is
-// neither. Gemm's alpha is multiplied into b, beta into the bias, each rounded once.
+// convolutions are fast on every instruction set and add in an order that never changes, its gemm
+// is neither. Gemm's alpha is multiplied into b, beta into the bias, each rounded once.
 
 #include "calib/kernels/dnnl/convolution.h"
 #include "calib/kernels/dnnl/fusion.h"
@@ -22,8 +22,17 @@ struct ProductState final : KernelState {
 };
 
 ConvolutionProblem problem_of(int64_t rows, int64_t k, int64_t n) {
-  return {.images = 1, .in_channels = k, .out_channels = n, .groups = 1, .in = {1, rows}, .out = {1, rows}, .kernel = {1, 1},
-          .strides = {1, 1}, .dilations = {1, 1}, .pads_begin = {0, 0}, .pads_end = {0, 0}};
+  return {.images = 1,
+          .in_channels = k,
+          .out_channels = n,
+          .groups = 1,
+          .in = {1, rows},
+          .out = {1, rows},
+          .kernel = {1, 1},
+          .strides = {1, 1},
+          .dilations = {1, 1},
+          .pads_begin = {0, 0},
+          .pads_end = {0, 0}};
 }
 
 bool is_gemm(const NodeView& node) { return node.op_type() == "Gemm"; }
@@ -32,7 +41,8 @@ bool is_gemm(const NodeView& node) { return node.op_type() == "Gemm"; }
 std::optional<std::vector<float>> bias_of(const NodeView& node, int64_t n) {
   if (!is_gemm(node) || !node.has_input(2)) return std::vector<float>();
   const ConstView* c = node.constant(2);
-  if (!c || c->dtype != DataType::kFloat || c->rank() > 2 || (c->rank() == 2 && c->dims[0] != 1)) return std::nullopt;
+  if (!c || c->dtype != DataType::kFloat || c->rank() > 2 || (c->rank() == 2 && c->dims[0] != 1))
+    return std::nullopt;
   if (c->count != n && c->count != 1) return std::nullopt;
   const float beta = node.attr_float("beta", 1);
   std::vector<float> bias(static_cast<size_t>(n));
@@ -67,7 +77,8 @@ int64_t expected_rows(const NodeView& node) {
 
 bool accepts(const NodeView& node) {
   const auto sides = sides_of(node);
-  return sides && node.input_dtype(0) == DataType::kFloat && bias_of(node, sides->n) && has_fast_convolution(problem_of(expected_rows(node), sides->k, sides->n));
+  return sides && node.input_dtype(0) == DataType::kFloat && bias_of(node, sides->n) &&
+         has_fast_convolution(problem_of(expected_rows(node), sides->k, sides->n));
 }
 
 Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
@@ -88,11 +99,13 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
   }
   // Output channels first, as a convolution has them.
   const dnnl::memory::desc from({sides.n, sides.k, 1, 1}, kDnnlFloat,
-                                sides.transposed ? dnnl::memory::dims{sides.k, 1, 1, 1} : dnnl::memory::dims{1, sides.n, 1, 1});
+                                sides.transposed ? dnnl::memory::dims{sides.k, 1, 1, 1}
+                                                 : dnnl::memory::dims{1, sides.n, 1, 1});
   state->weights.set_original(from, source);
   const int64_t rows = expected_rows(node);
   ONNXTOOL_ASSIGN(const auto made, state->plans.get({rows}, [&] {
-    return ConvolutionPlan::make(problem_of(rows, sides.k, sides.n), !state->bias.empty(), node.post_ops(), node.threads(), state->weights);
+    return ConvolutionPlan::make(problem_of(rows, sides.k, sides.n), !state->bias.empty(),
+                                 node.post_ops(), node.threads(), state->weights);
   }));
   state->weights.forget_original();
   node.drop_constant(1);
@@ -104,7 +117,9 @@ Status run(KernelContext& ctx) {
   const auto& state = static_cast<const ProductState&>(*ctx.state());
   const ConstView& a = ctx.input(0);
   if (a.rank() < 1 || a.dims.back() != state.k || (is_gemm(ctx.node()) && a.rank() != 2))
-    return kernel_error(ErrorCode::kMismatch, "left side has dims " + dims_text(a.dims) + ", right side [" + std::to_string(state.k) + ", " + std::to_string(state.n) + "]");
+    return kernel_error(ErrorCode::kMismatch, "left side has dims " + dims_text(a.dims) +
+                                                  ", right side [" + std::to_string(state.k) +
+                                                  ", " + std::to_string(state.n) + "]");
   std::vector<int64_t> dims(a.dims.begin(), a.dims.end());
   dims.pop_back();
   if (!state.vector) dims.push_back(state.n);
@@ -112,14 +127,29 @@ Status run(KernelContext& ctx) {
   const int64_t rows = a.count / state.k;
   if (rows == 0) return {};
   ONNXTOOL_ASSIGN(const auto plan, state.plans.get({rows}, [&] {
-    return ConvolutionPlan::make(problem_of(rows, state.k, state.n), !state.bias.empty(), ctx.node().post_ops(), ctx.node().threads(), state.weights);
+    return ConvolutionPlan::make(problem_of(rows, state.k, state.n), !state.bias.empty(),
+                                 ctx.node().post_ops(), ctx.node().threads(), state.weights);
   }));
-  return plan->run(ctx, {.source = static_cast<const float*>(a.data), .weights = nullptr, .bias = state.bias.empty() ? nullptr : state.bias.data(), .target = y});
+  return plan->run(ctx, {.source = static_cast<const float*>(a.data),
+                         .weights = nullptr,
+                         .bias = state.bias.empty() ? nullptr : state.bias.data(),
+                         .target = y});
 }
 
 }  // namespace
 
-constinit const KernelInfo kMatMul{.op = "MatMul", .types = {DataType::kFloat}, .prepare = prepare, .run = run, .accepts = accepts, .fuses = fuses_post_op};
-constinit const KernelInfo kGemm{.op = "Gemm", .since = 7, .types = {DataType::kFloat}, .prepare = prepare, .run = run, .accepts = accepts, .fuses = fuses_post_op};
+constinit const KernelInfo kMatMul{.op = "MatMul",
+                                   .types = {DataType::kFloat},
+                                   .prepare = prepare,
+                                   .run = run,
+                                   .accepts = accepts,
+                                   .fuses = fuses_post_op};
+constinit const KernelInfo kGemm{.op = "Gemm",
+                                 .since = 7,
+                                 .types = {DataType::kFloat},
+                                 .prepare = prepare,
+                                 .run = run,
+                                 .accepts = accepts,
+                                 .fuses = fuses_post_op};
 
 }  // namespace onnxtool

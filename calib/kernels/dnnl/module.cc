@@ -12,11 +12,16 @@ constexpr const KernelInfo* kAll[] = {
 }  // namespace
 }  // namespace onnxtool
 
-extern "C" __attribute__((visibility("default"))) const onnxtool::KernelSet* onnxtool_kernel_set(int abi) {
+extern "C" __attribute__((visibility("default"))) const onnxtool::KernelSet* onnxtool_kernel_set(
+    int abi) {
   using namespace onnxtool;
   if (abi != kKernelAbi || !dnnl_usable()) return nullptr;
   try {
-    static const KernelSet set{.name = "dnnl", .space = MemorySpace::kHost, .kernels = kAll, .device = nullptr, .isa = dnnl_isa()};
+    static const KernelSet set{.name = "dnnl",
+                               .space = MemorySpace::kHost,
+                               .kernels = kAll,
+                               .device = nullptr,
+                               .isa = dnnl_isa()};
     host_engine();
     return &set;
   } catch (const dnnl::error&) {

@@ -11,16 +11,19 @@
 
 namespace onnxtool {
 
-/// Calls run(i, scratch) for i in [0, count), on up to node().threads() threads at a time, with oneDNN
-/// held to the calling one. `scratch_bytes` is what one piece needs. The first failure is returned.
+/// Calls run(i, scratch) for i in [0, count), on up to node().threads() threads at a time, with
+/// oneDNN held to the calling one. `scratch_bytes` is what one piece needs. The first failure is
+/// returned.
 template <class Run>
 Status run_all_pieces(KernelContext& ctx, size_t count, size_t scratch_bytes, const Run& run) {
   scratch_bytes = (scratch_bytes + 63) / 64 * 64;
   // As many as can run at a time; pieces take turns in them.
-  std::vector<std::byte*> free(std::min(count, static_cast<size_t>(std::max(ctx.node().threads(), 1))), nullptr);
+  std::vector<std::byte*> free(
+      std::min(count, static_cast<size_t>(std::max(ctx.node().threads(), 1))), nullptr);
   if (scratch_bytes && count) {
     ONNXTOOL_ASSIGN(void* block, ctx.scratch(scratch_bytes * free.size()));
-    for (size_t i = 0; i < free.size(); ++i) free[i] = static_cast<std::byte*>(block) + i * scratch_bytes;
+    for (size_t i = 0; i < free.size(); ++i)
+      free[i] = static_cast<std::byte*>(block) + i * scratch_bytes;
   }
   std::mutex mutex;
   std::optional<Error> failed;
@@ -58,7 +61,8 @@ class Arguments {
   }
   Arguments& add_scratch(size_t size_bytes, void* data) {
     if (!size_bytes) return *this;
-    const dnnl::memory::desc bytes({static_cast<dnnl::memory::dim>(size_bytes)}, dnnl::memory::data_type::u8, dnnl::memory::format_tag::a);
+    const dnnl::memory::desc bytes({static_cast<dnnl::memory::dim>(size_bytes)},
+                                   dnnl::memory::data_type::u8, dnnl::memory::format_tag::a);
     return add(DNNL_ARG_SCRATCHPAD, bytes, data);
   }
   void execute(const dnnl::primitive& primitive) const { primitive.execute(host_stream(), map_); }

@@ -1,8 +1,10 @@
 // Pooling in float32, channels last: lines of channels are compared or added, pixel by pixel.
-//   MaxPool-1 .. 22: padding never wins, NaN always does (oneDNN's own pooling drops NaN and -infinity).
-//   AveragePool-1 .. 22: sum over the window / count; count_include_pad counts positions within the
+//   MaxPool-1 .. 22: padding never wins, NaN always does (oneDNN's own pooling drops NaN and
+//   -infinity). AveragePool-1 .. 22: sum over the window / count; count_include_pad counts
+//   positions within the
 //     padded input, never what ceil_mode adds behind it. Sums run over the window in order.
-//   GlobalAveragePool-1, 22, and ReduceMean-1 .. 18 over all spatial axes: sums in double, in the order
+//   GlobalAveragePool-1, 22, and ReduceMean-1 .. 18 over all spatial axes: sums in double, in the
+//   order
 //     of memory.
 
 #include <cmath>
@@ -19,25 +21,29 @@ namespace {
 // Channels whose results stay in registers while a window is walked.
 constexpr int64_t kLine = 16;
 
-ONNXTOOL_MULTIVERSION void max_of_lines(const float* const* lines, size_t count, int64_t channels, float* y) {
+ONNXTOOL_MULTIVERSION void max_of_lines(const float* const* lines, size_t count, int64_t channels,
+                                        float* y) {
   int64_t c = 0;
   for (; c + kLine <= channels; c += kLine) {
     float best[kLine];
     for (float& b : best) b = -std::numeric_limits<float>::infinity();
     for (size_t i = 0; i < count; ++i) {
       const float* x = lines[i] + c;
-      for (int64_t k = 0; k < kLine; ++k) best[k] = (x[k] > best[k]) | (x[k] != x[k]) ? x[k] : best[k];
+      for (int64_t k = 0; k < kLine; ++k)
+        best[k] = ((x[k] > best[k]) | (x[k] != x[k])) ? x[k] : best[k];
     }
     for (int64_t k = 0; k < kLine; ++k) y[c + k] = best[k];
   }
   for (; c < channels; ++c) {
     float best = -std::numeric_limits<float>::infinity();
-    for (size_t i = 0; i < count; ++i) best = lines[i][c] > best || lines[i][c] != lines[i][c] ? lines[i][c] : best;
+    for (size_t i = 0; i < count; ++i)
+      best = lines[i][c] > best || lines[i][c] != lines[i][c] ? lines[i][c] : best;
     y[c] = best;
   }
 }
 
-ONNXTOOL_MULTIVERSION void mean_of_lines(const float* const* lines, size_t count, int64_t channels, float divisor, float* y) {
+ONNXTOOL_MULTIVERSION void mean_of_lines(const float* const* lines, size_t count, int64_t channels,
+                                         float divisor, float* y) {
   int64_t c = 0;
   for (; c + kLine <= channels; c += kLine) {
     float sum[kLine] = {};
@@ -53,13 +59,15 @@ ONNXTOOL_MULTIVERSION void mean_of_lines(const float* const* lines, size_t count
 }
 
 // y[c] = mean over pixels of x[s, c] for `channels` of the `stride` that a pixel has.
-ONNXTOOL_MULTIVERSION void mean_of_pixels(const float* x, int64_t pixels, int64_t stride, int64_t channels, float* y) {
+ONNXTOOL_MULTIVERSION void mean_of_pixels(const float* x, int64_t pixels, int64_t stride,
+                                          int64_t channels, float* y) {
   int64_t c = 0;
   for (; c + kLine <= channels; c += kLine) {
     double sum[kLine] = {};
     for (int64_t s = 0; s < pixels; ++s)
       for (int64_t k = 0; k < kLine; ++k) sum[k] += static_cast<double>(x[s * stride + c + k]);
-    for (int64_t k = 0; k < kLine; ++k) y[c + k] = static_cast<float>(sum[k] / static_cast<double>(pixels));
+    for (int64_t k = 0; k < kLine; ++k)
+      y[c + k] = static_cast<float>(sum[k] / static_cast<double>(pixels));
   }
   for (; c < channels; ++c) {
     double sum = 0;
@@ -75,7 +83,8 @@ struct PoolState final : KernelState {
 
 bool accepts(const NodeView& node) {
   const auto attributes = window_attributes(node);
-  return attributes && !attributes->kernel.empty() && attributes->kernel.size() <= 3 && !node.wants_output(1);
+  return attributes && !attributes->kernel.empty() && attributes->kernel.size() <= 3 &&
+         !node.wants_output(1);
 }
 
 Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
@@ -105,12 +114,19 @@ Status run(KernelContext& ctx) {
   const auto& state = static_cast<const PoolState&>(*ctx.state());
   const ConstView& x = ctx.input(0);
   std::optional<Windows> windows;
-  if (x.rank() >= 3) windows = resolve_windows(state.attributes, x.dims.subspan(2), state.attributes.kernel);
-  if (!windows) return kernel_error(ErrorCode::kMismatch, "no window of extents " + dims_text(state.attributes.kernel) + " fits into an input of dims " + dims_text(x.dims));
+  if (x.rank() >= 3)
+    windows = resolve_windows(state.attributes, x.dims.subspan(2), state.attributes.kernel);
+  if (!windows)
+    return kernel_error(ErrorCode::kMismatch,
+                        "no window of extents " + dims_text(state.attributes.kernel) +
+                            " fits into an input of dims " + dims_text(x.dims));
   Windows& w = *windows;
   std::vector<int64_t> dims{x.dims[0], x.dims[1]};
   dims.insert(dims.end(), w.out.end() - (x.rank() - 2), w.out.end());
-  ONNXTOOL_ASSIGN(const MutableView out, ctx.output(0, DataType::kFloat, dims, is_same_in_both_layouts(dims) ? Layout::kPlain : Layout::kChannelsLast));
+  ONNXTOOL_ASSIGN(
+      const MutableView out,
+      ctx.output(0, DataType::kFloat, dims,
+                 is_same_in_both_layouts(dims) ? Layout::kPlain : Layout::kChannelsLast));
   if (out.count == 0) return {};
   ONNXTOOL_ASSIGN(const float* source, channels_last_input(ctx, 0));
   if (w.in.size() == 2) {
@@ -121,33 +137,46 @@ Status run(KernelContext& ctx) {
   const int64_t taps = w.kernel[0] * w.kernel[1] * w.kernel[2];
   auto* target = static_cast<float*>(out.data);
   // A task makes whole rows of output pixels.
-  ctx.parallel(x.dims[0] * w.out[0] * w.out[1], std::max<int64_t>(65536 / (w.out[2] * channels * taps), 1), [&](int64_t begin, int64_t end) {
-    std::vector<const float*> lines;
-    for (int64_t row = begin; row < end; ++row) {
-      const float* image = source + row / (w.out[0] * w.out[1]) * in_image;
-      const Taps d = taps_of(w, 0, row / w.out[1] % w.out[0], state.count_pads), h = taps_of(w, 1, row % w.out[1], state.count_pads);
-      for (int64_t ow = 0; ow < w.out[2]; ++ow) {
-        const Taps v = taps_of(w, 2, ow, state.count_pads);
-        lines.clear();
-        for (int64_t i = d.first; i < d.last; ++i)
-          for (int64_t j = h.first; j < h.last; ++j)
-            for (int64_t k = v.first; k < v.last; ++k)
-              lines.push_back(image + (((d.start + i * w.dilations[0]) * w.in[1] + h.start + j * w.dilations[1]) * w.in[2] + v.start + k * w.dilations[2]) * channels);
-        float* y = target + (row * w.out[2] + ow) * channels;
-        if constexpr (kMax) max_of_lines(lines.data(), lines.size(), channels, y);
-        else mean_of_lines(lines.data(), lines.size(), channels, static_cast<float>(d.counted * h.counted * v.counted), y);
-      }
-    }
-  });
+  ctx.parallel(x.dims[0] * w.out[0] * w.out[1],
+               std::max<int64_t>(65536 / (w.out[2] * channels * taps), 1),
+               [&](int64_t begin, int64_t end) {
+                 std::vector<const float*> lines;
+                 for (int64_t row = begin; row < end; ++row) {
+                   const float* image = source + row / (w.out[0] * w.out[1]) * in_image;
+                   const Taps d = taps_of(w, 0, row / w.out[1] % w.out[0], state.count_pads),
+                              h = taps_of(w, 1, row % w.out[1], state.count_pads);
+                   for (int64_t ow = 0; ow < w.out[2]; ++ow) {
+                     const Taps v = taps_of(w, 2, ow, state.count_pads);
+                     lines.clear();
+                     for (int64_t i = d.first; i < d.last; ++i)
+                       for (int64_t j = h.first; j < h.last; ++j)
+                         for (int64_t k = v.first; k < v.last; ++k)
+                           lines.push_back(image + (((d.start + i * w.dilations[0]) * w.in[1] +
+                                                     h.start + j * w.dilations[1]) *
+                                                        w.in[2] +
+                                                    v.start + k * w.dilations[2]) *
+                                                       channels);
+                     float* y = target + (row * w.out[2] + ow) * channels;
+                     if constexpr (kMax)
+                       max_of_lines(lines.data(), lines.size(), channels, y);
+                     else
+                       mean_of_lines(lines.data(), lines.size(), channels,
+                                     static_cast<float>(d.counted * h.counted * v.counted), y);
+                   }
+                 }
+               });
   return {};
 }
 
 Status run_global(KernelContext& ctx) {
   const ConstView& x = ctx.input(0);
-  if (x.rank() < 2) return kernel_error(ErrorCode::kMismatch, "input has dims " + dims_text(x.dims) + ", expected [N, C, spatial...]");
+  if (x.rank() < 2)
+    return kernel_error(ErrorCode::kMismatch,
+                        "input has dims " + dims_text(x.dims) + ", expected [N, C, spatial...]");
   std::vector<int64_t> dims(x.dims.begin(), x.dims.end());
   std::fill(dims.begin() + 2, dims.end(), 1);
-  if (ctx.node().op_type() == "ReduceMean" && ctx.node().attr_int("keepdims", 1) == 0) dims.resize(2);
+  if (ctx.node().op_type() == "ReduceMean" && ctx.node().attr_int("keepdims", 1) == 0)
+    dims.resize(2);
   ONNXTOOL_ASSIGN(const MutableView out, ctx.output(0, DataType::kFloat, dims, Layout::kPlain));
   if (out.count == 0) return {};
   const int64_t channels = x.dims[1], pixels = x.count / out.count;
@@ -155,16 +184,21 @@ Status run_global(KernelContext& ctx) {
   auto* y = static_cast<float*>(out.data);
   if (x.layout == Layout::kChannelsLast) {
     const int64_t groups = (channels + kLine - 1) / kLine;
-    ctx.parallel(x.dims[0] * groups, std::max<int64_t>(65536 / (kLine * std::max<int64_t>(pixels, 1)), 1), [=](int64_t begin, int64_t end) {
-      for (int64_t g = begin; g < end; ++g) {
-        const int64_t n = g / groups, c = g % groups * kLine;
-        mean_of_pixels(from + n * pixels * channels + c, pixels, channels, std::min(kLine, channels - c), y + n * channels + c);
-      }
-    });
+    ctx.parallel(x.dims[0] * groups,
+                 std::max<int64_t>(65536 / (kLine * std::max<int64_t>(pixels, 1)), 1),
+                 [=](int64_t begin, int64_t end) {
+                   for (int64_t g = begin; g < end; ++g) {
+                     const int64_t n = g / groups, c = g % groups * kLine;
+                     mean_of_pixels(from + n * pixels * channels + c, pixels, channels,
+                                    std::min(kLine, channels - c), y + n * channels + c);
+                   }
+                 });
   } else {
-    ctx.parallel(out.count, std::max<int64_t>(65536 / std::max<int64_t>(pixels, 1), 1), [=](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) mean_of_pixels(from + i * pixels, pixels, 1, 1, y + i);
-    });
+    ctx.parallel(out.count, std::max<int64_t>(65536 / std::max<int64_t>(pixels, 1), 1),
+                 [=](int64_t begin, int64_t end) {
+                   for (int64_t i = begin; i < end; ++i)
+                     mean_of_pixels(from + i * pixels, pixels, 1, 1, y + i);
+                 });
   }
   return {};
 }
@@ -186,17 +220,32 @@ bool accepts_reduce(const NodeView& node) {
   return true;
 }
 
-bool takes_channels_last(int input, Layout layout) { return input == 0 && layout == Layout::kChannelsLast; }
+bool takes_channels_last(int input, Layout layout) {
+  return input == 0 && layout == Layout::kChannelsLast;
+}
 
 }  // namespace
 
-constinit const KernelInfo kMaxPool{.op = "MaxPool", .types = {DataType::kFloat}, .prepare = prepare, .run = run<true>,
-                                    .accepts = accepts, .takes_layout = takes_channels_last};
-constinit const KernelInfo kAveragePool{.op = "AveragePool", .types = {DataType::kFloat}, .prepare = prepare, .run = run<false>,
-                                        .accepts = accepts, .takes_layout = takes_channels_last};
-constinit const KernelInfo kGlobalAveragePool{.op = "GlobalAveragePool", .types = {DataType::kFloat}, .run = run_global,
+constinit const KernelInfo kMaxPool{.op = "MaxPool",
+                                    .types = {DataType::kFloat},
+                                    .prepare = prepare,
+                                    .run = run<true>,
+                                    .accepts = accepts,
+                                    .takes_layout = takes_channels_last};
+constinit const KernelInfo kAveragePool{.op = "AveragePool",
+                                        .types = {DataType::kFloat},
+                                        .prepare = prepare,
+                                        .run = run<false>,
+                                        .accepts = accepts,
+                                        .takes_layout = takes_channels_last};
+constinit const KernelInfo kGlobalAveragePool{.op = "GlobalAveragePool",
+                                              .types = {DataType::kFloat},
+                                              .run = run_global,
                                               .takes_layout = takes_channels_last};
-constinit const KernelInfo kReduceMean{.op = "ReduceMean", .types = {DataType::kFloat}, .run = run_global, .accepts = accepts_reduce,
+constinit const KernelInfo kReduceMean{.op = "ReduceMean",
+                                       .types = {DataType::kFloat},
+                                       .run = run_global,
+                                       .accepts = accepts_reduce,
                                        .takes_layout = takes_channels_last};
 
 }  // namespace onnxtool

@@ -42,7 +42,8 @@ class ShapeCache {
   static constexpr size_t kMost = 64;
 
   std::shared_ptr<const Entry> find(const Key& key) const {
-    const auto it = std::find_if(entries_.begin(), entries_.end(), [&](const auto& e) { return e.first == key; });
+    const auto it = std::find_if(entries_.begin(), entries_.end(),
+                                 [&](const auto& e) { return e.first == key; });
     return it == entries_.end() ? nullptr : it->second;
   }
 

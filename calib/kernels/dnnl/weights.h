@@ -18,7 +18,9 @@ struct PackedWeights {
 };
 
 /// nullptr when memory is out.
-inline std::shared_ptr<const PackedWeights> pack_weights(const dnnl::memory::desc& from, const void* source, const dnnl::memory::desc& to) {
+inline std::shared_ptr<const PackedWeights> pack_weights(const dnnl::memory::desc& from,
+                                                         const void* source,
+                                                         const dnnl::memory::desc& to) {
   auto packed = std::make_shared<PackedWeights>();
   packed->desc = to;
   packed->data.reset(std::aligned_alloc(64, (to.get_size() + 63) / 64 * 64));
@@ -27,8 +29,8 @@ inline std::shared_ptr<const PackedWeights> pack_weights(const dnnl::memory::des
   return packed;
 }
 
-/// One constant tensor. Nearly always one order serves every shape that a model meets; another one is
-/// made when a primitive asks for it, and shared by all that do. Callers serialise.
+/// One constant tensor. Nearly always one order serves every shape that a model meets; another one
+/// is made when a primitive asks for it, and shared by all that do. Callers serialise.
 class WeightStore {
  public:
   /// Where to reorder from, until forget_original(); from then on, from an order made before.
@@ -44,10 +46,13 @@ class WeightStore {
     if (first_ && first_->desc == wanted) return first_;
     for (const auto& weak : others_)
       if (auto held = weak.lock(); held && held->desc == wanted) return held;
-    auto made = original_ ? pack_weights(original_desc_, original_, wanted) : pack_weights(first_->desc, first_->data.get(), wanted);
+    auto made = original_ ? pack_weights(original_desc_, original_, wanted)
+                          : pack_weights(first_->desc, first_->data.get(), wanted);
     // An order that nothing reads is not kept beside the one in use.
-    if (made && (!first_ || first_.use_count() == 1)) first_ = made;
-    else if (made) others_.push_back(made);
+    if (made && (!first_ || first_.use_count() == 1))
+      first_ = made;
+    else if (made)
+      others_.push_back(made);
     return made;
   }
 
