@@ -57,6 +57,7 @@ class Emitter {
       if (n.activation && n.quantized_output) absorbed_by_.insert(n.activation);
     for (size_t i = 0; i < placement_.tensors.size(); ++i) emit_tensor(i);
     remove_absorbed();
+    if (options_.target->quantizes_parameters && model_.opset("") >= kPerChannelOpset) shield_float_layers();
     remove_unused_values(graph_);
     report_.predicted = fuse_qdq(model_, *options_.target);
     return std::move(report_);
@@ -197,6 +198,10 @@ class Emitter {
     q.output(0).set_type(with_type(type, options_.activation_type));
     Value& dq = dequantize(rw, base, q.output(0), *codes.scale, *codes.zero_point, std::nullopt, type);
     if (made_here) {
+      // Extents are those of the integers: no need to dequantize for them.
+      const std::vector<Use> uses = v.uses();
+      for (const Use& use : uses)
+        if ((use.user->is("Shape") || use.user->is("Size")) && &use.user->graph() == &graph_) rw.set_input(*use.user, use.index, &q.output(0));
       rw.replace_uses(v, dq);
       rw.set_input(q, 0, raw);  // the Q itself keeps reading the result
     } else {
@@ -210,6 +215,36 @@ class Emitter {
   }
 
   bool quantized_result(const Value& v) const { return tensor_index_.contains(&v); }
+
+  // A layer that stays float between DQ and Q would get its weights quantized by the runtime, per tensor
+  // and without a word. It does not where the scale of the DQ is a vector, whose elements are all equal.
+  void shield_float_layers() {
+    for (Node& n : graph_.nodes()) {
+      if (!n.is("Conv") && !n.is("ConvTranspose") && !n.is("Gemm")) continue;
+      Node* dq = n.has_input(0) ? n.input(0).producer() : nullptr;
+      const Tensor* w = n.has_input(1) ? n.input(1).constant() : nullptr;
+      if (!dq || !dq->is("DequantizeLinear") || !w || w->rank() < 2 || dq->input(1).constant()->rank() != 0) continue;
+      const Node* reader = &n;
+      do {
+        reader = reader->output(0).uses().size() == 1 ? reader->output(0).uses()[0].user : nullptr;
+      } while (reader && is_activation(*reader));
+      if (!reader || !reader->is("QuantizeLinear")) continue;
+      if (n.is("Gemm") && n.attr<int64_t>("transA", 0)) continue;  // its channels are not on axis 1
+      int64_t channels = w->dims()[0];
+      if (n.is("Conv")) channels = w->dims()[1] * n.attr<int64_t>("group", 1);
+      if (n.is("Gemm") && n.attr<int64_t>("transB", 0)) channels = w->dims()[1];
+      const auto count = static_cast<size_t>(channels);
+      const Tensor zero = *dq->input(2).constant();
+      const std::vector<float> scales(count, dq->input(1).constant()->values<float>()[0]);
+      const std::vector<int32_t> zeros(count, static_cast<int32_t>(zero.to_ints()[0]));
+      Rewriter rw(graph_, &n);
+      const std::string base = n.input(0).name();
+      Value& scale = rw.add_constant(Tensor::vector(scales), base + "_scale");
+      Value& zero_point = rw.add_constant(integers(zero.dtype(), {channels}, zeros), base + "_zero_point");
+      rw.set_input(n, 0, &dequantize(rw, base, dq->input(0), scale, zero_point, 1, n.input(0).type()));
+      if (dq->output(0).unused()) rw.remove(*dq);
+    }
+  }
 
   void remove_absorbed() {
     for (Node* n : absorbed_by_) {

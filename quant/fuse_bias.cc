@@ -10,7 +10,8 @@ struct Pair {
   Node* sum;
   Node* activation;                // Relu or Clip that alone reads the sum; nullptr: none
   Tensor bias;                     // [N]
-  std::vector<int64_t> back;       // shape of the result for Reshape; empty: rank 2
+  std::vector<int64_t> back;       // shape of the result for Reshape; empty: rank 2, or computed
+  bool computed = false;           // several leading extents are unknown until the model runs
 };
 
 // [N] from a constant that every row of an [..., N] product gets added; nullopt: it is none.
@@ -36,7 +37,7 @@ std::optional<Pair> match(Node& product) {
   const int64_t n = w->dims()[1];
   auto bias = row_of(*other.constant(), rank, n);
   if (!bias) return std::nullopt;
-  Pair p{&product, &sum, nullptr, *std::move(bias), {}};
+  Pair p{&product, &sum, nullptr, *std::move(bias), {}, false};
   if (rank > 2) {
     int unknown = 0;
     for (int64_t i = 0; i + 1 < rank; ++i) {
@@ -45,8 +46,8 @@ std::optional<Pair> match(Node& product) {
       unknown += !d.value;
       p.back.push_back(d.value.value_or(-1));
     }
-    if (unknown > 1) return std::nullopt;
     p.back.push_back(n);
+    p.computed = unknown > 1;
   }
   const Value& y = sum.output(0);
   if (y.has_one_use() && !y.is_graph_output()) {
@@ -65,6 +66,21 @@ bool indifferent(const Selector& selection, const Pair& p, Graph& graph) {
   const bool after = selection.matches(*p.product);
   graph.set_op(*p.product, "MatMul", "");
   return before == after;
+}
+
+// [d_0, ..., d_rank-2, N] from the shape of [d_0, ..., d_rank-2, K].
+Value& computed_shape(Rewriter& rw, Value& x, int64_t rank, int64_t n) {
+  const auto named = [&](std::string_view op, std::vector<Value*> inputs, int64_t extent, std::vector<Attribute> attributes = {}) -> Value& {
+    Value& v = rw.add_node(op, inputs, std::move(attributes), 1, x.name() + "_shape").output(0);
+    v.set_type(ValueType::tensor(DataType::kInt64, std::vector<int64_t>{extent}));
+    return v;
+  };
+  const auto constant = [&](int64_t v) { return &rw.add_constant(Tensor::vector<int64_t>({v}), "extent"); };
+  Value& shape = named("Shape", {&x}, rank);
+  Value& leading = named("Slice", {&shape, constant(0), constant(rank - 1)}, rank - 1);
+  std::vector<Attribute> axis;
+  axis.push_back(Attribute::of<int64_t>("axis", 0));
+  return named("Concat", {&leading, constant(n)}, rank, std::move(axis));
 }
 
 ValueType matrix_of(const ValueType& like, const Dim& rows, int64_t columns) {
@@ -97,8 +113,9 @@ void rewrite(const Pair& p, Graph& graph) {
     Node& last = p.activation ? *p.activation : *p.sum;
     Value& result = last.output(0);
     const std::string result_name = result.name();
+    Value& shape = p.computed ? computed_shape(rw, x, static_cast<int64_t>(p.back.size()), w.dims()[1]) : rw.add_constant(Tensor::vector(p.back), "result_shape");
     Rewriter behind(graph, last.next());
-    Node& restore = behind.add_node("Reshape", {&product, &behind.add_constant(Tensor::vector(p.back), "result_shape")}, {}, 1, result_name);
+    Node& restore = behind.add_node("Reshape", {&product, &shape}, {}, 1, result_name);
     restore.output(0).set_type(result.type());
     behind.replace_uses(result, restore.output(0));
     if (p.activation) {
@@ -126,7 +143,7 @@ int fuse_matmul_bias(Model& model, const QuantizeOptions& options) {
   int count = 0;
   for (Node* n : products) {
     const auto pair = match(*n);
-    if (!pair || !indifferent(options.include, *pair, graph) || !indifferent(options.exclude, *pair, graph)) continue;
+    if (!pair || (!options.exclude.empty() && options.exclude.matches(*n)) || !indifferent(options.include, *pair, graph) || !indifferent(options.exclude, *pair, graph)) continue;
     rewrite(*pair, graph);
     ++count;
   }

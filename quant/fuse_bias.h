@@ -12,8 +12,8 @@ namespace onnxtool {
 ///
 ///   y = Add(MatMul(x, W), b)        x [..., K], W [K, N] and b [N] constant
 ///     =>
-///   y = Gemm(x, W, b)               x of rank 2; else with a Reshape before and one behind, which
-///                                   needs all leading extents but one
+///   y = Gemm(x, W, b)               x of rank 2; else with a Reshape before and one behind,
+///                                   whose shape is computed where several extents are unknown
 ///
 /// A Relu or Clip behind stays right behind the Gemm. Nodes are left alone where the user's selection
 /// means them as they are. Returns how many pairs became one.

@@ -4,9 +4,10 @@
 #include <set>
 
 namespace onnxtool {
-namespace {
 
 bool is_activation(const Node& node) { return node.is("Relu") || node.is("Clip"); }
+
+namespace {
 
 std::optional<double> clip_bound(const Node& clip, int input, const char* attribute, double fallback) {
   if (clip.opset() < 11) return clip.attr<float>(attribute, static_cast<float>(fallback));
@@ -87,6 +88,7 @@ class Placer {
       if (const char* r = target->obstacle(n)) return r;
     if (!n.has_input(0) || !n.has_output(0)) return "has no data";
     if (n.input(0).type().dtype != DataType::kFloat) return "its data is not float32";
+    if (handler->role == Role::kPassThrough && n.input(0).constant()) return "its data is constant";
     if (handler->obstacle) return handler->obstacle(n);
     return nullptr;
   }
@@ -149,6 +151,18 @@ class Placer {
     return false;
   }
 
+  bool only_integer_consumers(const Candidate& c) {
+    for (const Value* v : c.integer.node->outputs()) {
+      if (!v) continue;
+      if (v->is_graph_output()) return false;
+      for (const Use& u : v->uses()) {
+        const auto it = index_.find(u.user);
+        if (it == index_.end() || !candidates_[it->second].alive || !reads_as_data(candidates_[it->second], *v)) return false;
+      }
+    }
+    return true;
+  }
+
   // The target fuses no layer whose only reader is a Relu or Clip that stays float: a Q stands between,
   // or behind an activation that vanishes into it.
   static bool before_activation(const Node& node) {
@@ -169,9 +183,9 @@ class Placer {
         const char* reason = nullptr;
         for (Value* v : data_inputs(c.integer)) {
           if (v->constant()) continue;
-          // Moving integers beats moving floats from the first node on; arithmetic on an input would
-          // only lose precision to save nothing.
-          const bool from_input = v->is_graph_input() && c.integer.handler->role == Role::kPassThrough;
+          // Moving integers beats moving floats from the first node on, if all readers take them;
+          // arithmetic on an input would only lose precision to save nothing.
+          const bool from_input = v->is_graph_input() && c.integer.handler->role == Role::kPassThrough && only_integer_consumers(c);
           if (!producer_of(*v) && !from_input) reason = "an input comes from a float operator";
         }
         // Every output's readers count: a Split feeds several.

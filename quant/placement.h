@@ -51,6 +51,9 @@ struct Placement {
   std::vector<const Value*> watched;
 };
 
+/// Relu and Clip: a quantized range can express them.
+bool is_activation(const Node& node);
+
 /// Decides on the prepared graph. Nothing to quantize is not an error here: nodes is empty then.
 Placement place(const Model& model, const QuantizeOptions& options);
 

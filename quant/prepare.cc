@@ -7,6 +7,7 @@
 #include "libopt/convert/convert_opset.h"
 #include "libopt/rewrite/driver.h"
 #include "passes/pass.h"
+#include "quant/deduplicate.h"
 #include "quant/fuse_bias.h"
 
 namespace onnxtool {
@@ -58,6 +59,7 @@ Result<Preparation> prepare_model(Model& model, const QuantizeOptions& options) 
   context.folder = folder.get();
   run_passes(model, preparation_pipeline(), context);
   ONNXTOOL_TRY(infer_graph(model.graph()));
+  deduplicate_nodes(model.graph());
   fuse_matmul_bias(model, options);
   // Rewrites leave new values behind whose types placement and kernels want to know.
   ONNXTOOL_TRY(infer_graph(model.graph()));

@@ -8,13 +8,21 @@
 namespace onnxtool {
 namespace {
 
-Error nothing_to_quantize(const Placement& placement) {
+Error nothing_to_quantize(const Placement& placement, const Graph& graph) {
   // The reasons that keep most nodes in float, so that the user sees what would have to change.
   std::map<std::string, int> counts;
   for (const NodeDecision& d : placement.decisions) {
     const OpHandler* h = find_handler(*d.node);
     if (h && h->role == Role::kCore) ++counts[d.node->op_type() + ": " + d.reason];
   }
+  const std::function<void(const Graph&)> count_inside = [&](const Graph& graph) {
+    for (const Node& n : graph.nodes()) {
+      const OpHandler* h = find_handler(n);
+      if (graph.parent() && h && h->role == Role::kCore) ++counts[n.op_type() + ": stands in a body of If, Loop or Scan"];
+      n.for_each_subgraph(count_inside);
+    }
+  };
+  count_inside(graph);
   std::string list;
   for (const auto& [reason, count] : counts) list += (list.empty() ? "" : "; ") + std::to_string(count) + " x " + reason;
   return Error{ErrorCode::kNegative, "nothing is worth quantizing: " + (list.empty() ? "the graph has no Conv, Gemm or MatMul" : list), "the model was left as it is"};
@@ -32,7 +40,7 @@ Result<Quantizer> Quantizer::create(std::unique_ptr<Model> model, const Quantize
   ONNXTOOL_ASSIGN(q.preparation_, prepare_model(*q.model_, q.options_));
   if (q.options_.per_channel && q.options_.no_opset_change && q.model_->opset("") < kPerChannelOpset) q.options_.per_channel = false;
   q.placement_ = place(*q.model_, q.options_);
-  if (q.placement_.nodes.empty()) return nothing_to_quantize(q.placement_);
+  if (q.placement_.nodes.empty()) return nothing_to_quantize(q.placement_, q.model_->graph());
   return q;
 }
 
@@ -144,7 +152,11 @@ Result<Quantizer::Output> Quantizer::emit(const SampleSource& source, const RunO
     // The output that suffers most decides.
     double worst = INFINITY;
     for (const auto& [name, metrics] : compared.outputs)
-      if (const auto v = metrics.value(Metric::kSqnr)) worst = std::min(worst, *v);
+    {
+      // A failed or non-finite output is the worst of all, not the best.
+      const auto v = metrics.value(Metric::kSqnr);
+      worst = v && !std::isnan(*v) && metrics.failures().empty() ? std::min(worst, *v) : -INFINITY;
+    }
     trials.push_back({c, worst});
     if (!best.ok() || worst > best_sqnr) {
       best_sqnr = worst;

@@ -188,6 +188,9 @@ Fit fit_array(const InputSpec& spec, const StoredArray& array, std::optional<int
              dims_fit(std::span(spec.dims).subspan(1), fit.dims)) {
     fit.fits = true;
     fit.match.add_batch = true;
+  } else if (!batch_axis && spec.dims.empty() && fit.dims.size() == 1 && fit.dims[0] == 1) {
+    fit.fits = true;
+    fit.match.to_scalar = true;
   }
   return fit;
 }
@@ -411,6 +414,7 @@ Result<Tensor> load_input(const InputSpec& spec, const StoredArray& array, const
   std::vector<int64_t> dims = tensor.dims();
   if (match.drop_axis) dims.erase(dims.begin() + *match.axis);
   if (match.add_batch) dims.insert(dims.begin(), 1);
+  if (match.to_scalar) dims.clear();
   if (dims != tensor.dims()) tensor = tensor.reshaped(std::move(dims));
   Result<Tensor> converted = convert_tensor(std::move(tensor), spec.dtype);
   if (!converted.ok()) return std::move(converted).error().at(array.place);
@@ -421,6 +425,7 @@ std::string describe_match(const InputSpec& spec, const StoredArray& array, cons
   std::string s = spec.name + " <- " + format_array(array);
   if (match.axis) s += " along axis " + std::to_string(*match.axis);
   if (match.add_batch) s += " with a batch dim in front";
+  if (match.to_scalar) s += " as a scalar";
   if (array.dtype != spec.dtype) s += " as " + std::string(name(spec.dtype));
   return s;
 }

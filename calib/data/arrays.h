@@ -64,6 +64,7 @@ struct Match {
   int64_t extent = 1;           // stacked: what one sample takes of that axis
   bool drop_axis = false;       // stacked: the axis is no part of the input
   bool add_batch = false;       // a leading dim of 1 is put in front
+  bool to_scalar = false;       // [1] for an input without dims, as runtimes take it
 };
 
 /// Finds an array for every input: by name, by position where the format has one, else by unique

@@ -60,6 +60,6 @@ constexpr TargetOp kOps[] = {
 
 }  // namespace
 
-constinit const Target kOrtCpu{"ort-cpu", "onnxruntime, CPU provider", kOps};
+constinit const Target kOrtCpu{"ort-cpu", "onnxruntime, CPU provider", kOps, /*quantizes_parameters=*/true};
 
 }  // namespace onnxtool

@@ -70,7 +70,7 @@ class Fuser {
     move_q_up();
     move_dq_down();
     merge_equal_q();
-    quantize_parameters();
+    if (target_.quantizes_parameters) quantize_parameters();
     separate_readers();
     for (Node& n : graph_.nodes()) fuse(n);
     count(graph_);

@@ -34,6 +34,8 @@ struct Target {
   std::string_view name;
   std::string_view summary;
   std::span<const TargetOp> ops;
+  /// Float weights and biases of a layer between DQ and Q are quantized at load.
+  bool quantizes_parameters = false;
 };
 
 /// onnxruntime's CPU provider. Source: onnxruntime 1.31, optimizer/qdq_transformer/selectors_actions,
