@@ -6,7 +6,6 @@
 #include <cctype>
 #include <cmath>
 #include <cstdlib>
-#include <cstring>
 #include <filesystem>
 #include <iostream>
 #include <limits>
@@ -115,8 +114,7 @@ Ran run(Net& net, std::vector<const KernelSet*> sets, int threads) {
 }
 
 bool same_bits(const Tensor& a, const Tensor& b) {
-  return a.dims() == b.dims() && a.bytes().size() == b.bytes().size() &&
-         std::memcmp(a.bytes().data(), b.bytes().data(), a.bytes().size()) == 0;
+  return a.dims() == b.dims() && std::ranges::equal(a.bytes(), b.bytes());
 }
 
 // Largest |a - b| / (|b| + scale).
