@@ -72,7 +72,7 @@ bool merge(ValueType& declared, const ValueType& inferred, bool keep_symbols) {
 }
 
 Status merge_into(Value& value, const ValueType& inferred) {
-  const bool is_promise = value.is_graph_output() && !value.graph().parent();
+  const bool is_promise = value.is_graph_output() && &value.graph() == &value.graph().model().graph();
   ValueType merged = value.type();
   if (!merge(merged, inferred, is_promise)) return contradiction(value, inferred);
   value.set_type(std::move(merged));
@@ -104,11 +104,6 @@ std::optional<Tensor> known_tensor(const Value& value) {
   return std::nullopt;
 }
 
-std::string function_key(std::string_view domain, std::string_view name, std::string_view overload) {
-  std::string key = std::string(domain) + ":" + std::string(name);
-  return overload.empty() ? key : key + ":" + std::string(overload);
-}
-
 // What one run of inference shares between nodes.
 class Session {
  public:
@@ -117,24 +112,32 @@ class Session {
   /// What is known of an integer tensor's elements (a scalar has one), or nullptr.
   const TensorShapeProto* elements(const Value& value, int depth = 0);
   void set_elements(const Value& value, TensorShapeProto elements) { elements_[&value] = std::move(elements); }
+  /// Inside a function's body: attributes that stand for the caller's become those.
+  void bind_attributes(onnx::NodeProto& node) const;
 
  private:
-  void call_function(const Node& node, onnx::InferenceContext& context);
+  class Body;
+  struct Call {
+    const Function* function;
+    std::unordered_map<std::string, onnx::AttributeProto> attributes;
+  };
+  const Function* find_function(const Node& node) const;
+  void call(const Function& function, const Node& node, onnx::InferenceContext& context);
+  int opset_of(const Node& node) const;
   void propagate(const Node& node, const onnx::OpSchema& schema, int depth);
   void count_elements(const Node& size);
   void divide(const Node& div, int depth);
 
   // An entry without content: looked for and not found.
   std::unordered_map<const Value*, std::optional<TensorShapeProto>> elements_;
-  std::list<onnx::FunctionProto> functions_;  // stable addresses
-  onnx::shape_inference::ModelLocalFunctionsMap functions_by_key_;
-  bool functions_ready_ = false;
+  std::vector<Call> calls_;  // local functions whose bodies are being inferred, outermost first
 };
 
 // What both of onnx's contexts ask of a node.
 class NodeFacts {
  public:
-  explicit NodeFacts(const Node& node) : node_(node), proto_(seam::node_proto(node)) {
+  NodeFacts(const Session& session, const Node& node) : node_(node), proto_(seam::node_proto(node)) {
+    session.bind_attributes(proto_);
     input_types_.resize(static_cast<size_t>(node.num_inputs()));
     for (int i = 0; i < node.num_inputs(); ++i)
       if (node.has_input(i)) seam::to_proto(node.input(i).type(), input_types_[static_cast<size_t>(i)]);
@@ -144,27 +147,24 @@ class NodeFacts {
       if (a.name() == name) return &a;
     return nullptr;
   }
-  const onnx::TypeProto* input_type(size_t i) const {
-    check(i, input_types_.size(), "input");
-    return input_types_[i].value_case() == onnx::TypeProto::VALUE_NOT_SET ? nullptr : &input_types_[i];
-  }
+  // Of an input that is there but has no known type: an empty message. Some of onnx's functions read
+  // the type of a required input without a look whether there is one.
+  const onnx::TypeProto* input_type(size_t i) const { return input(i) ? &input_types_[i] : nullptr; }
   // A function's body is asked for all its outputs, however few the node takes.
   onnx::TypeProto& output_type(size_t i) {
     while (output_types_.size() <= i) output_types_.emplace_back();
     return output_types_[i];
   }
   const Value* input(size_t i) const {
-    check(i, input_types_.size(), "input");
+    if (i >= input_types_.size()) throw onnx::InferenceError("input " + std::to_string(i) + " is missing");
     return node_.inputs()[i];
   }
   size_t num_inputs() const { return input_types_.size(); }
   size_t num_outputs() const { return node_.outputs().size(); }
   const Node& node() const { return node_; }
+  const onnx::NodeProto& proto() const { return proto_; }
 
  private:
-  static void check(size_t i, size_t size, const char* what) {
-    if (i >= size) throw onnx::InferenceError(std::string(what) + " " + std::to_string(i) + " is missing");
-  }
   const Node& node_;
   onnx::NodeProto proto_;
   std::vector<onnx::TypeProto> input_types_;
@@ -206,7 +206,9 @@ class SubgraphInferencer final : public onnx::GraphInferencer {
 class InferenceContext final : public onnx::InferenceContext {
  public:
   InferenceContext(Session& session, Node& node)
-      : session_(session), facts_(node), data_(facts_.num_inputs()) {}
+      : session_(session), facts_(session, node), data_(facts_.num_inputs()) {}
+
+  const onnx::NodeProto& proto() const { return facts_.proto(); }
 
   const onnx::AttributeProto* getAttribute(const std::string& name) const override { return facts_.attribute(name); }
   size_t getNumInputs() const override { return facts_.num_inputs(); }
@@ -247,7 +249,7 @@ class InferenceContext final : public onnx::InferenceContext {
 
 class PropagationContext final : public onnx::DataPropagationContext {
  public:
-  PropagationContext(Session& session, const Node& node, int depth) : session_(session), facts_(node), depth_(depth) {
+  PropagationContext(Session& session, const Node& node, int depth) : session_(session), facts_(session, node), depth_(depth) {
     for (int i = 0; i < node.num_outputs(); ++i)
       if (node.has_output(i)) seam::to_proto(node.output(i).type(), facts_.output_type(static_cast<size_t>(i)));
   }
@@ -295,8 +297,8 @@ const TensorShapeProto* Session::elements(const Value& value, int depth) {
     TensorShapeProto shape;
     for (const int64_t v : t->to_ints()) shape.add_dim()->set_dim_value(v);
     set_elements(value, std::move(shape));
-  } else if (const Node* producer = value.producer(); producer && depth < kMaxTrackedNodes) {
-    const auto* schema = seam::standard_schema(producer->op_type(), producer->domain(), producer->opset());
+  } else if (const Node* producer = value.producer(); producer && producer->num_outputs() == 1 && depth < kMaxTrackedNodes) {
+    const auto* schema = seam::standard_schema(producer->op_type(), producer->domain(), opset_of(*producer));
     if (producer->is("Size")) count_elements(*producer);
     else if (producer->is("Div")) divide(*producer, depth);
     else if (schema && schema->has_data_propagation_function()) propagate(*producer, *schema, depth);
@@ -344,34 +346,91 @@ void Session::propagate(const Node& node, const onnx::OpSchema& schema, int dept
   [[maybe_unused]] const Status ignored = seam::guarded(node.describe(), [&] { schema.GetDataPropagationFunction()(context); });
 }
 
-void Session::call_function(const Node& node, onnx::InferenceContext& context) {
-  if (!functions_ready_) {
-    functions_ready_ = true;
-    for (const Function& f : node.graph().model().functions) {
-      onnx::FunctionProto& proto = functions_.emplace_back();
-      proto.set_name(f.name);
-      proto.set_domain(f.domain);
-      proto.set_overload(f.overload);
-      for (const Value* v : f.body->inputs()) proto.add_input(v->name());
-      for (const Value* v : f.body->outputs()) proto.add_output(v->name());
-      for (const std::string& a : f.attributes) proto.add_attribute(a);
-      for (const Attribute& a : f.attribute_defaults) {
-        const bool parsed = proto.add_attribute_proto()->ParseFromString(encode_attribute(a).flatten());
-        ONNXTOOL_CHECK(parsed);
-      }
-      for (const OpsetImport& o : f.opsets) {
-        auto* import = proto.add_opset_import();
-        import->set_domain(o.domain);
-        import->set_version(o.version);
-      }
-      for (const Node& n : f.body->nodes()) *proto.add_node() = seam::node_proto(n, /*with_subgraphs=*/true);
-      functions_by_key_.emplace(function_key(f.domain, f.name, f.overload), &proto);
+// --- local functions ------------------------------------------------------------------------------
+
+const Function* Session::find_function(const Node& node) const {
+  for (const Function& f : node.graph().model().functions)
+    if (f.name == node.op_type() && f.domain == node.domain() && f.overload == node.overload()) return &f;
+  return nullptr;
+}
+
+int Session::opset_of(const Node& node) const {
+  if (calls_.empty()) return node.opset();
+  for (const OpsetImport& o : calls_.back().function->opsets)
+    if (o.domain == node.domain()) return static_cast<int>(o.version);
+  return 0;
+}
+
+void Session::bind_attributes(onnx::NodeProto& node) const {
+  if (calls_.empty()) return;
+  auto& attributes = *node.mutable_attribute();
+  for (int i = attributes.size() - 1; i >= 0; --i) {
+    if (attributes[i].ref_attr_name().empty()) continue;
+    const std::string name = attributes[i].name();
+    if (const auto given = calls_.back().attributes.find(attributes[i].ref_attr_name()); given != calls_.back().attributes.end()) {
+      attributes[i] = given->second;
+      attributes[i].set_name(name);
+    } else {
+      attributes.DeleteSubrange(i, 1);  // the caller leaves it out, and so does the body
     }
   }
-  const auto found = functions_by_key_.find(function_key(node.domain(), node.op_type(), node.overload()));
-  if (found == functions_by_key_.end()) return;
-  onnx::shape_inference::InferShapeForFunctionNode(*found->second, onnx::OpSchemaRegistry::Instance(), context,
-                                                   onnx::ShapeInferenceOptions(), functions_by_key_);
+}
+
+// Types of a body's values, put back when the call is over: another call has others.
+class Session::Body {
+ public:
+  Body(Session& session, Graph& body) : session_(session) { collect(body); }
+  Body(const Body&) = delete;
+  Body& operator=(const Body&) = delete;
+  ~Body() {
+    for (auto& [value, type] : types_) {
+      value->set_type(std::move(type));
+      session_.elements_.erase(value);
+    }
+  }
+
+ private:
+  void collect(Graph& graph) {
+    for (Value* v : graph.values()) {
+      types_.emplace_back(v, v->type());
+      session_.elements_.erase(v);
+    }
+    for (Node& n : graph.nodes()) n.for_each_subgraph([&](Graph& sub) { collect(sub); });
+  }
+  Session& session_;
+  std::vector<std::pair<Value*, ValueType>> types_;
+};
+
+void Session::call(const Function& function, const Node& node, onnx::InferenceContext& context) {
+  for (const Call& c : calls_)
+    if (c.function == &function) throw onnx::InferenceError("function '" + function.name + "' calls itself");
+  Call call{&function, {}};
+  for (const Attribute& a : function.attribute_defaults) {
+    onnx::AttributeProto& proto = call.attributes[a.name];
+    const bool parsed = proto.ParseFromString(encode_attribute(a).flatten());
+    ONNXTOOL_CHECK(parsed);
+  }
+  for (const Attribute& a : node.attributes())
+    if (const auto* given = context.getAttribute(a.name)) call.attributes[a.name] = *given;
+
+  Graph& body = *function.body;
+  const Body restored(*this, body);
+  for (size_t i = 0; i < body.inputs().size() && static_cast<int>(i) < node.num_inputs(); ++i) {
+    if (!node.has_input(static_cast<int>(i))) continue;
+    const Value& given = node.input(static_cast<int>(i));
+    body.inputs()[i]->set_type(given.type());
+    if (const TensorShapeProto* known = elements(given)) set_elements(*body.inputs()[i], TensorShapeProto(*known));
+  }
+  calls_.push_back(std::move(call));
+  // What does not fit inside leaves less to be known outside; a body is checked where it is defined.
+  [[maybe_unused]] const Status ignored = infer(body);
+  calls_.pop_back();
+  for (size_t i = 0; i < body.outputs().size(); ++i) {
+    const Value& made = *body.outputs()[i];
+    seam::to_proto(made.type(), *context.getOutputType(i));
+    if (!node.has_output(static_cast<int>(i))) continue;
+    if (const TensorShapeProto* known = elements(made)) set_elements(node.output(static_cast<int>(i)), TensorShapeProto(*known));
+  }
 }
 
 // Behind an operator that nobody knows types are missing, and onnx's functions complain of that.
@@ -381,25 +440,54 @@ bool has_untyped_input(const Node& node) {
   });
 }
 
+// Letters, with at most one ellipsis.
+bool is_einsum_term(std::string term) {
+  if (const size_t at = term.find("..."); at != std::string::npos) term.erase(at, 3);
+  return std::ranges::all_of(term, [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); });
+}
+
+// onnx's function for Einsum does not return from an equation with any other character in it.
+void check_einsum(const onnx::InferenceContext& context) {
+  const auto* attribute = context.getAttribute("equation");
+  std::string equation = attribute ? attribute->s() : std::string();
+  std::erase(equation, ' ');
+  std::string_view left = equation;
+  bool valid = true;
+  if (const size_t arrow = equation.find("->"); arrow != std::string::npos) {
+    valid = is_einsum_term(equation.substr(arrow + 2));
+    left = left.substr(0, arrow);
+  }
+  for (size_t start = 0; start <= left.size();) {
+    const size_t end = std::min(left.find(',', start), left.size());
+    valid = valid && is_einsum_term(std::string(left.substr(start, end - start)));
+    start = end + 1;
+  }
+  if (!valid) throw onnx::InferenceError("equation '" + attribute->s() + "' is not valid");
+}
+
 Status Session::infer(Node& node) {
-  const auto* schema = seam::standard_schema(node.op_type(), node.domain(), node.opset());
-  const auto* foreign = schema ? nullptr : seam::find_foreign(node.op_type(), node.domain());
-  if (!schema && !foreign && node.graph().model().functions.empty()) return {};
+  const auto* schema = seam::standard_schema(node.op_type(), node.domain(), opset_of(node));
+  const auto* function = schema ? nullptr : find_function(node);
+  const auto* foreign = schema || function ? nullptr : seam::find_foreign(node.op_type(), node.domain());
+  if (!schema && !function && !foreign) return {};
   InferenceContext context(*this, node);
   std::optional<Error> inner;
   Status status = seam::guarded(node.describe(), [&] {
     try {
       if (schema) {
+        // Counts, required inputs and attributes first: inference functions rely on them.
+        schema->Verify(context.proto());
+        if (node.op_type() == "Einsum") check_einsum(context);
         if (schema->has_type_and_shape_inference_function()) {
           schema->GetTypeAndShapeInferenceFunction()(context);
         } else if (schema->HasFunction()) {
           onnx::shape_inference::InferShapeForFunctionNode(*schema->GetFunction(), onnx::OpSchemaRegistry::Instance(), context);
         }
         schema->CheckInputOutputType(context);
-      } else if (foreign) {
-        foreign->infer(context);
+      } else if (function) {
+        call(*function, node, context);
       } else {
-        call_function(node, context);
+        foreign->infer(context);
       }
     } catch (SubgraphError& e) {
       inner = std::move(e.error);

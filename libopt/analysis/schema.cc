@@ -111,9 +111,16 @@ ValueType from_proto(const onnx::TypeProto& proto) {
   return type;
 }
 
-onnx::NodeProto node_proto(const Node& node, bool with_subgraphs) {
+onnx::NodeProto node_proto(const Node& node) {
   onnx::NodeProto proto;
-  parse(encode_node(node, with_subgraphs, keep_small), proto);
+  parse(encode_node(node, /*with_subgraphs=*/false, keep_small), proto);
+  for (const Attribute& a : node.attributes()) {
+    if (a.kind != AttributeKind::kGraph && a.kind != AttributeKind::kGraphs) continue;
+    auto* stand_in = proto.add_attribute();
+    stand_in->set_name(a.name);
+    stand_in->set_type(static_cast<onnx::AttributeProto::AttributeType>(a.kind));
+    (a.kind == AttributeKind::kGraph ? stand_in->mutable_g() : stand_in->add_graphs())->set_name("subgraph");
+  }
   return proto;
 }
 
@@ -206,13 +213,6 @@ Status check_node(const Node& node) {
     onnx::NodeProto proto = seam::node_proto(node);
     drop_external_marks(proto);
     // Subgraphs are checked node by node, by whoever walks them; here they only must be there.
-    for (const Attribute& a : node.attributes()) {
-      if (a.kind != AttributeKind::kGraph && a.kind != AttributeKind::kGraphs) continue;
-      auto* stand_in = proto.add_attribute();
-      stand_in->set_name(a.name);
-      stand_in->set_type(static_cast<onnx::AttributeProto::AttributeType>(a.kind));
-      (a.kind == AttributeKind::kGraph ? stand_in->mutable_g() : stand_in->add_graphs())->set_name("subgraph");
-    }
     onnx::checker::check_node(proto, context, onnx::checker::LexicalScopeContext());
   });
 }

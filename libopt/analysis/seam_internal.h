@@ -19,9 +19,9 @@ inline constexpr size_t kMaxCopiedBytes = 1024;
 void to_proto(const ValueType& type, onnx::TypeProto& proto);
 ValueType from_proto(const onnx::TypeProto& proto);
 
-/// Payloads over kMaxCopiedBytes are marked as external, so that nothing reads them. Without
-/// subgraphs, graph attributes are left out.
-onnx::NodeProto node_proto(const Node& node, bool with_subgraphs = false);
+/// Payloads over kMaxCopiedBytes are marked as external, so that nothing reads them. Empty graphs
+/// stand for subgraphs.
+onnx::NodeProto node_proto(const Node& node);
 onnx::TensorProto tensor_proto(const Tensor& tensor);
 
 /// nullptr where the standard has none. `domain` as in the IR.

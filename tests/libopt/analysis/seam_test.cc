@@ -74,6 +74,41 @@ TEST_CASE("functions of the model are inferred through their bodies") {
     <domain: "local", opset_import: ["" : 21]> half (i) => (o) { s = Constant <value = int64[3] {0, 3, 64}> ()  r = Reshape (i, s)  o = Cast <to = 10> (r) })";
   CHECK(result_type(body, R"("" : 21, "local" : 1)") == "float16[n, 3, 64]");
   CHECK(result_type("{ y = acme.Op (x) }", R"("" : 21, "acme" : 1)") == "unknown");
+  // Two calls of different types and attributes, one through another function, of an older opset.
+  const auto m = inferred(R"({ a = local.to <kind = 11> (i)  b = local.to (x)  c = local.both (x)  y = Neg (b) }
+    <domain: "local", opset_import: ["" : 21]> to <kind: int = 10> (v) => (o) { o = Cast <to: int = @kind> (v) }
+    <domain: "local", opset_import: ["" : 12, "local" : 1]> both (v) => (o) { s = Squeeze <axes = [1]> (v)  o = local.to <kind = 1> (v) })",
+                          R"("" : 21, "local" : 1)");
+  CHECK(type_of(*m, "a") == "double[2]");
+  CHECK(type_of(*m, "b") == "float16[n, 3, 8, 8]");
+  CHECK(type_of(*m, "c") == "float[n, 3, 8, 8]");
+  for (const Function& f : m->functions)  // what a call found is not left behind
+    for (const Value* v : f.body->values()) CHECK(format_type(v->type()) == "unknown");
+  // Shapes are followed through calls; a function that calls itself ends.
+  CHECK(result_type(R"({ s = local.tail (x)  y = ConstantOfShape (s) }
+    <domain: "local", opset_import: ["" : 21]> tail (v) => (o) { o = Shape <start = 2> (v) })", R"("" : 21, "local" : 1)") == "float[8, 8]");
+  CHECK(result_type(R"({ y = local.again (x) }
+    <domain: "local", opset_import: ["" : 21, "local" : 1]> again (v) => (o) { o = local.again (v) })", R"("" : 21, "local" : 1)") == "unknown");
+}
+
+// Equations with anything but letters, commas and ellipses keep onnx's own function in a loop.
+TEST_CASE("Einsum equations") {
+  CHECK(result_type("<float[8, 5] w = " + zeros(40) + "> { y = Einsum <equation = \"n...jk, kl -> n...jl\"> (x, w) }") == "float[n, 3, 8, 5]");
+  for (const char* equation : {">", "ij.", "i-j", "ab1c->a", "....ij", "abcd->a,b", "a\tbcd"}) {
+    INFO(std::string(equation));
+    auto m = parse(std::string(R"(<ir_version: 10, opset_import: ["" : 21]> g (float[2, 2, 2, 2] x) => (y) { y = Einsum <equation = ")") + equation + R"("> (x) })");
+    CHECK(why(infer_graph(m->graph())) == "node #0 (Einsum): equation '" + std::string(equation) + "' is not valid");
+  }
+}
+
+// onnx's functions for some operators read the type of an input that may have none.
+TEST_CASE("inputs without a type, or left out, crash nothing") {
+  const std::string opsets = R"("" : 21, "ai.onnx.ml" : 4, "acme" : 1, "local" : 1)";
+  CHECK(result_type("{ a = acme.Op (x)  y = ai.onnx.ml.LabelEncoder <keys_int64s = [1], values_int64s = [2]> (a) }", opsets) == "unknown");
+  CHECK(result_type(R"({ y = local.f (x) }
+    <domain: "local", opset_import: ["" : 21, "acme" : 1, "ai.onnx.ml" : 4]> f (v) => (o) { a = acme.Op (v)  o = ai.onnx.ml.LabelEncoder <keys_int64s = [1], values_int64s = [2]> (a) })", opsets) == "unknown");
+  auto m = parse(R"(<ir_version: 10, opset_import: ["" : 21]> g (bool p, float[2] x) => (y) { y = Where (p, , x) })");
+  CHECK(why(infer_graph(m->graph())) == "node #0 (Where): node ()'s input 1 is marked single but has an empty string in the graph");
 }
 
 TEST_CASE("operators of com.microsoft that optimizers leave") {

