@@ -4,13 +4,13 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <fstream>
 #include <ostream>
-#include <sstream>
 
 #include "apps/command.h"
 #include "apps/config.h"
 #include "apps/data_flags.h"
+#include "apps/files.h"
+#include "apps/flags.h"
 #include "apps/model_flags.h"
 #include "apps/progress.h"
 #include "calib/exec/modules.h"
@@ -20,7 +20,6 @@
 #include "libopt/io/encode.h"
 #include "libopt/io/load.h"
 #include "libopt/io/save.h"
-#include "libopt/support/atomic_file.h"
 #include "libopt/support/sha256.h"
 #include "quant/quantize.h"
 
@@ -43,60 +42,54 @@ struct Options {
   std::string save_ranges, ranges;
   std::string verify = "on";
   bool dry_run = false, force = false, no_clobber = false;
-  std::string external_data;
-  bool external = false;
+  bool external_data = false;
+  std::string data_name;
+  std::string settings_file;  // empty: none
   DataFlags data;
   CommonFlags common;
 };
 
 void add_flags(CLI::App& c, Options& o) {
-  c.add_option("MODEL", o.model, "Float model (.onnx); - is stdin")->required();
-  c.add_option("-o,--output", o.output, "Output; default: MODEL with .int8.onnx; - is stdout")->type_name("FILE");
-  c.add_option("--calib", o.calib, "Calibration samples: images, npy, npz, test_data_set folders, safetensors")->type_name("PATH")->group("Data");
-  c.add_option("--eval", o.eval, "Samples to compare both models on; class directories are labels")->type_name("PATH")->group("Data");
+  add_text(c, o.model, {"MODEL", "FILE", "Float model (.onnx); - is stdin", "Arguments"})->required();
+  const std::string out = "Output", data = "Data", how = "Quantization", ranges = "Ranges";
+  add_text(c, o.output, {"-o,--output", "FILE", "Where the int8 model goes; - is stdout (default: MODEL with .int8.onnx)", out});
+  add_switch(c, o.force, {"--force", "", "Replace an existing file of the default name; one named with -o is always replaced", out});
+  add_switch(c, o.no_clobber, {"--no-clobber", "", "Never replace a file", out});
+  add_switch_with_value(c, o.data_name, {"--external-data", "NAME", "Put weights into a data file beside the model (default name: its own with 8 hex digits and .data)", out});
+  add_choice(c, o.verify, {"--verify", "on|off", "Run the result against the float model before it is written", out});
+  add_switch(c, o.dry_run, {"--dry-run", "", "Say what would run on integers; no data needed, nothing is written", out});
+  CLI::Option* calib = add_text(c, o.calib, {"--calib", "PATH", "Calibration samples: images, .npy, .npz, safetensors, test_data_set_N", data});
+  add_text(c, o.eval, {"--eval", "PATH", "Samples to compare both models on; class directories are labels (default: calibration samples)", data});
   add_data_flags(c, o.data);
-  const std::string g = "Quantization";
-  c.add_option("--calibrator", o.calibrator, "auto, minmax, percentile, entropy or mse; auto measures mse, percentile and minmax")->capture_default_str()->type_name("NAME")->group(g);
-  c.add_option("--percentile", o.percentile, "Share of values inside the range, for --calibrator percentile")->capture_default_str()->type_name("P")->group(g);
-  c.add_option("--activation-type", o.activation_type, "u8 or s8")->capture_default_str()->type_name("TYPE")->group(g);
-  c.add_option("--weight-type", o.weight_type, "s8 or u8")->capture_default_str()->type_name("TYPE")->group(g);
-  c.add_flag("--symmetric", o.symmetric, "Symmetric activations (behind Relu and Clip the zero point stays at the lowest code)")->group(g);
-  c.add_flag("--per-tensor", o.per_tensor, "One weight scale per tensor instead of one per channel")->group(g);
-  c.add_flag("--no-equalize", o.no_equalize, "Do not even out hidden channels by powers of two")->group(g);
-  c.add_flag("--quantize-outputs", o.quantize_outputs, "Quantize graph outputs behind Gemm and MatMul too")->group(g);
-  c.add_flag("--no-opset-change", o.no_opset_change, "Keep the opset; per-channel needs 13, so older models get per-tensor")->group(g);
-  c.add_option("--preset", o.preset, "ort-compat: onnxruntime's formulas and placement")->type_name("NAME")->group(g);
-  c.add_option("--target", o.target, "Runtime that will run the model: ort-cpu")->capture_default_str()->type_name("NAME")->group(g);
-  c.add_option("--include", o.include, "Quantize only these Conv, Gemm and MatMul: op:TYPE, name:GLOB, @FILE; repeatable")->type_name("SELECTOR")->group(g);
-  c.add_option("--exclude", o.exclude, "Leave these nodes in float; repeatable")->type_name("SELECTOR")->group(g);
-  c.add_option("--save-ranges", o.save_ranges, "Write what calibration learnt, for --ranges")->type_name("FILE")->group(g);
-  c.add_option("--ranges", o.ranges, "Take ranges from a file of --save-ranges instead of running the samples")->type_name("FILE")->group(g);
-  const std::string out = "Output";
-  c.add_option("--verify", o.verify, "on: run the result against the float model before it is written; off")->capture_default_str()->type_name("MODE")->group(out);
-  c.add_flag("--dry-run", o.dry_run, "Decide and report; calibrate and write nothing")->group(out);
-  c.add_option("--external-data", o.external_data, "Put weights into a data file beside the model")->type_name("[NAME]")->expected(0, 1)->group(out);
-  c.add_flag("--force", o.force, "Replace an existing file under the default output name")->group(out);
-  c.add_flag("--no-clobber", o.no_clobber, "Never replace a file")->group(out);
+  calib->excludes(c.get_option("--random"));
+  add_choice(c, o.calibrator, {"--calibrator", "auto|minmax|percentile|entropy|mse", "How ranges are chosen; auto measures the others and takes the best", how});
+  add_number(c, o.percentile, 0, 100, {"--percentile", "P", "Share of the values inside the range, for the percentile calibrator", how});
+  add_choice(c, o.activation_type, {"--activation-type", "u8|s8", "Type of activations", how});
+  add_choice(c, o.weight_type, {"--weight-type", "s8|u8", "Type of weights", how});
+  add_switch(c, o.symmetric, {"--symmetric", "", "Symmetric activations (behind Relu and Clip the zero point stays at the lowest code)", how});
+  add_switch(c, o.per_tensor, {"--per-tensor", "", "One weight scale per tensor instead of one per channel", how});
+  add_switch(c, o.no_equalize, {"--no-equalize", "", "Do not even out hidden channels by powers of two", how});
+  add_switch(c, o.quantize_outputs, {"--quantize-outputs", "", "Quantize graph outputs behind Gemm and MatMul too", how});
+  add_switch(c, o.no_opset_change, {"--no-opset-change", "", "Keep the opset; per-channel scales need 13, so older models get --per-tensor", how});
+  add_choice(c, o.preset, {"--preset", "ort-compat", "Formulas and placement of onnxruntime's own quantizer", how});
+  std::string targets;
+  for (const Target* t : all_targets()) targets += (targets.empty() ? "" : "|") + std::string(t->name);
+  add_choice(c, o.target, {"--target", targets, "Runtime that will run the model", how});
+  add_list(c, o.include, {"--include", "SELECTOR", "Quantize only these of Conv, Gemm and MatMul: op:TYPE, name:GLOB, or @FILE with one a line", how});
+  add_list(c, o.exclude, {"--exclude", "SELECTOR", "Leave these nodes in float", how});
+  CLI::Option* save_ranges = add_text(c, o.save_ranges, {"--save-ranges", "FILE", "Write what calibration learnt", ranges});
+  add_text(c, o.ranges, {"--ranges", "FILE", "Take what --save-ranges wrote instead of running the samples", ranges})->excludes(save_ranges);
   add_common_flags(c, o.common);
   add_config_flags(c);
-  c.footer("Example:\n  onnxtool quantize resnet.onnx --calib images/ --preprocess imagenet --eval labelled/ -o resnet.int8.onnx");
+  c.footer("Example: onnxtool quantize resnet.onnx --calib images/ --preprocess imagenet -o resnet.int8.onnx");
 }
 
 Result<QuantizeOptions> quantize_options(const Options& o) {
   QuantizeOptions q;
   q.target = find_target(o.target);
-  if (!q.target) {
-    std::string known;
-    for (const Target* t : all_targets()) known += (known.empty() ? "known: " : ", ") + std::string(t->name);
-    return Error{ErrorCode::kUsage, "unknown target '" + o.target + "'", known};
-  }
-  const auto type = [](const std::string& flag, const std::string& text) -> Result<DataType> {
-    if (text == "u8") return DataType::kUint8;
-    if (text == "s8") return DataType::kInt8;
-    return Error{ErrorCode::kUsage, flag + ": unknown type '" + text + "'", "known: u8, s8"};
-  };
-  ONNXTOOL_ASSIGN(q.activation_type, type("--activation-type", o.activation_type));
-  ONNXTOOL_ASSIGN(q.weight_type, type("--weight-type", o.weight_type));
+  const auto type = [](const std::string& text) { return text == "u8" ? DataType::kUint8 : DataType::kInt8; };
+  q.activation_type = type(o.activation_type);
+  q.weight_type = type(o.weight_type);
   if (q.activation_type == DataType::kInt8 && q.weight_type == DataType::kUint8)
     return Error{ErrorCode::kUsage, "s8 activations with u8 weights run on no integer kernel", "use --weight-type s8"};
   q.activation_symmetric = o.symmetric;
@@ -108,8 +101,6 @@ Result<QuantizeOptions> quantize_options(const Options& o) {
     q.ort_compat = true;
     q.quantize_outputs = true;
     q.equalize = false;
-  } else if (!o.preset.empty()) {
-    return Error{ErrorCode::kUsage, "unknown preset '" + o.preset + "'", "known: ort-compat"};
   }
   q.calibrator.automatic = o.calibrator == "auto" && !q.ort_compat;
   if (!q.calibrator.automatic) {
@@ -118,17 +109,34 @@ Result<QuantizeOptions> quantize_options(const Options& o) {
   q.calibrator.options.percentile = o.percentile;
   ONNXTOOL_ASSIGN(q.include, Selector::parse(o.include));
   ONNXTOOL_ASSIGN(q.exclude, Selector::parse(o.exclude));
-  if (o.verify != "on" && o.verify != "off") return Error{ErrorCode::kUsage, "--verify: unknown mode '" + o.verify + "'", "known: on, off"};
   return q;
 }
 
 Result<std::string> output_path(const Options& o) {
   if (!o.output.empty()) return o.output;
   if (o.model == "-") return Error{ErrorCode::kUsage, "the model comes from stdin, so its output needs a name", "add -o FILE, or -o - for stdout"};
-  fs::path p(o.model);
-  p.replace_extension(".int8.onnx");
-  if (fs::exists(p) && !o.force) return Error{ErrorCode::kUsage, p.string() + ": exists already", "name it with -o to replace it, or add --force"};
-  return p.string();
+  const std::string stem = o.model.ends_with(".onnx") ? o.model.substr(0, o.model.size() - 5) : o.model, path = stem + ".int8.onnx";
+  std::error_code ignored;
+  if (fs::exists(path, ignored) && !o.force) return Error{ErrorCode::kUsage, path + ": exists already", "replace it with --force, or name an output with -o"};
+  return path;
+}
+
+// Whatever is read, so that nothing of it is written.
+std::vector<NamedPath> inputs_of(const Options& o) {
+  std::vector<NamedPath> in = {{"MODEL", o.model},          {"--calib", o.calib},   {"--eval", o.eval},
+                               {"--labels", o.data.labels}, {"--ranges", o.ranges}, {"--config", o.settings_file}};
+  for (const std::string& raw : o.data.raw) in.push_back({"--raw", raw.substr(raw.rfind('=') + 1)});
+  for (const auto* list : {&o.include, &o.exclude})
+    for (const std::string& selector : *list)
+      if (selector.starts_with("@")) in.push_back({"selector", selector.substr(1)});
+  return in;
+}
+
+// Whether somebody quantized the model before.
+bool has_integer_nodes(const Graph& graph) {
+  for (const Node& n : graph.nodes())
+    if (n.is("DequantizeLinear") || n.op_type().starts_with("QLinear")) return true;
+  return false;
 }
 
 // A digest of everything that decides what the samples' values are.
@@ -162,36 +170,43 @@ std::string model_digest(const Model& model) {
   return d.hex();
 }
 
-Result<std::string> read_text(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return Error{ErrorCode::kNotFound, path + ": cannot open", {}};
-  std::ostringstream text;
-  text << file.rdbuf();
-  return std::move(text).str();
-}
-
-Status write_text(const std::string& path, const std::string& text) {
-  ONNXTOOL_ASSIGN(AtomicFile file, AtomicFile::create(path));
-  ONNXTOOL_TRY(file.write(std::as_bytes(std::span(text.data(), text.size()))));
-  return file.commit();
+// Sizes of the model's own file and of the data files that its tensors lie in.
+int64_t bytes_of(const Model& model, const std::string& path) {
+  std::vector<std::string> files = payload_files(model);
+  if (path != "-" && std::find(files.begin(), files.end(), path) == files.end()) files.push_back(path);
+  int64_t sum = 0;
+  std::error_code error;
+  for (const std::string& f : files)
+    if (const auto size = fs::file_size(f, error); !error) sum += static_cast<int64_t>(size);
+  return sum;
 }
 
 // --- the report --------------------------------------------------------------------------------
 
-Section model_section(const Options& o, const Model& original, const Quantizer& q, const std::string& output, const SavedFiles* saved, uint64_t input_bytes) {
+Section model_section(const Options& o, const Model& original, const Quantizer& q, const SavedFiles* saved, const std::string& output) {
   Section s{"model", "Model", {}, {}, {}, false};
+  const int64_t before = bytes_of(original, o.model);
   s.fields.push_back({"input", "input", o.model, ""});
   if (saved) s.fields.push_back({"output", "output", output, ""});
-  if (input_bytes) s.fields.push_back({"input_bytes", "size before", static_cast<int64_t>(input_bytes), "bytes"});
-  if (saved) s.fields.push_back({"output_bytes", "size after", static_cast<int64_t>(saved->model_bytes + saved->data_bytes), "bytes"});
   if (saved && !saved->data_path.empty()) s.fields.push_back({"external_data", "external data", saved->data_path, ""});
-  (void)original;
+  if (before) s.fields.push_back({"input_bytes", "size before", before, "bytes"});
+  if (saved) {
+    const auto after = static_cast<int64_t>(saved->model_bytes + saved->data_bytes);
+    s.fields.push_back({"output_bytes", "size after", after, "bytes"});
+    if (before) s.fields.push_back({"output_percent", "relative size", 100 * static_cast<double>(after) / static_cast<double>(before), "%"});
+  }
+  // People see one line, programs two numbers.
+  const auto changed = [&](const std::string& key, const std::string& label, auto before, auto after) {
+    s.fields.push_back({key, label, before == after ? fmt::format("{}", after) : fmt::format("{} -> {}", before, after), "", Audience::kPeople});
+    s.fields.push_back({key + "_before", "", static_cast<int64_t>(before), "", Audience::kPrograms});
+    s.fields.push_back({key + "_after", "", static_cast<int64_t>(after), "", Audience::kPrograms});
+  };
   const Preparation& p = q.preparation();
-  s.fields.push_back({"opset", "opset", p.opset_before == p.opset_after ? fmt::format("{}", p.opset_after) : fmt::format("{} -> {}", p.opset_before, p.opset_after), ""});
-  s.fields.push_back({"ir_version", "IR version", p.ir_before == p.ir_after ? fmt::format("{}", p.ir_after) : fmt::format("{} -> {}", p.ir_before, p.ir_after), ""});
-  s.fields.push_back({"nodes_prepared", "nodes prepared", fmt::format("{} -> {}", p.nodes_before, p.nodes_after), ""});
+  changed("opset", "opset", p.opset_before, p.opset_after);
+  changed("ir_version", "IR version", p.ir_before, p.ir_after);
+  changed("nodes", "nodes after folding", p.nodes_before, p.nodes_after);
   s.notes = p.notes;
-  if (q.equalized_pairs()) s.notes.push_back(fmt::format("channels evened out between {} pairs of layers", q.equalized_pairs()));
+  if (q.equalized_pairs()) s.notes.push_back(fmt::format("channels evened out between {} pair{} of layers", q.equalized_pairs(), q.equalized_pairs() == 1 ? "" : "s"));
   return s;
 }
 
@@ -203,9 +218,14 @@ Section data_section(const SourceDescription& d, const std::string& title, const
   if (d.random) s.fields.push_back({"seed", "seed", static_cast<int64_t>(d.seed), ""});
   if (!d.preprocess.empty()) s.fields.push_back({"preprocess", "preprocess", d.preprocess, ""});
   if (!d.labels.empty()) s.fields.push_back({"labels", "labels", fmt::format("{}{}", d.labels[0], d.labels.size() > 1 ? fmt::format(" ... {}", d.labels.back()) : ""), ""});
-  for (const InputSummary& i : inputs)
-    s.fields.push_back({"first_" + i.name, "first sample, " + i.name, fmt::format("{}{} in [{:.4g}, {:.4g}]", name(i.dtype), format_dims(i.dims), i.min, i.max), ""});
-  for (const std::string& line : d.inputs) s.notes.push_back(line);
+  Table first{"first_sample", "first sample", {{"input", "input", ""}, {"tensor", "tensor", ""}, {"min", "min", ""}, {"max", "max", ""}, {"from", "from", ""}}, {}, 8};
+  for (const InputSummary& i : inputs) {
+    const std::string prefix = i.name + " <- ";
+    const auto line = std::find_if(d.inputs.begin(), d.inputs.end(), [&](const std::string& l) { return l.starts_with(prefix); });
+    first.rows.push_back({i.name, std::string(name(i.dtype)) + format_dims(i.dims), i.min, i.max, line == d.inputs.end() ? Scalar() : Scalar(line->substr(prefix.size()))});
+    if (i.non_finite) s.notes.push_back(fmt::format("input '{}' holds {} NaN or infinities in the first sample", i.name, i.non_finite));
+  }
+  s.tables.push_back(std::move(first));
   if (d.random) s.notes.push_back("random samples: ranges fit no real data; use --calib for a model that ships");
   return s;
 }
@@ -222,13 +242,13 @@ Section quantization_section(const Quantizer& q, const Quantizer::Output* out) {
     nodes.rows.push_back({d.node->name().empty() && d.node->num_outputs() && d.node->has_output(0) ? d.node->output(0).name() : d.node->name(), d.node->op_type(), d.integer,
                           std::string(d.kernel), std::string(d.reason)});
   }
-  s.fields.push_back({"integer_nodes", "nodes on integers", integer, ""});
+  s.fields.push_back({"integer_nodes", "nodes in int8", integer, ""});
   s.fields.push_back({"float_nodes", "nodes in float", in_float, ""});
   if (out) {
     std::string predicted;
     for (const auto& [op, count] : out->emitted.predicted.integer_operators) predicted += fmt::format("{}{} {}", predicted.empty() ? "" : ", ", count, op);
     predicted += fmt::format(", {} QuantizeLinear, {} DequantizeLinear", out->emitted.predicted.quantize, out->emitted.predicted.dequantize);
-    s.fields.push_back({"predicted_graph", "predicted graph", predicted, ""});
+    s.fields.push_back({"predicted_graph", "predicted graph", predicted, "", Audience::kPeople});
     s.fields.push_back({"calibrator", "calibrator", std::string(name(out->calibrator)), ""});
     Table trials{"trials", "calibrators tried", {{"calibrator", "calibrator", ""}, {"sqnr_db", "SQNR", "dB"}}, {}, 0};
     for (const CalibratorTrial& t : out->trials) trials.rows.push_back({std::string(name(t.calibrator)), t.sqnr_db});
@@ -308,27 +328,40 @@ class QuantizeCommand {
 
   Result<int> run() {
     ONNXTOOL_ASSIGN(const QuantizeOptions options, quantize_options(o_));
-    ONNXTOOL_ASSIGN(const auto targets, report_targets(o_.common));
-    if (o_.calib.empty() + (o_.data.random == 0) != 1 && !o_.dry_run) {
-      if (o_.calib.empty()) return Error{ErrorCode::kUsage, "no calibration data", "add --calib PATH, or --random N for a first try"};
-      return Error{ErrorCode::kUsage, "--calib and --random exclude each other", {}};
-    }
+    ONNXTOOL_ASSIGN(data_options_, data_options(o_.data));
+    ONNXTOOL_ASSIGN(const auto targets, report_targets(o_.common, o_.output == "-" && !o_.dry_run));
+    if (o_.calib.empty() && o_.data.raw.empty() && o_.data.random == 0 && !o_.dry_run)
+      return Error{ErrorCode::kUsage, "no calibration data given", "add --calib PATH; --random N for a first try without data"};
     SaveOptions save;
-    save.external_data = o_.external;
-    save.data_name = o_.external_data;
+    save.external_data = o_.external_data;
+    save.data_name = o_.data_name;
     save.no_clobber = o_.no_clobber;
-    if (o_.model != "-") save.protected_files.push_back(o_.model);
     std::string output;
     if (!o_.dry_run) {
       ONNXTOOL_ASSIGN(output, output_path(o_));
-      ONNXTOOL_TRY(check_target(output, save));
     }
+    std::vector<NamedPath> outputs = {{"the output", output}, {"--save-ranges", o_.save_ranges}};
+    for (const ReportTarget& t : targets) outputs.push_back({"--report", t.path});
+    ONNXTOOL_TRY(check_files(inputs_of(o_), outputs));
+    if (!o_.dry_run) ONNXTOOL_TRY(check_target(output, save));
+
+    if (!o_.ranges.empty()) {
+      ONNXTOOL_ASSIGN(const std::string text, read_text(o_.ranges));
+      auto file = load_ranges(text);
+      if (!file.ok()) return Error{file.error().code, o_.ranges + ": " + file.error().message, "give a file that --save-ranges wrote"};
+      ranges_ = *std::move(file);
+    }
+
     progress_.stage("load");
-    ONNXTOOL_ASSIGN(std::unique_ptr<Model> original, load_model(o_.model));
+    ONNXTOOL_ASSIGN(const std::unique_ptr<Model> original, load_model(o_.model));
     ONNXTOOL_TRY(apply_shapes(*original, o_.data));
     if (Status s = infer_graph(original->graph()); !s.ok()) return std::move(s).error().at(o_.model);
     ONNXTOOL_TRY(options.include.check(*original));
     ONNXTOOL_TRY(options.exclude.check(*original));
+    // Only now the model's own data files are known, and whether the output must have one.
+    save.protected_files = payload_files(*original);
+    save.external_data |= original->had_external_data;
+    if (!o_.dry_run) ONNXTOOL_TRY(check_target(output, save));
     ONNXTOOL_ASSIGN(KernelSets kernels, load_kernel_sets(o_.common.kernels));
     if (!o_.common.quiet)
       for (const std::string& note : kernels.notes) streams_.err << "note: " << note << "\n";
@@ -337,19 +370,29 @@ class QuantizeCommand {
     run_.progress = [this](int64_t done, int64_t total) { progress_.update(done, total); };
 
     progress_.stage("prepare");
-    std::unique_ptr<SampleSource> source;
+    std::unique_ptr<SampleSource> source, eval;
     if (!o_.dry_run) {
       ONNXTOOL_ASSIGN(source, open_data(*original, o_.calib));
+      if (!o_.eval.empty()) {
+        ONNXTOOL_ASSIGN(eval, open_data(*original, o_.eval));
+      }
     }
-    auto created = Quantizer::create(original->clone(), options);
-    if (!created.ok()) return std::move(created).error().at(o_.model);
-    Quantizer quantizer = *std::move(created);
     Report report;
     report.command = "quantize";
     report.inputs = {o_.model};
+    auto created = Quantizer::create(original->clone(), options);
+    if (!created.ok()) {
+      if (created.error().code != ErrorCode::kNegative) return std::move(created).error().at(o_.model);
+      progress_.finish();
+      const bool quantized = has_integer_nodes(original->graph());
+      return negative(report, {"nothing-to-quantize", "error", created.error().message, o_.model,
+                               quantized ? "the model is quantized already: give the float model that it was made from" : "nothing was written: the float model is the better one"},
+                      targets, output);
+    }
+    Quantizer quantizer = *std::move(created);
     if (o_.dry_run) {
       progress_.finish();
-      report.sections = {model_section(o_, *original, quantizer, output, nullptr, 0), quantization_section(quantizer, nullptr)};
+      report.sections = {model_section(o_, *original, quantizer, nullptr, output), quantization_section(quantizer, nullptr)};
       ONNXTOOL_TRY(write_reports(report, targets, o_.common, false, streams_));
       return 0;
     }
@@ -362,38 +405,43 @@ class QuantizeCommand {
 
     const Section data = data_section(source->describe(), "Calibration data", "calibration", first_sample(*original, *source));
     std::optional<Section> accuracy, layers;
-    int code = 0;
+    bool good = true;
     if (o_.verify == "on") {
       progress_.stage("verify");
-      ONNXTOOL_TRY(verify(*original, quantizer, result, *source, accuracy, layers, code));
+      ONNXTOOL_TRY(verify(*original, quantizer, result, *source, eval.get(), accuracy, layers, good));
     }
-    if (code == 0) progress_.stage("write");
     SavedFiles saved;
-    if (code == 0) {
+    if (good) {
+      progress_.stage("write");
       ONNXTOOL_ASSIGN(saved, save_model(*result.model, output, save));
     }
     progress_.finish();
-    std::error_code ignored;
-    const uint64_t input_bytes = o_.model == "-" ? 0 : fs::file_size(o_.model, ignored);
-    report.exit_code = o_.common.exit_zero ? 0 : code;
-    report.status = code ? "negative" : "ok";
-    report.sections.push_back(model_section(o_, *original, quantizer, output, code ? nullptr : &saved, input_bytes));
+    report.sections.push_back(model_section(o_, *original, quantizer, good ? &saved : nullptr, output));
     report.sections.push_back(data);
     report.sections.push_back(quantization_section(quantizer, &result));
     if (accuracy) report.sections.push_back(*std::move(accuracy));
     if (layers) report.sections.push_back(*std::move(layers));
     report.sections.push_back(timing_section(progress_));
-    if (code) report.findings.push_back({"new-non-finite", "error", "the quantized model gives NaN or infinities where the float model does not; nothing was written", output, "exclude the layers named above with --exclude"});
+    if (!good)
+      return negative(report, {"new-non-finite", "error", "the quantized model gives NaN or infinities where the float model does not", output, "nothing was written; leave the layers with the largest error in float with --exclude"}, targets, output);
+    ONNXTOOL_TRY(write_reports(report, targets, o_.common, output == "-", streams_));
+    return 0;
+  }
+
+ private:
+  // It ran, and the answer is no: a report with the reason.
+  Result<int> negative(Report& report, Finding why, const std::vector<ReportTarget>& targets, const std::string& output) {
+    report.status = "negative";
+    report.exit_code = o_.common.exit_zero ? 0 : 1;
+    report.findings.push_back(std::move(why));
     ONNXTOOL_TRY(write_reports(report, targets, o_.common, output == "-", streams_));
     return report.exit_code;
   }
 
- private:
   Result<std::unique_ptr<SampleSource>> open_data(const Model& model, const std::string& path) {
     ONNXTOOL_ASSIGN(const auto specs, input_specs(model));
-    if (path.empty()) return open_random(o_.data.random, o_.data.seed, specs, integer_bounds(model));
-    ONNXTOOL_ASSIGN(const DataOptions options, data_options(o_.data));
-    return open_source(path, options, specs);
+    if (path.empty() && o_.data.random) return open_random(o_.data.random, o_.data.seed, specs, integer_bounds(model));
+    return open_source(path, data_options_, specs);
   }
 
   Status calibrate(Quantizer& quantizer, const Model& original, const SampleSource& source, const KernelSets& kernels) {
@@ -405,12 +453,9 @@ class QuantizeCommand {
       key.kernel_set = std::string(kernels.sets[0]->name);
       key.isa = std::string(kernels.sets[0]->isa);
     }
-    if (!o_.ranges.empty()) {
-      ONNXTOOL_ASSIGN(const std::string text, read_text(o_.ranges));
-      auto file = load_ranges(text);
-      if (!file.ok()) return std::move(file).error().at(o_.ranges);
-      if (Status s = check_ranges(*file, key); !s.ok()) return std::move(s).error().at(o_.ranges);
-      return quantizer.use_summaries(file->tensors);
+    if (ranges_) {
+      if (Status s = check_ranges(*ranges_, key); !s.ok()) return std::move(s).error().at(o_.ranges);
+      return quantizer.use_summaries(ranges_->tensors);
     }
     ONNXTOOL_TRY(quantizer.calibrate(source, run_));
     if (o_.save_ranges.empty()) return {};
@@ -435,37 +480,50 @@ class QuantizeCommand {
     return specs.ok() && sample.ok() ? summarize(*specs, *sample) : std::vector<InputSummary>();
   }
 
-  // The model is taken through its bytes, checked and run, before anything is renamed into place.
+  // The model is checked and run before anything is renamed into place.
+  static Result<std::unique_ptr<Model>> read_back(const Model& model) {
+    class Bytes final : public Storage {
+     public:
+      std::string text;
+    };
+    auto bytes = std::make_shared<Bytes>();
+    bytes->text = encode_model(model).flatten();
+    ONNXTOOL_ASSIGN(std::unique_ptr<Model> loaded, decode_model({std::as_bytes(std::span(bytes->text)), bytes, nullptr}));
+    ONNXTOOL_TRY(infer_graph(loaded->graph()));
+    return loaded;
+  }
+
   Status verify(const Model& original, const Quantizer& quantizer, const Quantizer::Output& result, const SampleSource& calibration,
-                std::optional<Section>& accuracy, std::optional<Section>& layers, int& code) {
-    for (const Node& n : result.model->graph().nodes())
+                const SampleSource* eval, std::optional<Section>& accuracy, std::optional<Section>& layers, bool& good) {
+    // What is judged is what a reader of the file gets: the model goes through its bytes first.
+    ONNXTOOL_ASSIGN(const std::unique_ptr<Model> loaded, read_back(*result.model));
+    for (const Node& n : loaded->graph().nodes())
       if (Status s = check_node(n); !s.ok()) return std::move(s).error().at("the quantized model");
-    std::unique_ptr<SampleSource> eval;
-    if (!o_.eval.empty()) {
-      ONNXTOOL_ASSIGN(eval, open_data(original, o_.eval));
-    }
     const SampleSource& source = eval ? *eval : calibration;
     ComparisonOptions options;
     options.labelled = eval && eval->has_labels();
     options.max_samples = eval ? -1 : kVerifySamples;
-    ONNXTOOL_ASSIGN(const ModelComparison compared, compare_models(original.graph(), result.model->graph(), source, run_, options));
+    ONNXTOOL_ASSIGN(const ModelComparison compared, compare_models(original.graph(), loaded->graph(), source, run_, options));
     accuracy = accuracy_section(compared, eval ? o_.eval : source.describe().random ? "random data" : "the calibration data", options.labelled);
     for (const auto& [name, metrics] : compared.outputs) {
       if (metrics.samples() == 0) return Error{ErrorCode::kBadData, "output '" + name + "' was compared on no sample", {}};
-      if (metrics.total().all.non_finite_mismatches > 0 || !metrics.failures().empty()) code = 1;
+      if (metrics.total().all.non_finite_mismatches > 0 || !metrics.failures().empty()) good = false;
     }
     ComparisonOptions by_layer;
-    by_layer.layers = result.layers;
+    for (const LayerPair& pair : result.layers)
+      if (const Value* v = loaded->graph().find(pair.test->name())) by_layer.layers.push_back({pair.reference, v});
     by_layer.max_samples = std::min<int64_t>(kVerifySamples, calibration.size());
     RunOptions quiet = run_;
     quiet.progress = nullptr;
-    ONNXTOOL_ASSIGN(const ModelComparison layered, compare_models(quantizer.prepared().graph(), result.model->graph(), calibration, quiet, by_layer));
+    ONNXTOOL_ASSIGN(const ModelComparison layered, compare_models(quantizer.prepared().graph(), loaded->graph(), calibration, quiet, by_layer));
     layers = layers_section(layered);
     return {};
   }
 
   const Options& o_;
   const Streams& streams_;
+  DataOptions data_options_;
+  std::optional<RangeFile> ranges_;
   Progress progress_;
   RunOptions run_;
 };
@@ -475,7 +533,8 @@ Run add(CLI::App& command) {
   add_flags(command, *options);
   CLI::App* app = &command;
   return [options, app](const Streams& streams) -> Result<int> {
-    options->external = app->get_option("--external-data")->count() > 0;
+    options->external_data = app->get_option("--external-data")->count() > 0;
+    options->settings_file = settings_file(*app);
     return QuantizeCommand(*options, streams).run();
   };
 }

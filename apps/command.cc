@@ -2,10 +2,14 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <ostream>
 
 #include "apps/config.h"
+#include "apps/files.h"
+#include "apps/flags.h"
 #include "apps/report/report.h"
+#include "apps/usage.h"
 
 namespace onnxtool {
 namespace {
@@ -15,6 +19,15 @@ constexpr const CommandInfo* kAll[] = {
 #include "apps/commands.def"
 #undef COMMAND
 };
+
+// `onnxtool help [COMMAND]` is `onnxtool [COMMAND] --help`.
+std::vector<std::string> without_help_command(std::vector<std::string> arguments) {
+  if (arguments.empty() || arguments[0] != "help") return arguments;
+  arguments.erase(arguments.begin());
+  arguments.resize(std::min<size_t>(arguments.size(), 1));
+  arguments.emplace_back("--help");
+  return arguments;
+}
 
 }  // namespace
 
@@ -26,21 +39,24 @@ void print_error(std::ostream& err, const Error& error) {
 }
 
 std::unique_ptr<CLI::App> make_app(Run& run) {
-  auto app = std::make_unique<CLI::App>("Checks, optimizes, quantizes and compares ONNX models.", "onnxtool");
-  app->set_version_flag("--version", std::string("onnxtool ") + ONNXTOOL_VERSION);
+  auto app = std::make_unique<CLI::App>("onnxtool makes int8 models out of float ONNX models, with proof of what they lost.", "onnxtool");
+  app->set_help_flag("-h,--help", "Print this help, or a command's");
+  app->set_version_flag("-V,--version", std::string("onnxtool ") + ONNXTOOL_VERSION, "Print the version");
   app->require_subcommand(1);
-  app->get_formatter()->column_width(34);
-  app->footer("Exit codes: 0 done, 1 the answer is no, 2 no answer (usage, input, unsupported, write), 3 a bug.\n"
-              "Details of a command: onnxtool COMMAND --help");
+  app->allow_extras(false);
+  app->footer("Exit codes: 0 done; 1 ran, and the answer is no; 2 no answer (usage, input, unsupported\n"
+              "operator, failed write); 3 a bug of onnxtool. A command's flags: onnxtool COMMAND --help");
   for (const CommandInfo* info : kAll) {
     CLI::App* sub = app->add_subcommand(std::string(info->name), std::string(info->summary));
     Run body = info->add(*sub);
+    sub->set_help_flag("-h,--help", "Print this help")->group("Help");
     sub->final_callback([&run, body] { run = body; });
   }
   return app;
 }
 
-int run_command_line(const std::vector<std::string>& arguments, const Streams& streams) {
+int run_command_line(const std::vector<std::string>& given, const Streams& streams) {
+  const std::vector<std::string> arguments = without_help_command(given);
   Run run;
   const auto app = make_app(run);
   try {
@@ -48,15 +64,20 @@ int run_command_line(const std::vector<std::string>& arguments, const Streams& s
     app->parse(std::move(reversed));
   } catch (const CLI::CallForHelp&) {
     const auto chosen = app->get_subcommands();
-    streams.out << (chosen.empty() ? app->help() : chosen[0]->help("onnxtool"));
+    // Unknown words after `help` would otherwise go unnoticed.
+    const auto extra = app->remaining();
+    if (chosen.empty() && !extra.empty()) {
+      print_error(streams.err, usage_error(*app, CLI::ExtrasError(extra)));
+      return 2;
+    }
+    streams.out << help_text(chosen.empty() ? *app : *chosen[0], streams.width);
     return 0;
   } catch (const CLI::CallForVersion& e) {
     streams.out << e.what() << "\n";
     return 0;
   } catch (const CLI::ParseError& e) {
-    const auto chosen = app->get_subcommands();
-    const std::string help = chosen.empty() ? "onnxtool --help" : "onnxtool " + chosen[0]->get_name() + " --help";
-    print_error(streams.err, usage_error(*app, arguments, e.what(), help));
+    if (arguments.empty()) streams.err << help_text(*app, streams.width) << "\n";
+    print_error(streams.err, usage_error(*app, e));
     return 2;
   }
   for (CLI::App* sub : app->get_subcommands())
@@ -66,8 +87,12 @@ int run_command_line(const std::vector<std::string>& arguments, const Streams& s
     }
   Result<int> code = run(streams);
   if (code.ok()) return *code;
-  print_error(streams.err, code.error());
-  return code.error().exit_code();
+  Error error = std::move(code).error();
+  // Whoever opens a file does not know the directory's other names; those of the place are at hand here.
+  if (const size_t colon = error.message.find(": "); error.code == ErrorCode::kNotFound && error.hint.empty() && colon != std::string::npos)
+    error.hint = hint_for_missing(error.message.substr(0, colon));
+  print_error(streams.err, error);
+  return error.exit_code();
 }
 
 }  // namespace onnxtool

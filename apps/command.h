@@ -19,6 +19,7 @@ struct Streams {
   std::ostream& out;
   std::ostream& err;
   bool err_is_terminal = false;
+  size_t width = 100;  // of a line of help
 };
 
 /// Runs the command and gives the exit code; an Error is printed by the caller.

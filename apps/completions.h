@@ -3,11 +3,9 @@
 
 #include <string>
 
-#include "libopt/support/status.h"
-
 namespace onnxtool {
 
 /// For "bash", "zsh" or "fish", generated from the command tree.
-Result<std::string> completions_for(const std::string& shell);
+std::string completions_for(const std::string& shell);
 
 }  // namespace onnxtool

@@ -1,130 +1,153 @@
 #include "apps/config.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 #include <ostream>
+#include <set>
 #include <toml++/toml.h>
 
-#include "libopt/ir/selector.h"
+#include "apps/files.h"
+#include "apps/flags.h"
+#include "apps/report/report.h"
+#include "apps/usage.h"
 
 namespace onnxtool {
 namespace {
 
 constexpr const char* kDefaultFile = "onnxtool.toml";
 
-std::vector<std::string> flag_names(const CLI::App& app) {
+std::vector<std::string> setting_names(const CLI::App& command) {
   std::vector<std::string> names;
-  for (const CLI::Option* o : app.get_options())
-    for (const std::string& n : o->get_lnames()) names.push_back(n);
+  for (const FlagGroup& g : describe_flags(command))
+    for (const FlagRow& r : g.rows)
+      // Flags that say where settings come from cannot be settings.
+      if (r.long_name != "--config" && r.long_name != "--no-config" && r.long_name != "--help" && !r.long_name.empty()) names.push_back(r.long_name.substr(2));
   return names;
 }
 
-// Flags that steer where settings come from cannot be settings.
-bool configurable(const std::string& name) { return name != "config" && name != "no-config" && name != "help"; }
-
-Result<std::string> as_text(const toml::node& value, const std::string& key) {
-  if (const auto* s = value.as_string()) return s->get();
-  if (const auto* i = value.as_integer()) return std::to_string(i->get());
-  if (const auto* b = value.as_boolean()) return std::string(b->get() ? "true" : "false");
-  if (const auto* d = value.as_floating_point()) {
-    std::string text = std::to_string(d->get());
-    return text;
+std::string kind_of(const toml::node& value) {
+  switch (value.type()) {
+    case toml::node_type::table: return "a table";
+    case toml::node_type::array: return "a list";
+    case toml::node_type::boolean: return "a boolean";
+    case toml::node_type::string: return "text";
+    case toml::node_type::integer:
+    case toml::node_type::floating_point: return "a number";
+    default: return "a date";
   }
-  return Error{ErrorCode::kUsage, "setting '" + key + "' is no text, number, boolean or list of these", {}};
 }
 
-Error bad_setting(const std::string& file, const std::string& message, std::string hint = {}) {
-  return Error{ErrorCode::kUsage, file + ": " + message, std::move(hint)};
+// What the command line would say; nullopt for what it cannot.
+std::optional<std::string> as_text(const toml::node& value) {
+  if (const auto* s = value.as_string()) return s->get();
+  if (const auto* i = value.as_integer()) return std::to_string(i->get());
+  if (const auto* d = value.as_floating_point()) return fmt::format("{}", d->get());
+  return std::nullopt;
+}
+
+Error bad_setting(const std::string& file, const toml::node& at, const std::string& message, std::string hint = {}) {
+  return Error{ErrorCode::kUsage, fmt::format("{}: line {}: {}", file, at.source().begin.line, message), std::move(hint)};
+}
+
+// The values to hand to the flag; none where a switch is off.
+Result<std::vector<std::string>> values_of(const CLI::Option& option, const std::string& name, const toml::node& value, const std::string& file) {
+  const bool is_switch = option.get_expected_min() == 0, repeatable = option.get_multi_option_policy() == CLI::MultiOptionPolicy::TakeAll;
+  std::vector<std::string> values;
+  if (const auto* b = value.as_boolean(); b && is_switch) {
+    if (b->get()) values.emplace_back("true");
+    return values;
+  }
+  if (const auto* list = value.as_array(); list && repeatable) {
+    for (const auto& item : *list) {
+      const auto text = as_text(item);
+      if (!text) return bad_setting(file, item, fmt::format("setting '{}' holds {}, expected text or numbers", name, kind_of(item)));
+      values.push_back(*text);
+    }
+    return values;
+  }
+  const bool takes_text = !is_switch || !option.get_type_name().empty();
+  if (const auto text = as_text(value); text && takes_text) {
+    values.push_back(*text);
+    return values;
+  }
+  const std::string expected = !takes_text ? "true or false" : is_switch ? "true, false or text" : repeatable ? "text, a number or a list of these" : "text or a number";
+  return bad_setting(file, value, fmt::format("setting '{}' is {}, expected {}", name, kind_of(value), expected));
+}
+
+Result<toml::table> read_settings(const std::string& file) {
+  ONNXTOOL_ASSIGN(const std::string text, read_text(file));
+  try {
+    return toml::parse(text, file);
+  } catch (const toml::parse_error& e) {
+    return Error{ErrorCode::kUsage, fmt::format("{}: line {}: {}", file, e.source().begin.line, e.description()), "settings are TOML: key = value lines under [quantize]"};
+  }
 }
 
 }  // namespace
 
 void add_config_flags(CLI::App& command) {
-  command.add_option("--config")->description("Read settings from this file instead of ./onnxtool.toml")->type_name("FILE")->group("Settings");
-  command.add_flag("--no-config")->description("Read no settings file")->group("Settings");
+  const std::string group = "Settings";
+  command.add_option("--config")->description("Take settings from this file instead of ./onnxtool.toml")->type_name("FILE")->group(group);
+  command.add_flag("--no-config")->description("Take no settings from a file")->group(group);
+}
+
+std::string settings_file(const CLI::App& command) {
+  const CLI::Option* chosen = command.get_option_no_throw("--config");
+  if (!chosen || command.get_option("--no-config")->count()) return {};
+  if (chosen->count()) return chosen->results()[0];
+  std::error_code ignored;
+  return std::filesystem::exists(kDefaultFile, ignored) ? kDefaultFile : "";
 }
 
 Status apply_config(CLI::App& command, const Streams& streams) {
-  CLI::Option* chosen = command.get_option_no_throw("--config");
-  if (!chosen) return {};
-  std::string file = chosen->count() ? chosen->as<std::string>() : std::string();
-  if (command.get_option("--no-config")->count()) {
-    if (!file.empty()) return Error{ErrorCode::kUsage, "--config and --no-config exclude each other", {}};
-    return {};
+  const CLI::Option* chosen = command.get_option_no_throw("--config");
+  if (chosen && chosen->count() && command.get_option("--no-config")->count())
+    return Error{ErrorCode::kUsage, "--config and --no-config exclude each other", {}};
+  const std::string file = settings_file(command);
+  if (file.empty()) return {};
+  ONNXTOOL_ASSIGN(const toml::table table, read_settings(file));
+  streams.err << "settings from " << printable(file) << "\n";
+  std::vector<std::string> commands;
+  for (const CLI::App* sub : command.get_parent()->get_subcommands({})) commands.push_back(sub->get_name());
+  for (const auto& [key, value] : table) {
+    const std::string name(key.str());
+    if (!value.is_table()) return bad_setting(file, value, fmt::format("setting '{}' stands outside of a command's section", name), fmt::format("put it under [{}]", command.get_name()));
+    if (std::find(commands.begin(), commands.end(), name) == commands.end())
+      return bad_setting(file, value, fmt::format("unknown section [{}]", name), did_you_mean(name, commands));
   }
-  if (file.empty()) {
-    if (!std::filesystem::exists(kDefaultFile)) return {};
-    file = kDefaultFile;
-  } else if (!std::filesystem::exists(file)) {
-    return Error{ErrorCode::kNotFound, file + ": no such settings file", {}};
-  }
-  toml::table table;
-  try {
-    table = toml::parse_file(file);
-  } catch (const toml::parse_error& e) {
-    return bad_setting(file, "line " + std::to_string(e.source().begin.line) + ": " + std::string(e.description()));
-  }
-  streams.err << "settings from " << file << "\n";
-  const auto section = table[command.get_name()].as_table();
+  const auto* section = table[command.get_name()].as_table();
   if (!section) return {};
-  const std::vector<std::string> known = flag_names(command);
+  const std::vector<std::string> known = setting_names(command);
+  // What the command line says wins, also over settings that exclude it.
+  std::set<const CLI::Option*> on_command_line, by_settings;
+  for (const CLI::Option* o : command.get_options())
+    if (o->count()) on_command_line.insert(o);
+  const auto excluded_by = [](const CLI::Option& option, const std::set<const CLI::Option*>& others) -> const CLI::Option* {
+    for (const CLI::Option* o : option.get_excludes())
+      if (others.contains(o)) return o;
+    return nullptr;
+  };
   for (const auto& [key, value] : *section) {
     const std::string name(key.str());
-    if (!configurable(name) || std::find(known.begin(), known.end(), name) == known.end()) {
-      std::string hint;
-      for (const std::string& c : close_candidates(name, known)) hint += (hint.empty() ? "did you mean " : ", ") + c;
-      return bad_setting(file, "unknown setting '" + name + "' in [" + command.get_name() + "]", hint);
-    }
+    if (std::find(known.begin(), known.end(), name) == known.end())
+      return bad_setting(file, value, fmt::format("unknown setting '{}' in [{}]", name, command.get_name()), did_you_mean(name, known));
     CLI::Option* option = command.get_option("--" + name);
-    if (option->count()) continue;  // the command line wins
-    std::vector<std::string> values;
-    if (const auto* list = value.as_array()) {
-      for (const auto& item : *list) {
-        ONNXTOOL_ASSIGN(std::string text, as_text(item, name));
-        values.push_back(std::move(text));
-      }
-    } else {
-      ONNXTOOL_ASSIGN(std::string text, as_text(value, name));
-      values.push_back(std::move(text));
-    }
-    if (values.size() == 1 && values[0] == "false" && option->get_expected_min() == 0) continue;
+    ONNXTOOL_ASSIGN(std::vector<std::string> values, values_of(*option, name, value, file));
+    if (values.empty() || on_command_line.contains(option) || excluded_by(*option, on_command_line)) continue;
+    if (const CLI::Option* other = excluded_by(*option, by_settings))
+      return bad_setting(file, value, fmt::format("settings '{}' and '{}' exclude each other", other->get_lnames()[0], name));
+    by_settings.insert(option);
     try {
-      option->add_result(values);
+      option->add_result(std::move(values));
       option->run_callback();
     } catch (const CLI::Error& e) {
-      return bad_setting(file, "setting '" + name + "': " + e.what());
+      return bad_setting(file, value, fmt::format("setting '{}': {}", name, value_error(e)));
     }
   }
   return {};
-}
-
-Error usage_error(const CLI::App& app, const std::vector<std::string>& arguments, const std::string& what, const std::string& help) {
-  Error error{ErrorCode::kUsage, what, "see " + help};
-  if (!error.message.empty()) error.message[0] = static_cast<char>(std::tolower(static_cast<unsigned char>(error.message[0])));
-  const auto chosen = app.get_subcommands();
-  std::vector<std::string> known;
-  if (chosen.empty()) {
-    for (const CommandInfo* c : all_commands()) known.emplace_back(c->name);
-    for (const std::string& a : arguments)
-      if (!a.starts_with("-")) {
-        if (std::find(known.begin(), known.end(), a) == known.end()) {
-          error.message = "unknown command '" + a + "'";
-          for (const std::string& c : close_candidates(a, known)) error.hint = "did you mean '" + c + "'? " + error.hint;
-        }
-        break;
-      }
-    if (arguments.empty()) error.message = "no command given";
-    return error;
-  }
-  for (const std::string& n : flag_names(*chosen[0])) known.push_back("--" + n);
-  for (const std::string& a : arguments) {
-    const std::string flag = a.substr(0, a.find('='));
-    if (!flag.starts_with("--") || flag.size() < 3 || std::find(known.begin(), known.end(), flag) != known.end()) continue;
-    error.message = "unknown option '" + flag + "'";
-    for (const std::string& c : close_candidates(flag, known)) error.hint = "did you mean " + c + "? " + error.hint;
-    break;
-  }
-  return error;
 }
 
 }  // namespace onnxtool

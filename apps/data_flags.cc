@@ -1,16 +1,21 @@
 #include "apps/data_flags.h"
 
-#include <charconv>
+#include <fmt/format.h>
 
+#include <algorithm>
+#include <charconv>
+#include <limits>
+
+#include "apps/flags.h"
 #include "libopt/ir/selector.h"
 
 namespace onnxtool {
 namespace {
 
-Result<std::pair<std::string, std::string>> split_pair(const std::string& flag, const std::string& text) {
+Result<std::pair<std::string, std::string>> split_pair(const std::string& flag, const std::string& value, const std::string& text) {
   const size_t equals = text.rfind('=');
   if (equals == std::string::npos || equals == 0 || equals + 1 == text.size())
-    return Error{ErrorCode::kUsage, flag + " " + text + ": expected NAME=VALUE", {}};
+    return Error{ErrorCode::kUsage, flag + " " + text + ": expected " + value, {}};
   return std::pair(text.substr(0, equals), text.substr(equals + 1));
 }
 
@@ -18,15 +23,13 @@ Result<int64_t> parse_extent(const std::string& flag, const std::string& text) {
   int64_t v = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), v);
   if (error != std::errc() || end != text.data() + text.size() || v < 1)
-    return Error{ErrorCode::kUsage, flag + ": '" + text + "' is no positive extent", {}};
+    return Error{ErrorCode::kUsage, flag + ": '" + text + "' is no extent, expected a whole number of at least 1", {}};
   return v;
 }
 
 std::string suggest(const std::string& name, const std::vector<std::string>& known) {
-  std::string hint;
-  for (const std::string& c : close_candidates(name, known)) hint += (hint.empty() ? "did you mean " : ", ") + c;
-  if (!hint.empty()) return hint;
-  for (const std::string& k : known) hint += (hint.empty() ? "known: " : ", ") + k;
+  std::string hint = did_you_mean(name, known);
+  if (hint.empty()) hint = known.empty() ? "it has none" : fmt::format("it has: {}", fmt::join(known, ", "));
   return hint;
 }
 
@@ -52,26 +55,25 @@ void bound_uses(const Value& v, IntegerBounds& bounds, bool& found, int depth) {
 }  // namespace
 
 void add_data_flags(CLI::App& command, DataFlags& f) {
-  const std::string group = "Data";
-  command.add_option("--random", f.random, "Use N seeded random samples instead of data; ranges are then a guess")->type_name("N")->group(group)->check(CLI::PositiveNumber);
-  command.add_option("--seed", f.seed, "Seed of --random")->capture_default_str()->type_name("S")->group(group);
-  command.add_option("--data-format", f.format, "auto, npy, npz, safetensors, pb, images or raw; auto looks at the content")->type_name("FORMAT")->group(group);
-  command.add_option("--batch-axis", f.batch_axis, "Arrays stack samples along this axis")->type_name("AXIS")->group(group);
-  command.add_option("--raw", f.raw, "Raw little-endian file or directory for an input; repeatable")->type_name("INPUT=PATH")->group(group);
-  command.add_option("--dim", f.dims, "Extent of a named dynamic dimension; repeatable")->type_name("NAME=N")->group(group);
-  command.add_option("--input-shape", f.input_shapes, "Shape of an input, as x=1,3,224,224; repeatable")->type_name("INPUT=DIMS")->group(group);
-  const std::string images = "Images";
+  const std::string data = "Data", images = "Images";
+  add_integer(command, f.random, int64_t{1}, int64_t{1} << 40, {"--random", "N", "N seeded random samples instead of data, for a first try: ranges are then a guess", data});
+  add_integer(command, f.seed, uint64_t{0}, std::numeric_limits<uint64_t>::max(), {"--seed", "S", "Seed of --random (default: 0)", data});
+  add_choice(command, f.format, {"--data-format", "auto|npy|npz|safetensors|pb|images|raw", "Read only files of this form; auto looks at the content", data});
+  add_text(command, f.batch_axis, {"--batch-axis", "AXIS", "Arrays stack samples along this axis; -1 is the last", data});
+  add_list(command, f.raw, {"--raw", "INPUT=PATH", "File of plain little-endian values for an input, or a directory of one file per sample", data});
+  add_list(command, f.dims, {"--dim", "NAME=N", "Extent of a named dynamic dimension", data});
+  add_list(command, f.input_shapes, {"--input-shape", "INPUT=DIMS", "Shape of an input, as in x=1,3,224,224", data});
   std::string presets;
-  for (const PreprocessPreset& p : preprocess_presets()) presets += (presets.empty() ? "" : ", ") + std::string(p.name);
-  command.add_option("--preprocess", f.preprocess, "Named preprocessing: " + presets)->type_name("NAME")->group(images);
-  command.add_option("--resize", f.resize, "Short side in pixels, or HxW (bilinear, as Pillow)")->type_name("N|HxW")->group(images);
-  command.add_option("--crop", f.crop, "Centre crop")->type_name("N|HxW")->group(images);
-  command.add_option("--layout", f.layout, "nchw or nhwc; default: as the input's shape says")->type_name("LAYOUT")->group(images);
-  command.add_option("--channels", f.channels, "rgb, bgr or grey; default: as the input's shape says")->type_name("ORDER")->group(images);
-  command.add_option("--scale", f.scale, "Pixel factor, default 1/255: value = (pixel x scale - mean) / std")->type_name("X")->group(images);
-  command.add_option("--mean", f.mean, "Mean per channel or one for all, in scaled units")->type_name("M[,M,M]")->group(images);
-  command.add_option("--std", f.std, "Standard deviation, likewise")->type_name("S[,S,S]")->group(images);
-  command.add_option("--labels", f.labels, "File of labels: lines NAME LABEL; default: class directories")->type_name("FILE")->group(images);
+  for (const PreprocessPreset& p : preprocess_presets()) presets += (presets.empty() ? "" : "|") + std::string(p.name);
+  add_choice(command, f.preprocess, {"--preprocess", presets, "A known pipeline; the flags below change parts of it", images});
+  add_text(command, f.resize, {"--resize", "N|HxW", "Resize: N is the short side in pixels (bilinear, as Pillow)", images});
+  add_text(command, f.crop, {"--crop", "N|HxW", "Cut this out of the centre", images});
+  add_choice(command, f.layout, {"--layout", "nchw|nhwc", "Order of the dimensions (default: as the input's shape says)", images});
+  add_choice(command, f.channels, {"--channels", "rgb|bgr|grey", "Order of the channels (default: as the input's shape says)", images});
+  add_text(command, f.scale, {"--scale", "X", "A pixel becomes (pixel x X - mean) / std (default: 1/255)", images});
+  add_text(command, f.mean, {"--mean", "M[,M,M]", "Mean for all channels or for each, in scaled units", images});
+  add_text(command, f.std, {"--std", "S[,S,S]", "Standard deviation, likewise", images});
+  add_text(command, f.labels, {"--labels", "FILE", "Labels as lines NAME LABEL, or LABEL in sample order (default: class directories)", images});
 }
 
 Result<DataOptions> data_options(const DataFlags& f) {
@@ -82,11 +84,11 @@ Result<DataOptions> data_options(const DataFlags& f) {
   if (!f.batch_axis.empty()) {
     int64_t axis = 0;
     const auto [end, error] = std::from_chars(f.batch_axis.data(), f.batch_axis.data() + f.batch_axis.size(), axis);
-    if (error != std::errc() || end != f.batch_axis.data() + f.batch_axis.size()) return Error{ErrorCode::kUsage, "--batch-axis '" + f.batch_axis + "' is no number", {}};
+    if (error != std::errc() || end != f.batch_axis.data() + f.batch_axis.size()) return Error{ErrorCode::kUsage, "--batch-axis: '" + f.batch_axis + "' is no whole number", {}};
     o.batch_axis = axis;
   }
   for (const std::string& text : f.raw) {
-    ONNXTOOL_ASSIGN(auto pair, split_pair("--raw", text));
+    ONNXTOOL_ASSIGN(auto pair, split_pair("--raw", "INPUT=PATH", text));
     o.raw.push_back(std::move(pair));
   }
   o.preprocess.preset = f.preprocess;
@@ -111,6 +113,8 @@ Result<DataOptions> data_options(const DataFlags& f) {
   if (!f.std.empty()) {
     ONNXTOOL_ASSIGN(o.preprocess.std, parse_channel_values("--std", f.std));
   }
+  if (std::count(o.preprocess.std.begin(), o.preprocess.std.end(), 0.0))
+    return Error{ErrorCode::kUsage, "--std: 0 cannot divide, expected positive numbers", {}};
   o.labels_file = f.labels;
   return o;
 }
@@ -124,7 +128,7 @@ Status apply_shapes(Model& model, const DataFlags& f) {
         if (!d.symbol.empty() && std::find(symbols.begin(), symbols.end(), d.symbol) == symbols.end()) symbols.push_back(d.symbol);
   }
   for (const std::string& text : f.dims) {
-    ONNXTOOL_ASSIGN(const auto pair, split_pair("--dim", text));
+    ONNXTOOL_ASSIGN(const auto pair, split_pair("--dim", "NAME=N", text));
     ONNXTOOL_ASSIGN(const int64_t extent, parse_extent("--dim " + pair.first, pair.second));
     if (std::find(symbols.begin(), symbols.end(), pair.first) == symbols.end())
       return Error{ErrorCode::kUsage, "--dim: the model has no dimension named '" + pair.first + "'", suggest(pair.first, symbols)};
@@ -137,7 +141,7 @@ Status apply_shapes(Model& model, const DataFlags& f) {
     }
   }
   for (const std::string& text : f.input_shapes) {
-    ONNXTOOL_ASSIGN(const auto pair, split_pair("--input-shape", text));
+    ONNXTOOL_ASSIGN(const auto pair, split_pair("--input-shape", "INPUT=DIMS", text));
     std::vector<int64_t> dims;
     for (size_t start = 0; start <= pair.second.size();) {
       const size_t end = std::min(pair.second.find(',', start), pair.second.size());
@@ -152,7 +156,7 @@ Status apply_shapes(Model& model, const DataFlags& f) {
     const auto& shape = v->type().shape;
     bool fits = !shape || shape->size() == dims.size();
     for (size_t i = 0; fits && shape && i < dims.size(); ++i) fits = !(*shape)[i].value || *(*shape)[i].value == dims[i];
-    if (!fits) return Error{ErrorCode::kMismatch, "--input-shape " + text + ": the input is " + format_type(v->type()), {}};
+    if (!fits) return Error{ErrorCode::kMismatch, "--input-shape " + text + ": the input is " + format_type(v->type()), "only what is unknown or named there can be set, to the same number of dimensions"};
     v->set_type(ValueType::tensor(v->type().dtype, dims));
   }
   return {};

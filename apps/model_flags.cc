@@ -1,23 +1,26 @@
 #include "apps/model_flags.h"
 
+#include <algorithm>
 #include <ostream>
 
+#include "apps/files.h"
+#include "apps/flags.h"
 #include "calib/exec/threads.h"
-#include "libopt/support/atomic_file.h"
 
 namespace onnxtool {
 
 void add_common_flags(CLI::App& command, CommonFlags& f) {
-  command.add_option("--report", f.reports, "Write a report: text or json, to stdout or to PATH; repeatable")->type_name("FORMAT[=PATH]")->group("Report");
-  command.add_flag("--json", f.json, "Same as --report json")->group("Report");
-  command.add_flag("--reproducible", f.reproducible, "Leave times out of reports")->group("Report");
-  command.add_flag("-q,--quiet", f.quiet, "No progress and no text report")->group("Report");
-  command.add_flag("--exit-zero", f.exit_zero, "Exit with 0 where the answer is no (1)")->group("Report");
-  command.add_option("--threads", f.threads, "Threads; default: what affinity and cgroup quota allow")->type_name("N")->group("Running")->check(CLI::Range(1, 1024));
-  command.add_option("--kernels", f.kernels, "Kernel sets: auto, cpu, dnnl, or a list")->capture_default_str()->type_name("SETS")->group("Running");
+  const std::string report = "Report", running = "Running";
+  add_list(command, f.reports, {"--report", "FORMAT[=PATH]", "Write a report: text or json, to stdout or to PATH", report});
+  add_switch(command, f.json, {"--json", "", "Same as --report json", report});
+  add_switch(command, f.reproducible, {"--reproducible", "", "Leave times out of reports", report});
+  add_switch(command, f.quiet, {"-q,--quiet", "", "No progress, and no text report on stdout", report});
+  add_switch(command, f.exit_zero, {"--exit-zero", "", "Exit with 0 instead of 1 where the answer is no", report});
+  add_integer(command, f.threads, 1, 1024, {"--threads", "N", "Threads (default: what affinity and cgroup quota allow)", running});
+  add_text(command, f.kernels, {"--kernels", "SETS", "Kernel sets, preferred first: cpu, dnnl, or auto for all that are there", running});
 }
 
-Result<std::vector<ReportTarget>> report_targets(const CommonFlags& f) {
+Result<std::vector<ReportTarget>> report_targets(const CommonFlags& f, bool model_on_stdout) {
   std::vector<ReportTarget> targets;
   int on_stdout = 0;
   for (const std::string& text : f.reports) {
@@ -29,7 +32,10 @@ Result<std::vector<ReportTarget>> report_targets(const CommonFlags& f) {
     targets.push_back({"json", ""});
     ++on_stdout;
   }
-  if (on_stdout > 1) return Error{ErrorCode::kUsage, "two reports to stdout", "give all but one a path: --report json=FILE"};
+  if (on_stdout > 1) return Error{ErrorCode::kUsage, "two reports would go to stdout", "give all but one a path, as in --report json=FILE"};
+  const bool for_programs = std::any_of(targets.begin(), targets.end(), [](const ReportTarget& t) { return t.path.empty() && t.format != "text"; });
+  if (model_on_stdout && for_programs)
+    return Error{ErrorCode::kUsage, "the model and a report would both go to stdout", "give the report a path, as in --report json=FILE"};
   if (on_stdout == 0 && !f.quiet) targets.push_back({"text", ""});
   return targets;
 }
@@ -37,16 +43,17 @@ Result<std::vector<ReportTarget>> report_targets(const CommonFlags& f) {
 Status write_reports(const Report& report, const std::vector<ReportTarget>& targets, const CommonFlags& f, bool model_on_stdout, const Streams& streams) {
   RenderOptions options;
   options.reproducible = f.reproducible;
+  bool people_see_findings = false;
   for (const ReportTarget& t : targets) {
     const std::string text = render(report, t.format, options);
     if (t.path.empty()) {
+      people_see_findings |= t.format == "text";
       (model_on_stdout ? streams.err : streams.out) << text << std::flush;
-      continue;
+    } else {
+      ONNXTOOL_TRY(write_text(t.path, text));
     }
-    ONNXTOOL_ASSIGN(AtomicFile file, AtomicFile::create(t.path));
-    ONNXTOOL_TRY(file.write(std::as_bytes(std::span(text.data(), text.size()))));
-    ONNXTOOL_TRY(file.commit());
   }
+  if (!people_see_findings) streams.err << render_findings(report);
   return {};
 }
 

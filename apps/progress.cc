@@ -20,7 +20,10 @@ void Progress::stage(std::string name) {
   const std::lock_guard lock(mutex_);
   stage_ = std::move(name);
   started_ = drawn_ = Clock::now();
-  if (!quiet_ && !streams_.err_is_terminal) streams_.err << stage_ << std::endl;
+  if (quiet_) return;
+  if (streams_.err_is_terminal) streams_.err << stage_ << " ..." << std::flush;
+  else streams_.err << stage_ << std::endl;
+  bar_ = streams_.err_is_terminal;
 }
 
 void Progress::update(int64_t done, int64_t total) {

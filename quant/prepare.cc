@@ -60,7 +60,7 @@ Result<Preparation> prepare_model(Model& model, const QuantizeOptions& options) 
   run_passes(model, preparation_pipeline(), context);
   ONNXTOOL_TRY(infer_graph(model.graph()));
   deduplicate_nodes(model.graph());
-  fuse_matmul_bias(model, options);
+  if (fuse_matmul_bias(model, options)) deduplicate_nodes(model.graph());  // products of one input flatten it once
   // Rewrites leave new values behind whose types placement and kernels want to know.
   ONNXTOOL_TRY(infer_graph(model.graph()));
   p.opset_after = model.opset("");

@@ -25,7 +25,8 @@ void put(Json& object, const std::string& key, const Scalar& value) {
 
 Json section_json(const Section& s) {
   Json object = Json::object();
-  for (const Field& f : s.fields) put(object, f.key, f.value);
+  for (const Field& f : s.fields)
+    if (f.audience != Audience::kPeople) put(object, f.key, f.value);
   if (!s.notes.empty()) object["notes"] = s.notes;
   for (const Table& t : s.tables) {
     Json rows = Json::array();

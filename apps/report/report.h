@@ -15,11 +15,14 @@ namespace onnxtool {
 /// nullopt-like monostate is shown as "-" and written as null.
 using Scalar = std::variant<std::monostate, bool, int64_t, double, std::string>;
 
+enum class Audience : uint8_t { kAll, kPeople, kPrograms };
+
 struct Field {
   std::string key;    // snake_case, for JSON
   std::string label;  // for people
   Scalar value;
   std::string unit;   // "bytes", "dB", "ms"; shown to people, part of `key`'s meaning in JSON
+  Audience audience = Audience::kAll;  // people: in text only; programs: in JSON only
 };
 
 struct Column {
@@ -70,12 +73,15 @@ struct RenderOptions {
   size_t width = 100;         // of a line of text
 };
 std::string render_text(const Report& report, const RenderOptions& options);
+/// The findings alone, as they end the text: `error[code]: place: message`, and a hint.
+std::string render_findings(const Report& report);
 std::string render_json(const Report& report, const RenderOptions& options);
 std::string render(const Report& report, const std::string& format, const RenderOptions& options);
 
 /// A number as people read it: `12,345`, `35.93`, `-`.
 std::string format_scalar(const Scalar& value, const std::string& unit);
-/// Control characters as \xNN: names come from files that nobody vouches for.
+/// What would steer a terminal, and bytes that are not UTF-8, as \xNN: names come from files that nobody
+/// vouches for.
 std::string printable(std::string_view text);
 
 }  // namespace onnxtool

@@ -10,6 +10,7 @@ namespace {
 
 struct Energy {
   double signal = 0, error = 0;
+  int64_t compared = 0;
 };
 
 // Keeps the reference's layers of one sample, in plain order, until the test run has passed them.
@@ -40,6 +41,7 @@ class CompareLayers final : public Observer {
       e.signal += static_cast<double>(r[i]) * r[i];
       e.error += d * d;
     }
+    e.compared += v.count;
     return {};
   }
   std::vector<Energy> energies;
@@ -81,6 +83,14 @@ Result<ModelComparison> compare_models(const Graph& reference, const Graph& test
     if (it == names.end()) return Error{ErrorCode::kMismatch, "output '" + name + "' is missing from the second model", {}};
     test_output.push_back(static_cast<size_t>(it - names.begin()));
   }
+  // Samples come in the reference's order of inputs; the test model may list them in another.
+  std::vector<size_t> test_input;
+  for (const std::string& name : test_plan->input_names()) {
+    const auto& names = reference_plan->input_names();
+    const auto it = std::find(names.begin(), names.end(), name);
+    if (it == names.end()) return Error{ErrorCode::kMismatch, "input '" + name + "' of the second model is missing from the first", {}};
+    test_input.push_back(static_cast<size_t>(it - names.begin()));
+  }
   std::vector<RunContext> reference_runs, test_runs;
   std::vector<KeepLayers> kept(static_cast<size_t>(workers), KeepLayers(options.layers.size()));
   for (int i = 0; i < workers; ++i) {
@@ -98,7 +108,9 @@ Result<ModelComparison> compare_models(const Graph& reference, const Graph& test
     CompareLayers compare(kept[w]);
     compare.energies.resize(options.layers.size());
     if (Status s = reference_runs[w].run(sample.inputs, &r, &kept[w]); !s.ok()) return std::move(s).error().at("reference");
-    if (Status s = test_runs[w].run(sample.inputs, &t, &compare); !s.ok()) return std::move(s).error().at("test model");
+    std::vector<Tensor> test_inputs;
+    for (const size_t i : test_input) test_inputs.push_back(sample.inputs[i]);
+    if (Status s = test_runs[w].run(test_inputs, &t, &compare); !s.ok()) return std::move(s).error().at("test model");
     std::vector<std::pair<std::string, SampleMetrics>> metrics;
     for (size_t i = 0; i < r.size(); ++i) {
       auto m = compare_sample(view_of(r[i]), view_of(t[test_output[i]]), options.metrics);
@@ -114,17 +126,11 @@ Result<ModelComparison> compare_models(const Graph& reference, const Graph& test
     if (run.progress) run.progress(++done, count);
     return {};
   };
-  if (count == source.size()) {
-    ONNXTOOL_TRY(for_each_sample(source, workers, [&](int worker, int64_t index, Sample sample) -> Status {
-      if (Status s = one(worker, index, sample); !s.ok()) return std::move(s).error().at("sample '" + sample.id + "'");
-      return {};
-    }));
-  } else {
-    for (int64_t i = 0; i < count; ++i) {
-      ONNXTOOL_ASSIGN(Sample sample, source.read(i));
-      if (Status s = one(0, i, sample); !s.ok()) return std::move(s).error().at("sample '" + sample.id + "'");
-    }
-  }
+  const FirstSamples first(source, count);
+  ONNXTOOL_TRY(for_each_sample(first, workers, [&](int worker, int64_t index, Sample sample) -> Status {
+    if (Status s = one(worker, index, sample); !s.ok()) return std::move(s).error().at("sample '" + sample.id + "'");
+    return {};
+  }));
   result.samples = count;
   for (size_t l = 0; l < options.layers.size(); ++l) {
     Energy sum;
@@ -132,8 +138,10 @@ Result<ModelComparison> compare_models(const Graph& reference, const Graph& test
       if (e.size() <= l) continue;
       sum.signal += e[l].signal;
       sum.error += e[l].error;
+      sum.compared += e[l].compared;
     }
-    const double db = sum.error > 0 ? 10 * std::log10(sum.signal / sum.error) : INFINITY;
+    // Nothing compared, or NaN on a side, is no answer; only a true zero error is "identical".
+    const double db = sum.compared == 0 ? std::nan("") : sum.error == 0 ? INFINITY : 10 * std::log10(sum.signal / sum.error);
     result.layers.push_back({options.layers[l].reference->name(), db});
   }
   return result;

@@ -30,25 +30,47 @@ Result<bool> scalar_bool(RunContext::Impl& run, const Step& step, int slot) {
   return *static_cast<const uint8_t*>(v.data) != 0;
 }
 
+// Gives back what an iteration holds, whatever way it ends: a context may be used again after an error.
+struct EndRun {
+  RunContext::Impl& child;
+  ~EndRun() { child.end_run(); }
+};
+
 Status run_if(RunContext::Impl& run, const Step& step, size_t index) {
   ONNXTOOL_ASSIGN(const bool condition, scalar_bool(run, step, step.node->inputs[0]));
   size_t which;
   const SubPlan* sub = find_subplan(step, condition ? "then_branch" : "else_branch", which);
   if (!sub) return wrong(step, "a branch is missing");
   RunContext::Impl& child = run.child(index, which);
+  const EndRun guard{child};
   ONNXTOOL_TRY(bind_captured(run, child, *sub));
   ONNXTOOL_TRY(child.run_steps(nullptr));
   for (size_t i = 0; i < step.outputs.size() && i < child.plan().output_slots.size(); ++i)
     if (step.outputs[i] >= 0) ONNXTOOL_TRY(run.copy_from(step.outputs[i], child, child.plan().output_slots[i]));
-  child.end_run();
   return {};
+}
+
+// Far more than any model means to run; a loop that never ends on its own must end some time.
+constexpr int64_t kMaxIterations = int64_t{1} << 24;
+// What the scan outputs of one loop may take.
+constexpr size_t kMaxStackedBytes = size_t{1} << 33;
+
+Error loop_limit(const Step& step, const std::string& what) {
+  return Error{ErrorCode::kLimit, step.node->description + ": " + what, "the loop's condition may never become false"};
 }
 
 // Appends each iteration's slice and gives them as one tensor with a new axis.
 class Stacker {
  public:
+  /// `type` is the body's output, as far as known: what the result is made of when nothing is added.
+  explicit Stacker(const ValueType& type) {
+    if (type.is_tensor() && bits_of(type.dtype)) dtype_ = type.dtype;
+    if (type.shape)
+      for (const Dim& d : *type.shape) dims_.push_back(d.value.value_or(0));
+  }
   Status add(RunContext::Impl& child, int slot) {
     ONNXTOOL_ASSIGN(ConstView v, child.host_view(slot));
+    if (bytes_.size() > kMaxStackedBytes) return Error{ErrorCode::kLimit, "scan outputs pass " + std::to_string(kMaxStackedBytes) + " bytes", "the loop's condition may never become false"};
     if (count_ == 0) {
       dtype_ = v.dtype;
       dims_.assign(v.dims.begin(), v.dims.end());
@@ -61,9 +83,7 @@ class Stacker {
     ++count_;
     return {};
   }
-  /// With no iteration, `fallback` says the element type and the shape of a slice.
-  Tensor result(int64_t axis, bool reversed, DataType fallback) const {
-    const DataType dtype = count_ ? dtype_ : fallback;
+  Tensor result(int64_t axis, bool reversed) const {
     std::vector<int64_t> dims = dims_;
     if (axis < 0) axis += static_cast<int64_t>(dims.size()) + 1;
     int64_t outer = 1;
@@ -77,7 +97,7 @@ class Stacker {
         const int64_t from = reversed ? count_ - 1 - i : i;
         std::memcpy(bytes.data() + (static_cast<size_t>(o * count_ + i)) * run, bytes_.data() + static_cast<size_t>(from) * slice + static_cast<size_t>(o) * run, run);
       }
-    return Tensor::from_bytes(dtype, std::move(dims), std::move(bytes));
+    return Tensor::from_bytes(dtype_, std::move(dims), std::move(bytes));
   }
   int64_t rank() const { return static_cast<int64_t>(dims_.size()); }
   int64_t count() const { return count_; }
@@ -89,7 +109,14 @@ class Stacker {
   int64_t count_ = 0;
 };
 
+std::vector<Stacker> stackers_for(const SubPlan& sub, size_t first_output, size_t count) {
+  std::vector<Stacker> out;
+  for (size_t i = 0; i < count; ++i) out.emplace_back(sub.output_types[first_output + i]);
+  return out;
+}
+
 Status bind_result(RunContext::Impl& run, int slot, const Tensor& t) {
+  if (t.dtype() == DataType::kString) return Error{ErrorCode::kUnsupported, "loop-carried strings are not supported", {}};
   ONNXTOOL_ASSIGN(MutableView v, run.allocate(slot, t.dtype(), t.dims(), Layout::kPlain, nullptr));
   if (t.size_bytes()) std::memcpy(v.data, t.bytes().data(), t.size_bytes());
   return {};
@@ -117,12 +144,14 @@ Status run_loop(RunContext::Impl& run, const Step& step, size_t index) {
   if (static_cast<size_t>(sub->own_inputs) != carried + 2 || body.output_slots.size() < carried + 1)
     return wrong(step, "the body has " + std::to_string(sub->own_inputs) + " inputs, expected " + std::to_string(carried + 2));
   const size_t scans = body.output_slots.size() - 1 - carried;
-  std::vector<Stacker> stackers(scans);
+  std::vector<Stacker> stackers = stackers_for(*sub, 1 + carried, scans);
   std::vector<Tensor> state(carried);
   for (size_t i = 0; i < carried; ++i) {
     ONNXTOOL_ASSIGN(state[i], run.take_tensor(in[i + 2]));
   }
   for (int64_t trip = 0; trip < trips && condition; ++trip) {
+    if (trip == kMaxIterations) return loop_limit(step, "still running after " + std::to_string(kMaxIterations) + " iterations");
+    const EndRun guard{child};
     ONNXTOOL_TRY(bind_captured(run, child, *sub));
     child.bind_external(body.input_slots[0], DataType::kInt64, {}, &trip);
     child.bind_external(body.input_slots[1], DataType::kBool, {}, &condition);
@@ -134,17 +163,15 @@ Status run_loop(RunContext::Impl& run, const Step& step, size_t index) {
       ONNXTOOL_ASSIGN(new_state[i], child.take_tensor(body.output_slots[i + 1]));
     }
     for (size_t i = 0; i < scans; ++i) ONNXTOOL_TRY(stackers[i].add(child, body.output_slots[1 + carried + i]));
-    child.end_run();
     state = std::move(new_state);
     condition = next;
   }
   for (size_t i = 0; i < step.outputs.size(); ++i) {
     if (step.outputs[i] < 0) continue;
     if (i < carried) {
-      if (state[i].dtype() == DataType::kString) return wrong(step, "loop-carried strings are not supported");
       ONNXTOOL_TRY(bind_result(run, step.outputs[i], state[i]));
     } else {
-      ONNXTOOL_TRY(bind_result(run, step.outputs[i], stackers[i - carried].result(0, false, DataType::kFloat)));
+      ONNXTOOL_TRY(bind_result(run, step.outputs[i], stackers[i - carried].result(0, false)));
     }
   }
   return {};
@@ -199,8 +226,9 @@ Status run_scan(RunContext::Impl& run, const Step& step, size_t index) {
     length = extent;
   }
   const size_t scans = body.output_slots.size() - carried;
-  std::vector<Stacker> stackers(scans);
+  std::vector<Stacker> stackers = stackers_for(*sub, carried, scans);
   for (int64_t t = 0; t < length; ++t) {
+    const EndRun guard{child};
     ONNXTOOL_TRY(bind_captured(run, child, *sub));
     std::vector<Tensor> slices(num_scan);
     for (size_t i = 0; i < carried; ++i) ONNXTOOL_TRY(child.bind_tensor(body.input_slots[i], state[i]));
@@ -214,7 +242,6 @@ Status run_scan(RunContext::Impl& run, const Step& step, size_t index) {
       ONNXTOOL_ASSIGN(new_state[i], child.take_tensor(body.output_slots[i]));
     }
     for (size_t i = 0; i < scans; ++i) ONNXTOOL_TRY(stackers[i].add(child, body.output_slots[carried + i]));
-    child.end_run();
     state = std::move(new_state);
   }
   for (size_t i = 0; i < step.outputs.size(); ++i) {
@@ -226,7 +253,7 @@ Status run_scan(RunContext::Impl& run, const Step& step, size_t index) {
     const Stacker& s = stackers[i - carried];
     const int64_t axis = listed("scan_output_axes", i - carried);
     if (axis < -s.rank() - 1 || axis > s.rank()) return wrong(step, "scan_output_axes is " + std::to_string(axis) + " for slices of rank " + std::to_string(s.rank()));
-    ONNXTOOL_TRY(bind_result(run, step.outputs[i], s.result(axis, listed("scan_output_directions", i - carried) != 0, DataType::kFloat)));
+    ONNXTOOL_TRY(bind_result(run, step.outputs[i], s.result(axis, listed("scan_output_directions", i - carried) != 0)));
   }
   return {};
 }

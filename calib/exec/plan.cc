@@ -209,13 +209,17 @@ class PlanCompiler {
       collect_captures(**g, node.graph(), captures);
       SubPlan sub;
       sub.attribute = a.name;
-      sub.own_inputs = static_cast<int>((*g)->inputs().size());
       PlanOptions inner = options_;
       inner.watched.clear();
       auto compiled = compile_graph(**g, inner, captures);
       if (!compiled.ok()) return std::move(compiled).error().at(node.describe() + ", " + a.name);
       sub.plan = *std::move(compiled);
+      // Inputs with a default have no slot to bind, so they do not count as inputs of an iteration.
+      sub.own_inputs = static_cast<int>(sub.plan->impl().input_slots.size() - captures.size());
+      if (node.is("If") && sub.own_inputs)
+        return Error{ErrorCode::kBadModel, node.describe() + ": " + a.name + " has inputs, expected none", {}};
       for (const Value* v : captures) sub.captured.push_back(slot(*v));
+      for (const Value* v : (*g)->outputs()) sub.output_types.push_back(v->type());
       step.subplans.push_back(std::move(sub));
     }
     return {};

@@ -101,6 +101,7 @@ struct SubPlan {
   std::shared_ptr<const Plan> plan;
   std::vector<int> captured;  // outer slots, bound to the plan's inputs after its own ones
   int own_inputs = 0;
+  std::vector<ValueType> output_types;  // as far as known: what zero iterations give
 };
 
 /// One unit of work: a node, with what was fused behind it.
@@ -150,7 +151,7 @@ struct SlotValue {
   std::vector<int64_t> dims;
   int64_t count = 0;
   int num_forms = 0;  // 0: absent
-  std::array<Representation, 3> forms;
+  std::array<Representation, 6> forms;  // host and device, plain and two layouts at most
 };
 
 /// Runs If, Loop and Scan: operators whose attributes are graphs.
@@ -194,7 +195,7 @@ struct RunContext::Impl {
   void share(int slot, int from, std::span<const int64_t> dims);
   Result<Buffer*> new_buffer(size_t size_bytes, const DeviceApi* device);
   void drop(Buffer* buffer);
-  /// All slots but bound constants; and lets the arena lay out the next run.
+  /// Releases all slots and lets the arena lay out the next run.
   void end_run();
   Impl& child(size_t step, size_t subplan);
 

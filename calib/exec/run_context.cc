@@ -51,6 +51,7 @@ class StepContext final : public KernelContext {
         Representation& form = value.forms[static_cast<size_t>(f)];
         if (form.data != view.data || !form.buffer || form.buffer->references != 1 || form.buffer->size != *needed) continue;
         ++form.buffer->references;
+        run_.release(out_slot);
         SlotValue& out = run_.slots_[static_cast<size_t>(out_slot)];
         out.dtype = dtype;
         out.dims.assign(dims.begin(), dims.end());
@@ -188,7 +189,7 @@ Result<MutableView> RunContext::Impl::allocate(int slot, DataType dtype, std::sp
 
 Result<ConstView> RunContext::Impl::view(int slot, const KernelSet* set, const std::function<bool(Layout)>& takes) {
   SlotValue& v = slots_[static_cast<size_t>(slot)];
-  ONNXTOOL_CHECK(v.num_forms > 0);
+  if (!v.num_forms) return Error{ErrorCode::kUnsupported, "a value that is read is neither input, constant nor result (a sparse initializer?)", {}};
   const MemorySpace space = set && v.dtype != DataType::kString ? set->space : MemorySpace::kHost;
   const auto shown = [&](const Representation& r) { return ConstView{v.dtype, v.dims, r.data, v.count, r.space, r.layout}; };
   for (int f = 0; f < v.num_forms; ++f) {
@@ -200,13 +201,15 @@ Result<ConstView> RunContext::Impl::view(int slot, const KernelSet* set, const s
     const auto size = layout_size_bytes(v.dtype, v.dims, layout);
     ONNXTOOL_ASSIGN(Buffer * buffer, new_buffer(*size, to == MemorySpace::kDevice ? set->device : nullptr));
     const Representation form{to, layout, buffer->data, buffer};
-    if (v.num_forms == static_cast<int>(v.forms.size())) drop(v.forms[--v.num_forms].buffer);
+    ONNXTOOL_CHECK(v.num_forms < static_cast<int>(v.forms.size()));
     v.forms[static_cast<size_t>(v.num_forms++)] = form;
     return form;
   };
   const Representation first = v.forms[0];
   Representation host = first;
-  if (first.space == MemorySpace::kDevice) {
+  for (int f = 0; f < v.num_forms; ++f)
+    if (v.forms[static_cast<size_t>(f)].space == MemorySpace::kHost) host = v.forms[static_cast<size_t>(f)];
+  if (host.space == MemorySpace::kDevice) {
     ONNXTOOL_ASSIGN(host, add_form(MemorySpace::kHost, first.layout));
     const DeviceApi* api = first.buffer->device;
     ONNXTOOL_TRY(api->to_host(host.data, first.data, *layout_size_bytes(v.dtype, v.dims, first.layout)));

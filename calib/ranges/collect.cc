@@ -65,21 +65,6 @@ class ChannelObserver final : public Observer {
   std::vector<int64_t> counts;
 };
 
-// The first samples of another source.
-class FirstSamples final : public SampleSource {
- public:
-  FirstSamples(const SampleSource& all, int64_t count) : all_(all), count_(std::min(count, all.size())) {}
-  int64_t size() const override { return count_; }
-  Result<Sample> read(int64_t index) const override { return all_.read(index); }
-  SourceDescription describe() const override { return all_.describe(); }
-  const std::vector<std::string>& labels() const override { return all_.labels(); }
-  bool has_labels() const override { return all_.has_labels(); }
-
- private:
-  const SampleSource& all_;
-  int64_t count_;
-};
-
 }  // namespace
 
 Status run_samples(const Graph& graph, std::span<const Value* const> watched, const SampleSource& source, const RunOptions& options,

@@ -1,6 +1,7 @@
 // One pass over the data: a summary of every watched value.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <span>
 #include <vector>
@@ -10,6 +11,21 @@
 #include "calib/ranges/summary.h"
 
 namespace onnxtool {
+
+/// The first `count` samples of another source, which must outlive it.
+class FirstSamples final : public SampleSource {
+ public:
+  FirstSamples(const SampleSource& all, int64_t count) : all_(all), count_(std::min(count, all.size())) {}
+  int64_t size() const override { return count_; }
+  Result<Sample> read(int64_t index) const override { return all_.read(index); }
+  SourceDescription describe() const override { return all_.describe(); }
+  const std::vector<std::string>& labels() const override { return all_.labels(); }
+  bool has_labels() const override { return all_.has_labels(); }
+
+ private:
+  const SampleSource& all_;
+  int64_t count_;
+};
 
 /// How samples are run. Many samples: one per thread; one sample: threads inside the operators.
 struct RunOptions {

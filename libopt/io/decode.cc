@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <limits>
 #include <unordered_map>
 
 #include "libopt/analysis/order.h"
@@ -17,7 +18,8 @@ using wire::Reader;
 using wire::WireType;
 
 // Deeper nesting of subgraphs (or of container types) is refused: recursion must stay bounded.
-constexpr int kMaxDepth = 64;
+// onnx's own messages are parsed per node with protobuf's limit of 100, and a subgraph takes three levels.
+constexpr int kMaxDepth = 30;
 
 Error bad(std::string message) { return Error{ErrorCode::kBadModel, std::move(message), {}}; }
 
@@ -56,6 +58,8 @@ Result<OpsetImport> decode_opset(Bytes message) {
     if (f.number == 2) o.version = f.int64();
     return {};
   }));
+  if (o.version < 0 || o.version > std::numeric_limits<int>::max())
+    return bad("opset import of '" + o.domain + "' has the impossible version " + std::to_string(o.version));
   if (o.domain == "ai.onnx") o.domain.clear();
   return o;
 }
@@ -407,6 +411,8 @@ class Decoder {
       ONNXTOOL_ASSIGN((f.number == 1 ? s.values : s.indices), tensor(f.bytes));
       return {};
     }));
+    for (const NamedTensor* part : {&s.values, &s.indices})
+      if (part->tensor.dtype() == DataType::kUndefined) return bad("a sparse tensor lacks its values or indices");
     return s;
   }
 

@@ -23,6 +23,8 @@ struct Region {
 };
 constexpr int kMaxRegions = 256;
 Region g_regions[kMaxRegions];
+// Mappings that found no place in the table.
+std::atomic<int> g_unnamed{0};
 void (*g_report)(const char*) = nullptr;
 
 void remember(const std::byte* data, size_t size, const std::string& path) {
@@ -30,10 +32,14 @@ void remember(const std::byte* data, size_t size, const std::string& path) {
     uintptr_t expected = 0;
     if (!r.end.compare_exchange_strong(expected, 1)) continue;
     std::strncpy(r.path, path.c_str(), sizeof r.path - 1);
+    // It is printed by a signal handler, which cannot escape it any more.
+    for (char& c : r.path)
+      if (c && (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)) c = '?';
     r.begin = reinterpret_cast<uintptr_t>(data);
     r.end = reinterpret_cast<uintptr_t>(data) + size;
     return;
   }
+  ++g_unnamed;
 }
 
 void forget(const std::byte* data) {
@@ -41,13 +47,16 @@ void forget(const std::byte* data) {
     if (r.begin == reinterpret_cast<uintptr_t>(data)) {
       r.begin = 0;
       r.end = 0;
+      return;
     }
+  --g_unnamed;
 }
 
 void on_bus_error(int, siginfo_t* info, void*) {
   const auto address = reinterpret_cast<uintptr_t>(info->si_addr);
   for (const Region& r : g_regions)
     if (r.begin && address >= r.begin && address < r.end) g_report(r.path);
+  if (g_unnamed > 0 && info->si_code == BUS_ADRERR) g_report("a mapped file");
   signal(SIGBUS, SIG_DFL);  // not ours: die as if we had not looked
 }
 

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <functional>
-#include <unordered_map>
+#include <map>
 
 #include "libopt/io/encode.h"
 #include "libopt/io/load.h"
@@ -119,35 +119,37 @@ Status check_target(const std::string& path, const SaveOptions& options) {
   return {};
 }
 
-Result<SavedFiles> save_model(const Model& model, const std::string& path, const SaveOptions& options) {
+Result<SavedFiles> save_model(const Model& model, const std::string& path, const SaveOptions& wanted) {
+  SaveOptions options = wanted;
+  // Payloads are read until the end, from wherever they lie.
+  for (std::string& p : payload_files(model)) options.protected_files.push_back(std::move(p));
   ONNXTOOL_TRY(check_target(path, options));
-  // Payloads are read until the end: no file that they come from may be written.
-  for (const std::string& p : payload_files(model))
-    if (same_file(path, p)) return Error{ErrorCode::kUsage, path + ": output is the same file as input '" + p + "'", "choose another output name"};
   SavedFiles saved;
   uint64_t payload = 0;
   for_each_payload(model.graph(), [&](const Tensor& t) { payload += t.size_bytes(); });
   const bool external = options.external_data || model.had_external_data || payload > kMaxModelBytes;
   if (external) ONNXTOOL_TRY(check_data_target(path, options.data_name, options));
-  std::unordered_map<const std::byte*, ExternalPlace> places;
+  // Two tensors may start at one byte and still differ in length.
+  std::map<std::pair<const std::byte*, size_t>, ExternalPlace> places;
   std::vector<const Tensor*> order;
   std::string data_name;
   if (external) {
     uint64_t offset = 0;
     Sha256 digest;
     for_each_payload(model.graph(), [&](const Tensor& t) {
-      if (t.size_bytes() < kMinExternalBytes || places.contains(t.bytes().data())) return;
+      if (t.size_bytes() < kMinExternalBytes || places.contains({t.bytes().data(), t.size_bytes()})) return;
       offset = (offset + kDataAlignment - 1) / kDataAlignment * kDataAlignment;
-      places[t.bytes().data()] = {{}, offset};
+      places[{t.bytes().data(), t.size_bytes()}] = {{}, offset};
       order.push_back(&t);
       digest.add(t.bytes());
       offset += t.size_bytes();
     });
     data_name = options.data_name.empty() ? stem_of(path) + "." + digest.hex().substr(0, 8) + ".data" : options.data_name;
+    ONNXTOOL_TRY(check_data_target(path, data_name, options));
     for (auto& [data, place] : places) place.location = data_name;
   }
   const wire::Rope rope = encode_model(model, [&](const Tensor& t) -> const ExternalPlace* {
-    const auto it = t.size_bytes() < kMinExternalBytes ? places.end() : places.find(t.bytes().data());
+    const auto it = t.size_bytes() < kMinExternalBytes ? places.end() : places.find({t.bytes().data(), t.size_bytes()});
     return it == places.end() ? nullptr : &it->second;
   });
   if (rope.size() > kMaxModelBytes)
@@ -162,7 +164,7 @@ Result<SavedFiles> save_model(const Model& model, const std::string& path, const
     data_file.emplace(std::move(f));
     static constexpr std::byte kPadding[kDataAlignment] = {};
     for (const Tensor* t : order) {
-      const uint64_t at = places[t->bytes().data()].offset;
+      const uint64_t at = places[{t->bytes().data(), t->size_bytes()}].offset;
       ONNXTOOL_TRY(data_file->write(std::span(kPadding).first(at - saved.data_bytes)));
       ONNXTOOL_TRY(data_file->write(t->bytes()));
       saved.data_bytes = at + t->size_bytes();
@@ -177,7 +179,10 @@ Result<SavedFiles> save_model(const Model& model, const std::string& path, const
   ONNXTOOL_TRY(options.no_clobber ? file.commit_new() : file.commit());
   if (uncommitted) uncommitted->keep();
   saved.model_bytes = rope.size();
-  if (!replaced_data.empty() && replaced_data != saved.data_path && !same_file(replaced_data, saved.data_path) &&
+  const auto is_input = [&](const std::string& file) {
+    return std::any_of(options.protected_files.begin(), options.protected_files.end(), [&](const std::string& p) { return same_file(file, p); });
+  };
+  if (!replaced_data.empty() && !same_file(replaced_data, saved.data_path) && !is_input(replaced_data) &&
       has_default_form(std::filesystem::path(replaced_data).filename().string(), stem_of(path)))
     ::unlink(replaced_data.c_str());
   return saved;

@@ -56,8 +56,10 @@ bool glob_match(std::string_view pattern, std::string_view text) {
 
 std::vector<std::string> close_candidates(std::string_view text, const std::vector<std::string>& known) {
   std::vector<std::pair<size_t, std::string>> ranked;
+  // Something of a short text must stay.
+  const size_t most = std::min(std::max<size_t>(2, text.size() / 3), text.size() / 2);
   for (const std::string& k : known)
-    if (const size_t d = edit_distance(text, k); d <= std::max<size_t>(2, text.size() / 3)) ranked.emplace_back(d, k);
+    if (const size_t d = edit_distance(text, k); d <= most) ranked.emplace_back(d, k);
   std::sort(ranked.begin(), ranked.end());
   std::vector<std::string> out;
   for (const auto& [d, k] : ranked)
@@ -106,8 +108,11 @@ Status Selector::check(const Model& model) const {
     });
     if (found) continue;
     std::string hint;
-    for (const std::string& c : close_candidates(t.pattern, {known.begin(), known.end()})) hint += (hint.empty() ? "did you mean " : ", ") + c;
-    return Error{ErrorCode::kUsage, std::string("selector ") + (t.by_op ? "op:" : "name:") + t.pattern + " matches no node", hint};
+    const std::string kind = t.by_op ? "op:" : "name:";
+    for (const std::string& c : close_candidates(t.pattern, {known.begin(), known.end()})) hint += (hint.empty() ? "did you mean '" : "' or '") + kind + c;
+    if (!hint.empty()) hint += "'?";
+    else hint = "`onnxtool quantize MODEL --dry-run --json` lists every node";
+    return Error{ErrorCode::kUsage, "selector '" + kind + t.pattern + "' matches no node", hint};
   }
   return {};
 }

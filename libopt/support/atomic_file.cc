@@ -37,6 +37,8 @@ Error failed(const std::string& path, const std::string& what, int error) {
   std::string hint;
   if (error == ENOSPC || error == EDQUOT) hint = "free space there, or choose another place";
   if (error == EFBIG) hint = "raise the limit on file sizes (ulimit -f), or choose another file system";
+  // What is written comes from mapped inputs; a page that its file no longer has cannot be read.
+  if (error == EFAULT) return Error{ErrorCode::kNotFound, (path == "-" ? "stdout" : path) + ": an input file shrank while it was being written from", "run again when nothing writes to the inputs"};
   if (error == EACCES || error == EROFS || error == EPERM) hint = "choose a place where you may write";
   if (error == ENOENT || error == ENOTDIR) hint = "create the directory first, or choose another place";
   return Error{ErrorCode::kWriteFailed, (path == "-" ? "stdout" : path) + ": cannot " + what + ": " + std::strerror(error), std::move(hint)};
@@ -82,7 +84,10 @@ Result<AtomicFile> AtomicFile::create(const std::string& path) {
   }
   const std::string directory = directory_of(path);
   // Without a name a crash leaves nothing; file systems that cannot do it get a named file.
-  file.fd_ = ::open(directory.c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0666);
+  // (Naming it later goes through /proc, which a bare chroot may lack.)
+  const bool has_proc = ::access("/proc/self/fd", X_OK) == 0;
+  errno = ENOTSUP;
+  file.fd_ = !has_proc ? -1 : ::open(directory.c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0666);
   if (file.fd_ >= 0) return file;
   if (errno == ENOENT || errno == EACCES || errno == ENOTDIR) return failed(path, "create", errno);
   std::string pattern = path + ".XXXXXX";
@@ -162,6 +167,8 @@ Status AtomicFile::finish(bool replace) {
       if (error != EEXIST || attempt == 100) return failed(path_, "create", error);
     }
   }
+  // Closing may be what fails on a network file system: before the name changes hands.
+  if (::close(std::exchange(fd_, -1)) != 0) return failed(path_, "write", errno);
   if (replace ? ::rename(temporary_.c_str(), path_.c_str()) != 0 : ::link(temporary_.c_str(), path_.c_str()) != 0)
     return failed(path_, "replace", errno);
   if (!replace) ::unlink(temporary_.c_str());
@@ -173,7 +180,6 @@ Status AtomicFile::finish(bool replace) {
     ::fsync(directory);
     ::close(directory);
   }
-  if (::close(std::exchange(fd_, -1)) != 0) return failed(path_, "write", errno);
   return {};
 }
 

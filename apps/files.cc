@@ -1,0 +1,96 @@
+#include "apps/files.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <span>
+
+#include "apps/flags.h"
+#include "libopt/support/atomic_file.h"
+
+namespace onnxtool {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool is_file_name(const std::string& path) { return !path.empty() && path != "-"; }
+
+// Also where neither exists yet.
+bool same_place(const std::string& a, const std::string& b) {
+  if (same_file(a, b)) return true;
+  std::error_code e, f;
+  const fs::path x = fs::weakly_canonical(fs::absolute(a, e), e), y = fs::weakly_canonical(fs::absolute(b, f), f);
+  return !e && !f && x == y;
+}
+
+// Samples may lie in a directory; an output must not replace one of them.
+bool lies_in(const std::string& path, const std::string& directory) {
+  std::error_code e;
+  if (!fs::is_regular_file(path, e) || !fs::is_directory(directory, e)) return false;
+  const auto options = fs::directory_options::skip_permission_denied;
+  for (auto it = fs::recursive_directory_iterator(directory, options, e); !e && it != fs::recursive_directory_iterator(); it.increment(e))
+    if (same_file(path, it->path().string())) return true;
+  return false;
+}
+
+}  // namespace
+
+Status check_files(const std::vector<NamedPath>& inputs, const std::vector<NamedPath>& outputs) {
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const auto& [flag, path] = outputs[i];
+    if (!is_file_name(path)) continue;
+    for (const NamedPath& in : inputs)
+      if (is_file_name(in.path) && (same_file(path, in.path) || lies_in(path, in.path)))
+        return Error{ErrorCode::kUsage, path + ": " + flag + " would replace an input (" + in.flag + " " + in.path + ")", "choose another name for " + flag};
+    // A pipe or device may take several outputs; a file keeps only the last.
+    std::error_code e;
+    if (fs::exists(path, e) && !fs::is_regular_file(path, e) && !fs::is_directory(path, e)) continue;
+    for (size_t j = 0; j < i; ++j)
+      if (is_file_name(outputs[j].path) && same_place(path, outputs[j].path))
+        return Error{ErrorCode::kUsage, path + ": " + outputs[j].flag + " and " + flag + " would write the same file", "give each its own name"};
+    if (i == 0) continue;
+    // Opening finds out about directories, links and permissions; dropping the file leaves nothing.
+    ONNXTOOL_ASSIGN([[maybe_unused]] AtomicFile probe, AtomicFile::create(path));
+  }
+  return {};
+}
+
+std::string hint_for_missing(const std::string& path) {
+  std::error_code e;
+  const fs::path p(path), directory = p.has_parent_path() ? p.parent_path() : fs::path(".");
+  const auto listed = [&](const fs::path& where) {
+    std::vector<std::string> names;
+    for (auto it = fs::directory_iterator(where, e); !e && it != fs::directory_iterator(); it.increment(e)) names.push_back(it->path().filename().string());
+    std::sort(names.begin(), names.end());
+    return names;
+  };
+  if (fs::is_directory(p, e)) {
+    for (const std::string& name : listed(p))
+      if (name.ends_with(".onnx")) return "did you mean '" + (p / name).string() + "'?";
+    return {};
+  }
+  if (fs::exists(p, e)) return {};
+  if (!fs::is_directory(directory, e)) return "'" + directory.string() + "' is no directory";
+  const std::string hint = did_you_mean(p.filename().string(), listed(directory));
+  return hint.empty() ? "check the path" : hint;
+}
+
+Result<std::string> read_text(const std::string& path) {
+  std::error_code e;
+  if (fs::is_directory(path, e)) return Error{ErrorCode::kNotFound, path + ": is a directory, expected a file", {}};
+  errno = 0;
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return Error{ErrorCode::kNotFound, path + ": cannot open: " + std::strerror(errno), hint_for_missing(path)};
+  return std::string(std::istreambuf_iterator<char>(file), {});
+}
+
+Status write_text(const std::string& path, const std::string& text) {
+  ONNXTOOL_ASSIGN(AtomicFile file, AtomicFile::create(path));
+  ONNXTOOL_TRY(file.write(std::as_bytes(std::span(text.data(), text.size()))));
+  return file.commit();
+}
+
+}  // namespace onnxtool
