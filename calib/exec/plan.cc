@@ -58,7 +58,7 @@ class PlanCompiler {
     if (!unsupported_.empty()) {
       std::string list;
       for (const std::string& op : unsupported_) list += (list.empty() ? "" : ", ") + op;
-      return Error{ErrorCode::kUnsupported, "no kernel for " + list, "exclude or replace these operators; `--kernels` lists what this build runs"};
+      return Error{ErrorCode::kUnsupported, "no kernel for " + list, "a model runs only with all of its operators: replace these by standard ones"};
     }
     flush_delayed(nullptr);
     for (const Value* v : graph_.outputs()) {
