@@ -3,7 +3,7 @@
 
 include(CheckCXXCompilerFlag)
 
-option(ONNXTOOL_WERROR "Warnings are errors (also when the environment has CI=true)" OFF)
+option(ONNXTOOL_WERROR "Warnings are errors" OFF)
 set(ONNXTOOL_SANITIZE "" CACHE STRING "Sanitizers, as for -fsanitize: address,undefined or thread")
 
 add_library(onnxtool_flags INTERFACE)
@@ -19,7 +19,7 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     # These follow values through the optimizer and, in g++ 12, accuse the standard library's code.
     -Wno-maybe-uninitialized -Wno-stringop-overflow -Wno-array-bounds -Wno-restrict -Wno-free-nonheap-object)
 endif()
-if(ONNXTOOL_WERROR OR "$ENV{CI}" STREQUAL "true")
+if(ONNXTOOL_WERROR)
   target_compile_options(onnxtool_flags INTERFACE -Werror)
 endif()
 

@@ -1,0 +1,68 @@
+# bash completion for onnxtool; made by: onnxtool completions bash
+_onnxtool() {
+  local word="${COMP_WORDS[COMP_CWORD]}" previous="${COMP_WORDS[COMP_CWORD-1]}" flags="" words="" files="" free=""
+  # --flag=value comes as three words
+  if [[ "$word" == "=" ]]; then word=""; elif [[ "$previous" == "=" ]]; then previous="${COMP_WORDS[COMP_CWORD-2]}"; fi
+  COMPREPLY=()
+  if (( COMP_CWORD == 1 )); then
+    COMPREPLY=($(compgen -W "quantize completions --help --version" -- "$word"))
+    return
+  fi
+  case "${COMP_WORDS[1]}" in
+    quantize)
+      flags="--output --force --no-clobber --external-data --verify --dry-run --calib --eval --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --calibrator --percentile --activation-type --weight-type --symmetric --per-tensor --no-equalize --quantize-outputs --no-opset-change --preset --target --include --exclude --save-ranges --ranges --report --json --reproducible --quiet --exit-zero --threads --kernels --config --no-config --help"
+      case "$previous" in
+        -o|--output) files=1 ;;
+        --verify) words="on off" ;;
+        --calib) files=1 ;;
+        --eval) files=1 ;;
+        --random) files=1 ;;
+        --seed) files=1 ;;
+        --data-format) words="auto npy npz safetensors pb images raw" ;;
+        --batch-axis) files=1 ;;
+        --raw) files=1 ;;
+        --dim) files=1 ;;
+        --input-shape) files=1 ;;
+        --preprocess) words="none unit imagenet cifar10 mnist tf caffe clip" ;;
+        --resize) files=1 ;;
+        --crop) files=1 ;;
+        --layout) words="nchw nhwc" ;;
+        --channels) words="rgb bgr grey" ;;
+        --scale) files=1 ;;
+        --mean) files=1 ;;
+        --std) files=1 ;;
+        --labels) files=1 ;;
+        --calibrator) words="auto minmax percentile entropy mse" ;;
+        --percentile) files=1 ;;
+        --activation-type) words="u8 s8" ;;
+        --weight-type) words="s8 u8" ;;
+        --preset) words="ort-compat" ;;
+        --target) words="ort-cpu" ;;
+        --include) files=1 ;;
+        --exclude) files=1 ;;
+        --save-ranges) files=1 ;;
+        --ranges) files=1 ;;
+        --report) files=1 ;;
+        --threads) files=1 ;;
+        --kernels) files=1 ;;
+        --config) files=1 ;;
+        *) free=1 ;;
+      esac
+      ;;
+    completions)
+      flags="--help"
+      case "$previous" in
+        *) free=1 words="bash zsh fish" ;;
+      esac
+      ;;
+  esac
+  if [[ "$free" && "$word" == -* ]]; then
+    COMPREPLY=($(compgen -W "$flags" -- "$word"))
+  elif [[ "$words" ]]; then
+    COMPREPLY=($(compgen -W "$words" -- "$word"))
+  else
+    local IFS=$'\n'
+    COMPREPLY=($(compgen -f -- "$word"))
+  fi
+}
+complete -o filenames -F _onnxtool onnxtool
