@@ -457,7 +457,7 @@ class QuantizeCommand {
       if (Status s = check_ranges(*ranges_, key); !s.ok()) return std::move(s).error().at(o_.ranges);
       return quantizer.use_summaries(ranges_->tensors);
     }
-    ONNXTOOL_TRY(quantizer.calibrate(source, run_));
+    ONNXTOOL_TRY(quantizer.calibrate(source, run_, !o_.save_ranges.empty()));
     if (o_.save_ranges.empty()) return {};
     RangeFile file;
     file.key = std::move(key);

@@ -50,8 +50,8 @@ Status Quantizer::equalize(const SampleSource& source, const RunOptions& run) {
   return {};
 }
 
-Status Quantizer::calibrate(const SampleSource& source, const RunOptions& run) {
-  const bool minmax_only = !options_.calibrator.automatic && options_.calibrator.calibrator == Calibrator::kMinMax;
+Status Quantizer::calibrate(const SampleSource& source, const RunOptions& run, bool for_every_calibrator) {
+  const bool minmax_only = !for_every_calibrator && !options_.calibrator.automatic && options_.calibrator.calibrator == Calibrator::kMinMax;
   ONNXTOOL_ASSIGN(summaries_, collect_summaries(model_->graph(), placement_.watched, source, run,
                                                 minmax_only ? Summary::Mode::kMinMax : Summary::Mode::kHistogram));
   return {};

@@ -42,8 +42,9 @@ class Quantizer {
   /// Rescales channels where options ask for it; before calibrate().
   Status equalize(const SampleSource& source, const RunOptions& run);
   int equalized_pairs() const { return equalized_; }
-  /// Runs the samples, once.
-  Status calibrate(const SampleSource& source, const RunOptions& run);
+  /// Runs the samples, once. For every calibrator, also those that the options do not ask for, where
+  /// the summaries are to be kept.
+  Status calibrate(const SampleSource& source, const RunOptions& run, bool for_every_calibrator = false);
   /// Summaries by tensor name, as range files hold them.
   std::map<std::string, Summary> summaries() const;
   /// Instead of calibrate(): a tensor that is missing is kMismatch.
