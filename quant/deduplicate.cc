@@ -20,7 +20,9 @@ void append(std::string& key, std::string_view text) {
   key += text;
 }
 
-std::string_view text_of(std::span<const std::byte> bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
+std::string_view text_of(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
 
 // Equal keys mean equal results; empty: the node stays.
 std::string key_of(const Node& node) {
@@ -29,7 +31,10 @@ std::string key_of(const Node& node) {
   for (const Value* v : node.outputs()) plain = plain && !(v && v->is_graph_output());
   if (!plain) return {};
   std::string key;
-  for (const std::string_view part : {std::string_view(node.domain()), std::string_view(node.op_type()), std::string_view(node.overload())}) append(key, part);
+  for (const std::string_view part :
+       {std::string_view(node.domain()), std::string_view(node.op_type()),
+        std::string_view(node.overload())})
+    append(key, part);
   std::map<std::string_view, const Attribute*> attributes;
   for (const Attribute& a : node.attributes()) attributes[a.name] = &a;
   for (const auto& [name, a] : attributes) append(key, encode_attribute(*a).flatten());

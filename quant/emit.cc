@@ -14,8 +14,10 @@ namespace {
 Tensor integers(DataType type, std::vector<int64_t> dims, const std::vector<int32_t>& values) {
   std::vector<std::byte> bytes(static_cast<size_t>(size_bytes_of(type, values.size())));
   for (size_t i = 0; i < values.size(); ++i) {
-    if (type == DataType::kInt8 || type == DataType::kUint8) bytes[i] = static_cast<std::byte>(values[i] & 0xff);
-    else std::memcpy(bytes.data() + i * 4, &values[i], 4);
+    if (type == DataType::kInt8 || type == DataType::kUint8)
+      bytes[i] = static_cast<std::byte>(values[i] & 0xff);
+    else
+      std::memcpy(bytes.data() + i * 4, &values[i], 4);
   }
   return Tensor::from_bytes(type, std::move(dims), std::move(bytes));
 }
@@ -34,12 +36,19 @@ struct Codes {
 
 class Emitter {
  public:
-  Emitter(Model& model, const Placement& placement, const std::vector<TensorParams>& params, const QuantizeOptions& options)
-      : model_(model), graph_(model.graph()), placement_(placement), params_(params), options_(options) {
-    for (size_t i = 0; i < placement.tensors.size(); ++i) tensor_index_[placement.tensors[i].value] = i;
+  Emitter(Model& model, const Placement& placement, const std::vector<TensorParams>& params,
+          const QuantizeOptions& options)
+      : model_(model),
+        graph_(model.graph()),
+        placement_(placement),
+        params_(params),
+        options_(options) {
+    for (size_t i = 0; i < placement.tensors.size(); ++i)
+      tensor_index_[placement.tensors[i].value] = i;
     for (const IntegerNode& n : placement.nodes) {
       for (int i = 0; i < n.node->num_outputs(); ++i)
-        if (n.node->has_output(i)) made_by_integer_.insert(i == 0 ? &n.result() : &n.node->output(i));
+        if (n.node->has_output(i))
+          made_by_integer_.insert(i == 0 ? &n.result() : &n.node->output(i));
     }
   }
 
@@ -49,7 +58,9 @@ class Emitter {
     for (const IntegerNode& n : placement_.nodes) {
       const int count = n.handler->all_inputs ? n.node->num_inputs() : 1;
       for (int i = 0; i < count; ++i) {
-        if (!n.node->has_input(i) || (i == n.handler->weight_input && weights_done_.contains(n.node))) continue;
+        if (!n.node->has_input(i) ||
+            (i == n.handler->weight_input && weights_done_.contains(n.node)))
+          continue;
         read_as_data_[&n.node->input(i)].push_back({n.node, i});
       }
     }
@@ -57,7 +68,8 @@ class Emitter {
       if (n.activation && n.quantized_output) absorbed_by_.insert(n.activation);
     for (size_t i = 0; i < placement_.tensors.size(); ++i) emit_tensor(i);
     remove_absorbed();
-    if (options_.target->quantizes_parameters && model_.opset("") >= kPerChannelOpset) shield_float_layers();
+    if (options_.target->quantizes_parameters && model_.opset("") >= kPerChannelOpset)
+      shield_float_layers();
     remove_unused_values(graph_);
     report_.predicted = fuse_qdq(model_, *options_.target);
     return std::move(report_);
@@ -73,12 +85,15 @@ class Emitter {
       Rewriter rw(graph_);
       const TensorParams& p = params_[index];
       codes.scale = &rw.add_constant(Tensor::scalar(p.params.scale), base_name(*owner) + "_scale");
-      codes.zero_point = &rw.add_constant(integers(options_.activation_type, {}, {p.params.zero_point}), base_name(*owner) + "_zero_point");
+      codes.zero_point =
+          &rw.add_constant(integers(options_.activation_type, {}, {p.params.zero_point}),
+                           base_name(*owner) + "_zero_point");
     }
     return codes;
   }
 
-  // A graph output's value gives its name away while we work; names are made of what the user knows.
+  // A graph output's value gives its name away while we work; names are made of what the user
+  // knows.
   std::string base_name(const Value& v) {
     const auto it = names_.find(&v);
     return it != names_.end() ? it->second : names_.emplace(&v, v.name()).first->second;
@@ -97,23 +112,31 @@ class Emitter {
     std::optional<int64_t> axis;
     if (options_.per_channel && n.handler->channel_axis) axis = n.handler->channel_axis(*n.node);
     auto quantized = quantize_weights(values, tensor.dims(), axis, weight_options);
-    if (!quantized.ok()) return std::move(quantized).error().at(n.node->describe() + ", weight '" + w.name() + "'");
+    if (!quantized.ok())
+      return std::move(quantized).error().at(n.node->describe() + ", weight '" + w.name() + "'");
     std::optional<QuantizedBias> bias;
     std::vector<float> bias_values;
     if (n.handler->bias_input >= 0 && n.node->has_input(n.handler->bias_input)) {
       bias_values = n.node->input(n.handler->bias_input).constant()->values<float>();
-      const int64_t channels = axis ? tensor.dims()[static_cast<size_t>(*axis)] : output_channels(*n.node, tensor);
-      if (bias_values.size() == 1 && channels > 1) bias_values.assign(static_cast<size_t>(channels), bias_values[0]);
-      auto b = quantize_bias(bias_values, params_of(n.node->input(0)).params.scale, *quantized, values, tensor.dims(), weight_options);
+      const int64_t channels =
+          axis ? tensor.dims()[static_cast<size_t>(*axis)] : output_channels(*n.node, tensor);
+      if (bias_values.size() == 1 && channels > 1)
+        bias_values.assign(static_cast<size_t>(channels), bias_values[0]);
+      auto b = quantize_bias(bias_values, params_of(n.node->input(0)).params.scale, *quantized,
+                             values, tensor.dims(), weight_options);
       if (!b.ok()) return std::move(b).error().at(n.node->describe() + ", bias");
       if (!b->raised.empty())
-        report_.notes.push_back(n.node->describe() + ": weight scale raised for " + std::to_string(b->raised.size()) + " channels, so that the bias fits");
+        report_.notes.push_back(n.node->describe() + ": weight scale raised for " +
+                                std::to_string(b->raised.size()) +
+                                " channels, so that the bias fits");
       bias = *std::move(b);
     }
     report_.quantized_weights += tensor.count();
     Rewriter rw(graph_, n.node);
     rw.set_input(*n.node, index, &dequantized_weight(rw, w, tensor, *quantized));
-    if (bias) rw.set_input(*n.node, n.handler->bias_input, &dequantized_bias(rw, n.node->input(n.handler->bias_input), *bias));
+    if (bias)
+      rw.set_input(*n.node, n.handler->bias_input,
+                   &dequantized_bias(rw, n.node->input(n.handler->bias_input), *bias));
     weights_done_.insert(n.node);
     return {};
   }
@@ -124,26 +147,38 @@ class Emitter {
     return weight.dims()[node.attr<int64_t>("transB", 0) ? 0 : 1];
   }
 
-  Value& dequantize(Rewriter& rw, const std::string& base, Value& q, Value& scale, Value& zero_point, std::optional<int64_t> axis, const ValueType& type) {
+  Value& dequantize(Rewriter& rw, const std::string& base, Value& q, Value& scale,
+                    Value& zero_point, std::optional<int64_t> axis, const ValueType& type) {
     std::vector<Attribute> attributes;
     if (axis) attributes.push_back(Attribute::of<int64_t>("axis", *axis));
-    Node& dq = rw.add_node("DequantizeLinear", {&q, &scale, &zero_point}, std::move(attributes), 1, base + "_DequantizeLinear_Output");
+    Node& dq = rw.add_node("DequantizeLinear", {&q, &scale, &zero_point}, std::move(attributes), 1,
+                           base + "_DequantizeLinear_Output");
     graph_.set_node_name(dq, fresh_node_name(base + "_DequantizeLinear"));
     dq.output(0).set_type(type);
     return dq.output(0);
   }
 
-  Value& dequantized_weight(Rewriter& rw, const Value& w, const Tensor& tensor, const QuantizedWeights& q) {
-    const std::vector<std::byte> bytes(reinterpret_cast<const std::byte*>(q.bytes.data()), reinterpret_cast<const std::byte*>(q.bytes.data()) + q.bytes.size());
+  Value& dequantized_weight(Rewriter& rw, const Value& w, const Tensor& tensor,
+                            const QuantizedWeights& q) {
+    const std::vector<std::byte> bytes(
+        reinterpret_cast<const std::byte*>(q.bytes.data()),
+        reinterpret_cast<const std::byte*>(q.bytes.data()) + q.bytes.size());
     // A weight that several layers share is stored once, as long as they agree on its integers.
     for (const Stored& s : stored_[&w])
-      if (s.axis == q.axis && s.scales == q.scales) return dequantize(rw, w.name(), *s.integers, *s.codes.scale, *s.codes.zero_point, q.axis, w.type());
+      if (s.axis == q.axis && s.scales == q.scales)
+        return dequantize(rw, w.name(), *s.integers, *s.codes.scale, *s.codes.zero_point, q.axis,
+                          w.type());
     std::vector<int64_t> dims;
     if (q.axis) dims = {static_cast<int64_t>(q.scales.size())};
-    Stored s{q.axis, q.scales, &rw.add_constant(Tensor::from_bytes(q.type, tensor.dims(), bytes), w.name() + "_quantized"),
-             {&rw.add_constant(Tensor::from(dims, q.scales), w.name() + "_scale"), &rw.add_constant(integers(q.type, dims, q.zero_points), w.name() + "_zero_point")}};
+    Stored s{
+        q.axis,
+        q.scales,
+        &rw.add_constant(Tensor::from_bytes(q.type, tensor.dims(), bytes), w.name() + "_quantized"),
+        {&rw.add_constant(Tensor::from(dims, q.scales), w.name() + "_scale"),
+         &rw.add_constant(integers(q.type, dims, q.zero_points), w.name() + "_zero_point")}};
     stored_[&w].push_back(s);
-    return dequantize(rw, w.name(), *s.integers, *s.codes.scale, *s.codes.zero_point, q.axis, w.type());
+    return dequantize(rw, w.name(), *s.integers, *s.codes.scale, *s.codes.zero_point, q.axis,
+                      w.type());
   }
 
   Value& dequantized_bias(Rewriter& rw, const Value& b, const QuantizedBias& q) {
@@ -153,10 +188,14 @@ class Emitter {
     // A per-channel layer of one channel has a vector of one scale for its weight: the bias agrees.
     std::optional<int64_t> axis;
     if (!dims.empty()) axis = 0;
-    Value& integers_value = rw.add_constant(integers(DataType::kInt32, shape, q.values), b.name() + "_quantized");
+    Value& integers_value =
+        rw.add_constant(integers(DataType::kInt32, shape, q.values), b.name() + "_quantized");
     Value& scale = rw.add_constant(Tensor::from(dims, q.scales), b.name() + "_quantized_scale");
-    Value& zero = rw.add_constant(integers(DataType::kInt32, dims, std::vector<int32_t>(q.scales.size(), 0)), b.name() + "_quantized_zero_point");
-    return dequantize(rw, b.name(), integers_value, scale, zero, axis, ValueType::tensor(DataType::kFloat, shape));
+    Value& zero =
+        rw.add_constant(integers(DataType::kInt32, dims, std::vector<int32_t>(q.scales.size(), 0)),
+                        b.name() + "_quantized_zero_point");
+    return dequantize(rw, b.name(), integers_value, scale, zero, axis,
+                      ValueType::tensor(DataType::kFloat, shape));
   }
 
   std::string fresh_node_name(const std::string& base) {
@@ -165,7 +204,8 @@ class Emitter {
     return name;
   }
 
-  // Integers of a constant operand, as onnxruntime stores them: an initializer in the activation type.
+  // Integers of a constant operand, as onnxruntime stores them: an initializer in the activation
+  // type.
   void emit_constant(size_t index) {
     Value& v = *placement_.tensors[index].value;
     const TensorParams& p = params_[index];
@@ -176,8 +216,12 @@ class Emitter {
     for (const Use& use : read_as_data_[&v]) {
       Rewriter rw(graph_, use.user);
       Value*& stored = constant_integers_[&v];
-      if (!stored) stored = &rw.add_constant(integers(options_.activation_type, v.constant()->dims(), q), v.name() + "_quantized");
-      rw.set_input(*use.user, use.index, &dequantize(rw, v.name(), *stored, *codes.scale, *codes.zero_point, std::nullopt, v.type()));
+      if (!stored)
+        stored = &rw.add_constant(integers(options_.activation_type, v.constant()->dims(), q),
+                                  v.name() + "_quantized");
+      rw.set_input(*use.user, use.index,
+                   &dequantize(rw, v.name(), *stored, *codes.scale, *codes.zero_point, std::nullopt,
+                               v.type()));
     }
   }
 
@@ -193,15 +237,18 @@ class Emitter {
     if (Node* p = v.producer(); p && absorbed_by_.contains(p)) raw = &p->input(0);
     Node* after = v.producer() ? v.producer()->next() : first_node();
     Rewriter rw(graph_, after);
-    Node& q = rw.add_node("QuantizeLinear", {raw, codes.scale, codes.zero_point}, {}, 1, base + "_QuantizeLinear_Output");
+    Node& q = rw.add_node("QuantizeLinear", {raw, codes.scale, codes.zero_point}, {}, 1,
+                          base + "_QuantizeLinear_Output");
     graph_.set_node_name(q, fresh_node_name(base + "_QuantizeLinear"));
     q.output(0).set_type(with_type(type, options_.activation_type));
-    Value& dq = dequantize(rw, base, q.output(0), *codes.scale, *codes.zero_point, std::nullopt, type);
+    Value& dq =
+        dequantize(rw, base, q.output(0), *codes.scale, *codes.zero_point, std::nullopt, type);
     if (made_here) {
       // Extents are those of the integers: no need to dequantize for them.
       const std::vector<Use> uses = v.uses();
       for (const Use& use : uses)
-        if ((use.user->is("Shape") || use.user->is("Size")) && &use.user->graph() == &graph_) rw.set_input(*use.user, use.index, &q.output(0));
+        if ((use.user->is("Shape") || use.user->is("Size")) && &use.user->graph() == &graph_)
+          rw.set_input(*use.user, use.index, &q.output(0));
       rw.replace_uses(v, dq);
       rw.set_input(q, 0, raw);  // the Q itself keeps reading the result
     } else {
@@ -216,14 +263,17 @@ class Emitter {
 
   bool quantized_result(const Value& v) const { return tensor_index_.contains(&v); }
 
-  // A layer that stays float between DQ and Q would get its weights quantized by the runtime, per tensor
-  // and without a word. It does not where the scale of the DQ is a vector, whose elements are all equal.
+  // A layer that stays float between DQ and Q would get its weights quantized by the runtime, per
+  // tensor and without a word. It does not where the scale of the DQ is a vector, whose elements
+  // are all equal.
   void shield_float_layers() {
     for (Node& n : graph_.nodes()) {
       if (!n.is("Conv") && !n.is("ConvTranspose") && !n.is("Gemm")) continue;
       Node* dq = n.has_input(0) ? n.input(0).producer() : nullptr;
       const Tensor* w = n.has_input(1) ? n.input(1).constant() : nullptr;
-      if (!dq || !dq->is("DequantizeLinear") || !w || w->rank() < 2 || dq->input(1).constant()->rank() != 0) continue;
+      if (!dq || !dq->is("DequantizeLinear") || !w || w->rank() < 2 ||
+          dq->input(1).constant()->rank() != 0)
+        continue;
       const Node* reader = &n;
       do {
         reader = reader->output(0).uses().size() == 1 ? reader->output(0).uses()[0].user : nullptr;
@@ -240,8 +290,10 @@ class Emitter {
       Rewriter rw(graph_, &n);
       const std::string base = n.input(0).name();
       Value& scale = rw.add_constant(Tensor::vector(scales), base + "_scale");
-      Value& zero_point = rw.add_constant(integers(zero.dtype(), {channels}, zeros), base + "_zero_point");
-      rw.set_input(n, 0, &dequantize(rw, base, dq->input(0), scale, zero_point, 1, n.input(0).type()));
+      Value& zero_point =
+          rw.add_constant(integers(zero.dtype(), {channels}, zeros), base + "_zero_point");
+      rw.set_input(n, 0,
+                   &dequantize(rw, base, dq->input(0), scale, zero_point, 1, n.input(0).type()));
       if (dq->output(0).unused()) rw.remove(*dq);
     }
   }
@@ -281,7 +333,9 @@ class Emitter {
 
 }  // namespace
 
-Result<EmitReport> emit_qdq(Model& model, const Placement& placement, const std::vector<TensorParams>& params, const QuantizeOptions& options) {
+Result<EmitReport> emit_qdq(Model& model, const Placement& placement,
+                            const std::vector<TensorParams>& params,
+                            const QuantizeOptions& options) {
   return Emitter(model, placement, params, options).run();
 }
 

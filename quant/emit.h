@@ -19,14 +19,16 @@ struct TensorParams {
 };
 
 struct EmitReport {
-  IntegerGraph predicted;           // what the target runs once it has fused the graph
-  int64_t quantized_weights = 0;    // elements
-  std::vector<std::string> notes;   // raised weight scales
+  IntegerGraph predicted;          // what the target runs once it has fused the graph
+  int64_t quantized_weights = 0;   // elements
+  std::vector<std::string> notes;  // raised weight scales
 };
 
 /// `params` belong to `placement.tensors`. Names follow onnxruntime's tools: X_quantized, X_scale,
 /// X_zero_point, X_QuantizeLinear, X_DequantizeLinear. The model's inputs and outputs keep name and
 /// type. Errors: weights that are not finite.
-Result<EmitReport> emit_qdq(Model& model, const Placement& placement, const std::vector<TensorParams>& params, const QuantizeOptions& options);
+Result<EmitReport> emit_qdq(Model& model, const Placement& placement,
+                            const std::vector<TensorParams>& params,
+                            const QuantizeOptions& options);
 
 }  // namespace onnxtool

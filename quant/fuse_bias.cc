@@ -8,29 +8,36 @@ namespace {
 struct Pair {
   Node* product;
   Node* sum;
-  Node* activation;                // Relu or Clip that alone reads the sum; nullptr: none
-  Tensor bias;                     // [N]
-  std::vector<int64_t> back;       // shape of the result for Reshape; empty: rank 2, or computed
-  bool computed = false;           // several leading extents are unknown until the model runs
+  Node* activation;           // Relu or Clip that alone reads the sum; nullptr: none
+  Tensor bias;                // [N]
+  std::vector<int64_t> back;  // shape of the result for Reshape; empty: rank 2, or computed
+  bool computed = false;      // several leading extents are unknown until the model runs
 };
 
 // [N] from a constant that every row of an [..., N] product gets added; nullopt: it is none.
 std::optional<Tensor> row_of(const Tensor& t, int64_t rank, int64_t n) {
   if (t.dtype() != DataType::kFloat || t.rank() > rank) return std::nullopt;
-  if (t.count() == 1) return Tensor::vector(std::vector<float>(static_cast<size_t>(n), t.values<float>()[0]));
+  if (t.count() == 1)
+    return Tensor::vector(std::vector<float>(static_cast<size_t>(n), t.values<float>()[0]));
   if (t.count() != n || t.dims().back() != n) return std::nullopt;
   return t.reshaped({n});
 }
 
 std::optional<Pair> match(Node& product) {
-  if (!product.is("MatMul") || product.num_inputs() != 2 || !product.has_input(0) || !product.has_input(1)) return std::nullopt;
+  if (!product.is("MatMul") || product.num_inputs() != 2 || !product.has_input(0) ||
+      !product.has_input(1))
+    return std::nullopt;
   const Tensor* w = product.input(1).constant();
   const auto& shape = product.input(0).type().shape;
-  if (!w || w->rank() != 2 || w->dtype() != DataType::kFloat || !shape || shape->size() < 2 || product.input(0).constant()) return std::nullopt;
+  if (!w || w->rank() != 2 || w->dtype() != DataType::kFloat || !shape || shape->size() < 2 ||
+      product.input(0).constant())
+    return std::nullopt;
   Value& out = product.output(0);
   if (!out.has_one_use() || out.is_graph_output()) return std::nullopt;
   Node& sum = *out.uses()[0].user;
-  if (!sum.is("Add") || sum.opset() < 7 || &sum.graph() != &product.graph() || sum.num_inputs() != 2) return std::nullopt;
+  if (!sum.is("Add") || sum.opset() < 7 || &sum.graph() != &product.graph() ||
+      sum.num_inputs() != 2)
+    return std::nullopt;
   const Value& other = sum.input(1 - out.uses()[0].index);
   if (!other.constant()) return std::nullopt;
   const auto rank = static_cast<int64_t>(shape->size());
@@ -52,7 +59,9 @@ std::optional<Pair> match(Node& product) {
   const Value& y = sum.output(0);
   if (y.has_one_use() && !y.is_graph_output()) {
     const Use use = y.uses()[0];
-    if ((use.user->is("Relu") || use.user->is("Clip")) && use.index == 0 && &use.user->graph() == &product.graph()) p.activation = use.user;
+    if ((use.user->is("Relu") || use.user->is("Clip")) && use.index == 0 &&
+        &use.user->graph() == &product.graph())
+      p.activation = use.user;
   }
   return p;
 }
@@ -70,12 +79,15 @@ bool indifferent(const Selector& selection, const Pair& p, Graph& graph) {
 
 // [d_0, ..., d_rank-2, N] from the shape of [d_0, ..., d_rank-2, K].
 Value& computed_shape(Rewriter& rw, Value& x, int64_t rank, int64_t n) {
-  const auto named = [&](std::string_view op, std::vector<Value*> inputs, int64_t extent, std::vector<Attribute> attributes = {}) -> Value& {
+  const auto named = [&](std::string_view op, std::vector<Value*> inputs, int64_t extent,
+                         std::vector<Attribute> attributes = {}) -> Value& {
     Value& v = rw.add_node(op, inputs, std::move(attributes), 1, x.name() + "_shape").output(0);
     v.set_type(ValueType::tensor(DataType::kInt64, std::vector<int64_t>{extent}));
     return v;
   };
-  const auto constant = [&](int64_t v) { return &rw.add_constant(Tensor::vector<int64_t>({v}), "extent"); };
+  const auto constant = [&](int64_t v) {
+    return &rw.add_constant(Tensor::vector<int64_t>({v}), "extent");
+  };
   Value& shape = named("Shape", {&x}, rank);
   Value& leading = named("Slice", {&shape, constant(0), constant(rank - 1)}, rank - 1);
   std::vector<Attribute> axis;
@@ -94,7 +106,8 @@ void rewrite(const Pair& p, Graph& graph) {
   const Tensor& w = *p.product->input(1).constant();
   Value& product = p.product->output(0);
   const std::string sum_name = p.sum->output(0).name();
-  Value& bias = rw.add_constant(p.bias, p.sum->input(0).constant() ? p.sum->input(0).name() : p.sum->input(1).name());
+  Value& bias = rw.add_constant(
+      p.bias, p.sum->input(0).constant() ? p.sum->input(0).name() : p.sum->input(1).name());
   rw.set_op(*p.product, "Gemm");
   rw.set_input(*p.product, 2, &bias);
   if (p.back.empty()) {
@@ -102,18 +115,25 @@ void rewrite(const Pair& p, Graph& graph) {
   } else {
     Dim rows = Dim::of(1);
     for (size_t i = 0; i + 1 < p.back.size(); ++i) {
-      if (p.back[i] < 0) rows = Dim{};
-      else if (rows.value) rows.value = *rows.value * p.back[i];
+      if (p.back[i] < 0)
+        rows = Dim{};
+      else if (rows.value)
+        rows.value = *rows.value * p.back[i];
     }
     Value& x = p.product->input(0);
-    Node& flatten = rw.add_node("Reshape", {&x, &rw.add_constant(Tensor::vector<int64_t>({-1, w.dims()[0]}), "matrix_shape")}, {}, 1, x.name() + "_matrix");
+    Node& flatten = rw.add_node(
+        "Reshape",
+        {&x, &rw.add_constant(Tensor::vector<int64_t>({-1, w.dims()[0]}), "matrix_shape")}, {}, 1,
+        x.name() + "_matrix");
     flatten.output(0).set_type(matrix_of(x.type(), rows, w.dims()[0]));
     rw.set_input(*p.product, 0, &flatten.output(0));
     product.set_type(matrix_of(product.type(), rows, w.dims()[1]));
     Node& last = p.activation ? *p.activation : *p.sum;
     Value& result = last.output(0);
     const std::string result_name = result.name();
-    Value& shape = p.computed ? computed_shape(rw, x, static_cast<int64_t>(p.back.size()), w.dims()[1]) : rw.add_constant(Tensor::vector(p.back), "result_shape");
+    Value& shape = p.computed
+                       ? computed_shape(rw, x, static_cast<int64_t>(p.back.size()), w.dims()[1])
+                       : rw.add_constant(Tensor::vector(p.back), "result_shape");
     Rewriter behind(graph, last.next());
     Node& restore = behind.add_node("Reshape", {&product, &shape}, {}, 1, result_name);
     restore.output(0).set_type(result.type());
@@ -122,7 +142,8 @@ void rewrite(const Pair& p, Graph& graph) {
       behind.set_input(restore, 0, &result);
       behind.set_input(*p.activation, 0, &product);
       result.set_type(matrix_of(result.type(), rows, w.dims()[1]));
-      if (result.name() == result_name) graph.rename(result, graph.fresh_name(result_name + "_matrix"));
+      if (result.name() == result_name)
+        graph.rename(result, graph.fresh_name(result_name + "_matrix"));
     }
     rw.remove(*p.sum);
     // What the model's author called the result keeps that name.
@@ -143,7 +164,9 @@ int fuse_matmul_bias(Model& model, const QuantizeOptions& options) {
   int count = 0;
   for (Node* n : products) {
     const auto pair = match(*n);
-    if (!pair || (!options.exclude.empty() && options.exclude.matches(*n)) || !indifferent(options.include, *pair, graph) || !indifferent(options.exclude, *pair, graph)) continue;
+    if (!pair || (!options.exclude.empty() && options.exclude.matches(*n)) ||
+        !indifferent(options.include, *pair, graph) || !indifferent(options.exclude, *pair, graph))
+      continue;
     rewrite(*pair, graph);
     ++count;
   }

@@ -7,16 +7,16 @@
 namespace onnxtool {
 
 /// Gemm takes the bias into its int32 accumulators, so that nothing between has to be quantized or
-/// dequantized. onnxruntime makes a Gemm of the pair at load as well, and then finds a float bias beside
-/// integer weights, which it does not fuse.
+/// dequantized. onnxruntime makes a Gemm of the pair at load as well, and then finds a float bias
+/// beside integer weights, which it does not fuse.
 ///
 ///   y = Add(MatMul(x, W), b)        x [..., K], W [K, N] and b [N] constant
 ///     =>
 ///   y = Gemm(x, W, b)               x of rank 2; else with a Reshape before and one behind,
 ///                                   whose shape is computed where several extents are unknown
 ///
-/// A Relu or Clip behind stays right behind the Gemm. Nodes are left alone where the user's selection
-/// means them as they are. Returns how many pairs became one.
+/// A Relu or Clip behind stays right behind the Gemm. Nodes are left alone where the user's
+/// selection means them as they are. Returns how many pairs became one.
 int fuse_matmul_bias(Model& model, const QuantizeOptions& options);
 
 }  // namespace onnxtool

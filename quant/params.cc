@@ -18,7 +18,8 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr double kSmallestScale = std::numeric_limits<float>::min();
 
 bool is_signed(DataType type) {
-  return type == DataType::kInt8 || type == DataType::kInt16 || type == DataType::kInt4 || type == DataType::kInt2;
+  return type == DataType::kInt8 || type == DataType::kInt16 || type == DataType::kInt4 ||
+         type == DataType::kInt2;
 }
 
 /// Nearest integer, ties to even, for |x| <= 2^22, in vectors of any width.
@@ -34,7 +35,9 @@ struct Coder {
   float low, high;  // limits of the rounded quotient
 
   Coder(QuantParams p, const QuantScheme& s)
-      : scale(p.scale), zero_point(p.zero_point), low(static_cast<float>(s.clip_min - p.zero_point)),
+      : scale(p.scale),
+        zero_point(p.zero_point),
+        low(static_cast<float>(s.clip_min - p.zero_point)),
         high(static_cast<float>(s.clip_max - p.zero_point)) {}
   /// x must not be NaN.
   int32_t operator()(float x) const {
@@ -57,7 +60,10 @@ Result<Shape> shape_of(size_t size, std::span<const int64_t> dims, std::optional
   const auto rank = static_cast<int64_t>(dims.size());
   const int64_t a = *axis < 0 ? *axis + rank : *axis;
   if (a < 0 || a >= rank)
-    return Error{ErrorCode::kMismatch, "axis is " + std::to_string(*axis) + ", but the weight has rank " + std::to_string(rank), {}};
+    return Error{
+        ErrorCode::kMismatch,
+        "axis is " + std::to_string(*axis) + ", but the weight has rank " + std::to_string(rank),
+        {}};
   Shape s;
   s.channels = dims[static_cast<size_t>(a)];
   for (int64_t d = 0; d < rank; ++d)
@@ -125,7 +131,8 @@ Extrema extrema_of(std::span<const float> w, const Shape& s) {
       extend_each(e.low.data(), e.high.data(), x, static_cast<size_t>(s.channels));
       x += s.channels;
     } else {
-      for (size_t c = 0; c < static_cast<size_t>(s.channels); ++c, x += s.inner) extend(e.low[c], e.high[c], x, s.inner);
+      for (size_t c = 0; c < static_cast<size_t>(s.channels); ++c, x += s.inner)
+        extend(e.low[c], e.high[c], x, s.inner);
     }
   }
   return e;
@@ -146,8 +153,12 @@ Status all_finite(std::span<const float> w) {
   for (i = 0; i < w.size(); ++i)
     if (!std::isfinite(w[i]))
       return Error{ErrorCode::kNotFinite,
-                   "weight " + std::to_string(i) + " is " + (std::isnan(w[i]) ? "NaN" : w[i] > 0 ? "infinity" : "-infinity") +
-                       ", expected a finite value", {}};
+                   "weight " + std::to_string(i) + " is " +
+                       (std::isnan(w[i]) ? "NaN"
+                        : w[i] > 0       ? "infinity"
+                                         : "-infinity") +
+                       ", expected a finite value",
+                   {}};
   return {};
 }
 
@@ -171,7 +182,8 @@ template <class T>
 void encode(std::span<const float> w, const Shape& s, std::span<const Coder> coders, T* q) {
   const float* x = w.data();
   if (s.inner == 1 && s.channels > 1) {
-    // Channels vary fastest: their parameters as arrays, so that the loop over channels is a plain one.
+    // Channels vary fastest: their parameters as arrays, so that the loop over channels is a plain
+    // one.
     const auto channels = static_cast<size_t>(s.channels);
     std::vector<float> scale(channels), low(channels), high(channels);
     std::vector<int32_t> zero(channels);
@@ -199,7 +211,8 @@ void encode(std::span<const float> w, const Shape& s, std::span<const Coder> cod
     return;
   }
   for (int64_t o = 0; o < s.outer; ++o)
-    for (int64_t c = 0; c < s.channels; ++c, x += s.inner, q += s.inner) encode_run(x, q, s.inner, coders[static_cast<size_t>(c)]);
+    for (int64_t c = 0; c < s.channels; ++c, x += s.inner, q += s.inner)
+      encode_run(x, q, s.inner, coders[static_cast<size_t>(c)]);
 }
 
 /// Runs `fill(pointer to uint8_t or uint16_t codes)` and packs what it left.
@@ -218,7 +231,8 @@ std::vector<uint8_t> packed(DataType type, size_t count, Fill&& fill) {
     const size_t per_byte = static_cast<size_t>(8 / bits);
     const unsigned mask = (1u << bits) - 1;
     for (size_t i = 0; i < count; ++i)
-      bytes[i / per_byte] = static_cast<uint8_t>(bytes[i / per_byte] | (codes[i] & mask) << (i % per_byte * static_cast<size_t>(bits)));
+      bytes[i / per_byte] = static_cast<uint8_t>(
+          bytes[i / per_byte] | (codes[i] & mask) << (i % per_byte * static_cast<size_t>(bits)));
   }
   return bytes;
 }
@@ -270,7 +284,8 @@ double squared_error(std::span<const float> x, const Coder& coder) {
     sum += static_cast<double>((part[0] + part[1]) + (part[2] + part[3]));
   }
   for (; i < x.size(); ++i) {
-    const auto e = static_cast<double>(static_cast<float>(coder(x[i]) - coder.zero_point) * coder.scale - x[i]);
+    const auto e = static_cast<double>(
+        static_cast<float>(coder(x[i]) - coder.zero_point) * coder.scale - x[i]);
     sum += e * e;
   }
   return sum;
@@ -280,7 +295,8 @@ double squared_error(std::span<const float> x, const Coder& coder) {
 constexpr double kClipFactors[] = {1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4};
 constexpr double kClipSteps[] = {0.025, 0.0125, 0.00625};
 
-Result<QuantParams> clipped_params(std::span<const float> values, float low, float high, const QuantScheme& scheme) {
+Result<QuantParams> clipped_params(std::span<const float> values, float low, float high,
+                                   const QuantScheme& scheme) {
   ONNXTOOL_ASSIGN(const QuantParams whole, params_of_extrema(low, high, scheme));
   QuantParams best = whole;
   double least = squared_error(values, Coder(whole, scheme)), best_factor = 1;
@@ -308,7 +324,8 @@ template <class Body>
 Status for_channels(std::span<const float> w, const Shape& s, Body&& body) {
   if (s.outer == 1) {
     for (int64_t c = 0; c < s.channels; ++c)
-      ONNXTOOL_TRY(body(static_cast<size_t>(c), w.subspan(static_cast<size_t>(c * s.inner), static_cast<size_t>(s.inner))));
+      ONNXTOOL_TRY(body(static_cast<size_t>(c),
+                        w.subspan(static_cast<size_t>(c * s.inner), static_cast<size_t>(s.inner))));
     return {};
   }
   // Several channels a sweep, so that a cache line is used whole.
@@ -323,14 +340,15 @@ Status for_channels(std::span<const float> w, const Shape& s, Body&& body) {
           gathered[static_cast<size_t>(c * per_channel + o * s.inner + i)] =
               w[static_cast<size_t>((o * s.channels + first + c) * s.inner + i)];
     for (int64_t c = 0; c < n; ++c)
-      ONNXTOOL_TRY(body(static_cast<size_t>(first + c),
-                        std::span<const float>(gathered).subspan(static_cast<size_t>(c * per_channel), static_cast<size_t>(per_channel))));
+      ONNXTOOL_TRY(body(static_cast<size_t>(first + c), std::span<const float>(gathered).subspan(
+                                                            static_cast<size_t>(c * per_channel),
+                                                            static_cast<size_t>(per_channel))));
   }
   return {};
 }
 
-QuantizedWeights encoded(std::span<const float> w, const Shape& s, std::optional<int64_t> axis, const WeightOptions& options,
-                         std::vector<QuantParams> params) {
+QuantizedWeights encoded(std::span<const float> w, const Shape& s, std::optional<int64_t> axis,
+                         const WeightOptions& options, std::vector<QuantParams> params) {
   const QuantScheme scheme = weight_scheme(options);
   QuantizedWeights q;
   q.type = options.type;
@@ -342,7 +360,8 @@ QuantizedWeights encoded(std::span<const float> w, const Shape& s, std::optional
     q.zero_points.push_back(p.zero_point);
     coders.emplace_back(p, scheme);
   }
-  q.bytes = packed(options.type, w.size(), [&](auto* codes) { encode(w, s, std::span<const Coder>(coders), codes); });
+  q.bytes = packed(options.type, w.size(),
+                   [&](auto* codes) { encode(w, s, std::span<const Coder>(coders), codes); });
   return q;
 }
 
@@ -350,8 +369,14 @@ QuantizedWeights encoded(std::span<const float> w, const Shape& s, std::optional
 
 bool is_quantized_integer(DataType type) {
   switch (type) {
-    case DataType::kInt8: case DataType::kUint8: case DataType::kInt16: case DataType::kUint16:
-    case DataType::kInt4: case DataType::kUint4: case DataType::kInt2: case DataType::kUint2: return true;
+    case DataType::kInt8:
+    case DataType::kUint8:
+    case DataType::kInt16:
+    case DataType::kUint16:
+    case DataType::kInt4:
+    case DataType::kUint4:
+    case DataType::kInt2:
+    case DataType::kUint2: return true;
     default: return false;
   }
 }
@@ -377,13 +402,19 @@ QuantScheme scheme_of(DataType type, bool symmetric, bool reduced, bool ort_comp
 
 Result<QuantParams> compute(Range range, const QuantScheme& scheme, double min_real_range) {
   if (!std::isfinite(range.min) || !std::isfinite(range.max))
-    return Error{ErrorCode::kNotFinite, "range [" + std::to_string(range.min) + ", " + std::to_string(range.max) + "] is not finite", {}};
+    return Error{ErrorCode::kNotFinite,
+                 "range [" + std::to_string(range.min) + ", " + std::to_string(range.max) +
+                     "] is not finite",
+                 {}};
   Range r{std::min(range.min, 0.0), std::max(range.max, 0.0)};
   if (min_real_range > 0) r.max = std::max(r.max, r.min + min_real_range);
   const Grid grid = grid_of(r, scheme);
   const auto scale = static_cast<float>(grid.scale);
   if (!std::isfinite(scale))
-    return Error{ErrorCode::kNotFinite, "range [" + std::to_string(r.min) + ", " + std::to_string(r.max) + "] needs a scale beyond float", {}};
+    return Error{ErrorCode::kNotFinite,
+                 "range [" + std::to_string(r.min) + ", " + std::to_string(r.max) +
+                     "] needs a scale beyond float",
+                 {}};
   return QuantParams{scale, grid.zero_point};
 }
 
@@ -394,11 +425,14 @@ int32_t quantize_value(float x, QuantParams params, const QuantScheme& scheme) {
 
 Range representable(QuantParams params, const QuantScheme& scheme) {
   const auto scale = static_cast<double>(params.scale);
-  return {(scheme.clip_min - params.zero_point) * scale, (scheme.clip_max - params.zero_point) * scale};
+  return {(scheme.clip_min - params.zero_point) * scale,
+          (scheme.clip_max - params.zero_point) * scale};
 }
 
-Result<QuantizedWeights> quantize_weights(std::span<const float> weights, std::span<const int64_t> dims,
-                                          std::optional<int64_t> axis, const WeightOptions& options) {
+Result<QuantizedWeights> quantize_weights(std::span<const float> weights,
+                                          std::span<const int64_t> dims,
+                                          std::optional<int64_t> axis,
+                                          const WeightOptions& options) {
   ONNXTOOL_ASSIGN(const Shape shape, shape_of(weights.size(), dims, axis));
   ONNXTOOL_TRY(all_finite(weights));
   if (axis && *axis < 0) *axis += static_cast<int64_t>(dims.size());
@@ -406,10 +440,11 @@ Result<QuantizedWeights> quantize_weights(std::span<const float> weights, std::s
   const Extrema e = extrema_of(weights, shape);
   std::vector<QuantParams> params(e.low.size());
   if (options.mse_clip && !weights.empty()) {
-    ONNXTOOL_TRY(for_channels(weights, shape, [&](size_t c, std::span<const float> values) -> Status {
-      ONNXTOOL_ASSIGN(params[c], clipped_params(values, e.low[c], e.high[c], scheme));
-      return {};
-    }));
+    ONNXTOOL_TRY(
+        for_channels(weights, shape, [&](size_t c, std::span<const float> values) -> Status {
+          ONNXTOOL_ASSIGN(params[c], clipped_params(values, e.low[c], e.high[c], scheme));
+          return {};
+        }));
   } else {
     for (size_t c = 0; c < params.size(); ++c) {
       ONNXTOOL_ASSIGN(params[c], params_of_extrema(e.low[c], e.high[c], scheme));
@@ -418,20 +453,25 @@ Result<QuantizedWeights> quantize_weights(std::span<const float> weights, std::s
   return encoded(weights, shape, axis, options, std::move(params));
 }
 
-Result<QuantizedWeights> quantize_weights_with(std::span<const float> weights, std::span<const int64_t> dims,
-                                               std::optional<int64_t> axis, const WeightOptions& options,
-                                               std::span<const float> scales, std::span<const int32_t> zero_points) {
+Result<QuantizedWeights> quantize_weights_with(std::span<const float> weights,
+                                               std::span<const int64_t> dims,
+                                               std::optional<int64_t> axis,
+                                               const WeightOptions& options,
+                                               std::span<const float> scales,
+                                               std::span<const int32_t> zero_points) {
   ONNXTOOL_ASSIGN(const Shape shape, shape_of(weights.size(), dims, axis));
   ONNXTOOL_TRY(all_finite(weights));
   if (axis && *axis < 0) *axis += static_cast<int64_t>(dims.size());
-  ONNXTOOL_CHECK(scales.size() == static_cast<size_t>(shape.channels) && zero_points.size() == scales.size());
+  ONNXTOOL_CHECK(scales.size() == static_cast<size_t>(shape.channels) &&
+                 zero_points.size() == scales.size());
   std::vector<QuantParams> params;
   for (size_t c = 0; c < scales.size(); ++c) params.push_back({scales[c], zero_points[c]});
   return encoded(weights, shape, axis, options, std::move(params));
 }
 
-Result<QuantizedWeights> quantize_weights_blocked(std::span<const float> weights, std::span<const int64_t> dims,
-                                                  int64_t axis, int64_t block, const WeightOptions& options) {
+Result<QuantizedWeights> quantize_weights_blocked(std::span<const float> weights,
+                                                  std::span<const int64_t> dims, int64_t axis,
+                                                  int64_t block, const WeightOptions& options) {
   ONNXTOOL_CHECK(block > 0);
   ONNXTOOL_ASSIGN(const Shape shape, shape_of(weights.size(), dims, axis));
   ONNXTOOL_TRY(all_finite(weights));
@@ -456,13 +496,15 @@ Result<QuantizedWeights> quantize_weights_blocked(std::span<const float> weights
         const float* x = weights.data() + offset;
         std::fill(low.begin(), low.end(), kInfinity);
         std::fill(high.begin(), high.end(), -kInfinity);
-        for (int64_t r = 0; r < rows; ++r) extend_each(low.data(), high.data(), x + static_cast<size_t>(r) * inner, inner);
+        for (int64_t r = 0; r < rows; ++r)
+          extend_each(low.data(), high.data(), x + static_cast<size_t>(r) * inner, inner);
         coders.clear();
         for (size_t i = 0; i < inner; ++i) {
           Result<QuantParams> p = QuantParams{};
           if (options.mse_clip) {
             values.clear();
-            for (int64_t r = 0; r < rows; ++r) values.push_back(x[static_cast<size_t>(r) * inner + i]);
+            for (int64_t r = 0; r < rows; ++r)
+              values.push_back(x[static_cast<size_t>(r) * inner + i]);
             p = clipped_params(values, low[i], high[i], scheme);
           } else {
             p = params_of_extrema(low[i], high[i], scheme);
@@ -475,8 +517,8 @@ Result<QuantizedWeights> quantize_weights_blocked(std::span<const float> weights
           q.zero_points.push_back(p->zero_point);
           coders.emplace_back(*p, scheme);
         }
-        encode(std::span<const float>(x, static_cast<size_t>(rows) * inner), Shape{rows, shape.inner, 1}, std::span<const Coder>(coders),
-               codes + offset);
+        encode(std::span<const float>(x, static_cast<size_t>(rows) * inner),
+               Shape{rows, shape.inner, 1}, std::span<const Coder>(coders), codes + offset);
       }
     }
   });
@@ -484,9 +526,11 @@ Result<QuantizedWeights> quantize_weights_blocked(std::span<const float> weights
   return q;
 }
 
-std::vector<float> dequantize_weights(const QuantizedWeights& weights, std::span<const int64_t> dims) {
+std::vector<float> dequantize_weights(const QuantizedWeights& weights,
+                                      std::span<const int64_t> dims) {
   const auto count = checked_product(dims);
-  ONNXTOOL_CHECK(count && weights.bytes.size() == size_bytes_of(weights.type, static_cast<uint64_t>(*count)));
+  ONNXTOOL_CHECK(count && weights.bytes.size() ==
+                              size_bytes_of(weights.type, static_cast<uint64_t>(*count)));
   const auto shape = shape_of(static_cast<size_t>(*count), dims, weights.axis);
   ONNXTOOL_CHECK(shape.ok());
   const int64_t block = weights.block ? weights.block : 1;
@@ -496,8 +540,12 @@ std::vector<float> dequantize_weights(const QuantizedWeights& weights, std::span
   for (int64_t o = 0; o < shape->outer; ++o)
     for (int64_t c = 0; c < shape->channels; ++c)
       for (int64_t i = 0; i < shape->inner; ++i, ++at) {
-        const auto p = static_cast<size_t>(!weights.axis ? 0 : weights.block ? (o * blocks + c / block) * shape->inner + i : c);
-        values[at] = dequantize_value(code_at(weights, at), {weights.scales[p], weights.zero_points[p]});
+        const auto p =
+            static_cast<size_t>(!weights.axis   ? 0
+                                : weights.block ? (o * blocks + c / block) * shape->inner + i
+                                                : c);
+        values[at] =
+            dequantize_value(code_at(weights, at), {weights.scales[p], weights.zero_points[p]});
       }
   return values;
 }
@@ -505,36 +553,47 @@ std::vector<float> dequantize_weights(const QuantizedWeights& weights, std::span
 namespace {
 
 /// The weight scale for which the bias fits, or the given one.
-float raised_scale(double absmax, float activation_scale, float weight_scale, const WeightOptions& options, bool zero_points) {
-  const auto act = static_cast<double>(activation_scale), weight = static_cast<double>(weight_scale);
+float raised_scale(double absmax, float activation_scale, float weight_scale,
+                   const WeightOptions& options, bool zero_points) {
+  const auto act = static_cast<double>(activation_scale),
+             weight = static_cast<double>(weight_scale);
   if (options.ort_compat) {
-    // Of signed symmetric 8- and 16-bit weights only. Source: its _adjust_weight_scale_for_int32_bias.
-    if ((options.type != DataType::kInt8 && options.type != DataType::kInt16) || zero_points) return weight_scale;
+    // Of signed symmetric 8- and 16-bit weights only. Source: its
+    // _adjust_weight_scale_for_int32_bias.
+    if ((options.type != DataType::kInt8 && options.type != DataType::kInt16) || zero_points)
+      return weight_scale;
     constexpr double kMargin = 1.0001, kIntegers = 4294967294.0;
     const double smallest = kMargin * (2 * absmax) / kIntegers, candidate = act * weight;
-    return candidate < smallest && candidate > 0 ? static_cast<float>(weight * (smallest / candidate)) : weight_scale;
+    return candidate < smallest && candidate > 0
+               ? static_cast<float>(weight * (smallest / candidate))
+               : weight_scale;
   }
   const auto fits = [&](float scale) {
     const auto product = static_cast<double>(activation_scale * scale);
     return product >= kSmallestScale && absmax <= product * static_cast<double>(kBiasLimit);
   };
   if (fits(weight_scale)) return weight_scale;
-  const double needed = std::max(absmax / (act * static_cast<double>(kBiasLimit)), kSmallestScale / act);
+  const double needed =
+      std::max(absmax / (act * static_cast<double>(kBiasLimit)), kSmallestScale / act);
   auto scale = static_cast<float>(std::max(needed, weight));
-  while (!fits(scale) && std::isfinite(scale)) scale = std::nextafter(scale, kInfinity);  // a rounding or two
+  while (!fits(scale) && std::isfinite(scale))
+    scale = std::nextafter(scale, kInfinity);  // a rounding or two
   return scale;
 }
 
 }  // namespace
 
-Result<QuantizedBias> quantize_bias(std::span<const float> bias, float activation_scale, QuantizedWeights& quantized,
-                                    std::span<const float> weights, std::span<const int64_t> dims, const WeightOptions& options) {
+Result<QuantizedBias> quantize_bias(std::span<const float> bias, float activation_scale,
+                                    QuantizedWeights& quantized, std::span<const float> weights,
+                                    std::span<const int64_t> dims, const WeightOptions& options) {
   const size_t channels = quantized.scales.size();
-  ONNXTOOL_CHECK(quantized.block == 0 && (channels == 1 || channels == bias.size()) && activation_scale > 0);
+  ONNXTOOL_CHECK(quantized.block == 0 && (channels == 1 || channels == bias.size()) &&
+                 activation_scale > 0);
   for (size_t i = 0; i < bias.size(); ++i)
     if (!std::isfinite(bias[i]))
       return Error{ErrorCode::kNotFinite, "bias " + std::to_string(i) + " is not finite", {}};
-  const bool zero_points = std::any_of(quantized.zero_points.begin(), quantized.zero_points.end(), [](int32_t z) { return z != 0; });
+  const bool zero_points = std::any_of(quantized.zero_points.begin(), quantized.zero_points.end(),
+                                       [](int32_t z) { return z != 0; });
   QuantizedBias result;
   std::vector<float> scales = quantized.scales;
   for (size_t c = 0; c < channels; ++c) {
@@ -546,20 +605,25 @@ Result<QuantizedBias> quantize_bias(std::span<const float> bias, float activatio
     }
     scales[c] = raised_scale(absmax, activation_scale, scales[c], options, zero_points);
     if (!std::isfinite(scales[c]))
-      return Error{ErrorCode::kNotFinite, "bias of channel " + std::to_string(c) + " needs a weight scale beyond float", {}};
+      return Error{ErrorCode::kNotFinite,
+                   "bias of channel " + std::to_string(c) + " needs a weight scale beyond float",
+                   {}};
     if (scales[c] != quantized.scales[c]) result.raised.push_back(static_cast<int64_t>(c));
   }
   if (!result.raised.empty()) {
     const std::vector<int32_t> zeros = quantized.zero_points;
-    ONNXTOOL_ASSIGN(quantized, quantize_weights_with(weights, dims, quantized.axis, options, scales, zeros));
+    ONNXTOOL_ASSIGN(quantized,
+                    quantize_weights_with(weights, dims, quantized.axis, options, scales, zeros));
   }
   for (float s : scales) result.scales.push_back(activation_scale * s);
   result.values.reserve(bias.size());
   for (size_t i = 0; i < bias.size(); ++i) {
     const auto scale = static_cast<double>(result.scales[channels == 1 ? 0 : i]);
-    // Zero over a scale that underflowed (possible in ort_compat only) is NaN: a zero bias stays zero.
+    // Zero over a scale that underflowed (possible in ort_compat only) is NaN: a zero bias stays
+    // zero.
     const double q = bias[i] == 0 ? 0 : std::nearbyint(static_cast<double>(bias[i]) / scale);
-    constexpr double kLow = std::numeric_limits<int32_t>::min(), kHigh = std::numeric_limits<int32_t>::max();
+    constexpr double kLow = std::numeric_limits<int32_t>::min(),
+                     kHigh = std::numeric_limits<int32_t>::max();
     result.values.push_back(static_cast<int32_t>(std::clamp(q, kLow, kHigh)));
   }
   return result;

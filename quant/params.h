@@ -1,11 +1,12 @@
-// Scale and zero-point arithmetic of integer quantization: every number that a quantized model stores
-// is computed here.
+// Scale and zero-point arithmetic of integer quantization: every number that a quantized model
+// stores is computed here.
 //
 //   q = clip(round_half_even(x / scale) + zero_point)      division in float32
 //   x' = (q - zero_point) * scale
 //
-// Scale and zero point before rounding are grid_of()'s (calib/ranges/calibrator.h), which calibrators
-// share. Source: ONNX QuantizeLinear-21; onnxruntime's quantization tool for what ort_compat says.
+// Scale and zero point before rounding are grid_of()'s (calib/ranges/calibrator.h), which
+// calibrators share. Source: ONNX QuantizeLinear-21; onnxruntime's quantization tool for what
+// ort_compat says.
 #pragma once
 
 #include <cstdint>
@@ -57,9 +58,9 @@ struct WeightOptions {
   bool mse_clip = false;
 };
 
-/// [dims] in the order of the float weights. 4- and 2-bit values are packed, the first in the low bits,
-/// as TensorProto.raw_data wants them. scales and zero_points have one element per channel, one in all
-/// when per-tensor, or dims with ceil(dims[axis] / block) along the axis when blocked.
+/// [dims] in the order of the float weights. 4- and 2-bit values are packed, the first in the low
+/// bits, as TensorProto.raw_data wants them. scales and zero_points have one element per channel,
+/// one in all when per-tensor, or dims with ceil(dims[axis] / block) along the axis when blocked.
 struct QuantizedWeights {
   DataType type = DataType::kInt8;
   std::vector<uint8_t> bytes;
@@ -72,20 +73,27 @@ struct QuantizedWeights {
 /// axis: nullopt for per-tensor; may be negative. Errors: NaN or infinity among the weights
 /// (kNotFinite, with the flat index), an axis outside the rank.
 /// Channels of only zeros and empty tensors get scale 1.
-Result<QuantizedWeights> quantize_weights(std::span<const float> weights, std::span<const int64_t> dims,
-                                          std::optional<int64_t> axis, const WeightOptions& options);
+Result<QuantizedWeights> quantize_weights(std::span<const float> weights,
+                                          std::span<const int64_t> dims,
+                                          std::optional<int64_t> axis,
+                                          const WeightOptions& options);
 
 /// With scales given (one per channel or one); zero points 0 for symmetric signed types.
-Result<QuantizedWeights> quantize_weights_with(std::span<const float> weights, std::span<const int64_t> dims,
-                                               std::optional<int64_t> axis, const WeightOptions& options,
-                                               std::span<const float> scales, std::span<const int32_t> zero_points);
+Result<QuantizedWeights> quantize_weights_with(std::span<const float> weights,
+                                               std::span<const int64_t> dims,
+                                               std::optional<int64_t> axis,
+                                               const WeightOptions& options,
+                                               std::span<const float> scales,
+                                               std::span<const int32_t> zero_points);
 
 /// ONNX block quantization: blocks of `block` along `axis`, the last one may be short.
-Result<QuantizedWeights> quantize_weights_blocked(std::span<const float> weights, std::span<const int64_t> dims,
-                                                  int64_t axis, int64_t block, const WeightOptions& options);
+Result<QuantizedWeights> quantize_weights_blocked(std::span<const float> weights,
+                                                  std::span<const int64_t> dims, int64_t axis,
+                                                  int64_t block, const WeightOptions& options);
 
 /// The float values that a runtime will see.
-std::vector<float> dequantize_weights(const QuantizedWeights& weights, std::span<const int64_t> dims);
+std::vector<float> dequantize_weights(const QuantizedWeights& weights,
+                                      std::span<const int64_t> dims);
 
 /// int32 with scale = activation_scale x weight_scale (a float product, as runtimes compute it) and
 /// zero point 0.
@@ -99,12 +107,12 @@ struct QuantizedBias {
 /// Magnitude of a quantized bias beyond which accumulators could wrap; 2^30.
 inline constexpr int64_t kBiasLimit = int64_t{1} << 30;
 
-/// Quantizes a bias of [channels], or of one element per channel of the weights' axis, and raises the
-/// weight scale of channels where |bias / scale| would pass kBiasLimit to
-/// |bias| / (activation_scale x kBiasLimit), requantizing those weights (all of them when per-tensor).
+/// Quantizes a bias of [channels], or of one element per channel of the weights' axis, and raises
+/// the weight scale of channels where |bias / scale| would pass kBiasLimit to |bias| /
+/// (activation_scale x kBiasLimit), requantizing those weights (all of them when per-tensor).
 /// ort_compat instead follows onnxruntime: only for signed symmetric weights the scale is raised to
-/// 1.0001 x 2 |bias| / ((2^32 - 2) x activation_scale) where it is smaller; values are clipped to int32.
-/// `weights` must be `quantized` before quantization, of these dims.
+/// 1.0001 x 2 |bias| / ((2^32 - 2) x activation_scale) where it is smaller; values are clipped to
+/// int32. `weights` must be `quantized` before quantization, of these dims.
 Result<QuantizedBias> quantize_bias(std::span<const float> bias, float activation_scale,
                                     QuantizedWeights& quantized, std::span<const float> weights,
                                     std::span<const int64_t> dims, const WeightOptions& options);

@@ -9,7 +9,8 @@ bool is_activation(const Node& node) { return node.is("Relu") || node.is("Clip")
 
 namespace {
 
-std::optional<double> clip_bound(const Node& clip, int input, const char* attribute, double fallback) {
+std::optional<double> clip_bound(const Node& clip, int input, const char* attribute,
+                                 double fallback) {
   if (clip.opset() < 11) return clip.attr<float>(attribute, static_cast<float>(fallback));
   if (!clip.has_input(input)) return fallback;
   const Tensor* t = clip.input(input).constant();
@@ -44,8 +45,10 @@ void mark_scores(const Node& softmax, std::set<const Node*>& marked) {
     const Node* p = open.back()->producer();
     open.pop_back();
     if (!p || std::find(between.begin(), between.end(), p) != between.end()) continue;
-    const bool elementwise = p->is("Add") || p->is("Where") || p->is("Mul") || p->is("Div") || p->is("Sub");
-    const bool moves = p->is("Reshape") || p->is("Transpose") || p->is("Cast") || p->is("Unsqueeze") || p->is("Expand");
+    const bool elementwise =
+        p->is("Add") || p->is("Where") || p->is("Mul") || p->is("Div") || p->is("Sub");
+    const bool moves = p->is("Reshape") || p->is("Transpose") || p->is("Cast") ||
+                       p->is("Unsqueeze") || p->is("Expand");
     if (!elementwise && !moves) continue;
     masked |= p->is("Where") || (p->is("Add") && may_mask(*p));
     between.push_back(p);
@@ -59,7 +62,8 @@ void mark_scores(const Node& softmax, std::set<const Node*>& marked) {
 
 class Placer {
  public:
-  Placer(const Model& model, const QuantizeOptions& options) : graph_(model.graph()), options_(options) {}
+  Placer(const Model& model, const QuantizeOptions& options)
+      : graph_(model.graph()), options_(options) {}
 
   Placement run() {
     for (Node& n : graph_.nodes())
@@ -82,7 +86,8 @@ class Placer {
     if (scores_.contains(&n)) return "lies between an attention mask and its Softmax";
     if (!handler) return "no integer form";
     if (options_.exclude.matches(n)) return "excluded";
-    if (!options_.include.empty() && handler->role == Role::kCore && !options_.include.matches(n)) return "not included";
+    if (!options_.include.empty() && handler->role == Role::kCore && !options_.include.matches(n))
+      return "not included";
     if (!target || target->fusion == Fusion::kNever) return "the target never runs it on integers";
     if (target->obstacle)
       if (const char* r = target->obstacle(n)) return r;
@@ -105,13 +110,13 @@ class Placer {
     c.integer.handler = handler;
     c.fusion = target->fusion;
     c.target = target;
-    // The activation joins when nothing else reads the raw result. Pass-through operators keep their
-    // input's scale, which an activation's range would not be.
+    // The activation joins when nothing else reads the raw result. Pass-through operators keep
+    // their input's scale, which an activation's range would not be.
     Value& out = n.output(0);
     if (handler->role != Role::kPassThrough && out.has_one_use() && !out.is_graph_output()) {
       Node* user = out.uses()[0].user;
-      if (&user->graph() == &graph_ && is_activation(*user) && out.uses()[0].index == 0 && activation_bounds(*user) &&
-          !options_.exclude.matches(*user))
+      if (&user->graph() == &graph_ && is_activation(*user) && out.uses()[0].index == 0 &&
+          activation_bounds(*user) && !options_.exclude.matches(*user))
         c.integer.activation = user;
     }
     index_[&n] = candidates_.size();
@@ -123,17 +128,23 @@ class Placer {
     if (!p) return nullptr;
     if (is_activation(*p) && p->input(0).producer()) {
       const auto it = index_.find(p->input(0).producer());
-      if (it != index_.end() && candidates_[it->second].alive && candidates_[it->second].integer.activation == p) return &candidates_[it->second];
+      if (it != index_.end() && candidates_[it->second].alive &&
+          candidates_[it->second].integer.activation == p)
+        return &candidates_[it->second];
     }
     const auto it = index_.find(p);
-    return it != index_.end() && candidates_[it->second].alive && !candidates_[it->second].integer.activation ? &candidates_[it->second] : nullptr;
+    return it != index_.end() && candidates_[it->second].alive &&
+                   !candidates_[it->second].integer.activation
+               ? &candidates_[it->second]
+               : nullptr;
   }
 
   static std::vector<Value*> data_inputs(const IntegerNode& n) {
     std::vector<Value*> out;
     const int count = n.handler->all_inputs ? n.node->num_inputs() : 1;
     for (int i = 0; i < count; ++i)
-      if (n.node->has_input(i) && !(i == n.handler->weight_input && n.node->input(i).constant())) out.push_back(&n.node->input(i));
+      if (n.node->has_input(i) && !(i == n.handler->weight_input && n.node->input(i).constant()))
+        out.push_back(&n.node->input(i));
     return out;
   }
 
@@ -146,7 +157,9 @@ class Placer {
   bool has_integer_consumer(const Value& v) {
     for (const Use& u : v.uses()) {
       const auto it = index_.find(u.user);
-      if (it != index_.end() && candidates_[it->second].alive && reads_as_data(candidates_[it->second], v)) return true;
+      if (it != index_.end() && candidates_[it->second].alive &&
+          reads_as_data(candidates_[it->second], v))
+        return true;
     }
     return false;
   }
@@ -157,14 +170,16 @@ class Placer {
       if (v->is_graph_output()) return false;
       for (const Use& u : v->uses()) {
         const auto it = index_.find(u.user);
-        if (it == index_.end() || !candidates_[it->second].alive || !reads_as_data(candidates_[it->second], *v)) return false;
+        if (it == index_.end() || !candidates_[it->second].alive ||
+            !reads_as_data(candidates_[it->second], *v))
+          return false;
       }
     }
     return true;
   }
 
-  // The target fuses no layer whose only reader is a Relu or Clip that stays float: a Q stands between,
-  // or behind an activation that vanishes into it.
+  // The target fuses no layer whose only reader is a Relu or Clip that stays float: a Q stands
+  // between, or behind an activation that vanishes into it.
   static bool before_activation(const Node& node) {
     const Value& out = node.output(0);
     return out.has_one_use() && !out.is_graph_output() && is_activation(*out.uses()[0].user);
@@ -185,15 +200,20 @@ class Placer {
           if (v->constant()) continue;
           // Moving integers beats moving floats from the first node on, if all readers take them;
           // arithmetic on an input would only lose precision to save nothing.
-          const bool from_input = v->is_graph_input() && c.integer.handler->role == Role::kPassThrough && only_integer_consumers(c);
+          const bool from_input = v->is_graph_input() &&
+                                  c.integer.handler->role == Role::kPassThrough &&
+                                  only_integer_consumers(c);
           if (!producer_of(*v) && !from_input) reason = "an input comes from a float operator";
         }
         // Every output's readers count: a Split feeds several.
         bool consumed = false;
         for (int i = 0; i < c.integer.node->num_outputs(); ++i)
-          if (c.integer.node->has_output(i)) consumed |= has_integer_consumer(i == 0 ? c.integer.result() : c.integer.node->output(i));
+          if (c.integer.node->has_output(i))
+            consumed |=
+                has_integer_consumer(i == 0 ? c.integer.result() : c.integer.node->output(i));
         if (!consumed) reason = "nothing that runs on integers reads it";
-        if (c.integer.handler->role != Role::kPassThrough && c.integer.result().is_graph_output()) reason = "is a graph output, where floats cost nothing";
+        if (c.integer.handler->role != Role::kPassThrough && c.integer.result().is_graph_output())
+          reason = "is a graph output, where floats cost nothing";
         if (!reason) continue;
         c.alive = false;
         c.reason = reason;
@@ -218,12 +238,17 @@ class Placer {
         continue;
       }
       if (c.fusion == Fusion::kIntegerOrFloatOutput)
-        n.quantized_output = has_integer_consumer(n.result()) || (options_.quantize_outputs && n.result().is_graph_output()) || before_activation(*n.node);
-      n.kernel = n.quantized_output || c.target->float_output_op.empty() ? c.target->integer_op : c.target->float_output_op;
+        n.quantized_output = has_integer_consumer(n.result()) ||
+                             (options_.quantize_outputs && n.result().is_graph_output()) ||
+                             before_activation(*n.node);
+      n.kernel = n.quantized_output || c.target->float_output_op.empty()
+                     ? c.target->integer_op
+                     : c.target->float_output_op;
       for (Value* v : data_inputs(n)) quantized(*v);
       if (n.handler->role == Role::kPassThrough) {
         for (int i = 0; i < n.node->num_outputs(); ++i)
-          if (n.node->has_output(i)) quantized(n.node->output(i)).range_owner = quantized(n.node->input(0)).range_owner;
+          if (n.node->has_output(i))
+            quantized(n.node->output(i)).range_owner = quantized(n.node->input(0)).range_owner;
       } else if (n.quantized_output) {
         QuantizedTensor& t = quantized(n.result());
         t.unit_range = n.handler->unit_output && !n.activation;
@@ -240,7 +265,8 @@ class Placer {
     std::set<const Value*> owners;
     for (auto& [id, t] : tensors) {
       // Owners may have been found before their own owner was: follow to the root.
-      while (tensors[t.range_owner->id()].range_owner != t.range_owner) t.range_owner = tensors[t.range_owner->id()].range_owner;
+      while (tensors[t.range_owner->id()].range_owner != t.range_owner)
+        t.range_owner = tensors[t.range_owner->id()].range_owner;
       if (!t.range_owner->constant()) owners.insert(t.range_owner);
     }
     for (auto& [id, t] : tensors) {
@@ -248,7 +274,8 @@ class Placer {
       if (owners.contains(t.value) && !t.unit_range) p.watched.push_back(t.value);
     }
     std::map<const Node*, std::string_view> kernels;
-    for (const IntegerNode& n : p.nodes) kernels[n.node] = n.kernel.empty() ? std::string_view("on integers") : n.kernel;
+    for (const IntegerNode& n : p.nodes)
+      kernels[n.node] = n.kernel.empty() ? std::string_view("on integers") : n.kernel;
     for (Node& n : graph_.nodes()) {
       NodeDecision d;
       d.node = &n;
@@ -277,6 +304,8 @@ class Placer {
 
 }  // namespace
 
-Placement place(const Model& model, const QuantizeOptions& options) { return Placer(model, options).run(); }
+Placement place(const Model& model, const QuantizeOptions& options) {
+  return Placer(model, options).run();
+}
 
 }  // namespace onnxtool

@@ -1,4 +1,5 @@
-// Where Q and DQ go: which nodes run on integers, which tensors are quantized, and why the rest stays.
+// Where Q and DQ go: which nodes run on integers, which tensors are quantized, and why the rest
+// stays.
 #pragma once
 
 #include <map>
@@ -38,8 +39,8 @@ struct QuantizedTensor {
   Value* value = nullptr;
   /// Whose range it has: itself, or the input of the pass-through operators that made it.
   Value* range_owner = nullptr;
-  bool unit_range = false;      // [0, 1] by definition
-  bool one_sided = false;       // behind Relu: the zero point is qmin
+  bool unit_range = false;              // [0, 1] by definition
+  bool one_sided = false;               // behind Relu: the zero point is qmin
   double low = -3.4e38, high = 3.4e38;  // bounds of a Clip behind which it stands
 };
 

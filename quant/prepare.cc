@@ -16,17 +16,20 @@ namespace {
 // Inputs at which a layer has its parameters.
 bool is_parameter(const Use& use) {
   const Node& n = *use.user;
-  if (n.is("Conv") || n.is("ConvTranspose") || n.is("Gemm")) return use.index == 1 || use.index == 2;
+  if (n.is("Conv") || n.is("ConvTranspose") || n.is("Gemm"))
+    return use.index == 1 || use.index == 2;
   if (n.is("MatMul")) return use.index == 1;
   return n.is("BatchNormalization") && use.index >= 1;
 }
 
-// A weight that callers may override cannot be stored as integers: such defaults become constants, as
-// exporters meant them that listed every initializer among the inputs. Other defaults stay what they are.
+// A weight that callers may override cannot be stored as integers: such defaults become constants,
+// as exporters meant them that listed every initializer among the inputs. Other defaults stay what
+// they are.
 int freeze_parameters(Graph& graph) {
   int count = 0;
   for (Value* v : graph.initializers()) {
-    if (!v->is_graph_input() || v->is_graph_output() || v->type().dtype != DataType::kFloat) continue;
+    if (!v->is_graph_input() || v->is_graph_output() || v->type().dtype != DataType::kFloat)
+      continue;
     if (!std::any_of(v->uses().begin(), v->uses().end(), is_parameter)) continue;
     graph.remove_input(*v);
     ++count;
@@ -42,16 +45,23 @@ Result<Preparation> prepare_model(Model& model, const QuantizeOptions& options) 
   p.ir_before = model.ir_version;
   p.nodes_before = model.graph().num_nodes();
   if (const int promoted = promote_initializers(model))
-    p.notes.push_back(std::to_string(promoted) + " initializers are constants now, no longer graph inputs (IR < 4 had to list them)");
+    p.notes.push_back(
+        std::to_string(promoted) +
+        " initializers are constants now, no longer graph inputs (IR < 4 had to list them)");
   if (const int frozen = freeze_parameters(model.graph()))
-    p.notes.push_back(std::to_string(frozen) + " weights that were inputs with a default are constants now");
-  const int needed = options.per_channel && !options.no_opset_change ? kPerChannelOpset : kPerTensorOpset;
+    p.notes.push_back(std::to_string(frozen) +
+                      " weights that were inputs with a default are constants now");
+  const int needed =
+      options.per_channel && !options.no_opset_change ? kPerChannelOpset : kPerTensorOpset;
   if (model.opset("") < needed) {
     if (options.no_opset_change)
-      return Error{ErrorCode::kUnsupported, "opset " + std::to_string(model.opset("")) + " has no QuantizeLinear, which needs " + std::to_string(needed),
+      return Error{ErrorCode::kUnsupported,
+                   "opset " + std::to_string(model.opset("")) +
+                       " has no QuantizeLinear, which needs " + std::to_string(needed),
                    "leave out --no-opset-change"};
     ONNXTOOL_ASSIGN(const ConversionReport converted, convert_opset(model, needed));
-    for (const std::string& change : converted.changes) p.notes.push_back("opset " + std::to_string(needed) + ": " + change);
+    for (const std::string& change : converted.changes)
+      p.notes.push_back("opset " + std::to_string(needed) + ": " + change);
   }
   ONNXTOOL_TRY(infer_graph(model.graph()));
   const auto folder = make_folder();
@@ -60,7 +70,8 @@ Result<Preparation> prepare_model(Model& model, const QuantizeOptions& options) 
   run_passes(model, preparation_pipeline(), context);
   ONNXTOOL_TRY(infer_graph(model.graph()));
   deduplicate_nodes(model.graph());
-  if (fuse_matmul_bias(model, options)) deduplicate_nodes(model.graph());  // products of one input flatten it once
+  if (fuse_matmul_bias(model, options))
+    deduplicate_nodes(model.graph());  // products of one input flatten it once
   // Rewrites leave new values behind whose types placement and kernels want to know.
   ONNXTOOL_TRY(infer_graph(model.graph()));
   p.opset_after = model.opset("");

@@ -18,18 +18,25 @@ Error nothing_to_quantize(const Placement& placement, const Graph& graph) {
   const std::function<void(const Graph&)> count_inside = [&](const Graph& graph) {
     for (const Node& n : graph.nodes()) {
       const OpHandler* h = find_handler(n);
-      if (graph.parent() && h && h->role == Role::kCore) ++counts[n.op_type() + ": stands in a body of If, Loop or Scan"];
+      if (graph.parent() && h && h->role == Role::kCore)
+        ++counts[n.op_type() + ": stands in a body of If, Loop or Scan"];
       n.for_each_subgraph(count_inside);
     }
   };
   count_inside(graph);
   std::string list;
-  for (const auto& [reason, count] : counts) list += (list.empty() ? "" : "; ") + std::to_string(count) + " x " + reason;
-  return Error{ErrorCode::kNegative, "nothing is worth quantizing: " + (list.empty() ? "the graph has no Conv, Gemm or MatMul" : list), "the model was left as it is"};
+  for (const auto& [reason, count] : counts)
+    list += (list.empty() ? "" : "; ") + std::to_string(count) + " x " + reason;
+  return Error{ErrorCode::kNegative,
+               "nothing is worth quantizing: " +
+                   (list.empty() ? "the graph has no Conv, Gemm or MatMul" : list),
+               "the model was left as it is"};
 }
 
 // Values behind absorbed activations hold what the activation lets through, whatever was observed.
-Range clamped(Range r, const QuantizedTensor& t) { return {std::max(r.min, t.low), std::min(r.max, t.high)}; }
+Range clamped(Range r, const QuantizedTensor& t) {
+  return {std::max(r.min, t.low), std::min(r.max, t.high)};
+}
 
 }  // namespace
 
@@ -38,7 +45,9 @@ Result<Quantizer> Quantizer::create(std::unique_ptr<Model> model, const Quantize
   q.model_ = std::move(model);
   q.options_ = options;
   ONNXTOOL_ASSIGN(q.preparation_, prepare_model(*q.model_, q.options_));
-  if (q.options_.per_channel && q.options_.no_opset_change && q.model_->opset("") < kPerChannelOpset) q.options_.per_channel = false;
+  if (q.options_.per_channel && q.options_.no_opset_change &&
+      q.model_->opset("") < kPerChannelOpset)
+    q.options_.per_channel = false;
   q.placement_ = place(*q.model_, q.options_);
   if (q.placement_.nodes.empty()) return nothing_to_quantize(q.placement_, q.model_->graph());
   return q;
@@ -50,16 +59,20 @@ Status Quantizer::equalize(const SampleSource& source, const RunOptions& run) {
   return {};
 }
 
-Status Quantizer::calibrate(const SampleSource& source, const RunOptions& run, bool for_every_calibrator) {
-  const bool minmax_only = !for_every_calibrator && !options_.calibrator.automatic && options_.calibrator.calibrator == Calibrator::kMinMax;
+Status Quantizer::calibrate(const SampleSource& source, const RunOptions& run,
+                            bool for_every_calibrator) {
+  const bool minmax_only = !for_every_calibrator && !options_.calibrator.automatic &&
+                           options_.calibrator.calibrator == Calibrator::kMinMax;
   ONNXTOOL_ASSIGN(summaries_, collect_summaries(model_->graph(), placement_.watched, source, run,
-                                                minmax_only ? Summary::Mode::kMinMax : Summary::Mode::kHistogram));
+                                                minmax_only ? Summary::Mode::kMinMax
+                                                            : Summary::Mode::kHistogram));
   return {};
 }
 
 std::map<std::string, Summary> Quantizer::summaries() const {
   std::map<std::string, Summary> out;
-  for (size_t i = 0; i < summaries_.size(); ++i) out.emplace(placement_.watched[i]->name(), summaries_[i]);
+  for (size_t i = 0; i < summaries_.size(); ++i)
+    out.emplace(placement_.watched[i]->name(), summaries_[i]);
   return out;
 }
 
@@ -67,23 +80,30 @@ Status Quantizer::use_summaries(const std::map<std::string, Summary>& summaries)
   summaries_.clear();
   for (const Value* v : placement_.watched) {
     const auto it = summaries.find(v->name());
-    if (it == summaries.end()) return Error{ErrorCode::kMismatch, "the range file lacks tensor '" + v->name() + "'", "calibrate again with --save-ranges"};
+    if (it == summaries.end())
+      return Error{ErrorCode::kMismatch, "the range file lacks tensor '" + v->name() + "'",
+                   "calibrate again with --save-ranges"};
     summaries_.push_back(it->second);
   }
   return {};
 }
 
-Result<TensorParams> Quantizer::params_for(const QuantizedTensor& t, const std::map<const Value*, const Summary*>& summaries, Calibrator calibrator) const {
+Result<TensorParams> Quantizer::params_for(const QuantizedTensor& t,
+                                           const std::map<const Value*, const Summary*>& summaries,
+                                           Calibrator calibrator) const {
   TensorParams out;
   const Value& owner = *t.range_owner;
-  // Where negative values do not occur, a symmetric grid would waste half of its codes; and only with
-  // the zero point at qmin does the target fold the activation away.
-  out.scheme = scheme_of(options_.activation_type, options_.activation_symmetric && !t.one_sided && !t.unit_range);
+  // Where negative values do not occur, a symmetric grid would waste half of its codes; and only
+  // with the zero point at qmin does the target fold the activation away.
+  out.scheme = scheme_of(options_.activation_type,
+                         options_.activation_symmetric && !t.one_sided && !t.unit_range);
   if (const Tensor* constant = owner.constant()) {
     Summary s(Summary::Mode::kMinMax);
     const auto values = constant->values<float>();
     s.add(values);
-    if (!s.all_finite()) return Error{ErrorCode::kNotFinite, "constant '" + owner.name() + "' holds NaN or infinities", {}};
+    if (!s.all_finite())
+      return Error{
+          ErrorCode::kNotFinite, "constant '" + owner.name() + "' holds NaN or infinities", {}};
     out.range = {std::min(s.min(), 0.0f), std::max(s.max(), 0.0f)};
   } else if (t.unit_range) {
     out.range = {0, 1};
@@ -118,20 +138,25 @@ Result<Quantizer::Output> Quantizer::emit_with(Calibrator calibrator) const {
     params.push_back(p);
     if (t.value != t.range_owner) continue;
     const auto s = by_value.find(t.value);
-    out.tensors.push_back({t.value->name(), p.range, p.params, s == by_value.end() ? std::nan("") : expected_sqnr(*s->second, p.range, p.scheme)});
+    out.tensors.push_back(
+        {t.value->name(), p.range, p.params,
+         s == by_value.end() ? std::nan("") : expected_sqnr(*s->second, p.range, p.scheme)});
   }
   // The copy's placement has the same order: placing is deterministic.
   out.model = model_->clone();
   const Placement placement = place(*out.model, options_);
-  ONNXTOOL_CHECK(placement.tensors.size() == params.size() && placement.nodes.size() == placement_.nodes.size());
+  ONNXTOOL_CHECK(placement.tensors.size() == params.size() &&
+                 placement.nodes.size() == placement_.nodes.size());
   std::vector<std::string> names;
   for (const IntegerNode& n : placement_.nodes) names.push_back(n.result().name());
   ONNXTOOL_ASSIGN(out.emitted, emit_qdq(*out.model, placement, params, options_));
   for (size_t i = 0; i < placement_.nodes.size(); ++i) {
     const Value& reference = placement_.nodes[i].result();
-    const bool quantized = placement_.nodes[i].quantized_output || placement_.nodes[i].handler->role == Role::kPassThrough;
-    const Value* test = quantized && !reference.is_graph_output() ? out.model->graph().find(reference.name() + "_DequantizeLinear_Output")
-                                                                  : out.model->graph().find(reference.name());
+    const bool quantized = placement_.nodes[i].quantized_output ||
+                           placement_.nodes[i].handler->role == Role::kPassThrough;
+    const Value* test = quantized && !reference.is_graph_output()
+                            ? out.model->graph().find(reference.name() + "_DequantizeLinear_Output")
+                            : out.model->graph().find(reference.name());
     if (test) out.layers.push_back({&reference, test});
   }
   return out;
@@ -144,15 +169,17 @@ Result<Quantizer::Output> Quantizer::emit(const SampleSource& source, const RunO
   double best_sqnr = -INFINITY;
   RunOptions quiet = run;
   quiet.progress = nullptr;
-  for (const Calibrator c : {Calibrator::kMse, Calibrator::kEntropy, Calibrator::kPercentile, Calibrator::kMinMax}) {
+  for (const Calibrator c :
+       {Calibrator::kMse, Calibrator::kEntropy, Calibrator::kPercentile, Calibrator::kMinMax}) {
     ONNXTOOL_ASSIGN(Output candidate, emit_with(c));
     ComparisonOptions comparison;
     comparison.max_samples = affordable_samples(placement_);
-    ONNXTOOL_ASSIGN(const ModelComparison compared, compare_models(model_->graph(), candidate.model->graph(), source, quiet, comparison));
+    ONNXTOOL_ASSIGN(
+        const ModelComparison compared,
+        compare_models(model_->graph(), candidate.model->graph(), source, quiet, comparison));
     // The output that suffers most decides.
     double worst = INFINITY;
-    for (const auto& [name, metrics] : compared.outputs)
-    {
+    for (const auto& [name, metrics] : compared.outputs) {
       // A failed or non-finite output is the worst of all, not the best.
       const auto v = metrics.value(Metric::kSqnr);
       worst = v && !std::isnan(*v) && metrics.failures().empty() ? std::min(worst, *v) : -INFINITY;

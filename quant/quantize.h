@@ -31,8 +31,8 @@ struct CalibratorTrial {
 /// Calibrates and emits; keeps the prepared float model, so that several ranges can be tried on it.
 class Quantizer {
  public:
-  /// `model` is prepared in place (a copy of the user's). Nothing to quantize is kNegative (exit 1),
-  /// with the most frequent reasons.
+  /// `model` is prepared in place (a copy of the user's). Nothing to quantize is kNegative (exit
+  /// 1), with the most frequent reasons.
   static Result<Quantizer> create(std::unique_ptr<Model> model, const QuantizeOptions& options);
 
   const Model& prepared() const { return *model_; }
@@ -42,9 +42,10 @@ class Quantizer {
   /// Rescales channels where options ask for it; before calibrate().
   Status equalize(const SampleSource& source, const RunOptions& run);
   int equalized_pairs() const { return equalized_; }
-  /// Runs the samples, once. For every calibrator, also those that the options do not ask for, where
-  /// the summaries are to be kept.
-  Status calibrate(const SampleSource& source, const RunOptions& run, bool for_every_calibrator = false);
+  /// Runs the samples, once. For every calibrator, also those that the options do not ask for,
+  /// where the summaries are to be kept.
+  Status calibrate(const SampleSource& source, const RunOptions& run,
+                   bool for_every_calibrator = false);
   /// Summaries by tensor name, as range files hold them.
   std::map<std::string, Summary> summaries() const;
   /// Instead of calibrate(): a tensor that is missing is kMismatch.
@@ -66,7 +67,9 @@ class Quantizer {
  private:
   Quantizer() = default;
   Result<Output> emit_with(Calibrator calibrator) const;
-  Result<TensorParams> params_for(const QuantizedTensor& tensor, const std::map<const Value*, const Summary*>& summaries, Calibrator calibrator) const;
+  Result<TensorParams> params_for(const QuantizedTensor& tensor,
+                                  const std::map<const Value*, const Summary*>& summaries,
+                                  Calibrator calibrator) const;
 
   std::unique_ptr<Model> model_;
   QuantizeOptions options_;

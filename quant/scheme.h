@@ -22,7 +22,7 @@ struct QuantizeOptions {
   const Target* target = &kOrtCpu;
   DataType activation_type = DataType::kUint8;  // or kInt8
   bool activation_symmetric = false;
-  DataType weight_type = DataType::kInt8;       // or kUint8
+  DataType weight_type = DataType::kInt8;  // or kUint8
   bool per_channel = true;
   CalibratorChoice calibrator;
   /// Graph outputs behind Gemm and MatMul are quantized too.
@@ -31,7 +31,8 @@ struct QuantizeOptions {
   bool equalize = true;
   /// onnxruntime's formulas and placement where they differ from ours.
   bool ort_compat = false;
-  /// Refuses to raise the opset; per-channel weights then become per-tensor where Q/DQ have no axis.
+  /// Refuses to raise the opset; per-channel weights then become per-tensor where Q/DQ have no
+  /// axis.
   bool no_opset_change = false;
   Selector include, exclude;
 };

@@ -4,14 +4,18 @@ namespace onnxtool {
 namespace {
 
 const char* resize_obstacle(const Node& node) {
-  if (node.attr<std::string>("mode", "nearest") != "nearest") return "only nearest Resize runs on integers";
-  if (node.attr<std::string>("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize") return "tf_crop_and_resize does not run on integers";
+  if (node.attr<std::string>("mode", "nearest") != "nearest")
+    return "only nearest Resize runs on integers";
+  if (node.attr<std::string>("coordinate_transformation_mode", "half_pixel") ==
+      "tf_crop_and_resize")
+    return "tf_crop_and_resize does not run on integers";
   return nullptr;
 }
 
 const char* pool_obstacle(const Node& node) {
   if (node.opset() < 12) return "MaxPool takes integers from opset 12 on";
-  return node.num_outputs() > 1 && node.has_output(1) ? "the indices output keeps MaxPool in float" : nullptr;
+  return node.num_outputs() > 1 && node.has_output(1) ? "the indices output keeps MaxPool in float"
+                                                      : nullptr;
 }
 
 const char* average_pool_obstacle(const Node& node) {
@@ -23,19 +27,34 @@ const char* average_pool_obstacle(const Node& node) {
 }
 
 const char* gemm_obstacle(const Node& node) {
-  if (node.attr<float>("alpha", 1) != 1 || node.attr<float>("beta", 1) != 1) return "QGemm needs alpha and beta of 1";
+  if (node.attr<float>("alpha", 1) != 1 || node.attr<float>("beta", 1) != 1)
+    return "QGemm needs alpha and beta of 1";
   return nullptr;
 }
 
 constexpr TargetOp kOps[] = {
     {.op = "Conv", .fusion = Fusion::kInteger, .integer_op = "QLinearConv", .mixed_types = true},
-    {.op = "Gemm", .fusion = Fusion::kIntegerOrFloatOutput, .integer_op = "QGemm", .float_output_op = "QGemm", .mixed_types = true, .obstacle = gemm_obstacle},
-    {.op = "MatMul", .fusion = Fusion::kIntegerOrFloatOutput, .integer_op = "QLinearMatMul", .float_output_op = "MatMulIntegerToFloat", .mixed_types = true},
+    {.op = "Gemm",
+     .fusion = Fusion::kIntegerOrFloatOutput,
+     .integer_op = "QGemm",
+     .float_output_op = "QGemm",
+     .mixed_types = true,
+     .obstacle = gemm_obstacle},
+    {.op = "MatMul",
+     .fusion = Fusion::kIntegerOrFloatOutput,
+     .integer_op = "QLinearMatMul",
+     .float_output_op = "MatMulIntegerToFloat",
+     .mixed_types = true},
     {.op = "Add", .fusion = Fusion::kInteger, .integer_op = "QLinearAdd"},
     {.op = "Mul", .fusion = Fusion::kInteger, .integer_op = "QLinearMul"},
     {.op = "Concat", .fusion = Fusion::kInteger, .integer_op = "QLinearConcat"},
-    {.op = "AveragePool", .fusion = Fusion::kInteger, .integer_op = "QLinearAveragePool", .obstacle = average_pool_obstacle},
-    {.op = "GlobalAveragePool", .fusion = Fusion::kInteger, .integer_op = "QLinearGlobalAveragePool"},
+    {.op = "AveragePool",
+     .fusion = Fusion::kInteger,
+     .integer_op = "QLinearAveragePool",
+     .obstacle = average_pool_obstacle},
+    {.op = "GlobalAveragePool",
+     .fusion = Fusion::kInteger,
+     .integer_op = "QLinearGlobalAveragePool"},
     {.op = "Sigmoid", .fusion = Fusion::kInteger, .integer_op = "QLinearSigmoid"},
     {.op = "LeakyRelu", .fusion = Fusion::kInteger, .integer_op = "QLinearLeakyRelu"},
     {.op = "Softmax", .fusion = Fusion::kInteger, .integer_op = "QLinearSoftmax"},
@@ -60,6 +79,7 @@ constexpr TargetOp kOps[] = {
 
 }  // namespace
 
-constinit const Target kOrtCpu{"ort-cpu", "onnxruntime, CPU provider", kOps, /*quantizes_parameters=*/true};
+constinit const Target kOrtCpu{"ort-cpu", "onnxruntime, CPU provider", kOps,
+                               /*quantizes_parameters=*/true};
 
 }  // namespace onnxtool

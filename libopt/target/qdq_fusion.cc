@@ -15,8 +15,9 @@ namespace {
 // Operators with integer kernels that may already stand in a model.
 bool is_integer_operator(const Node& n) {
   const std::string& op = n.op_type();
-  return op.starts_with("QLinear") || op == "QGemm" || op == "MatMulInteger" || op == "ConvInteger" || op == "MatMulIntegerToFloat" ||
-         op == "DynamicQuantizeMatMul" || op == "DynamicQuantizeLinear" || op == "QAttention";
+  return op.starts_with("QLinear") || op == "QGemm" || op == "MatMulInteger" ||
+         op == "ConvInteger" || op == "MatMulIntegerToFloat" || op == "DynamicQuantizeMatMul" ||
+         op == "DynamicQuantizeLinear" || op == "QAttention";
 }
 
 bool is_q(const Node& n) { return n.op_type() == "QuantizeLinear"; }
@@ -29,20 +30,27 @@ bool is_scalar(const Value& v) {
 }
 
 bool has_scalar_codes(const Node& qdq) {
-  return qdq.num_inputs() >= 2 && is_scalar(qdq.input(1)) && (!qdq.has_input(2) || is_scalar(qdq.input(2)));
+  return qdq.num_inputs() >= 2 && is_scalar(qdq.input(1)) &&
+         (!qdq.has_input(2) || is_scalar(qdq.input(2)));
 }
 
 // Both have a zero point, and the numbers are equal.
 bool same_codes(const Node& a, const Node& b) {
-  if (!a.has_input(2) || !b.has_input(2) || !has_scalar_codes(a) || !has_scalar_codes(b)) return false;
-  const auto equal = [](const Tensor& x, const Tensor& y) { return x.dtype() == y.dtype() && std::ranges::equal(x.bytes(), y.bytes()); };
-  return equal(*a.input(1).constant(), *b.input(1).constant()) && equal(*a.input(2).constant(), *b.input(2).constant());
+  if (!a.has_input(2) || !b.has_input(2) || !has_scalar_codes(a) || !has_scalar_codes(b))
+    return false;
+  const auto equal = [](const Tensor& x, const Tensor& y) {
+    return x.dtype() == y.dtype() && std::ranges::equal(x.bytes(), y.bytes());
+  };
+  return equal(*a.input(1).constant(), *b.input(1).constant()) &&
+         equal(*a.input(2).constant(), *b.input(2).constant());
 }
 
 // Q and DQ pass these by, in the versions that onnxruntime lists.
 bool moves_elements(const Node& n) {
-  if (n.is("MaxPool")) return n.opset() >= 12 && n.opset() < 22 && !(n.num_outputs() > 1 && n.has_output(1));
-  return n.is("Reshape") || n.is("Transpose") || n.is("Squeeze") || n.is("Unsqueeze") || n.is("Slice");
+  if (n.is("MaxPool"))
+    return n.opset() >= 12 && n.opset() < 22 && !(n.num_outputs() > 1 && n.has_output(1));
+  return n.is("Reshape") || n.is("Transpose") || n.is("Squeeze") || n.is("Unsqueeze") ||
+         n.is("Slice");
 }
 
 struct ClipBounds {
@@ -51,7 +59,8 @@ struct ClipBounds {
 
 std::optional<ClipBounds> clip_bounds(const Node& clip) {
   ClipBounds b{std::numeric_limits<float>::lowest(), std::numeric_limits<float>::max()};
-  if (clip.opset() < 11) return ClipBounds{clip.attr<float>("min", b.low), clip.attr<float>("max", b.high)};
+  if (clip.opset() < 11)
+    return ClipBounds{clip.attr<float>("min", b.low), clip.attr<float>("max", b.high)};
   for (int i = 1; i <= 2; ++i) {
     if (!clip.has_input(i)) continue;
     const Tensor* t = clip.input(i).constant();
@@ -63,7 +72,8 @@ std::optional<ClipBounds> clip_bounds(const Node& clip) {
 
 class Fuser {
  public:
-  Fuser(std::unique_ptr<Model> model, const Target& target) : model_(std::move(model)), graph_(model_->graph()), target_(target) {}
+  Fuser(std::unique_ptr<Model> model, const Target& target)
+      : model_(std::move(model)), graph_(model_->graph()), target_(target) {}
 
   IntegerGraph run() {
     separate_readers();
@@ -81,9 +91,11 @@ class Fuser {
   Node& add_like(const Node& qdq, Value& input, const Node* before) {
     Rewriter rw(graph_, before);
     std::vector<Value*> inputs = {&input};
-    for (int i = 1; i < qdq.num_inputs(); ++i) inputs.push_back(qdq.has_input(i) ? &qdq.input(i) : nullptr);
+    for (int i = 1; i < qdq.num_inputs(); ++i)
+      inputs.push_back(qdq.has_input(i) ? &qdq.input(i) : nullptr);
     std::vector<Attribute> attributes;
-    if (const int64_t axis = qdq.attr<int64_t>("axis", 1); axis != 1) attributes.push_back(Attribute::of("axis", axis));
+    if (const int64_t axis = qdq.attr<int64_t>("axis", 1); axis != 1)
+      attributes.push_back(Attribute::of("axis", axis));
     return rw.add_node(qdq.op_type(), inputs, std::move(attributes));
   }
   // A Q or DQ with the codes of `like`, which may be either.
@@ -121,10 +133,12 @@ class Fuser {
       if (is_q(n)) qs.push_back(&n);
     for (Node* q : qs) {
       if (!has_scalar_codes(*q)) continue;
-      // The node before it moves elements and nothing else reads it: Q and DQ go before that one, too.
+      // The node before it moves elements and nothing else reads it: Q and DQ go before that one,
+      // too.
       for (Value* v = &q->input(0);;) {
         Node* mover = v->producer();
-        if (!mover || &mover->graph() != &graph_ || !v->has_one_use() || !moves_elements(*mover)) break;
+        if (!mover || &mover->graph() != &graph_ || !v->has_one_use() || !moves_elements(*mover))
+          break;
         Value& source = mover->input(0);
         if (source.constant()) break;
         if (source.producer() && (is_dq(*source.producer()) || !source.has_one_use())) break;
@@ -170,7 +184,8 @@ class Fuser {
     while (!open.empty()) {
       Node& dq = *open.back();
       open.pop_back();
-      if (!has_scalar_codes(dq) || !dq.output(0).has_one_use() || dq.output(0).uses().empty()) continue;
+      if (!has_scalar_codes(dq) || !dq.output(0).has_one_use() || dq.output(0).uses().empty())
+        continue;
       const Use u = dq.output(0).uses()[0];
       if (!in_this_graph(u) || !moves_elements(*u.user)) continue;
       for (Node* added : insert_after(*u.user, dq)) open.push_back(added);
@@ -184,7 +199,9 @@ class Fuser {
       const std::vector<Use> siblings = q.input(0).uses();
       for (const Use& u : siblings) {
         Node& other = *u.user;
-        if (&other == &q || u.index != 0 || !is_q(other) || !in_this_graph(u) || !same_codes(q, other) || other.output(0).is_graph_output()) continue;
+        if (&other == &q || u.index != 0 || !is_q(other) || !in_this_graph(u) ||
+            !same_codes(q, other) || other.output(0).is_graph_output())
+          continue;
         Rewriter rw(graph_);
         rw.replace_uses(other.output(0), q.output(0));
         rw.remove(other);
@@ -196,18 +213,25 @@ class Fuser {
   void quantize_parameters() {
     for (Node& n : graph_.nodes()) {
       if (!n.is("Conv") && !n.is("ConvTranspose") && !n.is("Gemm")) continue;
-      const auto from_dq = [&](int i) { return n.has_input(i) && n.input(i).producer() && is_dq(*n.input(i).producer()); };
+      const auto from_dq = [&](int i) {
+        return n.has_input(i) && n.input(i).producer() && is_dq(*n.input(i).producer());
+      };
       if (!from_dq(0) || !is_scalar(n.input(0).producer()->input(1)) || !leads_to_q(n)) continue;
-      const auto constant_float = [&](int i) { return n.input(i).constant() && n.input(i).constant()->dtype() == DataType::kFloat; };
+      const auto constant_float = [&](int i) {
+        return n.input(i).constant() && n.input(i).constant()->dtype() == DataType::kFloat;
+      };
       if (!n.has_input(1) || (!from_dq(1) && !constant_float(1))) continue;
-      if (n.has_input(2) && !(n.input(2).constant() && n.input(2).constant()->rank() == 1)) continue;
+      if (n.has_input(2) && !(n.input(2).constant() && n.input(2).constant()->rank() == 1))
+        continue;
       if (from_dq(1)) {
         const Node& dq = *n.input(1).producer();
         if (!n.has_input(2)) continue;
         if (!is_scalar(dq.input(1))) {
           const Tensor* scale = dq.input(1).constant();
-          const int64_t axis = dq.attr<int64_t>("axis", 1), expected = n.is("Gemm") && !n.attr<int64_t>("transB", 0) ? 1 : 0;
-          if (!scale || scale->count() != n.input(2).constant()->count() || axis != expected) continue;
+          const int64_t axis = dq.attr<int64_t>("axis", 1),
+                        expected = n.is("Gemm") && !n.attr<int64_t>("transB", 0) ? 1 : 0;
+          if (!scale || scale->count() != n.input(2).constant()->count() || axis != expected)
+            continue;
         }
       } else {
         parameter_dq(n, 1, DataType::kInt8);
@@ -220,10 +244,13 @@ class Fuser {
   void parameter_dq(Node& n, int index, DataType type) {
     Rewriter rw(graph_, &n);
     const Tensor& t = *n.input(index).constant();
-    std::vector<std::byte> zeros(static_cast<size_t>(size_bytes_of(type, static_cast<size_t>(t.count()))));
+    std::vector<std::byte> zeros(
+        static_cast<size_t>(size_bytes_of(type, static_cast<size_t>(t.count()))));
     Value& integers = rw.add_constant(Tensor::from_bytes(type, t.dims(), std::move(zeros)));
-    Node& dq = rw.add_node("DequantizeLinear", {&integers, &rw.add_constant(Tensor::scalar(1.0f)),
-                                                &rw.add_constant(Tensor::from_bytes(type, {}, std::vector<std::byte>(size_bytes_of(type, 1))))});
+    Node& dq = rw.add_node("DequantizeLinear",
+                           {&integers, &rw.add_constant(Tensor::scalar(1.0f)),
+                            &rw.add_constant(Tensor::from_bytes(
+                                type, {}, std::vector<std::byte>(size_bytes_of(type, 1))))});
     dq.output(0).set_type(n.input(index).type());
     rw.set_input(n, index, &dq.output(0));
   }
@@ -255,8 +282,11 @@ class Fuser {
     if (!bounds) return false;
     const float s = scale->values<float>()[0];
     // Bounds far outside overflow an int there; they count as outside all the same.
-    const auto code = [&](float x) { return std::clamp<double>(std::rint(x / s), -1e9, 1e9) + static_cast<double>(z); };
-    return code(bounds->low) <= static_cast<double>(low) && code(bounds->high) >= static_cast<double>(high);
+    const auto code = [&](float x) {
+      return std::clamp<double>(std::rint(x / s), -1e9, 1e9) + static_cast<double>(z);
+    };
+    return code(bounds->low) <= static_cast<double>(low) &&
+           code(bounds->high) >= static_cast<double>(high);
   }
 
   void fuse(Node& n) {
@@ -281,7 +311,9 @@ class Fuser {
       if (n.has_output(o)) edges += n.output(o).uses().size();
     if (edges == 1 && !n.output(0).uses().empty()) {
       Node& next = *n.output(0).uses()[0].user;
-      if ((next.is("Relu") || next.is("Clip")) && next.output(0).uses().size() == 1 && !next.output(0).is_graph_output()) activation = &next;
+      if ((next.is("Relu") || next.is("Clip")) && next.output(0).uses().size() == 1 &&
+          !next.output(0).is_graph_output())
+        activation = &next;
     }
     Node& last = activation ? *activation : n;
     bool graph_output = false;
@@ -295,23 +327,29 @@ class Fuser {
         if (u.index == 0 && in_this_graph(u) && is_q(*u.user)) qs.push_back(u.user);
     }
     if (activation && (qs.size() != 1 || !made_redundant(*activation, *qs[0]))) return;
-    const bool all_q = !qs.empty() && qs.size() == outputs && last_edges == qs.size() && !graph_output;
+    const bool all_q =
+        !qs.empty() && qs.size() == outputs && last_edges == qs.size() && !graph_output;
 
     const auto type_of = [](const Node& dq) { return dq.input(0).type().dtype; };
-    const auto result_type = [&] { return qs[0]->has_input(2) && qs[0]->input(2).constant() ? qs[0]->input(2).constant()->dtype() : DataType::kUint8; };
+    const auto result_type = [&] {
+      return qs[0]->has_input(2) && qs[0]->input(2).constant() ? qs[0]->input(2).constant()->dtype()
+                                                               : DataType::kUint8;
+    };
     const auto is_8bit = [](DataType t) { return t == DataType::kUint8 || t == DataType::kInt8; };
     bool fits = false;
     std::string_view kernel = op->integer_op;
     switch (op->fusion) {
       case Fusion::kNever: break;
       case Fusion::kReadsIntegers: {
-        fits = !activation && dqs.size() == 1 && is_8bit(type_of(*dqs[0])) && has_scalar_codes(*dqs[0]) && dqs[0]->has_input(2);
+        fits = !activation && dqs.size() == 1 && is_8bit(type_of(*dqs[0])) &&
+               has_scalar_codes(*dqs[0]) && dqs[0]->has_input(2);
         qs.clear();
         break;
       }
       case Fusion::kPassThrough: {
         if (activation || dqs.size() != 1 || !all_q) break;
-        fits = std::all_of(qs.begin(), qs.end(), [&](const Node* q) { return same_codes(*dqs[0], *q); });
+        fits = std::all_of(qs.begin(), qs.end(),
+                           [&](const Node* q) { return same_codes(*dqs[0], *q); });
         break;
       }
       case Fusion::kInteger:
@@ -320,7 +358,9 @@ class Fuser {
         const DataType data = type_of(*dqs[0]);
         if (!is_8bit(data)) break;
         if (!op->mixed_types)
-          if (!std::all_of(dqs.begin(), dqs.end(), [&](const Node* dq) { return type_of(*dq) == data; })) break;
+          if (!std::all_of(dqs.begin(), dqs.end(),
+                           [&](const Node* dq) { return type_of(*dq) == data; }))
+            break;
         if (qs.empty()) {
           fits = op->fusion == Fusion::kIntegerOrFloatOutput && !op->float_output_op.empty();
           kernel = op->float_output_op;
@@ -339,9 +379,12 @@ class Fuser {
 
   void count(const Graph& graph) {
     for (const Node& n : graph.nodes()) {
-      if (is_q(n)) out_.quantize += !gone_.contains(&n);
-      else if (is_dq(n)) out_.dequantize += !gone_.contains(&n);
-      else if (is_integer_operator(n)) ++out_.integer_operators[n.op_type()];
+      if (is_q(n))
+        out_.quantize += !gone_.contains(&n);
+      else if (is_dq(n))
+        out_.dequantize += !gone_.contains(&n);
+      else if (is_integer_operator(n))
+        ++out_.integer_operators[n.op_type()];
       n.for_each_subgraph([&](Graph& sub) { count(sub); });
     }
   }
@@ -355,6 +398,8 @@ class Fuser {
 
 }  // namespace
 
-IntegerGraph fuse_qdq(const Model& model, const Target& target) { return Fuser(model.clone(), target).run(); }
+IntegerGraph fuse_qdq(const Model& model, const Target& target) {
+  return Fuser(model.clone(), target).run();
+}
 
 }  // namespace onnxtool

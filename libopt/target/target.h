@@ -12,15 +12,15 @@ namespace onnxtool {
 
 /// How a target treats an operator between DequantizeLinear and QuantizeLinear.
 enum class Fusion : uint8_t {
-  kNever,         // stays float, so Q and DQ around it only cost time
-  kInteger,       // becomes `integer_op`; every float input from a DQ, the output only to a Q
+  kNever,    // stays float, so Q and DQ around it only cost time
+  kInteger,  // becomes `integer_op`; every float input from a DQ, the output only to a Q
   kIntegerOrFloatOutput,  // as kInteger, and without a Q behind it `float_output_op` gives floats
-  kPassThrough,   // Q and DQ vanish where both sides share scale and zero point
-  kReadsIntegers, // DQ vanishes: the result depends on the order of the elements only
+  kPassThrough,           // Q and DQ vanish where both sides share scale and zero point
+  kReadsIntegers,         // DQ vanishes: the result depends on the order of the elements only
 };
 
 struct TargetOp {
-  std::string_view op;              // of ai.onnx
+  std::string_view op;  // of ai.onnx
   Fusion fusion = Fusion::kNever;
   std::string_view integer_op = {};
   std::string_view float_output_op = {};
@@ -38,8 +38,8 @@ struct Target {
   bool quantizes_parameters = false;
 };
 
-/// onnxruntime's CPU provider. Source: onnxruntime 1.31, optimizer/qdq_transformer/selectors_actions,
-/// and the graphs that it saves at level extended.
+/// onnxruntime's CPU provider. Source: onnxruntime 1.31,
+/// optimizer/qdq_transformer/selectors_actions, and the graphs that it saves at level extended.
 extern const Target kOrtCpu;
 
 /// nullptr when the target never fuses the operator.

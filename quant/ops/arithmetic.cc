@@ -1,4 +1,5 @@
-// Elementwise operators, pools and Softmax: integers in, integers out, each with its own output range.
+// Elementwise operators, pools and Softmax: integers in, integers out, each with its own output
+// range.
 #include "quant/ops/handler.h"
 
 namespace onnxtool {
@@ -19,7 +20,8 @@ const char* concat_obstacle(const Node& node) {
 
 constinit const OpHandler kAddHandler{.op = "Add", .all_inputs = true, .obstacle = binary_obstacle};
 constinit const OpHandler kMulHandler{.op = "Mul", .all_inputs = true, .obstacle = binary_obstacle};
-constinit const OpHandler kConcatHandler{.op = "Concat", .all_inputs = true, .obstacle = concat_obstacle};
+constinit const OpHandler kConcatHandler{
+    .op = "Concat", .all_inputs = true, .obstacle = concat_obstacle};
 constinit const OpHandler kAveragePoolHandler{.op = "AveragePool"};
 constinit const OpHandler kGlobalAveragePoolHandler{.op = "GlobalAveragePool"};
 constinit const OpHandler kSigmoidHandler{.op = "Sigmoid", .unit_output = true};

@@ -6,7 +6,9 @@ namespace {
 
 const char* obstacle(const Node& node) {
   const Tensor* w = node.has_input(1) ? node.input(1).constant() : nullptr;
-  if (!w) return node.input(1).is_graph_input() ? "the weight is a graph input that callers may override" : "the weight is not constant";
+  if (!w)
+    return node.input(1).is_graph_input() ? "the weight is a graph input that callers may override"
+                                          : "the weight is not constant";
   if (w->dtype() != DataType::kFloat) return "the weight is not float32";
   if (node.has_input(2) && !node.input(2).constant()) return "the bias is not constant";
   return nullptr;
@@ -23,9 +25,17 @@ std::optional<int64_t> transpose_axis(const Node& node) {
 
 }  // namespace
 
-constinit const OpHandler kConvHandler{
-    .op = "Conv", .role = Role::kCore, .weight_input = 1, .bias_input = 2, .channel_axis = conv_axis, .obstacle = obstacle};
-constinit const OpHandler kConvTransposeHandler{
-    .op = "ConvTranspose", .role = Role::kCore, .weight_input = 1, .bias_input = 2, .channel_axis = transpose_axis, .obstacle = obstacle};
+constinit const OpHandler kConvHandler{.op = "Conv",
+                                       .role = Role::kCore,
+                                       .weight_input = 1,
+                                       .bias_input = 2,
+                                       .channel_axis = conv_axis,
+                                       .obstacle = obstacle};
+constinit const OpHandler kConvTransposeHandler{.op = "ConvTranspose",
+                                                .role = Role::kCore,
+                                                .weight_input = 1,
+                                                .bias_input = 2,
+                                                .channel_axis = transpose_axis,
+                                                .obstacle = obstacle};
 
 }  // namespace onnxtool

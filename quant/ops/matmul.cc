@@ -6,7 +6,9 @@ namespace {
 
 const char* gemm_obstacle(const Node& node) {
   const Tensor* b = node.input(1).constant();
-  if (!b) return node.input(1).is_graph_input() ? "the weight is a graph input that callers may override" : "the weight is not constant";
+  if (!b)
+    return node.input(1).is_graph_input() ? "the weight is a graph input that callers may override"
+                                          : "the weight is not constant";
   if (b->dtype() != DataType::kFloat || b->rank() != 2) return "the weight is no float32 matrix";
   if (node.input(0).constant()) return "the left operand is constant";
   if (!node.has_input(2)) return nullptr;
@@ -20,7 +22,9 @@ const char* gemm_obstacle(const Node& node) {
 }
 
 // B: [K, N], or [N, K] with transB.
-std::optional<int64_t> gemm_axis(const Node& node) { return node.attr<int64_t>("transB", 0) ? 0 : 1; }
+std::optional<int64_t> gemm_axis(const Node& node) {
+  return node.attr<int64_t>("transB", 0) ? 0 : 1;
+}
 
 const char* matmul_obstacle(const Node& node) {
   if (node.input(0).constant()) return "the left operand is constant";
@@ -29,7 +33,8 @@ const char* matmul_obstacle(const Node& node) {
     if (rank && *rank < 2) return "an operand is a vector";
   }
   const Tensor* b = node.input(1).constant();
-  if (!b && node.input(1).initializer()) return "the weight is a graph input that callers may override";
+  if (!b && node.input(1).initializer())
+    return "the weight is a graph input that callers may override";
   if (b && b->dtype() != DataType::kFloat) return "the weight is not float32";
   return nullptr;
 }
@@ -43,9 +48,17 @@ std::optional<int64_t> matmul_axis(const Node& node) {
 
 }  // namespace
 
-constinit const OpHandler kGemmHandler{
-    .op = "Gemm", .role = Role::kCore, .weight_input = 1, .bias_input = 2, .channel_axis = gemm_axis, .obstacle = gemm_obstacle};
-constinit const OpHandler kMatMulHandler{
-    .op = "MatMul", .role = Role::kCore, .all_inputs = true, .weight_input = 1, .channel_axis = matmul_axis, .obstacle = matmul_obstacle};
+constinit const OpHandler kGemmHandler{.op = "Gemm",
+                                       .role = Role::kCore,
+                                       .weight_input = 1,
+                                       .bias_input = 2,
+                                       .channel_axis = gemm_axis,
+                                       .obstacle = gemm_obstacle};
+constinit const OpHandler kMatMulHandler{.op = "MatMul",
+                                         .role = Role::kCore,
+                                         .all_inputs = true,
+                                         .weight_input = 1,
+                                         .channel_axis = matmul_axis,
+                                         .obstacle = matmul_obstacle};
 
 }  // namespace onnxtool

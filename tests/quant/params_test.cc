@@ -1,4 +1,5 @@
-// Quantization arithmetic: the reference's conformance vectors, onnxruntime's own integers, the bias rule.
+// Quantization arithmetic: the reference's conformance vectors, onnxruntime's own integers, the
+// bias rule.
 
 #include "quant/params.h"
 
@@ -11,7 +12,8 @@
 namespace onnxtool {
 namespace {
 
-QuantParams params(double low, double high, DataType type, bool symmetric = false, bool reduced = false, bool ort = true) {
+QuantParams params(double low, double high, DataType type, bool symmetric = false,
+                   bool reduced = false, bool ort = true) {
   const auto p = compute({low, high}, scheme_of(type, symmetric, reduced, ort));
   REQUIRE(p.ok());
   return *p;
@@ -32,7 +34,8 @@ std::vector<int32_t> codes(const QuantizedWeights& q, size_t n) {
   plain.scales = unit;
   plain.zero_points.assign(q.zero_points.size(), 0);
   const std::vector<int64_t> flat = {static_cast<int64_t>(n)};
-  for (float v : dequantize_weights(plain, plain.axis ? std::span<const int64_t>(kDims) : flat)) c.push_back(static_cast<int32_t>(v));
+  for (float v : dequantize_weights(plain, plain.axis ? std::span<const int64_t>(kDims) : flat))
+    c.push_back(static_cast<int32_t>(v));
   return c;
 }
 
@@ -41,12 +44,14 @@ TEST_CASE("schemes: the table of integer ranges") {
     DataType type;
     int full[2], symmetric[2], reduced[2];
   };
-  for (const Row& r : {Row{DataType::kUint8, {0, 255}, {0, 255}, {0, 127}}, Row{DataType::kInt8, {-128, 127}, {-127, 127}, {-64, 64}},
+  for (const Row& r : {Row{DataType::kUint8, {0, 255}, {0, 255}, {0, 127}},
+                       Row{DataType::kInt8, {-128, 127}, {-127, 127}, {-64, 64}},
                        Row{DataType::kUint16, {0, 65535}, {0, 65535}, {0, 32767}},
                        Row{DataType::kInt16, {-32768, 32767}, {-32767, 32767}, {-16384, 16384}},
-                       Row{DataType::kUint4, {0, 15}, {0, 15}, {0, 7}}, Row{DataType::kInt4, {-8, 7}, {-8, 7}, {-4, 3}}}) {
+                       Row{DataType::kUint4, {0, 15}, {0, 15}, {0, 7}},
+                       Row{DataType::kInt4, {-8, 7}, {-8, 7}, {-4, 3}}}) {
     CAPTURE(name(r.type));
-    const auto check = [&](QuantScheme s, const int (&expected)[2]) {
+    const auto check = [&](QuantScheme s, const int(&expected)[2]) {
       CHECK(s.qmin == expected[0]);
       CHECK(s.qmax == expected[1]);
       CHECK(s.clip_min == r.full[0]);
@@ -88,7 +93,8 @@ TEST_CASE("scale and zero point: conformance vectors") {
       CHECK(params(0, 1e-40, t, symmetric).scale == 1);
     }
   // A least range: [0, 1e-6] becomes [0, 1e-4].
-  CHECK(compute({0, 1e-6}, scheme_of(DataType::kUint8, false), 1e-4)->scale == static_cast<float>(1e-4 / 255));
+  CHECK(compute({0, 1e-6}, scheme_of(DataType::kUint8, false), 1e-4)->scale ==
+        static_cast<float>(1e-4 / 255));
   // Softmax outputs.
   CHECK(params(0, 1, DataType::kUint8).scale == 1.0f / 255);
 }
@@ -100,16 +106,19 @@ TEST_CASE("scale and zero point: s4 symmetric as onnxruntime has it, and ours") 
   CHECK(p.zero_point == 0);
   CHECK(quantize_value(1, p, ort) == 7);
   CHECK(dequantize_value(7, p) == doctest::Approx(0.9333).epsilon(1e-4));
-  // -1 / scale is -7.5 exactly only before the scale is rounded up to a float; onnxruntime 1.31 gives -7 too.
+  // -1 / scale is -7.5 exactly only before the scale is rounded up to a float; onnxruntime 1.31
+  // gives -7 too.
   CHECK(quantize_value(-1, p, ort) == -7);
   CHECK(quantize_value(-1.01f, p, ort) == -8);
   const QuantScheme ours = scheme_of(DataType::kInt4, true);
-  CHECK(dequantize_value(quantize_value(1, *compute({-1, 1}, ours), ours), *compute({-1, 1}, ours)) == doctest::Approx(1));
+  CHECK(dequantize_value(quantize_value(1, *compute({-1, 1}, ours), ours),
+                         *compute({-1, 1}, ours)) == doctest::Approx(1));
 }
 
 TEST_CASE("scale and zero point: what they refuse, and the largest range") {
   const QuantScheme s = scheme_of(DataType::kUint8, false);
-  CHECK(compute({0, std::numeric_limits<double>::infinity()}, s).error().code == ErrorCode::kNotFinite);
+  CHECK(compute({0, std::numeric_limits<double>::infinity()}, s).error().code ==
+        ErrorCode::kNotFinite);
   CHECK(compute({std::nan(""), 1}, s).error().code == ErrorCode::kNotFinite);
   CHECK(compute({0, 1e300}, s).error().code == ErrorCode::kNotFinite);
   CHECK(compute({-3.4e38, 3.4e38}, s).ok());  // the difference passes float, the scale does not
@@ -146,25 +155,48 @@ TEST_CASE("weights: onnxruntime's scales and integers, bit for bit") {
   };
   const std::vector<float> w = sample_weights();
   for (const Case& c : {
-           Case{DataType::kInt8, true, false, 0.014623171649873257f, 0,
-                {-88, 49, -39, 98, 10, -78, 59, -29, 107, 20, -68, 68, -20, 117, 29, -59, 78, -10, 127, 39, -49, 88, 0, -88}},
-           Case{DataType::kInt8, true, true, 0.02901785634458065f, 0,
-                {-44, 25, -20, 49, 5, -39, 30, -15, 54, 10, -34, 34, -10, 59, 15, -30, 39, -5, 64, 20, -25, 44, 0, -44}},
-           Case{DataType::kUint8, false, false, 0.012324930168688297f, 104,
-                {0, 162, 58, 220, 116, 11, 174, 69, 231, 127, 23, 185, 81, 243, 139, 34, 197, 92, 255, 150, 46, 208, 104, 0}},
-           Case{DataType::kUint8, false, true, 0.024746906012296677f, 52,
-                {0, 81, 29, 110, 58, 6, 87, 35, 116, 64, 12, 92, 40, 121, 69, 17, 98, 46, 127, 75, 23, 104, 52, 0}},
-           Case{DataType::kInt16, true, false, 5.667722871294245e-05f, 0,
-                {-22685, 12603, -10082, 25205, 2521, -20164, 15123, -7562, 27726, 5041, -17644, 17644,
-                 -5041, 30246, 7562, -15123, 20164, -2521, 32767, 10082, -12603, 22685, 0, -22685}},
-           Case{DataType::kInt4, true, false, 0.24761904776096344f, 0,
-                {-5, 3, -2, 6, 1, -5, 3, -2, 6, 1, -4, 4, -1, 7, 2, -3, 5, -1, 7, 2, -3, 5, 0, -5}},
-           Case{DataType::kUint8, true, false, 0.014565826393663883f, 128,
-                {40, 177, 89, 226, 138, 50, 187, 99, 236, 148, 59, 197, 108, 246, 157, 69, 206, 118, 255, 167, 79, 216, 128, 40}},
+           Case{DataType::kInt8, true, false, 0.014623171649873257f, 0, {-88, 49, -39, 98,  10,
+                                                                         -78, 59, -29, 107, 20,
+                                                                         -68, 68, -20, 117, 29,
+                                                                         -59, 78, -10, 127, 39,
+                                                                         -49, 88, 0,   -88}},
+           Case{DataType::kInt8, true, true, 0.02901785634458065f, 0, {-44, 25, -20, 49, 5,
+                                                                       -39, 30, -15, 54, 10,
+                                                                       -34, 34, -10, 59, 15,
+                                                                       -30, 39, -5,  64, 20,
+                                                                       -25, 44, 0,   -44}},
+           Case{DataType::kUint8, false, false, 0.012324930168688297f, 104, {0,  162, 58,  220, 116,
+                                                                             11, 174, 69,  231, 127,
+                                                                             23, 185, 81,  243, 139,
+                                                                             34, 197, 92,  255, 150,
+                                                                             46, 208, 104, 0}},
+           Case{DataType::kUint8, false, true, 0.024746906012296677f, 52, {0,  81,  29, 110, 58,
+                                                                           6,  87,  35, 116, 64,
+                                                                           12, 92,  40, 121, 69,
+                                                                           17, 98,  46, 127, 75,
+                                                                           23, 104, 52, 0}},
+           Case{DataType::kInt16,
+                true,
+                false,
+                5.667722871294245e-05f,
+                0,
+                {-22685, 12603, -10082, 25205, 2521,   -20164, 15123, -7562,
+                 27726,  5041,  -17644, 17644, -5041,  30246,  7562,  -15123,
+                 20164,  -2521, 32767,  10082, -12603, 22685,  0,     -22685}},
+           Case{DataType::kInt4, true, false, 0.24761904776096344f, 0, {-5, 3,  -2, 6,  1,  -5,
+                                                                        3,  -2, 6,  1,  -4, 4,
+                                                                        -1, 7,  2,  -3, 5,  -1,
+                                                                        7,  2,  -3, 5,  0,  -5}},
+           Case{DataType::kUint8, true, false, 0.014565826393663883f, 128, {40, 177, 89,  226, 138,
+                                                                            50, 187, 99,  236, 148,
+                                                                            59, 197, 108, 246, 157,
+                                                                            69, 206, 118, 255, 167,
+                                                                            79, 216, 128, 40}},
        }) {
     CAPTURE(name(c.type));
-    const auto q = quantize_weights(w, kDims, std::nullopt,
-                                    {.type = c.type, .symmetric = c.symmetric, .reduced = c.reduced, .ort_compat = true});
+    const auto q = quantize_weights(
+        w, kDims, std::nullopt,
+        {.type = c.type, .symmetric = c.symmetric, .reduced = c.reduced, .ort_compat = true});
     REQUIRE(q.ok());
     CHECK(q->scales == std::vector<float>{c.scale});
     CHECK(q->zero_points == std::vector<int32_t>{c.zero_point});
@@ -176,11 +208,14 @@ TEST_CASE("weights: per channel on every axis, the middle one against onnxruntim
   const std::vector<float> w = sample_weights();
   const auto q = quantize_weights(w, kDims, 1, {});
   REQUIRE(q.ok());
-  CHECK(q->scales == std::vector<float>{0.013498312793672085f, 0.014623171649873257f, 0.012373453006148338f});
-  CHECK(codes(*q, 24) == std::vector<int32_t>{-95, 53, -42, 106, 10, -78, 59, -29, 127, 23, -81, 81,
-                                              -21, 127, 32, -64, 78, -10, 127, 39, -58, 104, 0, -104});
+  CHECK(q->scales ==
+        std::vector<float>{0.013498312793672085f, 0.014623171649873257f, 0.012373453006148338f});
+  CHECK(codes(*q, 24) == std::vector<int32_t>{-95, 53,  -42, 106, 10,  -78, 59, -29,
+                                              127, 23,  -81, 81,  -21, 127, 32, -64,
+                                              78,  -10, 127, 39,  -58, 104, 0,  -104});
   for (int64_t axis : {0, 1, 2, -1, -2, -3}) {
-    for (const WeightOptions& o : {WeightOptions{}, WeightOptions{.type = DataType::kUint8, .symmetric = false}}) {
+    for (const WeightOptions& o :
+         {WeightOptions{}, WeightOptions{.type = DataType::kUint8, .symmetric = false}}) {
       const auto all = quantize_weights(w, kDims, axis, o);
       REQUIRE(all.ok());
       const int64_t a = axis < 0 ? axis + 3 : axis;
@@ -212,16 +247,20 @@ TEST_CASE("weights: error is at most half a step, on long runs and long rows") {
   std::vector<float> w(37 * 53);
   for (float& x : w) x = normal(g);
   const std::vector<int64_t> dims = {37, 53};
-  for (std::optional<int64_t> axis : {std::optional<int64_t>(), std::optional<int64_t>(0), std::optional<int64_t>(1)}) {
-    for (DataType type : {DataType::kInt8, DataType::kUint8, DataType::kInt16, DataType::kInt4, DataType::kUint4, DataType::kInt2}) {
+  for (std::optional<int64_t> axis :
+       {std::optional<int64_t>(), std::optional<int64_t>(0), std::optional<int64_t>(1)}) {
+    for (DataType type : {DataType::kInt8, DataType::kUint8, DataType::kInt16, DataType::kInt4,
+                          DataType::kUint4, DataType::kInt2}) {
       CAPTURE(name(type));
-      const auto q = quantize_weights(w, dims, axis, {.type = type, .symmetric = type != DataType::kUint4});
+      const auto q =
+          quantize_weights(w, dims, axis, {.type = type, .symmetric = type != DataType::kUint4});
       REQUIRE(q.ok());
       CHECK(q->bytes.size() == size_bytes_of(type, w.size()));
       const auto back = dequantize_weights(*q, dims);
       for (size_t i = 0; i < w.size(); ++i) {
         const float step = q->scales[!axis ? 0 : *axis == 0 ? i / 53 : i % 53];
-        // Half a step; a whole one at the ends of asymmetric and unsigned symmetric grids, whose zero point was rounded.
+        // Half a step; a whole one at the ends of asymmetric and unsigned symmetric grids, whose
+        // zero point was rounded.
         const float bound = type == DataType::kUint4 || type == DataType::kUint8 ? 1.001f : 0.501f;
         REQUIRE(std::fabs(back[i] - w[i]) <= bound * step);
       }
@@ -250,9 +289,12 @@ TEST_CASE("weights: zeros, nothing, and what is refused") {
   CHECK(quantize_weights({}, none, 1, {})->scales == std::vector<float>{1, 1, 1, 1});
   CHECK(quantize_weights(std::vector<float>{0, 0, 1, std::nanf("")}, dims, 0, {}).error().message ==
         "weight 3 is NaN, expected a finite value");
-  CHECK(quantize_weights(std::vector<float>{0, -std::numeric_limits<float>::infinity(), 1, 0}, dims, std::nullopt, {}).error().code ==
-        ErrorCode::kNotFinite);
-  CHECK(quantize_weights(std::vector<float>{0, 0, 1, 1}, dims, 2, {}).error().message == "axis is 2, but the weight has rank 2");
+  CHECK(quantize_weights(std::vector<float>{0, -std::numeric_limits<float>::infinity(), 1, 0}, dims,
+                         std::nullopt, {})
+            .error()
+            .code == ErrorCode::kNotFinite);
+  CHECK(quantize_weights(std::vector<float>{0, 0, 1, 1}, dims, 2, {}).error().message ==
+        "axis is 2, but the weight has rank 2");
 }
 
 TEST_CASE("weights: reduced ranges are kept, also when clipped") {
@@ -277,7 +319,8 @@ TEST_CASE("weights: mse_clip lowers the error, on every layout") {
     for (size_t i = 0; i < w.size(); ++i) sum += (back[i] - w[i]) * (back[i] - w[i]);
     return sum;
   };
-  for (std::optional<int64_t> axis : {std::optional<int64_t>(), std::optional<int64_t>(0), std::optional<int64_t>(1)}) {
+  for (std::optional<int64_t> axis :
+       {std::optional<int64_t>(), std::optional<int64_t>(0), std::optional<int64_t>(1)}) {
     for (bool symmetric : {true, false}) {
       WeightOptions o{.type = DataType::kInt4, .symmetric = symmetric};
       const double plain = error(*quantize_weights(w, dims, axis, o));
@@ -297,7 +340,8 @@ TEST_CASE("weights: blocks along an axis equal separate tensors; the last may be
   std::vector<float> w(2 * 5 * 3);
   for (float& x : w) x = normal(g);
   const std::vector<int64_t> dims = {2, 5, 3};
-  const auto q = quantize_weights_blocked(w, dims, 1, 2, {.type = DataType::kInt8, .symmetric = false});
+  const auto q =
+      quantize_weights_blocked(w, dims, 1, 2, {.type = DataType::kInt8, .symmetric = false});
   REQUIRE(q.ok());
   CHECK(q->scales.size() == 2 * 3 * 3);
   const auto back = dequantize_weights(*q, dims);
@@ -311,7 +355,8 @@ TEST_CASE("weights: blocks along an axis equal separate tensors; the last may be
           group_back.push_back(back[static_cast<size_t>((o * 5 + c) * 3 + i)]);
         }
         const std::vector<int64_t> flat = {static_cast<int64_t>(group.size())};
-        const auto alone = quantize_weights(group, flat, std::nullopt, {.type = DataType::kInt8, .symmetric = false});
+        const auto alone = quantize_weights(group, flat, std::nullopt,
+                                            {.type = DataType::kInt8, .symmetric = false});
         CHECK(alone->scales[0] == q->scales[p]);
         CHECK(alone->zero_points[0] == q->zero_points[p]);
         CHECK(dequantize_weights(*alone, flat) == group_back);
@@ -363,11 +408,13 @@ TEST_CASE("bias: a weight scale too small for it is raised, and only that channe
     CHECK(b->raised == std::vector<int64_t>{0});
     CHECK(q.scales[1] == before.scales[1]);
     CHECK(q.scales[0] > before.scales[0]);
-    CHECK(std::vector<uint8_t>(q.bytes.begin() + 2, q.bytes.end()) == std::vector<uint8_t>(before.bytes.begin() + 2, before.bytes.end()));
+    CHECK(std::vector<uint8_t>(q.bytes.begin() + 2, q.bytes.end()) ==
+          std::vector<uint8_t>(before.bytes.begin() + 2, before.bytes.end()));
     for (size_t c = 0; c < 2; ++c) {
       CHECK(std::abs(static_cast<int64_t>(b->values[c])) <= kBiasLimit);
       CHECK(b->scales[c] == act * q.scales[c]);
-      CHECK(std::fabs(b->values[c] * static_cast<double>(b->scales[c]) - bias[c]) <= 0.501 * b->scales[c]);
+      CHECK(std::fabs(b->values[c] * static_cast<double>(b->scales[c]) - bias[c]) <=
+            0.501 * b->scales[c]);
     }
     // As little as possible.
     CHECK(std::abs(b->values[0]) > kBiasLimit - 1000);
@@ -401,7 +448,8 @@ TEST_CASE("bias: per-tensor weights, unsigned weights, products that underflow")
   REQUIRE(under.ok());
   CHECK(under->values[0] == 0);
   for (float scale : under->scales) CHECK(scale >= std::numeric_limits<float>::min());
-  CHECK(quantize_bias(std::vector<float>{std::nanf(""), 1}, 1, s, small, dims, {}).error().code == ErrorCode::kNotFinite);
+  CHECK(quantize_bias(std::vector<float>{std::nanf(""), 1}, 1, s, small, dims, {}).error().code ==
+        ErrorCode::kNotFinite);
 }
 
 TEST_CASE("bias: onnxruntime's guard, its conformance vector, and where it does nothing") {
