@@ -1,0 +1,301 @@
+// Products, masks and softmax of attention (see the header).
+
+#include "calib/kernels/cpu/attention_core.h"
+
+#include <cmath>
+
+#include "calib/kernels/cpu/convert.h"
+#include "calib/kernels/cpu/vector_math.h"
+#include "calib/kernels/cpu/walk.h"
+
+namespace onnxtool {
+
+HeadShape heads_first(int64_t batches, int64_t heads, int64_t rows, int64_t size) {
+  return {batches, heads, rows, size, heads * rows * size, rows * size, size};
+}
+HeadShape rows_first(int64_t batches, int64_t heads, int64_t rows, int64_t size) {
+  return {batches, heads, rows, size, heads * rows * size, size, heads * size};
+}
+
+Result<HeadShape> head_shape(std::span<const int64_t> dims, int64_t heads, std::string_view what) {
+  if (dims.size() == 4) return heads_first(dims[0], dims[1], dims[2], dims[3]);
+  if (dims.size() != 3)
+    return mismatch(std::string(what) + " has shape " + format_dims(dims) +
+                    ", expected rank 3 or 4");
+  if (heads < 1 || dims[2] % heads != 0)
+    return mismatch(std::string(what) + " has shape " + format_dims(dims) +
+                    ", which does not divide into " + std::to_string(heads) + " heads");
+  return rows_first(dims[0], heads, dims[1], dims[2] / heads);
+}
+
+namespace {
+
+// Copies every head's rows to rows [first, first + from.rows) of `to`, which is heads first.
+void copy_heads(KernelContext& ctx, DataType type, const void* in, const HeadShape& from, void* out,
+                const HeadShape& to, int64_t first) {
+  dispatch_movement(type, [&]<class E>() {
+    ctx.parallel(from.batches * from.heads, grain_of(from.rows * from.size),
+                 [&](int64_t begin, int64_t end) {
+                   for (int64_t i = begin; i < end; ++i) {
+                     const int64_t batch = i / from.heads, head = i % from.heads;
+                     const E* source = static_cast<const E*>(in) + from.offset(batch, head);
+                     E* target = static_cast<E*>(out) + to.offset(batch, head) + first * to.size;
+                     for (int64_t r = 0; r < from.rows; ++r)
+                       std::copy_n(source + r * from.row_stride, from.size, target + r * to.size);
+                   }
+                 });
+  });
+}
+
+}  // namespace
+
+Result<HeadTensor> append_rows(KernelContext& ctx, const ConstView* past, const HeadTensor& now,
+                               int output, std::string_view what) {
+  const HeadShape& s = now.shape;
+  HeadShape before = heads_first(s.batches, s.heads, 0, s.size);
+  if (past != nullptr) {
+    const std::span<const int64_t> d = past->dims;
+    if (d.size() != 4 || d[0] != s.batches || d[1] != s.heads || d[3] != s.size ||
+        past->dtype != now.view.dtype)
+      return mismatch(std::string(what) + " is " + std::string(name(past->dtype)) + " of shape " +
+                      format_dims(d) + ", expected " + std::string(name(now.view.dtype)) + " of [" +
+                      std::to_string(s.batches) + ", " + std::to_string(s.heads) + ", any, " +
+                      std::to_string(s.size) + "]");
+    before = heads_first(s.batches, s.heads, d[2], s.size);
+  }
+  const auto rows = checked_add(before.rows, s.rows);
+  if (!rows) return mismatch(std::string(what) + " has too many rows");
+  const Dims dims{s.batches, s.heads, *rows, s.size};
+  const auto count = checked_product(dims);
+  if (!count) return mismatch(std::string(what) + " has too many elements");
+  HeadTensor all{now.view, heads_first(s.batches, s.heads, *rows, s.size)};
+  void* data = nullptr;
+  if (ctx.wants_output(output)) {
+    ONNXTOOL_ASSIGN(const MutableView out, ctx.output(output, now.view.dtype, dims));
+    data = out.data;
+  } else {
+    ONNXTOOL_ASSIGN(data, ctx.scratch(static_cast<size_t>(
+                              size_bytes_of(now.view.dtype, static_cast<uint64_t>(*count)))));
+  }
+  all.view.data = data;
+  all.view.count = *count;
+  if (*count == 0) return all;
+  if (past != nullptr) copy_heads(ctx, past->dtype, past->data, before, data, all.shape, 0);
+  copy_heads(ctx, now.view.dtype, now.view.data, s, data, all.shape, before.rows);
+  return all;
+}
+
+Result<ConstView> as_bias(KernelContext& ctx, const ConstView& mask, DataType to) {
+  if (mask.dtype != DataType::kBool) return converted(ctx, mask, to);
+  ONNXTOOL_ASSIGN(void* buffer, ctx.scratch(size_bytes_of(to, static_cast<uint64_t>(mask.count))));
+  const auto* from = static_cast<const uint8_t*>(mask.data);
+  ONNXTOOL_TRY(dispatch(to, TypeList<float, double>{}, "the mask", [&]<class T>() -> Status {
+    constexpr T kHidden = -std::numeric_limits<T>::infinity();
+    for (int64_t i = 0; i < mask.count; ++i)
+      static_cast<T*>(buffer)[i] = from[i] != 0 ? T{0} : kHidden;
+    return {};
+  }));
+  ConstView bias = mask;
+  bias.dtype = to;
+  bias.data = buffer;
+  return bias;
+}
+
+int64_t KeyWindow::offset(int64_t batch) const {
+  if (offsets.empty()) return 0;
+  return offsets[offsets.size() == 1 ? 0 : static_cast<size_t>(batch)];
+}
+
+std::pair<int64_t, int64_t> KeyWindow::range(int64_t batch, int64_t query, int64_t keys) const {
+  const int64_t at = query + offset(batch);
+  int64_t first = 0, last = keys;
+  if (left >= 0) first = std::clamp<int64_t>(at - std::min(left, keys + query), 0, keys);
+  if (right >= 0) last = std::clamp<int64_t>(at + std::min(right, keys) + 1, 0, keys);
+  if (!valid.empty())
+    last = std::min(last, std::max<int64_t>(valid[static_cast<size_t>(batch)], 0));
+  return {std::min(first, last), last};
+}
+
+template <class T>
+Result<MaskBias<T>> MaskBias<T>::make(KeyWindow window, const ConstView* mask,
+                                      std::span<const int64_t> full) {
+  MaskBias bias;
+  bias.window_ = std::move(window);
+  if (mask == nullptr) return bias;
+  bool fits = mask->rank() >= 1 && mask->rank() <= 4 && mask->dims.back() <= full[3];
+  Dims to = to_dims(full);
+  if (fits) to[3] = bias.mask_keys_ = mask->dims.back();
+  const size_t lead = 4 - std::min<size_t>(mask->dims.size(), 4);
+  for (size_t i = 0; fits && i + 1 < mask->dims.size(); ++i)
+    fits = mask->dims[i] == 1 || mask->dims[i] == to[lead + i];
+  if (!fits)
+    return mismatch("the mask has shape " + format_dims(mask->dims) +
+                    ", which does not broadcast to " + format_dims(full));
+  bias.mask_ = static_cast<const T*>(mask->data);
+  bias.strides_ = broadcast_strides(mask->dims, to);
+  return bias;
+}
+
+template <class T>
+void MaskBias<T>::add(int64_t batch, int64_t head, int64_t query, T* scores, int64_t keys) const {
+  constexpr T kHidden = -std::numeric_limits<T>::infinity();
+  if (mask_ != nullptr) {
+    const T* row = mask_ + batch * strides_[0] + head * strides_[1] + query * strides_[2];
+    const int64_t given = std::min(keys, mask_keys_);
+    for (int64_t j = 0; j < given; ++j) scores[j] += row[j];
+    std::fill(scores + given, scores + keys, kHidden);
+  }
+  const auto [first, last] = window_.range(batch, query, keys);
+  std::fill(scores, scores + first, kHidden);
+  std::fill(scores + last, scores + keys, kHidden);
+}
+
+template <class T>
+int64_t MaskBias<T>::visible_keys(int64_t batch, int64_t last_query, int64_t keys) const {
+  return std::min(window_.range(batch, last_query, keys).second, mask_keys_);
+}
+
+template class MaskBias<float>;
+template class MaskBias<double>;
+
+Status check_attention(const HeadShape& q, const HeadShape& k, const HeadShape& v) {
+  const auto text = [](const HeadShape& s) {
+    return "[" + std::to_string(s.batches) + ", " + std::to_string(s.heads) + ", " +
+           std::to_string(s.rows) + ", " + std::to_string(s.size) + "]";
+  };
+  const bool fits = q.batches == k.batches && q.batches == v.batches && k.heads == v.heads &&
+                    k.rows == v.rows && q.size == k.size && k.heads > 0 && q.heads % k.heads == 0;
+  if (fits) return {};
+  return mismatch("query, key and value of [batch, heads, rows, size] " + text(q) + ", " + text(k) +
+                  " and " + text(v) + " do not fit each other");
+}
+
+namespace {
+
+// Queries of one task: their scores stay in the second-level cache for a few thousand keys.
+constexpr int64_t kQueries = 64;
+
+// scores[0, keys) to probabilities; all zero where every score is minus infinity.
+template <class T>
+void softmax_row(T* scores, int64_t keys) {
+  constexpr T kHidden = -std::numeric_limits<T>::infinity();
+  if (std::all_of(scores, scores + keys, [](T s) { return s == kHidden; })) {
+    std::fill_n(scores, keys, T{0});
+    return;
+  }
+  if constexpr (std::is_same_v<T, float>) {
+    const float sum = vector_math().softmax_terms(scores, scores, keys);
+    vector_math().div(scores, 1, &sum, 0, scores, keys);
+  } else {
+    const T max = *std::max_element(scores, scores + keys);
+    T sum = 0;
+    for (int64_t j = 0; j < keys; ++j) sum += scores[j] = std::exp(scores[j] - max);
+    for (int64_t j = 0; j < keys; ++j) scores[j] /= sum;
+  }
+}
+
+template <class T>
+void cap_row(T* scores, int64_t keys, T cap) {
+  if constexpr (std::is_same_v<T, float>) {
+    vector_math().div(scores, 1, &cap, 0, scores, keys);
+    vector_math().tanh(scores, scores, keys);
+    vector_math().mul(scores, 1, &cap, 0, scores, keys);
+  } else {
+    for (int64_t j = 0; j < keys; ++j) scores[j] = cap * std::tanh(scores[j] / cap);
+  }
+}
+
+template <class T>
+class Attention {
+ public:
+  Attention(const GemmIsa& isa, const AttentionProblem<T>& problem) : isa_(isa), p_(problem) {
+    blocks_ = ceil_div(p_.q.rows, kQueries);
+    rows_ = std::min(kQueries, p_.q.rows);
+    score_count_ = round_up(rows_ * p_.k.rows, 64);
+    const MatrixPanels<T> any(nullptr, 1, 1);
+    workspace_ = std::max(gemm_workspace<T>(isa, any, rows_, p_.q.size),
+                          gemm_workspace<T>(isa, any, rows_, p_.k.rows));
+  }
+  int64_t tasks() const { return p_.q.batches * p_.q.heads * blocks_; }
+  int64_t buffer_bytes() const { return (score_count_ + workspace_) * int64_t{sizeof(T)}; }
+
+  void run(int64_t task, T* buffer) const {
+    const int64_t first = task % blocks_ * kQueries, head = task / blocks_ % p_.q.heads;
+    const int64_t batch = task / blocks_ / p_.q.heads;
+    const int64_t rows = std::min(kQueries, p_.q.rows - first);
+    // Where scores are shown, hidden ones are part of them.
+    int64_t keys = p_.k.rows;
+    if (p_.bias != nullptr && p_.scores == nullptr)
+      keys = p_.bias->visible_keys(batch, first + rows - 1, keys);
+    T* scores = buffer;
+    multiply_keys(batch, head, first, rows, keys, scores, buffer + score_count_);
+    for (int64_t i = 0; i < rows; ++i) finish_row(batch, head, first + i, scores + i * keys, keys);
+    multiply_values(batch, head, first, rows, keys, scores, buffer + score_count_);
+  }
+
+ private:
+  // Query heads that share a head of keys follow each other.
+  int64_t kv_head(int64_t head) const { return head / (p_.q.heads / p_.k.heads); }
+  int64_t reuse(int64_t rows) const { return ceil_div(rows, tile_rows_of<T>(isa_)); }
+
+  void multiply_keys(int64_t batch, int64_t head, int64_t first, int64_t rows, int64_t keys,
+                     T* scores, T* workspace) const {
+    const T* q = p_.q_data + p_.q.offset(batch, head) + first * p_.q.row_stride;
+    const T* k = p_.k_data + p_.k.offset(batch, kv_head(head));
+    gemm_range<T>(isa_, MatrixPanels<T>(q, 1, p_.q.row_stride),
+                  MatrixPanels<T>(k, 1, p_.k.row_stride, reuse(rows)), p_.q.size,
+                  {0, rows, 0, keys}, scores, keys, workspace);
+    for (int64_t i = 0; i < rows * keys; ++i) scores[i] *= p_.scale;
+  }
+  void show(ScoreStage stage, int64_t batch, int64_t head, int64_t query, const T* scores) const {
+    if (p_.scores == nullptr || p_.stage != stage) return;
+    const int64_t row = (batch * p_.q.heads + head) * p_.q.rows + query;
+    std::copy_n(scores, p_.k.rows, p_.scores + row * p_.k.rows);
+  }
+  void finish_row(int64_t batch, int64_t head, int64_t query, T* scores, int64_t keys) const {
+    show(ScoreStage::kProduct, batch, head, query, scores);
+    if (p_.softcap != 0) cap_row(scores, keys, p_.softcap);
+    show(ScoreStage::kCapped, batch, head, query, scores);
+    if (p_.bias != nullptr) p_.bias->add(batch, head, query, scores, keys);
+    show(ScoreStage::kBiased, batch, head, query, scores);
+    softmax_row(scores, keys);
+    show(ScoreStage::kProbabilities, batch, head, query, scores);
+  }
+  void multiply_values(int64_t batch, int64_t head, int64_t first, int64_t rows, int64_t keys,
+                       const T* scores, T* workspace) const {
+    const T* v = p_.v_data + p_.v.offset(batch, kv_head(head));
+    T* y = p_.y_data + p_.y.offset(batch, head) + first * p_.y.row_stride;
+    gemm_range<T>(isa_, MatrixPanels<T>(scores, 1, keys),
+                  MatrixPanels<T>(v, p_.v.row_stride, 1, reuse(rows)), keys,
+                  {0, rows, 0, p_.v.size}, y, p_.y.row_stride, workspace);
+  }
+
+  const GemmIsa& isa_;
+  const AttentionProblem<T>& p_;
+  int64_t blocks_, rows_, score_count_, workspace_;
+};
+
+}  // namespace
+
+template <class T>
+Status attend(KernelContext& ctx, const GemmIsa& isa, const AttentionProblem<T>& problem) {
+  // Tensors without elements may name more rows than memory could hold scores for.
+  const Dims scores{kQueries, problem.k.rows, int64_t{sizeof(T)} * 4};
+  if (!checked_product(scores))
+    return kernel_error(ErrorCode::kLimit, "too many keys: " + std::to_string(problem.k.rows));
+  const HeadShape& y = problem.y;
+  const Dims results{y.batches, y.heads, y.rows,
+                     problem.scores != nullptr ? std::max(y.size, problem.k.rows) : y.size};
+  if (checked_product(results) == 0) return {};
+  const Attention<T> attention(isa, problem);
+  ONNXTOOL_ASSIGN(const TaskPool pool, TaskPool::make(ctx, attention.buffer_bytes()));
+  pool.run(ctx, attention.tasks(), [&](int64_t task, std::byte* memory) {
+    attention.run(task, reinterpret_cast<T*>(memory));
+  });
+  return {};
+}
+
+template Status attend(KernelContext&, const GemmIsa&, const AttentionProblem<float>&);
+template Status attend(KernelContext&, const GemmIsa&, const AttentionProblem<double>&);
+
+}  // namespace onnxtool
