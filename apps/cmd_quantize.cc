@@ -12,6 +12,7 @@
 #include "apps/files.h"
 #include "apps/flags.h"
 #include "apps/model_flags.h"
+#include "apps/models.h"
 #include "apps/progress.h"
 #include "calib/exec/modules.h"
 #include "calib/ranges/range_file.h"
@@ -283,46 +284,6 @@ Section model_section(const Options& o, const Model& original, const Quantizer& 
   return s;
 }
 
-Section data_section(const SourceDescription& d, const std::string& title, const std::string& key,
-                     const std::vector<InputSummary>& inputs) {
-  Section s{key, title, {}, {}, {}, false};
-  s.fields.push_back({"format", "format", d.format, ""});
-  if (!d.path.empty()) s.fields.push_back({"path", "path", d.path, ""});
-  s.fields.push_back({"samples", "samples", d.count, ""});
-  if (d.random) s.fields.push_back({"seed", "seed", static_cast<int64_t>(d.seed), ""});
-  if (!d.preprocess.empty()) s.fields.push_back({"preprocess", "preprocess", d.preprocess, ""});
-  if (!d.labels.empty())
-    s.fields.push_back(
-        {"labels", "labels",
-         fmt::format("{}{}", d.labels[0],
-                     d.labels.size() > 1 ? fmt::format(" ... {}", d.labels.back()) : ""),
-         ""});
-  Table first{"first_sample",
-              "first sample",
-              {{"input", "input", ""},
-               {"tensor", "tensor", ""},
-               {"min", "min", ""},
-               {"max", "max", ""},
-               {"from", "from", ""}},
-              {},
-              8};
-  for (const InputSummary& i : inputs) {
-    const std::string prefix = i.name + " <- ";
-    const auto line = std::find_if(d.inputs.begin(), d.inputs.end(),
-                                   [&](const std::string& l) { return l.starts_with(prefix); });
-    first.rows.push_back({i.name, std::string(name(i.dtype)) + format_dims(i.dims), i.min, i.max,
-                          line == d.inputs.end() ? Scalar() : Scalar(line->substr(prefix.size()))});
-    if (i.non_finite)
-      s.notes.push_back(fmt::format("input '{}' holds {} NaN or infinities in the first sample",
-                                    i.name, i.non_finite));
-  }
-  s.tables.push_back(std::move(first));
-  if (d.random)
-    s.notes.push_back(
-        "random samples: ranges fit no real data; use --calib for a model that ships");
-  return s;
-}
-
 Section quantization_section(const Quantizer& q, const Quantizer::Output* out) {
   Section s{"quantization", "Quantization", {}, {}, {}, false};
   std::map<std::string, int64_t> kernels, floats;
@@ -458,16 +419,6 @@ Section layers_section(const ModelComparison& c) {
   return s;
 }
 
-Section timing_section(const Progress& progress) {
-  Section s{"timing", "Time", {}, {}, {}, true};
-  for (const auto& [stage, seconds] : progress.times()) {
-    std::string key = stage;
-    std::replace(key.begin(), key.end(), ' ', '_');
-    s.fields.push_back({key + "_s", stage, seconds, "s"});
-  }
-  return s;
-}
-
 // --- the command -------------------------------------------------------------------------------
 
 class QuantizeCommand {
@@ -561,8 +512,9 @@ class QuantizeCommand {
     ONNXTOOL_ASSIGN(Quantizer::Output result, quantizer.emit(*source, run_));
     stamp(*result.model, *source);
 
-    const Section data = data_section(source->describe(), "Calibration data", "calibration",
-                                      first_sample(*original, *source));
+    const Section data = data_section(*source, *original, "Calibration data", "calibration",
+                                      "random samples: ranges fit no real data; use --calib for a "
+                                      "model that ships");
     std::optional<Section> accuracy, layers;
     bool good = true;
     if (o_.verify == "on") {
@@ -644,12 +596,6 @@ class QuantizeCommand {
     if (d.random)
       model.metadata.emplace_back("onnxtool.calibration",
                                   fmt::format("random {} seed {}", d.count, d.seed));
-  }
-
-  std::vector<InputSummary> first_sample(const Model& model, const SampleSource& source) const {
-    const auto specs = input_specs(model);
-    const auto sample = source.read(0);
-    return specs.ok() && sample.ok() ? summarize(*specs, *sample) : std::vector<InputSummary>();
   }
 
   // The model is checked and run before anything is renamed into place.

@@ -56,7 +56,7 @@ void bound_uses(const Value& v, IntegerBounds& bounds, bool& found, int depth) {
 
 void add_data_flags(CLI::App& command, DataFlags& f) {
   const std::string data = "Data", images = "Images";
-  add_integer(command, f.random, int64_t{1}, int64_t{1} << 40, {"--random", "N", "N seeded random samples instead of data, for a first try: ranges are then a guess", data});
+  add_integer(command, f.random, int64_t{1}, int64_t{1} << 40, {"--random", "N", "N seeded random samples instead of data, for a first try", data});
   add_integer(command, f.seed, uint64_t{0}, std::numeric_limits<uint64_t>::max(), {"--seed", "S", "Seed of --random (default: 0)", data});
   add_choice(command, f.format, {"--data-format", "auto|npy|npz|safetensors|pb|images|raw", "Read only files of this form; auto looks at the content", data});
   add_text(command, f.batch_axis, {"--batch-axis", "AXIS", "Arrays stack samples along this axis; -1 is the last", data});

@@ -58,6 +58,19 @@ Status check_files(const std::vector<NamedPath>& inputs, const std::vector<Named
   return {};
 }
 
+bool holds(const std::string& directory, const std::string& path) {
+  if (!is_file_name(directory) || !is_file_name(path)) return false;
+  std::error_code e, f;
+  const std::string_view bare(directory.data(), std::max<size_t>(directory.find_last_not_of('/') + 1, 1));
+  const fs::path outer = fs::weakly_canonical(fs::absolute(bare, e), e);
+  fs::path inner = fs::weakly_canonical(fs::absolute(path, f), f);
+  if (e || f) return false;
+  for (;; inner = inner.parent_path()) {
+    if (inner == outer || same_file(inner.string(), outer.string())) return true;
+    if (inner == inner.parent_path()) return false;
+  }
+}
+
 std::string hint_for_missing(const std::string& path) {
   std::error_code e;
   const fs::path p(path), directory = p.has_parent_path() ? p.parent_path() : fs::path(".");

@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "libopt/support/atomic_directory.h"
+
 namespace onnxtool {
 namespace {
 
@@ -54,6 +56,7 @@ std::string directory_of(const std::string& path) {
 void remove_temporary_files() noexcept {
   for (Pending& p : g_pending)
     if (p.state == 2) ::unlink(p.path);
+  remove_temporary_directories();
 }
 
 bool same_file(const std::string& a, const std::string& b) {

@@ -51,7 +51,7 @@ class UncommittedFile {
   bool kept_ = false;
 };
 
-/// Unlinks what unfinished files of both kinds have on disk. Async-signal-safe.
+/// Removes what unfinished files of both kinds, and directories, have on disk. Async-signal-safe.
 void remove_temporary_files() noexcept;
 
 /// Whether two paths are the same file, by device and inode. False when one does not exist.

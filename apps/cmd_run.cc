@@ -1,0 +1,227 @@
+// onnxtool run: a model and samples in, its outputs out.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <mutex>
+#include <optional>
+
+#include "apps/command.h"
+#include "apps/config.h"
+#include "apps/files.h"
+#include "apps/flags.h"
+#include "apps/models.h"
+#include "calib/compare/metrics.h"
+#include "calib/data/write.h"
+
+namespace onnxtool {
+namespace {
+
+struct Options {
+  std::string model, data, output;
+  std::string format = "npy";
+  bool force = false;
+  std::string settings_file;  // empty: none
+  DataFlags data_flags;
+  CommonFlags common;
+};
+
+void add_flags(CLI::App& c, Options& o) {
+  const std::string data = "Data", out = "Output";
+  add_text(c, o.model, {"MODEL", "FILE", "Model (.onnx); - is stdin", "Arguments"})->required();
+  add_text(c, o.output,
+           {"-o,--output", "DIR", "Directory for the outputs (default: only report them)", out});
+  add_choice(
+      c, o.format,
+      {"--output-format", "npy|safetensors|pb",
+       "OUTPUT/SAMPLE.npy, SAMPLE.safetensors, or test_data_set_N with inputs and outputs", out});
+  add_switch(c, o.force, {"--force", "", "Replace the directory and all that it holds", out});
+  CLI::Option* path = add_text(
+      c, o.data,
+      {"--data", "PATH", "Samples: images, .npy, .npz, safetensors, test_data_set_N", data});
+  add_data_flags(c, o.data_flags);
+  path->excludes(c.get_option("--random"));
+  add_common_flags(c, o.common);
+  add_config_flags(c);
+  c.footer("Example: onnxtool run resnet.onnx --data images/ --preprocess imagenet -o outputs/");
+}
+
+// What an output held over all samples.
+struct OutputFacts {
+  DataType dtype = DataType::kUndefined;
+  std::vector<int64_t> dims;  // of the first sample
+  bool varies = false;
+  int64_t first = -1;  // its index
+  std::optional<double> min, max;
+  int64_t nan = 0, infinite = 0;
+
+  // Sample order does not matter: the shape shown is that of the lowest index.
+  void add(int64_t index, const Tensor& t) {
+    if (first >= 0) varies |= dims != t.dims() || dtype != t.dtype();
+    if (first < 0 || index < first) {
+      first = index;
+      dims = t.dims();
+      dtype = t.dtype();
+    }
+    if (dtype == DataType::kString || dtype == DataType::kComplex64 ||
+        dtype == DataType::kComplex128)
+      return;
+    for (const double v : t.to_doubles()) {
+      nan += std::isnan(v);
+      infinite += std::isinf(v);
+      if (!std::isfinite(v)) continue;
+      min = std::min(v, min.value_or(v));
+      max = std::max(v, max.value_or(v));
+    }
+  }
+};
+
+ConstView view_of(const Tensor& t) { return {t.dtype(), t.dims(), t.bytes().data(), t.count()}; }
+
+class RunCommand {
+ public:
+  RunCommand(const Options& options, const Streams& streams)
+      : o_(options), streams_(streams), progress_(streams, options.common.quiet) {}
+
+  Result<int> run() {
+    ONNXTOOL_ASSIGN(const auto targets, report_targets(o_.common, false));
+    if (o_.output == "-")
+      return Error{ErrorCode::kUsage, "-o -: outputs are a directory of files", "name a directory"};
+    ONNXTOOL_TRY(check_paths(targets));
+    progress_.stage("load");
+    ONNXTOOL_ASSIGN(const std::unique_ptr<Model> model, open_model(o_.model, o_.data_flags));
+    ONNXTOOL_ASSIGN(const auto source, open_samples(*model, o_.data, o_.data_flags));
+    ONNXTOOL_ASSIGN(const RunOptions run, run_options(o_.common, progress_, streams_));
+    for (const Value* v : model->graph().outputs()) names_.push_back(v->name());
+    facts_.resize(names_.size());
+    std::optional<AtomicDirectory> directory;
+    if (!o_.output.empty()) {
+      ONNXTOOL_ASSIGN(AtomicDirectory made, AtomicDirectory::create(o_.output, o_.force));
+      directory.emplace(std::move(made));
+      writer_.emplace(*directory, file_format(), names_, source->size());
+    }
+    progress_.stage("run");
+    ONNXTOOL_TRY(run_all(*model, *source, run));
+    if (directory) {
+      progress_.stage("write");
+      ONNXTOOL_TRY(directory->commit());
+    }
+    progress_.finish();
+    Report report;
+    report.command = "run";
+    report.inputs = {o_.model};
+    report.sections = {data_section(*source, *model, "Data", "data", "random samples"),
+                       outputs_section(*source), timing_section(progress_)};
+    ONNXTOOL_TRY(write_reports(report, targets, o_.common, false, streams_));
+    return 0;
+  }
+
+ private:
+  TensorFileFormat file_format() const {
+    return o_.format == "npy"  ? TensorFileFormat::kNpy
+           : o_.format == "pb" ? TensorFileFormat::kPb
+                               : TensorFileFormat::kSafetensors;
+  }
+
+  Status check_paths(const std::vector<ReportTarget>& targets) const {
+    std::vector<NamedPath> inputs = data_inputs(o_.data, o_.data_flags);
+    inputs.push_back({"MODEL", o_.model});
+    inputs.push_back({"--config", o_.settings_file});
+    // The directory goes whole: what is read must lie neither at its place nor in it.
+    for (const NamedPath& in : inputs)
+      if (!o_.output.empty() && holds(o_.output, in.path))
+        return Error{
+            ErrorCode::kUsage,
+            o_.output + ": the output would replace an input (" + in.flag + " " + in.path + ")",
+            "choose another directory"};
+    std::vector<NamedPath> outputs = {{"the output", ""}};
+    for (const ReportTarget& t : targets) outputs.push_back({"--report", t.path});
+    return check_files(inputs, outputs);
+  }
+
+  Status run_all(const Model& model, const SampleSource& source, const RunOptions& run) {
+    std::mutex mutex;
+    return run_samples(
+        model.graph(), {}, source, run,
+        [&](int, int64_t index, const Sample& sample, RunContext& context) -> Status {
+          std::vector<Tensor> outputs;
+          ONNXTOOL_TRY(context.run(sample.inputs, &outputs));
+          if (writer_)
+            ONNXTOOL_TRY(writer_->write(index, sample.id, named_inputs(model, sample), outputs));
+          const std::lock_guard lock(mutex);
+          for (size_t i = 0; i < outputs.size(); ++i) facts_[i].add(index, outputs[i]);
+          if (!source.has_labels() || outputs.empty() || !accuracy_note_.empty()) return {};
+          if (Status s =
+                  accuracy_.add(index, view_of(outputs[0]), view_of(outputs[0]), sample.label);
+              !s.ok())
+            accuracy_note_ = "labels are not used: " + s.error().message;
+          return {};
+        });
+  }
+
+  static std::vector<NamedTensor> named_inputs(const Model& model, const Sample& sample) {
+    std::vector<NamedTensor> out;
+    for (const Value* v : model.graph().inputs())
+      if (!v->initializer()) out.push_back({v->name(), sample.inputs[out.size()]});
+    return out;
+  }
+
+  Section outputs_section(const SampleSource& source) const {
+    Section s{"outputs", "Outputs", {}, {}, {}, false};
+    if (!o_.output.empty()) s.fields.push_back({"path", "written to", o_.output, ""});
+    if (accuracy_note_.empty() && accuracy_.images()) {
+      s.fields.push_back({"images", "labelled samples", accuracy_.images(), ""});
+      s.fields.push_back({"accuracy_percent", "accuracy",
+                          100 * static_cast<double>(accuracy_.reference_correct()) /
+                              static_cast<double>(accuracy_.images()),
+                          "%"});
+    }
+    if (!accuracy_note_.empty()) s.notes.push_back(accuracy_note_);
+    Table t{"tensors",
+            fmt::format("over {} sample{}", source.size(), source.size() == 1 ? "" : "s"),
+            {},
+            {},
+            0};
+    t.columns = {{"output", "output", ""}, {"tensor", "tensor", ""}, {"min", "min", ""},
+                 {"max", "max", ""},       {"nan", "NaN", ""},       {"infinite", "infinite", ""}};
+    const bool named = writer_ && o_.format == "npy";
+    if (named) t.columns.push_back({"directory", "directory", ""});
+    const auto scalar = [](std::optional<double> v) { return v ? Scalar(*v) : Scalar(); };
+    for (size_t i = 0; i < names_.size(); ++i) {
+      const OutputFacts& f = facts_[i];
+      t.rows.push_back(
+          {names_[i],
+           std::string(name(f.dtype)) + format_dims(f.dims) + (f.varies ? " and others" : ""),
+           scalar(f.min), scalar(f.max), f.nan, f.infinite});
+      if (named) t.rows.back().push_back(writer_->directories()[i]);
+    }
+    s.tables.push_back(std::move(t));
+    return s;
+  }
+
+  const Options& o_;
+  const Streams& streams_;
+  Progress progress_;
+  std::vector<std::string> names_;
+  std::vector<OutputFacts> facts_;
+  std::optional<SampleWriter> writer_;
+  ClassAccuracy accuracy_;
+  std::string accuracy_note_;
+};
+
+Run add(CLI::App& command) {
+  auto options = std::make_shared<Options>();
+  add_flags(command, *options);
+  CLI::App* app = &command;
+  return [options, app](const Streams& streams) -> Result<int> {
+    options->settings_file = settings_file(*app);
+    return RunCommand(*options, streams).run();
+  };
+}
+
+}  // namespace
+
+extern constinit const CommandInfo kRunCommand{
+    "run", "Run a model on samples; write and describe its outputs", add};
+
+}  // namespace onnxtool

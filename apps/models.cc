@@ -1,0 +1,121 @@
+#include "apps/models.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <ostream>
+
+#include "calib/exec/modules.h"
+#include "libopt/analysis/seam.h"
+#include "libopt/io/load.h"
+
+namespace onnxtool {
+namespace {
+
+// What a model without inputs runs on.
+class NoInputs final : public SampleSource {
+ public:
+  int64_t size() const override { return 1; }
+  Result<Sample> read(int64_t) const override { return Sample{"only", {}, -1}; }
+  SourceDescription describe() const override {
+    SourceDescription d;
+    d.format = "none: the model has no inputs";
+    d.count = 1;
+    return d;
+  }
+  const std::vector<std::string>& labels() const override { return none_; }
+  bool has_labels() const override { return false; }
+
+ private:
+  std::vector<std::string> none_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Model>> open_model(const std::string& path, const DataFlags& flags) {
+  ONNXTOOL_ASSIGN(std::unique_ptr<Model> model, load_model(path));
+  ONNXTOOL_TRY(apply_shapes(*model, flags));
+  if (Status s = infer_graph(model->graph()); !s.ok()) return std::move(s).error().at(path);
+  return model;
+}
+
+Result<std::unique_ptr<SampleSource>> open_samples(const Model& model, const std::string& path,
+                                                   const DataFlags& flags) {
+  ONNXTOOL_ASSIGN(const auto specs, input_specs(model));
+  if (specs.empty()) return std::unique_ptr<SampleSource>(std::make_unique<NoInputs>());
+  if (path.empty() && flags.raw.empty() && flags.random)
+    return open_random(flags.random, flags.seed, specs, integer_bounds(model));
+  if (path.empty() && flags.raw.empty())
+    return Error{ErrorCode::kUsage, "no data given",
+                 "add --data PATH; --random N for a first try without data"};
+  ONNXTOOL_ASSIGN(const DataOptions options, data_options(flags));
+  return open_source(path, options, specs);
+}
+
+Result<RunOptions> run_options(const CommonFlags& flags, Progress& progress,
+                               const Streams& streams) {
+  ONNXTOOL_ASSIGN(const KernelSets kernels, load_kernel_sets(flags.kernels));
+  if (!flags.quiet)
+    for (const std::string& note : kernels.notes) streams.err << "note: " << note << "\n";
+  RunOptions run;
+  run.kernel_sets = kernels.sets;
+  run.threads = effective_threads(flags);
+  run.progress = [&progress](int64_t done, int64_t total) { progress.update(done, total); };
+  return run;
+}
+
+std::vector<NamedPath> data_inputs(const std::string& data, const DataFlags& flags) {
+  std::vector<NamedPath> in = {{"--data", data}, {"--labels", flags.labels}};
+  for (const std::string& raw : flags.raw) in.push_back({"--raw", raw.substr(raw.rfind('=') + 1)});
+  return in;
+}
+
+Section data_section(const SampleSource& source, const Model& model, const std::string& title,
+                     const std::string& key, const std::string& note_if_random) {
+  const SourceDescription d = source.describe();
+  Section s{key, title, {}, {}, {}, false};
+  s.fields.push_back({"format", "format", d.format, ""});
+  if (!d.path.empty()) s.fields.push_back({"path", "path", d.path, ""});
+  s.fields.push_back({"samples", "samples", d.count, ""});
+  if (d.random) s.fields.push_back({"seed", "seed", static_cast<int64_t>(d.seed), ""});
+  if (!d.preprocess.empty()) s.fields.push_back({"preprocess", "preprocess", d.preprocess, ""});
+  if (!d.labels.empty()) {
+    const std::string last = d.labels.size() > 1 ? fmt::format(" ... {}", d.labels.back()) : "";
+    s.fields.push_back({"labels", "labels", d.labels[0] + last, ""});
+  }
+  Table first{"first_sample", "first sample", {}, {}, 8};
+  first.columns = {{"input", "input", ""},
+                   {"tensor", "tensor", ""},
+                   {"min", "min", ""},
+                   {"max", "max", ""},
+                   {"from", "from", ""}};
+  const auto specs = input_specs(model);
+  const auto sample = source.read(0);
+  const auto inputs =
+      specs.ok() && sample.ok() ? summarize(*specs, *sample) : std::vector<InputSummary>();
+  for (const InputSummary& i : inputs) {
+    const std::string prefix = i.name + " <- ";
+    const auto line = std::find_if(d.inputs.begin(), d.inputs.end(),
+                                   [&](const std::string& l) { return l.starts_with(prefix); });
+    first.rows.push_back({i.name, std::string(name(i.dtype)) + format_dims(i.dims), i.min, i.max,
+                          line == d.inputs.end() ? Scalar() : Scalar(line->substr(prefix.size()))});
+    if (i.non_finite)
+      s.notes.push_back(fmt::format("input '{}' holds {} NaN or infinities in the first sample",
+                                    i.name, i.non_finite));
+  }
+  s.tables.push_back(std::move(first));
+  if (d.random && !note_if_random.empty()) s.notes.push_back(note_if_random);
+  return s;
+}
+
+Section timing_section(const Progress& progress) {
+  Section s{"timing", "Time", {}, {}, {}, true};
+  for (const auto& [stage, seconds] : progress.times()) {
+    std::string key = stage;
+    std::replace(key.begin(), key.end(), ' ', '_');
+    s.fields.push_back({key + "_s", stage, seconds, "s"});
+  }
+  return s;
+}
+
+}  // namespace onnxtool
