@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
-#include <set>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "libopt/rewrite/driver.h"
 #include "libopt/rewrite/rewriter.h"
@@ -43,6 +43,7 @@ class Emitter {
         placement_(placement),
         params_(params),
         options_(options) {
+    for (const Node& n : graph_.nodes()) node_names_.emplace(n.name(), 0);
     for (size_t i = 0; i < placement.tensors.size(); ++i)
       tensor_index_[placement.tensors[i].value] = i;
     for (const IntegerNode& n : placement.nodes) {
@@ -65,7 +66,7 @@ class Emitter {
       }
     }
     for (const IntegerNode& n : placement_.nodes)
-      if (n.activation && n.quantized_output) absorbed_by_.insert(n.activation);
+      if (n.activation && n.quantized_output) absorbed_.insert(n.activation);
     for (size_t i = 0; i < placement_.tensors.size(); ++i) emit_tensor(i);
     remove_absorbed();
     if (options_.target->quantizes_parameters && model_.opset("") >= kPerChannelOpset)
@@ -199,8 +200,13 @@ class Emitter {
   }
 
   std::string fresh_node_name(const std::string& base) {
-    std::string name = base;
-    for (int i = 1; !node_names_.insert(name).second; ++i) name = base + "_" + std::to_string(i);
+    const auto [it, fresh] = node_names_.emplace(base, 0);
+    if (fresh) return base;
+    // The name remembers its last suffix: a model may read one weight in many layers.
+    int& last = it->second;
+    std::string name;
+    do name = base + "_" + std::to_string(++last);
+    while (!node_names_.emplace(name, 0).second);
     return name;
   }
 
@@ -234,7 +240,7 @@ class Emitter {
     const ValueType type = v.type();
     // The raw result: what an absorbed activation read, else the value itself.
     Value* raw = &v;
-    if (Node* p = v.producer(); p && absorbed_by_.contains(p)) raw = &p->input(0);
+    if (Node* p = v.producer(); p && absorbed_.contains(p)) raw = &p->input(0);
     Node* after = v.producer() ? v.producer()->next() : first_node();
     Rewriter rw(graph_, after);
     Node& q = rw.add_node("QuantizeLinear", {raw, codes.scale, codes.zero_point}, {}, 1,
@@ -263,6 +269,16 @@ class Emitter {
 
   bool quantized_result(const Value& v) const { return tensor_index_.contains(&v); }
 
+  // Whether its only reader is a Q, past activations.
+  static bool leads_to_quantize(const Node& layer) {
+    const Node* n = &layer;
+    do {
+      if (!n->has_output(0) || n->output(0).uses().size() != 1) return false;
+      n = n->output(0).uses()[0].user;
+    } while (is_activation(*n));
+    return n->is("QuantizeLinear");
+  }
+
   // A layer that stays float between DQ and Q would get its weights quantized by the runtime, per
   // tensor and without a word. It does not where the scale of the DQ is a vector, whose elements
   // are all equal.
@@ -271,21 +287,17 @@ class Emitter {
       if (!n.is("Conv") && !n.is("ConvTranspose") && !n.is("Gemm")) continue;
       Node* dq = n.has_input(0) ? n.input(0).producer() : nullptr;
       const Tensor* w = n.has_input(1) ? n.input(1).constant() : nullptr;
-      if (!dq || !dq->is("DequantizeLinear") || !w || w->rank() < 2 ||
-          dq->input(1).constant()->rank() != 0)
-        continue;
-      const Node* reader = &n;
-      do {
-        reader = reader->output(0).uses().size() == 1 ? reader->output(0).uses()[0].user : nullptr;
-      } while (reader && is_activation(*reader));
-      if (!reader || !reader->is("QuantizeLinear")) continue;
+      if (!dq || !dq->is("DequantizeLinear") || !w || w->rank() < 2 || !dq->has_input(2)) continue;
+      const Tensor* dq_scale = dq->input(1).constant();
+      const Tensor* dq_zero = dq->input(2).constant();
+      if (!dq_scale || dq_scale->rank() != 0 || !dq_zero || !leads_to_quantize(n)) continue;
       if (n.is("Gemm") && n.attr<int64_t>("transA", 0)) continue;  // its channels are not on axis 1
       int64_t channels = w->dims()[0];
       if (n.is("Conv")) channels = w->dims()[1] * n.attr<int64_t>("group", 1);
       if (n.is("Gemm") && n.attr<int64_t>("transB", 0)) channels = w->dims()[1];
       const auto count = static_cast<size_t>(channels);
-      const Tensor zero = *dq->input(2).constant();
-      const std::vector<float> scales(count, dq->input(1).constant()->values<float>()[0]);
+      const Tensor zero = *dq_zero;
+      const std::vector<float> scales(count, dq_scale->values<float>()[0]);
       const std::vector<int32_t> zeros(count, static_cast<int32_t>(zero.to_ints()[0]));
       Rewriter rw(graph_, &n);
       const std::string base = n.input(0).name();
@@ -299,7 +311,9 @@ class Emitter {
   }
 
   void remove_absorbed() {
-    for (Node* n : absorbed_by_) {
+    for (const IntegerNode& integer : placement_.nodes) {
+      Node* n = integer.activation;
+      if (!n || !absorbed_.contains(n)) continue;
       if (!n->output(0).unused()) continue;
       Rewriter rw(graph_);
       rw.remove(*n);
@@ -320,15 +334,15 @@ class Emitter {
   const QuantizeOptions& options_;
   EmitReport report_;
   std::unordered_map<const Value*, size_t> tensor_index_;
-  std::set<const Value*> made_by_integer_;
+  std::unordered_set<const Value*> made_by_integer_;
   std::unordered_map<const Value*, Codes> codes_;
   std::unordered_map<const Value*, std::string> names_;
   std::unordered_map<const Value*, std::vector<Use>> read_as_data_;
   std::unordered_map<const Value*, std::vector<Stored>> stored_;
   std::unordered_map<const Value*, Value*> constant_integers_;
-  std::set<const Node*> weights_done_;
-  std::set<Node*> absorbed_by_;
-  std::set<std::string> node_names_;
+  std::unordered_set<const Node*> weights_done_;
+  std::unordered_set<const Node*> absorbed_;  // activations that the result's range expresses
+  std::unordered_map<std::string, int> node_names_;  // with the last suffix given away
 };
 
 }  // namespace

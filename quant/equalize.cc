@@ -82,6 +82,7 @@ std::optional<Link> link_from(const Node& first) {
       link.second = &user;
       return link;
     }
+    if (!user.has_output(0)) return std::nullopt;
     const auto& from = v->type().shape;
     const auto& to = user.output(0).type().shape;
     if (keeps_channels(user)) {

@@ -25,7 +25,7 @@ std::optional<Tensor> row_of(const Tensor& t, int64_t rank, int64_t n) {
 
 std::optional<Pair> match(Node& product) {
   if (!product.is("MatMul") || product.num_inputs() != 2 || !product.has_input(0) ||
-      !product.has_input(1))
+      !product.has_input(1) || !product.has_output(0))
     return std::nullopt;
   const Tensor* w = product.input(1).constant();
   const auto& shape = product.input(0).type().shape;
@@ -36,7 +36,7 @@ std::optional<Pair> match(Node& product) {
   if (!out.has_one_use() || out.is_graph_output()) return std::nullopt;
   Node& sum = *out.uses()[0].user;
   if (!sum.is("Add") || sum.opset() < 7 || &sum.graph() != &product.graph() ||
-      sum.num_inputs() != 2)
+      sum.num_inputs() != 2 || !sum.has_input(0) || !sum.has_input(1) || !sum.has_output(0))
     return std::nullopt;
   const Value& other = sum.input(1 - out.uses()[0].index);
   if (!other.constant()) return std::nullopt;
@@ -60,7 +60,7 @@ std::optional<Pair> match(Node& product) {
   if (y.has_one_use() && !y.is_graph_output()) {
     const Use use = y.uses()[0];
     if ((use.user->is("Relu") || use.user->is("Clip")) && use.index == 0 &&
-        &use.user->graph() == &product.graph())
+        use.user->has_output(0) && &use.user->graph() == &product.graph())
       p.activation = use.user;
   }
   return p;

@@ -37,6 +37,34 @@ int freeze_parameters(Graph& graph) {
   return count;
 }
 
+// Whether layers read it as a weight, at the end of a chain of nodes that only move its elements.
+bool ends_as_weight(const Node& node) {
+  const bool moves = node.is("Transpose") || node.is("Reshape") || node.is("Squeeze") ||
+                     node.is("Unsqueeze") || node.is("Flatten") || node.is("Identity");
+  if (!moves || !node.has_output(0) || node.output(0).is_graph_output()) return false;
+  const std::vector<Use>& uses = node.output(0).uses();
+  return !uses.empty() && std::all_of(uses.begin(), uses.end(), [&](const Use& use) {
+    return is_parameter(use) || (use.index == 0 && ends_as_weight(*use.user));
+  });
+}
+
+// A weight that is moved before use, as a table that embeds tokens and classifies them, stays a
+// node in files that must not grow. As integers it is a quarter of its size, and a weight that a
+// node computes could not be quantized per channel.
+int fold_moved_weights(Graph& graph, Folder& folder) {
+  int count = 0;
+  for (Node& node : graph.nodes()) {
+    const auto is_constant = [](const Value* v) { return !v || v->constant(); };
+    if (!ends_as_weight(node) || !std::ranges::all_of(node.inputs(), is_constant)) continue;
+    if (node.input(0).constant()->dtype() != DataType::kFloat) continue;
+    auto result = folder.evaluate(node);
+    if (!result.ok()) continue;  // it stays what it is
+    Rewriter(graph).make_constant(node.output(0), std::move((*result)[0]));
+    ++count;
+  }
+  return count;
+}
+
 }  // namespace
 
 Result<Preparation> prepare_model(Model& model, const QuantizeOptions& options) {
@@ -68,6 +96,8 @@ Result<Preparation> prepare_model(Model& model, const QuantizeOptions& options) 
   PassContext context;
   context.folder = folder.get();
   run_passes(model, preparation_pipeline(), context);
+  if (fold_moved_weights(model.graph(), *folder))
+    run_passes(model, preparation_pipeline(), context);
   ONNXTOOL_TRY(infer_graph(model.graph()));
   deduplicate_nodes(model.graph());
   if (fuse_matmul_bias(model, options))

@@ -5,8 +5,10 @@
 #include <limits>
 #include <optional>
 #include <set>
+#include <unordered_set>
 #include <vector>
 
+#include "libopt/analysis/effects.h"
 #include "libopt/rewrite/rewriter.h"
 
 namespace onnxtool {
@@ -20,8 +22,9 @@ bool is_integer_operator(const Node& n) {
          op == "DynamicQuantizeLinear" || op == "QAttention";
 }
 
-bool is_q(const Node& n) { return n.op_type() == "QuantizeLinear"; }
-bool is_dq(const Node& n) { return n.op_type() == "DequantizeLinear"; }
+bool is_complete(const Node& n) { return n.has_input(0) && n.has_input(1) && n.has_output(0); }
+bool is_q(const Node& n) { return n.op_type() == "QuantizeLinear" && is_complete(n); }
+bool is_dq(const Node& n) { return n.op_type() == "DequantizeLinear" && is_complete(n); }
 
 // [] or [1].
 bool is_scalar(const Value& v) {
@@ -76,6 +79,7 @@ class Fuser {
       : model_(std::move(model)), graph_(model_->graph()), target_(target) {}
 
   IntegerGraph run() {
+    find_known();
     separate_readers();
     move_q_up();
     move_dq_down();
@@ -106,6 +110,20 @@ class Fuser {
   }
 
   bool in_this_graph(const Use& u) const { return &u.user->graph() == &graph_; }
+
+  // What follows from constants alone is computed at load, a Q included; a DQ is not, so that
+  // weights stay integers.
+  void find_known() {
+    for (const Node& n : graph_.nodes()) {
+      bool known = n.num_inputs() > 0 && !is_dq(n) && is_deterministic(n);
+      n.for_each_subgraph([&](Graph&) { known = false; });
+      for (const Value* v : n.inputs()) known = known && (!v || is_known(*v));
+      if (!known) continue;
+      for (const Value* v : n.outputs())
+        if (v) known_.insert(v);
+    }
+  }
+  bool is_known(const Value& v) const { return v.constant() || known_.contains(&v); }
 
   // Each reader of a DQ gets its own; a graph output or a subgraph keeps the first.
   void separate_readers() {
@@ -140,7 +158,7 @@ class Fuser {
         if (!mover || &mover->graph() != &graph_ || !v->has_one_use() || !moves_elements(*mover))
           break;
         Value& source = mover->input(0);
-        if (source.constant()) break;
+        if (is_known(source)) break;
         if (source.producer() && (is_dq(*source.producer()) || !source.has_one_use())) break;
         Node& up = add_coded("QuantizeLinear", *q, source, mover);
         Node& down = add_coded("DequantizeLinear", *q, up.output(0), mover);
@@ -257,7 +275,8 @@ class Fuser {
 
   static bool leads_to_q(const Node& layer) {
     for (const Node* n = &layer;;) {
-      if (n->num_outputs() != 1 || n->output(0).uses().size() != 1) return false;
+      if (n->num_outputs() != 1 || !n->has_output(0) || n->output(0).uses().size() != 1)
+        return false;
       n = n->output(0).uses()[0].user;
       if (is_q(*n)) return true;
       if (!n->is("Relu") && !n->is("Clip")) return false;
@@ -311,8 +330,8 @@ class Fuser {
       if (n.has_output(o)) edges += n.output(o).uses().size();
     if (edges == 1 && !n.output(0).uses().empty()) {
       Node& next = *n.output(0).uses()[0].user;
-      if ((next.is("Relu") || next.is("Clip")) && next.output(0).uses().size() == 1 &&
-          !next.output(0).is_graph_output())
+      if ((next.is("Relu") || next.is("Clip")) && next.has_output(0) &&
+          next.output(0).uses().size() == 1 && !next.output(0).is_graph_output())
         activation = &next;
     }
     Node& last = activation ? *activation : n;
@@ -380,7 +399,7 @@ class Fuser {
   void count(const Graph& graph) {
     for (const Node& n : graph.nodes()) {
       if (is_q(n))
-        out_.quantize += !gone_.contains(&n);
+        out_.quantize += !gone_.contains(&n) && !is_known(n.output(0));
       else if (is_dq(n))
         out_.dequantize += !gone_.contains(&n);
       else if (is_integer_operator(n))
@@ -394,6 +413,7 @@ class Fuser {
   const Target& target_;
   IntegerGraph out_;
   std::set<const Node*> gone_;
+  std::unordered_set<const Value*> known_;  // computed at load
 };
 
 }  // namespace
