@@ -147,8 +147,6 @@ Result<Quantizer::Output> Quantizer::emit_with(Calibrator calibrator) const {
   const Placement placement = place(*out.model, options_);
   ONNXTOOL_CHECK(placement.tensors.size() == params.size() &&
                  placement.nodes.size() == placement_.nodes.size());
-  std::vector<std::string> names;
-  for (const IntegerNode& n : placement_.nodes) names.push_back(n.result().name());
   ONNXTOOL_ASSIGN(out.emitted, emit_qdq(*out.model, placement, params, options_));
   for (size_t i = 0; i < placement_.nodes.size(); ++i) {
     const Value& reference = placement_.nodes[i].result();
@@ -158,6 +156,18 @@ Result<Quantizer::Output> Quantizer::emit_with(Calibrator calibrator) const {
                             ? out.model->graph().find(reference.name() + "_DequantizeLinear_Output")
                             : out.model->graph().find(reference.name());
     if (test) out.layers.push_back({&reference, test});
+  }
+  out.decisions = placement_.decisions;
+  std::unordered_map<const Node*, size_t> emitted_as;
+  for (size_t i = 0; i < placement_.nodes.size(); ++i) emitted_as[placement_.nodes[i].node] = i;
+  for (NodeDecision& d : out.decisions) {
+    const auto i = emitted_as.find(d.node);
+    if (i == emitted_as.end()) continue;
+    const std::string& name = placement.nodes[i->second].node->output(0).name();
+    if (out.emitted.predicted.fused.contains(name)) continue;
+    d.integer = false;
+    d.kernel = {};
+    d.reason = "the target does not fuse it with Q and DQ of these types";
   }
   return out;
 }

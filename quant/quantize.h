@@ -54,6 +54,8 @@ class Quantizer {
   struct Output {
     std::unique_ptr<Model> model;
     EmitReport emitted;
+    /// placement().decisions, less what the target is predicted not to fuse after all.
+    std::vector<NodeDecision> decisions;
     std::vector<CalibratedTensor> tensors;
     Calibrator calibrator = Calibrator::kMinMax;
     std::vector<CalibratorTrial> trials;

@@ -33,7 +33,11 @@ const char* gemm_obstacle(const Node& node) {
 }
 
 constexpr TargetOp kOps[] = {
-    {.op = "Conv", .fusion = Fusion::kInteger, .integer_op = "QLinearConv", .mixed_types = true},
+    {.op = "Conv",
+     .fusion = Fusion::kInteger,
+     .integer_op = "QLinearConv",
+     .mixed_types = true,
+     .signed_data = false},
     {.op = "Gemm",
      .fusion = Fusion::kIntegerOrFloatOutput,
      .integer_op = "QGemm",
@@ -44,7 +48,8 @@ constexpr TargetOp kOps[] = {
      .fusion = Fusion::kIntegerOrFloatOutput,
      .integer_op = "QLinearMatMul",
      .float_output_op = "MatMulIntegerToFloat",
-     .mixed_types = true},
+     .mixed_types = true,
+     .signed_data = false},
     {.op = "Add", .fusion = Fusion::kInteger, .integer_op = "QLinearAdd"},
     {.op = "Mul", .fusion = Fusion::kInteger, .integer_op = "QLinearMul"},
     {.op = "Concat", .fusion = Fusion::kInteger, .integer_op = "QLinearConcat"},
@@ -80,6 +85,7 @@ constexpr TargetOp kOps[] = {
 }  // namespace
 
 constinit const Target kOrtCpu{"ort-cpu", "onnxruntime, CPU provider", kOps,
-                               /*quantizes_parameters=*/true};
+                               /*quantizes_parameters=*/true,
+                               /*prefers_unsigned=*/true};
 
 }  // namespace onnxtool

@@ -86,6 +86,7 @@ class Fuser {
     merge_equal_q();
     if (target_.quantizes_parameters) quantize_parameters();
     separate_readers();
+    if (target_.prefers_unsigned) make_unsigned();
     for (Node& n : graph_.nodes()) fuse(n);
     count(graph_);
     return std::move(out_);
@@ -224,6 +225,25 @@ class Fuser {
         rw.replace_uses(other.output(0), q.output(0));
         rw.remove(other);
       }
+    }
+  }
+
+  // s8 pairs as u8, their zero points moved by 128.
+  void make_unsigned() {
+    for (Node& q : graph_.nodes()) {
+      if (!is_q(q) || !q.output(0).has_one_use() || q.output(0).uses().empty()) continue;
+      Node& dq = *q.output(0).uses()[0].user;
+      if (!is_dq(dq) || !same_codes(q, dq)) continue;
+      const Tensor& zero = *q.input(2).constant();
+      if (zero.dtype() != DataType::kInt8) continue;
+      const auto moved = static_cast<std::byte>(zero.to_ints()[0] + 128);
+      Rewriter rw(graph_);
+      Value& u8 = rw.add_constant(Tensor::from_bytes(DataType::kUint8, zero.dims(), {moved}));
+      rw.set_input(q, 2, &u8);
+      rw.set_input(dq, 2, &u8);
+      ValueType type = q.output(0).type();
+      type.dtype = DataType::kUint8;
+      q.output(0).set_type(type);
     }
   }
 
@@ -375,7 +395,7 @@ class Fuser {
       case Fusion::kIntegerOrFloatOutput: {
         if (dqs.empty() || static_cast<int>(dqs.size()) != inputs) break;
         const DataType data = type_of(*dqs[0]);
-        if (!is_8bit(data)) break;
+        if (!is_8bit(data) || (data == DataType::kInt8 && !op->signed_data)) break;
         if (!op->mixed_types)
           if (!std::all_of(dqs.begin(), dqs.end(),
                            [&](const Node* dq) { return type_of(*dq) == data; }))

@@ -26,6 +26,8 @@ struct TargetOp {
   std::string_view float_output_op = {};
   /// Weights may have another 8-bit type than the data.
   bool mixed_types = false;
+  /// Data may be s8.
+  bool signed_data = true;
   /// nullptr: no condition. Else a reason why this node is not fused, or nullptr when it is.
   const char* (*obstacle)(const Node&) = nullptr;
 };
@@ -36,6 +38,9 @@ struct Target {
   std::span<const TargetOp> ops;
   /// Float weights and biases of a layer between DQ and Q are quantized at load.
   bool quantizes_parameters = false;
+  /// A Q that only one DQ reads turns from s8 to u8 at load, with that DQ; others keep s8, and what
+  /// reads both kinds is not fused.
+  bool prefers_unsigned = false;
 };
 
 /// onnxruntime's CPU provider. Source: onnxruntime 1.31,

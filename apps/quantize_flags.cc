@@ -1,0 +1,152 @@
+#include "apps/quantize_flags.h"
+
+#include <filesystem>
+
+#include "apps/config.h"
+#include "libopt/target/target.h"
+
+namespace onnxtool {
+
+namespace fs = std::filesystem;
+
+void add_quantize_flags(CLI::App& c, QuantizeFlags& o) {
+  add_text(c, o.model, {"MODEL", "FILE", "Float model (.onnx); - is stdin", "Arguments"})
+      ->required();
+  const std::string out = "Output", data = "Data", how = "Quantization", ranges = "Ranges";
+  add_text(c, o.output,
+           {"-o,--output", "FILE",
+            "Where the int8 model goes; - is stdout (default: MODEL with .int8.onnx)", out});
+  add_switch(
+      c, o.force,
+      {"--force", "",
+       "Replace an existing file of the default name; one named with -o is always replaced", out});
+  add_switch(c, o.no_clobber, {"--no-clobber", "", "Never replace a file", out});
+  add_switch_with_value(c, o.data_name,
+                        {"--external-data", "NAME",
+                         "Put weights into a data file beside the model (default name: its own "
+                         "with 8 hex digits and .data)",
+                         out});
+  add_choice(
+      c, o.verify,
+      {"--verify", "on|off", "Run the result against the float model before it is written", out});
+  add_switch(
+      c, o.dry_run,
+      {"--dry-run", "", "Say what would run on integers; no data needed, nothing is written", out});
+  CLI::Option* calib =
+      add_text(c, o.calib,
+               {"--calib", "PATH",
+                "Calibration samples: images, .npy, .npz, safetensors, test_data_set_N", data});
+  add_text(c, o.eval,
+           {"--eval", "PATH",
+            "Samples to compare both models on; class directories are labels (default: calibration "
+            "samples)",
+            data});
+  add_data_flags(c, o.data);
+  calib->excludes(c.get_option("--random"));
+  add_choice(c, o.calibrator,
+             {"--calibrator", "auto|minmax|percentile|entropy|mse",
+              "How ranges are chosen; auto measures the others and takes the best", how});
+  add_number(c, o.percentile, 0, 100,
+             {"--percentile", "P",
+              "Share of the values inside the range, for the percentile calibrator", how});
+  add_choice(c, o.activation_type, {"--activation-type", "u8|s8", "Type of activations", how});
+  add_choice(c, o.weight_type, {"--weight-type", "s8|u8", "Type of weights", how});
+  add_switch(
+      c, o.symmetric,
+      {"--symmetric", "",
+       "Symmetric activations (behind Relu and Clip the zero point stays at the lowest code)",
+       how});
+  add_switch(c, o.per_tensor,
+             {"--per-tensor", "", "One weight scale per tensor instead of one per channel", how});
+  add_switch(c, o.no_equalize,
+             {"--no-equalize", "", "Do not even out hidden channels by powers of two", how});
+  add_switch(c, o.quantize_outputs,
+             {"--quantize-outputs", "", "Quantize graph outputs behind Gemm and MatMul too", how});
+  add_switch(c, o.no_opset_change,
+             {"--no-opset-change", "",
+              "Keep the opset; per-channel scales need 13, so older models get --per-tensor", how});
+  add_choice(
+      c, o.preset,
+      {"--preset", "ort-compat", "Formulas and placement of onnxruntime's own quantizer", how});
+  std::string targets;
+  for (const Target* t : all_targets())
+    targets += (targets.empty() ? "" : "|") + std::string(t->name);
+  add_choice(c, o.target, {"--target", targets, "Runtime that will run the model", how});
+  add_list(
+      c, o.include,
+      {"--include", "SELECTOR",
+       "Quantize only these of Conv, Gemm and MatMul: op:TYPE, name:GLOB, or @FILE with one a line",
+       how});
+  add_list(c, o.exclude, {"--exclude", "SELECTOR", "Leave these nodes in float", how});
+  CLI::Option* save_ranges = add_text(
+      c, o.save_ranges, {"--save-ranges", "FILE", "Write what calibration learnt", ranges});
+  add_text(
+      c, o.ranges,
+      {"--ranges", "FILE", "Take what --save-ranges wrote instead of running the samples", ranges})
+      ->excludes(save_ranges);
+  add_common_flags(c, o.common);
+  add_config_flags(c);
+  c.footer(
+      "Example: onnxtool quantize resnet.onnx --calib images/ --preprocess imagenet -o "
+      "resnet.int8.onnx");
+}
+
+Result<QuantizeOptions> quantize_options(const QuantizeFlags& o) {
+  QuantizeOptions q;
+  q.target = find_target(o.target);
+  const auto type = [](const std::string& text) {
+    return text == "u8" ? DataType::kUint8 : DataType::kInt8;
+  };
+  q.activation_type = type(o.activation_type);
+  q.weight_type = type(o.weight_type);
+  if (q.activation_type == DataType::kInt8 && q.weight_type == DataType::kUint8)
+    return Error{ErrorCode::kUsage, "s8 activations with u8 weights run on no integer kernel",
+                 "use --weight-type s8"};
+  q.activation_symmetric = o.symmetric;
+  q.per_channel = !o.per_tensor;
+  q.equalize = !o.no_equalize;
+  q.quantize_outputs = o.quantize_outputs;
+  q.no_opset_change = o.no_opset_change;
+  if (o.preset == "ort-compat") {
+    q.ort_compat = true;
+    q.quantize_outputs = true;
+    q.equalize = false;
+  }
+  q.calibrator.automatic = o.calibrator == "auto" && !q.ort_compat;
+  if (!q.calibrator.automatic) {
+    ONNXTOOL_ASSIGN(q.calibrator.calibrator,
+                    parse_calibrator(o.calibrator == "auto" ? "minmax" : o.calibrator));
+  }
+  q.calibrator.options.percentile = o.percentile;
+  ONNXTOOL_ASSIGN(q.include, Selector::parse(o.include));
+  ONNXTOOL_ASSIGN(q.exclude, Selector::parse(o.exclude));
+  return q;
+}
+
+Result<std::string> output_path(const QuantizeFlags& o) {
+  if (!o.output.empty()) return o.output;
+  if (o.model == "-")
+    return Error{ErrorCode::kUsage, "the model comes from stdin, so its output needs a name",
+                 "add -o FILE, or -o - for stdout"};
+  const std::string stem = o.model.ends_with(".onnx") ? o.model.substr(0, o.model.size() - 5)
+                                                      : o.model,
+                    path = stem + ".int8.onnx";
+  std::error_code ignored;
+  if (fs::exists(path, ignored) && !o.force)
+    return Error{ErrorCode::kUsage, path + ": exists already",
+                 "replace it with --force, or name an output with -o"};
+  return path;
+}
+
+std::vector<NamedPath> inputs_of(const QuantizeFlags& o) {
+  std::vector<NamedPath> in = {{"MODEL", o.model},     {"--calib", o.calib},
+                               {"--eval", o.eval},     {"--labels", o.data.labels},
+                               {"--ranges", o.ranges}, {"--config", o.settings_file}};
+  for (const std::string& raw : o.data.raw) in.push_back({"--raw", raw.substr(raw.rfind('=') + 1)});
+  for (const auto* list : {&o.include, &o.exclude})
+    for (const std::string& selector : *list)
+      if (selector.starts_with("@")) in.push_back({"selector", selector.substr(1)});
+  return in;
+}
+
+}  // namespace onnxtool

@@ -1,0 +1,48 @@
+// Flags of `onnxtool quantize`, and what they mean for the quantizer.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include <string>
+#include <vector>
+
+#include "apps/data_flags.h"
+#include "apps/files.h"
+#include "apps/flags.h"
+#include "apps/model_flags.h"
+#include "quant/scheme.h"
+
+namespace onnxtool {
+
+/// What the command line and the settings say.
+struct QuantizeFlags {
+  std::string model, output, calib, eval;
+  std::string calibrator = "auto";
+  double percentile = 99.999;
+  std::string preset, target = "ort-cpu";
+  std::string activation_type = "u8", weight_type = "s8";
+  bool symmetric = false, per_tensor = false, quantize_outputs = false, no_opset_change = false,
+       no_equalize = false;
+  std::vector<std::string> include, exclude;
+  std::string save_ranges, ranges;
+  std::string verify = "on";
+  bool dry_run = false, force = false, no_clobber = false;
+  bool external_data = false;
+  std::string data_name;
+  std::string settings_file;  // empty: none
+  DataFlags data;
+  CommonFlags common;
+};
+
+void add_quantize_flags(CLI::App& command, QuantizeFlags& flags);
+
+/// Errors: types that run on no kernel together, selectors that are none.
+Result<QuantizeOptions> quantize_options(const QuantizeFlags& flags);
+
+/// The file named with -o, or one beside the model; that must not exist without --force.
+Result<std::string> output_path(const QuantizeFlags& flags);
+
+/// Whatever is read, so that nothing of it is written.
+std::vector<NamedPath> inputs_of(const QuantizeFlags& flags);
+
+}  // namespace onnxtool

@@ -1,0 +1,201 @@
+#include "apps/quantize_report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+
+namespace onnxtool {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Sizes of the model's own file and of the data files that its tensors lie in.
+int64_t bytes_of(const Model& model, const std::string& path) {
+  std::vector<std::string> files = payload_files(model);
+  if (path != "-" && std::find(files.begin(), files.end(), path) == files.end())
+    files.push_back(path);
+  int64_t sum = 0;
+  std::error_code error;
+  for (const std::string& f : files)
+    if (const auto size = fs::file_size(f, error); !error) sum += static_cast<int64_t>(size);
+  return sum;
+}
+
+}  // namespace
+
+Section model_section(const std::string& path, const Model& original, const Quantizer& q,
+                      const SavedFiles* saved, const std::string& output) {
+  Section s{"model", "Model", {}, {}, {}, false};
+  const int64_t before = bytes_of(original, path);
+  s.fields.push_back({"input", "input", path, ""});
+  if (saved) s.fields.push_back({"output", "output", output, ""});
+  if (saved && !saved->data_path.empty())
+    s.fields.push_back({"external_data", "external data", saved->data_path, ""});
+  if (before) s.fields.push_back({"input_bytes", "size before", before, "bytes"});
+  if (saved) {
+    const auto after = static_cast<int64_t>(saved->model_bytes + saved->data_bytes);
+    s.fields.push_back({"output_bytes", "size after", after, "bytes"});
+    if (before)
+      s.fields.push_back({"output_percent", "relative size",
+                          100 * static_cast<double>(after) / static_cast<double>(before), "%"});
+  }
+  // People see one line, programs two numbers.
+  const auto changed = [&](const std::string& key, const std::string& label, auto before,
+                           auto after) {
+    s.fields.push_back(
+        {key, label,
+         before == after ? fmt::format("{}", after) : fmt::format("{} -> {}", before, after), "",
+         Audience::kPeople});
+    s.fields.push_back(
+        {key + "_before", "", static_cast<int64_t>(before), "", Audience::kPrograms});
+    s.fields.push_back({key + "_after", "", static_cast<int64_t>(after), "", Audience::kPrograms});
+  };
+  const Preparation& p = q.preparation();
+  changed("opset", "opset", p.opset_before, p.opset_after);
+  changed("ir_version", "IR version", p.ir_before, p.ir_after);
+  changed("nodes", "nodes after folding", p.nodes_before, p.nodes_after);
+  s.notes = p.notes;
+  if (q.equalized_pairs())
+    s.notes.push_back(fmt::format("channels evened out between {} pair{} of layers",
+                                  q.equalized_pairs(), q.equalized_pairs() == 1 ? "" : "s"));
+  return s;
+}
+
+Section quantization_section(const Quantizer& q, const Quantizer::Output* out) {
+  Section s{"quantization", "Quantization", {}, {}, {}, false};
+  std::map<std::string, int64_t> kernels, floats;
+  Table nodes{"nodes",
+              "",
+              {{"node", "node", ""},
+               {"op", "op", ""},
+               {"integer", "integer", ""},
+               {"kernel", "kernel", ""},
+               {"reason", "reason", ""}},
+              {},
+              0};
+  int64_t integer = 0, in_float = 0;
+  for (const NodeDecision& d : out ? out->decisions : q.placement().decisions) {
+    ++(d.integer ? integer : in_float);
+    if (d.integer)
+      ++kernels[std::string(d.kernel)];
+    else
+      ++floats[d.node->op_type() + ": " + d.reason];
+    nodes.rows.push_back({d.node->name().empty() && d.node->num_outputs() && d.node->has_output(0)
+                              ? d.node->output(0).name()
+                              : d.node->name(),
+                          d.node->op_type(), d.integer, std::string(d.kernel),
+                          std::string(d.reason)});
+  }
+  s.fields.push_back({"integer_nodes", "nodes in int8", integer, ""});
+  s.fields.push_back({"float_nodes", "nodes in float", in_float, ""});
+  if (out) {
+    std::string predicted;
+    for (const auto& [op, count] : out->emitted.predicted.integer_operators)
+      predicted += fmt::format("{}{} {}", predicted.empty() ? "" : ", ", count, op);
+    predicted += fmt::format(", {} QuantizeLinear, {} DequantizeLinear",
+                             out->emitted.predicted.quantize, out->emitted.predicted.dequantize);
+    s.fields.push_back({"predicted_graph", "predicted graph", predicted, "", Audience::kPeople});
+    s.fields.push_back({"calibrator", "calibrator", std::string(name(out->calibrator)), ""});
+    Table trials{"trials",
+                 "calibrators tried",
+                 {{"calibrator", "calibrator", ""}, {"sqnr_db", "SQNR", "dB"}},
+                 {},
+                 0};
+    for (const CalibratorTrial& t : out->trials)
+      trials.rows.push_back({std::string(name(t.calibrator)), t.sqnr_db});
+    if (!trials.rows.empty()) s.tables.push_back(std::move(trials));
+    Table counts{"predicted", "", {{"op", "operator", ""}, {"count", "count", ""}}, {}, 0};
+    for (const auto& [op, count] : out->emitted.predicted.integer_operators)
+      counts.rows.push_back({op, int64_t{count}});
+    counts.rows.push_back(
+        {std::string("QuantizeLinear"), int64_t{out->emitted.predicted.quantize}});
+    counts.rows.push_back(
+        {std::string("DequantizeLinear"), int64_t{out->emitted.predicted.dequantize}});
+    counts.for_people = false;  // they have the line above
+    s.tables.push_back(std::move(counts));
+    s.notes = out->emitted.notes;
+  }
+  Table why{"float_reasons",
+            "in float because",
+            {{"count", "nodes", ""}, {"reason", "operator and reason", ""}},
+            {},
+            12};
+  std::vector<std::pair<int64_t, std::string>> ranked;
+  for (const auto& [reason, count] : floats) ranked.emplace_back(-count, reason);
+  std::sort(ranked.begin(), ranked.end());
+  for (const auto& [count, reason] : ranked) why.rows.push_back({-count, reason});
+  s.tables.push_back(std::move(why));
+  nodes.for_people = false;
+  s.tables.push_back(std::move(nodes));
+  if (out) {
+    Table tensors{"tensors",
+                  "",
+                  {{"tensor", "tensor", ""},
+                   {"min", "min", ""},
+                   {"max", "max", ""},
+                   {"scale", "scale", ""},
+                   {"zero_point", "zero point", ""},
+                   {"expected_sqnr_db", "expected SQNR", "dB"}},
+                  {},
+                  0};
+    tensors.for_people = false;
+    for (const CalibratedTensor& t : out->tensors)
+      tensors.rows.push_back({t.name, t.range.min, t.range.max, static_cast<double>(t.params.scale),
+                              int64_t{t.params.zero_point}, t.expected_sqnr_db});
+    s.tables.push_back(std::move(tensors));
+  }
+  return s;
+}
+
+Section accuracy_section(const ModelComparison& c, const std::string& data, bool labelled) {
+  Section s{"accuracy", "Accuracy against the float model", {}, {}, {}, false};
+  s.fields.push_back({"data", "compared on", fmt::format("{} samples of {}", c.samples, data), ""});
+  if (labelled && c.accuracy.images()) {
+    const auto n = static_cast<double>(c.accuracy.images());
+    s.fields.push_back({"float_accuracy_percent", "float accuracy",
+                        100 * static_cast<double>(c.accuracy.reference_correct()) / n, "%"});
+    s.fields.push_back({"int8_accuracy_percent", "int8 accuracy",
+                        100 * static_cast<double>(c.accuracy.test_correct()) / n, "%"});
+    s.fields.push_back({"lost", "images lost", static_cast<int64_t>(c.accuracy.lost().size()), ""});
+    s.fields.push_back({"won", "images won", static_cast<int64_t>(c.accuracy.won().size()), ""});
+  }
+  Table outputs{"outputs",
+                "outputs",
+                {{"output", "output", ""},
+                 {"sqnr_db", "SQNR", "dB"},
+                 {"worst_sample_db", "worst sample", "dB"},
+                 {"max_abs", "max abs error", ""},
+                 {"cosine", "cosine", ""},
+                 {"agreement_percent", "same top-1", "%"}},
+                {},
+                20};
+  const auto scalar = [](std::optional<double> v) { return v ? Scalar(*v) : Scalar(); };
+  for (const auto& [output, m] : c.outputs) {
+    const auto agreement = m.value(Metric::kArgmax);
+    outputs.rows.push_back({output, scalar(m.value(Metric::kSqnr)),
+                            scalar(m.value(Metric::kSqnrMin)), scalar(m.value(Metric::kMaxAbs)),
+                            scalar(m.value(Metric::kCosine)),
+                            agreement ? Scalar(100 * *agreement) : Scalar()});
+  }
+  s.tables.push_back(std::move(outputs));
+  return s;
+}
+
+Section layers_section(const ModelComparison& c) {
+  Section s{"layers", "Layers with the largest error", {}, {}, {}, false};
+  Table t{"layers",
+          fmt::format("SQNR so far, on {} samples", c.samples),
+          {{"tensor", "tensor", ""}, {"sqnr_db", "SQNR", "dB"}},
+          {},
+          5};
+  std::vector<LayerError> sorted = c.layers;
+  std::stable_sort(sorted.begin(), sorted.end(),
+                   [](const LayerError& a, const LayerError& b) { return a.sqnr_db < b.sqnr_db; });
+  for (const LayerError& l : sorted) t.rows.push_back({l.name, l.sqnr_db});
+  s.tables.push_back(std::move(t));
+  return s;
+}
+
+}  // namespace onnxtool
