@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "calib/data/model_inputs.h"
 #include "calib/data/source.h"
 #include "libopt/ir/model.h"
 
@@ -29,11 +30,5 @@ Result<DataOptions> data_options(const DataFlags& flags);
 /// --dim NAME=VALUE and --input-shape NAME=D0,D1,...: settles extents of the graph's inputs, in place.
 /// Unknown names list close candidates.
 Status apply_shapes(Model& model, const DataFlags& flags);
-
-/// The inputs that samples must fill.
-Result<std::vector<InputSpec>> input_specs(const Model& model);
-
-/// Bounds of integer inputs from what reads them: Gather indices lie within the gathered extent.
-std::map<std::string, IntegerBounds> integer_bounds(const Model& model);
 
 }  // namespace onnxtool

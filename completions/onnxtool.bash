@@ -5,10 +5,29 @@ _onnxtool() {
   if [[ "$word" == "=" ]]; then word=""; elif [[ "$previous" == "=" ]]; then previous="${COMP_WORDS[COMP_CWORD-2]}"; fi
   COMPREPLY=()
   if (( COMP_CWORD == 1 )); then
-    COMPREPLY=($(compgen -W "quantize run completions --help --version" -- "$word"))
+    COMPREPLY=($(compgen -W "optimize quantize completions --help --version" -- "$word"))
     return
   fi
   case "${COMP_WORDS[1]}" in
+    optimize)
+      flags="--output --force --no-clobber --external-data --verify --passes --disable --keep --max-growth --dim --input-shape --opset --report --json --reproducible --quiet --exit-zero --threads --kernels --config --no-config --help"
+      case "$previous" in
+        -o|--output) files=1 ;;
+        --verify) words="off quick full strict" ;;
+        --passes) files=1 ;;
+        --disable) files=1 ;;
+        --keep) files=1 ;;
+        --max-growth) files=1 ;;
+        --dim) files=1 ;;
+        --input-shape) files=1 ;;
+        --opset) files=1 ;;
+        --report) files=1 ;;
+        --threads) files=1 ;;
+        --kernels) files=1 ;;
+        --config) files=1 ;;
+        *) free=1 ;;
+      esac
+      ;;
     quantize)
       flags="--output --force --no-clobber --external-data --verify --dry-run --calib --eval --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --calibrator --percentile --activation-type --weight-type --symmetric --per-tensor --no-equalize --quantize-outputs --no-opset-change --preset --target --include --exclude --save-ranges --ranges --report --json --reproducible --quiet --exit-zero --threads --kernels --config --no-config --help"
       case "$previous" in
@@ -42,35 +61,6 @@ _onnxtool() {
         --exclude) files=1 ;;
         --save-ranges) files=1 ;;
         --ranges) files=1 ;;
-        --report) files=1 ;;
-        --threads) files=1 ;;
-        --kernels) files=1 ;;
-        --config) files=1 ;;
-        *) free=1 ;;
-      esac
-      ;;
-    run)
-      flags="--output --output-format --force --data --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --config --no-config --help"
-      case "$previous" in
-        -o|--output) files=1 ;;
-        --output-format) words="npy safetensors pb" ;;
-        --data) files=1 ;;
-        --random) files=1 ;;
-        --seed) files=1 ;;
-        --data-format) words="auto npy npz safetensors pb images raw" ;;
-        --batch-axis) files=1 ;;
-        --raw) files=1 ;;
-        --dim) files=1 ;;
-        --input-shape) files=1 ;;
-        --preprocess) words="none unit imagenet cifar10 mnist tf caffe clip" ;;
-        --resize) files=1 ;;
-        --crop) files=1 ;;
-        --layout) words="nchw nhwc" ;;
-        --channels) words="rgb bgr grey" ;;
-        --scale) files=1 ;;
-        --mean) files=1 ;;
-        --std) files=1 ;;
-        --labels) files=1 ;;
         --report) files=1 ;;
         --threads) files=1 ;;
         --kernels) files=1 ;;

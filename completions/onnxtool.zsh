@@ -3,6 +3,7 @@
 _onnxtool() {
   local -a commands
   commands=(
+    'optimize:Make the same model with fewer nodes, verified against the original'
     'quantize:Make an int8 model from a float model and calibration samples'
     'run:Run a model on samples; write and describe its outputs'
     'completions:Print shell completions'
@@ -15,6 +16,35 @@ _onnxtool() {
   shift words
   (( CURRENT-- ))
   case "$command" in
+    optimize)
+      _arguments \
+        '--output=[Where the model goes; - is stdout (default\: MODEL with .opt.onnx)]:FILE:_files' \
+        '-o[Where the model goes; - is stdout (default\: MODEL with .opt.onnx)]:FILE:_files' \
+        '--force[Replace an existing file of the default name; one named with -o is always replaced]' \
+        '--no-clobber[Never replace a file]' \
+        '--external-data=-[Put weights into a data file beside the model (default name\: its own with 8 hex digits and .data)]::\[=NAME\]:_files' \
+        '--verify=[Run both models on seeded inputs before anything is written; full on more inputs, strict fails also where nodes cannot be run]:off|quick|full|strict:(off quick full strict)' \
+        '*--passes=[Run only these passes (docs/passes.md lists them)]:NAME\[,NAME\]:_files' \
+        '*--disable=[Leave these passes out]:NAME\[,NAME\]:_files' \
+        '*--keep=[Leave these nodes as they are\: op\:TYPE, name\:GLOB, or @FILE with one a line]:SELECTOR:_files' \
+        '--max-growth=[How much larger folding may make the file (default\: 0)]:BYTES:_files' \
+        '*--dim=[Make a named dynamic dimension N]:NAME=N:_files' \
+        '*--input-shape=[Make the shape of an input static, as in x=1,3,224,224]:INPUT=DIMS:_files' \
+        '--opset=[Raise the version of the standard operators to N]:N:_files' \
+        '*--report=[Write a report\: text or json, to stdout or to PATH]:FORMAT\[=PATH\]:_files' \
+        '--json[Same as --report json]' \
+        '--reproducible[Leave times out of reports]' \
+        '--quiet[No progress, and no text report on stdout]' \
+        '-q[No progress, and no text report on stdout]' \
+        '--exit-zero[Exit with 0 instead of 1 where the answer is no]' \
+        '--threads=[Threads (default\: what affinity and cgroup quota allow)]:N:_files' \
+        '--kernels=[Kernel sets, preferred first\: cpu, dnnl, or auto for all that are there]:SETS:_files' \
+        '--config=[Take settings from this file instead of ./onnxtool.toml]:FILE:_files' \
+        '--no-config[Take no settings from a file]' \
+        '--help[Print this help]' \
+        '-h[Print this help]' \
+        '*:MODEL:_files'
+      ;;
     quantize)
       _arguments \
         '--output=[Where the int8 model goes; - is stdout (default\: MODEL with .int8.onnx)]:FILE:_files' \

@@ -20,4 +20,7 @@ const PassInfo* find_pass(std::string_view name);
 /// in pipeline.cc says why it stands there.
 std::span<const PassInfo* const> preparation_pipeline();
 
+/// What optimize runs: every pass, each line of the list with the reason for its place.
+std::span<const PassInfo* const> optimization_pipeline();
+
 }  // namespace onnxtool

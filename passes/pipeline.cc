@@ -26,8 +26,30 @@ constexpr const PassInfo* kPreparation[] = {
     &kFoldMulIntoConv,
 };
 
+constexpr const PassInfo* kOptimization[] = {
+    // First: a dead reader is one use too many for every fold below.
+    &kEliminateDeadCode,
+    // Constant nodes come in seven forms; the rest knows one.
+    &kConvertConstantToInitializer,
+    // No-ops stand between the nodes that folds look for.
+    &kEliminateIdentity,
+    &kEliminateDropout,
+    // What follows from known dims becomes constant, and with it what is computed from that.
+    &kFoldShape,
+    &kFoldConstants,
+    // After the constants: pads are computed in many exporters' files.
+    &kFoldPad,
+    // Before the normalization: a bias written as an Add stands between it and its Conv.
+    &kFoldAddIntoConv,
+    &kFoldBatchNorm,
+    // After it: scales that exporters put behind a normalization.
+    &kFoldMulIntoConv,
+};
+
 }  // namespace
 
 std::span<const PassInfo* const> preparation_pipeline() { return kPreparation; }
+
+std::span<const PassInfo* const> optimization_pipeline() { return kOptimization; }
 
 }  // namespace onnxtool

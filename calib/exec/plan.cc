@@ -226,6 +226,8 @@ class PlanCompiler {
   }
 
  public:
+  bool can_add(const Node& node) { return add_node(node).ok() && unsupported_.empty(); }
+
   static Result<std::shared_ptr<const Plan>> compile_graph(const Graph& graph, const PlanOptions& options, std::span<const Value* const> captured) {
     std::shared_ptr<Plan> plan(new Plan);
     ONNXTOOL_TRY(PlanCompiler(graph, options, *plan->impl_, captured).compile());
@@ -280,6 +282,18 @@ std::string Plan::describe_kernels() const {
   std::string out;
   for (const auto& [name, count] : counts) out += (out.empty() ? "" : ", ") + std::string(name) + ": " + std::to_string(count) + (count == 1 ? " step" : " steps");
   return out;
+}
+
+std::vector<const Node*> Plan::nodes_in_the_way(const Graph& graph, const PlanOptions& options) {
+  PlanOptions alone = options;
+  alone.watched.clear();
+  alone.fuse = false;
+  std::vector<const Node*> found;
+  for (const Node& node : graph.nodes()) {
+    const std::unique_ptr<Plan> scratch(new Plan);
+    if (!PlanCompiler(graph, alone, *scratch->impl_, {}).can_add(node)) found.push_back(&node);
+  }
+  return found;
 }
 
 Result<std::shared_ptr<const Plan>> Plan::compile(const Graph& graph, const PlanOptions& options) {

@@ -46,6 +46,10 @@ class Plan {
   static Result<std::shared_ptr<const Plan>> compile(const Graph& graph, const PlanOptions& options);
   ~Plan();
 
+  /// The nodes of the graph that keep it from being compiled, each looked at alone: no kernel, or a
+  /// subgraph or constant that cannot be prepared.
+  static std::vector<const Node*> nodes_in_the_way(const Graph& graph, const PlanOptions& options);
+
   /// Inputs that a run must be given: the graph's inputs without a default, in order.
   const std::vector<std::string>& input_names() const;
   const std::vector<std::string>& output_names() const;

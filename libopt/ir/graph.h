@@ -216,6 +216,8 @@ class Graph {
   std::string fresh_name(std::string_view hint);
   /// Claims a name that a subgraph or its parent uses, so that fresh_name avoids it.
   void reserve_name(std::string name);
+  /// Claims all names that `other` claims: a copy makes the same fresh names as its original.
+  void reserve_names_of(const Graph& other) { reserved_ = other.reserved_; }
 
   std::string name, doc;
   Properties metadata;

@@ -44,6 +44,7 @@ void copy_graph(const Graph& from, Graph& to, ValueMap& map) {
   to.metadata = from.metadata;
   to.opaque_fields = from.opaque_fields;
   to.unknown_fields = from.unknown_fields;
+  to.reserve_names_of(from);
   for (Value* v : from.values()) {
     Value& copy = to.add_value(v->name());
     if (v->initializer()) to.set_initializer(copy, *v->initializer());

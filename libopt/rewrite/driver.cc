@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "libopt/analysis/seam.h"
+#include "libopt/rewrite/pins.h"
 
 namespace onnxtool {
 namespace {
@@ -22,8 +23,15 @@ bool is_root(const PassInfo& pass, const Node& node) {
   return false;
 }
 
+// What all passes of a run share.
+struct Run {
+  const PassContext& context;
+  int64_t rewrites = 0;
+  bool exhausted() const { return context.max_rewrites >= 0 && rewrites >= context.max_rewrites; }
+};
+
 // How often the pass fired in the graph and its subgraphs.
-int apply(Graph& graph, const PassInfo& pass, const PassContext& context) {
+int apply(Graph& graph, const PassInfo& pass, Run& run) {
   // By id: a rule may remove any node, its own and later ones included.
   std::vector<int> ids;
   for (const Node& n : graph.nodes()) {
@@ -35,13 +43,18 @@ int apply(Graph& graph, const PassInfo& pass, const PassContext& context) {
   for (const int id : ids) {
     Node* node = graph.node(id);
     if (!node) continue;
-    node->for_each_subgraph([&](Graph& sub) { fired += apply(sub, pass, context); });
+    node->for_each_subgraph([&](Graph& sub) { fired += apply(sub, pass, run); });
     if (!is_root(pass, *node)) continue;
+    if (run.exhausted()) break;
+    const std::string called = run.context.on_rewrite ? node->describe() : std::string();
     Rewriter rewriter(graph, node);
-    const bool changed = pass.run(*node, rewriter, context);
+    const bool changed = pass.run(*node, rewriter, run.context);
     ONNXTOOL_CHECK(changed || rewriter.edits() == 0);
     rewriter.sweep();
-    fired += changed ? 1 : 0;
+    if (!changed) continue;
+    ++fired;
+    ++run.rewrites;
+    if (run.context.on_rewrite) run.context.on_rewrite(pass, called);
   }
   return fired;
 }
@@ -56,6 +69,9 @@ void remove_unused_below(Graph& graph) {
 std::vector<PassReport> run_passes(Model& model, std::span<const PassInfo* const> passes, const PassContext& context) {
   std::vector<PassReport> reports;
   for (const PassInfo* pass : passes) reports.push_back({pass->name, 0, 0});
+  static const Selector kNone;
+  const Pins pins(model, context.keep ? *context.keep : kNone);
+  Run run{context};
   // Bodies of local functions are left alone: there an attribute can stand for one of the caller's
   // (Attribute::ref) and opsets are the function's own, so no rule can tell what a node does.
   bool again = true;
@@ -67,7 +83,7 @@ std::vector<PassReport> run_passes(Model& model, std::span<const PassInfo* const
     [[maybe_unused]] const bool consistent = infer_graph(model.graph()).ok();
     for (size_t i = 0; i < passes.size(); ++i) {
       const auto start = std::chrono::steady_clock::now();
-      const int fired = apply(model.graph(), *passes[i], context);
+      const int fired = apply(model.graph(), *passes[i], run);
       reports[i].fired += fired;
       reports[i].time_ms += std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
       again |= fired > 0;
@@ -75,6 +91,50 @@ std::vector<PassReport> run_passes(Model& model, std::span<const PassInfo* const
   }
   remove_unused_below(model.graph());
   return reports;
+}
+
+VerifiedRun run_verified(Model& model, std::span<const PassInfo* const> passes, const PassContext& context, Verifier* verifier,
+                         bool changed) {
+  const std::unique_ptr<Model> original = verifier ? model.clone() : nullptr;
+  const int64_t grown_before = context.grown_bytes;
+  VerifiedRun result;
+  result.passes = run_passes(model, passes, context);
+  int64_t rewrites = 0;
+  Exactness exactness = changed ? Exactness::kRounding : Exactness::kExact;
+  for (size_t i = 0; i < passes.size(); ++i) {
+    rewrites += result.passes[i].fired;
+    if (result.passes[i].fired && passes[i]->exactness == Exactness::kRounding) exactness = Exactness::kRounding;
+  }
+  if (!verifier || (rewrites == 0 && !changed)) return result;
+  result.verification = verifier->verify(model, exactness);
+  if (result.verification->equal) return result;
+
+  Breach breach{{}, {}, result.verification->difference};
+  const auto rerun = [&](int64_t count) {
+    PassContext again = context;
+    again.grown_bytes = grown_before;
+    again.max_rewrites = count;
+    again.on_near_miss = nullptr;
+    again.on_rewrite = [&](const PassInfo& pass, const std::string& node) {
+      breach.pass = pass.name;
+      breach.node = node;
+    };
+    std::unique_ptr<Model> copy = original->clone();
+    run_passes(*copy, passes, again);
+    return copy;
+  };
+  if (changed && !verifier->verify(*rerun(0), exactness).equal) {
+    result.breach = std::move(breach);
+    return result;
+  }
+  int64_t good = 0, bad = rewrites;
+  while (bad - good > 1) {
+    const int64_t middle = good + (bad - good) / 2;
+    (verifier->verify(*rerun(middle), exactness).equal ? good : bad) = middle;
+  }
+  rerun(bad);
+  result.breach = std::move(breach);
+  return result;
 }
 
 void remove_unused_values(Graph& graph) {

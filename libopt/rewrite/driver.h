@@ -1,11 +1,13 @@
 // Runs passes over every graph of a model until nothing changes.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "libopt/rewrite/rule.h"
+#include "libopt/rewrite/verifier.h"
 
 namespace onnxtool {
 
@@ -20,6 +22,25 @@ struct PassReport {
 /// (fewer nodes, or a canonical form), and a bound on sweeps turns a pair of rules that undo each other
 /// into an InternalError.
 std::vector<PassReport> run_passes(Model& model, std::span<const PassInfo* const> passes, const PassContext& context);
+
+/// The first rewrite after which the model computes something else.
+struct Breach {
+  std::string_view pass;   // empty: the model was another before the first rewrite
+  std::string node;        // as it was called before the rewrite
+  std::string difference;  // of the result with all rewrites
+};
+
+struct VerifiedRun {
+  std::vector<PassReport> passes;
+  std::optional<Verification> verification;  // absent without a verifier
+  std::optional<Breach> breach;
+};
+
+/// run_passes(), then the verifier's judgement of the result. Nothing is judged where nothing fired,
+/// unless the model was `changed` since the verifier saw the original. On a breach the culprit is found
+/// by doing the first k rewrites only, for k by bisection.
+VerifiedRun run_verified(Model& model, std::span<const PassInfo* const> passes, const PassContext& context, Verifier* verifier,
+                         bool changed = false);
 
 /// Erases initializers and values that nothing reads (never graph inputs or outputs).
 void remove_unused_values(Graph& graph);

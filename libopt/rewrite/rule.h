@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "libopt/ir/model.h"
+#include "libopt/ir/selector.h"
 #include "libopt/rewrite/match.h"
 #include "libopt/rewrite/rewriter.h"
 #include "libopt/support/status.h"
@@ -32,6 +33,8 @@ class Folder {
   virtual Result<std::vector<Tensor>> evaluate(const Node& node) = 0;
 };
 
+struct PassInfo;
+
 /// What a pass gets besides the node.
 struct PassContext {
   Folder* folder = nullptr;
@@ -41,6 +44,12 @@ struct PassContext {
   int64_t max_growth_bytes = 0;
   /// What of it is used up (passes/growth.h counts).
   mutable int64_t grown_bytes = 0;
+  /// Nodes that no pass may touch.
+  const Selector* keep = nullptr;
+  /// Told of each rewrite when set: the pass, and the node as it was called before.
+  std::function<void(const PassInfo&, const std::string&)> on_rewrite;
+  /// After so many rewrites nothing more is done (the driver bisects by it); negative: no bound.
+  int64_t max_rewrites = -1;
 };
 
 /// One pass. `run` is offered every node whose op is among `roots` (every node when roots is empty)

@@ -1,0 +1,42 @@
+// Inputs for comparing a model with its rewritten self: seeded, with edge values, in several sizes.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "calib/data/source.h"
+#include "libopt/ir/model.h"
+#include "libopt/support/status.h"
+
+namespace onnxtool {
+
+class TrialInputs {
+ public:
+  /// Errors: an input that is no tensor, of no known type or rank, or of a type without values to draw.
+  static Result<TrialInputs> of(const Model& model);
+
+  /// Number `attempt` (0, 1, ...): the same every time. Attempts differ in values and in the extents of
+  /// dynamic dimensions, where equal symbols get equal extents. Integers lie within what their uses
+  /// bound; where nothing does, attempts take small ranges of both signs in turn. `edges` sprinkles
+  /// 0, -0 and tiny and large numbers over floating inputs, and with `non_finite` NaN and infinities.
+  std::vector<Tensor> make(int attempt, bool edges, bool non_finite) const;
+
+  /// Whether extents vary between attempts.
+  bool has_dynamic_dims() const;
+  /// Names of the inputs, in the order of make().
+  std::vector<std::string> names() const;
+
+ private:
+  struct Input {
+    std::string name;
+    DataType dtype = DataType::kUndefined;
+    std::vector<Dim> dims;
+    bool bounded = false;
+    IntegerBounds bounds;
+  };
+  std::vector<Input> inputs_;
+};
+
+}  // namespace onnxtool

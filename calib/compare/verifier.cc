@@ -1,0 +1,230 @@
+#include "calib/compare/verifier.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <optional>
+#include <set>
+
+#include "calib/compare/cut_out.h"
+#include "calib/compare/difference.h"
+#include "calib/compare/oracle.h"
+#include "calib/compare/trial_inputs.h"
+#include "calib/exec/plan.h"
+#include "calib/kernels/cpu/cpu_kernels.h"
+#include "libopt/analysis/effects.h"
+#include "libopt/analysis/seam.h"
+
+namespace onnxtool {
+namespace {
+
+using Outputs = std::map<std::string, Tensor>;
+
+PlanOptions plan_options(int threads, bool portable) {
+  PlanOptions o;
+  o.kernel_sets = {portable ? &cpu_kernel_set_portable() : &cpu_kernel_set()};
+  o.threads = threads;
+  o.fuse = false;  // fused or not, a node rounds the same
+  return o;
+}
+
+// One side, ready to run.
+class Side {
+ public:
+  static Result<Side> of(const Model& model, const PlanOptions& options) {
+    ONNXTOOL_ASSIGN(auto plan, Plan::compile(model.graph(), options));
+    return Side(std::move(plan));
+  }
+  Result<Outputs> run(const std::vector<std::string>& names, const std::vector<Tensor>& values) {
+    std::vector<Tensor> inputs, results;
+    for (const std::string& wanted : plan_->input_names()) {
+      const auto at = std::ranges::find(names, wanted);
+      if (at == names.end()) return Error{ErrorCode::kMismatch, "input '" + wanted + "' is new", {}};
+      inputs.push_back(values[static_cast<size_t>(at - names.begin())]);
+    }
+    ONNXTOOL_TRY(context_.run(inputs, &results));
+    Outputs out;
+    for (size_t i = 0; i < results.size(); ++i) out[plan_->output_names()[i]] = std::move(results[i]);
+    return out;
+  }
+
+ private:
+  explicit Side(std::shared_ptr<const Plan> plan) : plan_(plan), context_(std::move(plan)) {}
+  std::shared_ptr<const Plan> plan_;
+  RunContext context_;
+};
+
+// What two runs cannot be compared by: no kernel, or random.
+bool stands_in_the_way(const Node& n) {
+  if (n.is("Dropout") && n.num_inputs() < 3) return false;  // random in training only
+  const auto schema = find_schema(n.op_type(), n.domain(), n.opset());
+  return schema && !schema->deterministic;
+}
+
+// The model without what cannot be run, or why that is not possible.
+struct Runnable {
+  std::unique_ptr<Model> model;
+  int64_t cut = 0;
+  std::string obstacle;
+};
+
+Runnable make_runnable(const Model& model, const PlanOptions& options) {
+  Runnable r{model.clone(), 0, {}};
+  [[maybe_unused]] const Status typed = infer_graph(r.model->graph());
+  std::set<const Node*> chosen;
+  for (const Node& n : r.model->graph().nodes())
+    if (stands_in_the_way(n)) chosen.insert(&n);
+  if (!Plan::compile(r.model->graph(), options).ok())
+    for (const Node* n : Plan::nodes_in_the_way(r.model->graph(), options)) chosen.insert(n);
+  if (chosen.empty()) return r;
+  const auto cut = cut_out(*r.model, [&](const Node& n) { return chosen.contains(&n); });
+  if (cut.ok()) r.cut = *cut;
+  else r.obstacle = cut.error().message;
+  return r;
+}
+
+// The least precise type that the model computes in: half precision or quantized values inside make
+// float results no better than they are.
+DataType coarsest_type(const Graph& graph) {
+  DataType coarsest = DataType::kFloat;
+  for (const Value* v : graph.values())
+    if (v->type().is_tensor() && relative_unit(v->type().dtype) > relative_unit(coarsest)) coarsest = v->type().dtype;
+  for (const Node& n : graph.nodes()) {
+    // 8-bit integers are pixels too; a quantizer says that they are rounded values.
+    if (n.is("QuantizeLinear") || n.is("DynamicQuantizeLinear")) return kQuantized;
+    n.for_each_subgraph([&](const Graph& sub) {
+      if (const DataType t = coarsest_type(sub); relative_unit(t) > relative_unit(coarsest)) coarsest = t;
+    });
+  }
+  return coarsest;
+}
+
+class ExecutingVerifier final : public Verifier {
+ public:
+  ExecutingVerifier(const Model& original, const VerifierOptions& options)
+      : options_(options), whole_(original.clone()), original_(make_runnable(original, plan_options(options.threads, false))),
+        unit_(relative_unit(coarsest_type(original_.model->graph()))) {}
+
+  Verification verify(Model& rewritten, Exactness exactness) override {
+    Verification v;
+    v.unverified_nodes = original_.cut;
+    const Runnable after = make_runnable(rewritten, plan_options(options_.threads, false));
+    for (const std::string& obstacle : {original_.obstacle, after.obstacle})
+      if (!obstacle.empty()) return unverified(std::move(v), *whole_, obstacle);
+    if (after.cut != original_.cut)
+      return unverified(std::move(v), *whole_, fmt::format("{} nodes of the original cannot be run, and {} of the result", original_.cut, after.cut));
+    const auto trial = TrialInputs::of(*original_.model);
+    if (!trial.ok()) return unverified(std::move(v), *whole_, trial.error().message);
+    compare(*after.model, *trial, exactness, /*portable=*/false, v);
+    if (!v.equal && exactness == Exactness::kExact) {
+      Verification again;
+      again.unverified_nodes = v.unverified_nodes;
+      compare(*after.model, *trial, exactness, /*portable=*/true, again);
+      v = std::move(again);
+    }
+    if (v.equal && !v.compared_anything() && v.obstacle.empty()) v.obstacle = "the original fails on every set of inputs";
+    if (!v.compared_anything() && v.equal) return unverified(std::move(v), *whole_, v.obstacle);
+    return v;
+  }
+
+ private:
+  static Verification unverified(Verification v, const Model& model, std::string why) {
+    v.obstacle = std::move(why);
+    v.elements = 0;
+    v.unverified_nodes = static_cast<int64_t>(model.graph().num_nodes());
+    return v;
+  }
+
+  void compare(const Model& after, const TrialInputs& trial, Exactness exactness, bool portable, Verification& v) {
+    const PlanOptions plan = plan_options(options_.threads, portable);
+    auto first = Side::of(*original_.model, plan);
+    if (!first.ok()) {
+      v.obstacle = first.error().message;
+      return;
+    }
+    auto second = Side::of(after, plan);
+    if (!second.ok()) return breach(v, "the rewritten model cannot be run: " + second.error().message);
+    const bool exact = exactness == Exactness::kExact;
+    v.basis = exact ? "bit by bit" : "up to rounding";
+    int oracle_runs = 0;
+    std::unique_ptr<Side> oracle;
+    for (int attempt = 0; attempt < options_.max_attempts && v.inputs < options_.wanted_inputs; ++attempt) {
+      // Every second set has edges; where rounding may move, only finite ones: an overflow that comes
+      // earlier or later is no fault.
+      const std::vector<Tensor> inputs = trial.make(attempt, attempt % 2 == 1, exact);
+      const auto before = first->run(trial.names(), inputs);
+      if (!before.ok()) {
+        ++v.discarded;
+        v.obstacle = before.error().message;
+        continue;
+      }
+      const auto now = second->run(trial.names(), inputs);
+      if (!now.ok()) return breach(v, "the rewritten model fails: " + now.error().message);
+      ++v.inputs;
+      std::optional<Outputs> truth;
+      const auto ask_oracle = [&]() -> const Outputs* {
+        if (truth) return &*truth;
+        if (!oracle && oracle_runs < options_.max_oracle_runs) oracle = make_oracle(plan);
+        if (!oracle || oracle_runs >= options_.max_oracle_runs) return nullptr;
+        ++oracle_runs;
+        auto run = oracle->run(trial.names(), widened(inputs));
+        if (run.ok()) truth = *std::move(run);
+        return truth ? &*truth : nullptr;
+      };
+      compare_outputs(*before, *now, exact, ask_oracle, v);
+      if (!v.equal) return;
+    }
+    if (v.elements > 0) v.obstacle.clear();
+  }
+
+  template <class Ask>
+  void compare_outputs(const Outputs& before, const Outputs& now, bool exact, Ask&& ask_oracle, Verification& v) const {
+    for (const auto& [name, b] : before) {
+      const auto at = now.find(name);
+      if (at == now.end()) return breach(v, "output '" + name + "' is gone");
+      const Tensor& a = at->second;
+      v.elements += b.count();
+      if (a.dtype() != b.dtype() || a.dims() != b.dims())
+        return breach(v, fmt::format("output '{}' is {}{}, was {}{}", name, onnxtool::name(a.dtype()), format_dims(a.dims()),
+                                     onnxtool::name(b.dtype()), format_dims(b.dims())));
+      std::string why = exact ? difference_in_bits(b, a) : difference_beyond_rounding(b, a, {unit_, nullptr, true});
+      if (!exact && !why.empty()) {
+        const Outputs* truth = ask_oracle();
+        const auto t = truth ? truth->find(name) : Outputs::const_iterator();
+        const bool judged = truth && t != truth->end() && t->second.dims() == b.dims();
+        why = difference_beyond_rounding(b, a, {unit_, judged ? &t->second : nullptr, false});
+      }
+      if (!why.empty()) return breach(v, "output '" + name + "': " + why);
+    }
+  }
+
+  std::unique_ptr<Side> make_oracle(const PlanOptions& plan) const {
+    const auto wide = in_double_precision(*original_.model);
+    if (!wide.ok()) return nullptr;
+    auto side = Side::of(**wide, plan);
+    return side.ok() ? std::make_unique<Side>(*std::move(side)) : nullptr;
+  }
+
+  static void breach(Verification& v, std::string difference) {
+    v.equal = false;
+    v.difference = std::move(difference);
+  }
+
+  VerifierOptions options_;
+  std::unique_ptr<Model> whole_;
+  Runnable original_;
+  double unit_;
+};
+
+}  // namespace
+
+VerifierOptions quick_verification(int threads) { return {3, 8, 1, threads}; }
+VerifierOptions full_verification(int threads) { return {16, 32, 16, threads}; }
+
+std::unique_ptr<Verifier> make_verifier(const Model& original, const VerifierOptions& options) {
+  return std::make_unique<ExecutingVerifier>(original, options);
+}
+
+}  // namespace onnxtool

@@ -1,0 +1,44 @@
+// The Verifier on the built-in executor.
+//
+// Before and after run on the same seeded inputs (trial_inputs.h). Inputs on which the original fails
+// are discarded and counted. NaN at the same place on both sides is equal.
+//
+//   exact     every element has the same bits. Where they differ on kernels for this machine's
+//             instruction set, the portable kernels decide, which also fold constants.
+//   rounding  floats: |after - before| is at most 4 units, a unit being that of the least precise type
+//             which the model computes in (2^-23 for float, 2^-10 for float16, 2^-8 where values are
+//             quantized), times the largest value of the tensor. Beyond that a double-precision run
+//             judges (oracle.h): the largest error after is at most 2 x the largest error before + those
+//             4 units. Where the oracle cannot run: at most 2^13 units, and 2^-6 of the largest value.
+//             Everything else (integers, bool, strings): equal, but for a share of 1 %, or twice the
+//             share at which the original itself differs from the oracle: an argmax of near ties is
+//             decided by rounding.
+//
+// Nodes that the executor cannot run, and random ones, are cut out of both (cut_out.h).
+#pragma once
+
+#include <memory>
+
+#include "libopt/rewrite/verifier.h"
+
+namespace onnxtool {
+
+struct VerifierOptions {
+  /// Sets of inputs to compare on; a set is one inference of each side.
+  int wanted_inputs = 3;
+  /// Sets to try: those on which the original fails are discarded.
+  int max_attempts = 8;
+  /// Sets that the oracle may judge, at the cost of about two inferences each.
+  int max_oracle_runs = 1;
+  int threads = 1;
+};
+
+/// At most 8 single inferences of extra time: three sets on both sides, and one oracle.
+VerifierOptions quick_verification(int threads);
+/// Every attempt counts, and the oracle may judge all of them.
+VerifierOptions full_verification(int threads);
+
+/// For models made from `original`, of which it keeps a copy (weights are shared).
+std::unique_ptr<Verifier> make_verifier(const Model& original, const VerifierOptions& options);
+
+}  // namespace onnxtool
