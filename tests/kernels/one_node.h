@@ -14,7 +14,7 @@
 namespace onnxtool::testing {
 
 using Dims = std::vector<int64_t>;
-using Given = std::pair<const char*, std::variant<int64_t, float, std::string, Dims>>;
+using Given = std::pair<const char*, std::variant<int64_t, float, std::string, Dims, std::vector<float>, std::vector<std::string>, NamedTensor>>;
 
 inline int64_t count_of(const Dims& dims) {
   int64_t n = 1;
