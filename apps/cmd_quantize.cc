@@ -289,17 +289,18 @@ class QuantizeCommand {
       if (metrics.total().all.non_finite_mismatches > 0 || !metrics.failures().empty())
         good = false;
     }
-    ComparisonOptions by_layer;
+    std::vector<LayerPair> pairs;
     for (const LayerPair& pair : result.layers)
       if (const Value* v = loaded->graph().find(pair.test->name()))
-        by_layer.layers.push_back({pair.reference, v});
+        pairs.push_back({pair.reference, v});
+    LayerOptions by_layer;
     by_layer.max_samples = std::min<int64_t>(kVerifySamples, calibration.size());
     RunOptions quiet = run_;
     quiet.progress = nullptr;
-    ONNXTOOL_ASSIGN(const ModelComparison layered,
-                    compare_models(quantizer.prepared().graph(), loaded->graph(), calibration,
-                                   quiet, by_layer));
-    layers = layers_section(layered);
+    ONNXTOOL_ASSIGN(auto errors,
+                    compare_layers(quantizer.prepared().graph(), loaded->graph(), pairs, nullptr,
+                                   calibration, quiet, by_layer));
+    layers = layers_section(std::move(errors), by_layer.max_samples);
     return {};
   }
 

@@ -147,6 +147,18 @@ CLI::Option* add_number(CLI::App& app, double& value, double low, double high, c
   });
 }
 
+CLI::Option* add_magnitude(CLI::App& app, std::optional<double>& given, const FlagText& text) {
+  const auto parse = [](const std::string& word) -> std::optional<double> {
+    double parsed = 0;
+    if (!parse_whole(word, parsed) || !std::isfinite(parsed) || parsed < 0) return std::nullopt;
+    return parsed;
+  };
+  const auto take = [&given, parse](const CLI::results_t& results) { return (given = parse(results[0])).has_value(); };
+  return describe(app.add_option(text.names, CLI::callback_t(take)), text)->check([parse](const std::string& word) {
+    return parse(word) ? std::string() : fmt::format("'{}' is no number of at least 0", word);
+  });
+}
+
 std::vector<FlagGroup> describe_flags(const CLI::App& app) {
   std::vector<FlagGroup> groups;
   const auto add = [&](const std::string& name, FlagRow row) {

@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -33,6 +34,8 @@ template <class Integer>
 CLI::Option* add_integer(CLI::App& app, Integer& value, Integer low, Integer high, const FlagText& text);
 /// A finite number in (low, high].
 CLI::Option* add_number(CLI::App& app, double& value, double low, double high, const FlagText& text);
+/// A finite number of at least 0; `given` stays empty without the flag.
+CLI::Option* add_magnitude(CLI::App& app, std::optional<double>& given, const FlagText& text);
 
 /// One flag or positional of a command, for help, docs and completions.
 struct FlagRow {

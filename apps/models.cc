@@ -30,13 +30,44 @@ class NoInputs final : public SampleSource {
   std::vector<std::string> none_;
 };
 
+// What the model knows of the shapes in the flags.
+DataFlags shapes_known_to(const Model& model, const DataFlags& flags) {
+  DataFlags out = flags;
+  const auto named = [](const std::string& text) { return text.substr(0, text.rfind('=')); };
+  const auto has = [&](auto&& test) {
+    return std::any_of(model.graph().inputs().begin(), model.graph().inputs().end(), test);
+  };
+  std::erase_if(out.dims, [&](const std::string& text) {
+    return !has([&](const Value* v) {
+      const auto& shape = v->type().shape;
+      return shape && std::any_of(shape->begin(), shape->end(),
+                                  [&](const Dim& d) { return d.symbol == named(text); });
+    });
+  });
+  std::erase_if(out.input_shapes, [&](const std::string& text) {
+    return !has([&](const Value* v) { return v->name() == named(text); });
+  });
+  return out;
+}
+
+Result<std::unique_ptr<Model>> settle(std::unique_ptr<Model> model, const std::string& path,
+                                      const DataFlags& flags) {
+  ONNXTOOL_TRY(apply_shapes(*model, flags));
+  if (Status s = infer_graph(model->graph()); !s.ok()) return std::move(s).error().at(path);
+  return model;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Model>> open_model(const std::string& path, const DataFlags& flags) {
   ONNXTOOL_ASSIGN(std::unique_ptr<Model> model, load_model(path));
-  ONNXTOOL_TRY(apply_shapes(*model, flags));
-  if (Status s = infer_graph(model->graph()); !s.ok()) return std::move(s).error().at(path);
-  return model;
+  return settle(std::move(model), path, flags);
+}
+
+Result<std::unique_ptr<Model>> open_second_model(const std::string& path, const DataFlags& flags) {
+  ONNXTOOL_ASSIGN(std::unique_ptr<Model> model, load_model(path));
+  const DataFlags known = shapes_known_to(*model, flags);
+  return settle(std::move(model), path, known);
 }
 
 Result<std::unique_ptr<SampleSource>> open_samples(const Model& model, const std::string& path,

@@ -19,6 +19,10 @@ namespace onnxtool {
 /// Loads a model, settles the shapes that flags give, and infers types. Errors name the path.
 Result<std::unique_ptr<Model>> open_model(const std::string& path, const DataFlags& flags);
 
+/// As open_model(), for a model beside the one that the flags are for: shapes of dimensions and inputs
+/// that it does not have are left out.
+Result<std::unique_ptr<Model>> open_second_model(const std::string& path, const DataFlags& flags);
+
 /// The samples that --data (`path`), --raw or --random name. A model without inputs needs none of
 /// them: it gets one sample without arrays.
 Result<std::unique_ptr<SampleSource>> open_samples(const Model& model, const std::string& path,

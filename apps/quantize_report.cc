@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <filesystem>
 #include <map>
 
@@ -183,16 +185,19 @@ Section accuracy_section(const ModelComparison& c, const std::string& data, bool
   return s;
 }
 
-Section layers_section(const ModelComparison& c) {
+Section layers_section(std::vector<LayerError> sorted, int64_t samples) {
   Section s{"layers", "Layers with the largest error", {}, {}, {}, false};
   Table t{"layers",
-          fmt::format("SQNR so far, on {} samples", c.samples),
+          fmt::format("SQNR so far, on {} samples", samples),
           {{"tensor", "tensor", ""}, {"sqnr_db", "SQNR", "dB"}},
           {},
           5};
-  std::vector<LayerError> sorted = c.layers;
+  // A layer that nothing is known of (NaN) comes last.
+  const auto rank = [](const LayerError& l) {
+    return std::isnan(l.sqnr_db) ? std::numeric_limits<double>::max() : l.sqnr_db;
+  };
   std::stable_sort(sorted.begin(), sorted.end(),
-                   [](const LayerError& a, const LayerError& b) { return a.sqnr_db < b.sqnr_db; });
+                   [&](const LayerError& a, const LayerError& b) { return rank(a) < rank(b); });
   for (const LayerError& l : sorted) t.rows.push_back({l.name, l.sqnr_db});
   s.tables.push_back(std::move(t));
   return s;

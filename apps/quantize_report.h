@@ -22,6 +22,6 @@ Section quantization_section(const Quantizer& quantizer, const Quantizer::Output
 Section accuracy_section(const ModelComparison& compared, const std::string& data, bool labelled);
 
 /// Layers by their error, the largest first.
-Section layers_section(const ModelComparison& compared);
+Section layers_section(std::vector<LayerError> errors, int64_t samples);
 
 }  // namespace onnxtool

@@ -19,6 +19,9 @@ class Observer {
   /// `watch` indexes PlanOptions::watched. The view holds exactly the logical elements; their order
   /// is that of view.layout, which is kPlain when needs_plain().
   virtual Status observe(int watch, const ConstView& value) = 0;
+  /// Asked after observe() of a node's result: a tensor of its type that takes its place for all that
+  /// read it from then on, and stays valid until the run ends; nullptr: it stays.
+  virtual const Tensor* replacement(int /*watch*/) { return nullptr; }
   /// Whether element order matters. When false, channels-last values are shown as they are.
   virtual bool needs_plain() const { return false; }
 };

@@ -292,6 +292,7 @@ Status RunContext::Impl::run_step(size_t index, Observer* observer) {
     const auto takes = [&](Layout l) { return l == Layout::kPlain || (!plain && l == Layout::kChannelsLast); };
     ONNXTOOL_ASSIGN(ConstView shown, view(s, nullptr, takes));
     ONNXTOOL_TRY(observer->observe(watch, shown));
+    if (const Tensor* other = observer->replacement(watch)) ONNXTOOL_TRY(bind_tensor(s, *other));
   }
   for (int s : step.releases) release(s);
   release(plan().num_slots);

@@ -1,0 +1,316 @@
+#include "calib/compare/layers.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "calib/data/arrays.h"
+
+namespace onnxtool {
+namespace {
+
+struct Energy {
+  double signal = 0, error = 0, max_abs = 0;
+  uint64_t compared = 0, non_finite = 0;
+  int64_t skipped = 0;
+
+  void add(const Energy& e) {
+    signal += e.signal;
+    error += e.error;
+    max_abs = std::max(max_abs, e.max_abs);
+    compared += e.compared;
+    non_finite += e.non_finite;
+    skipped += e.skipped;
+  }
+};
+
+template <class R, class T>
+void accumulate(const R* r, const T* t, int64_t count, Energy& e) {
+  for (int64_t i = 0; i < count; ++i) {
+    const double a = static_cast<double>(r[i]), b = static_cast<double>(t[i]), d = b - a;
+    // One test for both: a sum with an infinity or NaN is not finite.
+    if (!std::isfinite(a + b) && (!std::isfinite(a) || !std::isfinite(b))) {
+      e.non_finite += !(a == b || (std::isnan(a) && std::isnan(b)));
+      continue;
+    }
+    e.signal += a * a;
+    e.error += d * d;
+    e.max_abs = std::max(e.max_abs, std::fabs(d));
+    ++e.compared;
+  }
+}
+
+template <class Visit>
+void visit_floats(DataType type, const void* data, Visit&& visit) {
+  switch (type) {
+    case DataType::kFloat: visit(static_cast<const float*>(data)); break;
+    case DataType::kDouble: visit(static_cast<const double*>(data)); break;
+    case DataType::kFloat16: visit(static_cast<const Half*>(data)); break;
+    case DataType::kBfloat16: visit(static_cast<const Bfloat16*>(data)); break;
+    default: break;
+  }
+}
+
+Energy compare(const ConstView& r, const ConstView& t) {
+  Energy e;
+  const bool same_dims = std::equal(r.dims.begin(), r.dims.end(), t.dims.begin(), t.dims.end());
+  if (!is_float(r.dtype) || !is_float(t.dtype) || !same_dims) {
+    e.skipped = 1;
+    return e;
+  }
+  visit_floats(r.dtype, r.data, [&](const auto* a) {
+    visit_floats(t.dtype, t.data, [&](const auto* b) { accumulate(a, b, r.count, e); });
+  });
+  return e;
+}
+
+Tensor copy_of(const ConstView& v) {
+  const auto* bytes = static_cast<const std::byte*>(v.data);
+  const size_t size = size_bytes_of(v.dtype, static_cast<uint64_t>(v.count));
+  return Tensor::from_bytes(v.dtype, {v.dims.begin(), v.dims.end()}, {bytes, bytes + size});
+}
+
+// How many bytes each layer has.
+class Measure final : public Observer {
+ public:
+  explicit Measure(size_t count) : bytes(count, 0) {}
+  Status observe(int watch, const ConstView& v) override {
+    if (is_float(v.dtype))
+      bytes[static_cast<size_t>(watch)] = size_bytes_of(v.dtype, static_cast<uint64_t>(v.count));
+    return {};
+  }
+  std::vector<uint64_t> bytes;
+};
+
+// Keeps the reference's layers of one sample until the test run has passed them.
+class Keep final : public Observer {
+ public:
+  explicit Keep(size_t count) : values(count) {}
+  bool needs_plain() const override { return true; }
+  Status observe(int watch, const ConstView& v) override {
+    if (is_float(v.dtype)) values[static_cast<size_t>(watch)] = copy_of(v);
+    return {};
+  }
+  std::vector<std::optional<Tensor>> values;
+};
+
+class Compare final : public Observer {
+ public:
+  Compare(Keep& reference, bool force)
+      : energies(reference.values.size()), reference_(reference), force_(force) {}
+  bool needs_plain() const override { return true; }
+  Status observe(int watch, const ConstView& v) override {
+    const auto w = static_cast<size_t>(watch);
+    auto& r = reference_.values[w];
+    energies[w] = Energy();
+    if (!r) return {};
+    energies[w] = compare(view_of(*r), v);
+    forcing_ = nullptr;
+    // What it replaces keeps its type: kernels were chosen by it.
+    if (force_ && energies[w].skipped == 0) {
+      if (r->dtype() != v.dtype)
+        if (auto converted = convert_tensor(*r, v.dtype); converted.ok()) r = *std::move(converted);
+      if (r->dtype() == v.dtype) forcing_ = &*r;
+    }
+    if (!force_) r.reset();
+    return {};
+  }
+  const Tensor* replacement(int) override { return std::exchange(forcing_, nullptr); }
+  std::vector<Energy> energies;
+
+ private:
+  Keep& reference_;
+  const Tensor* forcing_ = nullptr;
+  bool force_;
+};
+
+// A run over the samples: the layers that are judged, and those whose values are only passed on.
+struct Pass {
+  std::vector<size_t> judged, fed;  // indices of pairs, ascending
+};
+
+// The layers that the value of pairs[i] is computed from directly.
+std::vector<size_t> feeders(const Value& value,
+                            const std::unordered_map<const Value*, size_t>& layer_of) {
+  std::vector<size_t> out;
+  std::unordered_set<const Value*> seen{&value};
+  std::vector<const Value*> open{&value};
+  const auto visit = [&](const Value* v) {
+    if (!seen.insert(v).second) return;
+    if (const auto it = layer_of.find(v); it != layer_of.end())
+      out.push_back(it->second);
+    else
+      open.push_back(v);
+  };
+  while (!open.empty()) {
+    const Node* n = open.back()->producer();
+    open.pop_back();
+    if (!n) continue;
+    for (const Value* in : n->inputs())
+      if (in) visit(in);
+    // A subgraph may read anything: what it captures feeds the node as well.
+    n->for_each_subgraph([&](Graph& g) {
+      for (const Node& inner : g.nodes())
+        for (const Value* in : inner.inputs())
+          if (in && &in->graph() != &g) visit(in);
+    });
+  }
+  return out;
+}
+
+std::vector<Pass> plan_passes(std::span<const LayerPair> pairs, const std::vector<uint64_t>& bytes,
+                              const LayerOptions& options) {
+  std::unordered_map<const Value*, size_t> layer_of;
+  for (size_t i = 0; i < pairs.size(); ++i) layer_of.emplace(pairs[i].test, i);
+  std::vector<Pass> passes;
+  std::unordered_set<size_t> held;
+  uint64_t sum = 0;
+  const auto hold = [&](size_t i) {
+    if (held.insert(i).second) sum += bytes[i];
+  };
+  for (size_t i = 0; i < pairs.size(); ++i) {
+    if (passes.empty() || sum + bytes[i] > options.budget_bytes) {
+      passes.emplace_back();
+      held.clear();
+      sum = 0;
+    }
+    passes.back().judged.push_back(i);
+    hold(i);
+    if (options.mode == LayerMode::kLocal)
+      for (const size_t f : feeders(*pairs[i].test, layer_of))
+        if (!held.contains(f)) {
+          hold(f);
+          passes.back().fed.push_back(f);
+        }
+  }
+  return passes;
+}
+
+std::vector<const Value*> values_of(std::span<const LayerPair> pairs,
+                                    const std::vector<size_t>& indices,
+                                    const Value* LayerPair::*side) {
+  std::vector<const Value*> out;
+  for (const size_t i : indices) out.push_back(pairs[i].*side);
+  return out;
+}
+
+class Comparison {
+ public:
+  Comparison(const Graph& reference, const Graph& test, std::span<const LayerPair> pairs,
+             const InputPairing* inputs, const SampleSource& source, const RunOptions& run,
+             const LayerOptions& options)
+      : reference_(reference),
+        test_(test),
+        pairs_(pairs),
+        inputs_(inputs),
+        run_(run),
+        options_(options),
+        source_(source, options.max_samples < 0 ? source.size() : options.max_samples),
+        totals_(pairs.size()) {}
+
+  Status run_all() {
+    ONNXTOOL_ASSIGN(const auto bytes, measure());
+    const auto passes = plan_passes(pairs_, bytes, options_);
+    total_ = static_cast<int64_t>(passes.size()) * source_.size();
+    for (const Pass& p : passes) ONNXTOOL_TRY(run_pass(p));
+    return {};
+  }
+
+  std::vector<LayerError> result() const {
+    std::vector<LayerError> out;
+    for (size_t i = 0; i < pairs_.size(); ++i) {
+      const Energy& e = totals_[i];
+      // Nothing compared is no answer; only a true zero error is "identical".
+      double db = std::nan("");
+      if (e.non_finite)
+        db = -INFINITY;
+      else if (e.compared)
+        db = e.error == 0    ? INFINITY
+             : e.signal == 0 ? -INFINITY
+                             : 10 * std::log10(e.signal / e.error);
+      out.push_back(
+          {pairs_[i].reference->name(), db, e.max_abs, e.compared, e.non_finite, e.skipped});
+    }
+    return out;
+  }
+
+ private:
+  Result<std::vector<uint64_t>> measure() {
+    std::vector<size_t> all(pairs_.size());
+    for (size_t i = 0; i < all.size(); ++i) all[i] = i;
+    ONNXTOOL_ASSIGN(const auto side,
+                    open_model_side(reference_, values_of(pairs_, all, &LayerPair::reference),
+                                    nullptr, run_, {1, run_.threads}));
+    ONNXTOOL_ASSIGN(const Sample sample, source_.read(0));
+    Measure sizes(pairs_.size());
+    if (Status s = side->run(0, 0, sample, nullptr, &sizes); !s.ok())
+      return std::move(s).error().at("reference").at("sample '" + sample.id + "'");
+    return sizes.bytes;
+  }
+
+  Status run_pass(const Pass& pass) {
+    std::vector<size_t> watched = pass.judged;
+    watched.insert(watched.end(), pass.fed.begin(), pass.fed.end());
+    const Parallelism p = Parallelism::of(source_.size(), run_.threads);
+    ONNXTOOL_ASSIGN(const auto reference,
+                    open_model_side(reference_, values_of(pairs_, watched, &LayerPair::reference),
+                                    nullptr, run_, p));
+    ONNXTOOL_ASSIGN(
+        const auto test,
+        open_model_side(test_, values_of(pairs_, watched, &LayerPair::test), inputs_, run_, p));
+    std::mutex mutex;
+    // Sums of doubles depend on their order: samples are added in theirs, and wait for their turn.
+    std::map<int64_t, std::vector<Energy>> waiting;
+    int64_t next = 0;
+    return for_each_sample(
+        source_, p.workers, [&](int worker, int64_t index, Sample sample) -> Status {
+          const auto at_sample = [&](Status s, const char* side) -> Status {
+            return std::move(s).error().at(side).at("sample '" + sample.id + "'");
+          };
+          Keep kept(watched.size());
+          if (Status s = reference->run(worker, index, sample, nullptr, &kept); !s.ok())
+            return at_sample(std::move(s), "reference");
+          Compare compare(kept, options_.mode == LayerMode::kLocal);
+          if (Status s = test->run(worker, index, sample, nullptr, &compare); !s.ok())
+            return at_sample(std::move(s), "test model");
+          const std::lock_guard lock(mutex);
+          waiting.emplace(index, std::move(compare.energies));
+          for (auto it = waiting.find(next); it != waiting.end(); it = waiting.find(++next)) {
+            for (size_t k = 0; k < pass.judged.size(); ++k)
+              totals_[pass.judged[k]].add(it->second[k]);
+            waiting.erase(it);
+          }
+          ++done_;
+          if (run_.progress) run_.progress(done_, total_);
+          return {};
+        });
+  }
+
+  const Graph &reference_, &test_;
+  std::span<const LayerPair> pairs_;
+  const InputPairing* inputs_;
+  const RunOptions& run_;
+  const LayerOptions& options_;
+  FirstSamples source_;
+  std::vector<Energy> totals_;
+  int64_t done_ = 0, total_ = 0;
+};
+
+}  // namespace
+
+Result<std::vector<LayerError>> compare_layers(const Graph& reference, const Graph& test,
+                                               std::span<const LayerPair> pairs,
+                                               const InputPairing* inputs,
+                                               const SampleSource& source, const RunOptions& run,
+                                               const LayerOptions& options) {
+  if (pairs.empty()) return std::vector<LayerError>();
+  Comparison comparison(reference, test, pairs, inputs, source, run, options);
+  ONNXTOOL_TRY(comparison.run_all());
+  return comparison.result();
+}
+
+}  // namespace onnxtool

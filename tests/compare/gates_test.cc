@@ -1,0 +1,104 @@
+#include "calib/compare/gates.h"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+
+#include "libopt/analysis/seam.h"
+
+namespace onnxtool {
+namespace {
+
+ModelComparison one_output(const std::string& name, const Tensor& r, const Tensor& t) {
+  ModelComparison c;
+  c.samples = 1;
+  c.outputs.emplace_back(name, OutputMetrics());
+  auto m = compare_sample(view_of(r), view_of(t), {});
+  REQUIRE(m.ok());
+  c.outputs[0].second.add(0, *std::move(m));
+  return c;
+}
+
+Verdict verdict_of(const ModelComparison& c, const std::string& gate,
+                   DataType type = DataType::kFloat) {
+  GateRules rules;
+  rules.given.push_back(*parse_gate(gate));
+  const auto results = judge(c, rules, {type});
+  REQUIRE(results.ok());
+  REQUIRE(results->size() == 1);
+  return (*results)[0].verdict;
+}
+
+TEST_CASE("a gate is split at the last = and the last colon before it") {
+  const auto g = parse_gate("model/head:0:a=b:sqnr=-3.5");
+  REQUIRE(g.ok());
+  CHECK(g->output == "model/head:0:a=b");
+  CHECK(g->metric == Metric::kSqnr);
+  CHECK(g->limit == -3.5);
+  CHECK(parse_gate("accuracy-drop=0.5")->metric == std::nullopt);
+  for (const char* text : {"", "=", "sqnr", "sqnr=", "sqnr=x", "sqnr=nan", "sqnr=inf", "=3", "y:=3",
+                           "y:accuracy-drop=1", "sqnr=3 "})
+    CHECK_MESSAGE(!parse_gate(text).ok(), text);
+}
+
+TEST_CASE("every metric can be gated in its direction") {
+  const auto c =
+      one_output("y", Tensor::vector<float>({1, 2, 3, 4}), Tensor::vector<float>({1, 2, 3, 4.5}));
+  for (const Metric m : all_metrics()) {
+    const auto v = c.outputs[0].second.value(m);
+    if (!v) continue;
+    const std::string name(info(m).name);
+    CAPTURE(name);
+    const bool higher = info(m).higher_is_better;
+    const double at = m == Metric::kGain ? std::fabs(*v - 1) : *v;
+    const auto gate = [&](double limit) { return name + "=" + std::to_string(limit); };
+    CHECK(verdict_of(c, gate(at + (higher ? -0.01 : 0.01))) == Verdict::kPass);
+    CHECK(verdict_of(c, gate(at + (higher ? 0.01 : -0.01))) == Verdict::kFail);
+  }
+}
+
+TEST_CASE("an output that no gate is for gets the gate of its type") {
+  const auto floats =
+      one_output("y", Tensor::vector<float>({1, 2}), Tensor::vector<float>({1, 2.1f}));
+  GateRules rules;
+  CHECK((*judge(floats, rules, {DataType::kFloat}))[0].gate.text() == "outside=0");
+  rules.test = ModelKind::kQuantized;
+  CHECK((*judge(floats, rules, {DataType::kFloat}))[0].gate.text() == "sqnr=20");
+  rules.band_given = true;
+  CHECK((*judge(floats, rules, {DataType::kFloat}))[0].verdict == Verdict::kFail);
+  const auto codes =
+      one_output("y", Tensor::vector<uint8_t>({1, 2}), Tensor::vector<uint8_t>({1, 3}));
+  CHECK((*judge(codes, rules, {DataType::kUint8}))[0].verdict == Verdict::kPass);
+  CHECK((*judge(codes, rules, {DataType::kBool}))[0].verdict == Verdict::kFail);
+  CHECK(default_band(ModelKind::kFloat, ModelKind::kHalf).atol == 1e-3);
+}
+
+TEST_CASE("gates that would judge nothing are refused, comparisons of nothing never pass") {
+  const auto codes = one_output("y", Tensor::vector<uint8_t>({1}), Tensor::vector<uint8_t>({1}));
+  GateRules rules;
+  rules.given.push_back(*parse_gate("sqnr=1"));
+  CHECK(judge(codes, rules, {DataType::kUint8}).error().code == ErrorCode::kUsage);
+  rules.given[0] = *parse_gate("z:max-abs=1");
+  CHECK(judge(codes, rules, {DataType::kUint8}).error().code == ErrorCode::kUsage);
+  const auto empty = one_output("y", Tensor::vector<float>({}), Tensor::vector<float>({}));
+  CHECK(verdict_of(empty, "max-abs=1") == Verdict::kNone);
+  ModelComparison unlabelled = codes;
+  CHECK(verdict_of(unlabelled, "accuracy-drop=1", DataType::kUint8) == Verdict::kNone);
+}
+
+TEST_CASE("the kind of a model follows its weights and operators") {
+  const auto kind = [](const std::string& body) {
+    const auto model = parse_text(
+        "<ir_version: 8, opset_import: [\"\" : 17]> g (float[2] x) => (float[2] y) " + body);
+    REQUIRE(model.ok());
+    return kind_of(**model);
+  };
+  CHECK(kind("{ y = Relu (x) }") == ModelKind::kFloat);
+  CHECK(kind("<float16[2] w = {1, 2}> { h = Cast <to = 10> (x)  s = Add (h, w)  y = Cast <to = 1> "
+             "(s) }") == ModelKind::kHalf);
+  CHECK(kind("<float s = {1.0}, uint8 z = {0}> { q = QuantizeLinear (x, s, z)  y = "
+             "DequantizeLinear (q, s, z) }") == ModelKind::kQuantized);
+}
+
+}  // namespace
+}  // namespace onnxtool
