@@ -5,7 +5,7 @@ _onnxtool() {
   if [[ "$word" == "=" ]]; then word=""; elif [[ "$previous" == "=" ]]; then previous="${COMP_WORDS[COMP_CWORD-2]}"; fi
   COMPREPLY=()
   if (( COMP_CWORD == 1 )); then
-    COMPREPLY=($(compgen -W "optimize quantize run completions --help --version" -- "$word"))
+    COMPREPLY=($(compgen -W "optimize quantize diff run completions --help --version" -- "$word"))
     return
   fi
   case "${COMP_WORDS[1]}" in
@@ -61,6 +61,36 @@ _onnxtool() {
         --exclude) files=1 ;;
         --save-ranges) files=1 ;;
         --ranges) files=1 ;;
+        --report) files=1 ;;
+        --threads) files=1 ;;
+        --kernels) files=1 ;;
+        --config) files=1 ;;
+        *) free=1 ;;
+      esac
+      ;;
+    diff)
+      flags="--gate --atol --rtol --topk --kl --data --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --config --no-config --help"
+      case "$previous" in
+        --atol) files=1 ;;
+        --rtol) files=1 ;;
+        --topk) files=1 ;;
+        --data) files=1 ;;
+        --random) files=1 ;;
+        --seed) files=1 ;;
+        --data-format) words="auto npy npz safetensors pb images raw" ;;
+        --batch-axis) files=1 ;;
+        --raw) files=1 ;;
+        --dim) files=1 ;;
+        --input-shape) files=1 ;;
+        --preprocess) words="none unit imagenet cifar10 mnist tf caffe clip" ;;
+        --resize) files=1 ;;
+        --crop) files=1 ;;
+        --layout) words="nchw nhwc" ;;
+        --channels) words="rgb bgr grey" ;;
+        --scale) files=1 ;;
+        --mean) files=1 ;;
+        --std) files=1 ;;
+        --labels) files=1 ;;
         --report) files=1 ;;
         --threads) files=1 ;;
         --kernels) files=1 ;;
