@@ -6,6 +6,7 @@
 
 #include "apps/command.h"
 #include "apps/config.h"
+#include "apps/diff_layers.h"
 #include "apps/diff_report.h"
 #include "apps/flags.h"
 #include "apps/models.h"
@@ -19,6 +20,8 @@ struct Options {
   std::optional<double> atol, rtol;
   int top_k = 5;
   bool kl = false;
+  std::string per_layer;
+  std::optional<double> layer_limit;
   std::string settings_file;  // empty: none
   DataFlags data_flags;
   CommonFlags common;
@@ -42,6 +45,15 @@ void add_flags(CLI::App& c, Options& o) {
   add_integer(c, o.top_k, 1, 1000000,
               {"--topk", "K", "Length of the best lists that top-k compares", how});
   add_switch(c, o.kl, {"--kl", "", "Measure the divergence of the outputs' softmax, too", how});
+  const std::string layers = "Layers";
+  add_choice(c, o.per_layer,
+             {"--per-layer", "local|cumulative|both",
+              "Errors by layer: each fed the reference's values, or as they have grown up to there",
+              layers});
+  add_magnitude(
+      c, o.layer_limit,
+      {"--layer-limit", "DB",
+       "SQNR below which a layer has diverged (default: 60; float16: 40, int8: 20)", layers});
   CLI::Option* path = add_text(
       c, o.data,
       {"--data", "PATH", "Samples: images, .npy, .npz, safetensors, test_data_set_N", data});
@@ -68,6 +80,12 @@ class DiffCommand {
     ONNXTOOL_ASSIGN(run_, run_options(o_.common, progress_, streams_));
     progress_.stage("compare");
     ONNXTOOL_ASSIGN(const std::vector<GateResult> gates, compare());
+    if (!o_.per_layer.empty()) {
+      progress_.stage("layers");
+      const LayerRequest request{o_.per_layer, o_.layer_limit, rules_.reference, rules_.test};
+      ONNXTOOL_ASSIGN(layers_, layers_section(reference_->graph(), test_->graph(), inputs_,
+                                              *source_, run_, request));
+    }
     progress_.finish();
     return report(gates);
   }
@@ -75,6 +93,8 @@ class DiffCommand {
  private:
   Status parse() {
     ONNXTOOL_ASSIGN(targets_, report_targets(o_.common, false));
+    if (o_.layer_limit && o_.per_layer.empty())
+      return Error{ErrorCode::kUsage, "--layer-limit without --per-layer", "add --per-layer local"};
     if (o_.reference == "-" && o_.test == "-")
       return Error{ErrorCode::kUsage, "both models would come from stdin", "name one of the files"};
     for (const std::string& text : o_.gates) {
@@ -187,6 +207,7 @@ class DiffCommand {
     if (comparison_.accuracy.images())
       report.sections.push_back(accuracy_section(comparison_.accuracy));
     report.sections.push_back(gates_section(gates, band_));
+    if (layers_) report.sections.push_back(*layers_);
     report.sections.push_back(timing_section(progress_));
     report.findings = comparison_findings(comparison_, pairing_, gates, *source_);
     Verdict verdict = gates.empty() ? Verdict::kNone : Verdict::kPass;
@@ -230,6 +251,7 @@ class DiffCommand {
   GateRules rules_;
   Band band_;
   ModelComparison comparison_;
+  std::optional<Section> layers_;
 };
 
 Run add(CLI::App& command) {

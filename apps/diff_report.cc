@@ -227,7 +227,8 @@ std::vector<Finding> comparison_findings(const ModelComparison& c, const OutputP
     if (const int64_t worst = it == c.outputs.end() ? -1 : worst_sample(it->second.total());
         worst >= 0)
       message += fmt::format("; the worst sample is '{}'", sample_name(source, worst));
-    out.push_back({g.gate.metric ? "drift" : "accuracy-drop", "error", message, place, ""});
+    out.push_back({g.gate.metric ? "drift" : "accuracy-drop", "error", message, place,
+                   "--per-layer local names the layer that makes the error"});
   }
   return out;
 }

@@ -80,6 +80,8 @@ complete -c onnxtool -n '__fish_seen_subcommand_from diff' -l atol -r -d 'Band |
 complete -c onnxtool -n '__fish_seen_subcommand_from diff' -l rtol -r -d 'The same (default: 1e-3; float16: 1e-2)'
 complete -c onnxtool -n '__fish_seen_subcommand_from diff' -l topk -r -d 'Length of the best lists that top-k compares'
 complete -c onnxtool -n '__fish_seen_subcommand_from diff' -l kl -d 'Measure the divergence of the outputs'\'' softmax, too'
+complete -c onnxtool -n '__fish_seen_subcommand_from diff' -l per-layer -r -f -a 'local cumulative both' -d 'Errors by layer: each fed the reference'\''s values, or as they have grown up to there'
+complete -c onnxtool -n '__fish_seen_subcommand_from diff' -l layer-limit -r -d 'SQNR below which a layer has diverged (default: 60; float16: 40, int8: 20)'
 complete -c onnxtool -n '__fish_seen_subcommand_from diff' -l data -r -d 'Samples: images, .npy, .npz, safetensors, test_data_set_N'
 complete -c onnxtool -n '__fish_seen_subcommand_from diff' -l random -r -d 'N seeded random samples instead of data, for a first try'
 complete -c onnxtool -n '__fish_seen_subcommand_from diff' -l seed -r -d 'Seed of --random (default: 0)'

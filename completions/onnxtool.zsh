@@ -109,6 +109,8 @@ _onnxtool() {
         '--rtol=[The same (default\: 1e-3; float16\: 1e-2)]:X:_files' \
         '--topk=[Length of the best lists that top-k compares]:K:_files' \
         '--kl[Measure the divergence of the outputs'\'' softmax, too]' \
+        '--per-layer=[Errors by layer\: each fed the reference'\''s values, or as they have grown up to there]:local|cumulative|both:(local cumulative both)' \
+        '--layer-limit=[SQNR below which a layer has diverged (default\: 60; float16\: 40, int8\: 20)]:DB:_files' \
         '--data=[Samples\: images, .npy, .npz, safetensors, test_data_set_N]:PATH:_files' \
         '--random=[N seeded random samples instead of data, for a first try]:N:_files' \
         '--seed=[Seed of --random (default\: 0)]:S:_files' \

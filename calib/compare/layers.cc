@@ -98,25 +98,62 @@ class Keep final : public Observer {
   std::vector<std::optional<Tensor>> values;
 };
 
+bool is_code(DataType t) { return t == DataType::kUint8 || t == DataType::kInt8; }
+
+// The numbers that codes stand for.
+Tensor decoded(const ConstView& v, const CodeParams& codes) {
+  std::vector<float> out(static_cast<size_t>(v.count));
+  for (size_t i = 0; i < out.size(); ++i) {
+    const int code = v.dtype == DataType::kUint8 ? int{static_cast<const uint8_t*>(v.data)[i]}
+                                                 : int{static_cast<const int8_t*>(v.data)[i]};
+    out[i] = static_cast<float>((code - codes.zero_point) * codes.scale);
+  }
+  return Tensor::from({v.dims.begin(), v.dims.end()}, out);
+}
+
+// Codes of numbers: half to even, saturated, as QuantizeLinear. NaN becomes the zero point.
+Tensor encoded(const Tensor& values, DataType type, const CodeParams& codes) {
+  const double low = type == DataType::kUint8 ? 0 : -128, high = low + 255;
+  std::vector<std::byte> out;
+  for (const double v : values.to_doubles()) {
+    const double code =
+        std::isnan(v) ? codes.zero_point : std::nearbyint(v / codes.scale) + codes.zero_point;
+    out.push_back(static_cast<std::byte>(static_cast<int>(std::clamp(code, low, high)) & 0xff));
+  }
+  return Tensor::from_bytes(type, values.dims(), std::move(out));
+}
+
+// The reference's value as the test model keeps it; nullopt: it cannot.
+std::optional<Tensor> as_type(const Tensor& value, DataType type, const CodeParams& codes) {
+  if (value.dtype() == type) return value;
+  if (is_code(type))
+    return codes.scale > 0 ? std::optional(encoded(value, type, codes)) : std::nullopt;
+  auto converted = convert_tensor(value, type);
+  return converted.ok() ? std::optional(*std::move(converted)) : std::nullopt;
+}
+
 class Compare final : public Observer {
  public:
-  Compare(Keep& reference, bool force)
-      : energies(reference.values.size()), reference_(reference), force_(force) {}
+  Compare(Keep& reference, std::vector<CodeParams> codes, bool force)
+      : energies(reference.values.size()),
+        reference_(reference),
+        codes_(std::move(codes)),
+        force_(force) {}
   bool needs_plain() const override { return true; }
   Status observe(int watch, const ConstView& v) override {
     const auto w = static_cast<size_t>(watch);
     auto& r = reference_.values[w];
+    forcing_ = nullptr;
     energies[w] = Energy();
     if (!r) return {};
-    energies[w] = compare(view_of(*r), v);
-    forcing_ = nullptr;
-    // What it replaces keeps its type: kernels were chosen by it.
-    if (force_ && energies[w].skipped == 0) {
-      if (r->dtype() != v.dtype)
-        if (auto converted = convert_tensor(*r, v.dtype); converted.ok()) r = *std::move(converted);
-      if (r->dtype() == v.dtype) forcing_ = &*r;
-    }
-    if (!force_) r.reset();
+    const bool coded = is_code(v.dtype) && codes_[w].scale > 0;
+    energies[w] = compare(view_of(*r), coded ? view_of(decoded(v, codes_[w])) : v);
+    // What takes its place has its type: kernels were chosen by it.
+    if (force_ && energies[w].skipped == 0)
+      r = as_type(*r, v.dtype, codes_[w]);
+    else if (!force_)
+      r.reset();
+    if (force_ && r && energies[w].skipped == 0) forcing_ = &*r;
     return {};
   }
   const Tensor* replacement(int) override { return std::exchange(forcing_, nullptr); }
@@ -124,6 +161,7 @@ class Compare final : public Observer {
 
  private:
   Keep& reference_;
+  std::vector<CodeParams> codes_;
   const Tensor* forcing_ = nullptr;
   bool force_;
 };
@@ -262,6 +300,8 @@ class Comparison {
     ONNXTOOL_ASSIGN(
         const auto test,
         open_model_side(test_, values_of(pairs_, watched, &LayerPair::test), inputs_, run_, p));
+    std::vector<CodeParams> codes;
+    for (const size_t i : watched) codes.push_back(pairs_[i].codes);
     std::mutex mutex;
     // Sums of doubles depend on their order: samples are added in theirs, and wait for their turn.
     std::map<int64_t, std::vector<Energy>> waiting;
@@ -274,7 +314,7 @@ class Comparison {
           Keep kept(watched.size());
           if (Status s = reference->run(worker, index, sample, nullptr, &kept); !s.ok())
             return at_sample(std::move(s), "reference");
-          Compare compare(kept, options_.mode == LayerMode::kLocal);
+          Compare compare(kept, codes, options_.mode == LayerMode::kLocal);
           if (Status s = test->run(worker, index, sample, nullptr, &compare); !s.ok())
             return at_sample(std::move(s), "test model");
           const std::lock_guard lock(mutex);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "calib/compare/side.h"
+#include "libopt/analysis/align.h"
 
 namespace onnxtool {
 
@@ -14,6 +15,7 @@ namespace onnxtool {
 struct LayerPair {
   const Value* reference;
   const Value* test;
+  CodeParams codes = {};  // of a test value that holds 8-bit codes; scale 0: it does not
 };
 
 /// One layer over all samples.

@@ -1,0 +1,228 @@
+// Whether the layer that is to blame is named: one is corrupted, the place drawn at run time.
+#include "calib/compare/layers.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <random>
+
+#include "calib/exec/modules.h"
+#include "libopt/analysis/seam.h"
+#include "libopt/io/load.h"
+#include "tests/support/data_set.h"
+
+namespace onnxtool {
+namespace {
+
+using By = AlignedValues::By;
+
+std::vector<LayerPair> float_pairs(const Graph& reference, const Graph& test,
+                                   size_t* structural = nullptr) {
+  std::vector<LayerPair> pairs;
+  for (const AlignedValues& a : align_values(reference, test)) {
+    if (!is_float(a.reference->type().dtype) || a.reference->constant() || a.test->constant())
+      continue;
+    pairs.push_back({a.reference, a.test, code_params(*a.test)});
+    if (structural) *structural += a.by == By::kStructure;
+  }
+  return pairs;
+}
+
+std::unique_ptr<SampleSource> random_samples(const Graph& graph) {
+  std::vector<InputSpec> specs;
+  for (const Value* v : graph.inputs()) {
+    if (v->initializer()) continue;
+    InputSpec s{v->name(), v->type().dtype, {}, true};
+    for (const Dim& d : *v->type().shape) s.dims.push_back(d.value.value_or(1));
+    specs.push_back(std::move(s));
+  }
+  auto source = open_random(2, 1, specs, {});
+  REQUIRE(source.ok());
+  return *std::move(source);
+}
+
+RunOptions on_cpu() {
+  RunOptions run;
+  run.kernel_sets = load_kernel_sets("cpu")->sets;
+  run.threads = 2;
+  return run;
+}
+
+// Another exporter's names.
+void rename_all(Graph& graph) {
+  for (Node& n : graph.nodes())
+    for (Value* v : n.outputs())
+      if (v && !v->is_graph_output())
+        graph.rename(*v, "renamed_" + std::to_string(1000000 - v->id()));
+}
+
+// Constant weights of matrix products: what a quantizer or converter may spoil.
+struct Layer {
+  const Node* node;
+  Value* weight;
+};
+std::vector<Layer> layers_of(const Graph& graph) {
+  std::vector<Layer> out;
+  for (const Node& n : graph.nodes())
+    for (const char* op : {"Conv", "Gemm", "MatMul", "ConvTranspose"})
+      if (n.is(op) && n.num_inputs() > 1 && n.input(1).initializer() &&
+          n.input(1).uses().size() == 1 && n.input(1).initializer()->dtype() == DataType::kFloat)
+        out.push_back({&n, &n.input(1)});
+  return out;
+}
+
+void corrupt(Value& weight, std::mt19937& random) {
+  std::vector<float> w = weight.initializer()->values<float>();
+  double power = 0;
+  for (const float x : w) power += static_cast<double>(x) * x;
+  std::normal_distribution<float> noise(
+      0.0f, 0.3f * static_cast<float>(std::sqrt(power / static_cast<double>(w.size()))));
+  for (float& x : w) x += noise(random);
+  weight.graph().set_initializer(weight, Tensor::from(weight.initializer()->dims(), w));
+}
+
+void name_the_planted(const char* model_name, bool renamed) {
+  const auto directory = testing::shared_data(std::string("models/") + model_name);
+  if (directory.empty()) return;
+  std::string path;
+  for (const auto& e : std::filesystem::directory_iterator(directory))
+    if (e.path().extension() == ".onnx") path = e.path().string();
+  const auto reference = load_model(path);
+  REQUIRE(reference.ok());
+  for (Value* v : (*reference)->graph().inputs())
+    if (v->type().shape) {
+      ValueType type = v->type();
+      for (Dim& d : *type.shape)
+        if (!d.value) d = Dim::of(1);
+      v->set_type(std::move(type));
+    }
+  REQUIRE(infer_graph((*reference)->graph()).ok());
+  const auto test = (*reference)->clone();
+  if (renamed) rename_all(test->graph());
+  const unsigned seed = std::random_device{}();
+  std::mt19937 random(seed);
+  const auto layers = layers_of(test->graph());
+  REQUIRE(!layers.empty());
+  const Layer& planted = layers[random() % layers.size()];
+  CAPTURE(std::string(model_name));
+  CAPTURE(renamed);
+  CAPTURE(seed);
+  corrupt(*planted.weight, random);
+
+  size_t structural = 0;
+  const auto pairs = float_pairs((*reference)->graph(), test->graph(), &structural);
+  if (renamed) CHECK(structural > pairs.size() / 2);
+  LayerOptions options;
+  options.mode = LayerMode::kLocal;
+  const auto errors = compare_layers((*reference)->graph(), test->graph(), pairs, nullptr,
+                                     *random_samples((*reference)->graph()), on_cpu(), options);
+  if (!errors.ok()) FAIL(errors.error().message);
+  const auto worst = std::min_element(errors->begin(), errors->end(),
+                                      [](const LayerError& a, const LayerError& b) {
+                                        return (std::isnan(a.sqnr_db) ? INFINITY : a.sqnr_db) <
+                                               (std::isnan(b.sqnr_db) ? INFINITY : b.sqnr_db);
+                                      });
+  const auto& blamed = pairs[static_cast<size_t>(worst - errors->begin())];
+  CAPTURE(blamed.test->name());
+  CAPTURE(planted.node->output(0).name());
+  CHECK(blamed.test->producer() == planted.node);
+  CHECK(worst->sqnr_db < 60);
+}
+
+TEST_CASE("local errors name the one layer that was corrupted, wherever it is") {
+  for (const char* model : {"mnist_cntk", "mlperf_tiny_resnet8", "cifar10_cnn", "blazeface_front",
+                            "fsanet_1x1", "ultraface_rfb320"}) {
+    name_the_planted(model, false);
+    name_the_planted(model, true);
+  }
+}
+
+TEST_CASE("a small budget runs the samples in several passes, with the same figures") {
+  const auto reference =
+      parse_text(R"(<ir_version: 8, opset_import: ["" : 17]> g (float[1,64] x) => (float[1,64] y)
+    { a = Relu (x)  b = Tanh (a)  c = Add (b, x)  d = Sigmoid (c)  y = Mul (d, a) })");
+  REQUIRE(reference.ok());
+  REQUIRE(infer_graph((*reference)->graph()).ok());
+  const auto test =
+      parse_text(R"(<ir_version: 8, opset_import: ["" : 17]> g (float[1,64] x) => (float[1,64] y)
+    <float k = {1.01}> { a = Relu (x)  t = Tanh (a)  b = Mul (t, k)  c = Add (b, x)  d = Sigmoid (c)  y = Mul (d, a) })");
+  REQUIRE(infer_graph((*test)->graph()).ok());
+  const auto pairs = float_pairs((*reference)->graph(), (*test)->graph());
+  const auto source = random_samples((*reference)->graph());
+  for (const LayerMode mode : {LayerMode::kCumulative, LayerMode::kLocal}) {
+    LayerOptions wide, narrow;
+    wide.mode = narrow.mode = mode;
+    narrow.budget_bytes = 300;  // one value of 64 floats
+    const auto a = compare_layers((*reference)->graph(), (*test)->graph(), pairs, nullptr, *source,
+                                  on_cpu(), wide);
+    const auto b = compare_layers((*reference)->graph(), (*test)->graph(), pairs, nullptr, *source,
+                                  on_cpu(), narrow);
+    REQUIRE(a.ok());
+    REQUIRE(b.ok());
+    for (size_t i = 0; i < a->size(); ++i) {
+      CAPTURE((*a)[i].name);
+      CHECK((*a)[i].sqnr_db == (*b)[i].sqnr_db);
+      const bool differs =
+          (*a)[i].name == "b" || (mode == LayerMode::kCumulative && (*a)[i].name != "a");
+      CHECK(std::isfinite((*a)[i].sqnr_db) == differs);
+    }
+    // 1 % of gain: 40 dB.
+    CHECK((*a)[1].sqnr_db == doctest::Approx(40).epsilon(0.001));
+  }
+}
+
+TEST_CASE("codes are compared as the numbers they stand for, and fed back as codes") {
+  const auto reference =
+      parse_text(R"(<ir_version: 8, opset_import: ["" : 17]> g (float[1,4] x) => (float[1,4] y)
+    { a = Relu (x)  y = Flatten (a) })");
+  const auto test =
+      parse_text(R"(<ir_version: 8, opset_import: ["" : 17]> g (float[1,4] x) => (float[1,4] y)
+    <float s = {0.05}, uint8 z = {0}> { a_quantized = QuantizeLinear (x, s, z)  m = Flatten (a_quantized)  y = DequantizeLinear (m, s, z) })");
+  REQUIRE(reference.ok());
+  REQUIRE(test.ok());
+  REQUIRE(infer_graph((*reference)->graph()).ok());
+  REQUIRE(infer_graph((*test)->graph()).ok());
+  const auto pairs = float_pairs((*reference)->graph(), (*test)->graph());
+  REQUIRE(pairs.size() == 2);
+  CHECK(pairs[0].codes.scale == doctest::Approx(0.05));
+  LayerOptions options;
+  options.mode = LayerMode::kLocal;
+  const auto errors = compare_layers((*reference)->graph(), (*test)->graph(), pairs, nullptr,
+                                     *random_samples((*reference)->graph()), on_cpu(), options);
+  REQUIRE(errors.ok());
+  CHECK((*errors)[0].max_abs <= 0.0251);
+  CHECK((*errors)[0].max_abs > 0);
+}
+
+TEST_CASE("a fused layer stands for the last of what was fused into it") {
+  const auto parsed = [](const std::string& body) {
+    auto m = parse_text(
+        "<ir_version: 8, opset_import: [\"\" : 17]> g (float[1,1,4,4] x) => (float[1,1,4,4] y) " +
+        body);
+    REQUIRE(m.ok());
+    REQUIRE(infer_graph((*m)->graph()).ok());
+    return *std::move(m);
+  };
+  const auto reference = parsed(
+      "<float[1,1,1,1] w = {2}, float[1] p = {1}> { c = Conv (x, w)  b = BatchNormalization (c, p, "
+      "p, p, p)  r = Relu (b)  y = Tanh (r) }");
+  const auto folded = parsed(
+      "<float[1,1,1,1] w = {2}, float[1] p = {1}> { c = Conv (x, w, p)  r = Relu (c)  y = Tanh (r) "
+      "}");
+  const auto pairs = align_values(reference->graph(), folded->graph());
+  REQUIRE(pairs.size() == 3);
+  CHECK(pairs[0].reference->name() == "b");
+  CHECK(pairs[0].test->name() == "c");
+  // Codes clip as Relu does: what is read behind them is its result.
+  const auto clipped = parsed(R"(<float[1,1,1,1] w = {2}, float s = {0.1}, uint8 z = {0}> {
+    c = Conv (x, w)  q = QuantizeLinear (c, s, z)  d = DequantizeLinear (q, s, z)  y = Tanh (d) })");
+  const auto relu = align_values(reference->graph(), clipped->graph());
+  REQUIRE(relu.size() == 2);
+  CHECK(relu[0].reference->name() == "r");
+  CHECK(relu[0].test->name() == "d");
+}
+
+}  // namespace
+}  // namespace onnxtool
