@@ -25,6 +25,13 @@ add_library(onnxtool_libzip UNKNOWN IMPORTED)
 set_target_properties(onnxtool_libzip PROPERTIES IMPORTED_LOCATION "${LIBZIP_LIBRARY}"
   INTERFACE_INCLUDE_DIRECTORIES "${LIBZIP_INCLUDE_DIR}")
 
+# Debian's RE2 comes without a CMake configuration.
+find_path(RE2_INCLUDE_DIR re2/re2.h REQUIRED)
+find_library(RE2_LIBRARY re2 REQUIRED)
+add_library(onnxtool_libre2 UNKNOWN IMPORTED)
+set_target_properties(onnxtool_libre2 PROPERTIES IMPORTED_LOCATION "${RE2_LIBRARY}"
+  INTERFACE_INCLUDE_DIRECTORIES "${RE2_INCLUDE_DIR}")
+
 # oneDNN serves only the optional kernel module. Debian's dnnl-config.cmake demands OpenCL's headers,
 # which libdnnl-dev does not pull in and a CPU kernel does not need, so it too is found by name.
 set(ONNXTOOL_DNNL AUTO CACHE STRING "Build the oneDNN kernel module: AUTO (when found), ON, OFF")

@@ -18,7 +18,7 @@ required=(
   libprotobuf-dev protobuf-compiler libssl-dev libfmt-dev libflatbuffers-dev flatbuffers-compiler
   libtbb-dev libeigen3-dev
   nlohmann-json3-dev libcli11-dev libtomlplusplus-dev
-  libjpeg-dev libpng-dev libzip-dev
+  libjpeg-dev libpng-dev libzip-dev libre2-dev
   doctest-dev
 )
 # The oneDNN kernels, and two that only save time: installed where possible, missed by nothing.

@@ -1,28 +1,10 @@
 // If, Loop and Scan: the executor runs their graphs as plans of their own.
 #include <cstring>
 
-#include "calib/exec/plan_impl.h"
+#include "calib/exec/native_ops.h"
 
 namespace onnxtool {
 namespace {
-
-Error wrong(const Step& step, const std::string& what) {
-  return Error{ErrorCode::kMismatch, step.node->description + ": " + what, {}};
-}
-
-const SubPlan* find_subplan(const Step& step, std::string_view attribute, size_t& index) {
-  for (index = 0; index < step.subplans.size(); ++index)
-    if (step.subplans[index].attribute == attribute) return &step.subplans[index];
-  return nullptr;
-}
-
-// One iteration's own inputs are bound by the caller; outer values are bound here, without copies.
-Status bind_captured(RunContext::Impl& run, RunContext::Impl& child, const SubPlan& sub) {
-  const Plan::Impl& p = child.plan();
-  const size_t own = p.input_slots.size() - sub.captured.size();
-  for (size_t i = 0; i < sub.captured.size(); ++i) ONNXTOOL_TRY(child.bind_from(p.input_slots[own + i], run, sub.captured[i]));
-  return {};
-}
 
 Result<bool> scalar_bool(RunContext::Impl& run, const Step& step, int slot) {
   ONNXTOOL_ASSIGN(ConstView v, run.host_view(slot));
@@ -30,14 +12,11 @@ Result<bool> scalar_bool(RunContext::Impl& run, const Step& step, int slot) {
   return *static_cast<const uint8_t*>(v.data) != 0;
 }
 
-// Gives back what an iteration holds, whatever way it ends: a context may be used again after an error.
-struct EndRun {
-  RunContext::Impl& child;
-  ~EndRun() { child.end_run(); }
-};
+}  // namespace
 
 Status run_if(RunContext::Impl& run, const Step& step, size_t index) {
-  ONNXTOOL_ASSIGN(const bool condition, scalar_bool(run, step, step.node->inputs[0]));
+  ONNXTOOL_ASSIGN(const int slot, input_slot(step, 0));
+  ONNXTOOL_ASSIGN(const bool condition, scalar_bool(run, step, slot));
   size_t which;
   const SubPlan* sub = find_subplan(step, condition ? "then_branch" : "else_branch", which);
   if (!sub) return wrong(step, "a branch is missing");
@@ -49,6 +28,8 @@ Status run_if(RunContext::Impl& run, const Step& step, size_t index) {
     if (step.outputs[i] >= 0) ONNXTOOL_TRY(run.copy_from(step.outputs[i], child, child.plan().output_slots[i]));
   return {};
 }
+
+namespace {
 
 // Far more than any model means to run; a loop that never ends on its own must end some time.
 constexpr int64_t kMaxIterations = int64_t{1} << 24;
@@ -115,12 +96,7 @@ std::vector<Stacker> stackers_for(const SubPlan& sub, size_t first_output, size_
   return out;
 }
 
-Status bind_result(RunContext::Impl& run, int slot, const Tensor& t) {
-  if (t.dtype() == DataType::kString) return Error{ErrorCode::kUnsupported, "loop-carried strings are not supported", {}};
-  ONNXTOOL_ASSIGN(MutableView v, run.allocate(slot, t.dtype(), t.dims(), Layout::kPlain, nullptr));
-  if (t.size_bytes()) std::memcpy(v.data, t.bytes().data(), t.size_bytes());
-  return {};
-}
+}  // namespace
 
 Status run_loop(RunContext::Impl& run, const Step& step, size_t index) {
   size_t which;
@@ -145,9 +121,10 @@ Status run_loop(RunContext::Impl& run, const Step& step, size_t index) {
     return wrong(step, "the body has " + std::to_string(sub->own_inputs) + " inputs, expected " + std::to_string(carried + 2));
   const size_t scans = body.output_slots.size() - 1 - carried;
   std::vector<Stacker> stackers = stackers_for(*sub, 1 + carried, scans);
-  std::vector<Tensor> state(carried);
+  std::vector<Datum> state(carried);
   for (size_t i = 0; i < carried; ++i) {
-    ONNXTOOL_ASSIGN(state[i], run.take_tensor(in[i + 2]));
+    ONNXTOOL_ASSIGN(const int slot, input_slot(step, i + 2));
+    ONNXTOOL_ASSIGN(state[i], run.datum(slot));
   }
   for (int64_t trip = 0; trip < trips && condition; ++trip) {
     if (trip == kMaxIterations) return loop_limit(step, "still running after " + std::to_string(kMaxIterations) + " iterations");
@@ -155,27 +132,27 @@ Status run_loop(RunContext::Impl& run, const Step& step, size_t index) {
     ONNXTOOL_TRY(bind_captured(run, child, *sub));
     child.bind_external(body.input_slots[0], DataType::kInt64, {}, &trip);
     child.bind_external(body.input_slots[1], DataType::kBool, {}, &condition);
-    for (size_t i = 0; i < carried; ++i) ONNXTOOL_TRY(child.bind_tensor(body.input_slots[i + 2], state[i]));
+    for (size_t i = 0; i < carried; ++i) ONNXTOOL_TRY(child.hold(body.input_slots[i + 2], std::move(state[i])));
     ONNXTOOL_TRY(child.run_steps(nullptr));
     ONNXTOOL_ASSIGN(const bool next, scalar_bool(child, step, body.output_slots[0]));
-    std::vector<Tensor> new_state(carried);
     for (size_t i = 0; i < carried; ++i) {
-      ONNXTOOL_ASSIGN(new_state[i], child.take_tensor(body.output_slots[i + 1]));
+      ONNXTOOL_ASSIGN(state[i], child.datum(body.output_slots[i + 1]));
     }
     for (size_t i = 0; i < scans; ++i) ONNXTOOL_TRY(stackers[i].add(child, body.output_slots[1 + carried + i]));
-    state = std::move(new_state);
     condition = next;
   }
   for (size_t i = 0; i < step.outputs.size(); ++i) {
     if (step.outputs[i] < 0) continue;
     if (i < carried) {
-      ONNXTOOL_TRY(bind_result(run, step.outputs[i], state[i]));
+      ONNXTOOL_TRY(run.hold(step.outputs[i], std::move(state[i])));
     } else {
-      ONNXTOOL_TRY(bind_result(run, step.outputs[i], stackers[i - carried].result(0, false)));
+      ONNXTOOL_TRY(run.hold(step.outputs[i], stackers[i - carried].result(0, false)));
     }
   }
   return {};
 }
+
+namespace {
 
 // Slice `position` of `t` along `axis`, as a tensor of rank one less.
 Tensor slice_of(const Tensor& t, int64_t axis, int64_t position) {
@@ -190,6 +167,8 @@ Tensor slice_of(const Tensor& t, int64_t axis, int64_t position) {
     std::memcpy(bytes.data() + static_cast<size_t>(o) * run, t.bytes().data() + static_cast<size_t>(o * extent + position) * run, run);
   return Tensor::from_bytes(t.dtype(), std::move(dims), std::move(bytes));
 }
+
+}  // namespace
 
 Status run_scan(RunContext::Impl& run, const Step& step, size_t index) {
   size_t which;
@@ -209,14 +188,17 @@ Status run_scan(RunContext::Impl& run, const Step& step, size_t index) {
     const auto v = step.node->attr_ints(name);
     return i < v.size() ? v[i] : 0;
   };
-  std::vector<Tensor> state(carried), scanned(num_scan);
+  std::vector<Datum> state(carried);
+  std::vector<Tensor> scanned(num_scan);
   std::vector<int64_t> axes(num_scan);
   int64_t length = -1;
   for (size_t i = 0; i < carried; ++i) {
-    ONNXTOOL_ASSIGN(state[i], run.take_tensor(in[i]));
+    ONNXTOOL_ASSIGN(const int slot, input_slot(step, i));
+    ONNXTOOL_ASSIGN(state[i], run.datum(slot));
   }
   for (size_t i = 0; i < num_scan; ++i) {
-    ONNXTOOL_ASSIGN(scanned[i], run.take_tensor(in[carried + i]));
+    ONNXTOOL_ASSIGN(const int slot, input_slot(step, carried + i));
+    ONNXTOOL_ASSIGN(scanned[i], run.take_tensor(slot));
     axes[i] = listed("scan_input_axes", i);
     const int64_t rank = scanned[i].rank();
     if (axes[i] < -rank || axes[i] >= rank) return wrong(step, "scan_input_axes is " + std::to_string(axes[i]) + " for an input of rank " + std::to_string(rank));
@@ -231,41 +213,29 @@ Status run_scan(RunContext::Impl& run, const Step& step, size_t index) {
     const EndRun guard{child};
     ONNXTOOL_TRY(bind_captured(run, child, *sub));
     std::vector<Tensor> slices(num_scan);
-    for (size_t i = 0; i < carried; ++i) ONNXTOOL_TRY(child.bind_tensor(body.input_slots[i], state[i]));
+    for (size_t i = 0; i < carried; ++i) ONNXTOOL_TRY(child.hold(body.input_slots[i], std::move(state[i])));
     for (size_t i = 0; i < num_scan; ++i) {
       slices[i] = slice_of(scanned[i], axes[i], listed("scan_input_directions", i) ? length - 1 - t : t);
       ONNXTOOL_TRY(child.bind_tensor(body.input_slots[carried + i], slices[i]));
     }
     ONNXTOOL_TRY(child.run_steps(nullptr));
-    std::vector<Tensor> new_state(carried);
     for (size_t i = 0; i < carried; ++i) {
-      ONNXTOOL_ASSIGN(new_state[i], child.take_tensor(body.output_slots[i]));
+      ONNXTOOL_ASSIGN(state[i], child.datum(body.output_slots[i]));
     }
     for (size_t i = 0; i < scans; ++i) ONNXTOOL_TRY(stackers[i].add(child, body.output_slots[carried + i]));
-    state = std::move(new_state);
   }
   for (size_t i = 0; i < step.outputs.size(); ++i) {
     if (step.outputs[i] < 0) continue;
     if (i < carried) {
-      ONNXTOOL_TRY(bind_result(run, step.outputs[i], state[i]));
+      ONNXTOOL_TRY(run.hold(step.outputs[i], std::move(state[i])));
       continue;
     }
     const Stacker& s = stackers[i - carried];
     const int64_t axis = listed("scan_output_axes", i - carried);
     if (axis < -s.rank() - 1 || axis > s.rank()) return wrong(step, "scan_output_axes is " + std::to_string(axis) + " for slices of rank " + std::to_string(s.rank()));
-    ONNXTOOL_TRY(bind_result(run, step.outputs[i], s.result(axis, listed("scan_output_directions", i - carried) != 0)));
+    ONNXTOOL_TRY(run.hold(step.outputs[i], s.result(axis, listed("scan_output_directions", i - carried) != 0)));
   }
   return {};
-}
-
-}  // namespace
-
-bool is_control_flow(const Node& node) { return node.is("If") || node.is("Loop") || node.is("Scan"); }
-
-Status run_control_flow(RunContext::Impl& run, const Step& step, size_t index) {
-  if (step.node->op_type() == "If") return run_if(run, step, index);
-  if (step.node->op_type() == "Loop") return run_loop(run, step, index);
-  return run_scan(run, step, index);
 }
 
 }  // namespace onnxtool

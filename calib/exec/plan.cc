@@ -4,7 +4,7 @@
 #include <set>
 #include <unordered_map>
 
-#include "calib/exec/plan_impl.h"
+#include "calib/exec/native_ops.h"
 
 namespace onnxtool {
 namespace {
@@ -113,7 +113,8 @@ class PlanCompiler {
       c.constants.push_back(v ? constant_of(*v) : nullptr);
     }
     for (const Value* v : node.outputs()) c.wanted.push_back(v && (!v->unused() || watched_.contains(v)));
-    if (is_control_flow(node)) {
+    step.native = find_native_op(node);
+    if (step.native) {
       ONNXTOOL_TRY(compile_subgraphs(node, step));
     } else {
       select_kernel(node, step);
@@ -278,7 +279,7 @@ const std::vector<std::string>& Plan::output_names() const { return impl_->outpu
 
 std::string Plan::describe_kernels() const {
   std::map<std::string_view, int> counts;
-  for (const Step& s : impl_->steps) ++counts[s.set ? s.set->name : "control flow"];
+  for (const Step& s : impl_->steps) ++counts[s.set ? s.set->name : "executor"];
   std::string out;
   for (const auto& [name, count] : counts) out += (out.empty() ? "" : ", ") + std::string(name) + ": " + std::to_string(count) + (count == 1 ? " step" : " steps");
   return out;

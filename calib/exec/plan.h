@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "calib/exec/kernel.h"
+#include "libopt/ir/datum.h"
 #include "libopt/ir/model.h"
 #include "libopt/support/status.h"
 
@@ -77,6 +78,9 @@ class RunContext {
   /// Runs once. `inputs` follow Plan::input_names(). Outputs are copies, in the order of
   /// Plan::output_names(); nullptr: not wanted. Errors name the node.
   Status run(std::span<const Tensor> inputs, std::vector<Tensor>* outputs, Observer* observer = nullptr);
+  /// The same for models whose inputs or outputs may be sequences, maps or optionals; run() refuses
+  /// outputs of that kind.
+  Status run_data(std::span<const Datum> inputs, std::vector<Datum>* outputs, Observer* observer = nullptr);
   /// Milliseconds spent per step since construction, by `node (kernel)`; empty unless enabled.
   void enable_profile();
   std::vector<std::pair<std::string, double>> profile() const;

@@ -104,10 +104,15 @@ struct SubPlan {
   std::vector<ValueType> output_types;  // as far as known: what zero iterations give
 };
 
+struct Step;
+/// Runs a node that no kernel can: control flow, and what takes or gives sequences, maps, optionals.
+using NativeOp = Status (*)(RunContext::Impl& run, const Step& step, size_t step_index);
+
 /// One unit of work: a node, with what was fused behind it.
 struct Step {
   std::unique_ptr<CompiledNode> node;
-  const KernelInfo* kernel = nullptr;  // nullptr: control flow, run by the executor itself
+  const KernelInfo* kernel = nullptr;  // nullptr: run by the executor itself, by `native`
+  NativeOp native = nullptr;
   const KernelSet* set = nullptr;
   std::unique_ptr<KernelState> state;
   std::vector<int> outputs;       // slots; -1: absent
@@ -152,11 +157,9 @@ struct SlotValue {
   int64_t count = 0;
   int num_forms = 0;  // 0: absent
   std::array<Representation, 6> forms;  // host and device, plain and two layouts at most
+  // A sequence, map or empty optional, which has no forms; or the tensor whose bytes the host form is.
+  std::unique_ptr<Datum> held;
 };
-
-/// Runs If, Loop and Scan: operators whose attributes are graphs.
-Status run_control_flow(RunContext::Impl& run, const Step& step, size_t step_index);
-bool is_control_flow(const Node& node);
 
 /// Bytes of a tensor of this layout, block padding included; nullopt on overflow.
 std::optional<size_t> layout_size_bytes(DataType dtype, std::span<const int64_t> dims, Layout layout);
@@ -174,7 +177,7 @@ struct RunContext::Impl {
   ~Impl();
 
   const Plan::Impl& plan() const { return plan_->impl(); }
-  Status run(std::span<const Tensor> inputs, std::vector<Tensor>* outputs, Observer* observer);
+  Status run(std::span<const Datum> inputs, std::vector<Datum>* outputs, Observer* observer);
   /// The steps; inputs are bound already. Used for subgraphs too.
   Status run_steps(Observer* observer);
   Status run_step(size_t index, Observer* observer);
@@ -190,7 +193,18 @@ struct RunContext::Impl {
   /// The value in the wanted space, in a layout that `takes` (plain always does); converts if needed.
   Result<ConstView> view(int slot, const KernelSet* set, const std::function<bool(Layout)>& takes);
   Result<ConstView> host_view(int slot);
+  /// A copy of the value in host memory.
   Result<Tensor> take_tensor(int slot);
+  /// Makes the value the slot's: a tensor's bytes are shared, not copied.
+  Status hold(int slot, Datum value);
+  /// The slot's value, shared where it is held, else a copy.
+  Result<Datum> datum(int slot);
+  /// As datum(), but leaves nothing in the slot when `step` is its last reader: a sequence that nobody
+  /// else has can then be changed in place.
+  Result<Datum> take_datum(int slot, size_t step);
+  bool is_none(int slot) const { return slots_[static_cast<size_t>(slot)].held && slots_[static_cast<size_t>(slot)].held->is_none(); }
+  /// Whether the slot has a value without a tensor's form.
+  bool is_container(int slot) const { return slots_[static_cast<size_t>(slot)].held && !slots_[static_cast<size_t>(slot)].held->is_tensor(); }
   void release(int slot);
   void share(int slot, int from, std::span<const int64_t> dims);
   Result<Buffer*> new_buffer(size_t size_bytes, const DeviceApi* device);

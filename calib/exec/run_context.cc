@@ -121,6 +121,7 @@ void RunContext::Impl::release(int slot) {
   SlotValue& v = slots_[static_cast<size_t>(slot)];
   for (int f = 0; f < v.num_forms; ++f) drop(v.forms[static_cast<size_t>(f)].buffer);
   v.num_forms = 0;
+  v.held.reset();
 }
 
 void RunContext::Impl::bind_external(int slot, DataType dtype, std::span<const int64_t> dims, const void* data) {
@@ -148,7 +149,34 @@ Status RunContext::Impl::bind_tensor(int slot, const Tensor& tensor) {
   return {};
 }
 
+Status RunContext::Impl::hold(int slot, Datum value) {
+  auto held = std::make_unique<Datum>(std::move(value));
+  if (held->is_tensor()) ONNXTOOL_TRY(bind_tensor(slot, held->tensor()));
+  else release(slot);
+  SlotValue& v = slots_[static_cast<size_t>(slot)];
+  // What had to be copied to be aligned needs nobody to keep it.
+  if (!held->is_tensor() || !v.forms[0].buffer) v.held = std::move(held);
+  return {};
+}
+
+Result<Datum> RunContext::Impl::datum(int slot) {
+  const SlotValue& v = slots_[static_cast<size_t>(slot)];
+  // A held tensor may be seen under other dims.
+  if (v.held && (!v.held->is_tensor() || v.held->tensor().dims() == v.dims)) return *v.held;
+  ONNXTOOL_ASSIGN(Tensor t, take_tensor(slot));
+  return Datum(std::move(t));
+}
+
+Result<Datum> RunContext::Impl::take_datum(int slot, size_t step) {
+  SlotValue& v = slots_[static_cast<size_t>(slot)];
+  if (!is_container(slot) || plan().last_step_of_slot[static_cast<size_t>(slot)] != static_cast<int>(step)) return datum(slot);
+  Datum taken = std::move(*v.held);
+  v.held.reset();
+  return taken;
+}
+
 Status RunContext::Impl::bind_from(int slot, Impl& other, int other_slot) {
+  if (other.is_container(other_slot)) return hold(slot, *other.slots_[static_cast<size_t>(other_slot)].held);
   auto view = other.host_view(other_slot);
   if (!view.ok()) return std::move(view).error();
   bind_external(slot, view->dtype, view->dims, view->data);
@@ -156,6 +184,7 @@ Status RunContext::Impl::bind_from(int slot, Impl& other, int other_slot) {
 }
 
 Status RunContext::Impl::copy_from(int slot, Impl& other, int other_slot) {
+  if (other.is_container(other_slot)) return hold(slot, *other.slots_[static_cast<size_t>(other_slot)].held);
   auto view = other.host_view(other_slot);
   if (!view.ok()) return std::move(view).error();
   const std::vector<int64_t> dims(view->dims.begin(), view->dims.end());
@@ -189,6 +218,7 @@ Result<MutableView> RunContext::Impl::allocate(int slot, DataType dtype, std::sp
 
 Result<ConstView> RunContext::Impl::view(int slot, const KernelSet* set, const std::function<bool(Layout)>& takes) {
   SlotValue& v = slots_[static_cast<size_t>(slot)];
+  if (v.held && !v.held->is_tensor()) return Error{ErrorCode::kMismatch, std::string("a ") + v.held->kind_name() + " stands where a tensor is expected", {}};
   if (!v.num_forms) return Error{ErrorCode::kUnsupported, "a value that is read is neither input, constant nor result (a sparse initializer?)", {}};
   const MemorySpace space = set && v.dtype != DataType::kString ? set->space : MemorySpace::kHost;
   const auto shown = [&](const Representation& r) { return ConstView{v.dtype, v.dims, r.data, v.count, r.space, r.layout}; };
@@ -256,6 +286,7 @@ void RunContext::Impl::share(int slot, int from, std::span<const int64_t> dims) 
     if (form.buffer) ++form.buffer->references;
     v.forms[static_cast<size_t>(v.num_forms++)] = form;
   }
+  if (source.held) v.held = std::make_unique<Datum>(*source.held);
 }
 
 void RunContext::Impl::end_run() {
@@ -272,14 +303,16 @@ RunContext::Impl& RunContext::Impl::child(size_t step, size_t subplan) {
 Status RunContext::Impl::run_step(size_t index, Observer* observer) {
   const Step& step = plan().steps[index];
   if (!step.kernel) {
-    ONNXTOOL_TRY(run_control_flow(*this, step, index));
+    ONNXTOOL_TRY(step.native(*this, step, index));
   } else {
     const std::vector<int>& inputs = step.node->inputs;
     views_.assign(inputs.size(), ConstView());
     for (size_t i = 0; i < inputs.size(); ++i) {
       if (inputs[i] < 0 || step.node->dropped[i]) continue;
       const auto takes = [&](Layout l) { return kernel_takes(step, static_cast<int>(i), l); };
-      ONNXTOOL_ASSIGN(views_[i], view(inputs[i], step.set, takes));
+      auto shown = view(inputs[i], step.set, takes);
+      if (!shown.ok()) return std::move(shown).error().at(step.node->description);
+      views_[i] = *shown;
     }
     StepContext context(*this, step, index);
     if (Status s = step.kernel->run(context); !s.ok()) return std::move(s).error().at(step.node->description);
@@ -287,7 +320,7 @@ Status RunContext::Impl::run_step(size_t index, Observer* observer) {
   for (int s : step.outputs) {
     if (s < 0) continue;
     const int watch = plan().watch_of_slot[static_cast<size_t>(s)];
-    if (watch < 0 || !observer) continue;
+    if (watch < 0 || !observer || is_container(s)) continue;
     const bool plain = observer->needs_plain();
     const auto takes = [&](Layout l) { return l == Layout::kPlain || (!plain && l == Layout::kChannelsLast); };
     ONNXTOOL_ASSIGN(ConstView shown, view(s, nullptr, takes));
@@ -314,7 +347,7 @@ Status RunContext::Impl::run_steps(Observer* observer) {
   return {};
 }
 
-Status RunContext::Impl::run(std::span<const Tensor> inputs, std::vector<Tensor>* outputs, Observer* observer) {
+Status RunContext::Impl::run(std::span<const Datum> inputs, std::vector<Datum>* outputs, Observer* observer) {
   const Plan::Impl& p = plan();
   if (inputs.size() != p.input_slots.size())
     return Error{ErrorCode::kMismatch, "the model takes " + std::to_string(p.input_slots.size()) + " inputs, " + std::to_string(inputs.size()) + " were given", {}};
@@ -325,9 +358,10 @@ Status RunContext::Impl::run(std::span<const Tensor> inputs, std::vector<Tensor>
   try {
     for (size_t i = 0; i < inputs.size(); ++i) {
       const int slot = p.input_slots[i];
-      ONNXTOOL_TRY(bind_tensor(slot, inputs[i]));
+      if (inputs[i].is_tensor()) ONNXTOOL_TRY(bind_tensor(slot, inputs[i].tensor()));
+      else ONNXTOOL_TRY(hold(slot, inputs[i]));
       const int watch = p.watch_of_slot[static_cast<size_t>(slot)];
-      if (watch < 0 || !observer) continue;
+      if (watch < 0 || !observer || is_container(slot)) continue;
       ONNXTOOL_ASSIGN(ConstView shown, host_view(slot));
       ONNXTOOL_TRY(observer->observe(watch, shown));
     }
@@ -337,8 +371,8 @@ Status RunContext::Impl::run(std::span<const Tensor> inputs, std::vector<Tensor>
     if (outputs) {
       outputs->clear();
       for (int s : p.output_slots) {
-        ONNXTOOL_ASSIGN(Tensor t, take_tensor(s));
-        outputs->push_back(std::move(t));
+        ONNXTOOL_ASSIGN(Datum d, datum(s));
+        outputs->push_back(std::move(d));
       }
     }
   } catch (const std::bad_alloc&) {
@@ -351,8 +385,21 @@ RunContext::RunContext(std::shared_ptr<const Plan> plan) : impl_(std::make_uniqu
 RunContext::~RunContext() = default;
 RunContext::RunContext(RunContext&&) noexcept = default;
 
-Status RunContext::run(std::span<const Tensor> inputs, std::vector<Tensor>* outputs, Observer* observer) {
+Status RunContext::run_data(std::span<const Datum> inputs, std::vector<Datum>* outputs, Observer* observer) {
   return impl_->run(inputs, outputs, observer);
+}
+
+Status RunContext::run(std::span<const Tensor> inputs, std::vector<Tensor>* outputs, Observer* observer) {
+  std::vector<Datum> given(inputs.begin(), inputs.end()), made;
+  ONNXTOOL_TRY(impl_->run(given, outputs ? &made : nullptr, observer));
+  if (!outputs) return {};
+  outputs->clear();
+  for (size_t i = 0; i < made.size(); ++i) {
+    if (!made[i].is_tensor())
+      return Error{ErrorCode::kUnsupported, "output '" + impl_->plan().output_names[i] + "' is a " + made[i].kind_name() + ", expected a tensor", {}};
+    outputs->push_back(made[i].tensor());
+  }
+  return {};
 }
 
 void RunContext::enable_profile() { impl_->profiling_ = true; }
@@ -362,7 +409,7 @@ std::vector<std::pair<std::string, double>> RunContext::profile() const {
   if (!impl_->profiling_) return out;
   for (size_t i = 0; i < impl_->step_ms_.size(); ++i) {
     const Step& s = impl_->plan().steps[i];
-    out.emplace_back(s.node->description + " (" + std::string(s.set ? s.set->name : "control flow") + ")", impl_->step_ms_[i]);
+    out.emplace_back(s.node->description + " (" + std::string(s.set ? s.set->name : "executor") + ")", impl_->step_ms_[i]);
   }
   return out;
 }

@@ -6,7 +6,7 @@
 
 #include "calib/exec/plan.h"
 #include "libopt/analysis/seam.h"
-#include "libopt/io/decode.h"
+#include "libopt/io/decode_datum.h"
 #include "libopt/io/load.h"
 
 namespace onnxtool::testing {
@@ -40,33 +40,58 @@ Status compare_tensors(const Tensor& expected, const Tensor& actual, Tolerance t
   return {};
 }
 
+Status compare_data(const Datum& expected, const Datum& actual, Tolerance tolerance) {
+  if (expected.kind() != actual.kind())
+    return Error{ErrorCode::kMismatch, std::string("is a ") + actual.kind_name() + ", expected a " + expected.kind_name(), {}};
+  switch (expected.kind()) {
+    case Datum::Kind::kNone: return {};
+    case Datum::Kind::kTensor: return compare_tensors(expected.tensor(), actual.tensor(), tolerance);
+    case Datum::Kind::kMap:
+      ONNXTOOL_TRY(compare_tensors(expected.keys(), actual.keys(), tolerance));
+      return compare_tensors(expected.values(), actual.values(), tolerance);
+    case Datum::Kind::kSequence: break;
+  }
+  const auto &e = expected.items(), &a = actual.items();
+  if (e.size() != a.size())
+    return Error{ErrorCode::kMismatch, "has " + std::to_string(a.size()) + " elements, expected " + std::to_string(e.size()), {}};
+  for (size_t i = 0; i < e.size(); ++i)
+    if (Status s = compare_data(e[i], a[i], tolerance); !s.ok()) return std::move(s).error().at("element " + std::to_string(i));
+  return {};
+}
+
 namespace {
 
-Result<Tensor> load_tensor(const fs::path& file) {
+Result<Datum> load_datum(const fs::path& file, const ValueType& type) {
   ONNXTOOL_ASSIGN(std::shared_ptr<const MappedFile> mapped, MappedFile::open(file.string()));
-  ONNXTOOL_ASSIGN(NamedTensor t, decode_tensor({mapped->bytes(), mapped, nullptr}));
-  return t.tensor;
+  return decode_datum({mapped->bytes(), mapped, nullptr}, type);
 }
 
 }  // namespace
 
-Result<std::vector<Tensor>> load_inputs(const fs::path& data_set, const Model& model) {
-  std::vector<Tensor> inputs;
+Result<std::vector<Datum>> load_data(const fs::path& data_set, const Model& model) {
+  std::vector<Datum> inputs;
   for (const Value* v : model.graph().inputs()) {
     if (v->initializer()) continue;
-    ONNXTOOL_ASSIGN(Tensor t, load_tensor(data_set / ("input_" + std::to_string(inputs.size()) + ".pb")));
-    inputs.push_back(std::move(t));
+    ONNXTOOL_ASSIGN(Datum d, load_datum(data_set / ("input_" + std::to_string(inputs.size()) + ".pb"), v->type()));
+    inputs.push_back(std::move(d));
   }
   return inputs;
+}
+
+Result<std::vector<Tensor>> load_inputs(const fs::path& data_set, const Model& model) {
+  ONNXTOOL_ASSIGN(const std::vector<Datum> data, load_data(data_set, model));
+  std::vector<Tensor> tensors;
+  for (const Datum& d : data) {
+    if (!d.is_tensor()) return Error{ErrorCode::kUnsupported, std::string("an input is a ") + d.kind_name(), {}};
+    tensors.push_back(d.tensor());
+  }
+  return tensors;
 }
 
 Status run_data_sets(const fs::path& directory, const std::vector<const KernelSet*>& sets, Tolerance tolerance, int threads, fs::path model_path) {
   if (model_path.empty()) model_path = directory / "model.onnx";
   ONNXTOOL_ASSIGN(std::unique_ptr<Model> model, load_model(model_path.string()));
   ONNXTOOL_TRY(infer_graph(model->graph()));
-  for (const auto* list : {&model->graph().inputs(), &model->graph().outputs()})
-    for (const Value* v : *list)
-      if (v->type().kind != ValueType::Kind::kTensor) return Error{ErrorCode::kUnsupported, "'" + v->name() + "' is a " + format_type(v->type()), {}};
   PlanOptions options;
   options.kernel_sets = sets;
   options.threads = threads;
@@ -76,14 +101,14 @@ Status run_data_sets(const fs::path& directory, const std::vector<const KernelSe
   for (int k = 0;; ++k) {
     const fs::path set = directory / ("test_data_set_" + std::to_string(k));
     if (!fs::exists(set)) break;
-    ONNXTOOL_ASSIGN(const std::vector<Tensor> inputs, load_inputs(set, *model));
-    std::vector<Tensor> outputs;
-    ONNXTOOL_TRY(context.run(inputs, &outputs));
+    ONNXTOOL_ASSIGN(const std::vector<Datum> inputs, load_data(set, *model));
+    std::vector<Datum> outputs;
+    ONNXTOOL_TRY(context.run_data(inputs, &outputs));
     for (size_t i = 0; i < outputs.size(); ++i) {
       const fs::path file = set / ("output_" + std::to_string(i) + ".pb");
       if (!fs::exists(file)) continue;
-      ONNXTOOL_ASSIGN(Tensor expected, load_tensor(file));
-      if (Status s = compare_tensors(expected, outputs[i], tolerance); !s.ok())
+      ONNXTOOL_ASSIGN(Datum expected, load_datum(file, model->graph().outputs()[i]->type()));
+      if (Status s = compare_data(expected, outputs[i], tolerance); !s.ok())
         return std::move(s).error().at("data set " + std::to_string(k) + ", output '" + plan->output_names()[i] + "'");
       ++compared;
     }

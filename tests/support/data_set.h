@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "calib/exec/kernel.h"
+#include "libopt/ir/datum.h"
 #include "libopt/ir/model.h"
 #include "libopt/support/status.h"
 
@@ -27,7 +28,12 @@ Status run_data_sets(const std::filesystem::path& directory, const std::vector<c
 /// Equal, or within the tolerance element by element; NaN equals NaN.
 Status compare_tensors(const Tensor& expected, const Tensor& actual, Tolerance tolerance);
 
+/// As compare_tensors, for containers element by element.
+Status compare_data(const Datum& expected, const Datum& actual, Tolerance tolerance);
+
 /// input_I.pb for each of the graph's inputs without an initializer.
+Result<std::vector<Datum>> load_data(const std::filesystem::path& data_set, const Model& model);
+/// The same where all inputs are tensors.
 Result<std::vector<Tensor>> load_inputs(const std::filesystem::path& data_set, const Model& model);
 
 }  // namespace onnxtool::testing

@@ -1,5 +1,7 @@
 // LinearClassifier and LinearRegressor: scores = X * coefficients^T + intercepts, with
-// coefficients [targets, columns].
+// coefficients [targets, columns]. The columns are X's: where there are coefficients for more,
+// those behind stay unread, as in onnxruntime (a model that onnxmltools made of a slice of the iris
+// data relies on it).
 
 #include "calib/kernels/cpu/convert.h"
 #include "calib/kernels/cpu/ml/models.h"
@@ -9,7 +11,7 @@ namespace {
 
 struct LinearModel final : KernelState {
   std::vector<float> coefficients, intercepts;
-  size_t targets = 1, columns = 0;
+  size_t targets = 1;
   PostTransform transform = PostTransform::kNone;
   ClassLabels labels;
 };
@@ -23,7 +25,6 @@ Status read_coefficients(const NodeView& node, LinearModel& m) {
     return wrong_length("coefficients", c.size(), "a multiple of " + std::to_string(m.targets));
   if (!b.empty() && b.size() != m.targets)
     return wrong_length("intercepts", b.size(), std::to_string(m.targets));
-  m.columns = c.size() / m.targets;
   m.coefficients.assign(c.begin(), c.end());
   m.intercepts.assign(b.begin(), b.end());
   m.intercepts.resize(m.targets);
@@ -45,11 +46,11 @@ Result<std::unique_ptr<KernelState>> prepare_classifier(const NodeView& node) {
 }
 
 // Of one row, in double, in the order of the columns.
-void score(const LinearModel& m, const double* x, std::span<double> out) {
+void score(const LinearModel& m, std::span<const double> x, std::span<double> out) {
   for (size_t t = 0; t < m.targets; ++t) {
     double sum = 0;
-    for (size_t c = 0; c < m.columns; ++c)
-      sum += x[c] * static_cast<double>(m.coefficients[t * m.columns + c]);
+    for (size_t c = 0; c < x.size(); ++c)
+      sum += x[c] * static_cast<double>(m.coefficients[t * x.size() + c]);
     out[t] = sum + static_cast<double>(m.intercepts[t]);
   }
 }
@@ -57,13 +58,16 @@ void score(const LinearModel& m, const double* x, std::span<double> out) {
 // Calls f(row, x) with each row's columns.
 template <class F>
 Status for_each_row(KernelContext& ctx, const LinearModel& m, const FeatureShape& shape, F&& f) {
-  if (shape.columns != static_cast<int64_t>(m.columns))
-    return mismatch("input 0 has " + std::to_string(shape.columns) + " features, expected " +
-                    std::to_string(m.columns));
+  const size_t columns = static_cast<size_t>(shape.columns),
+               known = m.coefficients.size() / m.targets;
+  if (columns > known)
+    return mismatch("input 0 has " + std::to_string(columns) + " features, expected " +
+                    std::to_string(known));
   ONNXTOOL_ASSIGN(const std::span<const double> x, features_of(ctx, ctx.input(0)));
-  ctx.parallel(shape.rows, grain_of(static_cast<int64_t>(m.targets * m.columns)),
+  ctx.parallel(shape.rows, grain_of(static_cast<int64_t>(m.targets * columns)),
                [&](int64_t begin, int64_t end) {
-                 for (int64_t row = begin; row < end; ++row) f(row, x.data() + row * shape.columns);
+                 for (int64_t row = begin; row < end; ++row)
+                   f(row, x.subspan(static_cast<size_t>(row) * columns, columns));
                });
   return {};
 }
@@ -75,7 +79,7 @@ Status classifier(KernelContext& ctx) {
   const Dims label_dims{shape.rows}, score_dims{shape.rows, static_cast<int64_t>(width)};
   ONNXTOOL_ASSIGN(const MutableView labels, ctx.output(0, m.labels.dtype(), label_dims));
   ONNXTOOL_ASSIGN(const MutableView y, ctx.output(1, DataType::kFloat, score_dims));
-  return for_each_row(ctx, m, shape, [&](int64_t row, const double* x) {
+  return for_each_row(ctx, m, shape, [&](int64_t row, std::span<const double> x) {
     std::vector<double> scores(width);
     score(m, x, scores);
     if (is_binary(m)) {
@@ -104,7 +108,7 @@ Status regressor(KernelContext& ctx) {
   ONNXTOOL_ASSIGN(const FeatureShape shape, feature_shape(ctx.input(0)));
   const Dims dims{shape.rows, static_cast<int64_t>(m.targets)};
   ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, DataType::kFloat, dims));
-  return for_each_row(ctx, m, shape, [&](int64_t row, const double* x) {
+  return for_each_row(ctx, m, shape, [&](int64_t row, std::span<const double> x) {
     std::vector<double> scores(m.targets);
     score(m, x, scores);
     apply_to_targets(m.transform, scores);
