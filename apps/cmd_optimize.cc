@@ -36,6 +36,7 @@ struct Options {
   std::vector<std::string> passes, disable, keep;
   int64_t max_growth = 0;
   int opset = 0;
+  bool freeze = false;
   DataFlags shapes;  // dims and input_shapes of it
   std::string verify = "quick";
   std::string settings_file;  // empty: none
@@ -53,6 +54,7 @@ void add_flags(CLI::App& c, Options& o) {
   add_integer(c, o.max_growth, int64_t{0}, int64_t{1} << 50, {"--max-growth", "BYTES", "How much larger folding may make the file (default: 0)", how});
   add_list(c, o.shapes.dims, {"--dim", "NAME=N", "Make a named dynamic dimension N", shapes});
   add_list(c, o.shapes.input_shapes, {"--input-shape", "INPUT=DIMS", "Make the shape of an input static, as in x=1,3,224,224", shapes});
+  add_switch(c, o.freeze, {"--freeze", "", "Make inputs that have a default constants, as exporters mean them that list weights among the inputs", shapes});
   add_integer(c, o.opset, 1, kMaxConvertTarget, {"--opset", "N", "Raise the version of the standard operators to N", shapes});
   add_common_flags(c, o.common);
   add_config_flags(c);
@@ -208,6 +210,17 @@ Status freeze_dims(Model& model, const DataFlags& flags) {
   return {};
 }
 
+// Defaults become constants; how many.
+int freeze_inputs(Graph& graph) {
+  int count = 0;
+  for (Value* v : graph.initializers())
+    if (v->is_graph_input()) {
+      graph.remove_input(*v);
+      ++count;
+    }
+  return count;
+}
+
 class OptimizeCommand {
  public:
   OptimizeCommand(const Options& options, const Streams& streams) : o_(options), streams_(streams), progress_(streams, options.common.quiet) {}
@@ -234,6 +247,10 @@ class OptimizeCommand {
     if (Status s = infer_graph(model->graph()); !s.ok()) return std::move(s).error().at(o_.model);
 
     progress_.stage("optimize");
+    if (const int promoted = promote_initializers(*model))
+      notes_.push_back(fmt::format("{} initializers are no longer listed as graph inputs, as IR versions below 4 had to", promoted));
+    if (o_.freeze)
+      if (const int frozen = freeze_inputs(model->graph())) notes_.push_back(fmt::format("{} inputs with a default are constants now", frozen));
     std::unique_ptr<Verifier> verifier = make_chosen_verifier(*model);
     ONNXTOOL_ASSIGN(const bool converted, convert(*model));
     const std::unique_ptr<Folder> folder = make_folder();

@@ -15,6 +15,7 @@ complete -c onnxtool -n '__fish_seen_subcommand_from optimize' -l keep -r -d 'Le
 complete -c onnxtool -n '__fish_seen_subcommand_from optimize' -l max-growth -r -d 'How much larger folding may make the file (default: 0)'
 complete -c onnxtool -n '__fish_seen_subcommand_from optimize' -l dim -r -d 'Make a named dynamic dimension N'
 complete -c onnxtool -n '__fish_seen_subcommand_from optimize' -l input-shape -r -d 'Make the shape of an input static, as in x=1,3,224,224'
+complete -c onnxtool -n '__fish_seen_subcommand_from optimize' -l freeze -d 'Make inputs that have a default constants, as exporters mean them that list weights among the inputs'
 complete -c onnxtool -n '__fish_seen_subcommand_from optimize' -l opset -r -d 'Raise the version of the standard operators to N'
 complete -c onnxtool -n '__fish_seen_subcommand_from optimize' -l report -r -d 'Write a report: text or json, to stdout or to PATH'
 complete -c onnxtool -n '__fish_seen_subcommand_from optimize' -l json -d 'Same as --report json'

@@ -31,6 +31,7 @@ _onnxtool() {
         '--max-growth=[How much larger folding may make the file (default\: 0)]:BYTES:_files' \
         '*--dim=[Make a named dynamic dimension N]:NAME=N:_files' \
         '*--input-shape=[Make the shape of an input static, as in x=1,3,224,224]:INPUT=DIMS:_files' \
+        '--freeze[Make inputs that have a default constants, as exporters mean them that list weights among the inputs]' \
         '--opset=[Raise the version of the standard operators to N]:N:_files' \
         '*--report=[Write a report\: text or json, to stdout or to PATH]:FORMAT\[=PATH\]:_files' \
         '--json[Same as --report json]' \

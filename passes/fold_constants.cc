@@ -4,6 +4,8 @@
 //     =>
 //   y is an initializer (a Constant node where it is a graph output)
 //
+// What several nodes cut out of one constant may be larger than what a single one of them frees; then
+// all that computes from constants around the node is weighed, and folded, together.
 // Does not fire: QuantizeLinear and DequantizeLinear (a folded pair is a float weight again, and the
 // quantization is lost); random or unknown operators; nodes with subgraphs; results that are no
 // tensors, of a size not known beforehand, beyond kMaxFoldedBytes, or that make the file grow; what
@@ -11,6 +13,7 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 
 #include "libopt/analysis/effects.h"
 #include "libopt/io/encode.h"
@@ -58,9 +61,94 @@ const char* cannot_compute(const Node& node, const PassContext& context) {
   return nullptr;
 }
 
+bool is_constant(const Value* v) { return !v || v->constant(); }
+bool is_read(const Value* v) { return v && !v->unused(); }
+
+// Every output that is read becomes a constant; the node goes.
+void replace(const Node& node, std::vector<Tensor> results, Rewriter& rw) {
+  const std::vector<Value*> outputs = node.outputs();
+  ONNXTOOL_CHECK(results.size() == outputs.size());
+  // make_constant() removes the node with its last output.
+  const bool loses_all = std::ranges::all_of(outputs, [](const Value* v) { return !v || is_read(v); });
+  for (size_t i = 0; i < outputs.size(); ++i)
+    if (is_read(outputs[i])) rw.make_constant(*outputs[i], std::move(results[i]));
+  if (!loses_all) rw.remove(node);
+}
+
+// --- regions: what computes from constants alone, as far as it hangs together -----------------------
+
+// More nodes than that hang together in no model for weights that exporters cut up.
+constexpr size_t kMaxRegion = 512;
+
+// In the order of computation.
+std::vector<const Node*> region_around(const Node& start, const PassContext& context) {
+  std::set<int> known = {start.id()};
+  std::vector<const Node*> region = {&start};
+  const auto computes = [&](const Node& n) {
+    return &n.graph() == &start.graph() && std::ranges::all_of(n.inputs(), [&](const Value* v) {
+             return is_constant(v) || (v->producer() && &v->graph() == &start.graph() && known.contains(v->producer()->id()));
+           });
+  };
+  const auto take_readers = [&](const Value* v) {
+    if (!v) return;
+    for (const Use& use : v->uses()) {
+      if (region.size() >= kMaxRegion) return;
+      if (known.contains(use.user->id()) || !computes(*use.user) || cannot_compute(*use.user, context)) continue;
+      known.insert(use.user->id());
+      region.push_back(use.user);
+    }
+  };
+  for (size_t i = 0; i < region.size(); ++i) {
+    for (const Value* v : region[i]->inputs()) take_readers(v);
+    for (const Value* v : region[i]->outputs()) take_readers(v);
+  }
+  return region;
+}
+
+// Whether the file shrinks when all of the region is folded; what is not known beforehand is too much.
+bool region_pays(const std::vector<const Node*>& region, const PassContext& context) {
+  std::set<const Node*> members(region.begin(), region.end());
+  std::set<const Value*> read;
+  int64_t added = 0, freed = 0;
+  for (const Node* n : region) {
+    const auto bytes = bytes_of_outputs(*n);
+    if (!bytes || *bytes > kMaxFoldedBytes) return false;
+    freed += static_cast<int64_t>(encode_node(*n, /*with_subgraphs=*/false).size());
+    for (const Value* v : n->inputs())
+      if (v && v->constant()) read.insert(v);
+    for (const Value* v : n->outputs()) {
+      const auto outside = [&](const Use& u) { return !members.contains(u.user); };
+      if (!v || (!v->is_graph_output() && std::ranges::none_of(v->uses(), outside))) continue;
+      // Its name and dims come to what the node frees at least.
+      added += static_cast<int64_t>(size_bytes_of(v->type().dtype, static_cast<uint64_t>(*checked_product(*v->type().static_dims()))));
+    }
+  }
+  for (const Value* v : read)
+    if (!v->is_graph_output() && std::ranges::all_of(v->uses(), [&](const Use& u) { return members.contains(u.user); }))
+      freed += static_cast<int64_t>(encode_tensor(v->name(), *v->constant()).size());
+  return may_grow(context, added, freed);
+}
+
+bool fold_region(const Node& start, Rewriter& rw, const PassContext& context) {
+  std::vector<const Node*> waiting = region_around(start, context);
+  if (waiting.size() < 2 || !region_pays(waiting, context)) return false;
+  bool any = false;
+  for (bool again = true; again;) {
+    again = false;
+    for (const Node*& n : waiting) {
+      if (!n || !std::ranges::all_of(n->inputs(), is_constant)) continue;
+      auto results = context.folder->evaluate(*n);
+      if (results.ok()) replace(*n, *std::move(results), rw);
+      any |= results.ok();
+      again |= results.ok();
+      n = nullptr;
+    }
+  }
+  return any;
+}
+
 // A PassInfo::run of its own: whether it fires depends on what the executor answers.
 bool run(const Node& node, Rewriter& rw, const PassContext& context) {
-  const auto is_constant = [](const Value* v) { return !v || v->constant(); };
   if (node.num_inputs() == 0 || !std::ranges::all_of(node.inputs(), is_constant)) return false;
   const auto decline = [&](const char* reason) {
     if (context.on_near_miss) context.on_near_miss(node, reason);
@@ -72,24 +160,19 @@ bool run(const Node& node, Rewriter& rw, const PassContext& context) {
   if (!expected_bytes && !contains(kBoundedByInput, node.op_type())) return decline("result has no known size");
   if (expected_bytes && *expected_bytes > kMaxFoldedBytes) return decline("result is too large");
   const int64_t freed = bytes_freed_with(node);
+  const auto too_large = [&] { return fold_region(node, rw, context) || decline("the constant would make the file grow"); };
   // Asked before it is computed, without being charged: most of what does not fit is large.
-  if (expected_bytes && *expected_bytes - freed - kNegligibleGrowth > context.max_growth_bytes)
-    return decline("the constant would make the file grow");
+  if (expected_bytes && *expected_bytes - freed - kNegligibleGrowth > context.max_growth_bytes) return too_large();
 
   auto results = context.folder->evaluate(node);
   if (!results.ok()) return decline("the executor cannot compute it");
-  const std::vector<Value*> outputs = node.outputs();
-  ONNXTOOL_CHECK(results->size() == outputs.size());
-  const auto is_read = [](const Value* v) { return v && !v->unused(); };
+  ONNXTOOL_CHECK(results->size() == node.outputs().size());
   int64_t added = 0;
-  for (size_t i = 0; i < outputs.size(); ++i)
-    if (is_read(outputs[i])) added += static_cast<int64_t>(encode_tensor(outputs[i]->name(), (*results)[i]).size());
-  if (!may_grow(context, added, freed)) return decline("the constant would make the file grow");
-  // make_constant() removes the node with its last output.
-  const bool loses_all = std::ranges::all_of(outputs, [&](const Value* v) { return !v || is_read(v); });
-  for (size_t i = 0; i < outputs.size(); ++i)
-    if (is_read(outputs[i])) rw.make_constant(*outputs[i], std::move((*results)[i]));
-  if (!loses_all) rw.remove(node);
+  for (int i = 0; i < node.num_outputs(); ++i)
+    if (is_read(node.outputs()[static_cast<size_t>(i)]))
+      added += static_cast<int64_t>(encode_tensor(node.output(i).name(), (*results)[static_cast<size_t>(i)]).size());
+  if (!may_grow(context, added, freed)) return too_large();
+  replace(node, *std::move(results), rw);
   return true;
 }
 

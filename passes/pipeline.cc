@@ -34,9 +34,17 @@ constexpr const PassInfo* kOptimization[] = {
     // No-ops stand between the nodes that folds look for.
     &kEliminateIdentity,
     &kEliminateDropout,
+    &kFuseCasts,
+    &kEliminateNoOp,
+    &kEliminateNeutralElement,
     // What follows from known dims becomes constant, and with it what is computed from that.
     &kFoldShape,
+    &kFoldReshapeTarget,
     &kFoldConstants,
+    // Before the fusions, which give equal nodes unequal forms.
+    &kDeduplicateNodes,
+    // Conditions are constant by now if they ever are.
+    &kInlineIf,
     // After the constants: pads are computed in many exporters' files.
     &kFoldPad,
     // Before the normalization: a bias written as an Add stands between it and its Conv.
@@ -44,6 +52,16 @@ constexpr const PassInfo* kOptimization[] = {
     &kFoldBatchNorm,
     // After it: scales that exporters put behind a normalization.
     &kFoldMulIntoConv,
+    &kFuseMatmulAdd,
+    &kFuseFlattenedGemm,
+    // After the targets have become constant.
+    &kFuseReshapes,
+    &kFuseTransposes,
+    &kFuseSlices,
+    &kFuseConcats,
+    &kEliminateZeroState,
+    // Last: a shared weight is one that folds would have to copy.
+    &kDeduplicateInitializers,
 };
 
 }  // namespace

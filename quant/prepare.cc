@@ -7,7 +7,7 @@
 #include "libopt/convert/convert_opset.h"
 #include "libopt/rewrite/driver.h"
 #include "passes/pass.h"
-#include "quant/deduplicate.h"
+#include "passes/deduplicate.h"
 #include "quant/fuse_bias.h"
 
 namespace onnxtool {

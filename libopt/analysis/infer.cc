@@ -30,6 +30,8 @@ Error contradiction(const Value& value, const ValueType& inferred) {
                "value '" + value.name() + "' is declared as " + format_type(value.type()) + ", but inferred as " + format_type(inferred), {}};
 }
 
+bool is_invented(const std::string& symbol) { return symbol.starts_with(seam::kInventedDim); }
+
 // Whether the two can be the same type; merges into `declared`. A main graph's output keeps a
 // declared symbol where a number is inferred: its type is a promise to callers.
 bool merge(ValueType& declared, const ValueType& inferred, bool keep_symbols) {
@@ -63,7 +65,7 @@ bool merge(ValueType& declared, const ValueType& inferred, bool keep_symbols) {
       // Zero is what some exporters write for an extent that they do not know.
       if (other.value && *other.value != *d.value && *d.value != 0) return false;
       if (other.value) d.value = other.value;
-    } else if (d.symbol.empty() || (other.value && !keep_symbols)) {
+    } else if (d.symbol.empty() || is_invented(d.symbol) || (other.value && !keep_symbols)) {
       d.value = other.value;
       d.symbol = other.symbol;
     }
@@ -109,6 +111,8 @@ class Session {
  public:
   Status infer(Node& node);
   Status infer(Graph& graph);
+  /// infer(), with a name for every extent of the main graph that has none.
+  Status infer_naming(Graph& graph);
   /// What is known of an integer tensor's elements (a scalar has one), or nullptr.
   const TensorShapeProto* elements(const Value& value, int depth = 0);
   void set_elements(const Value& value, TensorShapeProto elements) { elements_[&value] = std::move(elements); }
@@ -126,7 +130,7 @@ class Session {
   int opset_of(const Node& node) const;
   void propagate(const Node& node, const onnx::OpSchema& schema, int depth);
   void count_elements(const Node& size);
-  void divide(const Node& div, int depth);
+  void compute(const Node& node, int depth);
 
   // An entry without content: looked for and not found.
   std::unordered_map<const Value*, std::optional<TensorShapeProto>> elements_;
@@ -260,11 +264,7 @@ class PropagationContext final : public onnx::DataPropagationContext {
   const onnx::TypeProto* getOutputType(size_t i) const override { return &facts_.output_type(i); }
   const TensorShapeProto* getInputData(size_t i) override {
     const Value* value = facts_.input(i);
-    const TensorShapeProto* elements = value ? session_.elements(*value, depth_ + 1) : nullptr;
-    // Slice's function reads a bound that is not known as 0.
-    if (elements && i > 0 && facts_.node().is("Slice") && !std::ranges::all_of(elements->dim(), [](const auto& d) { return d.has_dim_value(); }))
-      return nullptr;
-    return elements;
+    return value ? session_.elements(*value, depth_ + 1) : nullptr;
   }
   void addOutputData(size_t i, TensorShapeProto&& elements) override {
     if (i < facts_.num_outputs() && facts_.node().has_output(static_cast<int>(i)) && elements.dim_size() <= kMaxTrackedElements)
@@ -300,7 +300,7 @@ const TensorShapeProto* Session::elements(const Value& value, int depth) {
   } else if (const Node* producer = value.producer(); producer && producer->num_outputs() == 1 && depth < kMaxTrackedNodes) {
     const auto* schema = seam::standard_schema(producer->op_type(), producer->domain(), opset_of(*producer));
     if (producer->is("Size")) count_elements(*producer);
-    else if (producer->is("Div")) divide(*producer, depth);
+    else if (seam::computes_elements(*producer)) compute(*producer, depth);
     else if (schema && schema->has_data_propagation_function()) propagate(*producer, *schema, depth);
     if (auto& found = elements_[&value]; found && !fits(*found, value.type().dtype)) found.reset();
   }
@@ -323,21 +323,9 @@ void Session::count_elements(const Node& size) {
   set_elements(size.output(0), std::move(elements));
 }
 
-// onnx has no function for Div, with which exporters halve and split extents. Truncates towards zero.
-void Session::divide(const Node& div, int depth) {
-  if (div.num_inputs() != 2 || !div.has_input(0) || !div.has_input(1)) return;
-  const TensorShapeProto* a = elements(div.input(0), depth + 1);
-  const TensorShapeProto* b = elements(div.input(1), depth + 1);
-  if (!a || !b || (a->dim_size() != b->dim_size() && a->dim_size() != 1 && b->dim_size() != 1)) return;
-  TensorShapeProto out;
-  for (int i = 0; i < (a->dim_size() == 1 ? b->dim_size() : a->dim_size()); ++i) {
-    const auto& x = a->dim(a->dim_size() == 1 ? 0 : i);
-    const auto& y = b->dim(b->dim_size() == 1 ? 0 : i);
-    auto* quotient = out.add_dim();
-    // Divisors below 1 are no extents; -1 would overflow with the smallest number.
-    if (x.has_dim_value() && y.has_dim_value() && y.dim_value() > 0) quotient->set_dim_value(x.dim_value() / y.dim_value());
-  }
-  set_elements(div.output(0), std::move(out));
+void Session::compute(const Node& node, int depth) {
+  auto made = seam::elements_of(node, [&](const Value& v) { return elements(v, depth + 1); });
+  if (made && made->dim_size() <= kMaxTrackedElements) set_elements(node.output(0), *std::move(made));
 }
 
 void Session::propagate(const Node& node, const onnx::OpSchema& schema, int depth) {
@@ -518,6 +506,13 @@ Status Session::infer(Node& node) {
     Status merged = merge_into(node.output(i), seam::from_proto(*context.getOutputType(static_cast<size_t>(i))));
     if (!merged.ok()) return std::move(merged).error().at(node.describe());
   }
+  if (schema && node.num_outputs() == 1 && node.has_output(0)) {
+    // It only adds to what is known: where the two contradict each other, onnx's word counts.
+    if (const auto type = seam::sharper_type(node, [this](const Value& v) { return elements(v); })) {
+      ValueType merged = node.output(0).type();
+      if (merge(merged, *type, /*keep_symbols=*/true)) node.output(0).set_type(std::move(merged));
+    }
+  }
   if (schema && node.num_outputs() == 1 && node.has_output(0) && is_trackable(node.output(0).type())) {
     elements_.erase(&node.output(0));
     elements(node.output(0));
@@ -534,20 +529,64 @@ Status Session::infer(Graph& graph) {
   return first;
 }
 
+// A value has one shape a run, so a name for it can be followed; in bodies of loops it has many.
+void name_dims(Value& value) {
+  if (!value.type().is_tensor() || !value.type().shape) return;
+  ValueType type = value.type();
+  for (size_t axis = 0; axis < type.shape->size(); ++axis) {
+    Dim& d = (*type.shape)[axis];
+    if (!d.value && d.symbol.empty()) d.symbol = std::string(seam::kInventedDim) + std::to_string(value.id()) + "." + std::to_string(axis);
+  }
+  value.set_type(std::move(type));
+}
+
+Status Session::infer_naming(Graph& graph) {
+  for (Value* v : graph.inputs()) name_dims(*v);
+  Status first;
+  for (Node& node : graph.nodes()) {
+    Status status = infer(node);
+    if (!status.ok() && first.ok()) first = std::move(status);
+    for (Value* v : node.outputs())
+      if (v) name_dims(*v);
+  }
+  return first;
+}
+
 }  // namespace
 
 Status infer_node(Node& node) { return Session().infer(node); }
 Status infer_graph(Graph& graph) { return Session().infer(graph); }
+Status infer_graph_naming_dims(Graph& graph) { return Session().infer_naming(graph); }
 
-std::optional<std::vector<int64_t>> known_elements(const Value& value) {
+void forget_invented_dims(Graph& graph) {
+  for (Value* v : graph.values()) {
+    const auto& shape = v->type().shape;
+    if (!shape || std::ranges::none_of(*shape, [](const Dim& d) { return is_invented(d.symbol); })) continue;
+    ValueType type = v->type();
+    for (Dim& d : *type.shape)
+      if (is_invented(d.symbol)) d.symbol.clear();
+    v->set_type(std::move(type));
+  }
+  for (Node& n : graph.nodes()) n.for_each_subgraph([](Graph& sub) { forget_invented_dims(sub); });
+}
+
+std::optional<std::vector<Dim>> symbolic_elements(const Value& value) {
   Session session;
   const auto dims = value.type().static_dims();
   const TensorShapeProto* elements = dims ? session.elements(value) : nullptr;
   if (!elements || elements->dim_size() != (dims->empty() ? 1 : dims->front())) return std::nullopt;
+  std::vector<Dim> out;
+  for (const auto& d : elements->dim()) out.push_back(d.has_dim_value() ? Dim::of(d.dim_value()) : Dim::named(d.dim_param()));
+  return out;
+}
+
+std::optional<std::vector<int64_t>> known_elements(const Value& value) {
+  const auto elements = symbolic_elements(value);
+  if (!elements) return std::nullopt;
   std::vector<int64_t> out;
-  for (const auto& d : elements->dim()) {
-    if (!d.has_dim_value()) return std::nullopt;
-    out.push_back(d.dim_value());
+  for (const Dim& d : *elements) {
+    if (!d.value) return std::nullopt;
+    out.push_back(*d.value);
   }
   return out;
 }

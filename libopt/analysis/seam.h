@@ -32,6 +32,15 @@ Status infer_node(Node& node);
 /// All nodes in order. Nodes of unknown operators leave their outputs as declared.
 Status infer_graph(Graph& graph);
 
+/// infer_graph() on a main graph, with a name of its own for every extent that is unknown and has
+/// none, so that it can be followed to where a shape is computed from it. For rewriting: such names
+/// must be gone (forget_invented_dims) before anybody else sees the model.
+Status infer_graph_naming_dims(Graph& graph);
+void forget_invented_dims(Graph& graph);
+
+/// The elements of an integer scalar or vector as far as they are known: numbers, named extents, or
+/// neither. nullopt: not even their count is known.
+std::optional<std::vector<Dim>> symbolic_elements(const Value& value);
 /// The elements of an integer scalar or vector where they follow from constants and known dims alone
 /// (the shapes that a Reshape is given), although some node computes them.
 std::optional<std::vector<int64_t>> known_elements(const Value& value);

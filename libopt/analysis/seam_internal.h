@@ -2,7 +2,9 @@
 #pragma once
 
 #include <exception>
+#include <functional>
 #include <new>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -35,6 +37,21 @@ struct ForeignOperator {
   void (*infer)(onnx::InferenceContext&);
 };
 const ForeignOperator* find_foreign(std::string_view op_type, std::string_view domain);
+
+/// In front of names of extents that inference makes up.
+inline constexpr std::string_view kInventedDim = "?v";
+
+/// What is known of a small integer tensor's elements; nullptr: nothing.
+using ElementSource = std::function<const onnx::TensorShapeProto*(const Value&)>;
+/// Whether elements_of() has a rule for the operator.
+bool computes_elements(const Node& node);
+/// The elements of the node's only output, an integer tensor of rank 0 or 1; nullopt: not even their
+/// count is known.
+std::optional<onnx::TensorShapeProto> elements_of(const Node& node, const ElementSource& source);
+
+/// The shape (without element type) of the node's first output, where the elements tell more of it than
+/// onnx's functions see.
+std::optional<ValueType> sharper_type(const Node& node, const ElementSource& source);
 
 /// onnx's message in our form: one line, lower-case, without its tags and final period.
 std::string tidy(std::string_view message);

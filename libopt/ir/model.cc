@@ -2,6 +2,8 @@
 
 #include <unordered_map>
 
+#include "libopt/ir/copy.h"
+
 namespace onnxtool {
 namespace {
 
@@ -38,6 +40,33 @@ Attribute copy_attribute(const Attribute& a, Graph& owner, ValueMap& map) {
   return out;
 }
 
+void copy_facts(const Value& from, Graph& to, Value& copy) {
+  if (from.initializer()) to.set_initializer(copy, *from.initializer());
+  copy.set_type(from.type());
+  copy.doc = from.doc;
+  copy.metadata = from.metadata;
+  copy.unknown_fields = from.unknown_fields;
+  copy.has_value_info = from.has_value_info;
+}
+
+// An outer value that is not in the map belongs to a graph outside of what is copied.
+Value* mapped(Value* v, const ValueMap& map) {
+  const auto it = map.find(v);
+  return it == map.end() ? v : it->second;
+}
+
+void copy_node(const Node& n, Graph& to, Node* anchor, ValueMap& map) {
+  std::vector<Value*> inputs, outputs;
+  for (Value* v : n.inputs()) inputs.push_back(v ? mapped(v, map) : nullptr);
+  for (Value* v : n.outputs()) outputs.push_back(v ? mapped(v, map) : nullptr);
+  Node& copy = to.add_node(n.op_type(), n.domain(), n.name(), std::move(inputs), std::move(outputs), {}, anchor);
+  to.set_overload(copy, n.overload());
+  copy.doc = n.doc;
+  copy.metadata = n.metadata;
+  copy.unknown_fields = n.unknown_fields;
+  for (const Attribute& a : n.attributes()) copy.set_attribute(copy_attribute(a, to, map));
+}
+
 void copy_graph(const Graph& from, Graph& to, ValueMap& map) {
   to.name = from.name;
   to.doc = from.doc;
@@ -47,36 +76,28 @@ void copy_graph(const Graph& from, Graph& to, ValueMap& map) {
   to.reserve_names_of(from);
   for (Value* v : from.values()) {
     Value& copy = to.add_value(v->name());
-    if (v->initializer()) to.set_initializer(copy, *v->initializer());
-    copy.set_type(v->type());
-    copy.doc = v->doc;
-    copy.metadata = v->metadata;
-    copy.unknown_fields = v->unknown_fields;
-    copy.has_value_info = v->has_value_info;
+    copy_facts(*v, to, copy);
     map[v] = &copy;
   }
   for (Value* v : from.inputs()) to.add_input(*map.at(v));
-  // An outer value that is not in the map belongs to a graph outside of what is copied.
-  const auto mapped = [&](Value* v) -> Value* {
-    if (!v) return nullptr;
-    const auto it = map.find(v);
-    return it == map.end() ? v : it->second;
-  };
-  for (Node& n : from.nodes()) {
-    std::vector<Value*> inputs, outputs;
-    for (Value* v : n.inputs()) inputs.push_back(mapped(v));
-    for (Value* v : n.outputs()) outputs.push_back(mapped(v));
-    Node& copy = to.add_node(n.op_type(), n.domain(), n.name(), std::move(inputs), std::move(outputs));
-    to.set_overload(copy, n.overload());
-    copy.doc = n.doc;
-    copy.metadata = n.metadata;
-    copy.unknown_fields = n.unknown_fields;
-    for (const Attribute& a : n.attributes()) copy.set_attribute(copy_attribute(a, to, map));
-  }
-  for (Value* v : from.outputs()) to.add_output(*mapped(v));
+  for (Node& n : from.nodes()) copy_node(n, to, nullptr, map);
+  for (Value* v : from.outputs()) to.add_output(*mapped(v, map));
 }
 
 }  // namespace
+
+std::vector<Value*> copy_into(const Graph& from, Graph& to, Node* anchor) {
+  ValueMap map;
+  for (Value* v : from.values()) {
+    Value& copy = to.add_value({}, v->name());
+    copy_facts(*v, to, copy);
+    map[v] = &copy;
+  }
+  for (Node& n : from.nodes()) copy_node(n, to, anchor, map);
+  std::vector<Value*> outputs;
+  for (Value* v : from.outputs()) outputs.push_back(mapped(v, map));
+  return outputs;
+}
 
 int Model::opset(std::string_view domain) const {
   if (domain == "ai.onnx") domain = "";

@@ -30,8 +30,24 @@ struct Run {
   bool exhausted() const { return context.max_rewrites >= 0 && rewrites >= context.max_rewrites; }
 };
 
+int apply_whole(Graph& graph, const PassInfo& pass, Run& run) {
+  int fired = 0;
+  for (Node& n : graph.nodes())
+    n.for_each_subgraph([&](Graph& sub) { fired += apply_whole(sub, pass, run); });
+  const auto may_rewrite = [&](const std::string& what) {
+    if (run.exhausted()) return false;
+    ++fired;
+    ++run.rewrites;
+    if (run.context.on_rewrite) run.context.on_rewrite(pass, what);
+    return true;
+  };
+  pass.run_graph(graph, may_rewrite);
+  return fired;
+}
+
 // How often the pass fired in the graph and its subgraphs.
 int apply(Graph& graph, const PassInfo& pass, Run& run) {
+  if (pass.run_graph) return apply_whole(graph, pass, run);
   // By id: a rule may remove any node, its own and later ones included.
   std::vector<int> ids;
   for (const Node& n : graph.nodes()) {
@@ -80,7 +96,7 @@ std::vector<PassReport> run_passes(Model& model, std::span<const PassInfo* const
     again = false;
     // What one sweep folded tells types that the next one needs. Contradictions are no news here:
     // whoever loaded or checked the model has been told.
-    [[maybe_unused]] const bool consistent = infer_graph(model.graph()).ok();
+    [[maybe_unused]] const bool consistent = infer_graph_naming_dims(model.graph()).ok();
     for (size_t i = 0; i < passes.size(); ++i) {
       const auto start = std::chrono::steady_clock::now();
       const int fired = apply(model.graph(), *passes[i], run);
@@ -89,6 +105,7 @@ std::vector<PassReport> run_passes(Model& model, std::span<const PassInfo* const
       again |= fired > 0;
     }
   }
+  forget_invented_dims(model.graph());
   remove_unused_below(model.graph());
   return reports;
 }

@@ -4,6 +4,7 @@
 
 #include "libopt/analysis/effects.h"
 #include "libopt/analysis/seam.h"
+#include "libopt/ir/copy.h"
 
 namespace onnxtool {
 namespace {
@@ -189,6 +190,11 @@ void Rewriter::drop_output(const Node& node, int index) {
   value.graph().set_output_value(mut(node), index, nullptr);
   std::erase(loose_, &value);
   value.graph().erase_value(value);
+}
+
+std::vector<Value*> Rewriter::inline_before(const Graph& subgraph) {
+  ++edits_;
+  return copy_into(subgraph, graph_, anchor_);
 }
 
 void Rewriter::remove(const Node& node) {

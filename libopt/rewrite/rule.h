@@ -57,10 +57,13 @@ struct PassContext {
 struct PassInfo {
   std::string_view name;     // kebab-case, as in --passes
   std::string_view summary;  // one line, for help and docs
-  std::array<std::string_view, 12> roots = {};  // op types of ai.onnx; empty strings end the list
+  std::array<std::string_view, 24> roots = {};  // op types of ai.onnx; empty strings end the list
   Level level = Level::kBasic;
   Exactness exactness = Exactness::kExact;
   bool (*run)(const Node&, Rewriter&, const PassContext&) = nullptr;
+  /// Instead of `run`, for what needs sight of a whole graph (without its subgraphs, which are offered
+  /// before it): asks before each rewrite, naming its object, and stops at a no.
+  void (*run_graph)(Graph&, const std::function<bool(const std::string&)>& may_rewrite) = nullptr;
 };
 
 /// Ties a match and a rewrite into PassInfo::run. A match takes the context too where file growth

@@ -1,0 +1,68 @@
+// Makes the computed target of a Reshape constant where at most one extent is left open.
+//
+//   y = Reshape(x, Concat(Gather(Shape(x), 0), -1, Gather(Shape(x), 2), 64))
+//     =>
+//   y = Reshape(x, {0, -1, 0, 64})
+//
+// A number stays; what is the extent of x at the same place becomes 0; what is known of the result's
+// shape is used; the one thing that is left becomes -1, which Reshape computes from the others.
+// Does not fire: two extents are open; allowzero, where 0 means something else; the constant would make
+// the file grow.
+// Source: ONNX Reshape-5, -14.
+
+#include "libopt/analysis/seam.h"
+#include "libopt/io/encode.h"
+#include "passes/growth.h"
+#include "passes/pass.h"
+#include "passes/shapes.h"
+
+namespace onnxtool {
+namespace {
+
+struct Match {
+  const Node& reshape;
+  std::vector<int64_t> target;
+};
+
+MatchOr<Match> match(const Node& reshape, const PassContext& context) {
+  if (reshape.opset() < 5 || !reshape.has_input(0) || !reshape.has_input(1) || !reshape.has_output(0)) return no_match();
+  if (reshape.input(1).constant()) return no_match();
+  if (reshape.attr<int64_t>("allowzero", 0)) return no_match("allowzero");
+  const auto elements = symbolic_elements(reshape.input(1));
+  if (!elements) return no_match("number of extents is not known");
+  const auto& in = reshape.input(0).type().shape;
+  const auto& out = reshape.output(0).type().shape;
+  std::vector<int64_t> target;
+  int open = 0;
+  for (size_t i = 0; i < elements->size(); ++i) {
+    const Dim& e = (*elements)[i];
+    const bool fits = out && out->size() == elements->size();
+    int64_t extent = -1;
+    if (e.value) extent = *e.value;
+    else if (fits && (*out)[i].value.value_or(0) > 0) extent = *(*out)[i].value;
+    else if (in && i < in->size() && (same_dim((*in)[i], e) || (fits && same_dim((*in)[i], (*out)[i])))) extent = 0;
+    open += extent == -1;
+    target.push_back(extent);
+  }
+  if (open > 1) return no_match("several extents are open");
+  const Node* producer = reshape.input(1).producer();
+  const int64_t freed = producer && reshape.input(1).has_one_use() ? bytes_freed_with(*producer) : 0;
+  const int64_t added = static_cast<int64_t>(encode_tensor("shape", Tensor::vector(target)).size());
+  if (!may_grow(context, added, freed)) return no_match("the constant would make the file grow");
+  return Match{reshape, std::move(target)};
+}
+
+void rewrite(const Match& m, Rewriter& rw) {
+  rw.set_input(m.reshape, 1, &rw.add_constant(Tensor::vector(m.target), m.reshape.output(0).name() + "_shape"));
+}
+
+}  // namespace
+
+constinit const PassInfo kFoldReshapeTarget{
+    .name = "fold-reshape-target",
+    .summary = "make the computed target of a Reshape constant, with 0 and -1 for what is dynamic",
+    .roots = {"Reshape"},
+    .level = Level::kBasic,
+    .exactness = Exactness::kExact,
+    .run = run_rule<match, rewrite>};
+}  // namespace onnxtool

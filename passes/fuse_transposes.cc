@@ -1,0 +1,81 @@
+// Makes one Transpose of two.
+//
+//   y = Transpose<p2>(Transpose<p1>(x))
+//     =>
+//   y = Transpose<p>(x)     p[i] = p1[p2[i]]; none at all where p is the identity
+//
+// Does not fire: the first result is used elsewhere, unless nothing is left of the two; the identity
+// that is a graph output x cannot take the name of; orders that are no permutations of one length.
+// Source: ONNX Transpose-13.
+
+#include <algorithm>
+#include <numeric>
+
+#include "passes/forward.h"
+#include "passes/pass.h"
+#include "passes/shapes.h"
+
+namespace onnxtool {
+namespace {
+
+struct Match {
+  const Node& second;
+  const Value& x;
+  std::vector<int64_t> perm;
+  bool identity;
+};
+
+// The order, the reverse where none is given; empty: not known, or no permutation.
+std::vector<int64_t> perm_of(const Node& transpose) {
+  std::vector<int64_t> perm;
+  if (const auto given = attribute_ints(transpose, "perm")) {
+    perm = *given;
+  } else if (const auto rank = transpose.input(0).type().rank()) {
+    perm.resize(static_cast<size_t>(*rank));
+    std::iota(perm.rbegin(), perm.rend(), 0);
+  }
+  std::vector<int64_t> sorted = perm;
+  std::ranges::sort(sorted);
+  for (size_t i = 0; i < sorted.size(); ++i)
+    if (sorted[i] != static_cast<int64_t>(i)) return {};
+  return perm;
+}
+
+MatchOr<Match> match(const Node& second) {
+  if (!second.has_input(0) || !second.has_output(0)) return no_match();
+  const Node* first = second.input(0).producer();
+  if (!first || !first->is("Transpose") || !first->has_input(0)) return no_match();
+  const std::vector<int64_t> p1 = perm_of(*first), p2 = perm_of(second);
+  if (p1.empty() || p1.size() != p2.size()) return no_match("orders do not fit");
+  std::vector<int64_t> perm;
+  for (const int64_t axis : p2) perm.push_back(p1[static_cast<size_t>(axis)]);
+  const bool identity = std::ranges::is_sorted(perm);
+  const Value& x = first->input(0);
+  if (identity) {
+    if (const char* reason = cannot_forward(second.output(0), x)) return no_match(reason);
+  } else if (!second.input(0).has_one_use()) {
+    return no_match("first result has another use");
+  }
+  return Match{second, x, std::move(perm), identity};
+}
+
+void rewrite(const Match& m, Rewriter& rw) {
+  if (m.identity) {
+    rw.replace_uses(m.second.output(0), m.x);
+    rw.remove(m.second);
+    return;
+  }
+  rw.set_attribute(m.second, Attribute::of("perm", m.perm));
+  rw.set_input(m.second, 0, &m.x);
+}
+
+}  // namespace
+
+constinit const PassInfo kFuseTransposes{
+    .name = "fuse-transposes",
+    .summary = "make one Transpose of two, or none",
+    .roots = {"Transpose"},
+    .level = Level::kBasic,
+    .exactness = Exactness::kExact,
+    .run = run_rule<match, rewrite>};
+}  // namespace onnxtool

@@ -1,0 +1,53 @@
+#include "passes/shapes.h"
+
+namespace onnxtool {
+
+bool same_dim(const Dim& a, const Dim& b) {
+  if (a.value || b.value) return a.value == b.value;
+  return !a.symbol.empty() && a.symbol == b.symbol;
+}
+
+bool same_shape(const Value& a, const Value& b) {
+  const auto &x = a.type().shape, &y = b.type().shape;
+  if (!a.type().is_tensor() || !b.type().is_tensor() || !x || !y || x->size() != y->size()) return false;
+  for (size_t i = 0; i < x->size(); ++i)
+    if (!same_dim((*x)[i], (*y)[i])) return false;
+  return true;
+}
+
+std::optional<std::vector<int64_t>> constant_ints(const Node& node, int input) {
+  const Tensor* t = node.has_input(input) ? node.input(input).constant() : nullptr;
+  if (!t || (t->dtype() != DataType::kInt64 && t->dtype() != DataType::kInt32)) return std::nullopt;
+  return t->to_ints();
+}
+
+std::optional<std::vector<int64_t>> attribute_ints(const Node& node, std::string_view name) {
+  const Attribute* a = node.attribute(name);
+  const auto* v = a ? a->get<std::vector<int64_t>>() : nullptr;
+  return v ? std::optional(*v) : std::nullopt;
+}
+
+std::optional<std::vector<int64_t>> ints_of(const Node& node, std::string_view attribute, int input, int since) {
+  return node.opset() >= since ? constant_ints(node, input) : attribute_ints(node, attribute);
+}
+
+std::optional<std::vector<int64_t>> reshape_target(const ValueType& from, const ValueType& to) {
+  if (!from.is_tensor() || !to.is_tensor() || !from.shape || !to.shape) return std::nullopt;
+  std::vector<int64_t> target;
+  int open = 0;
+  for (size_t i = 0; i < to.shape->size(); ++i) {
+    const Dim& d = (*to.shape)[i];
+    if (d.value) {
+      if (*d.value <= 0) return std::nullopt;
+      target.push_back(*d.value);
+    } else if (i < from.shape->size() && same_dim((*from.shape)[i], d)) {
+      target.push_back(0);
+    } else {
+      target.push_back(-1);
+      ++open;
+    }
+  }
+  return open <= 1 ? std::optional(target) : std::nullopt;
+}
+
+}  // namespace onnxtool
