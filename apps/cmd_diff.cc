@@ -10,12 +10,16 @@
 #include "apps/diff_report.h"
 #include "apps/flags.h"
 #include "apps/models.h"
+#include "calib/compare/golden.h"
+#include "calib/data/files.h"
 
 namespace onnxtool {
 namespace {
 
 struct Options {
   std::string reference, test, data;
+  std::string golden, record;
+  bool accept = false, force = false;
   std::vector<std::string> gates;
   std::optional<double> atol, rtol;
   int top_k = 5;
@@ -29,9 +33,10 @@ struct Options {
 
 void add_flags(CLI::App& c, Options& o) {
   const std::string data = "Data", how = "Comparison";
-  add_text(c, o.reference, {"REFERENCE", "FILE", "Model that is right (.onnx)", "Arguments"})
+  add_text(c, o.reference,
+           {"REFERENCE", "FILE", "Model that is right (.onnx), or a golden set", "Arguments"})
       ->required();
-  add_text(c, o.test, {"TEST", "FILE", "Model to judge (.onnx)", "Arguments"})->required();
+  add_text(c, o.test, {"TEST", "FILE", "Model to judge (.onnx)", "Arguments"});
   add_list(c, o.gates,
            {"--gate", "[OUTPUT:]METRIC=LIMIT",
             "Fail beyond this limit, as in sqnr=30 or accuracy-drop=0.5 (default: by the types of "
@@ -54,6 +59,23 @@ void add_flags(CLI::App& c, Options& o) {
       c, o.layer_limit,
       {"--layer-limit", "DB",
        "SQNR below which a layer has diverged (default: 60; float16: 40, int8: 20)", layers});
+  const std::string golden = "Golden sets";
+  CLI::Option* record = add_text(
+      c, o.record,
+      {"--record", "DIR",
+       "Run REFERENCE and keep samples, outputs and gates in DIR, to compare with later", golden});
+  add_switch(c, o.force,
+             {"--force", "", "Let --record replace a directory and all that it holds", golden});
+  add_text(c, o.golden,
+           {"--golden", "DIR",
+            "Compare with a recorded set; with two models, the first must be the one it was "
+            "recorded from",
+            golden})
+      ->excludes(record);
+  add_switch(
+      c, o.accept,
+      {"--accept", "", "Replace the recorded outputs by those of the model, after review", golden})
+      ->excludes(record);
   CLI::Option* path = add_text(
       c, o.data,
       {"--data", "PATH", "Samples: images, .npy, .npz, safetensors, test_data_set_N", data});
@@ -73,10 +95,10 @@ class DiffCommand {
 
   Result<int> run() {
     ONNXTOOL_TRY(parse());
+    if (!o_.record.empty()) return record();
     progress_.stage("load");
-    ONNXTOOL_ASSIGN(reference_, open_model(o_.reference, o_.data_flags));
+    ONNXTOOL_TRY(golden_path_.empty() ? open_reference() : open_set());
     ONNXTOOL_TRY(open_test());
-    ONNXTOOL_ASSIGN(source_, open_samples(*reference_, o_.data, o_.data_flags));
     ONNXTOOL_ASSIGN(run_, run_options(o_.common, progress_, streams_));
     progress_.stage("compare");
     ONNXTOOL_ASSIGN(const std::vector<GateResult> gates, compare());
@@ -93,9 +115,10 @@ class DiffCommand {
  private:
   Status parse() {
     ONNXTOOL_ASSIGN(targets_, report_targets(o_.common, false));
+    ONNXTOOL_TRY(resolve_arguments());
     if (o_.layer_limit && o_.per_layer.empty())
       return Error{ErrorCode::kUsage, "--layer-limit without --per-layer", "add --per-layer local"};
-    if (o_.reference == "-" && o_.test == "-")
+    if (reference_path_ == "-" && test_path_ == "-")
       return Error{ErrorCode::kUsage, "both models would come from stdin", "name one of the files"};
     for (const std::string& text : o_.gates) {
       ONNXTOOL_ASSIGN(Gate gate, parse_gate(text));
@@ -103,22 +126,153 @@ class DiffCommand {
     }
     std::vector<NamedPath> inputs = data_inputs(o_.data, o_.data_flags),
                            outputs = {{"the output", ""}};
-    inputs.push_back({"REFERENCE", o_.reference});
-    inputs.push_back({"TEST", o_.test});
+    inputs.push_back({"REFERENCE", reference_path_});
+    inputs.push_back({"TEST", test_path_});
+    inputs.push_back({"--golden", golden_path_});
     inputs.push_back({"--config", o_.settings_file});
     for (const ReportTarget& t : targets_) outputs.push_back({"--report", t.path});
     return check_files(inputs, outputs);
   }
 
-  Status open_test() {
-    ONNXTOOL_ASSIGN(test_, open_second_model(o_.test, o_.data_flags));
-    ONNXTOOL_ASSIGN(inputs_, pair_inputs(reference_->graph(), test_->graph()));
-    rules_.reference = kind_of(*reference_);
-    rules_.test = kind_of(*test_);
-    band_ = default_band(rules_.reference, rules_.test);
-    rules_.band_given = o_.atol || o_.rtol;
-    band_ = {o_.atol.value_or(band_.atol), o_.rtol.value_or(band_.rtol)};
+  // Which of the arguments is which: a golden set may stand for the reference.
+  Status resolve_arguments() {
+    const auto usage = [](const std::string& what, const std::string& hint) {
+      return Error{ErrorCode::kUsage, what, hint};
+    };
+    reference_path_ = o_.reference;
+    test_path_ = o_.test;
+    golden_path_ = o_.golden;
+    if (!o_.record.empty()) {
+      if (!o_.test.empty())
+        return usage("--record takes one model, two are given",
+                     "record the reference, then compare: onnxtool diff DIR TEST");
+      return {};
+    }
+    if (golden_path_.empty() && is_golden(o_.reference)) {
+      golden_path_ = o_.reference;
+      reference_path_.clear();
+      if (o_.test.empty()) return usage("no TEST given", "write onnxtool diff GOLDEN_DIR MODEL");
+    } else if (!golden_path_.empty() && o_.test.empty()) {
+      test_path_ = o_.reference;
+      reference_path_.clear();
+    }
+    if (test_path_.empty())
+      return usage("no TEST given",
+                   "usage: onnxtool diff [OPTION...] REFERENCE TEST; see onnxtool diff --help");
+    if (golden_path_.empty())
+      return o_.accept ? Status(usage("--accept without a golden set", "add --golden DIR"))
+                       : Status();
+    if (!o_.data.empty() || o_.data_flags.random || !o_.data_flags.raw.empty())
+      return usage("a golden set brings its own samples", "leave out --data, --raw and --random");
+    if (!o_.per_layer.empty() && reference_path_.empty())
+      return usage("--per-layer needs the reference model: a golden set has its outputs only",
+                   "write onnxtool diff REFERENCE TEST --golden DIR");
     return {};
+  }
+
+  Status open_reference() {
+    ONNXTOOL_ASSIGN(reference_, open_model(reference_path_, o_.data_flags));
+    ONNXTOOL_ASSIGN(source_, open_samples(*reference_, o_.data, o_.data_flags));
+    rules_.reference = kind_of(*reference_);
+    sample_inputs_ = inputs_of(reference_->graph());
+    return {};
+  }
+
+  Status open_set() {
+    auto opened = open_golden(golden_path_);
+    if (!opened.ok()) return std::move(opened).error();
+    golden_ = std::move(opened->golden);
+    source_ = std::move(opened->source);
+    recorded_ = std::move(opened->side);
+    for (const GoldenTensor& t : golden_.inputs)
+      sample_inputs_.push_back({t.name, ValueType::tensor(t.dtype)});
+    for (const ModelKind k : {ModelKind::kFloat, ModelKind::kHalf, ModelKind::kQuantized})
+      if (golden_.model_kind == name(k)) rules_.reference = k;
+    if (rules_.given.empty())
+      for (const std::string& text : golden_.gates) {
+        auto gate = parse_gate(text);
+        if (!gate.ok()) return std::move(gate).error().at(golden_path_ + "/golden.toml");
+        rules_.given.push_back(*std::move(gate));
+      }
+    if (reference_path_.empty()) return {};
+    ONNXTOOL_ASSIGN(reference_, open_model(reference_path_, o_.data_flags));
+    if (const std::string digest = model_digest(*reference_); digest != golden_.model_sha256)
+      return Error{ErrorCode::kMismatch,
+                   golden_path_ + ": the set is stale: it was recorded from another " +
+                       golden_.model + " than " + reference_path_,
+                   "record it anew: onnxtool diff " + reference_path_ + " --record " +
+                       golden_path_ + " --force --data PATH"};
+    return {};
+  }
+
+  Status open_test() {
+    if (reference_) {
+      ONNXTOOL_ASSIGN(test_, open_second_model(test_path_, o_.data_flags));
+    } else {
+      ONNXTOOL_ASSIGN(test_, open_model(test_path_, o_.data_flags));
+    }
+    auto inputs = pair_inputs(sample_inputs_, test_->graph());
+    if (!inputs.ok()) return std::move(inputs).error().at(test_path_);
+    inputs_ = *std::move(inputs);
+    rules_.test = kind_of(*test_);
+    const auto atol = o_.atol ? o_.atol : golden_.atol, rtol = o_.rtol ? o_.rtol : golden_.rtol;
+    band_ = default_band(rules_.reference, rules_.test);
+    rules_.band_given = atol || rtol;
+    band_ = {atol.value_or(band_.atol), rtol.value_or(band_.rtol)};
+    return {};
+  }
+
+  // --record: the reference's answers are kept.
+  Result<int> record() {
+    for (const NamedPath& in :
+         {NamedPath{"REFERENCE", reference_path_}, NamedPath{"--data", o_.data}})
+      if (holds(o_.record, in.path))
+        return Error{
+            ErrorCode::kUsage,
+            o_.record + ": --record would replace an input (" + in.flag + " " + in.path + ")",
+            "choose another directory"};
+    progress_.stage("load");
+    ONNXTOOL_TRY(open_reference());
+    ONNXTOOL_ASSIGN(run_, run_options(o_.common, progress_, streams_));
+    const SourceDescription d = source_->describe();
+    Golden about;
+    about.model = file_name(reference_path_ == "-" ? "stdin" : reference_path_);
+    about.model_kind = name(rules_.reference);
+    about.data_format = d.format;
+    about.preprocess = d.preprocess;
+    if (d.random) about.seed = d.seed;
+    about.gates = o_.gates;
+    about.atol = o_.atol;
+    about.rtol = o_.rtol;
+    progress_.stage("record");
+    ONNXTOOL_TRY(write_set(*reference_, about, o_.record, o_.force));
+    progress_.finish();
+    Report report;
+    report.command = "diff";
+    report.inputs = {reference_path_};
+    report.sections = {samples_section(), golden_section(about, o_.record),
+                       timing_section(progress_)};
+    ONNXTOOL_TRY(write_reports(report, targets_, o_.common, false, streams_));
+    return 0;
+  }
+
+  Status write_set(const Model& model, Golden& about, const std::string& path, bool replace) {
+    about.tool_version = ONNXTOOL_VERSION;
+    ONNXTOOL_ASSIGN(AtomicDirectory directory, AtomicDirectory::create(path, replace));
+    if (Status s = record_golden(model, *source_, run_, about, directory); !s.ok())
+      return std::move(s).error();
+    return directory.commit();
+  }
+
+  static Section golden_section(const Golden& g, const std::string& path) {
+    Section s{"golden", "Golden set", {}, {}, {}, false};
+    s.fields.push_back({"path", "path", path, ""});
+    s.fields.push_back({"samples", "samples", static_cast<int64_t>(g.samples.size()), ""});
+    s.fields.push_back({"model", "model", g.model, ""});
+    s.fields.push_back({"model_sha256", "sha256 of the model", g.model_sha256, ""});
+    for (const std::string& gate : g.gates)
+      s.fields.push_back({"gate", "gate", gate, "", Audience::kPeople});
+    return s;
   }
 
   bool asks_for(Metric metric) const {
@@ -136,8 +290,11 @@ class DiffCommand {
 
   Result<std::vector<GateResult>> compare() {
     const Parallelism parallelism = Parallelism::of(source_->size(), run_.threads);
-    ONNXTOOL_ASSIGN(const auto reference, open_side(*reference_, o_.reference, nullptr));
-    ONNXTOOL_ASSIGN(const auto test, open_side(*test_, o_.test, &inputs_));
+    std::unique_ptr<Side> reference = std::move(recorded_);
+    if (!reference) {
+      ONNXTOOL_ASSIGN(reference, open_side(*reference_, reference_path_, nullptr));
+    }
+    ONNXTOOL_ASSIGN(const auto test, open_side(*test_, test_path_, &inputs_));
     pairing_ = pair_outputs(reference->outputs(), test->outputs());
     ComparisonOptions options;
     options.metrics.atol = band_.atol;
@@ -174,7 +331,9 @@ class DiffCommand {
   // Whether output 0 is one score per class, by its declared shape: labels are then worth a look.
   bool scores_classes(const Side& reference) const {
     if (reference.outputs().empty() || !is_float(reference.outputs()[0].dtype)) return false;
-    const auto& shape = reference_->graph().outputs()[0]->type().shape;
+    const Model& model = reference_ ? *reference_ : *test_;
+    if (model.graph().outputs().empty()) return false;
+    const auto& shape = model.graph().outputs()[0]->type().shape;
     if (!shape) return false;
     int64_t wide = 0;
     for (const Dim& d : *shape) wide += d.value && *d.value > 1;
@@ -189,8 +348,8 @@ class DiffCommand {
       s.fields.push_back({key, key, path, "", Audience::kPrograms});
       s.fields.push_back({key + "_kind", "", std::string(name(kind)), "", Audience::kPrograms});
     };
-    add("reference", o_.reference, rules_.reference);
-    add("test", o_.test, rules_.test);
+    add("reference", golden_path_.empty() ? reference_path_ : golden_path_, rules_.reference);
+    add("test", test_path_, rules_.test);
     s.notes = inputs_.notes;
     s.notes.insert(s.notes.end(), pairing_.notes.begin(), pairing_.notes.end());
     return s;
@@ -199,23 +358,22 @@ class DiffCommand {
   Result<int> report(const std::vector<GateResult>& gates) {
     Report report;
     report.command = "diff";
-    report.inputs = {o_.reference, o_.test};
-    report.sections = {models_section(),
-                       data_section(*source_, *reference_, "Data", "data",
-                                    "random samples: errors on real data may differ"),
-                       outputs_section(comparison_, *source_)};
+    report.inputs = {golden_path_.empty() ? reference_path_ : golden_path_, test_path_};
+    report.sections = {models_section(), samples_section(), outputs_section(comparison_, *source_)};
+    if (!golden_path_.empty()) report.sections.push_back(golden_section(golden_, golden_path_));
     if (comparison_.accuracy.images())
       report.sections.push_back(accuracy_section(comparison_.accuracy));
     report.sections.push_back(gates_section(gates, band_));
     if (layers_) report.sections.push_back(*layers_);
     report.sections.push_back(timing_section(progress_));
+    report.checks = gate_checks(gates);
     report.findings = comparison_findings(comparison_, pairing_, gates, *source_);
     Verdict verdict = gates.empty() ? Verdict::kNone : Verdict::kPass;
     for (const GateResult& g : gates) verdict = combine(verdict, g.verdict);
     if (!pairing_.missing.empty() || !pairing_.extra.empty()) verdict = Verdict::kFail;
     if (gates.empty() && report.findings.empty())
       report.findings.push_back(
-          {"nothing-compared", "error", "the models have no outputs to compare", o_.reference, ""});
+          {"nothing-compared", "error", "the models have no outputs to compare", test_path_, ""});
     Section result{"result", "Result", {}, {}, {}, false};
     result.fields.push_back({"verdict", "verdict",
                              std::string(verdict == Verdict::kPass   ? "pass: within every gate"
@@ -235,8 +393,39 @@ class DiffCommand {
     report.status = verdict == Verdict::kPass   ? "ok"
                     : verdict == Verdict::kFail ? "negative"
                                                 : "no-answer";
+    if (o_.accept && verdict != Verdict::kNone) {
+      ONNXTOOL_TRY(accept());
+      report.exit_code = 0;
+      report.findings.push_back({"accepted", "note",
+                                 "the recorded outputs are now those of " + test_path_,
+                                 golden_path_, ""});
+    }
     ONNXTOOL_TRY(write_reports(report, targets_, o_.common, false, streams_));
     return report.exit_code;
+  }
+
+  Section samples_section() const {
+    std::vector<InputSpec> specs;
+    for (const InputInfo& i : sample_inputs_) specs.push_back({i.name, i.type.dtype, {}, false});
+    return data_section(*source_, specs, "Data", "data",
+                        "random samples: errors on real data may differ");
+  }
+
+  Status accept() {
+    for (size_t i = 0; i < inputs_.sample_input.size(); ++i)
+      if (inputs_.sample_input[i] != i || inputs_.sample_input.size() != sample_inputs_.size() ||
+          inputs_.convert_to[i] != DataType::kUndefined)
+        return Error{
+            ErrorCode::kMismatch,
+            "--accept: " + test_path_ + " takes other inputs than the set has",
+            "record a set of its own: onnxtool diff " + test_path_ + " --record DIR --data PATH"};
+    golden_.model = file_name(test_path_);
+    golden_.model_kind = name(rules_.test);
+    if (!o_.gates.empty()) golden_.gates = o_.gates;
+    if (o_.atol) golden_.atol = o_.atol;
+    if (o_.rtol) golden_.rtol = o_.rtol;
+    run_.progress = nullptr;
+    return write_set(*test_, golden_, golden_path_, true);
   }
 
   const Options& o_;
@@ -252,6 +441,10 @@ class DiffCommand {
   Band band_;
   ModelComparison comparison_;
   std::optional<Section> layers_;
+  std::string reference_path_, test_path_, golden_path_;  // empty: none
+  std::vector<InputInfo> sample_inputs_;
+  Golden golden_;
+  std::unique_ptr<Side> recorded_;
 };
 
 Run add(CLI::App& command) {

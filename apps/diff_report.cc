@@ -233,4 +233,22 @@ std::vector<Finding> comparison_findings(const ModelComparison& c, const OutputP
   return out;
 }
 
+std::vector<Check> gate_checks(const std::vector<GateResult>& gates) {
+  std::vector<Check> out;
+  for (const GateResult& g : gates) {
+    const std::string metric =
+        g.gate.metric ? std::string(info(*g.gate.metric).name) : "accuracy-drop";
+    const std::string place = g.output.empty() ? "labels" : "output '" + g.output + "'";
+    const auto verdict = g.verdict == Verdict::kPass   ? Check::Verdict::kPass
+                         : g.verdict == Verdict::kFail ? Check::Verdict::kFail
+                                                       : Check::Verdict::kNone;
+    const std::string code = g.verdict == Verdict::kNone ? "nothing-compared"
+                             : g.gate.metric             ? "drift"
+                                                         : "accuracy-drop";
+    out.push_back({place, metric + " " + expectation(g.gate), code, metric + " is " + value_text(g),
+                   verdict});
+  }
+  return out;
+}
+
 }  // namespace onnxtool

@@ -17,6 +17,9 @@ Section gates_section(const std::vector<GateResult>& gates, const Band& band);
 /// Accuracy of both sides; only where labels were compared.
 Section accuracy_section(const ClassAccuracy& accuracy);
 
+/// Every gate as a check.
+std::vector<Check> gate_checks(const std::vector<GateResult>& gates);
+
 /// One finding for every gate that did not hold and every output that could not be compared.
 std::vector<Finding> comparison_findings(const ModelComparison& comparison,
                                          const OutputPairing& pairing,

@@ -101,8 +101,9 @@ std::vector<NamedPath> data_inputs(const std::string& data, const DataFlags& fla
   return in;
 }
 
-Section data_section(const SampleSource& source, const Model& model, const std::string& title,
-                     const std::string& key, const std::string& note_if_random) {
+Section data_section(const SampleSource& source, const std::vector<InputSpec>& specs,
+                     const std::string& title, const std::string& key,
+                     const std::string& note_if_random) {
   const SourceDescription d = source.describe();
   Section s{key, title, {}, {}, {}, false};
   s.fields.push_back({"format", "format", d.format, ""});
@@ -120,10 +121,10 @@ Section data_section(const SampleSource& source, const Model& model, const std::
                    {"min", "min", ""},
                    {"max", "max", ""},
                    {"from", "from", ""}};
-  const auto specs = input_specs(model);
   const auto sample = source.read(0);
-  const auto inputs =
-      specs.ok() && sample.ok() ? summarize(*specs, *sample) : std::vector<InputSummary>();
+  const auto inputs = sample.ok() && sample->inputs.size() == specs.size()
+                          ? summarize(specs, *sample)
+                          : std::vector<InputSummary>();
   for (const InputSummary& i : inputs) {
     const std::string prefix = i.name + " <- ";
     const auto line = std::find_if(d.inputs.begin(), d.inputs.end(),
@@ -137,6 +138,13 @@ Section data_section(const SampleSource& source, const Model& model, const std::
   s.tables.push_back(std::move(first));
   if (d.random && !note_if_random.empty()) s.notes.push_back(note_if_random);
   return s;
+}
+
+Section data_section(const SampleSource& source, const Model& model, const std::string& title,
+                     const std::string& key, const std::string& note_if_random) {
+  const auto specs = input_specs(model);
+  return data_section(source, specs.ok() ? *specs : std::vector<InputSpec>(), title, key,
+                      note_if_random);
 }
 
 Section timing_section(const Progress& progress) {

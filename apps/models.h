@@ -19,8 +19,8 @@ namespace onnxtool {
 /// Loads a model, settles the shapes that flags give, and infers types. Errors name the path.
 Result<std::unique_ptr<Model>> open_model(const std::string& path, const DataFlags& flags);
 
-/// As open_model(), for a model beside the one that the flags are for: shapes of dimensions and inputs
-/// that it does not have are left out.
+/// As open_model(), for a model beside the one that the flags are for: shapes of dimensions and
+/// inputs that it does not have are left out.
 Result<std::unique_ptr<Model>> open_second_model(const std::string& path, const DataFlags& flags);
 
 /// The samples that --data (`path`), --raw or --random name. A model without inputs needs none of
@@ -35,7 +35,10 @@ Result<RunOptions> run_options(const CommonFlags& flags, Progress& progress,
 /// Files that data flags read, for check_files().
 std::vector<NamedPath> data_inputs(const std::string& data, const DataFlags& flags);
 
-/// Form, number and first shapes of the samples.
+/// Form, number and first shapes of the samples, whose arrays are those of `specs`.
+Section data_section(const SampleSource& source, const std::vector<InputSpec>& specs,
+                     const std::string& title, const std::string& key,
+                     const std::string& note_if_random);
 Section data_section(const SampleSource& source, const Model& model, const std::string& title,
                      const std::string& key, const std::string& note_if_random);
 

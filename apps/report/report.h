@@ -42,6 +42,14 @@ struct Finding {
   std::string code, severity, message, place, hint;
 };
 
+/// One thing that was asked and answered, for forms that show tests. A finding of the same code and place
+/// speaks of the same failure.
+struct Check {
+  enum class Verdict : uint8_t { kPass, kFail, kNone };
+  std::string place, name, code, message;
+  Verdict verdict = Verdict::kNone;
+};
+
 struct Section {
   std::string key, title;
   std::vector<Field> fields;
@@ -56,6 +64,7 @@ struct Report {
   std::vector<std::string> inputs;
   std::string status = "ok";  // "ok", "negative"
   int exit_code = 0;
+  std::vector<Check> checks;
   std::vector<Section> sections;
   std::vector<Finding> findings;
 };
@@ -72,6 +81,9 @@ struct RenderOptions {
   bool reproducible = false;  // without the timing sections
   size_t width = 100;         // of a line of text
 };
+std::string render_markdown(const Report& report, const RenderOptions& options);
+/// JUnit XML: checks and findings alone.
+std::string render_junit(const Report& report, const RenderOptions& options);
 std::string render_text(const Report& report, const RenderOptions& options);
 /// The findings alone, as they end the text: `error[code]: place: message`, and a hint.
 std::string render_findings(const Report& report);

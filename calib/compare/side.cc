@@ -44,30 +44,34 @@ class ModelSide final : public Side {
   bool mapped_ = false;
 };
 
-std::vector<const Value*> inputs_of(const Graph& graph) {
-  std::vector<const Value*> out;
-  for (const Value* v : graph.inputs())
-    if (!v->initializer()) out.push_back(v);
-  return out;
-}
-
-std::string list_of(const std::vector<const Value*>& values) {
+std::string list_of(const std::vector<InputInfo>& inputs) {
   std::string out;
-  for (const Value* v : values)
-    out += (out.empty() ? "'" : ", '") + v->name() + "' " + format_type(v->type());
+  for (const InputInfo& i : inputs)
+    out += (out.empty() ? "'" : ", '") + i.name + "' " + format_type(i.type);
   return out.empty() ? "none" : out;
 }
 
-bool may_stand_for(const Value& a, const Value& b) {
-  const auto x = a.type().rank(), y = b.type().rank();
-  return a.type().is_tensor() && b.type().is_tensor() &&
-         may_convert(a.type().dtype, b.type().dtype) && (!x || !y || *x == *y);
+bool may_stand_for(const InputInfo& a, const InputInfo& b) {
+  const auto x = a.type.rank(), y = b.type.rank();
+  return a.type.is_tensor() && b.type.is_tensor() && may_convert(a.type.dtype, b.type.dtype) &&
+         (!x || !y || *x == *y);
 }
 
 }  // namespace
 
+std::vector<InputInfo> inputs_of(const Graph& graph) {
+  std::vector<InputInfo> out;
+  for (const Value* v : graph.inputs())
+    if (!v->initializer()) out.push_back({v->name(), v->type()});
+  return out;
+}
+
 Result<InputPairing> pair_inputs(const Graph& reference, const Graph& test) {
-  const auto ours = inputs_of(reference), theirs = inputs_of(test);
+  return pair_inputs(inputs_of(reference), test);
+}
+
+Result<InputPairing> pair_inputs(const std::vector<InputInfo>& ours, const Graph& test) {
+  const auto theirs = inputs_of(test);
   const auto fail = [&](const std::string& what) {
     return Error{
         ErrorCode::kMismatch,
@@ -75,26 +79,24 @@ Result<InputPairing> pair_inputs(const Graph& reference, const Graph& test) {
         "both models must take the same samples"};
   };
   InputPairing out;
-  const auto by_name = [&](const Value& v) {
+  const auto by_name = [&](const InputInfo& i) {
     return std::find_if(ours.begin(), ours.end(),
-                        [&](const Value* o) { return o->name() == v.name(); });
+                        [&](const InputInfo& o) { return o.name == i.name; });
   };
   const bool named = std::all_of(theirs.begin(), theirs.end(),
-                                 [&](const Value* v) { return by_name(*v) != ours.end(); });
+                                 [&](const InputInfo& i) { return by_name(i) != ours.end(); });
   if (!named && ours.size() != theirs.size()) return fail("inputs do not correspond");
   for (size_t i = 0; i < theirs.size(); ++i) {
-    const size_t at = named ? static_cast<size_t>(by_name(*theirs[i]) - ours.begin()) : i;
-    if (!may_stand_for(*ours[at], *theirs[i]))
-      return fail("input '" + theirs[i]->name() + "' cannot take what '" + ours[at]->name() +
-                  "' takes");
-    if (!named && ours[at]->name() != theirs[i]->name())
-      out.notes.push_back("input '" + theirs[i]->name() + "' stands for '" + ours[at]->name() +
+    const size_t at = named ? static_cast<size_t>(by_name(theirs[i]) - ours.begin()) : i;
+    if (!may_stand_for(ours[at], theirs[i]))
+      return fail("input '" + theirs[i].name + "' cannot take what '" + ours[at].name + "' takes");
+    if (!named && ours[at].name != theirs[i].name)
+      out.notes.push_back("input '" + theirs[i].name + "' stands for '" + ours[at].name +
                           "' by its position");
-    const DataType from = ours[at]->type().dtype, to = theirs[i]->type().dtype;
+    const DataType from = ours[at].type.dtype, to = theirs[i].type.dtype;
     if (from != to)
-      out.notes.push_back("input '" + theirs[i]->name() + "' is " + std::string(name(to)) +
-                          ", but " + std::string(name(from)) +
-                          " in the reference: samples are converted");
+      out.notes.push_back("input '" + theirs[i].name + "' is " + std::string(name(to)) + ", but " +
+                          std::string(name(from)) + " in the reference: samples are converted");
     out.sample_input.push_back(at);
     out.convert_to.push_back(from != to ? to : DataType::kUndefined);
   }

@@ -26,6 +26,13 @@ class Side {
                      Observer* observer) = 0;
 };
 
+struct InputInfo {
+  std::string name;
+  ValueType type;
+};
+/// What samples for a model hold: its inputs without a default, in order.
+std::vector<InputInfo> inputs_of(const Graph& graph);
+
 /// Which array of a sample fills each input of a second model.
 struct InputPairing {
   std::vector<size_t> sample_input;  // by input of the second model, its defaults left out
@@ -34,6 +41,7 @@ struct InputPairing {
 };
 /// By name, else by position where the numbers of inputs and their types agree. Errors (kMismatch)
 /// list both sides.
+Result<InputPairing> pair_inputs(const std::vector<InputInfo>& reference, const Graph& test);
 Result<InputPairing> pair_inputs(const Graph& reference, const Graph& test);
 
 /// How many samples run at a time, and with how many threads in each.

@@ -1,0 +1,314 @@
+#include "calib/compare/golden.h"
+
+#include <toml++/toml.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <mutex>
+#include <sstream>
+
+#include "calib/data/arrays.h"
+#include "calib/data/safetensors.h"
+#include "calib/data/write.h"
+#include "libopt/io/encode.h"
+#include "libopt/support/sha256.h"
+
+namespace onnxtool {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kSchema = "onnxtool-golden-1";
+constexpr std::string_view kInput = "input/", kOutput = "output/";
+
+DataType type_of(std::string_view text) {
+  for (int i = 1; i <= 26; ++i)
+    if (name(static_cast<DataType>(i)) == text) return static_cast<DataType>(i);
+  return DataType::kUndefined;
+}
+
+class Reader {
+ public:
+  Reader(const std::string& path, const toml::table& table) : path_(path), table_(table) {}
+
+  Result<Golden> read() {
+    if (text("schema") != kSchema)
+      return bad("schema is '" + text("schema") + "', expected " + std::string(kSchema));
+    Golden g;
+    g.tool_version = text("tool_version");
+    g.model = text("model.file");
+    g.model_sha256 = text("model.sha256");
+    g.model_kind = text("model.kind");
+    g.data_format = text("data.format");
+    g.preprocess = text("data.preprocess");
+    if (const auto seed = table_.at_path("data.seed").value<int64_t>())
+      g.seed = static_cast<uint64_t>(*seed);
+    g.atol = table_.at_path("gates.atol").value<double>();
+    g.rtol = table_.at_path("gates.rtol").value<double>();
+    if (const auto* list = table_.at_path("gates.limits").as_array())
+      for (const auto& v : *list) g.gates.push_back(v.value_or(std::string()));
+    ONNXTOOL_TRY(tensors("inputs", g.inputs));
+    ONNXTOOL_TRY(tensors("outputs", g.outputs));
+    ONNXTOOL_TRY(samples(g.samples));
+    if (g.samples.empty() || g.outputs.empty()) return bad("it lists no samples or no outputs");
+    return g;
+  }
+
+ private:
+  Error bad(const std::string& what) const {
+    return bad_data(path_ + ": " + what, "record the set anew with diff --record");
+  }
+  std::string text(std::string_view at) const { return table_.at_path(at).value_or(std::string()); }
+
+  Status tensors(std::string_view key, std::vector<GoldenTensor>& out) const {
+    const auto* list = table_.at_path(key).as_array();
+    if (!list) return {};
+    for (const auto& node : *list) {
+      const auto* t = node.as_table();
+      const std::string type = t ? (*t)["type"].value_or(std::string()) : "";
+      if (type_of(type) == DataType::kUndefined)
+        return bad(std::string(key) + ": '" + type + "' is no type");
+      out.push_back({(*t)["name"].value_or(std::string()), type_of(type)});
+    }
+    return {};
+  }
+
+  Status samples(std::vector<GoldenSample>& out) const {
+    const auto* list = table_["samples"].as_array();
+    if (!list) return {};
+    for (const auto& node : *list) {
+      const auto* t = node.as_table();
+      if (!t) return bad("samples: expected tables");
+      GoldenSample s;
+      s.file = (*t)["file"].value_or(std::string());
+      s.id = (*t)["id"].value_or(std::string());
+      s.sha256 = (*t)["sha256"].value_or(std::string());
+      const int64_t label = (*t)["label"].value_or(int64_t{-1});
+      // No path: a set reads nothing but its own samples.
+      if (s.file.empty() || s.file[0] == '.' || s.file.find('/') != std::string::npos)
+        return bad("sample file '" + s.file + "' is no plain name");
+      if (label < -1 || label > INT32_MAX)
+        return bad("sample '" + s.file + "': label is out of range");
+      s.label = static_cast<int>(label);
+      out.push_back(std::move(s));
+    }
+    return {};
+  }
+
+  const std::string& path_;
+  const toml::table& table_;
+};
+
+std::string sample_path(const std::string& directory, const GoldenSample& s) {
+  return directory + "/samples/" + s.file;
+}
+
+Result<std::string> file_digest(const std::string& path) {
+  ONNXTOOL_ASSIGN(const auto file, DataFile::open(path));
+  ONNXTOOL_ASSIGN(const auto bytes, file->read_all());
+  Sha256 d;
+  d.add(bytes);
+  return d.hex();
+}
+
+// The tensors of one kind in the wanted order.
+Result<std::vector<Tensor>> read_tensors(const std::string& path, std::string_view prefix,
+                                         const std::vector<GoldenTensor>& wanted) {
+  ONNXTOOL_ASSIGN(const auto arrays, open_safetensors(path));
+  std::vector<Tensor> out;
+  for (const GoldenTensor& w : wanted) {
+    const auto it = std::find_if(arrays.begin(), arrays.end(), [&](const StoredArray& a) {
+      return a.name == std::string(prefix) + w.name;
+    });
+    if (it == arrays.end())
+      return bad_data(path + ": no tensor '" + std::string(prefix) + w.name + "'");
+    if (it->dtype != w.dtype)
+      return bad_data(path + ": tensor '" + it->name + "' is " + std::string(name(it->dtype)) +
+                      ", expected " + std::string(name(w.dtype)));
+    ONNXTOOL_ASSIGN(Tensor t, load_array(*it, std::nullopt));
+    out.push_back(std::move(t));
+  }
+  return out;
+}
+
+class GoldenSource final : public SampleSource {
+ public:
+  GoldenSource(std::string directory, const Golden& golden)
+      : directory_(std::move(directory)), golden_(golden) {}
+  int64_t size() const override { return static_cast<int64_t>(golden_.samples.size()); }
+  Result<Sample> read(int64_t index) const override {
+    const GoldenSample& s = golden_.samples[static_cast<size_t>(index)];
+    const std::string path = sample_path(directory_, s);
+    ONNXTOOL_ASSIGN(const std::string digest, file_digest(path));
+    if (digest != s.sha256)
+      return bad_data(path + ": is not the file that was recorded: its sha256 is " + digest,
+                      "restore the set, or record it anew");
+    ONNXTOOL_ASSIGN(auto inputs, read_tensors(path, kInput, golden_.inputs));
+    return Sample{s.id, std::move(inputs), s.label};
+  }
+  SourceDescription describe() const override {
+    SourceDescription d;
+    d.format = "golden set of " + golden_.model;
+    d.path = directory_;
+    d.count = size();
+    d.preprocess = golden_.preprocess;
+    return d;
+  }
+  const std::vector<std::string>& labels() const override { return no_names_; }
+  bool has_labels() const override {
+    return std::all_of(golden_.samples.begin(), golden_.samples.end(),
+                       [](const GoldenSample& s) { return s.label >= 0; });
+  }
+
+ private:
+  std::string directory_;
+  Golden golden_;
+  std::vector<std::string> no_names_;
+};
+
+class GoldenSide final : public Side {
+ public:
+  GoldenSide(std::string directory, const Golden& golden)
+      : directory_(std::move(directory)), golden_(golden) {
+    for (const GoldenTensor& t : golden.outputs) outputs_.push_back({t.name, t.dtype});
+  }
+  const std::vector<OutputInfo>& outputs() const override { return outputs_; }
+  Status run(int, int64_t index, const Sample&, std::vector<Tensor>* outputs, Observer*) override {
+    ONNXTOOL_ASSIGN(
+        *outputs, read_tensors(sample_path(directory_, golden_.samples[static_cast<size_t>(index)]),
+                               kOutput, golden_.outputs));
+    return {};
+  }
+
+ private:
+  std::string directory_;
+  Golden golden_;
+  std::vector<OutputInfo> outputs_;
+};
+
+}  // namespace
+
+std::string model_digest(const Model& model) {
+  Sha256 d;
+  const wire::Rope rope = encode_model(model);
+  for (const auto& piece : rope.pieces()) d.add(piece.bytes());
+  return d.hex();
+}
+
+bool is_golden(const std::string& directory) {
+  std::error_code e;
+  return fs::is_regular_file(directory + "/golden.toml", e);
+}
+
+Result<Golden> parse_golden(const std::string& text, const std::string& path) {
+  try {
+    const toml::table table = toml::parse(text, path);
+    return Reader(path, table).read();
+  } catch (const toml::parse_error& e) {
+    return bad_data(
+        path + ":" + std::to_string(e.source().begin.line) + ": " + std::string(e.description()),
+        "record the set anew with diff --record");
+  }
+}
+
+std::string format_golden(const Golden& g) {
+  toml::table root, model, data, gates;
+  model.insert("file", g.model);
+  model.insert("sha256", g.model_sha256);
+  model.insert("kind", g.model_kind);
+  data.insert("format", g.data_format);
+  if (!g.preprocess.empty()) data.insert("preprocess", g.preprocess);
+  if (g.seed) data.insert("seed", static_cast<int64_t>(*g.seed));
+  if (!g.gates.empty()) {
+    toml::array limits;
+    for (const std::string& text : g.gates) limits.push_back(text);
+    gates.insert("limits", limits);
+  }
+  if (g.atol) gates.insert("atol", *g.atol);
+  if (g.rtol) gates.insert("rtol", *g.rtol);
+  const auto tensors = [](const std::vector<GoldenTensor>& list) {
+    toml::array out;
+    for (const GoldenTensor& t : list)
+      out.push_back(toml::table{{"name", t.name}, {"type", name(t.dtype)}});
+    return out;
+  };
+  toml::array samples;
+  for (const GoldenSample& s : g.samples) {
+    toml::table t{{"file", s.file}, {"id", s.id}, {"sha256", s.sha256}};
+    if (s.label >= 0) t.insert("label", int64_t{s.label});
+    samples.push_back(std::move(t));
+  }
+  root.insert("schema", kSchema);
+  root.insert("tool_version", g.tool_version);
+  root.insert("model", model);
+  root.insert("data", data);
+  if (!gates.empty()) root.insert("gates", gates);
+  root.insert("inputs", tensors(g.inputs));
+  root.insert("outputs", tensors(g.outputs));
+  root.insert("samples", samples);
+  std::ostringstream out;
+  out << root << "\n";
+  return out.str();
+}
+
+Result<OpenGolden> open_golden(const std::string& given) {
+  std::string directory = given;
+  while (directory.size() > 1 && directory.ends_with('/')) directory.pop_back();
+  const std::string path = directory + "/golden.toml";
+  ONNXTOOL_ASSIGN(const auto file, DataFile::open(path));
+  constexpr uint64_t kMostBytes = 256u << 20;
+  if (file->size() > kMostBytes)
+    return Error{
+        ErrorCode::kLimit,
+        path + ": " + std::to_string(file->size()) + " bytes, more than any golden set needs",
+        {}};
+  ONNXTOOL_ASSIGN(const auto bytes, file->read_all());
+  OpenGolden out;
+  ONNXTOOL_ASSIGN(out.golden,
+                  parse_golden({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path));
+  out.source = std::make_unique<GoldenSource>(directory, out.golden);
+  out.side = std::make_unique<GoldenSide>(directory, out.golden);
+  return out;
+}
+
+Status record_golden(const Model& model, const SampleSource& source, const RunOptions& run,
+                     Golden& about, const AtomicDirectory& directory) {
+  about.model_sha256 = model_digest(model);
+  about.inputs.clear();
+  about.outputs.clear();
+  about.samples.assign(static_cast<size_t>(source.size()), {});
+  std::vector<std::string> names;
+  for (const Value* v : model.graph().inputs())
+    if (!v->initializer()) about.inputs.push_back({v->name(), v->type().dtype});
+  for (const Value* v : model.graph().outputs()) names.push_back(v->name());
+  const SampleWriter namer(directory, TensorFileFormat::kSafetensors, names, source.size());
+  std::mutex mutex;
+  ONNXTOOL_TRY(run_samples(
+      model.graph(), {}, source, run,
+      [&](int, int64_t index, const Sample& sample, RunContext& context) -> Status {
+        std::vector<Tensor> outputs;
+        ONNXTOOL_TRY(context.run(sample.inputs, &outputs));
+        std::vector<NamedTensor> tensors;
+        for (size_t i = 0; i < sample.inputs.size(); ++i)
+          tensors.push_back({std::string(kInput) + about.inputs[i].name, sample.inputs[i]});
+        for (size_t i = 0; i < outputs.size(); ++i)
+          tensors.push_back({std::string(kOutput) + names[i], outputs[i]});
+        ONNXTOOL_ASSIGN(const std::string bytes, safetensors_bytes(tensors));
+        Sha256 digest;
+        digest.add(std::string_view(bytes));
+        GoldenSample s{namer.sample_name(index, sample.id) + ".safetensors", sample.id,
+                       sample.label, digest.hex()};
+        ONNXTOOL_TRY(directory.write("samples/" + s.file, std::as_bytes(std::span(bytes))));
+        const std::lock_guard lock(mutex);
+        about.samples[static_cast<size_t>(index)] = std::move(s);
+        if (about.outputs.empty())
+          for (size_t i = 0; i < outputs.size(); ++i)
+            about.outputs.push_back({names[i], outputs[i].dtype()});
+        return {};
+      }));
+  const std::string text = format_golden(about);
+  return directory.write("golden.toml", std::as_bytes(std::span(text)));
+}
+
+}  // namespace onnxtool
