@@ -8,6 +8,7 @@
 #include "apps/config.h"
 #include "apps/diff_layers.h"
 #include "apps/diff_report.h"
+#include "apps/diff_structure.h"
 #include "apps/flags.h"
 #include "apps/models.h"
 #include "calib/compare/golden.h"
@@ -19,7 +20,7 @@ namespace {
 struct Options {
   std::string reference, test, data;
   std::string golden, record;
-  bool accept = false, force = false;
+  bool accept = false, force = false, structure = false;
   std::vector<std::string> gates;
   std::optional<double> atol, rtol;
   int top_k = 5;
@@ -50,6 +51,11 @@ void add_flags(CLI::App& c, Options& o) {
   add_integer(c, o.top_k, 1, 1000000,
               {"--topk", "K", "Length of the best lists that top-k compares", how});
   add_switch(c, o.kl, {"--kl", "", "Measure the divergence of the outputs' softmax, too", how});
+  add_switch(
+      c, o.structure,
+      {"--structure", "",
+       "Compare the graphs, names ignored, and run nothing; a model alone is printed as lines",
+       how});
   const std::string layers = "Layers";
   add_choice(c, o.per_layer,
              {"--per-layer", "local|cumulative|both",
@@ -95,6 +101,8 @@ class DiffCommand {
 
   Result<int> run() {
     ONNXTOOL_TRY(parse());
+    if (o_.structure)
+      return diff_structure(reference_path_, test_path_, o_.common, targets_, streams_);
     if (!o_.record.empty()) return record();
     progress_.stage("load");
     ONNXTOOL_TRY(golden_path_.empty() ? open_reference() : open_set());
@@ -142,6 +150,14 @@ class DiffCommand {
     reference_path_ = o_.reference;
     test_path_ = o_.test;
     golden_path_ = o_.golden;
+    if (o_.structure) {
+      const bool runs = !o_.data.empty() || o_.data_flags.random || !o_.golden.empty() ||
+                        !o_.record.empty() || !o_.gates.empty() || !o_.per_layer.empty();
+      return runs ? Status(usage("--structure runs nothing: it does not go with data, gates, "
+                                 "layers or golden sets",
+                                 "run diff once more for those"))
+                  : Status();
+    }
     if (!o_.record.empty()) {
       if (!o_.test.empty())
         return usage("--record takes one model, two are given",
@@ -421,9 +437,6 @@ class DiffCommand {
             "record a set of its own: onnxtool diff " + test_path_ + " --record DIR --data PATH"};
     golden_.model = file_name(test_path_);
     golden_.model_kind = name(rules_.test);
-    if (!o_.gates.empty()) golden_.gates = o_.gates;
-    if (o_.atol) golden_.atol = o_.atol;
-    if (o_.rtol) golden_.rtol = o_.rtol;
     run_.progress = nullptr;
     return write_set(*test_, golden_, golden_path_, true);
   }

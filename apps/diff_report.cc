@@ -144,7 +144,7 @@ Section gates_section(const std::vector<GateResult>& gates, const Band& band) {
         g.gate.metric ? std::string(info(*g.gate.metric).name) : "accuracy-drop";
     t.rows.push_back({g.output.empty() ? "labels" : g.output, metric + " " + expectation(g.gate),
                       value_text(g), std::string(word(g.verdict)),
-                      std::string(g.by_default ? "default" : "--gate")});
+                      std::string(g.by_default ? "default" : "given")});
     programs.rows.push_back({g.output, metric, g.gate.limit, scalar(g.value),
                              std::string(g.verdict == Verdict::kPass   ? "pass"
                                          : g.verdict == Verdict::kFail ? "fail"

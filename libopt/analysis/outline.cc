@@ -1,0 +1,52 @@
+// Models as lines, for tools that compare lines.
+#include "libopt/analysis/difference.h"
+#include "libopt/analysis/tensor_text.h"
+
+namespace onnxtool {
+namespace {
+
+// What would break the line.
+std::string quoted(const std::string& name) {
+  std::string out = "'";
+  for (const char c : name) out += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
+  return out + "'";
+}
+
+void append_graph(std::string& out, const Graph& graph, const std::string& indent) {
+  for (const Value* v : graph.inputs())
+    out += indent + "input " + quoted(v->name()) + " " + format_type(v->type()) + "\n";
+  for (const Value* v : graph.outputs())
+    out += indent + "output " + quoted(v->name()) + " " + format_type(v->type()) + "\n";
+  for (const Value* v : graph.initializers())
+    out += indent + "constant " + quoted(v->name()) + " " + tensor_text(*v->initializer()) + "\n";
+  for (const Node& n : graph.nodes()) {
+    out += indent;
+    for (const Value* v : n.outputs()) out += (v ? quoted(v->name()) : "-") + " ";
+    out += "= " + (n.domain().empty() ? "" : n.domain() + ".") + n.op_type();
+    for (const Value* v : n.inputs()) out += " " + (v ? quoted(v->name()) : "-");
+    for (const Attribute& a : n.attributes())
+      if (a.kind != AttributeKind::kGraph && a.kind != AttributeKind::kGraphs)
+        out += " " + a.name + "=" + attribute_text(a);
+    out += "\n";
+    n.for_each_subgraph([&](Graph& g) { append_graph(out, g, indent + "  "); });
+  }
+}
+
+}  // namespace
+
+std::string outline(const Model& model) {
+  std::string out = "ir_version " + std::to_string(model.ir_version) + "\n";
+  for (const OpsetImport& o : model.opsets)
+    out += "opset " + (o.domain.empty() ? "ai.onnx" : o.domain) + " " + std::to_string(o.version) +
+           "\n";
+  for (const auto& [key, value] : model.metadata)
+    out += "metadata " + quoted(key) + " " + quoted(value) + "\n";
+  append_graph(out, model.graph(), "");
+  for (const Function& f : model.functions) {
+    out += "function " + quoted(f.domain + "." + f.name) + "\n";
+    append_graph(out, *f.body, "  ");
+  }
+  return out;
+}
+
+}  // namespace onnxtool

@@ -1,0 +1,18 @@
+// Tensors and attributes as short text: by value where they are small, by digest otherwise.
+#pragma once
+
+#include <string>
+
+#include "libopt/ir/attribute.h"
+
+namespace onnxtool {
+
+/// `float[64, 3, 7, 7] sha256:1f0c2a7e93b4d851`; equal for equal type, dims and bytes.
+std::string tensor_text(const Tensor& tensor);
+/// What changed between two constants: types, dims, digests, and SQNR where both are floats of
+/// equal dims.
+std::string tensor_change(const Tensor& before, const Tensor& after);
+/// `[1, 1]`, `0.5`, `"SAME_UPPER"`, a tensor's text; graphs are left out. Equal for equal values.
+std::string attribute_text(const Attribute& attribute);
+
+}  // namespace onnxtool
