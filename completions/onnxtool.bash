@@ -69,13 +69,15 @@ _onnxtool() {
       esac
       ;;
     diff)
-      flags="--gate --atol --rtol --topk --kl --per-layer --layer-limit --data --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --config --no-config --help"
+      flags="--gate --atol --rtol --topk --kl --structure --per-layer --layer-limit --record --force --golden --accept --data --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --config --no-config --help"
       case "$previous" in
         --atol) files=1 ;;
         --rtol) files=1 ;;
         --topk) files=1 ;;
         --per-layer) words="local cumulative both" ;;
         --layer-limit) files=1 ;;
+        --record) files=1 ;;
+        --golden) files=1 ;;
         --data) files=1 ;;
         --random) files=1 ;;
         --seed) files=1 ;;

@@ -13,6 +13,20 @@
 namespace onnxtool {
 namespace {
 
+// Said or left out, it is the same: defaults that every standard operator with such an attribute
+// has.
+bool is_default(const Node& n, const Attribute& a) {
+  if (!n.domain().empty()) return false;
+  if (a.name == "auto_pad") return n.attr<std::string>("auto_pad", "") == "NOTSET";
+  constexpr std::pair<std::string_view, int64_t> kDefaults[] = {
+      {"storage_order", 0},     {"transA", 0},    {"transB", 0},   {"group", 1},
+      {"count_include_pad", 0}, {"ceil_mode", 0}, {"keepdims", 1}, {"noop_with_empty_axes", 0}};
+  const auto* value = a.get<int64_t>();
+  return value && std::any_of(std::begin(kDefaults), std::end(kDefaults), [&](const auto& d) {
+           return d.first == a.name && d.second == *value;
+         });
+}
+
 // Interns structural keys: equal numbers are equal computations, without collisions.
 class Keys {
  public:
@@ -61,7 +75,8 @@ class Keyed {
       for (const Value* v : n.inputs()) key += (v ? std::to_string(of(*v)) : "-") + ",";
       while (key.ends_with("-,")) key.resize(key.size() - 2);
       std::map<std::string, std::string> attributes;
-      for (const Attribute& a : n.attributes()) attributes[a.name] = attribute_key(a);
+      for (const Attribute& a : n.attributes())
+        if (!is_default(n, a)) attributes[a.name] = attribute_key(a);
       for (const auto& [name, text] : attributes) key += " " + name + "=" + text;
       const int id = keys_.of(key);
       node_keys_[&n] = id;
@@ -98,6 +113,7 @@ class Comparison {
     pair_equal();
     pair_by_inputs();
     pair_by_users();
+    pair_in_order();
     graph_outputs();
     nodes();
     functions();
@@ -248,6 +264,45 @@ class Comparison {
     }
   }
 
+  // What is left: the longest common sequence of operators on constants of equal shapes, so that
+  // one node put in or taken out does not cost the pairs of all that follow.
+  void pair_in_order() {
+    std::vector<const Node*> a, b;
+    for (const Node* n : keyed_a_.nodes())
+      if (!to_b_.contains(n)) a.push_back(n);
+    for (const Node* n : keyed_b_.nodes())
+      if (!to_a_.contains(n)) b.push_back(n);
+    // A table of more than this many cells is not worth its time: such models have little in
+    // common.
+    constexpr size_t kMostCells = 16'000'000;
+    if (a.empty() || b.empty() || a.size() * b.size() > kMostCells) return;
+    std::vector<int> x, y;
+    for (const Node* n : a) x.push_back(keys_.of(shape_key(*n)));
+    for (const Node* n : b) y.push_back(keys_.of(shape_key(*n)));
+    const size_t width = b.size() + 1;
+    std::vector<uint16_t> longest((a.size() + 1) * width, 0);
+    for (size_t i = a.size(); i-- > 0;)
+      for (size_t j = b.size(); j-- > 0;)
+        longest[i * width + j] =
+            x[i] == y[j] ? static_cast<uint16_t>(longest[(i + 1) * width + j + 1] + 1)
+                         : std::max(longest[(i + 1) * width + j], longest[i * width + j + 1]);
+    for (size_t i = 0, j = 0; i < a.size() && j < b.size();) {
+      if (x[i] == y[j])
+        pair(*a[i++], *b[j++]);
+      else if (longest[(i + 1) * width + j] >= longest[i * width + j + 1])
+        ++i;
+      else
+        ++j;
+    }
+  }
+
+  static std::string shape_key(const Node& n) {
+    std::string key = "shape " + n.domain() + "." + n.op_type();
+    for (const Value* v : n.inputs())
+      if (const Tensor* t = v ? v->constant() : nullptr) key += format_dims(t->dims());
+    return key;
+  }
+
   // What an output of the main graph is made of may change although every node has its pair.
   void graph_outputs() {
     for (const Value* y : b_.graph().outputs())
@@ -281,13 +336,15 @@ class Comparison {
     const std::string place = b.describe();
     for (const Attribute& x : a.attributes()) {
       const Attribute* y = b.attribute(x.name);
+      if (!y && is_default(a, x)) continue;
       if (!y)
         changed(place, "attribute '" + x.name + "': " + shown(x) + " -> absent");
       else if (keyed_a_.attribute_key(x) != keyed_b_.attribute_key(*y))
         changed(place, "attribute '" + x.name + "': " + shown(x) + " -> " + shown(*y));
     }
     for (const Attribute& y : b.attributes())
-      if (!a.attribute(y.name)) changed(place, "attribute '" + y.name + "': absent -> " + shown(y));
+      if (!a.attribute(y.name) && !is_default(b, y))
+        changed(place, "attribute '" + y.name + "': absent -> " + shown(y));
     for (int i = 0; i < std::max(a.num_inputs(), b.num_inputs()); ++i) {
       const Value* x = a.has_input(i) ? &a.input(i) : nullptr;
       const Value* y = b.has_input(i) ? &b.input(i) : nullptr;
