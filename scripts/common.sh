@@ -114,3 +114,33 @@ build() {
   (($# == 0)) || targets=(--target "$@")
   cmake --build "build/$preset" --parallel "$(parallel_jobs)" "${targets[@]}" || fail "the build failed"
 }
+
+# Exports ONNXTOOL_NODE_TESTS: onnx's own node tests, which its wheel carries up to 1.22. Only the data is
+# used, so it is the same wheel for every Python.
+prepare_node_tests() {
+  [[ -z ${ONNXTOOL_NODE_TESTS:-} ]] || return 0
+  local version=1.22.0 sha256=1d0a2bdb15eb2b3cb65c438f3423d9620d14fdce32f92380e6bb1b2e09568ef5
+  local data=$cache_dir/onnx-tests-$version work wheel
+  if [[ ! -d $data ]]; then
+    command -v python3 >/dev/null || return 0
+    say "tests: fetching onnx's node tests into $data"
+    mkdir -p "$cache_dir"
+    work=$(mktemp -d "$cache_dir/node-tests.XXXXXX")
+    if python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+      --implementation cp --python-version 3.11 --abi cp311 --platform manylinux_2_28_x86_64 \
+      --dest "$work" "onnx==$version" </dev/null >"$work/log" 2>&1; then
+      wheel=$(echo "$work"/onnx-*.whl)
+      if sha256sum --check --status <<<"$sha256  $wheel"; then
+        python3 -m zipfile -e "$wheel" "$work/wheel"
+        # Whoever is second finds the directory there; the data is the same.
+        mv -T "$work/wheel/onnx/backend/test/data" "$data" 2>/dev/null || true
+      else
+        say "note: $(basename "$wheel") has another sha256 than the pinned one; left out"
+      fi
+    else
+      tail -n 1 "$work/log" >&2
+    fi
+    rm -rf "$work"
+  fi
+  [[ ! -d $data/node ]] || export ONNXTOOL_NODE_TESTS=$data/node
+}

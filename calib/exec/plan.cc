@@ -5,6 +5,8 @@
 #include <unordered_map>
 
 #include "calib/exec/native_ops.h"
+#include "libopt/analysis/functions.h"
+#include "libopt/rewrite/inline_calls.h"
 
 namespace onnxtool {
 namespace {
@@ -297,8 +299,39 @@ std::vector<const Node*> Plan::nodes_in_the_way(const Graph& graph, const PlanOp
   return found;
 }
 
+namespace {
+
+// Whether something runs the node's operator, whatever its types.
+bool has_kernel(const Node& node, const PlanOptions& options) {
+  if (find_native_op(node)) return true;
+  for (const KernelSet* set : options.kernel_sets)
+    for (const KernelInfo* k : set->kernels)
+      if (k->op == node.op_type() && k->domain == node.domain() && node.opset() >= k->since && node.opset() <= k->until) return true;
+  return false;
+}
+
+bool any_node(const Graph& graph, const std::function<bool(const Node&)>& is) {
+  bool found = false;
+  for (const Node& n : graph.nodes()) {
+    found = found || is(n);
+    n.for_each_subgraph([&](Graph& g) { found = found || any_node(g, is); });
+  }
+  return found;
+}
+
+}  // namespace
+
 Result<std::shared_ptr<const Plan>> Plan::compile(const Graph& graph, const PlanOptions& options) {
-  return PlanCompiler::compile_graph(graph, options, {});
+  const auto lacks_kernel = [&](const Node& n) { return !has_kernel(n, options); };
+  // What no kernel runs may be a function, of the model or of the standard: its body runs in its place.
+  const bool is_whole = &graph == &graph.model().graph();
+  if (!is_whole || !any_node(graph, [&](const Node& n) { return called_function(n) || lacks_kernel(n); }))
+    return PlanCompiler::compile_graph(graph, options, {});
+  const std::unique_ptr<Model> copy = graph.model().clone();
+  ONNXTOOL_TRY(inline_calls(copy->graph(), lacks_kernel));
+  PlanOptions of_copy = options;
+  for (const Value*& v : of_copy.watched) v = copy->graph().find(v->name());
+  return PlanCompiler::compile_graph(copy->graph(), of_copy, {});
 }
 
 }  // namespace onnxtool

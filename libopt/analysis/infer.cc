@@ -4,8 +4,10 @@
 #include <deque>
 #include <limits>
 #include <list>
+#include <map>
 #include <unordered_map>
 
+#include "libopt/analysis/functions.h"
 #include "libopt/analysis/seam.h"
 #include "libopt/analysis/seam_internal.h"
 #include "libopt/io/encode.h"
@@ -20,6 +22,9 @@ namespace {
 constexpr int64_t kMaxTrackedElements = 1024;
 // How far back infer_node() looks for where a shape comes from.
 constexpr int kMaxTrackedNodes = 64;
+
+// How deep functions may call one another; no exporter nests them so.
+constexpr size_t kMaxCallDepth = 64;
 
 using onnx::TensorShapeProto;
 
@@ -125,7 +130,13 @@ class Session {
     const Function* function;
     std::unordered_map<std::string, onnx::AttributeProto> attributes;
   };
-  const Function* find_function(const Node& node) const;
+  /// What a call came to: its body's output types, and their elements where known.
+  struct Made {
+    std::vector<onnx::TypeProto> types;
+    std::vector<std::optional<TensorShapeProto>> elements;
+  };
+  Made infer_body(Call call, const Node& node);
+  std::string key_of(const Call& call, const Node& node);
   void call(const Function& function, const Node& node, onnx::InferenceContext& context);
   int opset_of(const Node& node) const;
   void propagate(const Node& node, const onnx::OpSchema& schema, int depth);
@@ -134,6 +145,7 @@ class Session {
 
   // An entry without content: looked for and not found.
   std::unordered_map<const Value*, std::optional<TensorShapeProto>> elements_;
+  std::unordered_map<std::string, Made> made_;  // by function, input types and attributes
   std::vector<Call> calls_;  // local functions whose bodies are being inferred, outermost first
 };
 
@@ -336,12 +348,6 @@ void Session::propagate(const Node& node, const onnx::OpSchema& schema, int dept
 
 // --- local functions ------------------------------------------------------------------------------
 
-const Function* Session::find_function(const Node& node) const {
-  for (const Function& f : node.graph().model().functions)
-    if (f.name == node.op_type() && f.domain == node.domain() && f.overload == node.overload()) return &f;
-  return nullptr;
-}
-
 int Session::opset_of(const Node& node) const {
   if (calls_.empty()) return node.opset();
   for (const OpsetImport& o : calls_.back().function->opsets)
@@ -390,6 +396,7 @@ class Session::Body {
 };
 
 void Session::call(const Function& function, const Node& node, onnx::InferenceContext& context) {
+  if (calls_.size() >= kMaxCallDepth) throw onnx::InferenceError("functions call one another too deep");
   for (const Call& c : calls_)
     if (c.function == &function) throw onnx::InferenceError("function '" + function.name + "' calls itself");
   Call call{&function, {}};
@@ -401,7 +408,42 @@ void Session::call(const Function& function, const Node& node, onnx::InferenceCo
   for (const Attribute& a : node.attributes())
     if (const auto* given = context.getAttribute(a.name)) call.attributes[a.name] = *given;
 
-  Graph& body = *function.body;
+  // Calls with the same inputs are inferred once: functions that call the next one twice would take
+  // twice as long with each level.
+  const std::string key = key_of(call, node);
+  auto found = made_.find(key);
+  if (found == made_.end()) found = made_.emplace(key, infer_body(std::move(call), node)).first;
+  const Made& made = found->second;
+  for (size_t i = 0; i < made.types.size(); ++i) {
+    *context.getOutputType(i) = made.types[i];
+    if (made.elements[i] && node.has_output(static_cast<int>(i))) set_elements(node.output(static_cast<int>(i)), TensorShapeProto(*made.elements[i]));
+  }
+}
+
+// All that inference of a body depends on, as bytes.
+std::string Session::key_of(const Call& call, const Node& node) {
+  std::string key = std::to_string(reinterpret_cast<uintptr_t>(call.function));
+  const auto add = [&](const google::protobuf::MessageLite& part) {
+    const std::string bytes = part.SerializeAsString();
+    key += ' ' + std::to_string(bytes.size()) + ':' + bytes;
+  };
+  for (const Value* v : node.inputs()) {
+    key += ';';
+    if (!v) continue;
+    onnx::TypeProto type;
+    seam::to_proto(v->type(), type);
+    add(type);
+    if (const TensorShapeProto* known = elements(*v)) add(*known);
+  }
+  for (const auto& [name, attribute] : std::map(call.attributes.begin(), call.attributes.end())) {
+    key += '|' + name;
+    add(attribute);
+  }
+  return key;
+}
+
+Session::Made Session::infer_body(Call call, const Node& node) {
+  Graph& body = *call.function->body;
   const Body restored(*this, body);
   for (size_t i = 0; i < body.inputs().size() && static_cast<int>(i) < node.num_inputs(); ++i) {
     if (!node.has_input(static_cast<int>(i))) continue;
@@ -413,12 +455,13 @@ void Session::call(const Function& function, const Node& node, onnx::InferenceCo
   // What does not fit inside leaves less to be known outside; a body is checked where it is defined.
   [[maybe_unused]] const Status ignored = infer(body);
   calls_.pop_back();
-  for (size_t i = 0; i < body.outputs().size(); ++i) {
-    const Value& made = *body.outputs()[i];
-    seam::to_proto(made.type(), *context.getOutputType(i));
-    if (!node.has_output(static_cast<int>(i))) continue;
-    if (const TensorShapeProto* known = elements(made)) set_elements(node.output(static_cast<int>(i)), TensorShapeProto(*known));
+  Made made;
+  for (const Value* v : body.outputs()) {
+    seam::to_proto(v->type(), made.types.emplace_back());
+    const TensorShapeProto* known = elements(*v);
+    made.elements.push_back(known ? std::optional(*known) : std::nullopt);
   }
+  return made;
 }
 
 // Behind an operator that nobody knows types are missing, and onnx's functions complain of that.
@@ -474,7 +517,7 @@ void require_what_inference_reads(const onnx::OpSchema& schema, const onnx::Node
 
 Status Session::infer(Node& node) {
   const auto* schema = seam::standard_schema(node.op_type(), node.domain(), opset_of(node));
-  const auto* function = schema ? nullptr : find_function(node);
+  const auto* function = schema ? nullptr : called_function(node);
   const auto* foreign = schema || function ? nullptr : seam::find_foreign(node.op_type(), node.domain());
   if (!schema && !function && !foreign) return {};
   InferenceContext context(*this, node);

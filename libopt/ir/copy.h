@@ -1,6 +1,7 @@
-// Copying a part of a model into another graph.
+// Copying a part of a model into another graph; tensors share their bytes.
 #pragma once
 
+#include <unordered_map>
 #include <vector>
 
 #include "libopt/ir/graph.h"
@@ -11,5 +12,14 @@ namespace onnxtool {
 /// before `anchor`, under fresh names of values. What `from` reads of graphs around it is read as it is,
 /// so `to` must be `from`'s parent or one of its kind. Returns what stands for from's outputs.
 std::vector<Value*> copy_into(const Graph& from, Graph& to, Node* anchor);
+
+/// Values of the original to values of the copy; nullptr where the copy has none. Values that are
+/// not in it belong to graphs outside of what is copied and stay what they are.
+using ValueMap = std::unordered_map<const Value*, Value*>;
+
+/// Into `to`, which is empty; adds its values to the map.
+void copy_graph(const Graph& from, Graph& to, ValueMap& map);
+/// For a node of `owner`: graphs in it become subgraphs of that.
+Attribute copy_attribute(const Attribute& attribute, Graph& owner, ValueMap& map);
 
 }  // namespace onnxtool

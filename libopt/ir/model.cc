@@ -1,15 +1,8 @@
 #include "libopt/ir/model.h"
 
-#include <unordered_map>
-
 #include "libopt/ir/copy.h"
 
 namespace onnxtool {
-namespace {
-
-using ValueMap = std::unordered_map<const Value*, Value*>;
-
-void copy_graph(const Graph& from, Graph& to, ValueMap& map);
 
 Attribute copy_attribute(const Attribute& a, Graph& owner, ValueMap& map) {
   Attribute out;
@@ -40,6 +33,8 @@ Attribute copy_attribute(const Attribute& a, Graph& owner, ValueMap& map) {
   return out;
 }
 
+namespace {
+
 void copy_facts(const Value& from, Graph& to, Value& copy) {
   if (from.initializer()) to.set_initializer(copy, *from.initializer());
   copy.set_type(from.type());
@@ -67,6 +62,8 @@ void copy_node(const Node& n, Graph& to, Node* anchor, ValueMap& map) {
   for (const Attribute& a : n.attributes()) copy.set_attribute(copy_attribute(a, to, map));
 }
 
+}  // namespace
+
 void copy_graph(const Graph& from, Graph& to, ValueMap& map) {
   to.name = from.name;
   to.doc = from.doc;
@@ -81,10 +78,12 @@ void copy_graph(const Graph& from, Graph& to, ValueMap& map) {
   }
   for (Value* v : from.inputs()) to.add_input(*map.at(v));
   for (Node& n : from.nodes()) copy_node(n, to, nullptr, map);
-  for (Value* v : from.outputs()) to.add_output(*mapped(v, map));
+  for (Value* v : from.outputs()) {
+    Value* copy = mapped(v, map);
+    // Where the original's value has no counterpart, nothing makes the copy's.
+    to.add_output(copy ? *copy : to.add_value("", v->name()));
+  }
 }
-
-}  // namespace
 
 std::vector<Value*> copy_into(const Graph& from, Graph& to, Node* anchor) {
   ValueMap map;

@@ -26,22 +26,10 @@ std::vector<fs::path> directories(const fs::path& root) {
 TEST_CASE("float models of the shared set give their expected outputs") {
   const fs::path root = shared_data("models");
   if (root.empty()) return;
-  // Where a model needs a looser bound than float32 rounding explains, it says why.
-  const std::map<std::string, Tolerance> loose = {
-      // Half precision: a few units in the last place of values near 1.
-      {"ppocr_cls_fp16", {2e-2, 2e-2}},
-      {"squeezenet_fp16", {2e-2, 2e-2}},
-      // Takes a variance as the difference of two nearly equal sums, so the order of summation shows.
-      {"magika_v3_3", {1e-2, 1e-3}},
-      // A tie in QuantizeLinear may fall either way and later layers add to it: up to two steps of the
-      // output. onnxruntime's optimized run is as far from its unoptimized one (meta.json).
-      {"mobilenet_edgetpu_qdq_part", {0, 0.75}},
-      {"mobilenetv2_qat_qdq", {0, 0.16}}};
   for (const fs::path& directory : directories(root)) {
     if (!fs::exists(directory / "test_data_set_0")) continue;
     const std::string name = directory.filename().string();
-    const auto it = loose.find(name);
-    const Status s = run_data_sets(directory, {&cpu_kernel_set()}, it == loose.end() ? Tolerance{1e-3, 1e-4} : it->second);
+    const Status s = run_data_sets(directory, {&cpu_kernel_set()}, tolerance_of_model(name));
     // Operators of ai.onnx.ml are outside of what this executor runs; everything else must agree.
     if (!s.ok() && s.error().code == ErrorCode::kUnsupported) {
       std::cout << "unsupported: " << name << ": " << s.error().message << "\n";
@@ -63,8 +51,6 @@ TEST_CASE("onnx's node tests pass for every operator with a kernel") {
   for (const fs::path& directory : directories(root)) {
     const std::string name = directory.filename().string();
     if (only && name.find(only) == std::string::npos) continue;
-    // A preview operator whose attribute graphs onnx infers in ways that the seam does not serve.
-    if (name.find("flexattention") != std::string::npos) continue;
     const Status s = run_data_sets(directory, {&cpu_kernel_set()}, {});
     if (s.ok()) ++passed;
     else if (s.error().code == ErrorCode::kUnsupported) ++unsupported;
