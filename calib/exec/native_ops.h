@@ -12,6 +12,8 @@ NativeOp find_native_op(const Node& node);
 // control_flow.cc
 Status run_if(RunContext::Impl& run, const Step& step, size_t index);
 Status run_loop(RunContext::Impl& run, const Step& step, size_t index);
+
+// scan.cc
 Status run_scan(RunContext::Impl& run, const Step& step, size_t index);
 
 // sequences.cc

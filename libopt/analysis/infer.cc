@@ -154,6 +154,7 @@ class NodeFacts {
  public:
   NodeFacts(const Session& session, const Node& node) : node_(node), proto_(seam::node_proto(node)) {
     session.bind_attributes(proto_);
+    for (onnx::AttributeProto& a : *proto_.mutable_attribute()) describe_subgraph(a);
     input_types_.resize(static_cast<size_t>(node.num_inputs()));
     for (int i = 0; i < node.num_inputs(); ++i)
       if (node.has_input(i)) seam::to_proto(node.input(i).type(), input_types_[static_cast<size_t>(i)]);
@@ -181,6 +182,19 @@ class NodeFacts {
   const onnx::NodeProto& proto() const { return proto_; }
 
  private:
+  // Some operators' rules look at a subgraph's inputs and outputs, which the stand-ins lack.
+  void describe_subgraph(onnx::AttributeProto& stand_in) const {
+    const Attribute* a = node_.attribute(stand_in.name());
+    const auto* graph = a ? a->get<std::unique_ptr<Graph>>() : nullptr;
+    if (!graph) return;
+    const auto describe = [](const Value& v, onnx::ValueInfoProto& info) {
+      info.set_name(v.name());
+      if (v.type().kind != ValueType::Kind::kUnknown) seam::to_proto(v.type(), *info.mutable_type());
+    };
+    for (const Value* v : (*graph)->inputs()) describe(*v, *stand_in.mutable_g()->add_input());
+    for (const Value* v : (*graph)->outputs()) describe(*v, *stand_in.mutable_g()->add_output());
+  }
+
   const Node& node_;
   onnx::NodeProto proto_;
   std::vector<onnx::TypeProto> input_types_;

@@ -111,21 +111,6 @@ ValueType from_proto(const onnx::TypeProto& proto) {
   return type;
 }
 
-namespace {
-
-// A subgraph's inputs and outputs, which some operators' rules look at, without its nodes.
-void describe_interface(const Graph& graph, onnx::GraphProto& out) {
-  out.set_name("subgraph");
-  const auto describe = [](const Value& v, onnx::ValueInfoProto& info) {
-    info.set_name(v.name());
-    if (v.type().kind != ValueType::Kind::kUnknown) to_proto(v.type(), *info.mutable_type());
-  };
-  for (const Value* v : graph.inputs()) describe(*v, *out.add_input());
-  for (const Value* v : graph.outputs()) describe(*v, *out.add_output());
-}
-
-}  // namespace
-
 onnx::NodeProto node_proto(const Node& node) {
   onnx::NodeProto proto;
   parse(encode_node(node, /*with_subgraphs=*/false, keep_small), proto);
@@ -134,8 +119,7 @@ onnx::NodeProto node_proto(const Node& node) {
     auto* stand_in = proto.add_attribute();
     stand_in->set_name(a.name);
     stand_in->set_type(static_cast<onnx::AttributeProto::AttributeType>(a.kind));
-    if (const auto* graph = a.get<std::unique_ptr<Graph>>()) describe_interface(**graph, *stand_in->mutable_g());
-    else stand_in->add_graphs()->set_name("subgraph");
+    (a.kind == AttributeKind::kGraph ? stand_in->mutable_g() : stand_in->add_graphs())->set_name("subgraph");
   }
   return proto;
 }

@@ -21,8 +21,8 @@ inline constexpr size_t kMaxCopiedBytes = 1024;
 void to_proto(const ValueType& type, onnx::TypeProto& proto);
 ValueType from_proto(const onnx::TypeProto& proto);
 
-/// Payloads over kMaxCopiedBytes are marked as external, so that nothing reads them. Graphs
-/// without nodes stand for subgraphs.
+/// Payloads over kMaxCopiedBytes are marked as external, so that nothing reads them. Empty graphs
+/// stand for subgraphs.
 onnx::NodeProto node_proto(const Node& node);
 onnx::TensorProto tensor_proto(const Tensor& tensor);
 
