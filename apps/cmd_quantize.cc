@@ -80,7 +80,7 @@ class QuantizeCommand {
       : o_(options), streams_(streams), progress_(streams, options.common.quiet) {}
 
   Result<int> run() {
-    ONNXTOOL_ASSIGN(const QuantizeOptions options, quantize_options(o_));
+    ONNXTOOL_ASSIGN(QuantizeOptions options, quantize_options(o_));
     ONNXTOOL_ASSIGN(data_options_, data_options(o_.data));
     ONNXTOOL_ASSIGN(const auto targets, report_targets(o_.common, o_.output == "-" && !o_.dry_run));
     if (o_.calib.empty() && o_.data.raw.empty() && o_.data.random == 0 && !o_.dry_run)
@@ -133,6 +133,9 @@ class QuantizeCommand {
       if (!o_.eval.empty()) {
         ONNXTOOL_ASSIGN(eval, open_data(*original, o_.eval));
       }
+    }
+    if (source) {
+      ONNXTOOL_ASSIGN(options.input_shapes, shapes_of_first(*original, *source));
     }
     Report report;
     report.command = "quantize";
@@ -208,6 +211,16 @@ class QuantizeCommand {
     report.findings.push_back(std::move(why));
     ONNXTOOL_TRY(write_reports(report, targets, o_.common, output == "-", streams_));
     return report.exit_code;
+  }
+
+  static Result<std::map<std::string, std::vector<int64_t>>> shapes_of_first(
+      const Model& model, const SampleSource& source) {
+    ONNXTOOL_ASSIGN(const auto specs, input_specs(model));
+    ONNXTOOL_ASSIGN(const Sample sample, source.read(0));
+    std::map<std::string, std::vector<int64_t>> shapes;
+    for (size_t i = 0; i < specs.size() && i < sample.inputs.size(); ++i)
+      shapes[specs[i].name] = sample.inputs[i].dims();
+    return shapes;
   }
 
   Result<std::unique_ptr<SampleSource>> open_data(const Model& model, const std::string& path) {

@@ -156,21 +156,23 @@ void rewrite(const Pair& p, Graph& graph) {
 
 }  // namespace
 
-int fuse_matmul_bias(Model& model, const QuantizeOptions& options) {
+std::vector<FusedProduct> fuse_matmul_bias(Model& model, const QuantizeOptions& options,
+                                           const std::set<std::string>& left_alone) {
   Graph& graph = model.graph();
   std::vector<Node*> products;
   for (Node& n : graph.nodes())
     if (n.is("MatMul")) products.push_back(&n);
-  int count = 0;
+  std::vector<FusedProduct> fused;
   for (Node* n : products) {
     const auto pair = match(*n);
-    if (!pair || (!options.exclude.empty() && options.exclude.matches(*n)) ||
-        !indifferent(options.include, *pair, graph) || !indifferent(options.exclude, *pair, graph))
+    if (!pair || left_alone.contains(n->output(0).name())) continue;
+    if (!options.exclude.empty() && options.exclude.matches(*n)) continue;
+    if (!indifferent(options.include, *pair, graph) || !indifferent(options.exclude, *pair, graph))
       continue;
+    fused.push_back({n->id(), n->output(0).name()});
     rewrite(*pair, graph);
-    ++count;
   }
-  return count;
+  return fused;
 }
 
 }  // namespace onnxtool

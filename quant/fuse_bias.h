@@ -1,6 +1,10 @@
 // MatMul and the Add of a constant row behind it as one Gemm.
 #pragma once
 
+#include <set>
+#include <string>
+#include <vector>
+
 #include "libopt/ir/model.h"
 #include "quant/scheme.h"
 
@@ -16,7 +20,12 @@ namespace onnxtool {
 ///                                   whose shape is computed where several extents are unknown
 ///
 /// A Relu or Clip behind stays right behind the Gemm. Nodes are left alone where the user's
-/// selection means them as they are. Returns how many pairs became one.
-int fuse_matmul_bias(Model& model, const QuantizeOptions& options);
+/// selection means them as they are, and where the MatMul's result is among `left_alone`, by name.
+struct FusedProduct {
+  int node = 0;        // id of the Gemm
+  std::string result;  // name that the MatMul's result had
+};
+std::vector<FusedProduct> fuse_matmul_bias(Model& model, const QuantizeOptions& options,
+                                           const std::set<std::string>& left_alone = {});
 
 }  // namespace onnxtool

@@ -3,11 +3,18 @@
 #include <algorithm>
 #include <set>
 
+#include "libopt/analysis/seam.h"
+#include "quant/weigh.h"
+
 namespace onnxtool {
 
 bool is_activation(const Node& node) { return node.is("Relu") || node.is("Clip"); }
 
 namespace {
+
+// Integers take a quarter of the memory, and the weighing is a guess: a node stays in float only where
+// it is clearly faster there.
+constexpr double kFloatBias = 1.2;
 
 std::optional<double> clip_bound(const Node& clip, int input, const char* attribute,
                                  double fallback) {
@@ -62,14 +69,18 @@ void mark_scores(const Node& softmax, std::set<const Node*>& marked) {
 
 class Placer {
  public:
-  Placer(const Model& model, const QuantizeOptions& options)
-      : graph_(model.graph()), options_(options) {}
+  Placer(const Model& model, const QuantizeOptions& options, const TypicalShapes& shapes)
+      : graph_(model.graph()), options_(options), shapes_(shapes) {}
 
   Placement run() {
     for (Node& n : graph_.nodes())
       if (n.is("Softmax")) mark_scores(n, scores_);
     for (Node& n : graph_.nodes()) classify(n);
     settle();
+    const bool weighs = options_.target->cost && !options_.ort_compat && options_.include.empty();
+    // Less on integers may leave carriers without company, and those are weighed without them
+    // again.
+    while (weighs && weigh()) settle();
     return result();
   }
 
@@ -222,6 +233,70 @@ class Placer {
     }
   }
 
+  std::vector<int64_t> shape_of(const Value& v) const {
+    const auto it = shapes_.find(v.name());
+    if (it != shapes_.end()) return it->second;
+    std::vector<int64_t> dims;
+    // Nothing is known: one sample, and some extent that is neither tiny nor large.
+    if (v.type().shape)
+      for (const Dim& d : *v.type().shape) dims.push_back(d.value.value_or(dims.empty() ? 1 : 32));
+    return dims;
+  }
+
+  // Leaves in float what is no faster otherwise. Whether anything changed.
+  bool weigh() {
+    const CostModel& cost = *options_.target->cost;
+    const ShapeOf shapes = [this](const Value& v) { return shape_of(v); };
+    std::vector<WeighedNode> nodes;
+    std::vector<size_t> candidate_of;
+    std::unordered_map<const Candidate*, int> vertex;
+    for (size_t i = 0; i < candidates_.size(); ++i) {
+      if (!candidates_[i].alive) continue;
+      vertex[&candidates_[i]] = static_cast<int>(nodes.size());
+      candidate_of.push_back(i);
+      const NodeCost c = cost.node(*candidates_[i].integer.node, shapes);
+      nodes.push_back({kFloatBias * c.float_ns, c.integer_ns});
+    }
+    std::vector<WeighedTensor> tensors;
+    std::set<int> seen;
+    const auto add = [&](Value& v) {
+      if (v.constant() || !seen.insert(v.id()).second) return;
+      WeighedTensor t;
+      Candidate* producer = producer_of(v);
+      if (producer) t.producer = vertex.at(producer);
+      t.float_readers = v.is_graph_output();
+      for (const Use& u : v.uses()) {
+        const auto it = index_.find(u.user);
+        const Candidate* reader = it == index_.end() ? nullptr : &candidates_[it->second];
+        if (reader && reader->alive && reads_as_data(*reader, v))
+          t.readers.push_back(vertex.at(reader));
+        else
+          ++t.float_readers;
+      }
+      t.quantize_ns = cost.quantize_ns(v, shapes);
+      t.dequantize_ns = cost.dequantize_ns(v, shapes);
+      // Some kernels give floats, where nothing wants the integers.
+      if (producer && producer->fusion == Fusion::kIntegerOrFloatOutput && t.readers.empty())
+        t.dequantize_ns = 0;
+      tensors.push_back(std::move(t));
+    };
+    for (size_t i : candidate_of) {
+      const IntegerNode& n = candidates_[i].integer;
+      for (Value* v : data_inputs(n)) add(*v);
+      for (int o = 0; o < n.node->num_outputs(); ++o)
+        if (n.node->has_output(o)) add(o == 0 ? n.result() : n.node->output(o));
+    }
+    const std::vector<bool> integer = cheapest_placement(nodes, tensors);
+    bool changed = false;
+    for (size_t k = 0; k < integer.size(); ++k) {
+      if (integer[k]) continue;
+      candidates_[candidate_of[k]].alive = false;
+      candidates_[candidate_of[k]].reason = "would not run faster on integers";
+      changed = true;
+    }
+    return changed;
+  }
+
   Placement result() {
     Placement p;
     std::map<int, QuantizedTensor> tensors;
@@ -296,6 +371,7 @@ class Placer {
 
   const Graph& graph_;
   const QuantizeOptions& options_;
+  const TypicalShapes& shapes_;
   std::set<const Node*> scores_;
   std::vector<Candidate> candidates_;
   std::unordered_map<const Node*, size_t> index_;
@@ -304,8 +380,28 @@ class Placer {
 
 }  // namespace
 
-Placement place(const Model& model, const QuantizeOptions& options) {
-  return Placer(model, options).run();
+TypicalShapes typical_shapes(const Model& model, const QuantizeOptions& options) {
+  const std::unique_ptr<Model> copy = model.clone();
+  // What was inferred with open extents would stand in the way of the known ones.
+  for (Value* v : copy->graph().values())
+    if (v->producer()) v->set_type({});
+  for (Value* v : copy->graph().inputs()) {
+    const auto it = options.input_shapes.find(v->name());
+    if (it == options.input_shapes.end()) continue;
+    ValueType type = v->type();
+    type.shape.emplace();
+    for (int64_t d : it->second) type.shape->push_back(Dim::of(d));
+    v->set_type(std::move(type));
+  }
+  TypicalShapes shapes;
+  if (!infer_graph(copy->graph()).ok()) return shapes;
+  for (const Value* v : copy->graph().values())
+    if (auto dims = v->type().static_dims()) shapes.emplace(v->name(), *std::move(dims));
+  return shapes;
+}
+
+Placement place(const Model& model, const QuantizeOptions& options, const TypicalShapes& shapes) {
+  return Placer(model, options, shapes).run();
 }
 
 }  // namespace onnxtool

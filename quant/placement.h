@@ -55,7 +55,15 @@ struct Placement {
 /// Relu and Clip: a quantized range can express them.
 bool is_activation(const Node& node);
 
-/// Decides on the prepared graph. Nothing to quantize is not an error here: nodes is empty then.
-Placement place(const Model& model, const QuantizeOptions& options);
+/// Shapes of values by name, all extents known.
+using TypicalShapes = std::unordered_map<std::string, std::vector<int64_t>>;
+
+/// What inference makes of the options' input shapes; a value that it cannot settle is left out.
+TypicalShapes typical_shapes(const Model& model, const QuantizeOptions& options);
+
+/// Decides on the prepared graph: what the target fuses, less what would run slower on integers, as
+/// far as a guess from `shapes` goes. Layers that --include names are not weighed, nor is anything
+/// for ort_compat. Nothing to quantize is not an error here: nodes is empty then.
+Placement place(const Model& model, const QuantizeOptions& options, const TypicalShapes& shapes);
 
 }  // namespace onnxtool

@@ -8,7 +8,6 @@
 #include "libopt/rewrite/driver.h"
 #include "passes/pass.h"
 #include "passes/deduplicate.h"
-#include "quant/fuse_bias.h"
 
 namespace onnxtool {
 namespace {
@@ -100,10 +99,6 @@ Result<Preparation> prepare_model(Model& model, const QuantizeOptions& options) 
     run_passes(model, preparation_pipeline(), context);
   ONNXTOOL_TRY(infer_graph(model.graph()));
   deduplicate_nodes(model.graph());
-  if (fuse_matmul_bias(model, options))
-    deduplicate_nodes(model.graph());  // products of one input flatten it once
-  // Rewrites leave new values behind whose types placement and kernels want to know.
-  ONNXTOOL_TRY(infer_graph(model.graph()));
   p.opset_after = model.opset("");
   p.ir_after = model.ir_version;
   p.nodes_after = model.graph().num_nodes();

@@ -18,7 +18,7 @@ struct Preparation {
 
 /// Initializers out of the graph inputs where the file is older than IR 4, weights out of them in
 /// any file, the opset raised to what the scheme needs, constants folded, BatchNormalization into
-/// the layer before it, MatMul and its bias into Gemm. The model computes the same as before.
+/// the layer before it, equal nodes made one. The model computes the same as before.
 /// Errors: nodes that cannot be converted, named.
 Result<Preparation> prepare_model(Model& model, const QuantizeOptions& options);
 

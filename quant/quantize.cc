@@ -2,8 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
+#include <unordered_map>
 
+#include "libopt/analysis/seam.h"
+#include "passes/deduplicate.h"
 #include "quant/equalize.h"
+#include "quant/fuse_bias.h"
 
 namespace onnxtool {
 namespace {
@@ -38,6 +43,10 @@ Range clamped(Range r, const QuantizedTensor& t) {
   return {std::max(r.min, t.low), std::min(r.max, t.high)};
 }
 
+// Minmax holds the extremes of the very samples that it is judged on; on others it loses what this
+// asks of it.
+constexpr double kMinMaxMarginDb = 1;
+
 }  // namespace
 
 Result<Quantizer> Quantizer::create(std::unique_ptr<Model> model, const QuantizeOptions& options) {
@@ -48,9 +57,35 @@ Result<Quantizer> Quantizer::create(std::unique_ptr<Model> model, const Quantize
   if (q.options_.per_channel && q.options_.no_opset_change &&
       q.model_->opset("") < kPerChannelOpset)
     q.options_.per_channel = false;
-  q.placement_ = place(*q.model_, q.options_);
+  ONNXTOOL_TRY(q.settle_products());
   if (q.placement_.nodes.empty()) return nothing_to_quantize(q.placement_, q.model_->graph());
   return q;
+}
+
+// A MatMul becomes a Gemm with its bias only where that runs on integers: in float, runtimes fuse
+// the pair with what stands around it, attention and normalizations among that.
+Status Quantizer::settle_products() {
+  std::set<std::string> left_alone;
+  while (true) {
+    std::unique_ptr<Model> model = model_->clone();
+    const auto products = fuse_matmul_bias(*model, options_, left_alone);
+    // Products of one input flatten it once.
+    if (!products.empty()) deduplicate_nodes(model->graph());
+    // Rewrites leave new values behind whose types placement and kernels want to know.
+    ONNXTOOL_TRY(infer_graph(model->graph()));
+    shapes_ = typical_shapes(*model, options_);
+    placement_ = place(*model, options_, shapes_);
+    std::set<const Node*> integer;
+    for (const IntegerNode& n : placement_.nodes) integer.insert(n.node);
+    const size_t before = left_alone.size();
+    for (const FusedProduct& p : products)
+      if (const Node* n = model->graph().node(p.node); n && !integer.contains(n))
+        left_alone.insert(p.result);
+    if (left_alone.size() > before) continue;
+    model_ = std::move(model);
+    preparation_.nodes_after = model_->graph().num_nodes();
+    return {};
+  }
 }
 
 Status Quantizer::equalize(const SampleSource& source, const RunOptions& run) {
@@ -144,7 +179,7 @@ Result<Quantizer::Output> Quantizer::emit_with(Calibrator calibrator) const {
   }
   // The copy's placement has the same order: placing is deterministic.
   out.model = model_->clone();
-  const Placement placement = place(*out.model, options_);
+  const Placement placement = place(*out.model, options_, shapes_);
   ONNXTOOL_CHECK(placement.tensors.size() == params.size() &&
                  placement.nodes.size() == placement_.nodes.size());
   ONNXTOOL_ASSIGN(out.emitted, emit_qdq(*out.model, placement, params, options_));
@@ -179,14 +214,12 @@ Result<Quantizer::Output> Quantizer::emit(const SampleSource& source, const RunO
   double best_sqnr = -INFINITY;
   RunOptions quiet = run;
   quiet.progress = nullptr;
+  const SpreadSamples some(source, affordable_samples(placement_));
   for (const Calibrator c :
        {Calibrator::kMse, Calibrator::kEntropy, Calibrator::kPercentile, Calibrator::kMinMax}) {
     ONNXTOOL_ASSIGN(Output candidate, emit_with(c));
-    ComparisonOptions comparison;
-    comparison.max_samples = affordable_samples(placement_);
-    ONNXTOOL_ASSIGN(
-        const ModelComparison compared,
-        compare_models(model_->graph(), candidate.model->graph(), source, quiet, comparison));
+    ONNXTOOL_ASSIGN(const ModelComparison compared,
+                    compare_models(model_->graph(), candidate.model->graph(), some, quiet, {}));
     // The output that suffers most decides.
     double worst = INFINITY;
     for (const auto& [name, metrics] : compared.outputs) {
@@ -195,7 +228,8 @@ Result<Quantizer::Output> Quantizer::emit(const SampleSource& source, const RunO
       worst = v && !std::isnan(*v) && metrics.failures().empty() ? std::min(worst, *v) : -INFINITY;
     }
     trials.push_back({c, worst});
-    if (!best.ok() || worst > best_sqnr) {
+    if (const double margin = c == Calibrator::kMinMax ? kMinMaxMarginDb : 0;
+        !best.ok() || worst > best_sqnr + margin) {
       best_sqnr = worst;
       best = std::move(candidate);
     }

@@ -68,6 +68,7 @@ class Quantizer {
 
  private:
   Quantizer() = default;
+  Status settle_products();
   Result<Output> emit_with(Calibrator calibrator) const;
   Result<TensorParams> params_for(const QuantizedTensor& tensor,
                                   const std::map<const Value*, const Summary*>& summaries,
@@ -76,6 +77,7 @@ class Quantizer {
   std::unique_ptr<Model> model_;
   QuantizeOptions options_;
   Preparation preparation_;
+  TypicalShapes shapes_;
   Placement placement_;
   std::vector<Summary> summaries_;  // of placement_.watched
   int equalized_ = 0;

@@ -1,8 +1,10 @@
 // What the user asked of a quantization.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "calib/ranges/calibrator.h"
 #include "libopt/ir/dtype.h"
@@ -35,6 +37,9 @@ struct QuantizeOptions {
   /// axis.
   bool no_opset_change = false;
   Selector include, exclude;
+  /// Typical shapes of the inputs, by name: a sample's. Where layers are weighed, extents that the
+  /// model leaves open are these.
+  std::map<std::string, std::vector<int64_t>> input_shapes;
 };
 
 /// Least opset of ai.onnx whose QuantizeLinear and DequantizeLinear have an axis (per-channel).

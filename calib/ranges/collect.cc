@@ -103,12 +103,12 @@ Result<std::vector<Summary>> collect_summaries(const Graph& graph, std::span<con
 
 Result<std::vector<std::vector<ChannelStatistics>>> collect_channels(const Graph& graph, std::span<const Value* const> watched,
                                                                      const SampleSource& source, const RunOptions& options, int64_t max_samples) {
-  const FirstSamples first(source, max_samples);
+  const SpreadSamples some(source, max_samples);
   // Kept per sample and added in order: sums of doubles depend on it.
-  std::vector<ChannelObserver> observers(static_cast<size_t>(first.size()), ChannelObserver(watched.size()));
+  std::vector<ChannelObserver> observers(static_cast<size_t>(some.size()), ChannelObserver(watched.size()));
   RunOptions quiet = options;
   quiet.progress = nullptr;
-  ONNXTOOL_TRY(run_samples(graph, watched, first, quiet, [&](int, int64_t index, const Sample& sample, RunContext& context) {
+  ONNXTOOL_TRY(run_samples(graph, watched, some, quiet, [&](int, int64_t index, const Sample& sample, RunContext& context) {
     return context.run(sample.inputs, nullptr, &observers[static_cast<size_t>(index)]);
   }));
   std::vector<std::vector<ChannelStatistics>> all(watched.size());

@@ -15,9 +15,29 @@ namespace onnxtool {
 /// The first `count` samples of another source, which must outlive it.
 class FirstSamples final : public SampleSource {
  public:
-  FirstSamples(const SampleSource& all, int64_t count) : all_(all), count_(std::min(count, all.size())) {}
+  FirstSamples(const SampleSource& all, int64_t count)
+      : all_(all), count_(std::min(count, all.size())) {}
   int64_t size() const override { return count_; }
   Result<Sample> read(int64_t index) const override { return all_.read(index); }
+  SourceDescription describe() const override { return all_.describe(); }
+  const std::vector<std::string>& labels() const override { return all_.labels(); }
+  bool has_labels() const override { return all_.has_labels(); }
+
+ private:
+  const SampleSource& all_;
+  int64_t count_;
+};
+
+/// At most `count` samples of another source, which must outlive it, evenly spaced: class
+/// directories come one class after the other.
+class SpreadSamples final : public SampleSource {
+ public:
+  SpreadSamples(const SampleSource& all, int64_t count)
+      : all_(all), count_(std::min(count, all.size())) {}
+  int64_t size() const override { return count_; }
+  Result<Sample> read(int64_t index) const override {
+    return all_.read(index * all_.size() / count_);
+  }
   SourceDescription describe() const override { return all_.describe(); }
   const std::vector<std::string>& labels() const override { return all_.labels(); }
   bool has_labels() const override { return all_.has_labels(); }
@@ -52,7 +72,7 @@ struct ChannelStatistics {
   float min = 0, max = 0;  // zero included
 };
 
-/// Per channel of each watched value over the first `max_samples` samples; empty for values of rank
+/// Per channel of each watched value over `max_samples` samples, evenly spaced; empty for values of rank
 /// below 2. The same bits for any thread count.
 Result<std::vector<std::vector<ChannelStatistics>>> collect_channels(const Graph& graph, std::span<const Value* const> watched,
                                                                      const SampleSource& source, const RunOptions& options, int64_t max_samples);

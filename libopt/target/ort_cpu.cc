@@ -84,8 +84,11 @@ constexpr TargetOp kOps[] = {
 
 }  // namespace
 
-constinit const Target kOrtCpu{"ort-cpu", "onnxruntime, CPU provider", kOps,
+constinit const Target kOrtCpu{"ort-cpu",
+                               "onnxruntime, CPU provider",
+                               kOps,
                                /*quantizes_parameters=*/true,
-                               /*prefers_unsigned=*/true};
+                               /*prefers_unsigned=*/true,
+                               &kOrtCpuCost};
 
 }  // namespace onnxtool

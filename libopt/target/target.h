@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "libopt/ir/graph.h"
+#include "libopt/target/cost.h"
 
 namespace onnxtool {
 
@@ -41,6 +42,8 @@ struct Target {
   /// A Q that only one DQ reads turns from s8 to u8 at load, with that DQ; others keep s8, and what
   /// reads both kinds is not fused.
   bool prefers_unsigned = false;
+  /// nullptr: what can run on integers does.
+  const CostModel* cost = nullptr;
 };
 
 /// onnxruntime's CPU provider. Source: onnxruntime 1.31,
