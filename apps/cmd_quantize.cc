@@ -134,9 +134,7 @@ class QuantizeCommand {
         ONNXTOOL_ASSIGN(eval, open_data(*original, o_.eval));
       }
     }
-    if (source) {
-      ONNXTOOL_ASSIGN(options.input_shapes, shapes_of_first(*original, *source));
-    }
+    if (source) options.input_shapes = shapes_of_first(*original, *source);
     Report report;
     report.command = "quantize";
     report.inputs = {o_.model};
@@ -213,13 +211,15 @@ class QuantizeCommand {
     return report.exit_code;
   }
 
-  static Result<std::map<std::string, std::vector<int64_t>>> shapes_of_first(
-      const Model& model, const SampleSource& source) {
-    ONNXTOOL_ASSIGN(const auto specs, input_specs(model));
-    ONNXTOOL_ASSIGN(const Sample sample, source.read(0));
+  // Nothing where the sample cannot be read: calibration will say what is wrong with it.
+  static std::map<std::string, std::vector<int64_t>> shapes_of_first(const Model& model,
+                                                                     const SampleSource& source) {
     std::map<std::string, std::vector<int64_t>> shapes;
-    for (size_t i = 0; i < specs.size() && i < sample.inputs.size(); ++i)
-      shapes[specs[i].name] = sample.inputs[i].dims();
+    const auto specs = input_specs(model);
+    const auto sample = source.read(0);
+    if (!specs.ok() || !sample.ok()) return shapes;
+    for (size_t i = 0; i < specs->size() && i < sample->inputs.size(); ++i)
+      shapes[(*specs)[i].name] = sample->inputs[i].dims();
     return shapes;
   }
 
@@ -310,9 +310,8 @@ class QuantizeCommand {
     by_layer.max_samples = std::min<int64_t>(kVerifySamples, calibration.size());
     RunOptions quiet = run_;
     quiet.progress = nullptr;
-    ONNXTOOL_ASSIGN(auto errors,
-                    compare_layers(quantizer.prepared().graph(), loaded->graph(), pairs, nullptr,
-                                   calibration, quiet, by_layer));
+    ONNXTOOL_ASSIGN(auto errors, compare_layers(quantizer.prepared().graph(), loaded->graph(),
+                                                pairs, nullptr, calibration, quiet, by_layer));
     layers = layers_section(std::move(errors), by_layer.max_samples);
     return {};
   }

@@ -119,6 +119,10 @@ Section quantization_section(const Quantizer& q, const Quantizer::Output* out) {
     s.tables.push_back(std::move(counts));
     s.notes = out->emitted.notes;
   }
+  if (q.placement().slower)
+    s.notes.push_back(
+        "no layer is large enough to run faster on integers: the result is smaller, but not "
+        "faster");
   Table why{"float_reasons",
             "in float because",
             {{"count", "nodes", ""}, {"reason", "operator and reason", ""}},

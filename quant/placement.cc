@@ -12,8 +12,8 @@ bool is_activation(const Node& node) { return node.is("Relu") || node.is("Clip")
 
 namespace {
 
-// Integers take a quarter of the memory, and the weighing is a guess: a node stays in float only where
-// it is clearly faster there.
+// Integers take a quarter of the memory, and the weighing is a guess: a node stays in float only
+// where it is clearly faster there.
 constexpr double kFloatBias = 1.2;
 
 std::optional<double> clip_bound(const Node& clip, int input, const char* attribute,
@@ -77,11 +77,18 @@ class Placer {
       if (n.is("Softmax")) mark_scores(n, scores_);
     for (Node& n : graph_.nodes()) classify(n);
     settle();
-    const bool weighs = options_.target->cost && !options_.ort_compat && options_.include.empty();
+    if (!options_.target->cost || options_.ort_compat || !options_.include.empty()) return result();
+    const std::vector<Candidate> unweighed = candidates_;
     // Less on integers may leave carriers without company, and those are weighed without them
     // again.
-    while (weighs && weigh()) settle();
-    return result();
+    while (weigh()) settle();
+    const bool slower = std::none_of(candidates_.begin(), candidates_.end(),
+                                     [](const Candidate& c) { return c.alive; });
+    // A model where no layer gains is too small for its time to matter: it gets what was asked for.
+    if (slower) candidates_ = unweighed;
+    Placement p = result();
+    p.slower = slower && !p.nodes.empty();
+    return p;
   }
 
  private:

@@ -48,6 +48,8 @@ struct Placement {
   std::vector<IntegerNode> nodes;        // in graph order
   std::vector<NodeDecision> decisions;   // every node of the main graph, in graph order
   std::vector<QuantizedTensor> tensors;  // activations, in order of value id
+  /// No layer is expected to run faster on integers; they run there all the same.
+  bool slower = false;
   /// Values to observe: range owners without a range of their own by definition.
   std::vector<const Value*> watched;
 };
@@ -62,8 +64,9 @@ using TypicalShapes = std::unordered_map<std::string, std::vector<int64_t>>;
 TypicalShapes typical_shapes(const Model& model, const QuantizeOptions& options);
 
 /// Decides on the prepared graph: what the target fuses, less what would run slower on integers, as
-/// far as a guess from `shapes` goes. Layers that --include names are not weighed, nor is anything
-/// for ort_compat. Nothing to quantize is not an error here: nodes is empty then.
+/// far as a guess from `shapes` goes; everything where nothing would be left. Layers that --include
+/// names are not weighed, nor is anything for ort_compat. Nothing to quantize is not an error here:
+/// nodes is empty then.
 Placement place(const Model& model, const QuantizeOptions& options, const TypicalShapes& shapes);
 
 }  // namespace onnxtool

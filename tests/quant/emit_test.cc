@@ -1,0 +1,206 @@
+// Quantized models: what is written for each operator, and that it computes the same.
+
+#include "quant/emit.h"
+
+#include "tests/quant/small_models.h"
+
+namespace onnxtool {
+namespace {
+
+using testing::all_layers;
+using testing::numbers;
+using testing::quantize;
+using testing::Quantized;
+
+std::string image_model(const std::string& body, const std::string& constants = "") {
+  return "<ir_version: 8, opset_import: [\"\" : 13]> g (float[1,4,8,8] x) => (float y) "
+         "<float[4,4,1,1] w = {" +
+         numbers(16) + "}, float[4,4,1,1] v = {" + numbers(16, 0.5) +
+         "}, float[4] b = {0.1, -0.2, 0.3, 0.4}" + constants + "> { c = Conv (x, w, b) " + body +
+         " }";
+}
+
+TEST_CASE("quantized: every operator between layers computes what it did") {
+  const char* operators[] = {
+      "t = Relu (c)",
+      "t = Clip (c, zero, one)",
+      "t = Add (c, c)",
+      "t = Add (c, row)",
+      "t = Mul (c, row)",
+      "t = Mul (c, c)",
+      "t = Sigmoid (c)",
+      "t = LeakyRelu <alpha = 0.1> (c)",
+      "t = Softmax <axis = 1> (c)",
+      "t = AveragePool <kernel_shape = [2, 2], strides = [2, 2]> (c)",
+      "t = GlobalAveragePool (c)",
+      "t = MaxPool <kernel_shape = [2, 2]> (c)",
+      "t = Transpose <perm = [0, 1, 3, 2]> (c)",
+      "t = Resize <mode = \"nearest\"> (c, , scales)",
+      "t = Pad (c, pads)",
+      "f = Reshape (c, flat) t = Reshape (f, square)",
+      "f = Squeeze (c, first) t = Unsqueeze (f, first)",
+      "l, h = Split <axis = 1> (c) t = Concat <axis = 1> (h, l)",
+      "t = Slice (c, from, to)",
+  };
+  for (const char* op : operators) {
+    INFO(std::string(op));
+    const Quantized q = quantize(image_model(
+        std::string(op) + " y = Conv (t, v)",
+        ", float zero = {0.0}, float one = {1.0}, float[4,1,1] row = {0.5, -0.25, 1.0, 2.0}, "
+        "float[4] scales = {1.0, 1.0, 2.0, 2.0}, int64[8] pads = {0, 0, 1, 1, 0, 0, 1, 1}, "
+        "int64[3] flat = {1, 4, 64}, int64[4] square = {1, 4, 8, 8}, int64[1] first = {0}, "
+        "int64[2] from = {0, 0}, int64[2] to = {1, 4}"));
+    CHECK(q.sqnr_db > 30);
+    CHECK(q.output.emitted.predicted.integer_operators.at("QLinearConv") == 2);
+  }
+}
+
+TEST_CASE("quantized: grouped and depthwise convolutions have a scale for each output channel") {
+  for (const auto& [group, columns] : {std::pair(2, 2), std::pair(4, 1)}) {
+    const std::string weights = "float[8," + std::to_string(columns) + ",1,1] w";
+    const Quantized q =
+        quantize("<ir_version: 8, opset_import: [\"\" : 13]> g (float[1,4,8,8] x) => (float y) <" +
+                 weights + " = {" + numbers(8 * columns) +
+                 "}> { y = Conv <group = " + std::to_string(group) + "> (x, w) }");
+    CHECK(q.output.model->graph().find("w_scale")->constant()->count() == 8);
+    CHECK(q.sqnr_db > 30);
+  }
+}
+
+TEST_CASE("quantized: Gemm in both layouts, and a bias of one element") {
+  for (const char* layout : {"", "<transB = 1>"}) {
+    const Quantized q = quantize(
+        "<ir_version: 8, opset_import: [\"\" : 13]> g (float[3,6] x) => (float y) <float[6,6] w = "
+        "{" +
+        numbers(36) + "}, float[1] b = {0.25}> { y = Gemm " + std::string(layout) + " (x, w, b) }");
+    CHECK(q.output.model->graph().find("w_scale")->constant()->count() == 6);
+    CHECK(q.output.model->graph().find("b_quantized")->constant()->count() == 6);
+    CHECK(q.sqnr_db > 30);
+  }
+}
+
+TEST_CASE("quantized: a bias beyond 2^30 steps raises its channel's weight scale") {
+  const Quantized q = quantize(
+      "<ir_version: 8, opset_import: [\"\" : 13]> g (float[1,2,4,4] x) => (float y) "
+      "<float[2,2,1,1] w = {1e-9, 1e-9, 0.5, -1.0}, float[2] b = {5.0, 0.5}> { y = Conv (x, w, b) "
+      "}");
+  const Tensor& bias = *q.output.model->graph().find("b_quantized")->constant();
+  for (const int64_t v : bias.to_ints()) CHECK(std::abs(v) <= int64_t{1} << 30);
+  CHECK(std::abs(bias.to_ints()[0]) > int64_t{1} << 29);
+  REQUIRE(q.output.emitted.notes.size() == 1);
+  CHECK(q.output.emitted.notes[0].find("weight scale raised for 1 channels") != std::string::npos);
+  CHECK(q.sqnr_db > 35);
+}
+
+TEST_CASE("quantized: layers that share a weight share its integers") {
+  const Quantized q = quantize(
+      "<ir_version: 8, opset_import: [\"\" : 13]> g (float[2,4] x) => (float y) <float[4,4] w = {" +
+      numbers(16) + "}> { a = MatMul (x, w) r = Relu (a) y = MatMul (r, w) }");
+  int integers = 0;
+  for (const Value* v : q.output.model->graph().initializers())
+    integers += v->constant()->dtype() == DataType::kInt8 && v->constant()->rank() == 2;
+  CHECK(integers == 1);
+  CHECK(q.sqnr_db > 25);
+}
+
+TEST_CASE("quantized: layers that share a bias get one each") {
+  const Quantized q = quantize(
+      "<ir_version: 8, opset_import: [\"\" : 13]> g (float[1,2,4,4] x) => (float y) "
+      "<float[2,2,1,1] w = {1.0, -0.5, 0.25, 2.0}, float[2,2,1,1] v = {0.1, 0.2, -0.3, 0.1}, "
+      "float[2] b = {0.5, -1.0}> { a = Conv (x, w, b) y = Conv (a, v, b) }");
+  int biases = 0;
+  for (const Value* v : q.output.model->graph().initializers())
+    biases += v->constant()->dtype() == DataType::kInt32 && v->name().starts_with("b_quantized") &&
+              v->name().find("zero_point") == std::string::npos;
+  CHECK(biases == 2);
+  CHECK(q.sqnr_db > 30);
+}
+
+TEST_CASE("quantized: node names are new and unique, inputs and outputs keep theirs") {
+  const Quantized q = quantize(
+      "<ir_version: 8, opset_import: [\"\" : 13]> g (float[2,4] x) => (float[2,4] y) <float[4,4] w "
+      "= {" +
+      numbers(16) +
+      "}> { [x_QuantizeLinear] a = MatMul (x, w) b = MatMul (x, w) s = Add (a, b) "
+      "y = MatMul (s, w) }");
+  std::map<std::string, int> names;
+  for (const Node& n : q.output.model->graph().nodes())
+    if (!n.name().empty()) CHECK(++names[n.name()] == 1);
+  CHECK(q.output.model->graph().inputs()[0]->name() == "x");
+  CHECK(q.output.model->graph().outputs()[0]->name() == "y");
+  CHECK(q.output.model->graph().outputs()[0]->type().dtype == DataType::kFloat);
+}
+
+TEST_CASE("quantized: types and granularity that were asked for") {
+  const std::string text = image_model("r = Relu (c) y = Conv (r, v)");
+  QuantizeOptions options = all_layers();
+  options.activation_type = DataType::kInt8;
+  const Quantized s8 = quantize(text, options);
+  CHECK(s8.output.model->graph().find("x_zero_point")->constant()->dtype() == DataType::kInt8);
+  // Behind Relu the zero point is the lowest code.
+  CHECK(s8.output.model->graph().find("r_zero_point")->constant()->to_ints()[0] == -128);
+  CHECK(s8.sqnr_db > 30);
+  options = all_layers();
+  options.activation_symmetric = true;
+  const Quantized symmetric = quantize(text, options);
+  CHECK(symmetric.output.model->graph().find("x_zero_point")->constant()->to_ints()[0] == 128);
+  CHECK(symmetric.output.model->graph().find("r_zero_point")->constant()->to_ints()[0] == 0);
+  options = all_layers();
+  options.per_channel = false;
+  options.weight_type = DataType::kUint8;
+  const Quantized u8 = quantize(text, options);
+  CHECK(u8.output.model->graph().find("w_scale")->constant()->count() == 1);
+  CHECK(u8.output.model->graph().find("w_quantized")->constant()->dtype() == DataType::kUint8);
+  CHECK(u8.sqnr_db > 30);
+}
+
+TEST_CASE("quantized: weights that are not finite are refused by name") {
+  auto model = testing::parse(
+      "<ir_version: 8, opset_import: [\"\" : 13]> g (float[2,2] x) => (float y) "
+      "<float[2,2] w = {1.0, 2.0, 3.0, 4.0}> { y = MatMul (x, w) }");
+  Value& w = *model->graph().find("w");
+  model->graph().set_initializer(w,
+                                 Tensor::from({2, 2}, std::vector<float>{1.0f, NAN, 3.0f, 4.0f}));
+  const auto samples = testing::random_samples(*model);
+  auto quantizer = Quantizer::create(std::move(model), all_layers());
+  REQUIRE(quantizer.ok());
+  REQUIRE(quantizer->calibrate(*samples, testing::cpu_run()).ok());
+  const auto output = quantizer->emit(*samples, testing::cpu_run());
+  REQUIRE(!output.ok());
+  CHECK(output.error().code == ErrorCode::kNotFinite);
+  CHECK(output.error().message.find("weight 'w'") != std::string::npos);
+}
+
+TEST_CASE("predicted graph: what constants decide is computed at load") {
+  // The Q of a constant stays no node; a Q between Q and DQ of a pair that only moves elements
+  // goes.
+  auto model = testing::parse(
+      "<ir_version: 8, opset_import: [\"\" : 13]> g (float[2,2] x) => (float y) "
+      "<float[2,2] k = {1.0, 2.0, 3.0, 4.0}, float s = {0.1}, uint8 z = {3}> { "
+      "xq = QuantizeLinear (x, s, z) xd = DequantizeLinear (xq, s, z) t = Transpose (k) "
+      "kq = QuantizeLinear (t, s, z) kd = DequantizeLinear (kq, s, z) y = MatMul (xd, kd) }");
+  REQUIRE(infer_graph(model->graph()).ok());
+  const IntegerGraph g = fuse_qdq(*model, kOrtCpu);
+  CHECK(g.integer_operators.at("MatMulIntegerToFloat") == 1);
+  CHECK(g.quantize == 1);
+  CHECK(g.dequantize == 0);
+}
+
+TEST_CASE("predicted graph: s8 pairs become u8 only where one DQ reads the Q") {
+  const auto predict = [](const std::string& tail) {
+    auto model = testing::parse(
+        "<ir_version: 8, opset_import: [\"\" : 13]> g (float[1,1,2,2] x) => (float y) "
+        "<float s = {0.1}, int8 z = {3}> { xq = QuantizeLinear (x, s, z) "
+        "xd = DequantizeLinear (xq, s, z) a = Sigmoid (xd) aq = QuantizeLinear (a, s, z) "
+        "ad = DequantizeLinear (aq, s, z) " +
+        tail + " }");
+    REQUIRE(infer_graph(model->graph()).ok());
+    return fuse_qdq(*model, kOrtCpu).integer_operators;
+  };
+  CHECK(predict("y = Tanh (ad)").at("QLinearSigmoid") == 1);
+  // Two readers: the result stays s8 while the input has become u8.
+  CHECK(predict("b = Tanh (ad) c = Exp (ad) y = Add (b, c)").empty());
+}
+
+}  // namespace
+}  // namespace onnxtool

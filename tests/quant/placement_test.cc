@@ -1,0 +1,176 @@
+// Which nodes run on integers, and why the others do not.
+
+#include "quant/placement.h"
+
+#include "tests/quant/small_models.h"
+
+namespace onnxtool {
+namespace {
+
+using testing::all_layers;
+using testing::decide;
+using testing::numbers;
+using testing::parse;
+
+// A graph around `body`: x [1, 4, 8, 8] through the 1x1 convolution `c`, then what the body makes
+// of it.
+std::string image_model(const std::string& body, const std::string& outputs = "float y",
+                        int opset = 13, const std::string& constants = "") {
+  return "<ir_version: 8, opset_import: [\"\" : " + std::to_string(opset) +
+         "]> g (float[1,4,8,8] x) => (" + outputs + ") <float[4,4,1,1] w = {" + numbers(16) +
+         "}, float[4,4,1,1] v = {" + numbers(16, 0.5) + "}, float[4] b = {0.1, -0.2, 0.3, 0.4}" +
+         constants + "> { c = Conv (x, w, b) " + body + " }";
+}
+
+TEST_CASE("placement: convolutions fuse with the activation behind them") {
+  const auto d = decide(image_model("r = Relu (c) y = Conv (r, v)"));
+  CHECK(d.at("c").kernel == "QLinearConv");
+  CHECK(d.at("r").kernel == "absorbed");
+  CHECK(d.at("y").kernel == "QLinearConv");
+}
+
+TEST_CASE("placement: Clip is absorbed where its bounds are constant and hold zero") {
+  const auto with = [](const std::string& low) {
+    return decide(image_model("r = Clip (c, low, high) y = Conv (r, v)", "float y", 13,
+                              ", float low = {" + low + "}, float high = {6.0}"));
+  };
+  CHECK(with("0.0").at("r").kernel == "absorbed");
+  CHECK(with("-1.0").at("r").kernel == "absorbed");
+  CHECK(with("0.5").at("r").reason == "no integer form");
+}
+
+TEST_CASE("placement: operators between layers, each by its kernel") {
+  const std::map<std::string, std::string> kernels = {
+      {"t = Add (c, c)", "QLinearAdd"},
+      {"t = Mul (c, c)", "QLinearMul"},
+      {"t = Sigmoid (c)", "QLinearSigmoid"},
+      {"t = LeakyRelu (c)", "QLinearLeakyRelu"},
+      {"t = Softmax <axis = 1> (c)", "QLinearSoftmax"},
+      {"t = AveragePool <kernel_shape = [2, 2]> (c)", "QLinearAveragePool"},
+      {"t = GlobalAveragePool (c)", "QLinearGlobalAveragePool"},
+      {"t = MaxPool <kernel_shape = [2, 2]> (c)", "on integers"},
+      {"t = Transpose <perm = [0, 1, 3, 2]> (c)", "on integers"},
+      {"t = Resize <mode = \"nearest\"> (c, , scales)", "on integers"},
+  };
+  for (const auto& [op, kernel] : kernels) {
+    INFO(op);
+    const auto d = decide(image_model(op + " y = Conv (t, v)", "float y", 13,
+                                      ", float[4] scales = {1.0, 1.0, 2.0, 2.0}"));
+    CHECK(d.at("t").kernel == kernel);
+    CHECK(d.at("y").kernel == "QLinearConv");
+  }
+}
+
+TEST_CASE("placement: why operators stay in float") {
+  struct Case {
+    std::string body, node, reason;
+    int opset = 13;
+  };
+  const Case cases[] = {
+      {"t = Tanh (c) y = Conv (t, v)", "t", "no integer form"},
+      {"t = Resize <mode = \"linear\"> (c, , scales) y = Conv (t, v)", "t",
+       "only nearest Resize runs on integers"},
+      {"t = ConvTranspose (c, v) y = Conv (t, v)", "t", "the target never runs it on integers"},
+      {"t, i = MaxPool <kernel_shape = [2, 2]> (c) y = Conv (t, v)", "t",
+       "the indices output keeps MaxPool in float"},
+      {"t = Tanh (c) a = Add (c, t) y = Conv (a, v)", "a", "an input comes from a float operator"},
+      {"a = Add (c, c) y = Tanh (a)", "a", "nothing that runs on integers reads it"},
+      {"y = Sigmoid (c)", "y", "is a graph output, where floats cost nothing"},
+      {"t = Concat <axis = 1> (c) y = Conv (t, v)", "t", "one input: nothing to concatenate"},
+  };
+  for (const Case& c : cases) {
+    INFO(c.body);
+    CHECK(
+        decide(image_model(c.body, "float y", c.opset, ", float[4] scales = {1.0, 1.0, 2.0, 2.0}"))
+            .at(c.node)
+            .reason == c.reason);
+  }
+}
+
+TEST_CASE("placement: weights that are no constants, and selections") {
+  const std::string text =
+      "<ir_version: 8, opset_import: [\"\" : 13]> g (float[2,4] x, float[4,4] other) => (float y) "
+      "<float[4,4] w = {" +
+      numbers(16) + "}> { a = Gemm (x, w) b = Gemm (a, other) y = Gemm (b, w) }";
+  CHECK(decide(text).at("a").kernel == "QGemm");
+  CHECK(decide(text).at("b").reason == "the weight is a graph input that callers may override");
+  QuantizeOptions options = all_layers();
+  options.exclude = *Selector::parse({"op:Gemm"});
+  const auto nothing = Quantizer::create(parse(text), options);
+  REQUIRE(!nothing.ok());
+  CHECK(nothing.error().code == ErrorCode::kNegative);
+  CHECK(nothing.error().message == "nothing is worth quantizing: 3 x Gemm: excluded");
+}
+
+// Scores [2, 4, 4] between two products, with what stands before the Softmax.
+std::string attention(const std::string& between, const std::string& constants) {
+  return "<ir_version: 8, opset_import: [\"\" : 13]> g (float[2,4,8] x, bool[2,4,4] keep) => "
+         "(float y) "
+         "<float[8,8] w = {" +
+         numbers(64) + "}" + constants +
+         "> { q = MatMul (x, w) k = Transpose <perm = [0, 2, 1]> (q) s = MatMul (q, k) " + between +
+         " p = Softmax <axis = -1> (m) o = MatMul (p, q) y = MatMul (o, w) }";
+}
+
+TEST_CASE("placement: what lies between an attention mask and its Softmax stays float") {
+  const auto where = decide(attention("m = Where (keep, s, low)", ", float low = {-3.4e38}"));
+  CHECK(where.at("m").reason == "lies between an attention mask and its Softmax");
+  CHECK(where.at("p").reason == "lies between an attention mask and its Softmax");
+  CHECK(where.at("s").kernel == "MatMulIntegerToFloat");
+  CHECK(where.at("y").kernel == "MatMulIntegerToFloat");
+  const auto masked =
+      decide(attention("m = Add (s, mask)", ", float[4] mask = {0.0, 0.0, 0.0, -10000.0}"));
+  CHECK(masked.at("m").reason == "lies between an attention mask and its Softmax");
+  // A bias is no mask.
+  const auto biased =
+      decide(attention("m = Add (s, bias)", ", float[4] bias = {0.5, 0.0, 0.1, -1.0}"));
+  CHECK(biased.at("m").kernel == "QLinearAdd");
+  CHECK(biased.at("p").kernel == "QLinearSoftmax");
+}
+
+TEST_CASE("placement: products give floats where nothing wants their integers") {
+  const std::string text =
+      "<ir_version: 8, opset_import: [\"\" : 13]> g (float[2,4] x) => (float[2,4] y) <float[4,4] w "
+      "= {" +
+      numbers(16) + "}> { a = MatMul (x, w) y = MatMul (a, w) }";
+  CHECK(decide(text).at("a").kernel == "QLinearMatMul");
+  CHECK(decide(text).at("y").kernel == "MatMulIntegerToFloat");
+  QuantizeOptions options = all_layers();
+  options.quantize_outputs = true;
+  CHECK(decide(text, options).at("y").kernel == "QLinearMatMul");
+}
+
+// Two products of which one has few rows.
+std::string two_sizes(const std::string& few) {
+  return "<ir_version: 8, opset_import: [\"\" : 13]> g (float[" + few +
+         ",64] x, float[256,64] z) => (float y, float u) <float[64,64] w = {" + numbers(4096) +
+         "}> { y = MatMul (x, w) u = MatMul (z, w) }";
+}
+
+TEST_CASE("placement: layers too small to win stay float, whatever extents the samples have") {
+  QuantizeOptions options = all_layers();
+  options.include = {};
+  const auto small = decide(two_sizes("1"), options);
+  CHECK(small.at("y").reason == "would not run faster on integers");
+  CHECK(small.at("u").kernel == "MatMulIntegerToFloat");
+  CHECK(decide(two_sizes("256"), options).at("y").kernel == "MatMulIntegerToFloat");
+  CHECK(decide(two_sizes("rows"), options).at("y").reason == "would not run faster on integers");
+  options.input_shapes["x"] = {256, 64};
+  CHECK(decide(two_sizes("rows"), options).at("y").kernel == "MatMulIntegerToFloat");
+}
+
+TEST_CASE("placement: a model where nothing gains is quantized all the same, and says so") {
+  QuantizeOptions options = all_layers();
+  options.include = {};
+  const std::string text =
+      "<ir_version: 8, opset_import: [\"\" : 13]> g (float[1,4] x) => (float y) <float[4,4] w = {" +
+      numbers(16) + "}> { y = MatMul (x, w) }";
+  const auto quantizer = Quantizer::create(parse(text), options);
+  REQUIRE(quantizer.ok());
+  CHECK(quantizer->placement().slower);
+  CHECK(quantizer->placement().nodes.size() == 1);
+  CHECK(!Quantizer::create(parse(text), all_layers())->placement().slower);
+}
+
+}  // namespace
+}  // namespace onnxtool

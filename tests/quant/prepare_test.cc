@@ -1,0 +1,126 @@
+// What a model goes through before it is quantized.
+
+#include "quant/prepare.h"
+
+#include "tests/quant/small_models.h"
+
+namespace onnxtool {
+namespace {
+
+using testing::all_layers;
+using testing::decide;
+using testing::numbers;
+using testing::parse;
+using testing::quantize;
+
+Preparation prepared(Model& model, const QuantizeOptions& options = all_layers()) {
+  auto p = prepare_model(model, options);
+  REQUIRE_MESSAGE(p.ok(), (p.ok() ? "" : p.error().message));
+  return *std::move(p);
+}
+
+TEST_CASE("preparation: older opsets are raised to 13 for per-channel scales, to 10 at least") {
+  for (const int opset : {7, 8, 9, 10, 11, 12, 13, 17}) {
+    CAPTURE(opset);
+    const std::string text = "<ir_version: 4, opset_import: [\"\" : " + std::to_string(opset) +
+                             "]> g (float[1,2,4,4] x) => (float y) <float[2,2,1,1] w = {1.0, -0.5, "
+                             "0.25, 2.0}> { c = Conv (x, w) r = Relu (c) f = Flatten (r) "
+                             "y = Softmax <axis = 1> (f) }";
+    const auto q = quantize(text);
+    CHECK(q.quantizer.preparation().opset_before == opset);
+    CHECK(q.output.model->opset("") == std::max(opset, 13));
+    CHECK(q.sqnr_db > 30);
+    QuantizeOptions options = all_layers();
+    options.no_opset_change = true;
+    auto kept = parse(text);
+    const auto p = prepare_model(*kept, options);
+    CHECK(p.ok() == (opset >= 10));
+    if (p.ok()) CHECK(kept->opset("") == opset);
+    options = all_layers();
+    options.per_channel = false;
+    CHECK(quantize(text, options).output.model->opset("") == std::max(opset, 10));
+  }
+}
+
+TEST_CASE("preparation: initializers among the inputs of IR 3 become constants") {
+  auto model = parse(
+      "<ir_version: 3, opset_import: [\"\" : 9]> g (float[2,2] x, float[2,2] w) => (float y) "
+      "<float[2,2] w = {1.0, 2.0, 3.0, 4.0}> { y = MatMul (x, w) }");
+  const Preparation p = prepared(*model);
+  CHECK(p.ir_before == 3);
+  CHECK(p.ir_after >= 4);
+  REQUIRE(model->graph().inputs().size() == 1);
+  CHECK(model->graph().inputs()[0]->name() == "x");
+  CHECK(!p.notes.empty());
+}
+
+TEST_CASE("preparation: weights in Constant nodes are weights") {
+  const auto d = decide(
+      "<ir_version: 8, opset_import: [\"\" : 13]> g (float[2,2] x) => (float y) "
+      "{ w = Constant <value = float[2,2] {1.0, 2.0, 3.0, 4.0}> () y = MatMul (x, w) }");
+  CHECK(d.at("y").kernel == "MatMulIntegerToFloat");
+}
+
+TEST_CASE("preparation: a weight that is moved before use is stored as it is used") {
+  // Read by Gather as well, so folding it makes the float model larger.
+  const auto q = quantize(
+      "<ir_version: 8, opset_import: [\"\" : 13]> g (int64[3] ids) => (float y) <float[4,40] table "
+      "= {" +
+      numbers(160) +
+      "}> { e = Gather (table, ids) t = Transpose <perm = [1, 0]> (table) "
+      "y = MatMul (e, t) }");
+  CHECK(q.count("Transpose") == 0);
+  const Value* table = q.output.model->graph().find("t_quantized");
+  REQUIRE(table);
+  CHECK(table->constant()->dims() == std::vector<int64_t>{40, 4});
+  CHECK(q.sqnr_db > 30);
+}
+
+TEST_CASE("preparation: MatMul and its bias are one Gemm where that runs on integers") {
+  const std::string constants =
+      " <float[4,4] w = {" + numbers(16) + "}, float[4] b = {1.0, 2.0, 3.0, 4.0}> ";
+  const std::string body = "{ m = MatMul (x, w) y = Add (m, b) }";
+  // Naming all operators would name the Add, too, and so keep it.
+  QuantizeOptions products_only = all_layers();
+  products_only.include = *Selector::parse({"op:MatMul", "op:Gemm"});
+  const auto flat = quantize(
+      "<ir_version: 8, opset_import: [\"\" : 13]> g (float[3,4] x) => (float y)" + constants + body,
+      products_only);
+  CHECK(flat.count("Gemm") == 1);
+  CHECK(flat.count("Reshape") == 0);
+  const auto deep =
+      quantize("<ir_version: 8, opset_import: [\"\" : 13]> g (float[2,3,4] x) => (float y)" +
+                   constants + body,
+               products_only);
+  CHECK(deep.count("Gemm") == 1);
+  CHECK(deep.count("Reshape") == 2);
+  CHECK(deep.sqnr_db > 35);
+  // In float the pair stays what runtimes look for.
+  QuantizeOptions options = all_layers();
+  options.include = {};
+  auto small = Quantizer::create(
+      parse("<ir_version: 8, opset_import: [\"\" : 13]> g (float[1,256,4] x, float[300,300] z) => "
+            "(float y, float u) <float[4,4] w = {" +
+            numbers(16) +
+            "}, float[4] b = {1.0, 2.0, 3.0, 4.0}, "
+            "float[300,300] v = {" +
+            numbers(90000) +
+            "}> "
+            "{ m = MatMul (x, w) y = Add (m, b) u = MatMul (z, v) }"),
+      options);
+  REQUIRE_MESSAGE(small.ok(), (small.ok() ? "" : small.error().message));
+  int products = 0;
+  for (const Node& n : small->prepared().graph().nodes()) products += n.is("MatMul");
+  CHECK(products == 2);
+}
+
+TEST_CASE("preparation: equal nodes become one, also where nobody named them") {
+  const auto q = quantize(
+      "<ir_version: 8, opset_import: [\"\" : 13]> g (float[2,2] x) => (float y) "
+      "<float[2,2] w = {1.0, -2.0, 3.0, 4.0}> { a = Relu (x) b = Relu (x) c = MatMul (a, w) "
+      "d = MatMul (b, w) s = Add (c, d) y = MatMul (s, w) }");
+  CHECK(q.count("MatMul") == 2);
+}
+
+}  // namespace
+}  // namespace onnxtool
