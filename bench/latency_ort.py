@@ -44,18 +44,23 @@ def ratio_interval(a, b, seed=0):
     return float(np.median(ratios)), *(float(q) for q in np.quantile(medians, [0.025, 0.975]))
 
 
-def compare(path_a, path_b, rounds):
-    a, b = session(path_a), session(path_b)
-    feed = feed_of(a)
-    for s in (a, b):
-        round_of(s, feed, 20)
-    runs = max(1, round(1e3 * ROUND_S / round_of(a, feed, 20)))
+def interleaved(a, b, feed, runs, rounds):
+    """Times in ms of both sessions, by rounds of `runs` runs."""
     times_a, times_b = [], []
     for i in range(rounds):
         # Whoever runs second finds caches warm or the clock down: take turns.
         for s, times in ((a, times_a), (b, times_b)) if i % 2 else ((b, times_b), (a, times_a)):
             times.append(round_of(s, feed, runs))
     return times_a, times_b
+
+
+def compare(path_a, path_b, rounds):
+    a, b = session(path_a), session(path_b)
+    feed = feed_of(a)
+    for s in (a, b):
+        round_of(s, feed, 20)
+    runs = max(1, round(1e3 * ROUND_S / round_of(a, feed, 20)))
+    return interleaved(a, b, feed, runs, rounds)
 
 
 def main():

@@ -15,6 +15,9 @@ namespace {
 // Integers take a quarter of the memory, and the weighing is a guess: a node stays in float only
 // where it is clearly faster there.
 constexpr double kFloatBias = 1.2;
+// Where no layer gains, and all that could run on integers takes less than this in float, time does
+// not matter: the model gets what was asked for.
+constexpr double kNegligibleNs = 20'000;
 
 std::optional<double> clip_bound(const Node& clip, int input, const char* attribute,
                                  double fallback) {
@@ -82,9 +85,9 @@ class Placer {
     // Less on integers may leave carriers without company, and those are weighed without them
     // again.
     while (weigh()) settle();
-    const bool slower = std::none_of(candidates_.begin(), candidates_.end(),
-                                     [](const Candidate& c) { return c.alive; });
-    // A model where no layer gains is too small for its time to matter: it gets what was asked for.
+    const bool none = std::none_of(candidates_.begin(), candidates_.end(),
+                                   [](const Candidate& c) { return c.alive; });
+    const bool slower = none && float_ns_ < kNegligibleNs;
     if (slower) candidates_ = unweighed;
     Placement p = result();
     p.slower = slower && !p.nodes.empty();
@@ -264,6 +267,9 @@ class Placer {
       const NodeCost c = cost.node(*candidates_[i].integer.node, shapes);
       nodes.push_back({kFloatBias * c.float_ns, c.integer_ns});
     }
+    // The first time, which is before anything is left in float.
+    if (float_ns_ == 0)
+      for (const WeighedNode& n : nodes) float_ns_ += n.float_ns / kFloatBias;
     std::vector<WeighedTensor> tensors;
     std::set<int> seen;
     const auto add = [&](Value& v) {
@@ -381,6 +387,7 @@ class Placer {
   const TypicalShapes& shapes_;
   std::set<const Node*> scores_;
   std::vector<Candidate> candidates_;
+  double float_ns_ = 0;  // of all candidates
   std::unordered_map<const Node*, size_t> index_;
   std::unordered_map<const Node*, const char*> reasons_;
 };

@@ -64,7 +64,8 @@ using TypicalShapes = std::unordered_map<std::string, std::vector<int64_t>>;
 TypicalShapes typical_shapes(const Model& model, const QuantizeOptions& options);
 
 /// Decides on the prepared graph: what the target fuses, less what would run slower on integers, as
-/// far as a guess from `shapes` goes; everything where nothing would be left. Layers that --include
+/// far as a guess from `shapes` goes; everything where
+/// nothing would be left and the whole takes some microseconds. Layers that --include
 /// names are not weighed, nor is anything for ort_compat. Nothing to quantize is not an error here:
 /// nodes is empty then.
 Placement place(const Model& model, const QuantizeOptions& options, const TypicalShapes& shapes);

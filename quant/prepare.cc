@@ -6,8 +6,8 @@
 #include "libopt/analysis/seam.h"
 #include "libopt/convert/convert_opset.h"
 #include "libopt/rewrite/driver.h"
-#include "passes/pass.h"
 #include "passes/deduplicate.h"
+#include "passes/pass.h"
 
 namespace onnxtool {
 namespace {
