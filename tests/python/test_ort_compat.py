@@ -1,0 +1,122 @@
+"""`--preset ort-compat` beside onnxruntime's quantize_static, from the same model and samples: the same graph, weights to
+the last bit, ranges to float rounding.
+
+Both get the model that onnxruntime's own preparation wrote: folding a BatchNormalization names its results differently, one of the
+differences that docs/quantize.md lists.
+"""
+
+import logging
+import os
+import pathlib
+import subprocess
+import tempfile
+import unittest
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+SOURCE = pathlib.Path(os.environ["ONNXTOOL_SOURCE_DIR"])
+DIGITS = SOURCE / "testdata" / "digits"
+CIFAR10NET = SOURCE.parent / "shared" / "data" / "cifar10net"
+DIGITS_FLAGS = "--resize 32 --channels grey --scale 1/255 --mean 0.3 --std 0.35".split()
+
+
+class Samples(CalibrationDataReader):
+    """What `onnxtool run` reads, as it was written: preprocessing is not what is compared here."""
+
+    def __init__(self, name, files):
+        self.name, self.files = name, iter(files)
+
+    def get_next(self):
+        file = next(self.files, None)
+        return None if file is None else {self.name: np.load(file)}
+
+
+class OrtCompat(unittest.TestCase):
+    def compare(self, data, count, flags, per_channel):
+        with tempfile.TemporaryDirectory() as directory:
+            work = pathlib.Path(directory)
+            logging.disable(logging.WARNING)
+            self.addCleanup(logging.disable, logging.NOTSET)
+            prepared = work / "prepared.onnx"
+            quant_pre_process(str(data / "model.onnx"), str(prepared))
+            samples = work / "samples"
+            samples.mkdir()
+            name = onnx.load(prepared).graph.input[0].name
+            for i, array in enumerate(self.images(data, flags)[:count]):
+                np.save(samples / f"{i:04d}.npy", array)
+            theirs, ours = work / "theirs.onnx", work / "ours.onnx"
+            quantize_static(str(prepared), str(theirs), Samples(name, sorted(samples.iterdir())),
+                            quant_format=QuantFormat.QDQ, per_channel=per_channel, calibrate_method=CalibrationMethod.MinMax,
+                            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8)
+            command = [os.environ["ONNXTOOL_BINARY"], "quantize", str(prepared), "--calib", str(samples), "-q", "-o", str(ours),
+                       "--preset", "ort-compat", *([] if per_channel else ["--per-tensor"])]
+            result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+            self.assertEqual(result.returncode, 0, result.stderr)
+            self.check_graphs(onnx.load(theirs).graph, onnx.load(ours).graph)
+
+    def images(self, data, flags):
+        """Calibration images, made by Pillow and NumPy."""
+        from PIL import Image
+
+        grey = flags is DIGITS_FLAGS
+        mean, std = (0.3, 0.35) if grey else ([0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616])
+        for_channels = lambda v: np.array(v, np.float32).reshape(-1, 1, 1)
+        arrays = []
+        for path in sorted((data / "calib").rglob("*.*")):
+            pixels = np.asarray(Image.open(path).convert("L" if grey else "RGB").resize((32, 32), Image.BILINEAR), np.float32)
+            planes = pixels[None] if grey else pixels.transpose(2, 0, 1)
+            arrays.append((planes / 255 - for_channels(mean)) / for_channels(std))
+        return [a[None].astype(np.float32) for a in arrays]
+
+    def check_graphs(self, theirs, ours):
+        # Values between nodes have names of their own (docs/quantize.md): nodes are joined by who makes what.
+        def nodes(graph):
+            makers = {output: node.name for node in graph.node for output in node.output}
+            return sorted((n.op_type, n.name, [makers.get(i, i) for i in n.input]) for n in graph.node)
+
+        self.maxDiff = None
+        self.assertEqual(nodes(ours), nodes(theirs))
+        self.assertEqual([i.name for i in ours.input], [i.name for i in theirs.input])
+        self.assertEqual([o.name for o in ours.output], [o.name for o in theirs.output])
+        tensors = lambda graph: {t.name: numpy_helper.to_array(t) for t in graph.initializer}
+        a, b = tensors(theirs), tensors(ours)
+        self.assertEqual(sorted(b), sorted(a))
+        weights = {name.removesuffix("_quantized") for name in a if name.endswith("_quantized")}
+        for name, value in a.items():
+            base = name.removesuffix("_scale").removesuffix("_zero_point")
+            self.assertEqual(b[name].dtype, value.dtype, name)
+            x, y = value.ravel(), b[name].ravel()
+            self.assertEqual(x.size, y.size, name)
+            of_bias = base.endswith("_quantized")  # its scale is the activation's times the weight's
+            if name.endswith("_quantized"):
+                # Weights are the same; a bias may be a step off where its scale is.
+                off = np.abs(x.astype(np.int64) - y).max()
+                self.assertLessEqual(off, 1e-5 * np.abs(x).max() + 1 if value.dtype == np.int32 else 0, name)
+            elif base in weights and not of_bias:
+                np.testing.assert_array_equal(x, y, err_msg=name)
+            elif name.endswith("_zero_point"):
+                self.assertLessEqual(np.abs(x.astype(np.int64) - y).max(), 1, name)
+            else:
+                np.testing.assert_allclose(y, x, rtol=1e-5, err_msg=name)
+
+    def test_digits_per_channel(self):
+        self.compare(DIGITS, 100, DIGITS_FLAGS, True)
+
+    def test_digits_per_tensor(self):
+        self.compare(DIGITS, 100, DIGITS_FLAGS, False)
+
+    @unittest.skipUnless(CIFAR10NET.is_dir(), f"{CIFAR10NET} is absent")
+    def test_cifar10net_per_channel(self):
+        self.compare(CIFAR10NET, 100, (), True)
+
+    @unittest.skipUnless(CIFAR10NET.is_dir(), f"{CIFAR10NET} is absent")
+    def test_cifar10net_per_tensor(self):
+        self.compare(CIFAR10NET, 100, (), False)
+
+
+if __name__ == "__main__":
+    unittest.main()
