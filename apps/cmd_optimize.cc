@@ -140,13 +140,31 @@ Section model_section(const Options& o, const Before& before, const Model& after
   return s;
 }
 
-Section passes_section(const std::vector<PassReport>& passes) {
+// A pass may stand in the pipeline at several places.
+std::vector<PassReport> by_pass(const std::vector<PassReport>& reports) {
+  std::vector<PassReport> out;
+  for (const PassReport& r : reports) {
+    const auto known = std::ranges::find(out, r.pass, &PassReport::pass);
+    if (known == out.end()) {
+      out.push_back(r);
+      continue;
+    }
+    known->fired += r.fired;
+    known->time_ms += r.time_ms;
+  }
+  return out;
+}
+
+Section passes_section(const std::vector<PassReport>& reports, const std::vector<Breach>& dropped) {
   Section s{"passes", "Passes", {}, {}, {}, false};
+  const std::vector<PassReport> passes = by_pass(reports);
   Table t{"passes", "", {{"pass", "pass", ""}, {"fired", "fired", ""}}, {}, 0};
   for (const PassReport& p : passes)
     if (p.fired) t.rows.push_back({std::string(p.pass), int64_t{p.fired}});
   if (t.rows.empty()) s.notes.push_back("nothing to do: no pass found anything");
   else s.tables.push_back(std::move(t));
+  for (const Breach& d : dropped)
+    s.notes.push_back(fmt::format("{} was left out: at {} it brings to light that types contradict each other: {}", d.pass, d.node, d.difference));
   return s;
 }
 
@@ -172,7 +190,7 @@ Section timing_section(const Progress& progress, const std::vector<PassReport>& 
   Section s{"timing", "Time", {}, {}, {}, true};
   for (const auto& [stage, seconds] : progress.times()) s.fields.push_back({stage + "_s", stage, seconds, "s"});
   Table t{"passes", "", {{"pass", "pass", ""}, {"time_ms", "time", "ms"}}, {}, 0, false};
-  for (const PassReport& p : passes) t.rows.push_back({std::string(p.pass), p.time_ms});
+  for (const PassReport& p : by_pass(passes)) t.rows.push_back({std::string(p.pass), p.time_ms});
   s.tables.push_back(std::move(t));
   return s;
 }
@@ -237,7 +255,7 @@ class OptimizeCommand {
     ONNXTOOL_TRY(check_target(output_, save));
 
     progress_.stage("load");
-    ONNXTOOL_ASSIGN(const std::unique_ptr<Model> model, load_model(o_.model));
+    ONNXTOOL_ASSIGN(std::unique_ptr<Model> model, load_model(o_.model));
     ONNXTOOL_TRY(keep.check(*model));
     save.protected_files = payload_files(*model);
     save.external_data |= model->had_external_data;
@@ -258,7 +276,7 @@ class OptimizeCommand {
     context.folder = folder.get();
     context.max_growth_bytes = o_.max_growth;
     context.keep = &keep;
-    const VerifiedRun result = run_verified(*model, passes, context, verifier.get(), converted);
+    const VerifiedRun result = run_verified(model, passes, context, verifier.get(), converted);
 
     Report report;
     report.command = "optimize";
@@ -270,7 +288,7 @@ class OptimizeCommand {
       ONNXTOOL_ASSIGN(saved, save_model(*model, output_, save));
     }
     progress_.finish();
-    report.sections = {model_section(o_, before, *model, saved ? &*saved : nullptr, output_), passes_section(result.passes),
+    report.sections = {model_section(o_, before, *model, saved ? &*saved : nullptr, output_), passes_section(result.passes, result.dropped),
                        verification_section(result.verification, !verifier), timing_section(progress_, result.passes)};
     report.sections[0].notes = notes_;
     if (result.breach) report.findings.push_back(breach_finding(*result.breach));

@@ -11,42 +11,20 @@
 // Numerics: the sum in double, rounded once on store; the convolution adds it before its own rounding.
 // Source: ONNX Conv-11, ConvTranspose-11, Add-7, Sub-7 (multidirectional broadcasting).
 
-#include "passes/growth.h"
-#include "passes/layer.h"
+#include "passes/conv_fold.h"
 #include "passes/pass.h"
 
 namespace onnxtool {
 namespace {
 
-struct Match {
-  const Node& add;
-  FoldedLayer folded;
-};
-
-MatchOr<Match> match(const Node& node, const PassContext& context) {
-  const bool is_sub = node.is("Sub");
-  if ((!is_sub && !node.is("Add")) || node.num_inputs() != 2 || !node.has_input(0) || !node.has_input(1)) return no_match();
-  const int constant_index = !is_sub && node.input(0).constant() ? 0 : 1;
-  const Tensor* constant = node.input(constant_index).constant();
-  const Node* conv = node.input(1 - constant_index).producer();
-  if (!constant || !conv || (!conv->is("Conv") && !conv->is("ConvTranspose"))) return no_match();
-  const auto layer = find_layer(node.input(1 - constant_index), node);
-  if (!layer) return no_match(layer.reason());
-  if (node.opset() < 7) return no_match("opset below 7 broadcasts by attribute");
+// The shift, or the mean that is taken off.
+Affine step_of(const Node& node, std::vector<double> values) {
   Affine step;
-  (is_sub ? step.mean : step.shift) = per_channel(*constant, layer->weight->rank(), layer->channels);
-  if (step.mean.empty() && step.shift.empty()) return no_match("constant is not one number per channel");
-  const auto folded = fold_affine(*layer, step);
-  if (!folded) return no_match(folded.reason());
-  if (!may_grow(context, folded->added_bytes, bytes_freed_with(node))) return no_match("the new bias would make the file grow");
-  return Match{node, *folded};
+  (node.is("Sub") ? step.mean : step.shift) = std::move(values);
+  return step;
 }
 
-void rewrite(const Match& m, Rewriter& rw) {
-  apply_fold(m.folded, rw);
-  rw.replace_uses(m.add.output(0), m.folded.layer.node->output(0));
-  rw.remove(m.add);
-}
+MatchOr<ConvFold> match(const Node& node, const PassContext& context) { return match_conv_fold(node, node.is("Add"), step_of, context); }
 
 }  // namespace
 
@@ -56,5 +34,5 @@ constinit const PassInfo kFoldAddIntoConv{
     .roots = {"Add", "Sub"},
     .level = Level::kBasic,
     .exactness = Exactness::kRounding,
-    .run = run_rule<match, rewrite>};
+    .run = run_rule<match, rewrite_conv_fold>};
 }  // namespace onnxtool

@@ -62,6 +62,7 @@ bool pads_with_zero(const Node& pad) {
 }
 
 MatchOr<Match> match(const Node& pad) {
+  if (!pad.has_input(0) || !pad.has_output(0)) return no_match();
   const auto pads = pads_of(pad);
   if (!pads) return no_match("pads are not constant");
   const Value& out = pad.output(0);

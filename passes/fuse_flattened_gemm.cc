@@ -7,7 +7,7 @@
 // and without b just the product. The leading extents are often computed from x, and that goes with them.
 // Does not fire: alpha or beta other than 1, transposed factors; b that is no row; intermediate results
 // used elsewhere; the last shape is not known to be x's but for the last extent; x is not known to end in
-// K; fewer than three axes.
+// K; fewer than three axes; half precision, where the product is rounded once more before the row is added.
 // Numerics: as in fuse_matmul_add.cc.
 // Source: ONNX Gemm-11, MatMul-9 (as numpy.matmul).
 
@@ -55,6 +55,8 @@ MatchOr<Match> match(const Node& restore) {
   if (gemm->attr<float>("alpha", 1) != 1 || gemm->attr<float>("beta", 1) != 1) return no_match("alpha or beta is not 1");
   if (gemm->attr<int64_t>("transA", 0) || gemm->attr<int64_t>("transB", 0)) return no_match("a factor is transposed");
   if (gemm->has_input(2) && !is_row(gemm->input(2))) return no_match("addend is no row");
+  const DataType type = restore.output(0).type().dtype;
+  if (type != DataType::kFloat && type != DataType::kDouble) return no_match("half precision would round twice");
   if (!restore.input(0).has_one_use()) return no_match("product has another use");
   const Value& x = flatten->input(0);
   const auto& shape = x.type().shape;

@@ -46,6 +46,8 @@ Status widen_attributes(Node& node) {
       changed.push_back(Attribute::of("value", NamedTensor{"", Tensor::vector(std::vector<double>(v.begin(), v.end()))}));
     }
   }
+  if (node.is("ConstantOfShape") && !node.attribute("value"))
+    changed.push_back(Attribute::of("value", NamedTensor{"", Tensor::vector(std::vector<double>{0})}));
   if (node.is("Constant") && !changed.empty()) node.remove_attribute(node.attributes()[0].name);
   for (Attribute& a : changed) node.set_attribute(std::move(a));
   return {};

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
+#include <limits>
 #include <map>
 #include <optional>
 #include <set>
@@ -148,35 +148,58 @@ class ExecutingVerifier final : public Verifier {
     if (!second.ok()) return breach(v, "the rewritten model cannot be run: " + second.error().message);
     const bool exact = exactness == Exactness::kExact;
     v.basis = exact ? "bit by bit" : "up to rounding";
-    int oracle_runs = 0;
     std::unique_ptr<Side> oracle;
-    for (int attempt = 0; attempt < options_.max_attempts && v.inputs < options_.wanted_inputs; ++attempt) {
+    bool no_oracle = false;
+    int spent = 0;
+    for (int attempt = 0; attempt < options_.max_attempts && v.inputs < options_.wanted_inputs && spent <= options_.max_inferences - 2; ++attempt) {
       // Every second set has edges; where rounding may move, only finite ones: an overflow that comes
       // earlier or later is no fault.
       const std::vector<Tensor> inputs = trial.make(attempt, attempt % 2 == 1, exact);
       const auto before = first->run(trial.names(), inputs);
-      if (!before.ok()) {
+      const std::string unfit = before.ok() ? undeclared(*before) : before.error().message;
+      if (!unfit.empty()) {
         ++v.discarded;
-        v.obstacle = before.error().message;
+        v.obstacle = unfit;
         continue;
       }
       const auto now = second->run(trial.names(), inputs);
       if (!now.ok()) return breach(v, "the rewritten model fails: " + now.error().message);
-      ++v.inputs;
+      spent += 2;
       std::optional<Outputs> truth;
+      bool unaffordable = false;
       const auto ask_oracle = [&]() -> const Outputs* {
-        if (truth) return &*truth;
-        if (!oracle && oracle_runs < options_.max_oracle_runs) oracle = make_oracle(plan);
-        if (!oracle || oracle_runs >= options_.max_oracle_runs) return nullptr;
-        ++oracle_runs;
+        if (truth || no_oracle) return truth ? &*truth : nullptr;
+        if (!oracle) oracle = make_oracle(plan);
+        no_oracle = !oracle;
+        unaffordable = oracle && spent > options_.max_inferences - 2;
+        if (!oracle || unaffordable) return nullptr;
+        spent += 2;
         auto run = oracle->run(trial.names(), widened(inputs));
+        no_oracle = !run.ok();
         if (run.ok()) truth = *std::move(run);
         return truth ? &*truth : nullptr;
       };
-      compare_outputs(*before, *now, exact, ask_oracle, v);
-      if (!v.equal) return;
+      Verification set;
+      compare_outputs(*before, *now, exact, ask_oracle, set);
+      if (unaffordable) break;
+      ++v.inputs;
+      v.elements += set.elements;
+      if (!set.equal) return breach(v, std::move(set.difference));
     }
     if (v.elements > 0) v.obstacle.clear();
+  }
+
+  // Why these are no outputs that the model means to give; empty: they are as declared.
+  std::string undeclared(const Outputs& outputs) const {
+    for (const Value* o : original_.model->graph().outputs()) {
+      const auto at = outputs.find(o->name());
+      const auto& shape = o->type().shape;
+      if (at == outputs.end() || !shape) continue;
+      bool fits = shape->size() == at->second.dims().size();
+      for (size_t i = 0; fits && i < shape->size(); ++i) fits = !(*shape)[i].value || *(*shape)[i].value == at->second.dims()[i];
+      if (!fits) return fmt::format("output '{}' is {}, declared as {}", o->name(), format_dims(at->second.dims()), format_type(o->type()));
+    }
+    return {};
   }
 
   template <class Ask>
@@ -220,8 +243,8 @@ class ExecutingVerifier final : public Verifier {
 
 }  // namespace
 
-VerifierOptions quick_verification(int threads) { return {3, 8, 1, threads}; }
-VerifierOptions full_verification(int threads) { return {16, 32, 16, threads}; }
+VerifierOptions quick_verification(int threads) { return {3, 8, 8, threads}; }
+VerifierOptions full_verification(int threads) { return {16, 32, std::numeric_limits<int>::max(), threads}; }
 
 std::unique_ptr<Verifier> make_verifier(const Model& original, const VerifierOptions& options) {
   return std::make_unique<ExecutingVerifier>(original, options);

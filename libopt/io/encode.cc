@@ -93,9 +93,16 @@ class Encoder {
     out.optional_string(10, g.doc);
     for (const Value* v : g.inputs()) out.message_field(11, value_info(*v));
     for (const Value* v : g.outputs()) out.message_field(12, value_info(*v));
-    for (const Value* v : g.values())
+    // Results in the order of nodes, as a reader will number them: what was read is written alike.
+    const auto declare = [&](const Value* v) {
       if (v->has_value_info && !v->is_graph_input() && !v->is_graph_output() && v->type().kind != ValueType::Kind::kUnknown)
         out.message_field(13, value_info(*v));
+    };
+    for (const Value* v : g.values())
+      if (!v->producer()) declare(v);
+    for (const Node& n : g.nodes())
+      for (const Value* v : n.outputs())
+        if (v) declare(v);
     for (const std::string& field : g.opaque_fields) out.append(field);
     entries(out, 16, g.metadata);
     out.append(g.unknown_fields);

@@ -110,48 +110,103 @@ std::vector<PassReport> run_passes(Model& model, std::span<const PassInfo* const
   return reports;
 }
 
-VerifiedRun run_verified(Model& model, std::span<const PassInfo* const> passes, const PassContext& context, Verifier* verifier,
-                         bool changed) {
-  const std::unique_ptr<Model> original = verifier ? model.clone() : nullptr;
-  const int64_t grown_before = context.grown_bytes;
-  VerifiedRun result;
-  result.passes = run_passes(model, passes, context);
-  int64_t rewrites = 0;
-  Exactness exactness = changed ? Exactness::kRounding : Exactness::kExact;
-  for (size_t i = 0; i < passes.size(); ++i) {
-    rewrites += result.passes[i].fired;
-    if (result.passes[i].fired && passes[i]->exactness == Exactness::kRounding) exactness = Exactness::kRounding;
-  }
-  if (!verifier || (rewrites == 0 && !changed)) return result;
-  result.verification = verifier->verify(model, exactness);
-  if (result.verification->equal) return result;
+namespace {
 
-  Breach breach{{}, {}, result.verification->difference};
-  const auto rerun = [&](int64_t count) {
-    PassContext again = context;
-    again.grown_bytes = grown_before;
+// One attempt of run_verified(): all passes of a list, and what is wrong with the result.
+class VerifiedAttempt {
+ public:
+  VerifiedAttempt(const Model& original, std::span<const PassInfo* const> passes, const PassContext& context)
+      : original_(original), passes_(passes), context_(context), grown_before_(context.grown_bytes) {}
+
+  std::vector<PassReport> run(Model& model) {
+    std::vector<PassReport> reports = run_passes(model, passes_, context_);
+    for (size_t i = 0; i < passes_.size(); ++i) {
+      rewrites_ += reports[i].fired;
+      if (reports[i].fired && passes_[i]->exactness == Exactness::kRounding) exactness_ = Exactness::kRounding;
+    }
+    return reports;
+  }
+  int64_t rewrites() const { return rewrites_; }
+  Exactness exactness() const { return exactness_; }
+
+  /// The first rewrite after which `wrong` says what is wrong, found by bisection; `wrong` does so after all.
+  Breach culprit(const std::function<std::string(Model&)>& wrong, std::string difference, bool changed_before) {
+    Breach breach{{}, {}, std::move(difference)};
+    if (changed_before && !wrong(*rerun(0, breach)).empty()) return breach;
+    int64_t good = 0, bad = rewrites_;
+    while (bad - good > 1) {
+      const int64_t middle = good + (bad - good) / 2;
+      (wrong(*rerun(middle, breach)).empty() ? good : bad) = middle;
+    }
+    rerun(bad, breach);
+    return breach;
+  }
+
+ private:
+  // The model after the first `count` rewrites; `breach` is told of the last.
+  std::unique_ptr<Model> rerun(int64_t count, Breach& breach) const {
+    PassContext again = context_;
+    again.grown_bytes = grown_before_;
     again.max_rewrites = count;
     again.on_near_miss = nullptr;
     again.on_rewrite = [&](const PassInfo& pass, const std::string& node) {
       breach.pass = pass.name;
       breach.node = node;
     };
-    std::unique_ptr<Model> copy = original->clone();
-    run_passes(*copy, passes, again);
+    std::unique_ptr<Model> copy = original_.clone();
+    run_passes(*copy, passes_, again);
     return copy;
-  };
-  if (changed && !verifier->verify(*rerun(0), exactness).equal) {
-    result.breach = std::move(breach);
+  }
+
+  const Model& original_;
+  std::span<const PassInfo* const> passes_;
+  const PassContext& context_;
+  int64_t grown_before_, rewrites_ = 0;
+  Exactness exactness_ = Exactness::kExact;
+};
+
+std::string contradiction_in(Model& model) {
+  const Status types = infer_graph(model.graph());
+  return types.ok() ? std::string() : types.error().message;
+}
+
+}  // namespace
+
+VerifiedRun run_verified(std::unique_ptr<Model>& model, std::span<const PassInfo* const> passes, const PassContext& context,
+                         Verifier* verifier, bool changed) {
+  const std::unique_ptr<Model> original = model->clone();
+  std::vector<const PassInfo*> chosen(passes.begin(), passes.end());
+  const int64_t grown_before = context.grown_bytes;
+  VerifiedRun result;
+  for (;;) {
+    VerifiedAttempt attempt(*original, chosen, context);
+    result.passes = attempt.run(*model);
+    if (attempt.rewrites() == 0 && !changed) return result;
+    if (std::string wrong = contradiction_in(*model); !wrong.empty()) {
+      Breach breach = attempt.culprit(contradiction_in, std::move(wrong), changed);
+      const auto guilty = std::ranges::find(chosen, breach.pass, &PassInfo::name);
+      if (guilty == chosen.end()) {
+        result.breach = std::move(breach);
+        return result;
+      }
+      chosen.erase(std::remove(chosen.begin(), chosen.end(), *guilty), chosen.end());  // it may stand there twice
+      result.dropped.push_back(std::move(breach));
+      context.grown_bytes = grown_before;
+      model = original->clone();
+      continue;
+    }
+    if (!verifier) return result;
+    const Exactness exactness = changed ? Exactness::kRounding : attempt.exactness();
+    result.verification = verifier->verify(*model, exactness);
+    if (!result.verification->equal) {
+      const auto differs = [&](Model& m) {
+        const Verification v = verifier->verify(m, exactness);
+        return v.equal ? std::string() : v.difference;
+      };
+      result.breach = attempt.culprit(differs, result.verification->difference, changed);
+    }
     return result;
   }
-  int64_t good = 0, bad = rewrites;
-  while (bad - good > 1) {
-    const int64_t middle = good + (bad - good) / 2;
-    (verifier->verify(*rerun(middle), exactness).equal ? good : bad) = middle;
-  }
-  rerun(bad);
-  result.breach = std::move(breach);
-  return result;
 }
 
 void remove_unused_values(Graph& graph) {

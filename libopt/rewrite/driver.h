@@ -1,6 +1,7 @@
 // Runs passes over every graph of a model until nothing changes.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -34,13 +35,17 @@ struct VerifiedRun {
   std::vector<PassReport> passes;
   std::optional<Verification> verification;  // absent without a verifier
   std::optional<Breach> breach;
+  /// Passes that were left out, since one of their rewrites gave a model whose types contradict each other.
+  std::vector<Breach> dropped;
 };
 
-/// run_passes(), then the verifier's judgement of the result. Nothing is judged where nothing fired,
+/// run_passes(), then a look at the types, then the verifier's judgement of the result. A pass that brings
+/// a contradiction of types to light (a model may hide one that nobody runs into) is left out, and the
+/// rest is done again without it. Nothing is judged where nothing fired,
 /// unless the model was `changed` since the verifier saw the original. On a breach the culprit is found
 /// by doing the first k rewrites only, for k by bisection.
-VerifiedRun run_verified(Model& model, std::span<const PassInfo* const> passes, const PassContext& context, Verifier* verifier,
-                         bool changed = false);
+VerifiedRun run_verified(std::unique_ptr<Model>& model, std::span<const PassInfo* const> passes, const PassContext& context,
+                         Verifier* verifier, bool changed = false);
 
 /// Erases initializers and values that nothing reads (never graph inputs or outputs).
 void remove_unused_values(Graph& graph);

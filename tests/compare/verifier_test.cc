@@ -98,15 +98,38 @@ TEST_CASE("custom operators are cut out, and what surrounds them is compared") {
 }
 
 TEST_CASE("a breach names the pass and the node") {
-  const auto model = model_of(
+  auto model = model_of(
       "g (float[3] x, float[3] z) => (float[3] y)"
       "{ t = Dropout (x)  [innocent] u = Sub (t, z)  v = Dropout (u)  [guilty] y = Sub (v, z) }");
   const PassInfo* passes[] = {&kRight, &kWrong};
   const auto verifier = make_verifier(*model, quick_verification(1));
-  const VerifiedRun run = run_verified(*model, passes, PassContext(), verifier.get());
+  const VerifiedRun run = run_verified(model, passes, PassContext(), verifier.get());
   REQUIRE(run.breach.has_value());
   CHECK(run.breach->pass == "wrong");
   CHECK(run.breach->node == "node 'guilty' (Sub)");
+}
+
+// A rule that brings to light what the original hides: a node whose types never fit.
+bool unhide(const Node& node, Rewriter& rw, const PassContext&) {
+  if (!node.has_input(0) || node.input(0).type().shape) return false;
+  rw.replace_uses(node.output(0), *node.graph().inputs()[0]);
+  rw.remove(node);
+  return true;
+}
+constinit const PassInfo kUnhide{.name = "unhide", .summary = "", .roots = {"Reshape"}, .exactness = Exactness::kExact, .run = unhide};
+
+TEST_CASE("a pass that brings a contradiction of types to light is left out") {
+  // Of the Reshape nothing is known; MatMul of x itself would not fit.
+  auto model = model_of(
+      "g (float[3] x, int64[N] s, float[2] w) => (float[M] y, float[3] z)"
+      "{ r = Dropout (x)  u = Identity (s)  t = Reshape (r, u)  q = Reshape (t, u)  y = MatMul (q, w)  z = Relu (r) }");
+  const PassInfo* passes[] = {&kRight, &kUnhide};
+  const VerifiedRun run = run_verified(model, passes, PassContext(), nullptr);
+  CHECK_FALSE(run.breach.has_value());
+  REQUIRE(run.dropped.size() == 1);
+  CHECK(run.dropped[0].pass == "unhide");
+  CHECK(run.passes.size() == 1);
+  CHECK(run.passes[0].fired == 1);
 }
 
 }  // namespace
