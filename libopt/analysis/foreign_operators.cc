@@ -171,6 +171,44 @@ void embed_layer_normalization(InferenceContext& ctx) {
   set_output(ctx, onnx::TensorProto::INT32, &mask, 1);
 }
 
+// (query [B, S, D], key, value [B, L, Dv], ...): [B, S, Dv]; other forms of the inputs leave the shape open.
+void multi_head_attention(InferenceContext& ctx) {
+  for (size_t i = 0; i < ctx.getNumOutputs(); ++i)
+    if (ctx.hasOutput(i)) set_output(ctx, elem_type_of(ctx, 0), nullptr, i);
+  const TensorShapeProto* query = shape_of(ctx, 0);
+  const TensorShapeProto* value = shape_of(ctx, 2);
+  if (!query || !value || query->dim_size() != 3 || value->dim_size() != 3) return;
+  TensorShapeProto out = *query;
+  *out.mutable_dim(2) = value->dim(2);
+  set_output(ctx, 0, &out);
+}
+
+// (query [B, S, D], key, ...): like query, unless that holds key and value too.
+void group_query_attention(InferenceContext& ctx) {
+  for (size_t i = 0; i < ctx.getNumOutputs(); ++i)
+    if (ctx.hasOutput(i)) set_output(ctx, elem_type_of(ctx, 0), nullptr, i);
+  if (ctx.hasInput(1)) set_output(ctx, 0, shape_of(ctx, 0));
+}
+
+// (data, indices, scales, ...): as Gather, of the scales' type; uint8 data packs 8 / bits elements.
+void gather_block_quantized(InferenceContext& ctx) {
+  set_output(ctx, elem_type_of(ctx, 2), nullptr);
+  const TensorShapeProto* data = shape_of(ctx, 0);
+  const TensorShapeProto* indices = shape_of(ctx, 1);
+  const int64_t axis = onnx::getAttribute(ctx, "gather_axis", 0), bits = onnx::getAttribute(ctx, "bits", 4);
+  if (!data || !indices || axis < 0 || axis >= data->dim_size() || bits < 1 || bits > 8) return;
+  TensorShapeProto out;
+  for (int i = 0; i < data->dim_size(); ++i) {
+    if (i == axis)
+      for (const auto& d : indices->dim()) *out.add_dim() = d;
+    else
+      *out.add_dim() = data->dim(i);
+  }
+  if (elem_type_of(ctx, 0) == onnx::TensorProto::UINT8 && axis != data->dim_size() - 1)
+    *out.mutable_dim(out.dim_size() - 1) = out.dim(out.dim_size() - 1) * (8 / bits);
+  set_output(ctx, 0, &out);
+}
+
 constexpr ForeignOperator kOperators[] = {
     {"Affine", "", 1, 1, 1, 1, like_first},
     {"ImageScaler", "", 1, 1, 1, 1, like_first},
@@ -190,9 +228,12 @@ constexpr ForeignOperator kOperators[] = {
     {"FusedGemm", kMicrosoft, 2, 3, 1, 1, like_gemm},
     {"FusedMatMul", kMicrosoft, 2, 2, 1, 1, fused_matmul},
     {"Gelu", kMicrosoft, 1, 1, 1, 1, like_first},
+    {"GatherBlockQuantized", kMicrosoft, 3, 4, 1, 1, gather_block_quantized},
     {"GroupNorm", kMicrosoft, 3, 3, 1, 1, like_first},
+    {"GroupQueryAttention", kMicrosoft, 7, 14, 1, 4, group_query_attention},
     {"MatMulIntegerToFloat", kMicrosoft, 4, 7, 1, 1, matmul_to_float},
     {"MatMulNBits", kMicrosoft, 3, 6, 1, 1, matmul_nbits},
+    {"MultiHeadAttention", kMicrosoft, 1, 10, 1, 4, multi_head_attention},
     {"QGemm", kMicrosoft, 6, 9, 1, 1, qgemm},
     {"QLinearAdd", kMicrosoft, 7, 8, 1, 1, qlinear_binary},
     {"QLinearAveragePool", kMicrosoft, 4, 5, 1, 1, qlinear_average_pool},

@@ -21,6 +21,15 @@ std::vector<fs::path> directories(const fs::path& root) {
   return out;
 }
 
+// onnx's own tolerance, but where the expected values themselves are the reason for another.
+Tolerance node_tolerance(const std::string& name) {
+  // What Bernoulli draws is random: of its results only type and shape can be judged.
+  if (name.starts_with("test_bernoulli")) return {0, 1};
+  // Holds noise of up to 2e-7 (a transform in single precision) where the exact value is 0.
+  if (name.starts_with("test_dft_inverse")) return {1e-3, 1e-6};
+  return {};
+}
+
 }  // namespace
 
 TEST_CASE("float models of the shared set give their expected outputs") {
@@ -51,7 +60,7 @@ TEST_CASE("onnx's node tests pass for every operator with a kernel") {
   for (const fs::path& directory : directories(root)) {
     const std::string name = directory.filename().string();
     if (only && name.find(only) == std::string::npos) continue;
-    const Status s = run_data_sets(directory, {&cpu_kernel_set()}, {});
+    const Status s = run_data_sets(directory, {&cpu_kernel_set()}, node_tolerance(name));
     if (s.ok()) ++passed;
     else if (s.error().code == ErrorCode::kUnsupported) ++unsupported;
     if (only && !s.ok()) std::cout << name << ": " << s.error().message << "\n";

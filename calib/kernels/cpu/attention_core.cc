@@ -70,7 +70,7 @@ Result<HeadTensor> append_rows(KernelContext& ctx, const ConstView* past, const 
   if (!count) return mismatch(std::string(what) + " has too many elements");
   HeadTensor all{now.view, heads_first(s.batches, s.heads, *rows, s.size)};
   void* data = nullptr;
-  if (ctx.wants_output(output)) {
+  if (output >= 0 && ctx.wants_output(output)) {
     ONNXTOOL_ASSIGN(const MutableView out, ctx.output(output, now.view.dtype, dims));
     data = out.data;
   } else {

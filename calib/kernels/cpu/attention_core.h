@@ -32,8 +32,8 @@ struct HeadTensor {
   ConstView view;
   HeadShape shape;
 };
-/// `past` followed by `now` along the rows, as [batch, heads, rows, size]: in output `output` where
-/// it is wanted, else in scratch. past: nullptr where there is none.
+/// `past` followed by `now` along the rows, as [batch, heads, rows, size]: in output `output` (-1:
+/// none) where it is wanted, else in scratch. past: nullptr where there is none.
 Result<HeadTensor> append_rows(KernelContext& ctx, const ConstView* past, const HeadTensor& now,
                                int output, std::string_view what);
 /// The tensor in element type `to`; bool becomes the bias 0 (true) or minus infinity.

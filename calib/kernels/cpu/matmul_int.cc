@@ -309,20 +309,14 @@ Status run_dynamic(KernelContext& ctx) {
   ONNXTOOL_ASSIGN(scales.b_spread, line_params(ctx.input(2).dims, p.shape.batches(), p.shape.n, "b_scale"));
   ONNXTOOL_TRY(read_bias(ctx, 4, p.shape.n, scales));
   const float* in = static_cast<const float*>(a.data);
-  float low = 0, high = 0;
-  for (int64_t i = 0; i < a.count; ++i) {
-    low = in[i] < low ? in[i] : low;
-    high = in[i] > high ? in[i] : high;
-  }
-  const float scale = high == low ? 1.0f : (high - low) / 255.0f;
-  const auto zero_point = static_cast<int32_t>(std::nearbyint(std::clamp(-low / scale, 0.0f, 255.0f)));
-  scales.a = {scale};
+  const Quantization quantization = dynamic_quantization(in, a.count);
+  scales.a = {quantization.scale};
   ONNXTOOL_ASSIGN(void* scratch, ctx.scratch(static_cast<size_t>(a.count)));
   auto* quantized = static_cast<uint8_t*>(scratch);
   ctx.parallel(a.count, kGrain, [&](int64_t begin, int64_t end) {
-    vector_math().quantize8(in + begin, {&scale, &zero_point, 0}, 0, 255, quantized + begin, end - begin);
+    vector_math().quantize8(in + begin, {&quantization.scale, &quantization.zero_point, 0}, 0, 255, quantized + begin, end - begin);
   });
-  const auto zero = static_cast<uint8_t>(zero_point);
+  const auto zero = static_cast<uint8_t>(quantization.zero_point);
   return multiply(ctx, p, {{quantized, false, &zero, false}, {}}, Dequantize(p.shape, scales, static_cast<float*>(y.data)));
 }
 

@@ -1,4 +1,4 @@
-// Products whose sums go straight to memory, with nothing done to them but a bias per row.
+// Products whose sums go straight to memory, with nothing done to them but a bias.
 #pragma once
 
 #include "calib/kernels/cpu/gemm.h"
@@ -25,6 +25,27 @@ class PlainSink final : public ProductSink<T> {
  private:
   T* y_;
   int64_t m_, n_;
+  const T* bias_;
+};
+
+/// y is [m, n]; bias: [n] or nullptr.
+template <class T>
+class ColumnBiasSink final : public ProductSink<T> {
+ public:
+  ColumnBiasSink(T* y, int64_t n, const T* bias) : y_(y), n_(n), bias_(bias) {}
+  int64_t buffer_count(int64_t) const override { return 0; }
+  T* target(int64_t, const GemmRange& range, T*, int64_t* stride) const override {
+    *stride = n_;
+    return y_ + range.m0 * n_ + range.n0;
+  }
+  void finish(int64_t, const GemmRange& range, T* sums, int64_t stride) const override {
+    for (int64_t i = range.m0; bias_ != nullptr && i < range.m1; ++i, sums += stride)
+      for (int64_t j = range.n0; j < range.n1; ++j) sums[j - range.n0] += bias_[j];
+  }
+
+ private:
+  T* y_;
+  int64_t n_;
   const T* bias_;
 };
 

@@ -1,5 +1,6 @@
 #include "calib/kernels/cpu/quant_params.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "calib/kernels/cpu/convert.h"
@@ -65,6 +66,19 @@ Result<Quantization> quantization_of(const KernelContext& ctx, int scale, int ze
   if (!is_int8(type)) return unsupported_type(type, "a zero point");
   if (!ctx.has_input(zero_point)) return q;
   ONNXTOOL_ASSIGN(q.zero_point, zero_point_scalar(ctx.input(zero_point), type, "a zero point"));
+  return q;
+}
+
+Quantization dynamic_quantization(const float* x, int64_t n) {
+  float low = 0, high = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    low = x[i] < low ? x[i] : low;
+    high = x[i] > high ? x[i] : high;
+  }
+  Quantization q;
+  q.scale = high == low ? 1.0f : (high - low) / 255.0f;
+  const float zero_point = std::nearbyint(-low / q.scale);
+  q.zero_point = zero_point > 0 ? static_cast<int32_t>(std::min(zero_point, 255.0f)) : 0;  // NaN: 0
   return q;
 }
 

@@ -45,6 +45,10 @@ struct Quantization {
 /// From the inputs `scale` and `zero_point`; an absent zero point is 0 of type `type`.
 Result<Quantization> quantization_of(const KernelContext& ctx, int scale, int zero_point, DataType type);
 
+/// What DynamicQuantizeLinear takes for x: uint8 over the range of x and 0. NaN does not count; infinite
+/// values give an infinite scale.
+Quantization dynamic_quantization(const float* x, int64_t n);
+
 inline bool is_int8(DataType type) { return type == DataType::kInt8 || type == DataType::kUint8; }
 inline int32_t lowest_of(DataType type) { return type == DataType::kInt8 ? -128 : 0; }
 inline int32_t highest_of(DataType type) { return type == DataType::kInt8 ? 127 : 255; }

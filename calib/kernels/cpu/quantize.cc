@@ -9,6 +9,7 @@
 #include <cmath>
 
 #include "calib/kernels/cpu/elementwise.h"
+#include "calib/kernels/cpu/quant_params.h"
 #include "calib/kernels/cpu/vector_math.h"
 
 namespace onnxtool {
@@ -259,21 +260,14 @@ Status dynamic_quantize(KernelContext& ctx) {
   const ConstView& x = ctx.input(0);
   if (x.dtype != DataType::kFloat) return unsupported_type(x.dtype, "input 0");
   const float* in = static_cast<const float*>(x.data);
-  float low = 0, high = 0;
-  for (int64_t i = 0; i < x.count; ++i) {
-    low = in[i] < low ? in[i] : low;
-    high = in[i] > high ? in[i] : high;
-  }
-  const float scale = high == low ? 1.0f : (high - low) / 255.0f;
-  const auto zero_point =
-      static_cast<int32_t>(std::nearbyint(std::clamp(-low / scale, 0.0f, 255.0f)));
+  const Quantization q = dynamic_quantization(in, x.count);
   ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, DataType::kUint8, x.dims));
   ONNXTOOL_ASSIGN(const MutableView scale_out, ctx.output(1, DataType::kFloat, {}));
   ONNXTOOL_ASSIGN(const MutableView zero_point_out, ctx.output(2, DataType::kUint8, {}));
-  scale_out.as<float>()[0] = scale;
-  zero_point_out.as<uint8_t>()[0] = static_cast<uint8_t>(zero_point);
+  scale_out.as<float>()[0] = q.scale;
+  zero_point_out.as<uint8_t>()[0] = static_cast<uint8_t>(q.zero_point);
   ctx.parallel(x.count, kGrain, [&](int64_t begin, int64_t end) {
-    vector_math().quantize8(in + begin, {&scale, &zero_point, 0}, 0, 255,
+    vector_math().quantize8(in + begin, {&q.scale, &q.zero_point, 0}, 0, 255,
                             y.as<uint8_t>().data() + begin, end - begin);
   });
   return {};

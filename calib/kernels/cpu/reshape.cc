@@ -1,5 +1,4 @@
-// Operators that keep the bytes: Identity, Dropout at inference, and new dims for the same
-// elements.
+// Operators that keep the bytes: Identity, and new dims for the same elements.
 
 #include <algorithm>
 #include <cstring>
@@ -10,33 +9,6 @@ namespace onnxtool {
 namespace {
 
 Status identity(KernelContext& ctx) { return ctx.output_view(0, 0, ctx.input(0).dims); }
-
-// Inference only: the output is the input, the mask (where asked for) all true.
-Status dropout(KernelContext& ctx) {
-  const ConstView& x = ctx.input(0);
-  if (ctx.has_input(2)) {
-    const bool training = ctx.input(2).count > 0 && ctx.input(2).as<uint8_t>()[0] != 0;
-    float ratio = 0.5f;
-    if (ctx.has_input(1) && ctx.input(1).count > 0)
-      convert_elements(ctx.input(1).dtype, ctx.input(1).data, DataType::kFloat, &ratio, 0, 1);
-    if (training && ratio != 0)
-      return kernel_error(ErrorCode::kUnsupported, "training_mode is true: results are random");
-  }
-  ONNXTOOL_TRY(ctx.output_view(0, 0, x.dims));
-  if (!ctx.wants_output(1)) return {};
-  const DataType mask_type = ctx.node().opset() < 10 ? x.dtype : DataType::kBool;
-  ONNXTOOL_ASSIGN(const MutableView mask, ctx.output(1, mask_type, x.dims));
-  const std::vector<int32_t> ones(static_cast<size_t>(kBlock), 1);
-  for (int64_t i = 0; i < mask.count; i += kBlock) {
-    const int64_t n = std::min(kBlock, mask.count - i);
-    std::vector<std::byte> block(size_bytes_of(mask_type, static_cast<uint64_t>(n)));
-    convert_elements(DataType::kInt32, ones.data(), mask_type, block.data(), 0, n);
-    std::memcpy(
-        static_cast<std::byte*>(mask.data) + size_bytes_of(mask_type, static_cast<uint64_t>(i)),
-        block.data(), block.size());
-  }
-  return {};
-}
 
 Status reshape(KernelContext& ctx) {
   const ConstView& x = ctx.input(0);
@@ -119,7 +91,6 @@ Status unsqueeze(KernelContext& ctx) {
 }  // namespace
 
 constinit const KernelInfo kIdentity{.op = "Identity", .prepare = needs_inputs<1>, .run = identity};
-constinit const KernelInfo kDropout{.op = "Dropout", .prepare = needs_inputs<1>, .run = dropout};
 constinit const KernelInfo kReshape{.op = "Reshape", .prepare = needs_inputs<1>, .run = reshape};
 constinit const KernelInfo kFlatten{.op = "Flatten", .prepare = needs_inputs<1>, .run = flatten};
 constinit const KernelInfo kSqueeze{.op = "Squeeze", .prepare = needs_inputs<1>, .run = squeeze};

@@ -1,0 +1,190 @@
+// Operators of com.microsoft: small cases by hand, attention against the standard's operator.
+#include <cmath>
+
+#include "tests/kernels/one_node.h"
+
+namespace onnxtool::testing {
+namespace {
+
+using Doubles = std::vector<double>;
+
+Tensor floats(Dims dims, std::vector<float> values) {
+  return Tensor::from<float>(std::move(dims), values);
+}
+Tensor ints(Dims dims, std::vector<int32_t> values) {
+  return Tensor::from<int32_t>(std::move(dims), values);
+}
+Tensor bytes(Dims dims, std::vector<uint8_t> values) {
+  return Tensor::from<uint8_t>(std::move(dims), values);
+}
+OneNode microsoft(std::string op, std::vector<Tensor> inputs, std::vector<Given> attributes = {},
+                  int outputs = 1) {
+  return {.op = std::move(op),
+          .opset = 1,
+          .inputs = std::move(inputs),
+          .attributes = std::move(attributes),
+          .outputs = outputs,
+          .domain = "com.microsoft"};
+}
+void check_near(const Tensor& actual, const Doubles& expected, double bound = 1e-6) {
+  const Doubles values = doubles<float>(actual);
+  REQUIRE(values.size() == expected.size());
+  for (size_t i = 0; i < values.size(); ++i)
+    CHECK_MESSAGE(std::abs(values[i] - expected[i]) <= bound, "element " << i << ": " << values[i]);
+}
+
+}  // namespace
+
+TEST_CASE("a sum with its skip and bias is normalized, and given out") {
+  // The sum is (1, 3): mean 2, deviation 1.
+  OneNode node = microsoft("SkipLayerNormalization",
+                           {floats({1, 1, 2}, {0, 1}), floats({1, 2}, {0.5f, 1}),
+                            floats({2}, {2, 2}), floats({2}, {10, 20}), floats({2}, {0.5f, 1})},
+                           {}, 4);
+  const auto y = run_node(node);
+  check_near(y[0], {8, 22});
+  check_near(y[1], {2});
+  check_near(y[3], {1, 3});
+  OneNode rms = microsoft("SkipSimplifiedLayerNormalization",
+                          {floats({1, 2}, {1, 7}), floats({1, 2}, {0, 0}), floats({2}, {1, 2})});
+  check_near(run_node(rms)[0], {0.2, 2.8});
+  node.inputs[1] = floats({3, 2}, std::vector<float>(6));
+  CHECK(mentions(error_of(node), "skip has shape [3, 2], which does not fit"));
+  node.inputs[1] = floats({1, 2}, {0, 0});
+  node.inputs[2] = floats({3}, {1, 1, 1});
+  CHECK(mentions(error_of(node), "gamma has shape [3], expected [2]"));
+}
+
+TEST_CASE("embeddings are summed and normalized; ids must be in their tables") {
+  OneNode node =
+      microsoft("EmbedLayerNormalization",
+                {ints({1, 2}, {1, 0}), ints({1, 2}, {0, 0}), floats({2, 2}, {0, 4, 1, 2}),
+                 floats({2, 2}, {0, 0, 1, 1}), floats({1, 2}, {0, 1}), floats({2}, {1, 1}),
+                 floats({2}, {0, 0}), ints({1, 2}, {1, 0})},
+                {}, 3);
+  const auto y = run_node(node);
+  check_near(y[0], {-1, 1, -1, 1});  // of (1, 3) and (1, 6)
+  CHECK(doubles<int32_t>(y[1]) == Doubles{1});
+  check_near(y[2], {1, 3, 1, 6});
+  node.inputs[0] = ints({1, 2}, {1, 2});
+  CHECK(mentions(error_of(node), "index 2 is out of range for an extent of 2"));
+}
+
+TEST_CASE("QLinearWhere brings both sides to the scale of the result") {
+  OneNode node = microsoft("QLinearWhere",
+                           {Tensor::from<bool>({2}, std::span<const bool>(std::array{true, false})),
+                            bytes({2}, {5, 9}), floats({}, {1}), bytes({}, {1}), bytes({1}, {3}),
+                            floats({}, {2}), bytes({}, {0}), floats({}, {0.5f}), bytes({}, {10})});
+  CHECK(doubles<uint8_t>(run_node(node)[0]) == Doubles{18, 22});
+}
+
+TEST_CASE("weights of few bits are dequantized block by block") {
+  // K = 20 in blocks of 16: the second is partly filled. Row n holds the weights n + 1 and, in its
+  // second block, n + 2, minus the zero point 8, times the scales 1 and 2.
+  std::vector<uint8_t> b;
+  for (const int value : {1, 2, 2, 3}) b.insert(b.end(), 8, static_cast<uint8_t>(value * 17));
+  OneNode node = microsoft(
+      "MatMulNBits",
+      {floats({1, 20}, std::vector<float>(20, 1)), bytes({2, 2, 8}, b), floats({4}, {1, 2, 1, 2})},
+      {{"K", int64_t{20}}, {"N", int64_t{2}}, {"bits", int64_t{4}}, {"block_size", int64_t{16}}});
+  check_near(run_node(node)[0], {16 * -7 + 4 * 2 * -6, 16 * -6 + 4 * 2 * -5});
+  node.inputs.push_back(bytes({2}, {0x21, 0x03}));  // zero points 1, 2 and 3, 0
+  check_near(run_node(node)[0], {0, 16 * -1 + 4 * 2 * 3});
+  node.inputs[3] = bytes({1}, {0});
+  CHECK(mentions(error_of(node), "zero_points are uint8 of shape [1], expected 2 elements"));
+  node.inputs.resize(3);
+  node.inputs[1] = bytes({2, 1, 8}, std::vector<uint8_t>(16));
+  CHECK(mentions(error_of(node), "expected uint8 of [2, 2, 8] and 4"));
+  node.attributes[0].second = int64_t{0};
+  CHECK(mentions(error_of(node), "K, N, bits and block_size are 0"));
+}
+
+TEST_CASE("rows of a block-quantized table are gathered and dequantized") {
+  OneNode node = microsoft(
+      "GatherBlockQuantized",
+      {bytes({2, 2}, {0x21, 0x43, 0x65, 0x87}),
+       Tensor::from<int64_t>({1}, std::vector<int64_t>{-1}), floats({2, 2}, {1, 1, 2, 3})},
+      {{"block_size", int64_t{2}}});
+  check_near(run_node(node)[0], {-6, -4, -3, 0});  // 5, 6, 7, 8 minus 8
+  node.inputs.push_back(bytes({2, 1}, {0, 0x75}));
+  check_near(run_node(node)[0], {0, 2, 0, 3});
+  node.inputs[1] = Tensor::from<int64_t>({1}, std::vector<int64_t>{2});
+  CHECK(mentions(error_of(node), "index 2 is out of range"));
+}
+
+TEST_CASE("multi-head attention is attention with bias, past and padding") {
+  Values values(11);
+  const Tensor q = values.normal({2, 3, 8}), k = values.normal({2, 3, 8}),
+               v = values.normal({2, 3, 8}), past_k = values.normal({2, 2, 4, 4}),
+               past_v = values.normal({2, 2, 4, 4});
+  std::vector<float> mask(2 * 7, 0);
+  std::vector<int32_t> seen(2 * 7, 1);
+  for (const size_t hidden : {3u, 9u}) mask[hidden] = -10000, seen[hidden] = 0;
+  OneNode standard{.op = "Attention",
+                   .opset = 23,
+                   .inputs = {q, k, v, floats({2, 1, 1, 7}, mask), past_k, past_v},
+                   .attributes = {{"q_num_heads", int64_t{2}}, {"kv_num_heads", int64_t{2}}},
+                   .outputs = 3};
+  OneNode node = microsoft("MultiHeadAttention",
+                           {q, k, v, Tensor(), ints({2, 7}, seen), Tensor(), past_k, past_v},
+                           {{"num_heads", int64_t{2}}}, 3);
+  const auto expected = run_node(standard), y = run_node(node);
+  for (size_t i = 0; i < 3; ++i) CHECK(same_bits(y[i], expected[i]));
+  node.inputs[3] = floats({24}, std::vector<float>(24));  // a bias of zeros
+  CHECK(same_bits(run_node(node)[0], expected[0]));
+  node.inputs[4] = ints({2, 5}, std::vector<int32_t>(10));
+  CHECK(mentions(error_of(node), "the mask has shape [2, 5], expected [2], [2, 7] or [2, 3, 7]"));
+  node.attributes[0].second = int64_t{3};
+  CHECK(mentions(error_of(node), "does not divide into 3 heads"));
+}
+
+TEST_CASE("packed attention projects its input first") {
+  Values values(12);
+  const Tensor x = values.normal({1, 3, 2}), w = values.normal({2, 12}), bias = values.normal({12});
+  // The same by MatMul, then by the standard's operator.
+  const auto xs = doubles<float>(x), ws = doubles<float>(w), bs = doubles<float>(bias);
+  std::vector<float> parts[3];
+  for (size_t part = 0; part < 3; ++part)
+    for (size_t r = 0; r < 3; ++r)
+      for (size_t c = part * 4; c < part * 4 + 4; ++c)
+        parts[part].push_back(
+            static_cast<float>(bs[c] + xs[2 * r] * ws[c] + xs[2 * r + 1] * ws[12 + c]));
+  OneNode standard{
+      .op = "Attention",
+      .opset = 23,
+      .inputs = {floats({1, 3, 4}, parts[0]), floats({1, 3, 4}, parts[1]),
+                 floats({1, 3, 4}, parts[2])},
+      .attributes = {
+          {"q_num_heads", int64_t{2}}, {"kv_num_heads", int64_t{2}}, {"is_causal", int64_t{1}}}};
+  OneNode node = microsoft("Attention", {x, w, bias},
+                           {{"num_heads", int64_t{2}}, {"unidirectional", int64_t{1}}});
+  check_near(run_node(node)[0], doubles<float>(run_node(standard)[0]), 1e-5);
+  node.inputs[1] = values.normal({2, 11});
+  CHECK(mentions(error_of(node), "does not divide into 2 heads"));
+}
+
+TEST_CASE("group query attention continues each sample behind its own past") {
+  Values values(13);
+  const Tensor q = values.normal({1, 2, 16}), k = values.normal({1, 2, 8}),
+               v = values.normal({1, 2, 8}), past_k = values.normal({1, 2, 3, 4}),
+               past_v = values.normal({1, 2, 3, 4});
+  OneNode standard{.op = "Attention",
+                   .opset = 23,
+                   .inputs = {q, k, v, Tensor(), past_k, past_v},
+                   .attributes = {{"q_num_heads", int64_t{4}},
+                                  {"kv_num_heads", int64_t{2}},
+                                  {"is_causal", int64_t{1}}},
+                   .outputs = 3};
+  OneNode node =
+      microsoft("GroupQueryAttention", {q, k, v, past_k, past_v, ints({1}, {4}), ints({}, {5})},
+                {{"num_heads", int64_t{4}}, {"kv_num_heads", int64_t{2}}}, 3);
+  const auto expected = run_node(standard), y = run_node(node);
+  for (size_t i = 0; i < 3; ++i) CHECK(same_bits(y[i], expected[i]));
+  node.inputs[5] = ints({1}, {9});
+  CHECK(
+      mentions(error_of(node), "sample 0 has 8 rows before 2 new ones, in a cache of 3 of 5 rows"));
+  node.attributes.emplace_back("do_rotary", int64_t{1});
+  CHECK(mentions(error_of(node), "input 7 is absent"));
+}
+
+}  // namespace onnxtool::testing

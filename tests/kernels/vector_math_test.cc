@@ -1,0 +1,86 @@
+// The vector loops against libm, and the levels against each other.
+#include "calib/kernels/cpu/vector_math.h"
+
+#include <doctest/doctest.h>
+
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+namespace onnxtool::testing {
+namespace {
+
+// Every 100,003rd float that is finite: some 42,000 of both signs and all magnitudes.
+std::vector<float> sampled_floats() {
+  std::vector<float> x;
+  for (uint64_t bits = 0; bits <= UINT32_MAX; bits += 100003) {
+    const float v = std::bit_cast<float>(static_cast<uint32_t>(bits));
+    if (std::isfinite(v)) x.push_back(v);
+  }
+  return x;
+}
+
+// Distance in units of the last place of the exact value; subnormal results count in their own.
+double ulps(float actual, double exact) {
+  if (actual == static_cast<float>(exact)) return 0;
+  const double magnitude = std::max(std::abs(exact), 0x1p-126);
+  return std::abs(static_cast<double>(actual) - exact) /
+         std::ldexp(1.0, std::ilogb(magnitude) - 23);
+}
+
+std::vector<const VectorMath*> levels() {
+  std::vector<const VectorMath*> all = {&kVectorMathBaseline};
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+    all.push_back(&kVectorMathAvx2);
+  if (&vector_math() == &kVectorMathAvx512) all.push_back(&kVectorMathAvx512);
+#endif
+  return all;
+}
+
+using Loop = void (*VectorMath::*)(const float*, float*, int64_t);
+
+void check_loop(Loop loop, double (*exact)(double), double bound) {
+  const std::vector<float> x = sampled_floats();
+  const auto n = static_cast<int64_t>(x.size());
+  std::vector<float> first(x.size()), y(x.size());
+  (kVectorMathBaseline.*loop)(x.data(), first.data(), n);
+  double worst = 0;
+  for (size_t i = 0; i < x.size(); ++i)
+    worst = std::max(worst, ulps(first[i], exact(static_cast<double>(x[i]))));
+  CHECK(worst <= bound);
+  for (const VectorMath* level : levels()) {
+    (level->*loop)(x.data(), y.data(), n);
+    CHECK(std::memcmp(first.data(), y.data(), x.size() * sizeof(float)) == 0);
+  }
+}
+
+}  // namespace
+
+// The bounds are those that vector_math.h states.
+TEST_CASE("exp, sigmoid, tanh and erf keep their bounds, with the same bits on every level") {
+  check_loop(
+      &VectorMath::exp, [](double x) { return std::exp(x); }, 1.01);
+  check_loop(
+      &VectorMath::sigmoid, [](double x) { return 1 / (1 + std::exp(-x)); }, 2.5);
+  check_loop(
+      &VectorMath::tanh, [](double x) { return std::tanh(x); }, 1.33);
+  check_loop(
+      &VectorMath::erf, [](double x) { return std::erf(x); }, 1.32);
+}
+
+TEST_CASE("the terms of softmax sum up in the same order on every level") {
+  std::vector<float> x(1001), first(x.size()), y(x.size());
+  for (size_t i = 0; i < x.size(); ++i) x[i] = std::sin(static_cast<float>(i)) * 8;
+  const float sum = kVectorMathBaseline.softmax_terms(x.data(), first.data(), 1001);
+  double expected = 0;
+  for (const float v : first) expected += static_cast<double>(v);
+  CHECK(std::abs(static_cast<double>(sum) - expected) <= 1e-5 * expected);
+  for (const VectorMath* level : levels()) {
+    CHECK(level->softmax_terms(x.data(), y.data(), 1001) == sum);
+    CHECK(std::memcmp(first.data(), y.data(), x.size() * sizeof(float)) == 0);
+  }
+}
+
+}  // namespace onnxtool::testing
