@@ -314,6 +314,13 @@ Status RunContext::Impl::run_step(size_t index, Observer* observer) {
       if (!shown.ok()) return std::move(shown).error().at(step.node->description);
       views_[i] = *shown;
     }
+    // The kernel was chosen by the declared type, which may be unknown or not what arrived.
+    const auto& types = step.kernel->types;
+    if (!views_.empty() && views_[0].dtype != DataType::kUndefined && types.size() > 0 &&
+        std::find(types.begin(), types.end(), views_[0].dtype) == types.end())
+      return kernel_error(ErrorCode::kUnsupported, "element type " + std::string(name(views_[0].dtype)) +
+                                                       " of input 0 is not supported")
+          .at(step.node->description);
     StepContext context(*this, step, index);
     if (Status s = step.kernel->run(context); !s.ok()) return std::move(s).error().at(step.node->description);
   }

@@ -64,6 +64,24 @@ TEST_CASE("attention with groups of heads follows the formula across blocks of q
              e.keys);
 }
 
+TEST_CASE("attention of a few queries takes the same values without blocks") {
+  const Extents e{2, 4, 2, 3, 131, 21, 9};
+  const OneNode node = attention(e, {}, 4);
+  check_sums(run_node(node)[0],
+             reference(e, node.inputs[0], node.inputs[1], node.inputs[2], 1 / std::sqrt(21.0),
+                       [](int64_t, int64_t, int64_t) { return false; }),
+             e.keys);
+}
+
+TEST_CASE("values of a wider type than the queries are rounded to theirs") {
+  OneNode node = attention({1, 2, 2, 3, 4, 8, 8}, {}, 5);
+  const Tensor narrow = run_node(node)[0];
+  node.inputs[2] = Tensor::from<double>({1, 2, 4, 8}, doubles<float>(node.inputs[2]));
+  const Tensor wide = run_node(node)[0];
+  CHECK(wide.dtype() == DataType::kFloat);
+  check_sums(wide, doubles<float>(narrow), 8);
+}
+
 TEST_CASE("causal attention behind an outside cache is aligned to its last valid key") {
   const Extents e{2, 2, 2, 66, 90, 8, 8};
   OneNode node = attention(e, {{"is_causal", int64_t{1}}, {"scale", 0.5f}}, 2);

@@ -33,6 +33,24 @@ TEST_CASE("grid sampling treats NaN and far coordinates as outside") {
   CHECK(mentions(error_of(node), "grid has shape [2, 1, 1, 2], expected [1, ..., 2] of rank 4"));
 }
 
+TEST_CASE("a grid of the elements' own places gives the image back, across blocks of points") {
+  const Tensor x = Values(9).normal({2, 3, 9, 11});
+  std::vector<float> grid;
+  for (int n = 0; n < 2; ++n)
+    for (int i = 0; i < 9; ++i)
+      for (int j = 0; j < 11; ++j) {
+        grid.push_back(static_cast<float>(j) / 5 - 1);
+        grid.push_back(static_cast<float>(i) / 4 - 1);
+      }
+  for (const char* mode : {"nearest", "linear", "cubic"}) {
+    const OneNode node{.op = "GridSample",
+                       .opset = 20,
+                       .inputs = {x, floats({2, 9, 11, 2}, grid)},
+                       .attributes = {{"mode", std::string(mode)}, {"align_corners", int64_t{1}}}};
+    check_sums(run_node(node)[0], doubles<float>(x), 16);
+  }
+}
+
 TEST_CASE("regions are averaged over their bins and must be of a size that can be sampled") {
   OneNode node{
       .op = "RoiAlign",

@@ -1,9 +1,11 @@
-// Attention-23, 24: scaled dot-product attention over query, key and value of rank 4
+// Attention-23, 24: scaled dot-product attention over query, key and value of
+// rank 4
 // ([batch, heads, rows, size]) or 3 ([batch, rows, heads * size]).
 //
-// The causal border lies at key i + offset of query i: offset counts the keys before this call's
-// queries (past_key's rows; nonpad_kv_seqlen - rows of the query; else 0), as onnx 1.23 words it
-// for both versions. Half types are computed in float and rounded once.
+// The causal border lies at key i + offset of query i: offset counts the keys
+// before this call's queries (past_key's rows; nonpad_kv_seqlen - rows of the
+// query; else 0), as onnx 1.23 words it for both versions. Half types are
+// computed in float and rounded once.
 
 #include <cmath>
 
@@ -68,6 +70,26 @@ DataType compute_type(const KernelContext& ctx, const HeadTensor& q, const HeadT
   return wide ? DataType::kDouble : DataType::kFloat;
 }
 
+// Room for an output of any float type that is computed in T, though T may be
+// wider than its own.
+template <class T>
+struct ComputedOutput {
+  MutableView view;
+  T* data = nullptr;
+
+  static Result<ComputedOutput> make(KernelContext& ctx, const MutableView& view) {
+    if (view.dtype == dtype_of<T>) return ComputedOutput{view, static_cast<T*>(view.data)};
+    ONNXTOOL_ASSIGN(void* scratch, ctx.scratch(static_cast<size_t>(view.count) * sizeof(T)));
+    return ComputedOutput{view, static_cast<T*>(scratch)};
+  }
+  void store(KernelContext& ctx) const {
+    if (data == view.data) return;
+    ctx.parallel(view.count, kGrain, [&](int64_t begin, int64_t end) {
+      convert_elements(dtype_of<T>, data, view.dtype, view.data, begin, end - begin);
+    });
+  }
+};
+
 template <class T>
 Status compute(KernelContext& ctx, const HeadTensor& q, const HeadTensor& k, const HeadTensor& v) {
   const NodeView& node = ctx.node();
@@ -89,7 +111,7 @@ Status compute(KernelContext& ctx, const HeadTensor& q, const HeadTensor& k, con
   const Dims dims = packed ? Dims{s.batches, s.rows, s.heads * v.shape.size}
                            : Dims{s.batches, s.heads, s.rows, v.shape.size};
   ONNXTOOL_ASSIGN(const MutableView y, ctx.output(kResult, q.view.dtype, dims));
-  ONNXTOOL_ASSIGN(const FloatOutput<T> out, FloatOutput<T>::make(ctx, y));
+  ONNXTOOL_ASSIGN(const ComputedOutput<T> out, ComputedOutput<T>::make(ctx, y));
   AttentionProblem<T> problem;
   problem.q = s;
   problem.k = k.shape;
@@ -105,10 +127,10 @@ Status compute(KernelContext& ctx, const HeadTensor& q, const HeadTensor& k, con
                       : T{1} / std::sqrt(static_cast<T>(std::max<int64_t>(s.size, 1)));
   problem.softcap = static_cast<T>(node.attr_float("softcap", 0));
   problem.bias = &bias;
-  FloatOutput<T> scores;
+  ComputedOutput<T> scores;
   if (ctx.wants_output(kScores)) {
     ONNXTOOL_ASSIGN(const MutableView view, ctx.output(kScores, q.view.dtype, full));
-    ONNXTOOL_ASSIGN(scores, FloatOutput<T>::make(ctx, view));
+    ONNXTOOL_ASSIGN(scores, ComputedOutput<T>::make(ctx, view));
     problem.scores = scores.data;
     problem.stage = static_cast<ScoreStage>(node.attr_int("qk_matmul_output_mode", 0));
   }

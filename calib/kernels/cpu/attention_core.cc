@@ -174,6 +174,22 @@ namespace {
 
 // Queries of one task: their scores stay in the second-level cache for a few thousand keys.
 constexpr int64_t kQueries = 64;
+// Up to so many queries, packing operands for a blocked product costs more than it saves.
+constexpr int64_t kFewQueries = 4;
+
+// Sixteen chains, so that the loop is vectorised and its result fixed.
+template <class T>
+T dot(const T* a, const T* b, int64_t n) {
+  constexpr int kChains = 16;
+  T chain[kChains] = {};
+  int64_t i = 0;
+  for (; i + kChains <= n; i += kChains)
+    for (int j = 0; j < kChains; ++j) chain[j] += a[i + j] * b[i + j];
+  for (; i < n; ++i) chain[0] += a[i] * b[i];
+  for (int width = kChains / 2; width > 0; width /= 2)
+    for (int j = 0; j < width; ++j) chain[j] += chain[j + width];
+  return chain[0];
+}
 
 // scores[0, keys) to probabilities; all zero where every score is minus infinity.
 template <class T>
@@ -219,6 +235,30 @@ class Attention {
   int64_t tasks() const { return p_.q.batches * p_.q.heads * blocks_; }
   int64_t buffer_bytes() const { return (score_count_ + workspace_) * int64_t{sizeof(T)}; }
 
+  // Keys that several tasks multiply are packed once, head by head.
+  Status pack_keys(KernelContext& ctx) {
+    const HeadShape& k = p_.k;
+    if (few() || tasks() < 2 * k.batches * k.heads) return {};
+    const int width = tile_cols_of<T>(isa_);
+    packed_size_ = packed_count<T>(k.rows, k.size, width);
+    const auto bytes = checked_product(Dims{k.batches, k.heads, packed_size_, int64_t{sizeof(T)}});
+    if (!bytes) return kernel_error(ErrorCode::kLimit, "the keys are too large");
+    ONNXTOOL_ASSIGN(void* buffer, ctx.scratch(static_cast<size_t>(*bytes)));
+    T* out = static_cast<T*>(buffer);
+    const int64_t panels = ceil_div(k.rows, width);
+    ctx.parallel(k.batches * k.heads * panels, grain_of(k.size * width),
+                 [&](int64_t begin, int64_t end) {
+                   for (int64_t i = begin; i < end; ++i) {
+                     const int64_t head = i / panels;
+                     const T* from = p_.k_data + k.offset(head / k.heads, head % k.heads);
+                     pack_panels<T>(MatrixPanels<T>(from, 1, k.row_stride), k.rows, k.size, width,
+                                    i % panels, i % panels + 1, out + head * packed_size_);
+                   }
+                 });
+    packed_ = out;
+    return {};
+  }
+
   void run(int64_t task, T* buffer) const {
     const int64_t first = task % blocks_ * kQueries, head = task / blocks_ % p_.q.heads;
     const int64_t batch = task / blocks_ / p_.q.heads;
@@ -237,14 +277,26 @@ class Attention {
   // Query heads that share a head of keys follow each other.
   int64_t kv_head(int64_t head) const { return head / (p_.q.heads / p_.k.heads); }
   int64_t reuse(int64_t rows) const { return ceil_div(rows, tile_rows_of<T>(isa_)); }
+  bool few() const { return p_.q.rows <= kFewQueries; }
 
   void multiply_keys(int64_t batch, int64_t head, int64_t first, int64_t rows, int64_t keys,
                      T* scores, T* workspace) const {
     const T* q = p_.q_data + p_.q.offset(batch, head) + first * p_.q.row_stride;
     const T* k = p_.k_data + p_.k.offset(batch, kv_head(head));
-    gemm_range<T>(isa_, MatrixPanels<T>(q, 1, p_.q.row_stride),
-                  MatrixPanels<T>(k, 1, p_.k.row_stride, reuse(rows)), p_.q.size,
-                  {0, rows, 0, keys}, scores, keys, workspace);
+    const MatrixPanels<T> queries(q, 1, p_.q.row_stride);
+    const GemmRange range{0, rows, 0, keys};
+    if (few()) {
+      for (int64_t i = 0; i < rows; ++i)
+        for (int64_t j = 0; j < keys; ++j)
+          scores[i * keys + j] = dot(q + i * p_.q.row_stride, k + j * p_.k.row_stride, p_.q.size);
+    } else if (packed_ != nullptr) {
+      const T* head_keys = packed_ + (batch * p_.k.heads + kv_head(head)) * packed_size_;
+      gemm_range<T>(isa_, queries, PackedPanels<T>(head_keys, p_.k.rows, tile_cols_of<T>(isa_)),
+                    p_.q.size, range, scores, keys, workspace);
+    } else {
+      gemm_range<T>(isa_, queries, MatrixPanels<T>(k, 1, p_.k.row_stride, reuse(rows)), p_.q.size,
+                    range, scores, keys, workspace);
+    }
     for (int64_t i = 0; i < rows * keys; ++i) scores[i] *= p_.scale;
   }
   void show(ScoreStage stage, int64_t batch, int64_t head, int64_t query, const T* scores) const {
@@ -265,6 +317,18 @@ class Attention {
                        const T* scores, T* workspace) const {
     const T* v = p_.v_data + p_.v.offset(batch, kv_head(head));
     T* y = p_.y_data + p_.y.offset(batch, head) + first * p_.y.row_stride;
+    if (few()) {
+      for (int64_t i = 0; i < rows; ++i) {
+        T* row = y + i * p_.y.row_stride;
+        std::fill_n(row, p_.v.size, T{0});
+        for (int64_t j = 0; j < keys; ++j) {
+          const T weight = scores[i * keys + j];
+          const T* value = v + j * p_.v.row_stride;
+          for (int64_t d = 0; d < p_.v.size; ++d) row[d] += weight * value[d];
+        }
+      }
+      return;
+    }
     gemm_range<T>(isa_, MatrixPanels<T>(scores, 1, keys),
                   MatrixPanels<T>(v, p_.v.row_stride, 1, reuse(rows)), keys,
                   {0, rows, 0, p_.v.size}, y, p_.y.row_stride, workspace);
@@ -273,6 +337,8 @@ class Attention {
   const GemmIsa& isa_;
   const AttentionProblem<T>& p_;
   int64_t blocks_, rows_, score_count_, workspace_;
+  const T* packed_ = nullptr;  // [batch, head of keys, packed_size_]; nullptr: tasks pack
+  int64_t packed_size_ = 0;
 };
 
 }  // namespace
@@ -287,7 +353,8 @@ Status attend(KernelContext& ctx, const GemmIsa& isa, const AttentionProblem<T>&
   const Dims results{y.batches, y.heads, y.rows,
                      problem.scores != nullptr ? std::max(y.size, problem.k.rows) : y.size};
   if (checked_product(results) == 0) return {};
-  const Attention<T> attention(isa, problem);
+  Attention<T> attention(isa, problem);
+  ONNXTOOL_TRY(attention.pack_keys(ctx));
   ONNXTOOL_ASSIGN(const TaskPool pool, TaskPool::make(ctx, attention.buffer_bytes()));
   pool.run(ctx, attention.tasks(), [&](int64_t task, std::byte* memory) {
     attention.run(task, reinterpret_cast<T*>(memory));

@@ -145,24 +145,31 @@ struct PointTaps {
 };
 
 template <class T>
-PointTaps<T> point_taps(std::span<const Axis<T>> axes, const GridShape& shape, const T* point) {
-  PointTaps<T> all;
-  all.count = 1;
-  all.offset[0] = 0;
-  all.weight[0] = 1;
-  for (size_t axis = 0; axis < axes.size(); ++axis) {
+void point_taps(std::span<const Axis<T>> axes, const GridShape& shape, const T* point,
+                PointTaps<T>& result) {
+  // Only what is used is copied: the buffers are far larger than most points need.
+  PointTaps<T> other, *all = &result, *next = &other;
+  all->count = 1;
+  all->offset[0] = 0;
+  all->weight[0] = 1;
+  for (size_t axis = 0; axis < axes.size(); ++axis, std::swap(all, next)) {
     const Taps<T> taps = axes[axis].taps(point[axes.size() - 1 - axis]);
-    PointTaps<T> next;
-    for (int i = 0; i < all.count; ++i)
+    next->count = 0;
+    for (int i = 0; i < all->count; ++i)
       for (int t = 0; t < taps.count; ++t) {
         if (taps.index[t] < 0) continue;
-        next.offset[next.count] = all.offset[i] * shape.spatial[axis] + taps.index[t];
-        next.weight[next.count++] = all.weight[i] * taps.weight[t];
+        next->offset[next->count] = all->offset[i] * shape.spatial[axis] + taps.index[t];
+        next->weight[next->count++] = all->weight[i] * taps.weight[t];
       }
-    all = next;
   }
-  return all;
+  if (all == &result) return;
+  result.count = other.count;
+  std::copy_n(other.offset, other.count, result.offset);
+  std::copy_n(other.weight, other.count, result.weight);
 }
+
+// Points whose taps are kept while all channels are visited: a channel's plane stays in cache.
+constexpr int64_t kPoints = 64;
 
 template <class T>
 void sample(KernelContext& ctx, const GridState& state, const GridShape& shape, int64_t batches,
@@ -170,21 +177,27 @@ void sample(KernelContext& ctx, const GridState& state, const GridShape& shape, 
   std::vector<Axis<T>> axes;
   for (const int64_t extent : shape.spatial) axes.emplace_back(state, extent);
   const auto rank = static_cast<int64_t>(axes.size());
-  ctx.parallel(batches * shape.points, grain_of(8 * shape.channels),
-               [&](int64_t begin, int64_t end) {
-                 for (int64_t i = begin; i < end; ++i) {
-                   const int64_t n = i / shape.points, point = i % shape.points;
-                   const PointTaps<T> taps = point_taps<T>(axes, shape, grid + i * rank);
-                   const T* from = x + n * shape.channels * shape.volume;
-                   T* to = y + n * shape.channels * shape.points + point;
-                   for (int64_t c = 0; c < shape.channels; ++c, from += shape.volume) {
-                     T sum = 0;
-                     for (int t = 0; t < taps.count; ++t)
-                       sum += taps.weight[t] * from[taps.offset[t]];
-                     to[c * shape.points] = sum;
-                   }
-                 }
-               });
+  const int64_t blocks = (shape.points + kPoints - 1) / kPoints;
+  ctx.parallel(
+      batches * blocks, grain_of(8 * kPoints * shape.channels), [&](int64_t begin, int64_t end) {
+        std::vector<PointTaps<T>> taps(static_cast<size_t>(kPoints));
+        for (int64_t block = begin; block < end; ++block) {
+          const int64_t n = block / blocks, first = block % blocks * kPoints;
+          const int64_t count = std::min(kPoints, shape.points - first);
+          for (int64_t i = 0; i < count; ++i)
+            point_taps<T>(axes, shape, grid + (n * shape.points + first + i) * rank,
+                          taps[static_cast<size_t>(i)]);
+          const T* from = x + n * shape.channels * shape.volume;
+          T* to = y + n * shape.channels * shape.points + first;
+          for (int64_t c = 0; c < shape.channels; ++c, from += shape.volume, to += shape.points)
+            for (int64_t i = 0; i < count; ++i) {
+              const PointTaps<T>& point = taps[static_cast<size_t>(i)];
+              T sum = 0;
+              for (int t = 0; t < point.count; ++t) sum += point.weight[t] * from[point.offset[t]];
+              to[i] = sum;
+            }
+        }
+      });
 }
 
 Status run(KernelContext& ctx) {

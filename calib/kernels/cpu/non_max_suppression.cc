@@ -52,6 +52,7 @@ Result<Problem> read_problem(const KernelContext& ctx) {
   const std::span<const int64_t> boxes = ctx.input(kBoxes).dims, scores = ctx.input(kScores).dims;
   const bool fits = boxes.size() == 3 && scores.size() == 3 && boxes[2] == 4 &&
                     boxes[0] == scores[0] && boxes[1] == scores[2] &&
+                    ctx.input(kBoxes).dtype == DataType::kFloat &&
                     ctx.input(kScores).dtype == DataType::kFloat;
   if (!fits)
     return mismatch("boxes and scores have shapes " + format_dims(boxes) + " and " +
