@@ -39,11 +39,6 @@ TEST_CASE("float models of the shared set give their expected outputs") {
     if (!fs::exists(directory / "test_data_set_0")) continue;
     const std::string name = directory.filename().string();
     const Status s = run_data_sets(directory, {&cpu_kernel_set()}, tolerance_of_model(name));
-    // Operators of ai.onnx.ml are outside of what this executor runs; everything else must agree.
-    if (!s.ok() && s.error().code == ErrorCode::kUnsupported) {
-      std::cout << "unsupported: " << name << ": " << s.error().message << "\n";
-      continue;
-    }
     CHECK_MESSAGE(s.ok(), name << ": " << (s.ok() ? "" : s.error().message));
   }
 }

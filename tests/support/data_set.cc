@@ -98,6 +98,7 @@ Result<Datum> load_datum(const fs::path& file, const ValueType& type) {
 
 void raise_ulp(const Datum& expected, const Datum& actual, double& max) {
   if (expected.is_tensor()) max = std::max(max, ulp_distance(expected.tensor(), actual.tensor()));
+  if (expected.is_map()) max = std::max(max, ulp_distance(expected.values(), actual.values()));
   if (expected.is_sequence())
     for (size_t i = 0; i < expected.items().size(); ++i) raise_ulp(expected.items()[i], actual.items()[i], max);
 }
