@@ -39,9 +39,9 @@ void add_flags(CLI::App& c, Options& o) {
       ->required();
   add_text(c, o.test, {"TEST", "FILE", "Model to judge (.onnx)", "Arguments"});
   add_list(c, o.gates,
-           {"--gate", "[OUTPUT:]METRIC=LIMIT",
-            "Fail beyond this limit, as in sqnr=30 or accuracy-drop=0.5 (default: by the types of "
-            "both models)",
+           {"--gate", "GATE",
+            "Fail beyond [OUTPUT:]METRIC=LIMIT, as in sqnr=30 or accuracy-drop=0.5 (default: by the "
+            "types of both models)",
             how});
   add_magnitude(
       c, o.atol,

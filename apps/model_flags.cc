@@ -11,7 +11,7 @@ namespace onnxtool {
 
 void add_common_flags(CLI::App& command, CommonFlags& f) {
   const std::string report = "Report", running = "Running";
-  add_list(command, f.reports, {"--report", "FORMAT[=PATH]", "Write a report: text or json, to stdout or to PATH", report});
+  add_list(command, f.reports, {"--report", "FORMAT[=PATH]", "Write a report to stdout or to PATH: " + report_formats(), report});
   add_switch(command, f.json, {"--json", "", "Same as --report json", report});
   add_switch(command, f.reproducible, {"--reproducible", "", "Leave times out of reports", report});
   add_switch(command, f.quiet, {"-q,--quiet", "", "No progress, and no text report on stdout", report});

@@ -5,12 +5,38 @@
 #include <cmath>
 
 namespace onnxtool {
+namespace {
+
+struct Format {
+  const char* name;
+  std::string (*render)(const Report&, const RenderOptions&);
+};
+constexpr Format kFormats[] = {
+    {"text", render_text},
+    {"json", render_json},
+    {"markdown", render_markdown},
+    {"junit", render_junit},
+};
+
+const Format* find_format(const std::string& name) {
+  for (const Format& f : kFormats)
+    if (f.name == name) return &f;
+  return nullptr;
+}
+
+}  // namespace
+
+std::string report_formats() {
+  std::string out;
+  for (const Format& f : kFormats) out += (out.empty() ? "" : ", ") + std::string(f.name);
+  return out;
+}
 
 Result<ReportTarget> parse_report_target(const std::string& text) {
   const size_t equals = text.find('=');
   ReportTarget target{text.substr(0, equals), equals == std::string::npos ? "" : text.substr(equals + 1)};
-  if (target.format != "text" && target.format != "json")
-    return Error{ErrorCode::kUsage, "--report: unknown format '" + target.format + "'", "known: text, json"};
+  if (!find_format(target.format))
+    return Error{ErrorCode::kUsage, "--report: unknown format '" + target.format + "'", "known: " + report_formats()};
   if (equals != std::string::npos && target.path.empty()) return Error{ErrorCode::kUsage, "--report " + text + ": the path is empty", {}};
   return target;
 }
@@ -76,7 +102,9 @@ std::string format_scalar(const Scalar& value, const std::string& unit) {
 }
 
 std::string render(const Report& report, const std::string& format, const RenderOptions& options) {
-  return format == "json" ? render_json(report, options) : render_text(report, options);
+  const Format* known = find_format(format);
+  ONNXTOOL_CHECK(known);
+  return known->render(report, options);
 }
 
 }  // namespace onnxtool

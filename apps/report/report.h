@@ -71,11 +71,14 @@ struct Report {
 
 /// `--report FORMAT[=PATH]`.
 struct ReportTarget {
-  std::string format;  // "text", "json"
+  std::string format;  // one of report_formats()
   std::string path;    // empty: stdout
 };
 /// Errors (kUsage) list the formats.
 Result<ReportTarget> parse_report_target(const std::string& text);
+
+/// "text, json, ...": what --report takes.
+std::string report_formats();
 
 struct RenderOptions {
   bool reproducible = false;  // without the timing sections
