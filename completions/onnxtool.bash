@@ -71,6 +71,7 @@ _onnxtool() {
     diff)
       flags="--gate --atol --rtol --topk --kl --structure --per-layer --layer-limit --record --force --golden --accept --data --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --config --no-config --help"
       case "$previous" in
+        --gate) files=1 ;;
         --atol) files=1 ;;
         --rtol) files=1 ;;
         --topk) files=1 ;;

@@ -33,7 +33,7 @@ _onnxtool() {
         '*--input-shape=[Make the shape of an input static, as in x=1,3,224,224]:INPUT=DIMS:_files' \
         '--freeze[Make inputs that have a default constants, as exporters mean them that list weights among the inputs]' \
         '--opset=[Raise the version of the standard operators to N]:N:_files' \
-        '*--report=[Write a report\: text or json, to stdout or to PATH]:FORMAT\[=PATH\]:_files' \
+        '*--report=[Write a report to stdout or to PATH\: text, json, markdown, junit]:FORMAT\[=PATH\]:_files' \
         '--json[Same as --report json]' \
         '--reproducible[Leave times out of reports]' \
         '--quiet[No progress, and no text report on stdout]' \
@@ -89,7 +89,7 @@ _onnxtool() {
         '*--exclude=[Leave these nodes in float]:SELECTOR:_files' \
         '--save-ranges=[Write what calibration learnt]:FILE:_files' \
         '--ranges=[Take what --save-ranges wrote instead of running the samples]:FILE:_files' \
-        '*--report=[Write a report\: text or json, to stdout or to PATH]:FORMAT\[=PATH\]:_files' \
+        '*--report=[Write a report to stdout or to PATH\: text, json, markdown, junit]:FORMAT\[=PATH\]:_files' \
         '--json[Same as --report json]' \
         '--reproducible[Leave times out of reports]' \
         '--quiet[No progress, and no text report on stdout]' \
@@ -105,7 +105,7 @@ _onnxtool() {
       ;;
     diff)
       _arguments \
-        '*--gate=-[Fail beyond this limit, as in sqnr=30 or accuracy-drop=0.5 (default\: by the types of both models)]::\[OUTPUT\:\]METRIC=LIMIT:_files' \
+        '*--gate=[Fail beyond \[OUTPUT\:\]METRIC=LIMIT, as in sqnr=30 or accuracy-drop=0.5 (default\: by the types of both models)]:GATE:_files' \
         '--atol=[Band |test - reference| <= ATOL + RTOL x |reference| (default\: 1e-5; float16\: 1e-3)]:X:_files' \
         '--rtol=[The same (default\: 1e-3; float16\: 1e-2)]:X:_files' \
         '--topk=[Length of the best lists that top-k compares]:K:_files' \
@@ -134,7 +134,7 @@ _onnxtool() {
         '--mean=[Mean for all channels or for each, in scaled units]:M\[,M,M\]:_files' \
         '--std=[Standard deviation, likewise]:S\[,S,S\]:_files' \
         '--labels=[Labels as lines NAME LABEL, or LABEL in sample order (default\: class directories)]:FILE:_files' \
-        '*--report=[Write a report\: text or json, to stdout or to PATH]:FORMAT\[=PATH\]:_files' \
+        '*--report=[Write a report to stdout or to PATH\: text, json, markdown, junit]:FORMAT\[=PATH\]:_files' \
         '--json[Same as --report json]' \
         '--reproducible[Leave times out of reports]' \
         '--quiet[No progress, and no text report on stdout]' \
@@ -171,7 +171,7 @@ _onnxtool() {
         '--mean=[Mean for all channels or for each, in scaled units]:M\[,M,M\]:_files' \
         '--std=[Standard deviation, likewise]:S\[,S,S\]:_files' \
         '--labels=[Labels as lines NAME LABEL, or LABEL in sample order (default\: class directories)]:FILE:_files' \
-        '*--report=[Write a report\: text or json, to stdout or to PATH]:FORMAT\[=PATH\]:_files' \
+        '*--report=[Write a report to stdout or to PATH\: text, json, markdown, junit]:FORMAT\[=PATH\]:_files' \
         '--json[Same as --report json]' \
         '--reproducible[Leave times out of reports]' \
         '--quiet[No progress, and no text report on stdout]' \
