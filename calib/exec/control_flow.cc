@@ -30,9 +30,6 @@ Status run_if(RunContext::Impl& run, const Step& step, size_t index) {
 
 namespace {
 
-// Far more than any model means to run; a loop that never ends on its own must end some time.
-constexpr int64_t kMaxIterations = int64_t{1} << 24;
-
 Error loop_limit(const Step& step, const std::string& what) {
   return Error{ErrorCode::kLimit, step.node->description + ": " + what, "the loop's condition may never become false"};
 }

@@ -51,6 +51,7 @@ Status run_zip_map(Run& run, const Step& step, size_t) {
   if (keys.count() != columns)
     return wrong(step, "there are " + std::to_string(keys.count()) + " class labels for " +
                            std::to_string(columns) + " columns");
+  ONNXTOOL_TRY(check_items(step, rows));
   const Tensor matrix = d.tensor().reshaped({rows, columns});
   std::vector<Datum> maps;
   for (int64_t r = 0; r < rows; ++r) {

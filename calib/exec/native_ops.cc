@@ -43,6 +43,14 @@ Error wrong(const Step& step, const std::string& what) {
   return Error{ErrorCode::kMismatch, step.node->description + ": " + what, {}};
 }
 
+Status check_items(const Step& step, int64_t count) {
+  if (count <= kMaxItems) return {};
+  return Error{ErrorCode::kLimit,
+               step.node->description + ": a sequence would have " + std::to_string(count) +
+                   " elements, at most " + std::to_string(kMaxItems) + " are supported",
+               {}};
+}
+
 Result<int> input_slot(const Step& step, size_t i) {
   if (!step.node->has_input(static_cast<int>(i)))
     return wrong(step, "input " + std::to_string(i) + " is absent");

@@ -36,8 +36,15 @@ Status run_zip_map(RunContext::Impl& run, const Step& step, size_t index);
 Status run_cast_map(RunContext::Impl& run, const Step& step, size_t index);
 Status run_dict_vectorizer(RunContext::Impl& run, const Step& step, size_t index);
 
+/// Far more than any model means to run; a loop that never ends on its own must end some time.
+inline constexpr int64_t kMaxIterations = int64_t{1} << 24;
+/// Elements of a sequence: far more than models build, and each takes some hundred bytes.
+inline constexpr int64_t kMaxItems = int64_t{1} << 20;
+
 // What they share: errors that name the node, its inputs, and its subgraphs.
 Error wrong(const Step& step, const std::string& what);
+/// An error where a sequence would have more than kMaxItems elements.
+Status check_items(const Step& step, int64_t count);
 /// Input i must be present.
 Result<int> input_slot(const Step& step, size_t i);
 /// The subgraph that attribute `name` holds; `index` is for RunContext::Impl::child().

@@ -71,6 +71,7 @@ Status run_sequence_insert(Run& run, const Step& step, size_t index) {
   ONNXTOOL_ASSIGN(Datum sequence, input_sequence(run, step, 0, index));
   ONNXTOOL_ASSIGN(Tensor t, input_tensor(run, step, 1));
   size_t at = sequence.items().size();
+  ONNXTOOL_TRY(check_items(step, static_cast<int64_t>(at) + 1));
   if (step.node->has_input(2)) {
     ONNXTOOL_ASSIGN(at, position(run, step, 2, at, true));
   }
@@ -107,7 +108,10 @@ namespace {
 
 // The lengths that SplitToSequence cuts `extent` into.
 Result<std::vector<int64_t>> part_lengths(Run& run, const Step& step, int64_t extent) {
-  if (!step.node->has_input(1)) return std::vector<int64_t>(static_cast<size_t>(extent), 1);
+  if (!step.node->has_input(1)) {
+    ONNXTOOL_TRY(check_items(step, extent));
+    return std::vector<int64_t>(static_cast<size_t>(extent), 1);
+  }
   ONNXTOOL_ASSIGN(const Tensor split, input_tensor(run, step, 1));
   if (!is_index(split.dtype()) || split.rank() > 1)
     return wrong(step, "split is " + std::string(name(split.dtype())) + format_dims(split.dims()) +
@@ -116,6 +120,7 @@ Result<std::vector<int64_t>> part_lengths(Run& run, const Step& step, int64_t ex
   if (split.rank() == 0) {
     const int64_t length = lengths[0];
     if (length <= 0) return wrong(step, "split is " + std::to_string(length));
+    ONNXTOOL_TRY(check_items(step, extent / length));
     lengths.assign(static_cast<size_t>(extent / length), length);
     if (extent % length) lengths.push_back(extent % length);
     return lengths;

@@ -91,6 +91,24 @@ TEST_CASE("sequences: SplitToSequence cuts along an axis and ConcatFromSequence 
   CHECK(error_of(kSplit, {x, Tensor::vector<int64_t>({})}).find("leaves 3") != std::string::npos);
 }
 
+TEST_CASE("sequences: extents without elements make no endless ones") {
+  const Tensor x = Tensor::from<float>({int64_t{1} << 40, 0}, std::vector<float>());
+  CHECK(
+      error_of(
+          R"(<ir_version: 10, opset_import: ["" : 21]> g (float[n, m] x) => (seq(float[a, b]) t) { t = SplitToSequence (x) })",
+          {x})
+          .find("a sequence would have 1099511627776 elements") != std::string::npos);
+  CHECK(
+      error_of(
+          R"(<ir_version: 10, opset_import: ["" : 21]> g (float[n, m] x, int64 s) => (seq(float[a, b]) t) { t = SplitToSequence (x, s) })",
+          {x, at(2)})
+          .find("a sequence would have") != std::string::npos);
+  CHECK(error_of(R"(<ir_version: 10, opset_import: ["" : 21]> g (float[n, m] x) => (float[n, m] y) {
+    y = Scan <num_scan_inputs = 1, body = b (float[m] v) => (float[m] w) { w = Neg (v) }> (x) })",
+                 {x})
+            .find("a sequence of 1099511627776 steps") != std::string::npos);
+}
+
 TEST_CASE("sequences: a loop grows one, in time that does not depend on its length squared") {
   // Copying the sequence in each of 20000 iterations would move 200 million elements.
   const auto out = run_text(

@@ -66,6 +66,7 @@ Status normalizer(KernelContext& ctx) {
   ONNXTOOL_ASSIGN(const Norm norm, norm_of(ctx.node()));
   ONNXTOOL_ASSIGN(const FeatureShape shape, feature_shape(x));
   ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, DataType::kFloat, x.dims));
+  if (y.count == 0) return {};
   ONNXTOOL_ASSIGN(const std::span<const double> in, features_of(ctx, x));
   float* out = y.as<float>().data();
   ctx.parallel(shape.rows, grain_of(shape.columns), [&](int64_t begin, int64_t end) {
@@ -180,6 +181,7 @@ Status feature_vectorizer(KernelContext& ctx) {
   }
   const Dims dims{shapes[0].rows, total};
   ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, DataType::kFloat, dims));
+  if (y.count == 0) return {};
   float* out = y.as<float>().data();
   for (int64_t r = 0; r < dims[0]; ++r)
     for (size_t i = 0; i < inputs.size(); ++i) {
