@@ -52,9 +52,13 @@ std::string list_of(const std::vector<InputInfo>& inputs) {
 }
 
 bool may_stand_for(const InputInfo& a, const InputInfo& b) {
-  const auto x = a.type.rank(), y = b.type.rank();
-  return a.type.is_tensor() && b.type.is_tensor() && may_convert(a.type.dtype, b.type.dtype) &&
-         (!x || !y || *x == *y);
+  if (!a.type.is_tensor() || !b.type.is_tensor() || !may_convert(a.type.dtype, b.type.dtype))
+    return false;
+  const auto &x = a.type.shape, &y = b.type.shape;
+  if (!x || !y) return true;
+  return std::equal(x->begin(), x->end(), y->begin(), y->end(), [](const Dim& d, const Dim& e) {
+    return !d.value || !e.value || *d.value == *e.value;
+  });
 }
 
 }  // namespace
