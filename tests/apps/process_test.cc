@@ -60,6 +60,21 @@ TEST_CASE("a signal ends calibration at once, by that signal, and leaves nothing
   }
 }
 
+TEST_CASE("a signal while a directory is written leaves nothing of it") {
+  const TemporaryDirectory directory;
+  copy_digits(directory.path(), 1);
+  const auto before = snapshot(directory.path());
+  const std::string flags = " --random 10000000 --dim batch=1 --kernels cpu";
+  for (const std::string& work : {std::string("run model.onnx -o out"), std::string("diff model.onnx --record gold")}) {
+    RunningCommand command("exec onnxtool " + work + flags, directory.path());
+    // Some samples are there already.
+    REQUIRE(wait_until([&] { return snapshot(directory.path()).size() > before.size() + 10; }));
+    ::kill(command.pid(), SIGTERM);
+    CHECK(command.wait().code == 128 + SIGTERM);
+    CHECK(differences(before, snapshot(directory.path())).empty());
+  }
+}
+
 TEST_CASE("signals that the caller ignores stay ignored") {
   const TemporaryDirectory directory;
   copy_digits(directory.path(), 1);
