@@ -90,6 +90,8 @@ TEST_CASE("windows and mel weights") {
           {.op = "HannWindow", .inputs = {scalar(1)}, .attributes = {{"periodic", int64_t{0}}}})[0],
       {1}, 0);
   CHECK(mentions(error_of({.op = "HannWindow", .inputs = {scalar(-1)}}), "size is -1"));
+  CHECK(mentions(error_of({.op = "HannWindow", .inputs = {scalar(int64_t{1} << 31)}}),
+                 "size is 2147483648, expected 0 to 268435456"));
   OneNode mel{
       .op = "MelWeightMatrix",
       .inputs = {scalar(2), scalar(8), scalar(100), Tensor::from<float>({}, std::vector<float>{0}),
@@ -119,12 +121,12 @@ TEST_CASE("seeds give the numbers of numpy's RandomState") {
 }
 
 TEST_CASE("dropout in training scales what it keeps") {
-  OneNode node{.op = "Dropout",
-               .inputs = {Tensor::from<float>({4}, std::vector<float>{1, 2, 3, 4}),
-                          Tensor::from<float>({}, std::vector<float>{0.5f}),
-                          Tensor::scalar<bool>(true)},
-               .attributes = {{"seed", int64_t{5}}},
-               .outputs = 2};
+  OneNode node{
+      .op = "Dropout",
+      .inputs = {Tensor::from<float>({4}, std::vector<float>{1, 2, 3, 4}),
+                 Tensor::from<float>({}, std::vector<float>{0.5f}), Tensor::scalar<bool>(true)},
+      .attributes = {{"seed", int64_t{5}}},
+      .outputs = 2};
   // 0.22, 0.87, 0.21, 0.92 from RandomState(5).
   CHECK(doubles<float>(run_node(node)[0]) == Doubles{0, 4, 0, 8});
   node.inputs[1] = Tensor::from<float>({}, std::vector<float>{1});

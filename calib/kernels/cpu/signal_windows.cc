@@ -1,6 +1,7 @@
 // Tables for signal processing: HannWindow, HammingWindow and BlackmanWindow-17,
 // MelWeightMatrix-17. Computed in double and converted as Cast does.
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -8,6 +9,9 @@
 
 namespace onnxtool {
 namespace {
+
+// No signal is longer; a table of more elements is a mistake in the model.
+constexpr int64_t kMaxLength = int64_t{1} << 28;
 
 Result<DataType> output_type(const NodeView& node) {
   const auto type = static_cast<DataType>(
@@ -23,7 +27,9 @@ template <class F>
 Status window(KernelContext& ctx, const F& f) {
   ONNXTOOL_ASSIGN(const DataType type, output_type(ctx.node()));
   ONNXTOOL_ASSIGN(const int64_t size, integer_scalar(ctx.input(0), "size"));
-  if (size < 0) return mismatch("size is " + std::to_string(size) + ", expected at least 0");
+  if (size < 0 || size > kMaxLength)
+    return mismatch("size is " + std::to_string(size) + ", expected 0 to " +
+                    std::to_string(kMaxLength));
   ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, type, std::span(&size, 1)));
   const bool periodic = ctx.node().attr_int("periodic", 1) != 0;
   const double n = static_cast<double>(periodic ? size : size - 1);
@@ -71,10 +77,11 @@ Result<MelShape> read_mel(KernelContext& ctx) {
   ONNXTOOL_ASSIGN(mel.rate, integer_scalar(ctx.input(2), "sample_rate"));
   ONNXTOOL_ASSIGN(mel.low, frequency(ctx, 3, "lower_edge_hertz"));
   ONNXTOOL_ASSIGN(mel.high, frequency(ctx, 4, "upper_edge_hertz"));
-  if (mel.bands < 0 || mel.length < 0 || mel.rate < 1)
+  if (mel.bands < 0 || mel.length < 0 || mel.rate < 1 ||
+      std::max(mel.bands, mel.length) > kMaxLength)
     return mismatch("num_mel_bins, dft_length and sample_rate are " + std::to_string(mel.bands) +
                     ", " + std::to_string(mel.length) + " and " + std::to_string(mel.rate) +
-                    ", expected none negative and a rate above 0");
+                    ", expected a rate above 0 and the others 0 to " + std::to_string(kMaxLength));
   return mel;
 }
 
