@@ -9,15 +9,47 @@
 
 namespace onnxtool {
 
+namespace {
+
+constexpr const char* kReport = "Report";
+constexpr const char* kRunning = "Running";
+
+void add_targets(CLI::App& command, CommonFlags& f) {
+  add_list(command, f.reports,
+           {"--report", "FORMAT[=PATH]", "Write a report to stdout or to PATH: " + report_formats(),
+            kReport});
+  add_switch(command, f.json, {"--json", "", "Same as --report json", kReport});
+}
+
+void add_quiet(CLI::App& command, CommonFlags& f) {
+  add_switch(command, f.quiet,
+             {"-q,--quiet", "", "No progress, and no text report on stdout", kReport});
+}
+
+}  // namespace
+
 void add_common_flags(CLI::App& command, CommonFlags& f) {
-  const std::string report = "Report", running = "Running";
-  add_list(command, f.reports, {"--report", "FORMAT[=PATH]", "Write a report to stdout or to PATH: " + report_formats(), report});
-  add_switch(command, f.json, {"--json", "", "Same as --report json", report});
-  add_switch(command, f.reproducible, {"--reproducible", "", "Leave times out of reports", report});
-  add_switch(command, f.quiet, {"-q,--quiet", "", "No progress, and no text report on stdout", report});
-  add_switch(command, f.exit_zero, {"--exit-zero", "", "Exit with 0 instead of 1 where the answer is no", report});
-  add_integer(command, f.threads, 1, 1024, {"--threads", "N", "Threads (default: what affinity and cgroup quota allow)", running});
-  add_text(command, f.kernels, {"--kernels", "SETS", "Kernel sets, preferred first: cpu, dnnl, or auto for all that are there", running});
+  add_targets(command, f);
+  add_switch(command, f.reproducible,
+             {"--reproducible", "", "Leave times out of reports", kReport});
+  add_quiet(command, f);
+  add_verdict_flags(command, f);
+  add_text(command, f.kernels,
+           {"--kernels", "SETS",
+            "Kernel sets, preferred first: cpu, dnnl, or auto for all that are there", kRunning});
+}
+
+void add_report_flags(CLI::App& command, CommonFlags& f) {
+  add_targets(command, f);
+  add_quiet(command, f);
+}
+
+void add_verdict_flags(CLI::App& command, CommonFlags& f) {
+  add_switch(command, f.exit_zero,
+             {"--exit-zero", "", "Exit with 0 instead of 1 where the answer is no", kReport});
+  add_integer(
+      command, f.threads, 1, 1024,
+      {"--threads", "N", "Threads (default: what affinity and cgroup quota allow)", kRunning});
 }
 
 Result<std::vector<ReportTarget>> report_targets(const CommonFlags& f, bool model_on_stdout) {
@@ -32,15 +64,21 @@ Result<std::vector<ReportTarget>> report_targets(const CommonFlags& f, bool mode
     targets.push_back({"json", ""});
     ++on_stdout;
   }
-  if (on_stdout > 1) return Error{ErrorCode::kUsage, "two reports would go to stdout", "give all but one a path, as in --report json=FILE"};
-  const bool for_programs = std::any_of(targets.begin(), targets.end(), [](const ReportTarget& t) { return t.path.empty() && t.format != "text"; });
+  if (on_stdout > 1)
+    return Error{ErrorCode::kUsage, "two reports would go to stdout",
+                 "give all but one a path, as in --report json=FILE"};
+  const bool for_programs = std::any_of(targets.begin(), targets.end(), [](const ReportTarget& t) {
+    return t.path.empty() && t.format != "text";
+  });
   if (model_on_stdout && for_programs)
-    return Error{ErrorCode::kUsage, "the model and a report would both go to stdout", "give the report a path, as in --report json=FILE"};
+    return Error{ErrorCode::kUsage, "the model and a report would both go to stdout",
+                 "give the report a path, as in --report json=FILE"};
   if (on_stdout == 0 && !f.quiet) targets.push_back({"text", ""});
   return targets;
 }
 
-Status write_reports(const Report& report, const std::vector<ReportTarget>& targets, const CommonFlags& f, bool model_on_stdout, const Streams& streams) {
+Status write_reports(const Report& report, const std::vector<ReportTarget>& targets,
+                     const CommonFlags& f, bool model_on_stdout, const Streams& streams) {
   RenderOptions options;
   options.reproducible = f.reproducible;
   bool people_see_findings = false;
@@ -57,6 +95,8 @@ Status write_reports(const Report& report, const std::vector<ReportTarget>& targ
   return {};
 }
 
-int effective_threads(const CommonFlags& f) { return f.threads > 0 ? f.threads : available_threads(); }
+int effective_threads(const CommonFlags& f) {
+  return f.threads > 0 ? f.threads : available_threads();
+}
 
 }  // namespace onnxtool

@@ -21,6 +21,9 @@ struct CommonFlags {
 };
 
 void add_common_flags(CLI::App& command, CommonFlags& flags);
+/// Of them: where reports go; and what commands that give an answer have, --exit-zero and --threads.
+void add_report_flags(CLI::App& command, CommonFlags& flags);
+void add_verdict_flags(CLI::App& command, CommonFlags& flags);
 
 /// Where reports go, checked before any work is done. With the model on stdout text goes to stderr, and
 /// nothing else may want stdout.

@@ -5,7 +5,7 @@ _onnxtool() {
   if [[ "$word" == "=" ]]; then word=""; elif [[ "$previous" == "=" ]]; then previous="${COMP_WORDS[COMP_CWORD-2]}"; fi
   COMPREPLY=()
   if (( COMP_CWORD == 1 )); then
-    COMPREPLY=($(compgen -W "optimize quantize diff run completions --help --version" -- "$word"))
+    COMPREPLY=($(compgen -W "optimize quantize diff run check inspect explain completions --help --version" -- "$word"))
     return
   fi
   case "${COMP_WORDS[1]}" in
@@ -129,6 +129,42 @@ _onnxtool() {
         --threads) files=1 ;;
         --kernels) files=1 ;;
         --config) files=1 ;;
+        *) free=1 ;;
+      esac
+      ;;
+    check)
+      flags="--fail-on --suppress --baseline --write-baseline --allow-op --runtime --weights --digest --verify-digest --report --json --quiet --exit-zero --threads --config --no-config --help"
+      case "$previous" in
+        --fail-on) words="error warning info" ;;
+        --suppress) files=1 ;;
+        --baseline) files=1 ;;
+        --write-baseline) files=1 ;;
+        --allow-op) files=1 ;;
+        --runtime) files=1 ;;
+        --verify-digest) files=1 ;;
+        --report) files=1 ;;
+        --threads) files=1 ;;
+        --config) files=1 ;;
+        *) free=1 ;;
+      esac
+      ;;
+    inspect)
+      flags="--node --tensor --dot --rows --target --dim --input-shape --report --json --quiet --config --no-config --help"
+      case "$previous" in
+        --node) files=1 ;;
+        --tensor) files=1 ;;
+        --rows) files=1 ;;
+        --target) words="ort-cpu" ;;
+        --dim) files=1 ;;
+        --input-shape) files=1 ;;
+        --report) files=1 ;;
+        --config) files=1 ;;
+        *) free=1 ;;
+      esac
+      ;;
+    explain)
+      flags="--help"
+      case "$previous" in
         *) free=1 ;;
       esac
       ;;

@@ -29,6 +29,7 @@ Json section_json(const Section& s) {
     if (f.audience != Audience::kPeople) put(object, f.key, f.value);
   if (!s.notes.empty()) object["notes"] = s.notes;
   for (const Table& t : s.tables) {
+    if (!t.for_programs) continue;
     Json rows = Json::array();
     for (const auto& row : t.rows) {
       Json r = Json::object();
@@ -54,8 +55,11 @@ std::string render_json(const Report& report, const RenderOptions& options) {
     if (!s.timing) root[s.key] = section_json(s);
   if (!report.findings.empty()) {
     Json list = Json::array();
-    for (const Finding& f : report.findings)
+    for (const Finding& f : report.findings) {
       list.push_back({{"code", f.code}, {"severity", f.severity}, {"place", f.place}, {"message", f.message}, {"hint", f.hint}});
+      if (!f.file.empty()) list.back()["file"] = f.file;
+      if (f.byte_offset) list.back()["byte_offset"] = *f.byte_offset;
+    }
     root["findings"] = std::move(list);
   }
   if (!options.reproducible)

@@ -16,6 +16,8 @@ constexpr Format kFormats[] = {
     {"json", render_json},
     {"markdown", render_markdown},
     {"junit", render_junit},
+    {"sarif", render_sarif},
+    {"github", render_github},
 };
 
 const Format* find_format(const std::string& name) {

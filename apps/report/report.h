@@ -35,11 +35,19 @@ struct Table {
   std::vector<std::vector<Scalar>> rows;
   /// Rows shown to people; JSON has all. 0: all.
   size_t shown_rows = 0;
-  bool for_people = true;  // false: in JSON only
+  bool for_people = true;    // false: in JSON only
+  bool for_programs = true;  // false: a drawing for people
 };
 
 struct Finding {
   std::string code, severity, message, place, hint;
+  std::string file = {};                      // which of several inputs; empty: the only one
+  std::optional<int64_t> byte_offset = {};    // of the place, from the start of the file
+};
+
+/// What a code means, for forms that list rules beside results.
+struct ReportRule {
+  std::string code, severity, summary, explanation, fix;
 };
 
 /// One thing that was asked and answered, for forms that show tests. A finding of the same code and place
@@ -67,6 +75,7 @@ struct Report {
   std::vector<Check> checks;
   std::vector<Section> sections;
   std::vector<Finding> findings;
+  std::vector<ReportRule> rules;  // of the findings; may be empty
 };
 
 /// `--report FORMAT[=PATH]`.
@@ -91,6 +100,9 @@ std::string render_text(const Report& report, const RenderOptions& options);
 /// The findings alone, as they end the text: `error[code]: place: message`, and a hint.
 std::string render_findings(const Report& report);
 std::string render_json(const Report& report, const RenderOptions& options);
+/// SARIF 2.1.0, and GitHub's annotations: the findings alone.
+std::string render_sarif(const Report& report, const RenderOptions& options);
+std::string render_github(const Report& report, const RenderOptions& options);
 std::string render(const Report& report, const std::string& format, const RenderOptions& options);
 
 /// A number as people read it: `12,345`, `35.93`, `-`.

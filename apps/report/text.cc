@@ -99,7 +99,8 @@ std::string render_text(const Report& report, const RenderOptions& options) {
 std::string render_findings(const Report& report) {
   std::string out;
   for (const Finding& f : report.findings) {
-    out += fmt::format("{}[{}]: {}{}\n", f.severity, f.code, f.place.empty() ? "" : printable(f.place) + ": ", printable(f.message));
+    const std::string file = f.file.empty() || report.inputs.size() < 2 ? "" : printable(f.file) + ": ";
+    out += fmt::format("{}[{}]: {}{}{}\n", f.severity, f.code, file, f.place.empty() ? "" : printable(f.place) + ": ", printable(f.message));
     if (!f.hint.empty()) out += "hint: " + printable(f.hint) + "\n";
   }
   return out;

@@ -37,9 +37,15 @@ Error contradiction(const Value& value, const ValueType& inferred) {
 
 bool is_invented(const std::string& symbol) { return symbol.starts_with(seam::kInventedDim); }
 
-// Whether the two can be the same type; merges into `declared`. A main graph's output keeps a
-// declared symbol where a number is inferred: its type is a promise to callers.
-bool merge(ValueType& declared, const ValueType& inferred, bool keep_symbols) {
+struct MergeRules {
+  // A main graph's output keeps a declared symbol where a number is inferred: its type is a promise to callers.
+  bool keep_symbols;
+  // Zero is what some exporters write for an extent that they do not know.
+  bool zero_is_unknown;
+};
+
+// Whether the two can be the same type; merges into `declared`.
+bool merge(ValueType& declared, const ValueType& inferred, const MergeRules& rules) {
   if (inferred.kind == ValueType::Kind::kUnknown) return true;
   if (declared.kind == ValueType::Kind::kUnknown) {
     std::string denotation = std::move(declared.denotation);
@@ -54,7 +60,7 @@ bool merge(ValueType& declared, const ValueType& inferred, bool keep_symbols) {
   }
   if (inferred.element) {
     ValueType element = declared.element ? *declared.element : ValueType();
-    if (!merge(element, *inferred.element, keep_symbols)) return false;
+    if (!merge(element, *inferred.element, rules)) return false;
     declared.element = std::make_shared<const ValueType>(std::move(element));
   }
   if (!inferred.shape) return true;
@@ -67,10 +73,9 @@ bool merge(ValueType& declared, const ValueType& inferred, bool keep_symbols) {
     Dim& d = (*declared.shape)[i];
     const Dim& other = (*inferred.shape)[i];
     if (d.value) {
-      // Zero is what some exporters write for an extent that they do not know.
-      if (other.value && *other.value != *d.value && *d.value != 0) return false;
+      if (other.value && *other.value != *d.value && !(rules.zero_is_unknown && *d.value == 0)) return false;
       if (other.value) d.value = other.value;
-    } else if (d.symbol.empty() || is_invented(d.symbol) || (other.value && !keep_symbols)) {
+    } else if (d.symbol.empty() || is_invented(d.symbol) || (other.value && !rules.keep_symbols)) {
       d.value = other.value;
       d.symbol = other.symbol;
     }
@@ -78,10 +83,10 @@ bool merge(ValueType& declared, const ValueType& inferred, bool keep_symbols) {
   return true;
 }
 
-Status merge_into(Value& value, const ValueType& inferred) {
+Status merge_into(Value& value, const ValueType& inferred, bool strict) {
   const bool is_promise = value.is_graph_output() && &value.graph() == &value.graph().model().graph();
   ValueType merged = value.type();
-  if (!merge(merged, inferred, is_promise)) return contradiction(value, inferred);
+  if (!merge(merged, inferred, {is_promise, !strict})) return contradiction(value, inferred);
   value.set_type(std::move(merged));
   return {};
 }
@@ -114,6 +119,13 @@ std::optional<Tensor> known_tensor(const Value& value) {
 // What one run of inference shares between nodes.
 class Session {
  public:
+  Session() = default;
+  /// As infer_strictly().
+  explicit Session(const TypeFault& fault) : fault_(&fault) {}
+  bool strict() const { return fault_ != nullptr; }
+  /// Whether faults go to whoever asked, so that nothing has to be reported again further out. A function's
+  /// body fails as a whole, at its call.
+  bool reporting() const { return strict() && calls_.empty(); }
   Status infer(Node& node);
   Status infer(Graph& graph);
   /// infer(), with a name for every extent of the main graph that has none.
@@ -134,6 +146,7 @@ class Session {
   struct Made {
     std::vector<onnx::TypeProto> types;
     std::vector<std::optional<TensorShapeProto>> elements;
+    std::string fault;  // why a strict call fails; empty: it does not
   };
   Made infer_body(Call call, const Node& node);
   std::string key_of(const Call& call, const Node& node);
@@ -143,6 +156,9 @@ class Session {
   void count_elements(const Node& size);
   void compute(const Node& node, int depth);
 
+  bool is_unknown(const Node& node) const;
+
+  const TypeFault* fault_ = nullptr;
   // An entry without content: looked for and not found.
   std::unordered_map<const Value*, std::optional<TensorShapeProto>> elements_;
   std::unordered_map<std::string, Made> made_;  // by function, input types and attributes
@@ -213,8 +229,9 @@ class SubgraphInferencer final : public onnx::GraphInferencer {
       throw onnx::InferenceError("subgraph '" + graph_.name + "' has " + std::to_string(graph_.inputs().size()) +
                                  " inputs, but is given " + std::to_string(input_types.size()));
     for (size_t i = 0; i < input_types.size(); ++i)
-      if (input_types[i]) raise(merge_into(*graph_.inputs()[i], seam::from_proto(*input_types[i])));
-    raise(session_.infer(graph_));
+      if (input_types[i]) raise(merge_into(*graph_.inputs()[i], seam::from_proto(*input_types[i]), session_.strict()));
+    Status inferred = session_.infer(graph_);
+    if (!session_.reporting()) raise(std::move(inferred));
     types_.assign(graph_.outputs().size(), {});
     std::vector<const onnx::TypeProto*> out;
     for (size_t i = 0; i < types_.size(); ++i) {
@@ -254,7 +271,10 @@ class InferenceContext final : public onnx::InferenceContext {
     const Value* value = facts_.input(i);
     if (!value) return nullptr;
     if (data_[i]) return &*data_[i];
-    const std::optional<Tensor> tensor = known_tensor(*value);
+    // What a caller may override, and what an outer graph holds: onnx takes the first and does not look at the second.
+    if (session_.strict() && &value->graph() != &facts_.node().graph()) return nullptr;
+    const bool is_default = session_.strict() && value->initializer();
+    const std::optional<Tensor> tensor = is_default ? std::optional(*value->initializer()) : known_tensor(*value);
     if (!tensor || tensor->size_bytes() > seam::kMaxCopiedBytes || tensor->count() > kMaxTrackedElements) return nullptr;
     data_[i] = seam::tensor_proto(*tensor);
     return &*data_[i];
@@ -315,6 +335,7 @@ bool fits(const TensorShapeProto& elements, DataType dtype) {
 }
 
 const TensorShapeProto* Session::elements(const Value& value, int depth) {
+  if (strict()) return nullptr;
   if (const auto found = elements_.find(&value); found != elements_.end()) return found->second ? &*found->second : nullptr;
   if (!is_trackable(value.type())) return nullptr;
   elements_[&value] = std::nullopt;
@@ -428,6 +449,7 @@ void Session::call(const Function& function, const Node& node, onnx::InferenceCo
   auto found = made_.find(key);
   if (found == made_.end()) found = made_.emplace(key, infer_body(std::move(call), node)).first;
   const Made& made = found->second;
+  if (!made.fault.empty()) throw onnx::InferenceError(made.fault);
   for (size_t i = 0; i < made.types.size(); ++i) {
     *context.getOutputType(i) = made.types[i];
     if (made.elements[i] && node.has_output(static_cast<int>(i))) set_elements(node.output(static_cast<int>(i)), TensorShapeProto(*made.elements[i]));
@@ -458,6 +480,7 @@ std::string Session::key_of(const Call& call, const Node& node) {
 
 Session::Made Session::infer_body(Call call, const Node& node) {
   Graph& body = *call.function->body;
+  const std::string name = call.function->name;
   const Body restored(*this, body);
   for (size_t i = 0; i < body.inputs().size() && static_cast<int>(i) < node.num_inputs(); ++i) {
     if (!node.has_input(static_cast<int>(i))) continue;
@@ -466,10 +489,11 @@ Session::Made Session::infer_body(Call call, const Node& node) {
     if (const TensorShapeProto* known = elements(given)) set_elements(*body.inputs()[i], TensorShapeProto(*known));
   }
   calls_.push_back(std::move(call));
-  // What does not fit inside leaves less to be known outside; a body is checked where it is defined.
-  [[maybe_unused]] const Status ignored = infer(body);
+  const Status inferred = infer(body);
   calls_.pop_back();
   Made made;
+  // Else what does not fit inside leaves less to be known outside.
+  if (strict() && !inferred.ok()) made.fault = "in function '" + name + "': " + inferred.error().message;
   for (const Value* v : body.outputs()) {
     seam::to_proto(v->type(), made.types.emplace_back());
     const TensorShapeProto* known = elements(*v);
@@ -529,11 +553,21 @@ void require_what_inference_reads(const onnx::OpSchema& schema, const onnx::Node
   }
 }
 
+// Our types hold no negative extents; onnx's functions make some, and its checker refuses them beside a declaration.
+bool has_negative_extent(const Value& value, const onnx::TypeProto& inferred) {
+  const auto& declared = value.type().shape;
+  if (!inferred.has_tensor_type() || !inferred.tensor_type().has_shape() || !declared) return false;
+  const auto& dims = inferred.tensor_type().shape().dim();
+  for (int i = 0; i < dims.size() && static_cast<size_t>(i) < declared->size(); ++i)
+    if (dims[i].has_dim_value() && dims[i].dim_value() < 0 && (*declared)[static_cast<size_t>(i)].value) return true;
+  return false;
+}
+
 Status Session::infer(Node& node) {
   const auto* schema = seam::standard_schema(node.op_type(), node.domain(), opset_of(node));
   const auto* function = schema ? nullptr : called_function(node);
   const auto* foreign = schema || function ? nullptr : seam::find_foreign(node.op_type(), node.domain());
-  if (!schema && !function && !foreign) return {};
+  if (!schema && !function && (!foreign || strict())) return {};
   InferenceContext context(*this, node);
   std::optional<Error> inner;
   Status status = seam::guarded(node.describe(), [&] {
@@ -544,7 +578,8 @@ Status Session::infer(Node& node) {
         if (schema->has_type_and_shape_inference_function()) {
           schema->GetTypeAndShapeInferenceFunction()(context);
         } else if (schema->HasFunction()) {
-          onnx::shape_inference::InferShapeForFunctionNode(*schema->GetFunction(), onnx::OpSchemaRegistry::Instance(), context);
+          const onnx::ShapeInferenceOptions options{strict(), strict() ? 1 : 0, false};
+          onnx::shape_inference::InferShapeForFunctionNode(*schema->GetFunction(), onnx::OpSchemaRegistry::Instance(), context, options);
         }
         schema->CheckInputOutputType(context);
       } else if (function) {
@@ -556,18 +591,20 @@ Status Session::infer(Node& node) {
       inner = std::move(e.error);
     }
   });
-  if (!status.ok()) return has_untyped_input(node) ? Status() : std::move(status);
+  if (!status.ok()) return has_untyped_input(node) && !strict() ? Status() : std::move(status);
   if (inner) return std::move(*inner).at(node.describe());
   for (int i = 0; i < node.num_outputs(); ++i) {
     if (!node.has_output(i)) continue;
-    Status merged = merge_into(node.output(i), seam::from_proto(*context.getOutputType(static_cast<size_t>(i))));
+    if (strict() && has_negative_extent(node.output(i), *context.getOutputType(static_cast<size_t>(i))))
+      return Error{ErrorCode::kBadModel, node.describe() + ": output '" + node.output(i).name() + "' is inferred with a negative extent", {}};
+    Status merged = merge_into(node.output(i), seam::from_proto(*context.getOutputType(static_cast<size_t>(i))), strict());
     if (!merged.ok()) return std::move(merged).error().at(node.describe());
   }
-  if (schema && node.num_outputs() == 1 && node.has_output(0)) {
+  if (schema && !strict() && node.num_outputs() == 1 && node.has_output(0)) {
     // It only adds to what is known: where the two contradict each other, onnx's word counts.
     if (const auto type = seam::sharper_type(node, [this](const Value& v) { return elements(v); })) {
       ValueType merged = node.output(0).type();
-      if (merge(merged, *type, /*keep_symbols=*/true)) node.output(0).set_type(std::move(merged));
+      if (merge(merged, *type, {/*keep_symbols=*/true, /*zero_is_unknown=*/true})) node.output(0).set_type(std::move(merged));
     }
   }
   if (schema && node.num_outputs() == 1 && node.has_output(0) && is_trackable(node.output(0).type())) {
@@ -577,11 +614,20 @@ Status Session::infer(Node& node) {
   return {};
 }
 
+// To onnx, which knows nothing of com.microsoft.
+bool Session::is_unknown(const Node& node) const {
+  return !seam::standard_schema(node.op_type(), node.domain(), opset_of(node)) && !called_function(node);
+}
+
 Status Session::infer(Graph& graph) {
   Status first;
+  bool certain = true;
   for (Node& node : graph.nodes()) {
     Status status = infer(node);
-    if (!status.ok() && first.ok()) first = std::move(status);
+    certain = certain && !(strict() && is_unknown(node));
+    if (status.ok() || (!certain && has_untyped_input(node))) continue;
+    if (reporting()) (*fault_)(node, status.error(), certain);
+    if (first.ok() && certain) first = std::move(status);
   }
   return first;
 }
@@ -614,6 +660,7 @@ Status Session::infer_naming(Graph& graph) {
 Status infer_node(Node& node) { return Session().infer(node); }
 Status infer_graph(Graph& graph) { return Session().infer(graph); }
 Status infer_graph_naming_dims(Graph& graph) { return Session().infer_naming(graph); }
+void infer_strictly(Graph& graph, const TypeFault& fault) { [[maybe_unused]] const Status reported = Session(fault).infer(graph); }
 
 void forget_invented_dims(Graph& graph) {
   for (Value* v : graph.values()) {

@@ -1,6 +1,7 @@
 // The onnx library, per node. Nothing else in the tree includes onnx's headers or protobuf.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -32,6 +33,14 @@ Status infer_node(Node& node);
 /// All nodes in order. Nodes of unknown operators leave their outputs as declared.
 Status infer_graph(Graph& graph);
 
+/// A node whose types contradict its operator or what is declared. Not `certain`: an operator that nobody
+/// knows stands before it in its graph.
+using TypeFault = std::function<void(const Node& node, const Error& error, bool certain)>;
+/// Infers as onnx's own full check does, so that the same models fail: nothing is computed ahead but what
+/// constants say, a declared extent of 0 means 0, and calls fail where the function's body does. Goes on
+/// behind every fault.
+void infer_strictly(Graph& graph, const TypeFault& fault);
+
 /// infer_graph() on a main graph, with a name of its own for every extent that is unknown and has
 /// none, so that it can be followed to where a shape is computed from it. For rewriting: such names
 /// must be gone (forget_invented_dims) before anybody else sees the model.
@@ -41,6 +50,7 @@ void forget_invented_dims(Graph& graph);
 /// The elements of an integer scalar or vector as far as they are known: numbers, named extents, or
 /// neither. nullopt: not even their count is known.
 std::optional<std::vector<Dim>> symbolic_elements(const Value& value);
+
 /// The elements of an integer scalar or vector where they follow from constants and known dims alone
 /// (the shapes that a Reshape is given), although some node computes them.
 std::optional<std::vector<int64_t>> known_elements(const Value& value);

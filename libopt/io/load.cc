@@ -31,7 +31,11 @@ constexpr Lookalike kLookalikes[] = {
     {0, "\x7f" "ELF", "a program", "give the model's .onnx file"},
 };
 
-Error not_a_model(Error error, std::string_view bytes) {
+}  // namespace
+
+std::optional<Error> recognize_other_format(std::span<const std::byte> content) {
+  const std::string_view bytes = text_of(content);
+  if (bytes.empty()) return Error{ErrorCode::kBadModel, "the file is empty, expected an ONNX model", "was it written or downloaded completely?"};
   for (const Lookalike& l : kLookalikes)
     if (bytes.size() > l.offset && bytes.substr(l.offset).starts_with(l.magic))
       return Error{ErrorCode::kBadModel, "is " + std::string(l.what) + ", expected an ONNX model", std::string(l.hint)};
@@ -39,10 +43,8 @@ Error not_a_model(Error error, std::string_view bytes) {
   const std::string_view head = bytes.substr(0, 256);
   const auto is_text = [](char c) { return static_cast<unsigned char>(c) >= 0x20 || c == '\n' || c == '\r' || c == '\t'; };
   if (std::all_of(head.begin(), head.end(), is_text)) return Error{ErrorCode::kBadModel, "is text, expected an ONNX model", "give the model's .onnx file"};
-  return error;
+  return std::nullopt;
 }
-
-}  // namespace
 
 Result<std::unique_ptr<Model>> load_model(const std::string& path) {
   if (path == "-" && ::isatty(STDIN_FILENO)) return Error{ErrorCode::kUsage, "refusing to read a model from a terminal", "redirect stdin, or name a file"};
@@ -52,9 +54,12 @@ Result<std::unique_ptr<Model>> load_model(const std::string& path) {
   if (path != "-") {
     ONNXTOOL_ASSIGN(source.data_directory, DataDirectory::of_model(path));
   }
-  if (file->bytes().empty()) return Error{ErrorCode::kBadModel, shown + ": the file is empty, expected an ONNX model", "was it written or downloaded completely?"};
+  if (file->bytes().empty()) return std::move(*recognize_other_format({})).at(shown);
   auto model = decode_model(source);
-  if (!model.ok()) return not_a_model(std::move(model).error(), text_of(file->bytes())).at(shown);
+  if (!model.ok()) {
+    if (auto other = recognize_other_format(file->bytes())) return std::move(*other).at(shown);
+    return std::move(model).error().at(shown);
+  }
   return model;
 }
 

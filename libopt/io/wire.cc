@@ -37,11 +37,18 @@ Result<Field> Reader::next() {
   const Bytes start = rest_;
   Field f;
   uint64_t tag;
-  if (!varint(rest_, tag)) return malformed(offset_, "bad tag");
+  // A number of up to ten bytes; fewer are left only where the message ends inside of it.
+  const auto number = [&](uint64_t& value) {
+    if (varint(rest_, value)) return true;
+    ran_out_ = rest_.size() < 10;
+    return false;
+  };
+  if (!number(tag)) return malformed(offset_, "bad tag");
   f.number = static_cast<uint32_t>(tag >> 3);
   if (f.number == 0 || tag >> 32) return malformed(offset_, "bad field number");
   const auto fixed = [&](size_t n) {
-    if (rest_.size() < n) return false;
+    ran_out_ = rest_.size() < n;
+    if (ran_out_) return false;
     std::memcpy(&f.number_value, rest_.data(), n);
     rest_ = rest_.subspan(n);
     return true;
@@ -49,7 +56,7 @@ Result<Field> Reader::next() {
   switch (tag & 7) {
     case 0:
       f.type = WireType::kVarint;
-      if (!varint(rest_, f.number_value)) return malformed(offset_, "bad number");
+      if (!number(f.number_value)) return malformed(offset_, "bad number");
       break;
     case 1:
       f.type = WireType::kFixed64;
@@ -58,8 +65,9 @@ Result<Field> Reader::next() {
     case 2: {
       f.type = WireType::kBytes;
       uint64_t length;
-      if (!varint(rest_, length)) return malformed(offset_, "bad length");
-      if (length > rest_.size())
+      if (!number(length)) return malformed(offset_, "bad length");
+      ran_out_ = length > rest_.size();
+      if (ran_out_)
         return malformed(offset_, ("field " + std::to_string(f.number) + " has " + std::to_string(length) + " bytes, but only " +
                                    std::to_string(rest_.size()) + " are left").c_str());
       f.bytes = rest_.first(length);

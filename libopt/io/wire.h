@@ -46,11 +46,14 @@ class Reader {
   bool done() const { return rest_.empty(); }
   /// The next field; an error names the offset within the message.
   Result<Field> next();
+  /// After an error: whether the message ended where a field still went on.
+  bool ran_out() const { return ran_out_; }
   static bool varint(Bytes& rest, uint64_t& value);
 
  private:
   Bytes rest_;
   size_t offset_ = 0;
+  bool ran_out_ = false;
 };
 
 /// Repeated numeric fields may be packed or not; both append.

@@ -1,0 +1,48 @@
+// onnxtool explain: what a code of check means.
+#include <fmt/format.h>
+
+#include <ostream>
+
+#include "apps/command.h"
+#include "apps/flags.h"
+#include "libopt/check/rules.h"
+
+namespace onnxtool {
+namespace {
+
+Result<int> explain(const std::string& code, const Streams& streams) {
+  if (code.empty()) {
+    size_t width = 0;
+    for (const Rule& r : all_rules()) width = std::max(width, r.code.size());
+    for (const Rule& r : all_rules())
+      streams.out << fmt::format("{:<{}}  {:<7}  {}\n", r.code, width, name(r.severity), r.summary);
+    return 0;
+  }
+  const Rule* r = find_rule(code);
+  if (!r) {
+    std::vector<std::string> codes;
+    for (const Rule& known : all_rules()) codes.emplace_back(known.code);
+    const std::string close = did_you_mean(code, codes);
+    return Error{ErrorCode::kUsage, fmt::format("unknown code '{}'", code),
+                 close.empty() ? "onnxtool explain lists all codes" : close};
+  }
+  streams.out << fmt::format("{} ({})\n{}.\n\n{}\n\nFix: {}\n", r->code, name(r->severity),
+                             r->summary, r->explanation, r->fix);
+  return 0;
+}
+
+Run add(CLI::App& command) {
+  auto code = std::make_shared<std::string>();
+  add_text(command, *code,
+           {"CODE", "CODE", "A code that check reports; without one, all codes are listed",
+            "Arguments"});
+  command.footer("Example: onnxtool explain unknown-input");
+  return [code](const Streams& streams) { return explain(*code, streams); };
+}
+
+}  // namespace
+
+extern constinit const CommandInfo kExplainCommand{"explain", "Say what a code of check means",
+                                                   add};
+
+}  // namespace onnxtool

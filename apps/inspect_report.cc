@@ -1,0 +1,337 @@
+#include "apps/inspect_report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+
+#include "libopt/analysis/census.h"
+#include "libopt/analysis/cost.h"
+#include "libopt/io/save.h"
+#include "libopt/support/checked.h"
+#include "libopt/target/qdq_fusion.h"
+
+namespace onnxtool {
+namespace {
+
+// Sums of what hostile files say stop at the largest number.
+int64_t plus(int64_t a, int64_t b) {
+  return checked_add(a, b).value_or(std::numeric_limits<int64_t>::max());
+}
+
+std::string op_name(const Node& n) {
+  return n.domain().empty() ? n.op_type() : n.domain() + "." + n.op_type();
+}
+
+// As people find it again: its name, else its first output.
+std::string shown_name(const Node& n) {
+  if (!n.name().empty()) return n.name();
+  return n.num_outputs() > 0 && n.has_output(0) ? n.output(0).name() : n.describe();
+}
+
+template <class F>
+void for_each_node(const Graph& graph, F&& f) {
+  for (const Node& n : graph.nodes()) {
+    f(n);
+    n.for_each_subgraph([&](Graph& g) { for_each_node(g, f); });
+  }
+}
+
+// Constants of the graph and its subgraphs: initializers, and tensors in attributes.
+template <class F>
+void for_each_constant(const Graph& graph, F&& f) {
+  for (const Value* v : graph.initializers()) f(v->name(), *v->initializer(), v);
+  for (const Node& n : graph.nodes()) {
+    for (const Attribute& a : n.attributes())
+      if (const auto* t = a.get<NamedTensor>())
+        f(shown_name(n), t->tensor, n.num_outputs() && n.has_output(0) ? &n.output(0) : nullptr);
+    n.for_each_subgraph([&](Graph& g) { for_each_constant(g, f); });
+  }
+}
+
+int64_t stored_bytes(const Tensor& t) {
+  if (t.dtype() != DataType::kString) return static_cast<int64_t>(t.size_bytes());
+  int64_t bytes = 0;
+  for (const std::string& s : t.strings()) bytes += static_cast<int64_t>(s.size());
+  return bytes;
+}
+
+// Of the node's own constant inputs; one that several nodes read counts for each.
+int64_t parameters_of(const Node& n) {
+  int64_t sum = 0;
+  for (const Value* v : n.inputs())
+    if (v && v->constant()) sum = plus(sum, v->constant()->count());
+  return sum;
+}
+
+Table value_table(const std::string& key, const std::string& title,
+                  const std::vector<Value*>& values) {
+  Table t{key, title, {{"name", "name", ""}, {"type", "type", ""}, {"bytes", "bytes", ""}}, {}, 0};
+  for (const Value* v : values) {
+    const auto bytes = bytes_of(v->type());
+    t.rows.push_back({v->name(), format_type(v->type()), bytes ? Scalar(*bytes) : Scalar()});
+  }
+  return t;
+}
+
+double percent(int64_t part, int64_t whole) {
+  return whole > 0 ? 100.0 * static_cast<double>(part) / static_cast<double>(whole) : 0;
+}
+
+}  // namespace
+
+Section model_summary(const Model& model, const std::string& path) {
+  Section s{"model", "Model", {}, {}, {}, false};
+  s.fields.push_back({"path", "file", path, ""});
+  std::error_code error;
+  const auto size = path == "-" ? 0 : std::filesystem::file_size(path, error);
+  if (path != "-" && !error)
+    s.fields.push_back({"file_bytes", "size", static_cast<int64_t>(size), "bytes"});
+  for (const std::string& data : payload_files(model))
+    if (data != path) {
+      const auto bytes = std::filesystem::file_size(data, error);
+      s.fields.push_back({"data_file", "data file", data, ""});
+      if (!error)
+        s.fields.push_back({"data_bytes", "data size", static_cast<int64_t>(bytes), "bytes"});
+    }
+  if (!model.producer_name.empty())
+    s.fields.push_back(
+        {"producer", "producer",
+         model.producer_name + (model.producer_version.empty() ? "" : " " + model.producer_version),
+         ""});
+  s.fields.push_back({"ir_version", "IR version", model.ir_version, ""});
+  std::string opsets;
+  for (const OpsetImport& o : model.opsets)
+    opsets += fmt::format("{}{} {}", opsets.empty() ? "" : ", ",
+                          o.domain.empty() ? "ai.onnx" : o.domain, o.version);
+  s.fields.push_back({"opsets", "opsets", opsets, ""});
+  s.fields.push_back({"graph", "graph", model.graph().name, ""});
+  const Census census = count(model);
+  s.fields.push_back({"nodes", "nodes", census.nodes, ""});
+  if (census.subgraph_nodes)
+    s.fields.push_back({"subgraph_nodes", "of them in subgraphs", census.subgraph_nodes, ""});
+  if (!model.functions.empty())
+    s.fields.push_back(
+        {"functions", "functions", static_cast<int64_t>(model.functions.size()), ""});
+  s.fields.push_back({"parameters", "parameters", census.parameters, ""});
+  std::map<std::string, std::pair<int64_t, int64_t>> by_type;  // elements, bytes
+  for_each_constant(model.graph(), [&](const std::string&, const Tensor& t, const Value*) {
+    auto& [elements, bytes] = by_type[std::string(name(t.dtype()))];
+    elements = plus(elements, t.count());
+    bytes = plus(bytes, stored_bytes(t));
+  });
+  Table types{"parameter_types",
+              "parameters by type",
+              {{"type", "type", ""}, {"elements", "elements", ""}, {"bytes", "bytes", ""}},
+              {},
+              0};
+  for (const auto& [type, sums] : by_type) types.rows.push_back({type, sums.first, sums.second});
+  s.tables.push_back(std::move(types));
+  Table metadata{"metadata", "metadata", {{"key", "key", ""}, {"value", "value", ""}}, {}, 10};
+  for (const auto& [key, value] : model.metadata) metadata.rows.push_back({key, value});
+  s.tables.push_back(std::move(metadata));
+  return s;
+}
+
+Section inputs_and_outputs(const Model& model) {
+  Section s{"interface", "Inputs and outputs", {}, {}, {}, false};
+  std::vector<Value*> inputs;
+  for (Value* v : model.graph().inputs())
+    if (!v->initializer()) inputs.push_back(v);
+  s.tables.push_back(value_table("inputs", "inputs", inputs));
+  s.tables.push_back(value_table("outputs", "outputs", model.graph().outputs()));
+  return s;
+}
+
+Section operators(const Model& model, const InspectLimits& limits) {
+  struct Sums {
+    int64_t count = 0, macs = 0, parameters = 0;
+  };
+  std::map<std::string, Sums> by_op;
+  for_each_node(model.graph(), [&](const Node& n) {
+    Sums& sums = by_op[op_name(n)];
+    ++sums.count;
+    sums.macs = plus(sums.macs, macs_of(n).value_or(0));
+    sums.parameters = plus(sums.parameters, parameters_of(n));
+  });
+  std::vector<std::pair<std::string, Sums>> sorted(by_op.begin(), by_op.end());
+  std::ranges::stable_sort(sorted, [](const auto& a, const auto& b) {
+    return std::pair(a.second.macs, a.second.count) > std::pair(b.second.macs, b.second.count);
+  });
+  Section s{"operators", "Operators", {}, {}, {}, false};
+  Table t{"operators",
+          "",
+          {{"op", "operator", ""},
+           {"count", "nodes", ""},
+           {"macs", "MACs", ""},
+           {"parameters", "parameters", ""}},
+          {},
+          limits.rows ? limits.rows * 2 : 0};
+  for (const auto& [op, sums] : sorted)
+    t.rows.push_back({op, sums.count, sums.macs, sums.parameters});
+  s.tables.push_back(std::move(t));
+  return s;
+}
+
+Section layers(const Model& model, const InspectLimits& limits) {
+  struct Layer {
+    const Node* node;
+    std::optional<int64_t> macs;
+  };
+  std::vector<Layer> all;
+  int64_t total = 0, unknown = 0;
+  bool has_loop = false;
+  for_each_node(model.graph(), [&](const Node& n) {
+    has_loop |= n.is("Loop") || n.is("Scan");
+    const auto macs = macs_of(n);
+    if (macs == 0) return;
+    all.push_back({&n, macs});
+    if (macs)
+      total = plus(total, *macs);
+    else
+      ++unknown;
+  });
+  std::ranges::stable_sort(all, [](const Layer& a, const Layer& b) {
+    return a.macs.value_or(-1) > b.macs.value_or(-1);
+  });
+  Section s{"layers", "Layers by work", {}, {}, {}, false};
+  s.fields.push_back({"macs", "multiply-accumulates", total, "MACs"});
+  if (unknown) {
+    s.fields.push_back({"unknown_layers", "layers not counted", unknown, ""});
+    s.notes.push_back(
+        "extents that are not known leave layers out; settle them with --dim or --input-shape");
+  }
+  if (has_loop) s.notes.push_back("bodies of Loop and Scan count once");
+  Table t{"layers",
+          "",
+          {{"node", "node", ""},
+           {"op", "op", ""},
+           {"output", "output", ""},
+           {"macs", "MACs", ""},
+           {"share_percent", "share", "%"},
+           {"parameters", "parameters", ""}},
+          {},
+          limits.rows};
+  for (const Layer& l : all) {
+    const Node& n = *l.node;
+    t.rows.push_back(
+        {shown_name(n), op_name(n),
+         n.num_outputs() && n.has_output(0) ? Scalar(format_type(n.output(0).type())) : Scalar(),
+         l.macs ? Scalar(*l.macs) : Scalar(), l.macs ? Scalar(percent(*l.macs, total)) : Scalar(),
+         parameters_of(n)});
+  }
+  s.tables.push_back(std::move(t));
+  return s;
+}
+
+Section largest_tensors(const Model& model, const InspectLimits& limits) {
+  struct Entry {
+    std::string name;
+    const Tensor* tensor;
+    const Value* value;
+    int64_t bytes;
+  };
+  std::vector<Entry> all;
+  int64_t total = 0;
+  for_each_constant(model.graph(), [&](const std::string& name, const Tensor& t, const Value* v) {
+    all.push_back({name, &t, v, stored_bytes(t)});
+    total = plus(total, all.back().bytes);
+  });
+  std::ranges::stable_sort(all, [](const Entry& a, const Entry& b) { return a.bytes > b.bytes; });
+  Section s{"tensors", "Largest constants", {}, {}, {}, false};
+  Table t{"tensors",
+          "",
+          {{"name", "name", ""},
+           {"type", "type", ""},
+           {"bytes", "bytes", ""},
+           {"share_percent", "share", "%"},
+           {"readers", "read by", ""}},
+          {},
+          limits.rows};
+  for (const Entry& e : all) {
+    std::string readers = "nothing";
+    if (e.value && !e.value->uses().empty()) {
+      readers = shown_name(*e.value->uses()[0].user);
+      if (e.value->uses().size() > 1)
+        readers += fmt::format(" and {} more", e.value->uses().size() - 1);
+    } else if (e.value && e.value->is_graph_output()) {
+      readers = "graph output";
+    }
+    t.rows.push_back({e.name, std::string(name(e.tensor->dtype())) + format_dims(e.tensor->dims()),
+                      e.bytes, percent(e.bytes, total), readers});
+  }
+  s.tables.push_back(std::move(t));
+  return s;
+}
+
+Section memory_over_time(const Model& model, const InspectLimits& limits) {
+  const ActivationMemory m = activation_memory(model.graph());
+  Section s{"memory", "Activation memory", {}, {}, {}, false};
+  s.fields.push_back({"peak_bytes", "peak", m.peak_bytes, "bytes"});
+  if (m.peak) s.fields.push_back({"peak_node", "at", m.peak->describe(), ""});
+  s.fields.push_back({"total_bytes", "sum of all", m.total_bytes, "bytes"});
+  if (m.unknown) {
+    s.fields.push_back({"unknown_values", "values of unknown size", m.unknown, ""});
+    s.notes.push_back("the peak leaves them out; settle extents with --dim or --input-shape");
+  }
+  Table steps{"steps", "", {{"node", "node", ""}, {"live_bytes", "live", ""}}, {}, 0, false};
+  for (const MemoryStep& step : m.steps)
+    steps.rows.push_back({shown_name(*step.node), step.live_bytes});
+  // People see the curve in as many strokes as tables have rows.
+  Table curve{"curve",
+              "over time",
+              {{"from", "from node", ""}, {"most_bytes", "most bytes", ""}, {"curve", "", ""}},
+              {},
+              0};
+  const size_t strokes = limits.rows ? limits.rows : 10;
+  for (size_t i = 0; m.peak_bytes > 0 && i < strokes; ++i) {
+    const size_t from = i * m.steps.size() / strokes, to = (i + 1) * m.steps.size() / strokes;
+    if (from >= to) continue;
+    int64_t most = 0;
+    for (size_t j = from; j < to; ++j) most = std::max(most, m.steps[j].live_bytes);
+    const auto width =
+        static_cast<size_t>(40.0 * static_cast<double>(most) / static_cast<double>(m.peak_bytes));
+    curve.rows.push_back({shown_name(*m.steps[from].node), most, std::string(width, '#')});
+  }
+  s.tables.push_back(std::move(steps));
+  curve.for_programs = false;
+  s.tables.push_back(std::move(curve));
+  return s;
+}
+
+Section quantization_state(const Model& model, const Target& target) {
+  Section s{"quantization", "Quantization", {}, {}, {}, false};
+  const IntegerGraph g = fuse_qdq(model, target);
+  int64_t quantize = 0, dequantize = 0, integer_weights = 0;
+  for_each_node(model.graph(), [&](const Node& n) {
+    quantize += n.is("QuantizeLinear");
+    dequantize += n.is("DequantizeLinear");
+  });
+  for_each_constant(model.graph(), [&](const std::string&, const Tensor& t, const Value*) {
+    if ((t.dtype() == DataType::kInt8 || t.dtype() == DataType::kUint8 ||
+         bits_of(t.dtype()) == 4) &&
+        t.count() > 1)
+      integer_weights = plus(integer_weights, t.count());
+  });
+  if (!quantize && !dequantize && g.integer_operators.empty()) {
+    s.notes.push_back("not quantized");
+    return s;
+  }
+  s.fields.push_back({"quantize_linear", "QuantizeLinear", quantize, ""});
+  s.fields.push_back({"dequantize_linear", "DequantizeLinear", dequantize, ""});
+  s.fields.push_back({"integer_weights", "weights of 8 or 4 bits", integer_weights, ""});
+  s.fields.push_back({"target", "predicted for", std::string(target.name), ""});
+  Table t{"integer_operators",
+          "what runs on integers",
+          {{"op", "operator", ""}, {"count", "nodes", ""}},
+          {},
+          0};
+  for (const auto& [op, count] : g.integer_operators) t.rows.push_back({op, int64_t{count}});
+  t.rows.push_back({std::string("QuantizeLinear left"), int64_t{g.quantize}});
+  t.rows.push_back({std::string("DequantizeLinear left"), int64_t{g.dequantize}});
+  s.tables.push_back(std::move(t));
+  return s;
+}
+
+}  // namespace onnxtool

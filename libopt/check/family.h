@@ -1,0 +1,87 @@
+// What the families of findings share. Each is one file and looks at one side of a model.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "libopt/check/check.h"
+#include "libopt/io/outline.h"
+
+namespace onnxtool::check {
+
+/// Collects findings, up to a number that people and memory can bear.
+class Findings {
+ public:
+  void add(RuleId id, std::string place, std::string message, std::optional<uint64_t> offset = {},
+           std::string hint = {}) {
+    if (rule(id).severity == Severity::kError) at_fault_.insert(place);
+    if (list_.size() == kMax)
+      ++left_out_;
+    else
+      list_.push_back({id, std::move(message), std::move(place), std::move(hint), offset});
+  }
+  bool found(RuleId id) const {
+    for (const CheckFinding& f : list_)
+      if (f.id == id) return true;
+    return false;
+  }
+  bool has_errors() const { return !at_fault_.empty(); }
+  /// Whether an error was found there: what follows from it need not be said.
+  bool at_fault(const std::string& place) const { return at_fault_.contains(place); }
+  std::vector<CheckFinding> take() { return std::move(list_); }
+  size_t left_out() const { return left_out_; }
+
+ private:
+  static constexpr size_t kMax = 10000;
+  std::vector<CheckFinding> list_;
+  std::unordered_set<std::string> at_fault_;
+  size_t left_out_ = 0;
+};
+
+using OpsetMap = std::unordered_map<std::string_view, int64_t>;
+
+/// What the outline's families read.
+struct OutlineView {
+  const outline::Model& model;
+  const DecodeSource& source;
+  const CheckOptions& options;
+  OpsetMap opsets;  // of the model
+};
+
+/// `node 'conv1' (Conv)`, as Node::describe(); `index` counts within its graph.
+std::string describe(const outline::Node& node, size_t index);
+
+void check_header(const OutlineView& view, Findings& out);
+/// Names, scopes, order; calls check_node() for each node.
+void check_graphs(const OutlineView& view, Findings& out);
+void check_functions(const OutlineView& view, Findings& out);
+void check_tensors(const OutlineView& view, Findings& out);
+/// One node against its schema and its attributes' own rules.
+void check_node(const OutlineView& view, const outline::Node& node, const std::string& place,
+                const OpsetMap& opsets, bool in_main_graph, Findings& out);
+/// Types and shapes, on the graph.
+void check_types(Model& model, Findings& out);
+/// Opsets and IR version against what is known and against the runtime.
+void check_runtime(const OutlineView& view, Findings& out);
+/// Operators outside of the standard.
+void check_operators(const OutlineView& view, Findings& out);
+void check_exporter(const Model& model, Findings& out);
+/// Reads only constants that may be duplicates or saturate, unless `read_all`.
+void check_weights(const Model& model, bool read_all, Findings& out);
+/// Whether expanding the functions stays within bounds; a finding where it does not.
+bool check_expansion(const Model& model, Findings& out);
+
+/// Calls f(node, place, graph depth) for each node of the graph and its subgraphs.
+template <class F>
+void for_each_node(const std::vector<outline::Node>& nodes, F&& f, int depth = 0) {
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    f(nodes[i], describe(nodes[i], i), depth);
+    for (const outline::Attribute& a : nodes[i].attributes)
+      for (const auto& g : a.graphs) for_each_node(g->nodes, f, depth + 1);
+  }
+}
+
+}  // namespace onnxtool::check

@@ -1,0 +1,236 @@
+// The findings of check on small models, whole and broken. Verdicts on many files are compared with
+// onnx's checker in tests/python/test_check.py.
+#include "libopt/check/check.h"
+
+#include <doctest/doctest.h>
+
+#include <set>
+
+#include "libopt/analysis/digest.h"
+#include "libopt/analysis/seam.h"
+#include "libopt/io/encode.h"
+
+namespace onnxtool {
+namespace {
+
+class Bytes final : public Storage {
+ public:
+  explicit Bytes(std::string t) : text(std::move(t)) {}
+  std::string text;
+};
+
+CheckResult check_bytes(std::string text, const CheckOptions& options = {}) {
+  auto bytes = std::make_shared<Bytes>(std::move(text));
+  return check_model({std::as_bytes(std::span(bytes->text)), bytes, nullptr}, options);
+}
+
+std::unique_ptr<Model> parsed(const std::string& text) {
+  auto model = parse_text(text);
+  REQUIRE_MESSAGE(model.ok(), model.error().message);
+  return *std::move(model);
+}
+
+std::string encoded(const std::string& text) { return encode_model(*parsed(text)).flatten(); }
+
+// Same length, so that no length field changes.
+std::string replaced(std::string bytes, const std::string& from, const std::string& to) {
+  REQUIRE(from.size() == to.size());
+  const size_t at = bytes.find(from);
+  REQUIRE(at != std::string::npos);
+  return bytes.replace(at, from.size(), to);
+}
+
+std::set<std::string> codes(const CheckResult& r) {
+  std::set<std::string> out;
+  for (const CheckFinding& f : r.findings) out.insert(std::string(f.rule().code));
+  return out;
+}
+
+using Codes = std::set<std::string>;
+
+const std::string kHead = "<ir_version: 8, opset_import: [\"\" : 17]> g ";
+const std::string kTwoNodes =
+    kHead +
+    "(float[2] inside) => (float[2] outside) <float[2] weight = {1.0, 2.0}> "
+    "{ [first] middle = Add (inside, weight)  [second] outside = Relu (middle) }";
+
+TEST_CASE("check: a sound model has no findings") {
+  const CheckResult r = check_bytes(encoded(kTwoNodes));
+  CHECK(codes(r) == Codes{});
+  CHECK(r.model != nullptr);
+}
+
+TEST_CASE("check: names and order") {
+  const std::string good = encoded(kTwoNodes);
+  CHECK(codes(check_bytes(replaced(good, "middle", "nodule"))).contains("unknown-input"));
+  CHECK(codes(check_bytes(replaced(good, "weight", "height"))).contains("unknown-input"));
+  const std::string cyclic = encoded(kHead +
+                                     "(float[2] in_) => (float[2] out) { abc = Add (in_, in_)  def "
+                                     "= Relu (abc)  out = Neg (def) }");
+  // The Add reads what the Relu makes.
+  CHECK(codes(check_bytes(replaced(cyclic, "in_\x0a\x03in_",
+                                   "in_\x0a\x03"
+                                   "def")))
+            .contains("cycle"));
+  CHECK(codes(check_bytes(replaced(cyclic, "in_\x0a\x03in_",
+                                   "in_\x0a\x03"
+                                   "xyz")))
+            .contains("unknown-input"));
+}
+
+TEST_CASE("check: nodes against their schema") {
+  const std::string good = encoded(kTwoNodes);
+  CHECK(codes(check_bytes(replaced(good, "Relu", "Rely"))) == Codes{"unknown-operator"});
+  const std::string softmax =
+      encoded(kHead + "(float[2,2] x) => (float[2,2] y) { y = Softmax <axis = 1> (x) }");
+  CHECK(codes(check_bytes(replaced(softmax, "axis", "axes"))) == Codes{"unknown-attribute"});
+}
+
+TEST_CASE("check: every fault is told, not only the first") {
+  std::string bytes = encoded(kTwoNodes);
+  bytes = replaced(bytes, "Relu", "Rely");
+  bytes = replaced(bytes, "weight", "height");
+  const Codes found = codes(check_bytes(bytes));
+  CHECK(found.contains("unknown-operator"));
+  CHECK(found.contains("unknown-input"));
+}
+
+TEST_CASE("check: wherever a file is cut off, it is a finding") {
+  const std::string good = encoded(kTwoNodes);
+  for (size_t size = 0; size < good.size(); ++size) {
+    const CheckResult r = check_bytes(good.substr(0, size));
+    CHECK_MESSAGE(r.has(Severity::kError), size);
+    CHECK(!codes(r).contains("not-loadable"));
+  }
+}
+
+TEST_CASE("check: any changed byte gives findings or a model, never a crash") {
+  const std::string good = encoded(kTwoNodes);
+  for (size_t at = 0; at < good.size(); ++at)
+    for (const int bits : {1, 4, 0x80}) {
+      std::string bytes = good;
+      bytes[at] = static_cast<char>(bytes[at] ^ bits);
+      const CheckResult r = check_bytes(bytes);
+      CHECK((r.has(Severity::kError) || r.model));
+    }
+}
+
+TEST_CASE("check: faults of the encoding say where") {
+  const std::string good = encoded(kTwoNodes);
+  const CheckResult r = check_bytes(good.substr(0, good.size() / 2));
+  REQUIRE(r.findings.size() == 1);
+  CHECK(r.findings[0].id == RuleId::kTruncated);
+  REQUIRE(r.findings[0].offset);
+  CHECK(*r.findings[0].offset < good.size() / 2);
+}
+
+TEST_CASE("check: declarations are held against inference") {
+  const std::string bad = "(float[2] x) => (float[3] y) { y = Relu (x) }";
+  CHECK(codes(check_bytes(encoded(kHead + bad))).contains("type-conflict"));
+  // Behind an operator that nobody knows it is a suspicion.
+  const std::string behind =
+      "<ir_version: 8, opset_import: [\"\" : 17, \"own\" : 1]> g (float[2] x) => (float[3] y) { a "
+      "= own.Op (x)  y = Relu (x) }";
+  CHECK(codes(check_bytes(encoded(behind))).contains("possible-type-conflict"));
+}
+
+TEST_CASE("check: a runtime's release bounds opset and IR version") {
+  CheckOptions options;
+  options.runtime = find_runtime("ort-1.12");
+  REQUIRE(options.runtime);
+  CHECK(codes(check_bytes(encoded(kTwoNodes), options)) == Codes{});
+  const std::string newer =
+      "<ir_version: 10, opset_import: [\"\" : 21]> g (float[2] x) => (float[2] y) { [n] y = Relu "
+      "(x) }";
+  CHECK(codes(check_bytes(encoded(newer), options)) ==
+        Codes{"runtime-opset", "runtime-ir-version"});
+}
+
+TEST_CASE("check: operators outside of the standard may be restricted") {
+  const std::string custom = encoded(
+      "<ir_version: 8, opset_import: [\"\" : 17, \"own\" : 1]> g (float[2] x) => (float[2] y) { "
+      "[n] y = own.Op (x) }");
+  CHECK(codes(check_bytes(custom)) == Codes{"custom-operator"});
+  CheckOptions options;
+  options.allowed_ops = {"other"};
+  CHECK(codes(check_bytes(custom, options)) == Codes{"operator-not-allowed"});
+  for (const std::string allowed : {"own", "own:Op"}) {
+    options.allowed_ops = {allowed};
+    CHECK(codes(check_bytes(custom, options)) == Codes{});
+  }
+}
+
+TEST_CASE("check: what exporters leave behind") {
+  const auto advice = [](const std::string& body) {
+    return codes(check_bytes(encoded(kHead + body)));
+  };
+  CHECK(advice("(float[2] x) => (float[2] y) { y = Relu (x) }") == Codes{"unnamed-node"});
+  CHECK(advice(
+            "(float[N,4] x) => (float[1,4] y) <int64[2] s = {1, -1}> { [r] y = Reshape (x, s) }") ==
+        Codes{"frozen-batch"});
+  CHECK(advice(
+            "(float[N,4] x) => (float[N,4] y) <int64[2] s = {-1, 4}> { [r] y = Reshape (x, s) }") ==
+        Codes{});
+  CHECK(advice("(float[2] x) => (float[2] y) { [d] y = Dropout (x) }") == Codes{"dropout-left"});
+  CHECK(advice("(float[2] x, float[2] z) => (float[2] y) { [r] y = Relu (x) }") ==
+        Codes{"unused-input"});
+  CHECK(advice("(float[2] x) => (float[2] y) <float[2] w = {1.0, 2.0}> { [r] y = Relu (x) }") ==
+        Codes{"dead-initializer"});
+  CHECK(advice("(float[2] x) => (float[2] y) { [r] y = Relu (x)  [s] z = Neg (x) }") ==
+        Codes{"dead-node"});
+  CHECK(advice("(float[2] x) => (float[2] y) { [r] z = Relu (x)  [r] y = Neg (z) }") ==
+        Codes{"duplicate-node-name"});
+}
+
+TEST_CASE("check: values are looked at when asked to") {
+  const std::string masked = encoded(
+      kHead + "(float[2] x) => (float[2] y) <float[2] w = {-1e30, 2.0}> { [a] y = Add (x, w) }");
+  CheckOptions options;
+  CHECK(codes(check_bytes(masked, options)) == Codes{});
+  options.read_weights = true;
+  CHECK(codes(check_bytes(masked, options)) == Codes{"fp16-overflow"});
+}
+
+TEST_CASE("digest: names, order and storage do not matter, computation does") {
+  const std::string a = kHead +
+                        "(float[2] x) => (float[2] y) <float[2] w = {1.0, 2.0}> { p = Add (x, w)  "
+                        "q = Neg (x)  y = Mul (p, q) }";
+  const std::string same = kHead +
+                           "(float[2] x) => (float[2] y) <float[2] v = {1.0, 2.0}> { [n] n = Neg "
+                           "(x)  m = Add (x, v)  y = Mul (m, n) }";
+  const std::string other = kHead +
+                            "(float[2] x) => (float[2] y) <float[2] w = {1.0, 3.0}> { p = Add (x, "
+                            "w)  q = Neg (x)  y = Mul (p, q) }";
+  const std::string swapped = kHead +
+                              "(float[2] x) => (float[2] y) <float[2] w = {1.0, 2.0}> { p = Add "
+                              "(x, w)  q = Neg (x)  y = Mul (q, p) }";
+  const std::string renamed = kHead +
+                              "(float[2] x) => (float[2] z) <float[2] w = {1.0, 2.0}> { p = Add "
+                              "(x, w)  q = Neg (x)  z = Mul (p, q) }";
+  const std::string digest = semantic_digest(*parsed(a));
+  CHECK(digest.size() == 64);
+  CHECK(semantic_digest(*parsed(same)) == digest);
+  for (const std::string& changed : {other, swapped, renamed})
+    CHECK(semantic_digest(*parsed(changed)) != digest);
+  // Two draws of chance are not one draw used twice.
+  const std::string twice = kHead +
+                            "() => (float[2] y) { a = RandomNormal <shape = [2]> ()  b = "
+                            "RandomNormal <shape = [2]> ()  y = Add (a, b) }";
+  const std::string once =
+      kHead + "() => (float[2] y) { a = RandomNormal <shape = [2]> ()  y = Add (a, a) }";
+  CHECK(semantic_digest(*parsed(twice)) != semantic_digest(*parsed(once)));
+}
+
+TEST_CASE("check: codes are unique, and every rule says what to do") {
+  std::set<std::string_view> seen;
+  for (const Rule& r : all_rules()) {
+    CHECK_MESSAGE(seen.insert(r.code).second, r.code);
+    CHECK(find_rule(r.code) == &r);
+    CHECK(!r.explanation.empty());
+    CHECK(!r.fix.empty());
+    CHECK(!r.summary.ends_with("."));
+  }
+}
+
+}  // namespace
+}  // namespace onnxtool
