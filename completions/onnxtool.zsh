@@ -7,6 +7,9 @@ _onnxtool() {
     'quantize:Make an int8 model from a float model and calibration samples'
     'diff:Compare two models on the same samples, by metrics, gates and layers'
     'run:Run a model on samples; write and describe its outputs'
+    'check:Find everything that is wrong with model files'
+    'inspect:Say what is in a model: operators, work, memory, tensors'
+    'explain:Say what a code of check means'
     'completions:Print shell completions'
   )
   if (( CURRENT == 2 )); then
@@ -33,7 +36,7 @@ _onnxtool() {
         '*--input-shape=[Make the shape of an input static, as in x=1,3,224,224]:INPUT=DIMS:_files' \
         '--freeze[Make inputs that have a default constants, as exporters mean them that list weights among the inputs]' \
         '--opset=[Raise the version of the standard operators to N]:N:_files' \
-        '*--report=[Write a report to stdout or to PATH\: text, json, markdown, junit]:FORMAT\[=PATH\]:_files' \
+        '*--report=[Write a report to stdout or to PATH\: text, json, markdown, junit, sarif, github]:FORMAT\[=PATH\]:_files' \
         '--json[Same as --report json]' \
         '--reproducible[Leave times out of reports]' \
         '--quiet[No progress, and no text report on stdout]' \
@@ -89,7 +92,7 @@ _onnxtool() {
         '*--exclude=[Leave these nodes in float]:SELECTOR:_files' \
         '--save-ranges=[Write what calibration learnt]:FILE:_files' \
         '--ranges=[Take what --save-ranges wrote instead of running the samples]:FILE:_files' \
-        '*--report=[Write a report to stdout or to PATH\: text, json, markdown, junit]:FORMAT\[=PATH\]:_files' \
+        '*--report=[Write a report to stdout or to PATH\: text, json, markdown, junit, sarif, github]:FORMAT\[=PATH\]:_files' \
         '--json[Same as --report json]' \
         '--reproducible[Leave times out of reports]' \
         '--quiet[No progress, and no text report on stdout]' \
@@ -134,7 +137,7 @@ _onnxtool() {
         '--mean=[Mean for all channels or for each, in scaled units]:M\[,M,M\]:_files' \
         '--std=[Standard deviation, likewise]:S\[,S,S\]:_files' \
         '--labels=[Labels as lines NAME LABEL, or LABEL in sample order (default\: class directories)]:FILE:_files' \
-        '*--report=[Write a report to stdout or to PATH\: text, json, markdown, junit]:FORMAT\[=PATH\]:_files' \
+        '*--report=[Write a report to stdout or to PATH\: text, json, markdown, junit, sarif, github]:FORMAT\[=PATH\]:_files' \
         '--json[Same as --report json]' \
         '--reproducible[Leave times out of reports]' \
         '--quiet[No progress, and no text report on stdout]' \
@@ -171,7 +174,7 @@ _onnxtool() {
         '--mean=[Mean for all channels or for each, in scaled units]:M\[,M,M\]:_files' \
         '--std=[Standard deviation, likewise]:S\[,S,S\]:_files' \
         '--labels=[Labels as lines NAME LABEL, or LABEL in sample order (default\: class directories)]:FILE:_files' \
-        '*--report=[Write a report to stdout or to PATH\: text, json, markdown, junit]:FORMAT\[=PATH\]:_files' \
+        '*--report=[Write a report to stdout or to PATH\: text, json, markdown, junit, sarif, github]:FORMAT\[=PATH\]:_files' \
         '--json[Same as --report json]' \
         '--reproducible[Leave times out of reports]' \
         '--quiet[No progress, and no text report on stdout]' \
@@ -184,6 +187,54 @@ _onnxtool() {
         '--help[Print this help]' \
         '-h[Print this help]' \
         '*:MODEL:_files'
+      ;;
+    check)
+      _arguments \
+        '--fail-on=[Exit with 1 from this severity on]:error|warning|info:(error warning info)' \
+        '*--suppress=[Leave out findings of this code, at places that match a pattern]:CODE\[@PLACE\]=REASON:_files' \
+        '--baseline=[Leave out what this file lists, so that only new findings are reported]:FILE:_files' \
+        '--write-baseline=[Write all findings as a baseline]:FILE:_files' \
+        '*--allow-op=[Allow these operators outside of the standard, and no others]:DOMAIN\[\:OP\]:_files' \
+        '--runtime=[Also require what this release loads\: ort-1.12 to ort-1.31]:RELEASE:_files' \
+        '--weights[Look at every constant'\''s values too\: NaN, and what fp16 cannot hold]' \
+        '--digest[Print a digest of what each model computes, whatever its names and storage]' \
+        '--verify-digest=[Require this digest of every file]:HEX:_files' \
+        '*--report=[Write a report to stdout or to PATH\: text, json, markdown, junit, sarif, github]:FORMAT\[=PATH\]:_files' \
+        '--json[Same as --report json]' \
+        '--quiet[No progress, and no text report on stdout]' \
+        '-q[No progress, and no text report on stdout]' \
+        '--exit-zero[Exit with 0 instead of 1 where the answer is no]' \
+        '--threads=[Threads (default\: what affinity and cgroup quota allow)]:N:_files' \
+        '--config=[Take settings from this file instead of ./onnxtool.toml]:FILE:_files' \
+        '--no-config[Take no settings from a file]' \
+        '--help[Print this help]' \
+        '-h[Print this help]' \
+        '*:FILES:_files'
+      ;;
+    inspect)
+      _arguments \
+        '--node=[One node\: inputs, outputs, attributes; by its name or an output'\''s]:NAME:_files' \
+        '--tensor=[One tensor\: storage, sha256, statistics]:NAME:_files' \
+        '--dot=-[Write the graph for Graphviz, to stdout or to PATH, instead of a report]::\[=PATH\]:_files' \
+        '--rows=[Rows of long tables; reports for programs have all]:N:_files' \
+        '--target=[Runtime whose integer operators are predicted]:ort-cpu:(ort-cpu)' \
+        '*--dim=[Give a symbolic extent of the inputs a value]:NAME=VALUE:_files' \
+        '*--input-shape=[Give an input these extents]:NAME=D0,D1,...:_files' \
+        '*--report=[Write a report to stdout or to PATH\: text, json, markdown, junit, sarif, github]:FORMAT\[=PATH\]:_files' \
+        '--json[Same as --report json]' \
+        '--quiet[No progress, and no text report on stdout]' \
+        '-q[No progress, and no text report on stdout]' \
+        '--config=[Take settings from this file instead of ./onnxtool.toml]:FILE:_files' \
+        '--no-config[Take no settings from a file]' \
+        '--help[Print this help]' \
+        '-h[Print this help]' \
+        '*:MODEL:_files'
+      ;;
+    explain)
+      _arguments \
+        '--help[Print this help]' \
+        '-h[Print this help]' \
+        '*:CODE:_files'
       ;;
     completions)
       _arguments \
