@@ -6,7 +6,8 @@
 //
 // Exact, so with the signs of zeros: x + 0 goes for integers, and for floats where the zero is -0 (-0 + 0
 // is +0); x - 0 where the zero is +0.
-// Does not fire: the constant is not the neutral element everywhere; it gives the result more axes or
+// Does not fire: a floating constant of several elements, which is a layer's weight that happens to be neutral
+// (runtimes look for it where they fuse normalizations); the constant is not the neutral element everywhere; it gives the result more axes or
 // larger extents than x has, or might; opsets below 7, whose broadcasting is another.
 // Source: IEEE 754-2019, 6.3 (signs); ONNX Add-7, Mul-7, Div-7, Sub-7, Pow-7, And-7, Or-7.
 
@@ -39,6 +40,8 @@ bool is_neutral(const Node& n, const Tensor& t) {
   return all([&](double v) { return v == 0 && (!is_float(t.dtype()) || std::signbit(v) == wants_minus); });
 }
 
+bool is_weight(const Tensor& t) { return is_float(t.dtype()) && t.count() > 1; }
+
 bool keeps_shape(const Value& x, const Tensor& t, const Value& y) {
   if (t.rank() == 0) return true;
   if (same_shape(x, y)) return true;
@@ -52,6 +55,7 @@ MatchOr<Match> match(const Node& node) {
     const Tensor* t = node.input(i).constant();
     if (!t || !is_neutral(node, *t)) continue;
     const Value& x = node.input(1 - i);
+    if (is_weight(*t)) return no_match("a layer's weight that happens to be neutral");
     if (node.opset() < 7) return no_match("opset below 7 broadcasts by attribute");
     if (!keeps_shape(x, *t, node.output(0))) return no_match("constant may enlarge the result");
     if (const char* reason = cannot_forward(node.output(0), x)) return no_match(reason);
