@@ -4,7 +4,8 @@
 //     =>
 //   readers of b read a
 //
-// Small constants are equal by content, all else by identity.
+// Small constants are equal by content, what Shape reads by its shape where all extents are known or named, all
+// else by identity.
 // Does not fire: nodes with subgraphs; random operators and such as may do more than compute; custom
 // operators; outputs that are graph outputs, which keep their names.
 
@@ -39,6 +40,12 @@ bool is_plain(const Node& node) {
   return plain;
 }
 
+// Every extent is a number or has a name: tensors with such shapes in common have the same Shape.
+bool has_named_shape(const Value& v) {
+  return v.type().is_tensor() && v.type().shape &&
+         std::ranges::all_of(*v.type().shape, [](const Dim& d) { return d.value || !d.symbol.empty(); });
+}
+
 // Equal keys mean equal results.
 std::string key_of(const Node& node) {
   std::string key;
@@ -54,6 +61,8 @@ std::string key_of(const Node& node) {
     } else if (t && t->dtype() != DataType::kString && t->size_bytes() <= kSmallConstant) {
       append(key, format_dims(t->dims()) + std::string(name(t->dtype())));
       append(key, text_of(t->bytes()));
+    } else if (node.is("Shape") && has_named_shape(*v)) {
+      append(key, format_type(ValueType::tensor(DataType::kFloat, *v->type().shape)));  // of whatever type
     } else {
       append(key, "v" + std::to_string(v->id()) + (&v->graph() == &node.graph() ? "" : v->name()));
     }

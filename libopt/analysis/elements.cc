@@ -180,6 +180,17 @@ constexpr Rule kRules[] = {{"Shape", shape},     {"Gather", gather}, {"Slice", s
 
 }  // namespace
 
+Dim sum_of(const Dim& a, const Dim& b) {
+  const auto element = [](const Dim& d) {
+    Element e;
+    if (d.value) e.set_dim_value(*d.value);
+    else e.set_dim_param(d.symbol);
+    return e;
+  };
+  const Element sum = combine("Add", element(a), element(b));
+  return sum.has_dim_value() ? Dim::of(sum.dim_value()) : Dim::named(sum.dim_param());
+}
+
 bool computes_elements(const Node& node) {
   return node.domain().empty() && std::ranges::any_of(kRules, [&](const Rule& r) { return r.op == node.op_type(); });
 }

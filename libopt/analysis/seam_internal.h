@@ -49,6 +49,9 @@ bool computes_elements(const Node& node);
 /// count is known.
 std::optional<onnx::TensorShapeProto> elements_of(const Node& node, const ElementSource& source);
 
+/// The extent of two that are joined: a number, a name that equal operands share, or unknown.
+Dim sum_of(const Dim& a, const Dim& b);
+
 /// The shape (without element type) of the node's first output, where the elements tell more of it than
 /// onnx's functions see.
 std::optional<ValueType> sharper_type(const Node& node, const ElementSource& source);

@@ -53,6 +53,23 @@ std::optional<std::vector<Dim>> slice(const Node& n, const ElementSource& source
   return dims;
 }
 
+// Extents along the axis add up, by name where they have no number; onnx's function tells the others.
+std::optional<std::vector<Dim>> concat(const Node& n) {
+  const auto& first = n.input(0).type().shape;
+  if (!first || !n.attribute("axis")) return std::nullopt;
+  const int64_t given = n.attr<int64_t>("axis", 0), rank = static_cast<int64_t>(first->size()), axis = given < 0 ? given + rank : given;
+  if (axis < 0 || axis >= rank) return std::nullopt;
+  Dim sum = (*first)[static_cast<size_t>(axis)];
+  for (int i = 1; i < n.num_inputs(); ++i) {
+    const auto* shape = n.has_input(i) && n.input(i).type().shape ? &*n.input(i).type().shape : nullptr;
+    if (!shape || static_cast<int64_t>(shape->size()) != rank) return std::nullopt;
+    sum = sum_of(sum, (*shape)[static_cast<size_t>(axis)]);
+  }
+  std::vector<Dim> dims(first->size());
+  dims[static_cast<size_t>(axis)] = sum;
+  return dims;
+}
+
 }  // namespace
 
 std::optional<ValueType> sharper_type(const Node& node, const ElementSource& source) {
@@ -61,6 +78,7 @@ std::optional<ValueType> sharper_type(const Node& node, const ElementSource& sou
   if (node.is("Reshape")) dims = reshape(node, source);
   else if (node.is("ConstantOfShape")) dims = constant_of_shape(node, source);
   else if (node.is("Slice")) dims = slice(node, source);
+  else if (node.is("Concat")) dims = concat(node);
   return dims ? std::optional(ValueType::tensor(DataType::kUndefined, std::move(dims))) : std::nullopt;
 }
 
