@@ -60,12 +60,15 @@ std::string refreshed(const std::string& page) {
   std::string out;
   size_t at = 0;
   for (size_t begin; (begin = page.find(kBegin, at)) != std::string::npos;) {
-    const size_t name_at = begin + kBegin.size(), name_end = page.find(" -->", name_at), end = page.find(kEnd, name_at);
+    const size_t name_at = begin + kBegin.size(), name_end = page.find(" -->", name_at);
     REQUIRE(name_end != std::string::npos);
-    REQUIRE(end != std::string::npos);
     const auto table = generated(page.substr(name_at, name_end - name_at));
-    out += page.substr(at, name_end + 4 - at) + (table ? "\n\n" + *table : page.substr(name_end + 4, end - name_end - 4));
-    at = end;
+    out += page.substr(at, name_end + 4 - at);
+    at = name_end + 4;
+    if (!table) continue;
+    out += "\n\n" + *table;
+    at = page.find(kEnd, at);
+    REQUIRE(at != std::string::npos);
   }
   return out + page.substr(at);
 }
