@@ -44,6 +44,12 @@ CompiledNode::CompiledNode(const Node& node, int threads)
   }
 }
 
+void CompiledNode::become(std::string_view op_type, std::string_view domain, int opset) {
+  op_type_ = op_type;
+  domain_ = domain;
+  opset_ = opset;
+}
+
 const CompiledNode::Payload* CompiledNode::find(std::string_view name) const {
   for (const auto& [key, value] : attributes_)
     if (key == name) return &value;

@@ -7,6 +7,8 @@
 #include "calib/exec/native_ops.h"
 #include "libopt/analysis/functions.h"
 #include "libopt/rewrite/inline_calls.h"
+#include "calib/exec/integer_groups.h"
+#include "calib/exec/plan_impl.h"
 
 namespace onnxtool {
 namespace {
@@ -56,13 +58,14 @@ class PlanCompiler {
       plan_.input_names.push_back(v->name());
     }
     for (const Value* v : options_.watched) watched_.insert(v);
+    if (options_.integers) find_groups();
     for (const Node& node : graph_.nodes()) ONNXTOOL_TRY(add_node(node));
     if (!unsupported_.empty()) {
       std::string list;
       for (const std::string& op : unsupported_) list += (list.empty() ? "" : ", ") + op;
       return Error{ErrorCode::kUnsupported, "no kernel for " + list, "a model runs only with all of its operators: replace these by standard ones"};
     }
-    flush_delayed(nullptr);
+    ONNXTOOL_CHECK(delayed_.empty());
     for (const Value* v : graph_.outputs()) {
       plan_.output_slots.push_back(slot(*v));
       plan_.output_names.push_back(v->name());
@@ -100,26 +103,23 @@ class PlanCompiler {
 
   Status add_node(const Node& node) {
     if (taken_.contains(&node)) {
-      flush_delayed(&node);
+      add_delayed(node);
       return {};
     }
     // A Constant node's tensor is a constant slot already.
     if (node.is("Constant") && node.num_outputs() == 1 && node.has_output(0) && node.output(0).constant()) return {};
+    if (const auto it = groups_.find(&node); it != groups_.end()) return add_group(it->second);
     Step step;
     step.node = std::make_unique<CompiledNode>(node, options_.threads);
     CompiledNode& c = *step.node;
-    for (const Value* v : node.inputs()) {
-      c.inputs.push_back(v ? slot(*v) : -1);
-      c.dtypes.push_back(v ? v->type().dtype : DataType::kUndefined);
-      c.dims.push_back(v ? known_dims(*v) : std::vector<int64_t>());
-      c.constants.push_back(v ? constant_of(*v) : nullptr);
-    }
+    for (const Value* v : node.inputs()) add_input(c, v);
     for (const Value* v : node.outputs()) c.wanted.push_back(v && (!v->unused() || watched_.contains(v)));
     step.native = find_native_op(node);
     if (step.native) {
       ONNXTOOL_TRY(compile_subgraphs(node, step));
     } else {
-      select_kernel(node, step);
+      const bool first = node.num_inputs() > 0 && node.has_input(0), result = node.num_outputs() > 0 && node.has_output(0);
+      select_kernel(step, first ? node.input(0).type().dtype : result ? node.output(0).type().dtype : DataType::kUndefined);
       if (!step.kernel) {
         unsupported_.insert(describe_missing(node));
         return {};
@@ -132,12 +132,7 @@ class PlanCompiler {
       // An addition that the branch before this one took is no longer there to be fused.
       const auto keeps = [&](const Value& v) { return watched_.contains(&v) || (v.has_one_use() && taken_.contains(v.uses()[0].user)); };
       const auto chain = find_post_ops(node, *step.kernel, c, keeps, c.fused, extra);
-      while (!extra.empty() && c.inputs.size() < static_cast<size_t>(kFirstFusedInput)) {
-        c.inputs.push_back(-1);
-        c.dtypes.push_back(DataType::kUndefined);
-        c.dims.emplace_back();
-        c.constants.push_back(nullptr);
-      }
+      while (!extra.empty() && c.inputs.size() < static_cast<size_t>(kFirstFusedInput)) add_input(c, nullptr);
       for (const Value* v : extra) {
         c.inputs.push_back(slot(*v));
         c.dtypes.push_back(v->type().dtype);
@@ -151,46 +146,91 @@ class PlanCompiler {
         c.wanted[0] = true;
       }
     }
-    c.dropped.assign(c.inputs.size(), false);
-    if (step.kernel && step.kernel->prepare) {
-      auto state = step.kernel->prepare(c);
-      if (!state.ok()) return std::move(state).error().at(c.description);
-      step.state = *std::move(state);
-      // Shared copies are made anew by whoever else still reads them.
-      for (size_t i = 0; i < c.constants.size(); ++i)
-        if (c.dropped[i] && c.constants[i]) c.constants[i]->drop();
-    }
+    ONNXTOOL_TRY(prepare(step));
     for (int i = 0; i < node.num_outputs(); ++i) {
       const Value* v = i == 0 && result ? result : node.outputs()[static_cast<size_t>(i)];
       step.outputs.push_back(v && c.wanted[static_cast<size_t>(i)] ? slot(*v) : -1);
     }
-    // A fused step runs where its last node stood: by then every extra input has been made.
-    if (last == &node) plan_.steps.push_back(std::move(step));
-    else delayed_.emplace_back(last, std::move(step));
+    place(std::move(step), node, *last);
     return {};
   }
 
-  void flush_delayed(const Node* at) {
-    for (auto it = delayed_.begin(); it != delayed_.end();) {
-      if (at && it->first != at) {
-        ++it;
-        continue;
-      }
-      plan_.steps.push_back(std::move(it->second));
-      it = delayed_.erase(it);
-    }
+  void add_input(CompiledNode& c, const Value* v) {
+    c.inputs.push_back(v ? slot(*v) : -1);
+    c.dtypes.push_back(v ? v->type().dtype : DataType::kUndefined);
+    c.dims.push_back(v ? known_dims(*v) : std::vector<int64_t>());
+    c.constants.push_back(v ? constant_of(*v) : nullptr);
   }
 
-  void select_kernel(const Node& node, Step& step) {
-    const DataType type = node.num_inputs() > 0 && node.has_input(0) ? node.input(0).type().dtype
-                          : node.num_outputs() > 0 && node.has_output(0) ? node.output(0).type().dtype : DataType::kUndefined;
+  static Status prepare(Step& step) {
+    CompiledNode& c = *step.node;
+    c.dropped.assign(c.inputs.size(), false);
+    if (!step.kernel || !step.kernel->prepare) return {};
+    auto state = step.kernel->prepare(c);
+    if (!state.ok()) return std::move(state).error().at(c.description);
+    step.state = *std::move(state);
+    // Shared copies are made anew by whoever else still reads them.
+    for (size_t i = 0; i < c.constants.size(); ++i)
+      if (c.dropped[i] && c.constants[i]) c.constants[i]->drop();
+    return {};
+  }
+
+  // A fused step runs where its last node stood: by then every extra input has been made.
+  void place(Step step, const Node& first, const Node& last) {
+    if (&first == &last) plan_.steps.push_back(std::move(step));
+    else delayed_.emplace(&last, std::move(step));
+  }
+
+  void find_groups() {
+    IntegerGroups found = find_integer_groups(
+        graph_, {.is_watched = [&](const Value& v) { return watched_.contains(&v); },
+                 .has_kernel = [&](std::string_view op, std::string_view domain, int opset, DataType type) {
+                   for (const KernelSet* set : options_.kernel_sets)
+                     for (const KernelInfo* k : set->kernels)
+                       if (serves(*k, op, domain, opset, type)) return true;
+                   return false;
+                 }});
+    groups_ = std::move(found.by_core);
+    taken_.insert(found.replaced.begin(), found.replaced.end());
+  }
+
+  Status add_group(const IntegerGroup& group) {
+    Step step;
+    step.node = std::make_unique<CompiledNode>(*group.core, options_.threads);
+    CompiledNode& c = *step.node;
+    c.become(group.op, group.domain, group.domain.empty() ? group.core->opset() : 1);
+    for (const Value* v : group.inputs) add_input(c, v);
+    c.wanted = {true};
+    select_kernel(step, c.input_dtype(0));
+    if (!step.kernel) {
+      unsupported_.insert(describe_missing(*group.core));
+      return {};
+    }
+    ONNXTOOL_TRY(prepare(step));
+    step.outputs = {slot(group.last->output(0))};
+    place(std::move(step), *group.core, *group.last);
+    return {};
+  }
+
+  // The step that was waiting for this node's place.
+  void add_delayed(const Node& node) {
+    const auto it = delayed_.find(&node);
+    if (it == delayed_.end()) return;
+    plan_.steps.push_back(std::move(it->second));
+    delayed_.erase(it);
+  }
+
+  static bool serves(const KernelInfo& k, std::string_view op, std::string_view domain, int opset, DataType type) {
+    if (k.op != op || k.domain != domain || opset < k.since || opset > k.until) return false;
+    return type == DataType::kUndefined || k.types.size() == 0 || std::find(k.types.begin(), k.types.end(), type) != k.types.end();
+  }
+
+  // `type`: of the first input, or, without inputs, of the first output.
+  void select_kernel(Step& step, DataType type) {
+    const CompiledNode& c = *step.node;
     for (const KernelSet* set : options_.kernel_sets)
       for (const KernelInfo* k : set->kernels) {
-        if (k->op != node.op_type() || k->domain != node.domain()) continue;
-        const int opset = node.opset();
-        if (opset < k->since || opset > k->until) continue;
-        if (type != DataType::kUndefined && k->types.size() && std::find(k->types.begin(), k->types.end(), type) == k->types.end()) continue;
-        if (k->accepts && !k->accepts(*step.node)) continue;
+        if (!serves(*k, c.op_type(), c.domain(), c.opset(), type) || (k->accepts && !k->accepts(c))) continue;
         step.kernel = k;
         step.set = set;
         return;
@@ -269,7 +309,8 @@ class PlanCompiler {
   std::unordered_map<const Value*, std::shared_ptr<AlignedTensor>> constants_;
   std::set<const Value*> watched_;
   std::set<const Node*> taken_;
-  std::vector<std::pair<const Node*, Step>> delayed_;
+  std::unordered_map<const Node*, Step> delayed_;  // by the node in whose place they run
+  std::unordered_map<const Node*, IntegerGroup> groups_;
   std::set<std::string> unsupported_;
 };
 

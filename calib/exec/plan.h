@@ -36,6 +36,9 @@ struct PlanOptions {
   int threads = 1;
   /// Whether operators may be fused where nobody watches the value between.
   bool fuse = true;
+  /// Whether operators between DequantizeLinear and QuantizeLinear run on integers; without, every
+  /// node computes what it states, in floats.
+  bool integers = true;
 };
 
 class RunContext;

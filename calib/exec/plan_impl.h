@@ -44,6 +44,8 @@ class AlignedTensor {
 class CompiledNode final : public NodeView {
  public:
   CompiledNode(const Node& node, int threads);
+  /// Another operator, which takes the node's attributes.
+  void become(std::string_view op_type, std::string_view domain, int opset);
 
   std::string_view op_type() const override { return op_type_; }
   std::string_view domain() const override { return domain_; }

@@ -75,7 +75,7 @@ inline Result<std::vector<Tensor>> run_once(const OneNode& node, size_t first_co
 
 inline bool same_bits(const Tensor& a, const Tensor& b) {
   return a.dtype() == b.dtype() && a.dims() == b.dims() && a.bytes().size() == b.bytes().size() &&
-         std::memcmp(a.bytes().data(), b.bytes().data(), a.bytes().size()) == 0;
+         std::ranges::equal(a.bytes(), b.bytes());
 }
 
 /// The outputs, the same whether weights are packed beforehand and whatever the number of threads.

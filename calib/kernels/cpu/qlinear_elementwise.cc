@@ -1,16 +1,19 @@
-// com.microsoft's 8-bit elementwise operators, version 1: each takes values v = scale * (code - zero_point),
-// computes in float and stores saturate(round_half_even(v / scale) + zero_point).
-//   QLinearAdd, QLinearMul (a, a_scale, a_zero_point, b, b_scale, b_zero_point, y_scale, y_zero_point?)
-//   QLinearSigmoid, QLinearLeakyRelu (x, x_scale, x_zero_point?, y_scale, y_zero_point?)
-//   QLinearConcat (y_scale, y_zero_point, x1, x1_scale, x1_zero_point, ...)
+// com.microsoft's 8-bit elementwise operators, version 1: each takes values v = scale * (code -
+// zero_point), computes in float and stores saturate(round_half_even(v / scale) + zero_point).
+//   QLinearAdd, QLinearMul (a, a_scale, a_zero_point, b, b_scale, b_zero_point, y_scale,
+//   y_zero_point?) QLinearSigmoid, QLinearLeakyRelu (x, x_scale, x_zero_point?, y_scale,
+//   y_zero_point?) QLinearConcat (y_scale, y_zero_point, x1, x1_scale, x1_zero_point, ...)
 
 #include <cmath>
 #include <cstring>
 
+#include "calib/kernels/cpu/elementwise.h"
 #include "calib/kernels/cpu/quant_params.h"
+#include "calib/kernels/cpu/vector_math.h"
 #include "calib/kernels/cpu/walk.h"
 
-namespace onnxtool { namespace {
+namespace onnxtool {
+namespace {
 
 using Table = std::array<uint8_t, 256>;
 
@@ -23,40 +26,58 @@ Table table_of(const Quantization& x, const Quantization& y, F&& f) {
   return table;
 }
 
-struct AddOp {
-  static float apply(float a, float b) { return a + b; }
-};
-struct MulOp {
-  static float apply(float a, float b) { return a * b; }
+/// Elements of a stretch whose values fit the first-level cache.
+constexpr int64_t kBlock = 512;
+
+/// The values of n codes that step by 0 or 1.
+void read_values(const Quantization& q, const void* codes, int64_t step, float* values, int64_t n) {
+  const QuantLine line{&q.scale, &q.zero_point, 0};
+  const int64_t count = step == 0 ? 1 : n;
+  if (q.type == DataType::kInt8)
+    vector_math().dequantize_s8(static_cast<const int8_t*>(codes), line, values, count);
+  else
+    vector_math().dequantize_u8(static_cast<const uint8_t*>(codes), line, values, count);
+}
+
+using Combine = decltype(VectorMath::add);
+
+struct BinaryOp {
+  Quantization a, b, y;
+  Combine combine;
+
+  static void run(const void* closure, const void* a, int64_t a_step, const void* b, int64_t b_step,
+                  void* out, int64_t n) {
+    const auto& op = *static_cast<const BinaryOp*>(closure);
+    const QuantLine line{&op.y.scale, &op.y.zero_point, 0};
+    std::array<float, kBlock> left, right, both;
+    for (int64_t i = 0; i < n; i += kBlock) {
+      const int64_t m = std::min(kBlock, n - i);
+      read_values(op.a, static_cast<const uint8_t*>(a) + i * a_step, a_step, left.data(), m);
+      read_values(op.b, static_cast<const uint8_t*>(b) + i * b_step, b_step, right.data(), m);
+      op.combine(left.data(), a_step, right.data(), b_step, both.data(), m);
+      vector_math().quantize8(both.data(), line, lowest_of(op.y.type), highest_of(op.y.type),
+                              static_cast<uint8_t*>(out) + i, m);
+    }
+  }
 };
 
-template <class Op>
-Status binary(KernelContext& ctx) {
-  const ConstView &a = ctx.input(0), &b = ctx.input(3);
-  ONNXTOOL_ASSIGN(const Quantization a_quant, quantization_of(ctx, 1, 2, a.dtype));
-  ONNXTOOL_ASSIGN(const Quantization b_quant, quantization_of(ctx, 4, 5, b.dtype));
-  ONNXTOOL_ASSIGN(const Quantization y_quant, quantization_of(ctx, 6, 7, a.dtype));
+Status binary(KernelContext& ctx, Combine combine) {
+  ConstView a = ctx.input(0), b = ctx.input(3);
+  BinaryOp op{.a = {}, .b = {}, .y = {}, .combine = combine};
+  ONNXTOOL_ASSIGN(op.a, quantization_of(ctx, 1, 2, a.dtype));
+  ONNXTOOL_ASSIGN(op.b, quantization_of(ctx, 4, 5, b.dtype));
+  ONNXTOOL_ASSIGN(op.y, quantization_of(ctx, 6, 7, a.dtype));
   ONNXTOOL_ASSIGN(const Dims dims, broadcast_dims({a.dims, b.dims}));
-  ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, a.dtype, dims));
-  Walk<2> walk{dims, {broadcast_strides(a.dims, dims), broadcast_strides(b.dims, dims)}};
-  walk.coalesce();
-  const std::array<float, 256> a_values = a_quant.values(), b_values = b_quant.values();
-  const auto *from_a = static_cast<const uint8_t*>(a.data), *from_b = static_cast<const uint8_t*>(b.data);
-  auto* to = static_cast<uint8_t*>(y.data);
-  const int64_t a_step = walk.inner_stride(0), b_step = walk.inner_stride(1);
-  const auto code = [&](size_t i, size_t j) { return y_quant.code(Op::apply(a_values[i], b_values[j])); };
-  // Results of all pairs of bytes, where there are more elements than pairs.
-  std::vector<uint8_t> pairs(y.count > 2 * 65536 ? 65536 : 0);
-  for (size_t i = 0; i < pairs.size(); ++i) pairs[i] = code(i / 256, i % 256);
-  parallel_walk(ctx, walk, y.count, kGrain, [&](int64_t first, int64_t n, const std::array<int64_t, 2>& at) {
-    const uint8_t *x = from_a + at[0], *z = from_b + at[1];
-    if (pairs.empty())
-      for (int64_t i = 0; i < n; ++i) to[first + i] = code(x[i * a_step], z[i * b_step]);
-    else
-      for (int64_t i = 0; i < n; ++i) to[first + i] = pairs[size_t{x[i * a_step]} * 256 + z[i * b_step]];
-  });
+  if (a.layout != b.layout || to_dims(a.dims) != to_dims(b.dims)) {
+    ONNXTOOL_ASSIGN(a, in_plain_order(ctx, a));
+    ONNXTOOL_ASSIGN(b, in_plain_order(ctx, b));
+  }
+  ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, a.dtype, dims, a.layout));
+  binary_into(ctx, a, b, y, true, BinaryOp::run, &op);
   return {};
 }
+Status add(KernelContext& ctx) { return binary(ctx, vector_math().add); }
+Status mul(KernelContext& ctx) { return binary(ctx, vector_math().mul); }
 
 template <class F>
 Status unary(KernelContext& ctx, F&& f) {
@@ -67,9 +88,10 @@ Status unary(KernelContext& ctx, F&& f) {
   const Table table = table_of(x_quant, y_quant, f);
   const auto* from = static_cast<const uint8_t*>(x.data);
   auto* to = static_cast<uint8_t*>(y.data);
-  ctx.parallel(x.count, kGrain, [&](int64_t begin, int64_t end) {
+  ctx.parallel(physical_count(x.dims, x.layout, x.count), kGrain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) to[i] = table[from[i]];
   });
+  clear_padding(y);
   return {};
 }
 
@@ -84,11 +106,13 @@ Status leaky_relu(KernelContext& ctx) {
 Status concat(KernelContext& ctx) {
   const int parts = (ctx.node().num_inputs() - 2) / 3;
   if (parts < 1 || ctx.node().num_inputs() != 2 + 3 * parts)
-    return bad_model("there are " + std::to_string(ctx.node().num_inputs()) + " inputs, expected 2 and 3 for each part");
+    return bad_model("there are " + std::to_string(ctx.node().num_inputs()) +
+                     " inputs, expected 2 and 3 for each part");
   const DataType type = ctx.input(1).dtype;
   ONNXTOOL_ASSIGN(const Quantization y_quant, quantization_of(ctx, 0, 1, type));
   Dims dims = to_dims(ctx.input(2).dims);
-  ONNXTOOL_ASSIGN(const int64_t axis, resolve_axis(ctx.node().attr_int("axis", 0), static_cast<int64_t>(dims.size())));
+  ONNXTOOL_ASSIGN(const int64_t axis,
+                  resolve_axis(ctx.node().attr_int("axis", 0), static_cast<int64_t>(dims.size())));
   const auto a = static_cast<size_t>(axis);
   std::vector<Table> tables;
   for (int i = 0; i < parts; ++i) {
@@ -96,8 +120,9 @@ Status concat(KernelContext& ctx) {
     Dims expected = to_dims(x.dims);
     if (expected.size() == dims.size()) expected[a] = dims[a];
     if (i > 0 && expected != dims)
-      return mismatch("part " + std::to_string(i) + " has shape " + format_dims(x.dims) + ", which does not continue " +
-                      format_dims(dims) + " along axis " + std::to_string(axis));
+      return mismatch("part " + std::to_string(i) + " has shape " + format_dims(x.dims) +
+                      ", which does not continue " + format_dims(dims) + " along axis " +
+                      std::to_string(axis));
     if (i > 0) {
       const auto extent = checked_add(dims[a], x.dims[a]);
       if (!extent) return mismatch("the extents along axis " + std::to_string(axis) + " overflow");
@@ -137,14 +162,31 @@ constexpr std::initializer_list<DataType> kTypes = {DataType::kUint8, DataType::
 
 }  // namespace
 
-constinit const KernelInfo kQLinearAdd{
-    .domain = "com.microsoft", .op = "QLinearAdd", .types = kTypes, .prepare = prepare_binary, .run = binary<AddOp>};
-constinit const KernelInfo kQLinearMul{
-    .domain = "com.microsoft", .op = "QLinearMul", .types = kTypes, .prepare = prepare_binary, .run = binary<MulOp>};
-constinit const KernelInfo kQLinearSigmoid{
-    .domain = "com.microsoft", .op = "QLinearSigmoid", .types = kTypes, .prepare = prepare_unary, .run = sigmoid};
-constinit const KernelInfo kQLinearLeakyRelu{
-    .domain = "com.microsoft", .op = "QLinearLeakyRelu", .types = kTypes, .prepare = prepare_unary, .run = leaky_relu};
-constinit const KernelInfo kQLinearConcat{.domain = "com.microsoft", .op = "QLinearConcat", .prepare = needs_every_input, .run = concat};
+constinit const KernelInfo kQLinearAdd{.domain = "com.microsoft",
+                                       .op = "QLinearAdd",
+                                       .types = kTypes,
+                                       .prepare = prepare_binary,
+                                       .run = add,
+                                       .takes_layout = takes_any_layout};
+constinit const KernelInfo kQLinearMul{.domain = "com.microsoft",
+                                       .op = "QLinearMul",
+                                       .types = kTypes,
+                                       .prepare = prepare_binary,
+                                       .run = mul,
+                                       .takes_layout = takes_any_layout};
+constinit const KernelInfo kQLinearSigmoid{.domain = "com.microsoft",
+                                           .op = "QLinearSigmoid",
+                                           .types = kTypes,
+                                           .prepare = prepare_unary,
+                                           .run = sigmoid,
+                                           .takes_layout = takes_any_layout};
+constinit const KernelInfo kQLinearLeakyRelu{.domain = "com.microsoft",
+                                             .op = "QLinearLeakyRelu",
+                                             .types = kTypes,
+                                             .prepare = prepare_unary,
+                                             .run = leaky_relu,
+                                             .takes_layout = takes_any_layout};
+constinit const KernelInfo kQLinearConcat{
+    .domain = "com.microsoft", .op = "QLinearConcat", .prepare = needs_every_input, .run = concat};
 
 }  // namespace onnxtool

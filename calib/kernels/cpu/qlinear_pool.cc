@@ -1,15 +1,20 @@
-// com.microsoft.QLinearAveragePool-1, QLinearGlobalAveragePool-1 (x, x_scale, x_zero_point?, y_scale,
-// y_zero_point?) and QLinearSoftmax-1. Sums of codes are exact; their average, or the exponentials, are
-// computed in float and stored as saturate(round_half_even(v / y_scale) + y_zero_point).
+// com.microsoft.QLinearAveragePool-1, QLinearGlobalAveragePool-1 (x, x_scale, x_zero_point?,
+// y_scale, y_zero_point?) and QLinearSoftmax-1. Sums of codes are exact; their average, or the
+// exponentials, are computed in float and stored as saturate(round_half_even(v / y_scale) +
+// y_zero_point).
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <numeric>
 
 #include "calib/kernels/cpu/conv_loops.h"
+#include "calib/kernels/cpu/elementwise.h"
 #include "calib/kernels/cpu/pool.h"
 #include "calib/kernels/cpu/quant_params.h"
 
-namespace onnxtool { namespace {
+namespace onnxtool {
+namespace {
 
 struct PoolState final : KernelState {
   WindowAttributes attributes;
@@ -31,17 +36,23 @@ Status average(KernelContext& ctx) {
   const ConstView& x = ctx.input(0);
   ONNXTOOL_ASSIGN(const Quantization x_quant, quantization_of(ctx, 1, 2, x.dtype));
   ONNXTOOL_ASSIGN(const Quantization y_quant, quantization_of(ctx, 3, 4, x.dtype));
-  ONNXTOOL_ASSIGN(const Window w, resolve_window(state.attributes, x.dims, state.attributes.kernel));
+  ONNXTOOL_ASSIGN(const Window w,
+                  resolve_window(state.attributes, x.dims, state.attributes.kernel));
   ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, x.dtype, w.output_dims(x.dims[0], x.dims[1])));
   if (y.count == 0) return {};
   const PoolTaps taps(w);
   const PoolCounts counts(w, state.count_pads);
   auto* to = static_cast<uint8_t*>(y.data);
-  for_each_output(ctx, w, x.dims[0] * x.dims[1], [&](int64_t at, int64_t e, int64_t od, int64_t oh, int64_t ow) {
-    int64_t sum = 0;
-    taps.for_each(od, oh, ow, [&](int64_t i) { sum += int8_at(x, at * volume(w.in) + i) - x_quant.zero_point; });
-    to[e] = y_quant.code(x_quant.scale * (static_cast<float>(sum) / static_cast<float>(counts.at(od, oh, ow))));
-  });
+  for_each_output(
+      ctx, w, x.dims[0] * x.dims[1],
+      [&](int64_t at, int64_t e, int64_t od, int64_t oh, int64_t ow) {
+        int64_t sum = 0;
+        taps.for_each(od, oh, ow, [&](int64_t i) {
+          sum += int8_at(x, at * volume(w.in) + i) - x_quant.zero_point;
+        });
+        to[e] = y_quant.code(x_quant.scale *
+                             (static_cast<float>(sum) / static_cast<float>(counts.at(od, oh, ow))));
+      });
   return {};
 }
 
@@ -50,26 +61,71 @@ Result<std::unique_ptr<KernelState>> prepare_global(const NodeView& node) {
   return std::unique_ptr<KernelState>();
 }
 
-Status global_average(KernelContext& ctx) {
-  const ConstView& x = ctx.input(0);
-  if (x.rank() < 3) return bad_model("the input has shape " + format_dims(x.dims) + ", expected [N, C, spatial...]");
-  ONNXTOOL_ASSIGN(const Quantization x_quant, quantization_of(ctx, 1, 2, x.dtype));
-  ONNXTOOL_ASSIGN(const Quantization y_quant, quantization_of(ctx, 3, 4, x.dtype));
-  const bool last = ctx.node().attr_int("channels_last", 0) != 0;
-  const size_t first_spatial = last ? 1 : 2, end_spatial = x.dims.size() - (last ? 1 : 0);
-  Dims dims = to_dims(x.dims);
-  std::fill(dims.begin() + static_cast<std::ptrdiff_t>(first_spatial), dims.begin() + static_cast<std::ptrdiff_t>(end_spatial), 1);
-  ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, x.dtype, dims));
-  const int64_t pixels = product(x.dims, first_spatial, end_spatial), channels = last ? x.dims.back() : x.dims[1];
-  auto* to = static_cast<uint8_t*>(y.data);
-  ctx.parallel(y.count, grain_of(pixels), [&](int64_t begin, int64_t end) {
+/// sums[c] = sum over pixels p of the codes x[p, c], for n channels of the `stride` that a pixel
+/// has.
+template <class T>
+void add_pixels(const T* x, int64_t pixels, int64_t stride, int64_t n, int64_t* sums) {
+  std::fill_n(sums, n, 0);
+  for (int64_t p = 0; p < pixels; ++p)
+    for (int64_t c = 0; c < n; ++c) sums[c] += x[p * stride + c];
+}
+
+/// Channels whose sums are made together, where channels are last.
+constexpr int64_t kChannelsTogether = 64;
+
+/// x is [images, pixels, channels] in memory when `last`, else [images, channels, pixels].
+template <class T>
+void average_images(KernelContext& ctx, const T* x, int64_t images, int64_t pixels,
+                    int64_t channels, bool last, const Quantization& x_quant,
+                    const Quantization& y_quant, uint8_t* y) {
+  const int64_t together = last ? kChannelsTogether : 1,
+                groups = (channels + together - 1) / together;
+  ctx.parallel(images * groups, grain_of(pixels * together), [&](int64_t begin, int64_t end) {
+    std::array<int64_t, kChannelsTogether> sums;
     for (int64_t i = begin; i < end; ++i) {
-      const int64_t base = last ? i / channels * channels * pixels + i % channels : i * pixels, step = last ? channels : 1;
-      int64_t sum = 0;
-      for (int64_t p = 0; p < pixels; ++p) sum += int8_at(x, base + p * step) - x_quant.zero_point;
-      to[i] = y_quant.code(x_quant.scale * (static_cast<float>(sum) / static_cast<float>(pixels)));
+      const int64_t image = i / groups, c = i % groups * together,
+                    n = std::min(together, channels - c);
+      if (last)
+        add_pixels(x + image * pixels * channels + c, pixels, channels, n, sums.data());
+      else
+        sums[0] = std::accumulate(x + i * pixels, x + (i + 1) * pixels, int64_t{0});
+      for (int64_t k = 0; k < n; ++k) {
+        const auto sum =
+            static_cast<float>(sums[static_cast<size_t>(k)] - pixels * x_quant.zero_point);
+        y[image * channels + c + k] =
+            y_quant.code(x_quant.scale * (sum / static_cast<float>(pixels)));
+      }
     }
   });
+}
+
+Status global_average(KernelContext& ctx) {
+  ConstView x = ctx.input(0);
+  if (x.rank() < 3)
+    return bad_model("the input has shape " + format_dims(x.dims) +
+                     ", expected [N, C, spatial...]");
+  ONNXTOOL_ASSIGN(const Quantization x_quant, quantization_of(ctx, 1, 2, x.dtype));
+  ONNXTOOL_ASSIGN(const Quantization y_quant, quantization_of(ctx, 3, 4, x.dtype));
+  // The attribute is about the dims, the layout about memory.
+  const bool dims_last = ctx.node().attr_int("channels_last", 0) != 0;
+  if (dims_last) {
+    ONNXTOOL_ASSIGN(x, in_plain_order(ctx, x));
+  }
+  const size_t first_spatial = dims_last ? 1 : 2, end_spatial = x.dims.size() - (dims_last ? 1 : 0);
+  Dims dims = to_dims(x.dims);
+  std::fill(dims.begin() + static_cast<std::ptrdiff_t>(first_spatial),
+            dims.begin() + static_cast<std::ptrdiff_t>(end_spatial), 1);
+  ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, x.dtype, dims));
+  const int64_t pixels = product(x.dims, first_spatial, end_spatial),
+                channels = dims_last ? x.dims.back() : x.dims[1];
+  const bool last = dims_last || x.layout == Layout::kChannelsLast;
+  auto* to = static_cast<uint8_t*>(y.data);
+  if (x.dtype == DataType::kInt8)
+    average_images(ctx, static_cast<const int8_t*>(x.data), x.dims[0], pixels, channels, last,
+                   x_quant, y_quant, to);
+  else
+    average_images(ctx, static_cast<const uint8_t*>(x.data), x.dims[0], pixels, channels, last,
+                   x_quant, y_quant, to);
   return {};
 }
 
@@ -79,24 +135,30 @@ Status softmax(KernelContext& ctx) {
   ONNXTOOL_ASSIGN(const Quantization y_quant, quantization_of(ctx, 3, 4, x.dtype));
   // The opset of the Softmax that this one replaces: before 13 all axes from `axis` on are one.
   const bool flattens = ctx.node().attr_int("opset", 13) < 13;
-  ONNXTOOL_ASSIGN(const int64_t axis, resolve_axis(ctx.node().attr_int("axis", flattens ? 1 : -1), std::max<int64_t>(1, x.rank())));
+  ONNXTOOL_ASSIGN(const int64_t axis, resolve_axis(ctx.node().attr_int("axis", flattens ? 1 : -1),
+                                                   std::max<int64_t>(1, x.rank())));
   ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, x.dtype, x.dims));
   if (y.count == 0) return {};
   const auto a = static_cast<size_t>(axis);
   const LineShape s = x.rank() == 0 ? LineShape{}
-                      : flattens    ? LineShape{product(x.dims, 0, a), product(x.dims, a, x.dims.size()), 1}
-                                    : line_shape(x.dims, axis);
+                      : flattens
+                          ? LineShape{product(x.dims, 0, a), product(x.dims, a, x.dims.size()), 1}
+                          : line_shape(x.dims, axis);
   // exp of how far a code lies below the greatest one.
   std::array<float, 256> powers{};
-  for (int i = 0; i < 256; ++i) powers[static_cast<size_t>(i)] = std::exp(-x_quant.scale * static_cast<float>(i));
+  for (int i = 0; i < 256; ++i)
+    powers[static_cast<size_t>(i)] = std::exp(-x_quant.scale * static_cast<float>(i));
   auto* to = static_cast<uint8_t*>(y.data);
   ctx.parallel(s.outer * s.inner, grain_of(s.n), [&](int64_t begin, int64_t end) {
     for (int64_t line = begin; line < end; ++line) {
       const int64_t base = line / s.inner * s.n * s.inner + line % s.inner;
       int32_t greatest = lowest_of(x.dtype);
-      for (int64_t i = 0; i < s.n; ++i) greatest = std::max(greatest, int8_at(x, base + i * s.inner));
+      for (int64_t i = 0; i < s.n; ++i)
+        greatest = std::max(greatest, int8_at(x, base + i * s.inner));
       float sum = 0;
-      const auto power = [&](int64_t i) { return powers[static_cast<size_t>(greatest - int8_at(x, base + i * s.inner))]; };
+      const auto power = [&](int64_t i) {
+        return powers[static_cast<size_t>(greatest - int8_at(x, base + i * s.inner))];
+      };
       for (int64_t i = 0; i < s.n; ++i) sum += power(i);
       for (int64_t i = 0; i < s.n; ++i) to[base + i * s.inner] = y_quant.code(power(i) / sum);
     }
@@ -108,11 +170,24 @@ constexpr std::initializer_list<DataType> kTypes = {DataType::kUint8, DataType::
 
 }  // namespace
 
-constinit const KernelInfo kQLinearAveragePool{
-    .domain = "com.microsoft", .op = "QLinearAveragePool", .types = kTypes, .prepare = prepare_average, .run = average};
-constinit const KernelInfo kQLinearGlobalAveragePool{
-    .domain = "com.microsoft", .op = "QLinearGlobalAveragePool", .types = kTypes, .prepare = prepare_global, .run = global_average};
-constinit const KernelInfo kQLinearSoftmax{
-    .domain = "com.microsoft", .op = "QLinearSoftmax", .types = kTypes, .prepare = prepare_global, .run = softmax};
+constinit const KernelInfo kQLinearAveragePool{.domain = "com.microsoft",
+                                               .op = "QLinearAveragePool",
+                                               .types = kTypes,
+                                               .prepare = prepare_average,
+                                               .run = average};
+constinit const KernelInfo kQLinearGlobalAveragePool{.domain = "com.microsoft",
+                                                     .op = "QLinearGlobalAveragePool",
+                                                     .types = kTypes,
+                                                     .prepare = prepare_global,
+                                                     .run = global_average,
+                                                     .takes_layout = [](int input, Layout layout) {
+                                                       return input == 0 &&
+                                                              layout == Layout::kChannelsLast;
+                                                     }};
+constinit const KernelInfo kQLinearSoftmax{.domain = "com.microsoft",
+                                           .op = "QLinearSoftmax",
+                                           .types = kTypes,
+                                           .prepare = prepare_global,
+                                           .run = softmax};
 
 }  // namespace onnxtool

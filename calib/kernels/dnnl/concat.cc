@@ -56,7 +56,7 @@ Status run(KernelContext& ctx) {
   for (int i = 0; i < inputs; ++i) {
     const int64_t own = ctx.input(i).dims[1];
     if (channels_last) {
-      ONNXTOOL_ASSIGN(const float* x, channels_last_input(ctx, i));
+      ONNXTOOL_ASSIGN(const float* x, channels_last_input<float>(ctx, i));
       ctx.parallel(images * pixels, std::max<int64_t>(16384 / std::max<int64_t>(own, 1), 1),
                    [=](int64_t begin, int64_t end) {
                      copy_lines(x + begin * own, own, y + begin * channels, channels, at,

@@ -4,7 +4,7 @@
 // and com.microsoft.FusedConv-1, which adds z, then activates. That and what the plan fuses is
 // applied to each sum before it is stored; a residual is added onto the buffer that holds it.
 
-#include "calib/kernels/dnnl/convolution.h"
+#include "calib/kernels/dnnl/conv_node.h"
 #include "calib/kernels/dnnl/fusion.h"
 #include "calib/kernels/dnnl/kernels.h"
 #include "calib/kernels/dnnl/shape_cache.h"
@@ -23,48 +23,9 @@ struct ConvState final : KernelState {
   mutable ShapeCache<ConvolutionPlan> plans;
 };
 
-std::optional<ConvolutionProblem> problem_of(const WindowAttributes& attributes, int64_t groups,
-                                             std::span<const int64_t> x,
-                                             std::span<const int64_t> w) {
-  if (w.size() < 3 || w.size() > 5 || x.size() != w.size() || groups < 1) return std::nullopt;
-  if (w[0] < 1 || w[1] < 1 || w[0] % groups != 0 || x[1] != w[1] * groups) return std::nullopt;
-  const auto windows = resolve_windows(attributes, x.subspan(2), w.subspan(2));
-  if (!windows) return std::nullopt;
-  return ConvolutionProblem{.images = x[0],
-                            .in_channels = x[1],
-                            .out_channels = w[0],
-                            .groups = groups,
-                            .in = windows->in,
-                            .out = windows->out,
-                            .kernel = windows->kernel,
-                            .strides = windows->strides,
-                            .dilations = windows->dilations,
-                            .pads_begin = windows->pads_begin,
-                            .pads_end = windows->pads_end};
-}
-
 // Weights [M, C / group, k...] as oneDNN sees them: groups apart, and a leading axis for 1-D.
 dnnl::memory::desc original_weights(const ConvolutionProblem& p) {
   return plain_desc(p.weight_dims());
-}
-
-// The dims of x as far as they are known, usual ones where they are not: what primitives are made
-// for before a sample is seen.
-std::vector<int64_t> expected_dims(const NodeView& node, const WindowAttributes& attributes,
-                                   int64_t groups, std::span<const int64_t> w) {
-  const int64_t extent = w.size() == 3 ? 512 : w.size() == 4 ? 28 : 16;
-  const std::span<const int64_t> known = node.input_dims(0);
-  std::vector<int64_t> x{1, w.size() > 1 ? w[1] * groups : 0};
-  for (size_t i = 2; i < w.size(); ++i) {
-    const int64_t dilation = attributes.dilations.size() == w.size() - 2
-                                 ? std::min<int64_t>(attributes.dilations[i - 2], 4096)
-                                 : 1;
-    x.push_back(extent + (std::min<int64_t>(w[i], 4096) - 1) * dilation);
-  }
-  if (known.size() == x.size())
-    for (size_t i = 0; i < x.size(); ++i)
-      if (known[i] > 0) x[i] = known[i];
-  return x;
 }
 
 // What FusedConv does by itself; nullopt for an activation that is not fused here.
@@ -111,18 +72,12 @@ bool accepts(const NodeView& node) {
     return false;
   const ConstView* w = node.constant(1);
   if (!w) return attributes->kernel.size() <= 3;
-  const auto problem =
-      problem_of(*attributes, groups, expected_dims(node, *attributes, groups, w->dims), w->dims);
+  const auto problem = convolution_of(*attributes, groups,
+                                      expected_dims(node, *attributes, groups, w->dims), w->dims);
   if (const ConstView* b = node.has_input(2) ? node.constant(2) : nullptr;
       b && (b->dtype != DataType::kFloat || b->count != w->dims[0]))
     return false;
   return problem && has_fast_convolution(*problem);
-}
-
-std::vector<int64_t> key_of(std::span<const int64_t> x, std::span<const int64_t> w) {
-  std::vector<int64_t> key(x.begin(), x.end());
-  key.insert(key.end(), w.begin(), w.end());
-  return key;
 }
 
 Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
@@ -138,10 +93,11 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
   }
   if (const ConstView* w = node.constant(1)) {
     const auto dims = expected_dims(node, state->attributes, state->groups, w->dims);
-    const ConvolutionProblem problem = *problem_of(state->attributes, state->groups, dims, w->dims);
+    const ConvolutionProblem problem =
+        *convolution_of(state->attributes, state->groups, dims, w->dims);
     state->weight_dims.assign(w->dims.begin(), w->dims.end());
     state->weights.set_original(original_weights(problem), w->data);
-    ONNXTOOL_ASSIGN(const auto made, state->plans.get(key_of(dims, w->dims), [&] {
+    ONNXTOOL_ASSIGN(const auto made, state->plans.get(plan_key(dims, w->dims), [&] {
       return ConvolutionPlan::make(problem, node.has_input(2), state->ops, node.threads(),
                                    state->weights);
     }));
@@ -163,7 +119,7 @@ Status run(KernelContext& ctx) {
                                                   std::to_string(state.groups));
   const bool empty = dims[0] == 0;
   if (empty) dims[0] = 1;
-  const auto problem = problem_of(state.attributes, state.groups, dims, w_dims);
+  const auto problem = convolution_of(state.attributes, state.groups, dims, w_dims);
   if (!problem)
     return kernel_error(ErrorCode::kMismatch, "no window of weights " + dims_text(w_dims) +
                                                   " fits into an input of dims " + dims_text(dims));
@@ -184,12 +140,12 @@ Status run(KernelContext& ctx) {
                                                   : std::initializer_list<int>{0, 1}));
   if (empty) return {};
 
-  ONNXTOOL_ASSIGN(const auto plan, state.plans.get(key_of(dims, w_dims), [&] {
+  ONNXTOOL_ASSIGN(const auto plan, state.plans.get(plan_key(dims, w_dims), [&] {
     return ConvolutionPlan::make(*problem, bias != nullptr, state.ops, ctx.node().threads(),
                                  state.weights);
   }));
   ConvolutionOperands operands{.source = nullptr, .weights = nullptr, .bias = bias, .target = y};
-  ONNXTOOL_ASSIGN(operands.source, channels_last_input(ctx, 0));
+  ONNXTOOL_ASSIGN(operands.source, channels_last_input<float>(ctx, 0));
   if (!constant) {
     ONNXTOOL_ASSIGN(void* ordered, ctx.scratch(plan->weights_desc().get_size()));
     ONNXTOOL_TRY(catching([&]() -> Status {

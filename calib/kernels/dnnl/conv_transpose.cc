@@ -275,7 +275,7 @@ Status run(KernelContext& ctx) {
   const Layout layout = is_same_in_both_layouts(dims) ? Layout::kPlain : Layout::kChannelsLast;
   ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, DataType::kFloat, dims, layout));
   if (y.count == 0) return {};
-  ONNXTOOL_ASSIGN(const float* source, channels_last_input(ctx, 0));
+  ONNXTOOL_ASSIGN(const float* source, channels_last_input<float>(ctx, 0));
   ONNXTOOL_ASSIGN(const auto plan, state.plans.get({x.dims[0], in[0], in[1]}, [&] {
     return catching([&] { return make_plan(g, in, state.weights, x.dims[0]); });
   }));

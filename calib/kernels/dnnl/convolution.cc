@@ -18,6 +18,8 @@ constexpr double kLeastPieceFlops = 1e6;
 // one thread loses little by the cuts (2 % over ResNet-50), small enough to occupy a few threads.
 constexpr double kFixedPieceFlops = 16e6;
 constexpr int64_t kMostFixedPieces = 64;
+// Sums of a piece whose results are stored in 8 bits stay in the second-level cache.
+constexpr int64_t kSumsPerPiece = 64 * 1024;
 // Fewer pixels than this in a piece, and reading the weights takes longer than multiplying by them.
 constexpr int64_t kLeastPiecePixels = 24;
 
@@ -48,10 +50,11 @@ memory::dims with_channels(int64_t images, int64_t channels, const std::vector<i
 }
 
 ConvolutionDescs descs_of(const ConvolutionProblem& p, bool bias) {
-  return {.source = channels_last_desc(with_channels(p.images, p.in_channels, p.in)),
-          .weights = any_desc(p.weight_dims()),
+  const ConvolutionTypes& t = p.types;
+  return {.source = channels_last_desc(with_channels(p.images, p.in_channels, p.in), t.source),
+          .weights = any_desc(p.weight_dims(), t.weights),
           .bias = bias ? plain_desc({p.out_channels}) : memory::desc(),
-          .target = channels_last_desc(with_channels(p.images, p.out_channels, p.out)),
+          .target = channels_last_desc(with_channels(p.images, p.out_channels, p.out), t.target),
           .strides = p.strides,
           .dilations = p.dilations,
           .pads_begin = p.pads_begin,
@@ -140,6 +143,7 @@ Status ConvolutionPlan::build(const ConvolutionProblem& p, const Tiling& tiling,
   primitives_.clear();
   pieces_.clear();
   scratch_bytes_ = 0;
+  most_outputs_ = 0;
   const int64_t in_image = product(p.in) * p.in_channels,
                 out_image = product(p.out) * p.out_channels;
   const int64_t in_line = in_image / p.in[tiling.axis], out_line = out_image / p.out[tiling.axis];
@@ -176,6 +180,7 @@ Status ConvolutionPlan::build(const ConvolutionProblem& p, const Tiling& tiling,
           return kernel_error(ErrorCode::kMismatch, "a piece wants other weights");
         }
         scratch_bytes_ = std::max(scratch_bytes_, described.desc.scratchpad_desc().get_size());
+        most_outputs_ = std::max(most_outputs_, q->images * product(q->out) * q->out_channels);
         primitives_.push_back(std::move(made));
       }
       pieces_.push_back(
@@ -192,11 +197,19 @@ Result<ConvolutionPlan> ConvolutionPlan::make(const ConvolutionProblem& original
     const ConvolutionProblem p = original.is_pointwise() ? flattened(original) : original;
     ConvolutionPlan plan;
     if (bias) plan.bias_ = plain_desc({p.out_channels});
-    const dnnl::primitive_attr attributes = make_attributes(post_ops);
+    plan.source_element_bytes_ = memory::data_type_size(p.types.source);
+    const dnnl::primitive_attr attributes = make_attributes(post_ops, p.types.source_zero_point);
     plan.implementation_ = describe_convolution(descs_of(p, bias), attributes).implementation;
-    const Tiling tiling = sums_alike_for_all_extents(plan.implementation_)
-                              ? tile<Tiling>(p, threads, kLeastPieceFlops)
-                              : tile<Tiling>(p, kMostFixedPieces, kFixedPieceFlops);
+    Tiling tiling;
+    if (p.types.target == DnnlType::s32) {
+      // Exact, however it is cut.
+      const int64_t sums = p.images * product(p.out) * p.out_channels;
+      tiling = tile<Tiling>(p, std::max<int64_t>(threads, sums / kSumsPerPiece), kLeastPieceFlops);
+    } else if (sums_alike_for_all_extents(plan.implementation_)) {
+      tiling = tile<Tiling>(p, threads, kLeastPieceFlops);
+    } else {
+      tiling = tile<Tiling>(p, kMostFixedPieces, kFixedPieceFlops);
+    }
     Status built = plan.build(p, tiling, attributes, weights);
     if (!built.ok() && built.error().code == ErrorCode::kMismatch)
       built = plan.build(p, Tiling(), attributes, weights);
@@ -205,17 +218,37 @@ Result<ConvolutionPlan> ConvolutionPlan::make(const ConvolutionProblem& original
   });
 }
 
+void ConvolutionPlan::execute(const Piece& piece, const ConvolutionOperands& operands, void* target,
+                              void* scratch) const {
+  const Primitive& p = primitives_[piece.primitive];
+  const auto source_offset = static_cast<size_t>(piece.source_offset) * source_element_bytes_;
+  Arguments arguments;
+  arguments
+      .add(DNNL_ARG_SRC, p.source, static_cast<const std::byte*>(operands.source) + source_offset)
+      .add(DNNL_ARG_WEIGHTS, p.weights, p.packed ? p.packed->data.get() : operands.weights)
+      .add(DNNL_ARG_DST, p.target, target)
+      .add_scratch(scratch_bytes_, scratch);
+  if (operands.bias) arguments.add(DNNL_ARG_BIAS, bias_, operands.bias);
+  arguments.execute(p.code);
+}
+
 Status ConvolutionPlan::run(KernelContext& ctx, const ConvolutionOperands& operands) const {
+  auto* target = static_cast<float*>(operands.target);
   return run_all_pieces(ctx, pieces_.size(), scratch_bytes_, [&](size_t i, void* scratch) {
+    execute(pieces_[i], operands, target + pieces_[i].target_offset, scratch);
+  });
+}
+
+Status ConvolutionPlan::run(KernelContext& ctx, const ConvolutionOperands& operands,
+                            const FinishSums& finish) const {
+  const size_t sums_at = (scratch_bytes_ + 63) / 64 * 64;
+  const size_t bytes = sums_at + static_cast<size_t>(most_outputs_) * sizeof(int32_t);
+  return run_all_pieces(ctx, pieces_.size(), bytes, [&](size_t i, std::byte* scratch) {
     const Piece& piece = pieces_[i];
-    const Primitive& p = primitives_[piece.primitive];
-    Arguments arguments;
-    arguments.add(DNNL_ARG_SRC, p.source, operands.source + piece.source_offset)
-        .add(DNNL_ARG_WEIGHTS, p.weights, p.packed ? p.packed->data.get() : operands.weights)
-        .add(DNNL_ARG_DST, p.target, operands.target + piece.target_offset)
-        .add_scratch(scratch_bytes_, scratch);
-    if (operands.bias) arguments.add(DNNL_ARG_BIAS, bias_, operands.bias);
-    arguments.execute(p.code);
+    auto* sums = reinterpret_cast<int32_t*>(scratch + sums_at);
+    execute(piece, operands, sums, scratch);
+    finish(sums, piece.target_offset,
+           static_cast<int64_t>(primitives_[piece.primitive].target.get_size() / sizeof(int32_t)));
   });
 }
 
@@ -227,8 +260,9 @@ bool has_fast_convolution(const ConvolutionProblem& problem) {
   try {
     hold_to_one_thread();
     const std::string name =
-        describe_convolution(descs_of(problem.is_pointwise() ? flattened(problem) : problem, true),
-                             make_attributes({}))
+        describe_convolution(descs_of(problem.is_pointwise() ? flattened(problem) : problem,
+                                      problem.types.target == kDnnlFloat),
+                             make_attributes({}, problem.types.source_zero_point))
             .implementation;
     return name.find("gemm") == std::string::npos && name.find("ref") == std::string::npos;
   } catch (const dnnl::error&) {

@@ -2,6 +2,7 @@
 // with a constant matrix.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -10,10 +11,17 @@
 
 namespace onnxtool {
 
+/// Element types. Integers: codes of 8 bits, whose sums of products are exact in 32.
+struct ConvolutionTypes {
+  DnnlType source = kDnnlFloat, weights = kDnnlFloat, target = kDnnlFloat;
+  int32_t source_zero_point = 0;
+};
+
 /// One convolution on known extents; two or three spatial axes. Channels are last in memory.
 struct ConvolutionProblem {
   int64_t images = 1, in_channels = 0, out_channels = 0, groups = 1;
   std::vector<int64_t> in, out, kernel, strides, dilations, pads_begin, pads_end;
+  ConvolutionTypes types;
 
   dnnl::memory::dims weight_dims() const;  // [O, C, kernel...] or [G, O / G, C / G, kernel...]
   bool is_pointwise() const;
@@ -21,11 +29,14 @@ struct ConvolutionProblem {
 
 /// Where the elements are; a plan adds offsets to source and target.
 struct ConvolutionOperands {
-  const float* source;
-  const float* weights;  // in the plan's order; unused when the plan has packed ones
-  const float* bias;     // nullptr: none
-  float* target;
+  const void* source;
+  const void* weights;  // in the plan's order; unused when the plan has packed ones
+  const float* bias;    // nullptr: none
+  void* target;         // unused when the sums are finished elsewhere
 };
+
+/// Takes the integer sums [count / C, C] of the outputs from element `offset` on.
+using FinishSums = std::function<void(const int32_t* sums, int64_t offset, int64_t count)>;
 
 /// Primitives for one problem, and how they tile it.
 ///
@@ -42,6 +53,9 @@ class ConvolutionPlan {
   /// The order that operands' weights must have when they are not packed.
   const dnnl::memory::desc& weights_desc() const { return primitives_.front().weights; }
   Status run(KernelContext& ctx, const ConvolutionOperands& operands) const;
+  /// Of integers: each piece's sums go to `finish`, hot in cache, from any thread.
+  Status run(KernelContext& ctx, const ConvolutionOperands& operands,
+             const FinishSums& finish) const;
   /// The implementation's name.
   const std::string& implementation() const { return implementation_; }
 
@@ -57,6 +71,8 @@ class ConvolutionPlan {
   };
   struct Tiling;
 
+  void execute(const Piece& piece, const ConvolutionOperands& operands, void* target,
+               void* scratch) const;
   Status build(const ConvolutionProblem& problem, const Tiling& tiling,
                const dnnl::primitive_attr& attributes, WeightStore& weights);
 
@@ -65,6 +81,8 @@ class ConvolutionPlan {
   std::string implementation_;
   dnnl::memory::desc bias_;
   size_t scratch_bytes_ = 0;  // of one piece
+  size_t source_element_bytes_ = sizeof(float);
+  int64_t most_outputs_ = 0;  // of one piece, in elements
 };
 
 /// The primitive for a whole problem without bias or post-ops. Throws dnnl::error.

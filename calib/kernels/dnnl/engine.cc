@@ -72,23 +72,32 @@ void hold_to_one_thread() {
 #endif
 }
 
-memory::desc plain_desc(const memory::dims& dims) {
-  return memory::desc(dims, kDnnlFloat, plain_tag(dims.size()));
+bool has_exact_int8() {
+#if DNNL_VERSION_MAJOR >= 3
+  return false;  // zero points are arguments of the execution there, which nothing here passes
+#else
+  constexpr auto kVnni = static_cast<unsigned>(dnnl::cpu_isa::avx512_core_vnni);
+  return (static_cast<unsigned>(dnnl::get_effective_cpu_isa()) & kVnni) == kVnni;
+#endif
 }
 
-memory::desc channels_last_desc(const memory::dims& dims) {
+memory::desc plain_desc(const memory::dims& dims, DnnlType type) {
+  return memory::desc(dims, type, plain_tag(dims.size()));
+}
+
+memory::desc channels_last_desc(const memory::dims& dims, DnnlType type) {
   using tag = memory::format_tag;
-  return memory::desc(dims, kDnnlFloat,
+  return memory::desc(dims, type,
                       dims.size() == 3   ? tag::nwc
                       : dims.size() == 4 ? tag::nhwc
                                          : tag::ndhwc);
 }
 
-memory::desc any_desc(const memory::dims& dims) {
-  return memory::desc(dims, kDnnlFloat, memory::format_tag::any);
+memory::desc any_desc(const memory::dims& dims, DnnlType type) {
+  return memory::desc(dims, type, memory::format_tag::any);
 }
 
-dnnl::primitive_attr make_attributes(std::span<const PostOp> post_ops) {
+dnnl::primitive_attr make_attributes(std::span<const PostOp> post_ops, int32_t source_zero_point) {
   using dnnl::algorithm;
   dnnl::post_ops ops;
   for (const PostOp& p : post_ops) switch (p.kind) {
@@ -113,6 +122,11 @@ dnnl::primitive_attr make_attributes(std::span<const PostOp> post_ops) {
   dnnl::primitive_attr attributes;
   attributes.set_post_ops(ops);
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+#if DNNL_VERSION_MAJOR < 3
+  if (source_zero_point != 0) attributes.set_zero_points(DNNL_ARG_SRC, 0, {source_zero_point});
+#else
+  ONNXTOOL_CHECK(source_zero_point == 0);
+#endif
   return attributes;
 }
 

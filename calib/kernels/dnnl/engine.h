@@ -32,15 +32,23 @@ void hold_to_one_thread();
 
 inline constexpr auto kDnnlFloat = dnnl::memory::data_type::f32;
 
-/// Contiguous, in the order of the dims.
-dnnl::memory::desc plain_desc(const dnnl::memory::dims& dims);
-/// [N, spatial..., C] for the logical dims [N, C, spatial...].
-dnnl::memory::desc channels_last_desc(const dnnl::memory::dims& dims);
-/// The primitive chooses.
-dnnl::memory::desc any_desc(const dnnl::memory::dims& dims);
+using DnnlType = dnnl::memory::data_type;
 
-/// Scratchpads are the caller's. kAdd is a sum onto what the destination already holds.
-dnnl::primitive_attr make_attributes(std::span<const PostOp> post_ops);
+/// Contiguous, in the order of the dims.
+dnnl::memory::desc plain_desc(const dnnl::memory::dims& dims, DnnlType type = kDnnlFloat);
+/// [N, spatial..., C] for the logical dims [N, C, spatial...].
+dnnl::memory::desc channels_last_desc(const dnnl::memory::dims& dims, DnnlType type = kDnnlFloat);
+/// The primitive chooses.
+dnnl::memory::desc any_desc(const dnnl::memory::dims& dims, DnnlType type = kDnnlFloat);
+
+/// Whether sums of products of 8-bit codes are exact here: instructions before VNNI add pairs in 16
+/// bits, which saturate.
+bool has_exact_int8();
+
+/// Scratchpads are the caller's. kAdd is a sum onto what the destination already holds. The zero
+/// point is the integer source's: padding counts as it.
+dnnl::primitive_attr make_attributes(std::span<const PostOp> post_ops,
+                                     int32_t source_zero_point = 0);
 
 struct ConvolutionDescs {
   dnnl::memory::desc source, weights, bias, target;  // bias: zero dims where there is none

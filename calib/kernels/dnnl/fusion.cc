@@ -41,19 +41,21 @@ Result<float*> fused_output(KernelContext& ctx, std::span<const PostOp> ops,
   return static_cast<float*>(y.data);
 }
 
-Result<const float*> channels_last_input(KernelContext& ctx, int i) {
+template <class T>
+Result<const T*> channels_last_input(KernelContext& ctx, int i) {
   const ConstView& x = ctx.input(i);
-  const auto* data = static_cast<const float*>(x.data);
+  const auto* data = static_cast<const T*>(x.data);
   if (x.layout == Layout::kChannelsLast || is_same_in_both_layouts(x.dims) || x.count == 0)
     return data;
-  ONNXTOOL_ASSIGN(void* copy, ctx.scratch(static_cast<size_t>(x.count) * sizeof(float)));
+  ONNXTOOL_ASSIGN(void* copy, ctx.scratch(static_cast<size_t>(x.count) * sizeof(T)));
   transpose_images(ctx, x.dims[0], x.dims[1], x.count / (x.dims[0] * x.dims[1]), data,
-                   static_cast<float*>(copy));
-  return static_cast<const float*>(copy);
+                   static_cast<T*>(copy));
+  return static_cast<const T*>(copy);
 }
 
+template <class T>
 void transpose_images(KernelContext& ctx, int64_t images, int64_t channels, int64_t pixels,
-                      const float* x, float* y) {
+                      const T* x, T* y) {
   // Tiles whose lines stay in the first-level cache while they are read and written.
   constexpr int64_t kTile = 16;
   const int64_t tiles = (pixels + kTile - 1) / kTile;
@@ -62,8 +64,8 @@ void transpose_images(KernelContext& ctx, int64_t images, int64_t channels, int6
                [=](int64_t begin, int64_t end) {
                  for (int64_t t = begin; t < end; ++t) {
                    const int64_t s0 = t % tiles * kTile, s1 = std::min(s0 + kTile, pixels);
-                   const float* from = x + t / tiles * channels * pixels;
-                   float* to = y + t / tiles * channels * pixels;
+                   const T* from = x + t / tiles * channels * pixels;
+                   T* to = y + t / tiles * channels * pixels;
                    for (int64_t c0 = 0; c0 < channels; c0 += kTile)
                      for (int64_t s = s0; s < s1; ++s)
                        for (int64_t c = c0; c < std::min(c0 + kTile, channels); ++c)
@@ -71,5 +73,9 @@ void transpose_images(KernelContext& ctx, int64_t images, int64_t channels, int6
                  }
                });
 }
+
+template Result<const float*> channels_last_input<float>(KernelContext&, int);
+template Result<const uint8_t*> channels_last_input<uint8_t>(KernelContext&, int);
+template Result<const int8_t*> channels_last_input<int8_t>(KernelContext&, int);
 
 }  // namespace onnxtool

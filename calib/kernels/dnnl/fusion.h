@@ -18,11 +18,14 @@ Result<float*> fused_output(KernelContext& ctx, std::span<const PostOp> ops,
                             std::span<const int64_t> dims, Layout layout,
                             std::initializer_list<int> read);
 
-/// Input i with channels last, in scratch memory if it has another layout.
-Result<const float*> channels_last_input(KernelContext& ctx, int i);
+/// Input i with channels last, in scratch memory if it has another layout. T has its elements'
+/// size.
+template <class T>
+Result<const T*> channels_last_input(KernelContext& ctx, int i);
 
 /// y[n, s, c] = x[n, c, s].
+template <class T>
 void transpose_images(KernelContext& ctx, int64_t images, int64_t channels, int64_t pixels,
-                      const float* x, float* y);
+                      const T* x, T* y);
 
 }  // namespace onnxtool

@@ -1,4 +1,5 @@
-// Pooling in float32, channels last: lines of channels are compared or added, pixel by pixel.
+// Pooling in float32 (MaxPool also of 8-bit integers), channels last: lines of channels are
+// compared or added, pixel by pixel.
 //   MaxPool-1 .. 22: padding never wins, NaN always does (oneDNN's own pooling drops NaN and
 //   -infinity). AveragePool-1 .. 22: sum over the window / count; count_include_pad counts
 //   positions within the
@@ -21,25 +22,40 @@ namespace {
 // Channels whose results stay in registers while a window is walked.
 constexpr int64_t kLine = 16;
 
-ONNXTOOL_MULTIVERSION void max_of_lines(const float* const* lines, size_t count, int64_t channels,
-                                        float* y) {
+template <class T>
+__attribute__((always_inline)) inline void max_loop(const T* const* lines, size_t count,
+                                                    int64_t channels, T* y) {
+  using Limits = std::numeric_limits<T>;
+  constexpr T kLowest = Limits::has_infinity ? -Limits::infinity() : Limits::lowest();
   int64_t c = 0;
   for (; c + kLine <= channels; c += kLine) {
-    float best[kLine];
-    for (float& b : best) b = -std::numeric_limits<float>::infinity();
+    T best[kLine];
+    for (T& b : best) b = kLowest;
     for (size_t i = 0; i < count; ++i) {
-      const float* x = lines[i] + c;
+      const T* x = lines[i] + c;
       for (int64_t k = 0; k < kLine; ++k)
         best[k] = ((x[k] > best[k]) | (x[k] != x[k])) ? x[k] : best[k];
     }
     for (int64_t k = 0; k < kLine; ++k) y[c + k] = best[k];
   }
   for (; c < channels; ++c) {
-    float best = -std::numeric_limits<float>::infinity();
+    T best = kLowest;
     for (size_t i = 0; i < count; ++i)
       best = lines[i][c] > best || lines[i][c] != lines[i][c] ? lines[i][c] : best;
     y[c] = best;
   }
+}
+ONNXTOOL_MULTIVERSION void max_of_lines(const float* const* lines, size_t count, int64_t channels,
+                                        float* y) {
+  max_loop(lines, count, channels, y);
+}
+ONNXTOOL_MULTIVERSION void max_of_lines(const uint8_t* const* lines, size_t count, int64_t channels,
+                                        uint8_t* y) {
+  max_loop(lines, count, channels, y);
+}
+ONNXTOOL_MULTIVERSION void max_of_lines(const int8_t* const* lines, size_t count, int64_t channels,
+                                        int8_t* y) {
+  max_loop(lines, count, channels, y);
 }
 
 ONNXTOOL_MULTIVERSION void mean_of_lines(const float* const* lines, size_t count, int64_t channels,
@@ -109,8 +125,8 @@ Taps taps_of(const Windows& w, size_t axis, int64_t o, bool count_pads) {
   return t;
 }
 
-template <bool kMax>
-Status run(KernelContext& ctx) {
+template <class T, bool kMax>
+Status pool(KernelContext& ctx) {
   const auto& state = static_cast<const PoolState&>(*ctx.state());
   const ConstView& x = ctx.input(0);
   std::optional<Windows> windows;
@@ -125,24 +141,24 @@ Status run(KernelContext& ctx) {
   dims.insert(dims.end(), w.out.end() - (x.rank() - 2), w.out.end());
   ONNXTOOL_ASSIGN(
       const MutableView out,
-      ctx.output(0, DataType::kFloat, dims,
+      ctx.output(0, x.dtype, dims,
                  is_same_in_both_layouts(dims) ? Layout::kPlain : Layout::kChannelsLast));
   if (out.count == 0) return {};
-  ONNXTOOL_ASSIGN(const float* source, channels_last_input(ctx, 0));
+  ONNXTOOL_ASSIGN(const T* source, channels_last_input<T>(ctx, 0));
   if (w.in.size() == 2) {
     for (auto* v : {&w.in, &w.out, &w.kernel, &w.strides, &w.dilations}) v->insert(v->begin(), 1);
     w.pads_begin.insert(w.pads_begin.begin(), 0), w.pads_end.insert(w.pads_end.begin(), 0);
   }
   const int64_t channels = x.dims[1], in_image = w.in[0] * w.in[1] * w.in[2] * channels;
   const int64_t taps = w.kernel[0] * w.kernel[1] * w.kernel[2];
-  auto* target = static_cast<float*>(out.data);
+  auto* target = static_cast<T*>(out.data);
   // A task makes whole rows of output pixels.
   ctx.parallel(x.dims[0] * w.out[0] * w.out[1],
                std::max<int64_t>(65536 / (w.out[2] * channels * taps), 1),
                [&](int64_t begin, int64_t end) {
-                 std::vector<const float*> lines;
+                 std::vector<const T*> lines;
                  for (int64_t row = begin; row < end; ++row) {
-                   const float* image = source + row / (w.out[0] * w.out[1]) * in_image;
+                   const T* image = source + row / (w.out[0] * w.out[1]) * in_image;
                    const Taps d = taps_of(w, 0, row / w.out[1] % w.out[0], state.count_pads),
                               h = taps_of(w, 1, row % w.out[1], state.count_pads);
                    for (int64_t ow = 0; ow < w.out[2]; ++ow) {
@@ -156,7 +172,7 @@ Status run(KernelContext& ctx) {
                                                         w.in[2] +
                                                     v.start + k * w.dilations[2]) *
                                                        channels);
-                     float* y = target + (row * w.out[2] + ow) * channels;
+                     T* y = target + (row * w.out[2] + ow) * channels;
                      if constexpr (kMax)
                        max_of_lines(lines.data(), lines.size(), channels, y);
                      else
@@ -166,6 +182,14 @@ Status run(KernelContext& ctx) {
                  }
                });
   return {};
+}
+
+Status run_max(KernelContext& ctx) {
+  switch (ctx.input(0).dtype) {
+    case DataType::kUint8: return pool<uint8_t, true>(ctx);
+    case DataType::kInt8: return pool<int8_t, true>(ctx);
+    default: return pool<float, true>(ctx);
+  }
 }
 
 Status run_global(KernelContext& ctx) {
@@ -227,15 +251,15 @@ bool takes_channels_last(int input, Layout layout) {
 }  // namespace
 
 constinit const KernelInfo kMaxPool{.op = "MaxPool",
-                                    .types = {DataType::kFloat},
+                                    .types = {DataType::kFloat, DataType::kUint8, DataType::kInt8},
                                     .prepare = prepare,
-                                    .run = run<true>,
+                                    .run = run_max,
                                     .accepts = accepts,
                                     .takes_layout = takes_channels_last};
 constinit const KernelInfo kAveragePool{.op = "AveragePool",
                                         .types = {DataType::kFloat},
                                         .prepare = prepare,
-                                        .run = run<false>,
+                                        .run = pool<float, false>,
                                         .accepts = accepts,
                                         .takes_layout = takes_channels_last};
 constinit const KernelInfo kGlobalAveragePool{.op = "GlobalAveragePool",

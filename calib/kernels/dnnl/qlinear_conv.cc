@@ -1,0 +1,201 @@
+// QLinearConv-10, channels last, where weights, scales and zero points are constant:
+//   y = saturate(round_half_even(sum * (x_scale * w_scale[m] / y_scale)) + y_zero_point)
+// with exact sums of (x - x_zero_point) * w and the bias in int32, which wraps, and the product in
+// float: the bits of the cpu kernel. Padding counts as x_zero_point. Weights are int8 and
+// symmetric.
+
+#include <bit>
+
+#include "calib/kernels/dnnl/conv_node.h"
+#include "calib/kernels/dnnl/fusion.h"
+#include "calib/kernels/dnnl/kernels.h"
+#include "calib/kernels/dnnl/multiversion.h"
+#include "calib/kernels/dnnl/shape_cache.h"
+
+namespace onnxtool {
+namespace {
+
+enum Input { kX, kXScale, kXZero, kW, kWScale, kWZero, kYScale, kYZero, kBias };
+
+struct QLinearConvState final : KernelState {
+  WindowAttributes attributes;
+  int64_t groups = 1;
+  ConvolutionTypes types;
+  std::vector<int64_t> weight_dims;
+  std::vector<int8_t> codes;       // the weights: orders with zero points cannot be made of others
+  std::vector<float> multipliers;  // [M]
+  std::vector<int32_t> bias;       // [M], 0 where there is none
+  int32_t y_zero_point = 0;
+  DataType y_type = DataType::kUint8;
+  mutable WeightStore weights;  // touched under the cache's lock only
+  mutable ShapeCache<ConvolutionPlan> plans;
+};
+
+bool is_8bit(DataType type) { return type == DataType::kUint8 || type == DataType::kInt8; }
+
+int32_t code_at(const ConstView& v, int64_t i) {
+  return v.dtype == DataType::kInt8 ? static_cast<const int8_t*>(v.data)[i]
+                                    : static_cast<const uint8_t*>(v.data)[i];
+}
+
+// 1 or M floats.
+bool is_scale(const ConstView* v, int64_t outputs) {
+  return v && v->dtype == DataType::kFloat && (v->count == 1 || v->count == outputs);
+}
+
+ConvolutionTypes types_of(const NodeView& node) {
+  return {.source = node.input_dtype(kX) == DataType::kInt8 ? DnnlType::s8 : DnnlType::u8,
+          .weights = DnnlType::s8,
+          .target = DnnlType::s32,
+          .source_zero_point = code_at(*node.constant(kXZero), 0)};
+}
+
+bool accepts(const NodeView& node) {
+  if (!has_exact_int8() || !is_8bit(node.input_dtype(kX))) return false;
+  for (int i : {kXScale, kXZero, kW, kWScale, kWZero, kYScale, kYZero})
+    if (!node.has_input(i) || !node.constant(i)) return false;
+  const ConstView& w = *node.constant(kW);
+  const ConstView &x_zero = *node.constant(kXZero), &w_zero = *node.constant(kWZero),
+                  &y_zero = *node.constant(kYZero);
+  if (w.dtype != DataType::kInt8 || w.rank() < 3 || w.rank() > 5 ||
+      w_zero.dtype != DataType::kInt8 || x_zero.dtype != node.input_dtype(kX) ||
+      x_zero.count != 1 || !is_8bit(y_zero.dtype) || y_zero.count != 1)
+    return false;
+  const int64_t outputs = w.dims[0];
+  for (int64_t i = 0; i < w_zero.count; ++i)
+    if (code_at(w_zero, i) != 0) return false;
+  if (!is_scale(node.constant(kWScale), outputs) || !is_scale(node.constant(kXScale), 1) ||
+      !is_scale(node.constant(kYScale), 1))
+    return false;
+  if (node.has_input(kBias)) {
+    const ConstView* bias = node.constant(kBias);
+    if (!bias || bias->dtype != DataType::kInt32 || bias->count != outputs) return false;
+  }
+  const auto attributes = window_attributes(node);
+  const int64_t groups = node.attr_int("group", 1);
+  // Bounded, so that products with it cannot overflow.
+  if (!attributes || groups < 1 || groups > (int64_t{1} << 31)) return false;
+  auto problem =
+      convolution_of(*attributes, groups, expected_dims(node, *attributes, groups, w.dims), w.dims);
+  if (!problem) return false;
+  problem->types = types_of(node);
+  return has_fast_convolution(*problem);
+}
+
+Result<std::shared_ptr<const ConvolutionPlan>> plan_for(const QLinearConvState& state,
+                                                        ConvolutionProblem problem,
+                                                        std::span<const int64_t> x, int threads) {
+  problem.types = state.types;
+  return state.plans.get(plan_key(x, state.weight_dims), [&] {
+    return ConvolutionPlan::make(problem, false, {}, threads, state.weights);
+  });
+}
+
+Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
+  auto state = std::make_unique<QLinearConvState>();
+  state->attributes = *window_attributes(node);
+  state->groups = node.attr_int("group", 1);
+  state->types = types_of(node);
+  const ConstView &w = *node.constant(kW), &scales = *node.constant(kWScale);
+  const auto outputs = static_cast<size_t>(w.dims[0]);
+  state->weight_dims.assign(w.dims.begin(), w.dims.end());
+  state->codes.assign(w.as<int8_t>().begin(), w.as<int8_t>().end());
+  const float x_scale = node.constant(kXScale)->as<float>()[0],
+              y_scale = node.constant(kYScale)->as<float>()[0];
+  for (size_t m = 0; m < outputs; ++m)
+    state->multipliers.push_back(x_scale * scales.as<float>()[scales.count == 1 ? 0 : m] / y_scale);
+  state->bias.assign(outputs, 0);
+  if (node.has_input(kBias)) {
+    const auto bias = node.constant(kBias)->as<int32_t>();
+    state->bias.assign(bias.begin(), bias.end());
+  }
+  state->y_type = node.constant(kYZero)->dtype;
+  state->y_zero_point = code_at(*node.constant(kYZero), 0);
+
+  const auto dims = expected_dims(node, state->attributes, state->groups, w.dims);
+  const ConvolutionProblem problem =
+      *convolution_of(state->attributes, state->groups, dims, w.dims);
+  state->weights.set_original(plain_desc(problem.weight_dims(), DnnlType::s8), state->codes.data());
+  ONNXTOOL_ASSIGN(const auto made, plan_for(*state, problem, dims, node.threads()));
+  for (int i = kXScale; i <= kBias; ++i)
+    if (node.has_input(i)) node.drop_constant(i);
+  return {std::move(state)};
+}
+
+struct Requantization {
+  const float* multipliers;  // [channels]
+  const int32_t* bias;       // [channels]
+  int64_t channels;
+  int32_t zero_point, low, high;
+};
+
+// sums and y are [count / channels, channels]. Clipped first, so that adding 1.5 * 2^23 rounds to
+// an integer, half to even, in the last bits.
+ONNXTOOL_MULTIVERSION void requantize(const int32_t* sums, int64_t count, const Requantization& r,
+                                      uint8_t* y) {
+  // Copies, since a store of bytes may change anything that is read through a pointer.
+  const float* const multipliers = r.multipliers;
+  const int32_t* const bias = r.bias;
+  const int64_t channels = r.channels;
+  const auto zero_point = static_cast<uint32_t>(r.zero_point);
+  const auto low = static_cast<float>(r.low - r.zero_point),
+             high = static_cast<float>(r.high - r.zero_point);
+  for (int64_t begin = 0; begin < count; begin += channels, sums += channels, y += channels) {
+#pragma GCC ivdep
+    for (int64_t c = 0; c < channels; ++c) {
+      const uint32_t sum = static_cast<uint32_t>(sums[c]) + static_cast<uint32_t>(bias[c]);
+      float v = static_cast<float>(static_cast<int32_t>(sum)) * multipliers[c];
+      v = v > low ? v : low;
+      v = v < high ? v : high;
+      y[c] =
+          static_cast<uint8_t>(std::bit_cast<uint32_t>(v + 0x1.8p23f) - 0x4b400000u + zero_point);
+    }
+  }
+}
+
+Status run(KernelContext& ctx) {
+  const auto& state = static_cast<const QLinearConvState&>(*ctx.state());
+  const ConstView& x = ctx.input(kX);
+  std::vector<int64_t> dims(x.dims.begin(), x.dims.end());
+  const bool empty = !dims.empty() && dims[0] == 0;
+  if (empty) dims[0] = 1;
+  const auto problem = convolution_of(state.attributes, state.groups, dims, state.weight_dims);
+  if (!problem)
+    return kernel_error(ErrorCode::kMismatch,
+                        "no window of weights " + dims_text(state.weight_dims) + " with group " +
+                            std::to_string(state.groups) + " fits into an input of dims " +
+                            dims_text(x.dims));
+  std::vector<int64_t> out_dims{x.dims[0], problem->out_channels};
+  out_dims.insert(out_dims.end(), problem->out.end() - (x.rank() - 2), problem->out.end());
+  const Layout layout = is_same_in_both_layouts(out_dims) ? Layout::kPlain : Layout::kChannelsLast;
+  ONNXTOOL_ASSIGN(const MutableView out, ctx.output(0, state.y_type, out_dims, layout));
+  if (empty) return {};
+  ONNXTOOL_ASSIGN(const auto plan, plan_for(state, *problem, dims, ctx.node().threads()));
+  ConvolutionOperands operands{};
+  ONNXTOOL_ASSIGN(operands.source, channels_last_input<uint8_t>(ctx, kX));
+  const bool is_signed = state.y_type == DataType::kInt8;
+  const Requantization r{.multipliers = state.multipliers.data(),
+                         .bias = state.bias.data(),
+                         .channels = problem->out_channels,
+                         .zero_point = state.y_zero_point,
+                         .low = is_signed ? -128 : 0,
+                         .high = is_signed ? 127 : 255};
+  auto* y = static_cast<uint8_t*>(out.data);
+  return plan->run(ctx, operands, [&](const int32_t* sums, int64_t offset, int64_t count) {
+    requantize(sums, count, r, y + offset);
+  });
+}
+
+}  // namespace
+
+constinit const KernelInfo kQLinearConv{.op = "QLinearConv",
+                                        .since = 10,
+                                        .types = {DataType::kUint8, DataType::kInt8},
+                                        .prepare = prepare,
+                                        .run = run,
+                                        .accepts = accepts,
+                                        .takes_layout = [](int input, Layout layout) {
+                                          return input == kX && layout == Layout::kChannelsLast;
+                                        }};
+
+}  // namespace onnxtool

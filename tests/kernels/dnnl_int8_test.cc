@@ -1,0 +1,133 @@
+// The oneDNN module's integer kernels give the bits of the cpu kernels.
+#include <doctest/doctest.h>
+
+#include <iostream>
+#include <random>
+
+#include "calib/exec/modules.h"
+#include "tests/kernels/one_node.h"
+
+namespace onnxtool::testing {
+namespace {
+
+using Dims = std::vector<int64_t>;
+
+const KernelSet* int8_kernel_set() {
+  const auto sets = load_kernel_sets("auto");
+  for (const KernelSet* set : sets.ok() ? sets->sets : std::vector<const KernelSet*>())
+    if (set->name == "dnnl") return set;
+  return nullptr;
+}
+
+struct Case {
+  Dims x, w;
+  int64_t group = 1;
+  Dims strides = {}, dilations = {}, pads = {};
+  bool signed_x = false, signed_y = false;
+  int x_zero = 0, y_zero = 0;
+  bool bias = true;
+};
+
+template <class T>
+Tensor codes(Dims dims, std::mt19937& random) {
+  int64_t count = 1;
+  for (int64_t d : dims) count *= d;
+  std::vector<T> values(static_cast<size_t>(count));
+  for (T& v : values) v = static_cast<T>(random());
+  return Tensor::from<T>(std::move(dims), values);
+}
+
+Tensor zero_point(bool is_signed, int value) {
+  return is_signed ? Tensor::scalar(static_cast<int8_t>(value))
+                   : Tensor::scalar(static_cast<uint8_t>(value));
+}
+
+OneNode node_of(const Case& c, uint32_t seed) {
+  std::mt19937 random(seed);
+  const int64_t outputs = c.w[0];
+  std::vector<float> scales(static_cast<size_t>(outputs));
+  std::vector<int32_t> bias(static_cast<size_t>(outputs));
+  for (float& s : scales) s = 0.001f * static_cast<float>(1 + random() % 97);
+  for (int32_t& b : bias) b = static_cast<int32_t>(random() % 20001) - 10000;
+  OneNode node{.op = "QLinearConv"};
+  node.inputs = {c.signed_x ? codes<int8_t>(c.x, random) : codes<uint8_t>(c.x, random),
+                 Tensor::scalar(0.02f),
+                 zero_point(c.signed_x, c.x_zero),
+                 codes<int8_t>(c.w, random),
+                 Tensor::vector(scales),
+                 Tensor::vector(std::vector<int8_t>(static_cast<size_t>(outputs), 0)),
+                 Tensor::scalar(2.5f),
+                 zero_point(c.signed_y, c.y_zero)};
+  if (c.bias) node.inputs.push_back(Tensor::vector(bias));
+  node.attributes.push_back({"group", c.group});
+  if (!c.strides.empty()) node.attributes.push_back({"strides", c.strides});
+  if (!c.dilations.empty()) node.attributes.push_back({"dilations", c.dilations});
+  if (!c.pads.empty()) node.attributes.push_back({"pads", c.pads});
+  return node;
+}
+
+}  // namespace
+
+TEST_CASE("dnnl: QLinearConv gives the bits of the cpu kernel, whatever the number of threads") {
+  const KernelSet* dnnl = int8_kernel_set();
+  if (!dnnl) {
+    std::cout << "SKIP: the oneDNN module is not there\n";
+    return;
+  }
+  const std::vector<Case> cases = {
+      {.x = {1, 3, 64, 64},
+       .w = {32, 3, 7, 7},
+       .strides = {2, 2},
+       .pads = {3, 3, 3, 3},
+       .x_zero = 117},
+      {.x = {1, 64, 28, 28}, .w = {64, 64, 1, 1}, .y_zero = 3},
+      {.x = {1, 64, 56, 56}, .w = {96, 64, 1, 1}, .x_zero = 255, .y_zero = 255},
+      {.x = {3, 48, 13, 13}, .w = {40, 48, 1, 1}, .x_zero = 128, .bias = false},
+      {.x = {1, 64, 28, 28}, .w = {64, 64, 3, 3}, .pads = {1, 1, 1, 1}},
+      {.x = {1, 64, 14, 14},
+       .w = {64, 64, 3, 3},
+       .pads = {1, 1, 1, 1},
+       .signed_x = true,
+       .signed_y = true,
+       .x_zero = -128,
+       .y_zero = -128},
+      {.x = {5, 17, 14, 11},
+       .w = {33, 17, 3, 3},
+       .pads = {1, 0, 2, 1},
+       .signed_x = true,
+       .x_zero = 11},
+      {.x = {1, 32, 20, 20},
+       .w = {32, 32, 3, 3},
+       .dilations = {2, 3},
+       .pads = {2, 3, 2, 3},
+       .signed_y = true,
+       .x_zero = 9,
+       .y_zero = -7},
+      {.x = {2, 96, 28, 28},
+       .w = {96, 1, 3, 3},
+       .group = 96,
+       .pads = {1, 1, 1, 1},
+       .x_zero = 77,
+       .y_zero = 12},
+      {.x = {1, 64, 14, 14}, .w = {64, 16, 3, 3}, .group = 4, .pads = {1, 1, 1, 1}, .x_zero = 1},
+      {.x = {2, 24, 100}, .w = {48, 24, 3}, .strides = {2}, .pads = {1, 1}, .x_zero = 60},
+      {.x = {1, 16, 6, 9, 10}, .w = {24, 16, 3, 3, 3}, .pads = {1, 1, 1, 1, 1, 1}, .x_zero = 200},
+      {.x = {0, 16, 8, 8}, .w = {8, 16, 3, 3}},
+  };
+  uint32_t seed = 1;
+  for (const Case& c : cases) {
+    const OneNode node = node_of(c, seed++);
+    INFO("x " << format_dims(c.x) << ", weights " << format_dims(c.w));
+    const auto expected = run_once(node, 1, cpu_kernel_set(), 1);
+    REQUIRE_MESSAGE(expected.ok(), (expected.ok() ? "" : expected.error().message));
+    for (int threads : {1, 2, 5}) {
+      const auto found = run_once(node, 1, *dnnl, threads);
+      // A machine without VNNI instructions, or a shape without a fast implementation.
+      if (!found.ok() && found.error().code == ErrorCode::kUnsupported) break;
+      REQUIRE_MESSAGE(found.ok(), (found.ok() ? "" : found.error().message));
+      CHECK_MESSAGE(same_bits((*expected)[0], (*found)[0]), threads << " threads");
+    }
+  }
+}
+
+}  // namespace onnxtool::testing
