@@ -39,45 +39,65 @@ void read_values(const Quantization& q, const void* codes, int64_t step, float* 
     vector_math().dequantize_u8(static_cast<const uint8_t*>(codes), line, values, count);
 }
 
-using Combine = decltype(VectorMath::add);
-
-struct BinaryOp {
+struct BinaryQuantization {
   Quantization a, b, y;
-  Combine combine;
-
-  static void run(const void* closure, const void* a, int64_t a_step, const void* b, int64_t b_step,
-                  void* out, int64_t n) {
-    const auto& op = *static_cast<const BinaryOp*>(closure);
-    const QuantLine line{&op.y.scale, &op.y.zero_point, 0};
-    std::array<float, kBlock> left, right, both;
-    for (int64_t i = 0; i < n; i += kBlock) {
-      const int64_t m = std::min(kBlock, n - i);
-      read_values(op.a, static_cast<const uint8_t*>(a) + i * a_step, a_step, left.data(), m);
-      read_values(op.b, static_cast<const uint8_t*>(b) + i * b_step, b_step, right.data(), m);
-      op.combine(left.data(), a_step, right.data(), b_step, both.data(), m);
-      vector_math().quantize8(both.data(), line, lowest_of(op.y.type), highest_of(op.y.type),
-                              static_cast<uint8_t*>(out) + i, m);
-    }
-  }
 };
 
-Status binary(KernelContext& ctx, Combine combine) {
+void multiply(const void* closure, const void* a, int64_t a_step, const void* b, int64_t b_step,
+              void* out, int64_t n) {
+  const auto& q = *static_cast<const BinaryQuantization*>(closure);
+  const QuantLine line{&q.y.scale, &q.y.zero_point, 0};
+  std::array<float, kBlock> left, right, both;
+  for (int64_t i = 0; i < n; i += kBlock) {
+    const int64_t m = std::min(kBlock, n - i);
+    read_values(q.a, static_cast<const uint8_t*>(a) + i * a_step, a_step, left.data(), m);
+    read_values(q.b, static_cast<const uint8_t*>(b) + i * b_step, b_step, right.data(), m);
+    vector_math().mul(left.data(), a_step, right.data(), b_step, both.data(), m);
+    vector_math().quantize8(both.data(), line, lowest_of(q.y.type), highest_of(q.y.type),
+                            static_cast<uint8_t*>(out) + i, m);
+  }
+}
+
+// Sums nearly tie often, as scales of both sides are alike: ratios, their order and single roundings
+// are onnxruntime's, so that ties fall as they do there.
+void add_codes(const void* closure, const void* a, int64_t a_step, const void* b, int64_t b_step,
+               void* out, int64_t n) {
+  const auto& q = *static_cast<const BinaryQuantization*>(closure);
+  CodeSum sum{.a_ratio = q.a.scale / q.y.scale,
+              .b_ratio = q.b.scale / q.y.scale,
+              .offset = 0,
+              .low = lowest_of(q.y.type),
+              .high = highest_of(q.y.type)};
+  const auto zero = [](const Quantization& x) { return static_cast<float>(x.zero_point); };
+  sum.offset = zero(q.y) - std::fma(sum.a_ratio, zero(q.a), sum.b_ratio * zero(q.b));
+  auto* y = static_cast<uint8_t*>(out);
+  if (q.y.type == DataType::kInt8)
+    vector_math().add_codes_s8(static_cast<const int8_t*>(a), a_step,
+                               static_cast<const int8_t*>(b), b_step, sum, y, n);
+  else
+    vector_math().add_codes_u8(static_cast<const uint8_t*>(a), a_step,
+                               static_cast<const uint8_t*>(b), b_step, sum, y, n);
+}
+
+template <BinaryRun run>
+Status binary(KernelContext& ctx) {
   ConstView a = ctx.input(0), b = ctx.input(3);
-  BinaryOp op{.a = {}, .b = {}, .y = {}, .combine = combine};
-  ONNXTOOL_ASSIGN(op.a, quantization_of(ctx, 1, 2, a.dtype));
-  ONNXTOOL_ASSIGN(op.b, quantization_of(ctx, 4, 5, b.dtype));
-  ONNXTOOL_ASSIGN(op.y, quantization_of(ctx, 6, 7, a.dtype));
+  if (a.dtype != b.dtype)
+    return bad_model("inputs have element types " + std::string(name(a.dtype)) + " and " +
+                     std::string(name(b.dtype)) + ", expected equal ones");
+  BinaryQuantization q;
+  ONNXTOOL_ASSIGN(q.a, quantization_of(ctx, 1, 2, a.dtype));
+  ONNXTOOL_ASSIGN(q.b, quantization_of(ctx, 4, 5, b.dtype));
+  ONNXTOOL_ASSIGN(q.y, quantization_of(ctx, 6, 7, a.dtype));
   ONNXTOOL_ASSIGN(const Dims dims, broadcast_dims({a.dims, b.dims}));
   if (a.layout != b.layout || to_dims(a.dims) != to_dims(b.dims)) {
     ONNXTOOL_ASSIGN(a, in_plain_order(ctx, a));
     ONNXTOOL_ASSIGN(b, in_plain_order(ctx, b));
   }
   ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, a.dtype, dims, a.layout));
-  binary_into(ctx, a, b, y, true, BinaryOp::run, &op);
+  binary_into(ctx, a, b, y, true, run, &q);
   return {};
 }
-Status add(KernelContext& ctx) { return binary(ctx, vector_math().add); }
-Status mul(KernelContext& ctx) { return binary(ctx, vector_math().mul); }
 
 template <class F>
 Status unary(KernelContext& ctx, F&& f) {
@@ -166,13 +186,13 @@ constinit const KernelInfo kQLinearAdd{.domain = "com.microsoft",
                                        .op = "QLinearAdd",
                                        .types = kTypes,
                                        .prepare = prepare_binary,
-                                       .run = add,
+                                       .run = binary<add_codes>,
                                        .takes_layout = takes_any_layout};
 constinit const KernelInfo kQLinearMul{.domain = "com.microsoft",
                                        .op = "QLinearMul",
                                        .types = kTypes,
                                        .prepare = prepare_binary,
-                                       .run = mul,
+                                       .run = binary<multiply>,
                                        .takes_layout = takes_any_layout};
 constinit const KernelInfo kQLinearSigmoid{.domain = "com.microsoft",
                                            .op = "QLinearSigmoid",

@@ -18,6 +18,13 @@ struct QuantLine {
   int64_t step;
 };
 
+/// A sum of two 8-bit tensors' values as codes of a third.
+struct CodeSum {
+  float a_ratio, b_ratio;  // scales over the result's scale
+  float offset;
+  int32_t low, high;
+};
+
 struct VectorMath {
   // y[i] = f(x[i]); y may be x.
   void (*exp)(const float* x, float* y, int64_t n);
@@ -51,6 +58,12 @@ struct VectorMath {
                     int64_t n);
   void (*quantize16)(const float* x, QuantLine line, int32_t low, int32_t high, uint16_t* q,
                      int64_t n);
+  /// q[i] = clip(round_half_even(fma(a, a_ratio, fma(b, b_ratio, offset))), low, high) of
+  /// a[i * a_step] and b[i * b_step]; fma rounds once, at every level. NaN gives low.
+  void (*add_codes_u8)(const uint8_t* a, int64_t a_step, const uint8_t* b, int64_t b_step,
+                       CodeSum sum, uint8_t* q, int64_t n);
+  void (*add_codes_s8)(const int8_t* a, int64_t a_step, const int8_t* b, int64_t b_step,
+                       CodeSum sum, uint8_t* q, int64_t n);
   /// x = (q - zero_point) * scale
   void (*dequantize_u8)(const uint8_t* q, QuantLine line, float* x, int64_t n);
   void (*dequantize_s8)(const int8_t* q, QuantLine line, float* x, int64_t n);

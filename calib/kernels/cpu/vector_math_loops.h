@@ -221,6 +221,25 @@ void quantize16_loop(const float* x, QuantLine line, int32_t low, int32_t high, 
   quantize(x, line, low, high, q, n);
 }
 
+template <class C>
+void add_codes_loop(const C* a, int64_t a_step, const C* b, int64_t b_step, CodeSum sum,
+                    uint8_t* q, int64_t n) {
+  const auto low = static_cast<float>(sum.low), high = static_cast<float>(sum.high);
+  const auto code = [=](C x, C y) {
+    float v = __builtin_fmaf(static_cast<float>(y), sum.b_ratio, sum.offset);
+    v = __builtin_fmaf(static_cast<float>(x), sum.a_ratio, v);
+    v = v > low ? v : low;
+    v = v < high ? v : high;
+    return static_cast<uint8_t>(as_bits(v + kRounder) - as_bits(kRounder));
+  };
+  if (a_step != 0 && b_step != 0) {
+#pragma GCC ivdep
+    for (int64_t i = 0; i < n; ++i) q[i] = code(a[i], b[i]);
+  } else {
+    for (int64_t i = 0; i < n; ++i) q[i] = code(a[i * a_step], b[i * b_step]);
+  }
+}
+
 template <class Q>
 void dequantize_loop(const Q* q, QuantLine line, float* x, int64_t n) {
   // Unsigned: int32 values may wrap, as the specification's int32 subtraction does.
@@ -258,6 +277,8 @@ constexpr VectorMath kTable{
     .softmax_terms = softmax_terms_loop,
     .quantize8 = quantize8_loop,
     .quantize16 = quantize16_loop,
+    .add_codes_u8 = add_codes_loop<uint8_t>,
+    .add_codes_s8 = add_codes_loop<int8_t>,
     .dequantize_u8 = dequantize_loop<uint8_t>,
     .dequantize_s8 = dequantize_loop<int8_t>,
     .dequantize_u16 = dequantize_loop<uint16_t>,
