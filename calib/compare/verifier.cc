@@ -26,7 +26,8 @@ PlanOptions plan_options(int threads, bool portable) {
   PlanOptions o;
   o.kernel_sets = {portable ? &cpu_kernel_set_portable() : &cpu_kernel_set()};
   o.threads = threads;
-  o.fuse = false;  // fused or not, a node rounds the same
+  o.fuse = false;      // fused or not, a node rounds the same
+  o.integers = false;  // a step of a code would hide what a rewrite did
   return o;
 }
 

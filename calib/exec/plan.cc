@@ -3,32 +3,45 @@
 #include <algorithm>
 #include <set>
 #include <unordered_map>
+#include <unordered_set>
 
+#include "calib/exec/integer_groups.h"
 #include "calib/exec/native_ops.h"
+#include "calib/exec/plan_impl.h"
 #include "libopt/analysis/functions.h"
 #include "libopt/rewrite/inline_calls.h"
-#include "calib/exec/integer_groups.h"
-#include "calib/exec/plan_impl.h"
 
 namespace onnxtool {
 namespace {
 
 // Outer values that a subgraph reads, at any depth, in first-use order.
-void collect_captures(const Graph& sub, const Graph& outer, std::vector<const Value*>& out) {
-  const auto add = [&](const Value* v) {
-    for (const Graph* g = &outer; g; g = g->parent())
-      if (&v->graph() == g) {
-        if (std::find(out.begin(), out.end(), v) == out.end()) out.push_back(v);
+class Captures {
+ public:
+  explicit Captures(const Graph& outer) : outer_(outer) {}
+
+  void collect(const Graph& sub) {
+    for (const Node& n : sub.nodes()) {
+      for (const Value* v : n.inputs())
+        if (v) add(*v);
+      n.for_each_subgraph([&](Graph& g) { collect(g); });
+    }
+    for (const Value* v : sub.outputs()) add(*v);
+  }
+  std::vector<const Value*> take() { return std::move(values_); }
+
+ private:
+  void add(const Value& v) {
+    for (const Graph* g = &outer_; g; g = g->parent())
+      if (&v.graph() == g) {
+        if (seen_.insert(&v).second) values_.push_back(&v);
         return;
       }
-  };
-  for (const Node& n : sub.nodes()) {
-    for (const Value* v : n.inputs())
-      if (v) add(v);
-    n.for_each_subgraph([&](Graph& g) { collect_captures(g, outer, out); });
   }
-  for (const Value* v : sub.outputs()) add(v);
-}
+
+  const Graph& outer_;
+  std::vector<const Value*> values_;
+  std::unordered_set<const Value*> seen_;
+};
 
 // The static extents, -1 where unknown; empty without a shape.
 std::vector<int64_t> known_dims(const Value& v) {
@@ -43,7 +56,7 @@ std::vector<int64_t> known_dims(const Value& v) {
 class PlanCompiler {
  public:
   PlanCompiler(const Graph& graph, const PlanOptions& options, Plan::Impl& plan, std::span<const Value* const> captured)
-      : graph_(graph), options_(options), plan_(plan), captured_(captured) {}
+      : graph_(graph), options_(options), plan_(plan), captured_(captured), captured_set_(captured.begin(), captured.end()) {}
 
   Status compile() {
     plan_.kernel_sets = options_.kernel_sets;
@@ -85,8 +98,7 @@ class PlanCompiler {
     if (!fresh) return it->second;
     ++plan_.num_slots;
     const Tensor* t = v.constant() ? v.constant() : v.initializer();
-    const bool captured = std::find(captured_.begin(), captured_.end(), &v) != captured_.end();
-    if (t && !captured) plan_.constants.emplace_back(it->second, constants_[&v] = std::make_shared<AlignedTensor>(*t));
+    if (t && !captured_set_.contains(&v)) plan_.constants.emplace_back(it->second, constants_[&v] = std::make_shared<AlignedTensor>(*t));
     return it->second;
   }
 
@@ -248,8 +260,9 @@ class PlanCompiler {
     for (const Attribute& a : node.attributes()) {
       const auto* g = a.get<std::unique_ptr<Graph>>();
       if (!g) continue;
-      std::vector<const Value*> captures;
-      collect_captures(**g, node.graph(), captures);
+      Captures found(node.graph());
+      found.collect(**g);
+      const std::vector<const Value*> captures = found.take();
       SubPlan sub;
       sub.attribute = a.name;
       PlanOptions inner = options_;
@@ -305,6 +318,7 @@ class PlanCompiler {
   const PlanOptions& options_;
   Plan::Impl& plan_;
   std::span<const Value* const> captured_;
+  std::unordered_set<const Value*> captured_set_;
   std::unordered_map<const Value*, int> slots_;
   std::unordered_map<const Value*, std::shared_ptr<AlignedTensor>> constants_;
   std::set<const Value*> watched_;

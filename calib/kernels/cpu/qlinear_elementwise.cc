@@ -1,8 +1,9 @@
 // com.microsoft's 8-bit elementwise operators, version 1: each takes values v = scale * (code -
 // zero_point), computes in float and stores saturate(round_half_even(v / scale) + zero_point).
-//   QLinearAdd, QLinearMul (a, a_scale, a_zero_point, b, b_scale, b_zero_point, y_scale,
-//   y_zero_point?) QLinearSigmoid, QLinearLeakyRelu (x, x_scale, x_zero_point?, y_scale,
-//   y_zero_point?) QLinearConcat (y_scale, y_zero_point, x1, x1_scale, x1_zero_point, ...)
+//   QLinearAdd, QLinearMul (a, a_scale, a_zero_point, b, b_scale, b_zero_point,
+//                           y_scale, y_zero_point?)
+//   QLinearSigmoid, QLinearLeakyRelu (x, x_scale, x_zero_point?, y_scale, y_zero_point?)
+//   QLinearConcat (y_scale, y_zero_point, x1, x1_scale, x1_zero_point, ...)
 
 #include <cmath>
 #include <cstring>
