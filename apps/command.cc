@@ -39,7 +39,7 @@ void print_error(std::ostream& err, const Error& error) {
 }
 
 std::unique_ptr<CLI::App> make_app(Run& run) {
-  auto app = std::make_unique<CLI::App>("onnxtool makes int8 models out of float ONNX models, with proof of what they lost.", "onnxtool");
+  auto app = std::make_unique<CLI::App>("onnxtool checks, optimizes, quantizes, inspects and compares ONNX models, and proves what it does.", "onnxtool");
   app->set_help_flag("-h,--help", "Print this help, or a command's");
   app->set_version_flag("-V,--version", std::string("onnxtool ") + ONNXTOOL_VERSION, "Print the version");
   app->require_subcommand(1);

@@ -19,7 +19,7 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     # These follow values through the optimizer and, in g++ 12, accuse the standard library's code.
     -Wno-maybe-uninitialized -Wno-stringop-overflow -Wno-array-bounds -Wno-restrict -Wno-free-nonheap-object)
 endif()
-if(ONNXTOOL_WERROR)
+if(ONNXTOOL_WERROR OR "$ENV{CI}" STREQUAL "true")
   target_compile_options(onnxtool_flags INTERFACE -Werror)
 endif()
 

@@ -84,8 +84,13 @@ class StepContext final : public KernelContext {
 
  private:
   int slot_of(int i) const { return i < static_cast<int>(step_.outputs.size()) ? step_.outputs[static_cast<size_t>(i)] : -1; }
-  // A kernel may compute an output that nobody wants: it goes to a spare slot past the plan's own.
-  int slot_or_spare(int i) const { return slot_of(i) >= 0 ? slot_of(i) : run_.plan().num_slots; }
+  // A kernel may compute outputs that nobody wants: they go to spare slots past the plan's own.
+  int slot_or_spare(int i) const {
+    if (slot_of(i) >= 0) return slot_of(i);
+    const int spare = run_.plan().num_slots + i;
+    ONNXTOOL_CHECK(static_cast<size_t>(spare) < run_.slots_.size());
+    return spare;
+  }
 
   RunContext::Impl& run_;
   const Step& step_;
@@ -95,7 +100,18 @@ class StepContext final : public KernelContext {
 
 }  // namespace
 
-RunContext::Impl::Impl(std::shared_ptr<const Plan> p) : plan_(std::move(p)), slots_(static_cast<size_t>(plan().num_slots) + 1) {
+namespace {
+
+// One for each output that a kernel may compute although the node does not list it.
+size_t spare_slots(const Plan::Impl& plan) {
+  size_t most = 16;
+  for (const Step& s : plan.steps) most = std::max(most, s.outputs.size());
+  return most;
+}
+
+}  // namespace
+
+RunContext::Impl::Impl(std::shared_ptr<const Plan> p) : plan_(std::move(p)), slots_(static_cast<size_t>(plan().num_slots) + spare_slots(plan())) {
   step_ms_.assign(plan().steps.size(), 0);
 }
 
@@ -335,7 +351,7 @@ Status RunContext::Impl::run_step(size_t index, Observer* observer) {
     if (const Tensor* other = observer->replacement(watch)) ONNXTOOL_TRY(bind_tensor(s, *other));
   }
   for (int s : step.releases) release(s);
-  release(plan().num_slots);
+  for (size_t spare = static_cast<size_t>(plan().num_slots); spare < slots_.size(); ++spare) release(static_cast<int>(spare));
   return {};
 }
 
