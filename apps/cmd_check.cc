@@ -261,6 +261,7 @@ class CheckCommand {
     report.sections.push_back({"check", "", {}, notes(known, left_out), {std::move(files)}, false});
     report.rules = rules_of(report.findings);
     if (negative) report.status = "negative";
+    if (unread) report.status = "no-answer";
     report.exit_code = unread ? 2 : negative && !o_.common.exit_zero ? 1 : 0;
     return report;
   }

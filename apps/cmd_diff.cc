@@ -240,13 +240,10 @@ class DiffCommand {
 
   // --record: the reference's answers are kept.
   Result<int> record() {
-    for (const NamedPath& in :
-         {NamedPath{"REFERENCE", reference_path_}, NamedPath{"--data", o_.data}})
-      if (holds(o_.record, in.path))
-        return Error{
-            ErrorCode::kUsage,
-            o_.record + ": --record would replace an input (" + in.flag + " " + in.path + ")",
-            "choose another directory"};
+    std::vector<NamedPath> inputs = data_inputs(o_.data, o_.data_flags);
+    inputs.push_back({"REFERENCE", reference_path_});
+    inputs.push_back({"--config", o_.settings_file});
+    ONNXTOOL_TRY(check_output_directory("--record", o_.record, inputs));
     progress_.stage("load");
     ONNXTOOL_TRY(open_reference());
     ONNXTOOL_ASSIGN(run_, run_options(o_.common, progress_, streams_));
@@ -412,6 +409,7 @@ class DiffCommand {
     if (o_.accept && verdict != Verdict::kNone) {
       ONNXTOOL_TRY(accept());
       report.exit_code = 0;
+      report.status = "ok";
       report.findings.push_back({"accepted", "note",
                                  "the recorded outputs are now those of " + test_path_,
                                  golden_path_, ""});

@@ -127,13 +127,7 @@ class RunCommand {
     std::vector<NamedPath> inputs = data_inputs(o_.data, o_.data_flags);
     inputs.push_back({"MODEL", o_.model});
     inputs.push_back({"--config", o_.settings_file});
-    // The directory goes whole: what is read must lie neither at its place nor in it.
-    for (const NamedPath& in : inputs)
-      if (!o_.output.empty() && holds(o_.output, in.path))
-        return Error{
-            ErrorCode::kUsage,
-            o_.output + ": the output would replace an input (" + in.flag + " " + in.path + ")",
-            "choose another directory"};
+    ONNXTOOL_TRY(check_output_directory("the output", o_.output, inputs));
     std::vector<NamedPath> outputs = {{"the output", ""}};
     for (const ReportTarget& t : targets) outputs.push_back({"--report", t.path});
     return check_files(inputs, outputs);

@@ -36,6 +36,20 @@ bool lies_in(const std::string& path, const std::string& directory) {
   return false;
 }
 
+// Whether `path` is `directory` itself or lies beneath it; false for "" and "-".
+bool holds(const std::string& directory, const std::string& path) {
+  if (!is_file_name(directory) || !is_file_name(path)) return false;
+  std::error_code e, f;
+  const std::string_view bare(directory.data(), std::max<size_t>(directory.find_last_not_of('/') + 1, 1));
+  const fs::path outer = fs::weakly_canonical(fs::absolute(bare, e), e);
+  fs::path inner = fs::weakly_canonical(fs::absolute(path, f), f);
+  if (e || f) return false;
+  for (;; inner = inner.parent_path()) {
+    if (inner == outer || same_file(inner.string(), outer.string())) return true;
+    if (inner == inner.parent_path()) return false;
+  }
+}
+
 }  // namespace
 
 Status check_files(const std::vector<NamedPath>& inputs, const std::vector<NamedPath>& outputs) {
@@ -58,17 +72,12 @@ Status check_files(const std::vector<NamedPath>& inputs, const std::vector<Named
   return {};
 }
 
-bool holds(const std::string& directory, const std::string& path) {
-  if (!is_file_name(directory) || !is_file_name(path)) return false;
-  std::error_code e, f;
-  const std::string_view bare(directory.data(), std::max<size_t>(directory.find_last_not_of('/') + 1, 1));
-  const fs::path outer = fs::weakly_canonical(fs::absolute(bare, e), e);
-  fs::path inner = fs::weakly_canonical(fs::absolute(path, f), f);
-  if (e || f) return false;
-  for (;; inner = inner.parent_path()) {
-    if (inner == outer || same_file(inner.string(), outer.string())) return true;
-    if (inner == inner.parent_path()) return false;
-  }
+Status check_output_directory(const std::string& flag, const std::string& directory,
+                              const std::vector<NamedPath>& inputs) {
+  for (const NamedPath& in : inputs)
+    if (holds(directory, in.path))
+      return Error{ErrorCode::kUsage, directory + ": " + flag + " would replace an input (" + in.flag + " " + in.path + ")", "choose another directory"};
+  return {};
 }
 
 std::string hint_for_missing(const std::string& path) {

@@ -18,8 +18,9 @@ struct NamedPath {
 /// The model's own path is outputs[0]; creating it is checked where it is saved.
 Status check_files(const std::vector<NamedPath>& inputs, const std::vector<NamedPath>& outputs);
 
-/// Whether `path` is `directory` itself or lies beneath it; false for "" and "-".
-bool holds(const std::string& directory, const std::string& path);
+/// A directory that is written goes whole: no input may lie at its place or in it. `flag` names it.
+Status check_output_directory(const std::string& flag, const std::string& directory,
+                              const std::vector<NamedPath>& inputs);
 
 /// For a path that is not there: names in the same directory that are close to it. May be empty.
 std::string hint_for_missing(const std::string& path);

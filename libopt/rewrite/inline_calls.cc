@@ -15,6 +15,15 @@ namespace {
 constexpr size_t kMaxDepth = 64;
 constexpr size_t kMaxNodes = 200'000;
 
+// The node and those of its subgraphs.
+size_t nodes_of(const Node& node) {
+  size_t count = 1;
+  node.for_each_subgraph([&](const Graph& g) {
+    for (const Node& n : g.nodes()) count += nodes_of(n);
+  });
+  return count;
+}
+
 class Inliner {
  public:
   explicit Inliner(const std::function<bool(const Node&)>& expand) : expand_(expand) {}
@@ -41,8 +50,7 @@ class Inliner {
   }
 
   Status replace(Node& call, const Function& f) {
-    const std::string name = f.domain + "." + f.name;
-    if (std::find(open_.begin(), open_.end(), name) != open_.end())
+    if (std::find(open_.begin(), open_.end(), &f) != open_.end())
       return Error{
           ErrorCode::kBadModel, call.describe() + ": function '" + f.name + "' calls itself", {}};
     if (open_.size() >= kMaxDepth)
@@ -56,7 +64,7 @@ class Inliner {
                    call.describe() + ": has more inputs or outputs than function '" + f.name + "'",
                    {}};
     ONNXTOOL_TRY(match_opsets(call, f));
-    open_.push_back(name);
+    open_.push_back(&f);
     ONNXTOOL_TRY(insert_body(call, f));
     open_.pop_back();
     return {};
@@ -130,7 +138,9 @@ class Inliner {
   }
 
   Status insert_node(const Node& n, Node& call, const Function& f, ValueMap& map) {
-    if (++inserted_ > kMaxNodes)
+    // Counted before they are copied.
+    inserted_ += nodes_of(n);
+    if (inserted_ > kMaxNodes)
       return Error{
           ErrorCode::kLimit,
           "the model's functions expand to more than " + std::to_string(kMaxNodes) + " nodes",
@@ -177,7 +187,7 @@ class Inliner {
   }
 
   const std::function<bool(const Node&)>& expand_;
-  std::vector<std::string> open_;  // functions whose bodies are being inserted
+  std::vector<const Function*> open_;  // whose bodies are being inserted
   size_t inserted_ = 0;
 };
 
