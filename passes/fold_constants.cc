@@ -9,12 +9,14 @@
 // Does not fire: QuantizeLinear and DequantizeLinear (a folded pair is a float weight again, and the
 // quantization is lost); random or unknown operators; nodes with subgraphs; results that are no
 // tensors, of a size not known beforehand, beyond kMaxFoldedBytes, or that make the file grow; what
-// the executor cannot compute.
+// takes more than kMaxFoldedSteps, or the executor cannot compute.
 
 #include <algorithm>
 #include <array>
+#include <limits>
 #include <set>
 
+#include "libopt/analysis/cost.h"
 #include "libopt/analysis/effects.h"
 #include "libopt/io/encode.h"
 #include "libopt/support/checked.h"
@@ -27,6 +29,8 @@ namespace {
 // A fold holds its result in memory until the model is written; 256 MiB is beyond every table that
 // exporters leave to be computed, and small beside the memory of a machine that optimizes.
 constexpr int64_t kMaxFoldedBytes = int64_t{256} << 20;
+// A short file can ask for a small result that takes hours; so many steps take seconds at most.
+constexpr int64_t kMaxFoldedSteps = 1'000'000'000;
 
 constexpr std::array<std::string_view, 3> kQuantization = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"};
 // Their results' extents depend on data, but never exceed what the inputs bound.
@@ -47,6 +51,36 @@ std::optional<int64_t> bytes_of_outputs(const Node& node) {
     total = *sum;
   }
   return total;
+}
+
+std::optional<int64_t> count_of(const Value& v) {
+  const auto dims = v.type().static_dims();
+  return dims ? checked_product(*dims) : std::nullopt;
+}
+
+// Elements that a pooling node looks at for one result; 1 for every other node.
+int64_t window_of(const Node& node) {
+  if (!node.op_type().ends_with("Pool") || !node.attribute("kernel_shape")) return 1;
+  const auto window = checked_product(node.attr<std::vector<int64_t>>("kernel_shape", {}));
+  return window.value_or(std::numeric_limits<int64_t>::max());
+}
+
+// By the types of inputs and outputs, which are known. Where no formula tells the multiplications,
+// each element of an input is taken to meet all those of the others.
+bool takes_too_long(const Node& node) {
+  std::optional<int64_t> steps = macs_of(node);
+  if (!steps) {
+    steps = 1;
+    for (const Value* v : node.inputs()) {
+      const auto count = v ? count_of(*v) : 1;
+      steps = steps && count ? checked_mul(*steps, std::max<int64_t>(*count, 1)) : std::nullopt;
+    }
+  }
+  if (const int64_t window = window_of(node); window > 1 && node.has_output(0)) {
+    const auto count = count_of(node.output(0));
+    steps = count ? checked_mul(*count, window) : std::nullopt;
+  }
+  return !steps || *steps > kMaxFoldedSteps;
 }
 
 const char* cannot_compute(const Node& node, const PassContext& context) {
@@ -112,7 +146,7 @@ bool region_pays(const std::vector<const Node*>& region, const PassContext& cont
   int64_t added = 0, freed = 0;
   for (const Node* n : region) {
     const auto bytes = bytes_of_outputs(*n);
-    if (!bytes || *bytes > kMaxFoldedBytes) return false;
+    if (!bytes || *bytes > kMaxFoldedBytes || takes_too_long(*n)) return false;
     freed += static_cast<int64_t>(encode_node(*n, /*with_subgraphs=*/false).size());
     for (const Value* v : n->inputs())
       if (v && v->constant()) read.insert(v);
@@ -159,6 +193,7 @@ bool run(const Node& node, Rewriter& rw, const PassContext& context) {
   const auto expected_bytes = bytes_of_outputs(node);
   if (!expected_bytes && !contains(kBoundedByInput, node.op_type())) return decline("result has no known size");
   if (expected_bytes && *expected_bytes > kMaxFoldedBytes) return decline("result is too large");
+  if (takes_too_long(node)) return decline("computing it takes too many steps");
   const int64_t freed = bytes_freed_with(node);
   const auto too_large = [&] { return fold_region(node, rw, context) || decline("the constant would make the file grow"); };
   // Asked before it is computed, without being charged: most of what does not fit is large.

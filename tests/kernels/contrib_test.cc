@@ -183,6 +183,10 @@ TEST_CASE("group query attention continues each sample behind its own past") {
   node.inputs[5] = ints({1}, {9});
   CHECK(
       mentions(error_of(node), "sample 0 has 8 rows before 2 new ones, in a cache of 3 of 5 rows"));
+  node.inputs[5] = ints({1}, {4});
+  node.inputs[4] = values.normal({1, 2, 1, 4});
+  CHECK(mentions(error_of(node), "past_key has 3 rows but past_value 1"));
+  node.inputs[4] = past_v;
   node.attributes.emplace_back("do_rotary", int64_t{1});
   CHECK(mentions(error_of(node), "input 7 is absent"));
 }

@@ -63,6 +63,8 @@ TEST_CASE("ml: a tree that is none is an error") {
   says({"nodes_modes", Strings{"BRANCH_LEQ", "MAYBE", "LEAF", "LEAF", "LEAF"}}, "'MAYBE'");
   says({"nodes_nodeids", Dims{0, 1, 2, 3, 3}}, "listed twice");
   says({"nodes_featureids", Dims{0, -1, 0, 0, 0}}, "compares feature -1");
+  says({"nodes_featureids", Dims{0, std::numeric_limits<int64_t>::max(), 0, 0, 0}},
+       "compares feature 9223372036854775807");
   says({"nodes_featureids", Dims{0, 2, 0, 0, 0}}, "has 2 features, but the trees read 3");
   says({"target_ids", Dims{0, 0, 7}}, "votes for 7 of 1");
   says({"target_nodeids", Dims{2, 3, 40}}, "which does not exist");
@@ -90,6 +92,20 @@ TEST_CASE("ml: a binary tree classifier has one score for two classes") {
   REQUIRE(out.ok());
   CHECK((*out)[0].strings() == Strings{"no", "yes", "yes"});
   CHECK(doubles<float>((*out)[1]) == std::vector<double>{2, -2, -3, 3, -1, 1});
+}
+
+TEST_CASE("ml: a classifier of trees without votes gives the first label") {
+  OneNode node = tree({{"class_treeids", Dims{}},
+                       {"class_nodeids", Dims{}},
+                       {"class_ids", Dims{}},
+                       {"class_weights", Floats{}},
+                       {"classlabels_strings", Strings{"no", "yes"}}},
+                      kRows, "TreeEnsembleClassifier");
+  node.outputs = 2;
+  const auto out = run_once(node, 1, cpu_kernel_set(), 1);
+  REQUIRE(out.ok());
+  CHECK((*out)[0].strings() == Strings{"no", "no", "no"});
+  CHECK(doubles<float>((*out)[1]) == std::vector<double>(6));
 }
 
 TEST_CASE("ml: TreeEnsemble-5 tells nodes from leaves and knows sets") {

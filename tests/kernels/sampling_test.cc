@@ -61,6 +61,8 @@ TEST_CASE("regions are averaged over their bins and must be of a size that can b
   CHECK(mentions(error_of(node), "needs too many samples"));
   node.inputs[1] = floats({1, 4}, {std::nanf(""), 0, 1, 2});
   CHECK(mentions(error_of(node), "needs too many samples"));
+  node.inputs[1] = floats({1, 4}, {0, 0, 1e4f, 1e4f});
+  CHECK(mentions(error_of(node), "a region needs 10000 x 10000 samples"));
   node.inputs[2] = ints({1});
   CHECK(mentions(error_of(node), "index 1 is out of range for an extent of 1"));
 }

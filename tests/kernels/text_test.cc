@@ -41,6 +41,16 @@ TEST_CASE("StringSplit splits at white space or at a delimiter, so often at most
             .strings() == Strings{"a", "", "b", ""});
 }
 
+TEST_CASE("StringSplit refuses to give every string as many parts as the longest, without end") {
+  Strings texts(8192);
+  for (int i = 0; i < 8192; ++i) texts[0] += "a ";
+  const auto out = run_once({"StringSplit", 20, {Tensor::from_strings({8192}, texts)}, {}, 2}, 1,
+                            cpu_kernel_set(), 1);
+  REQUIRE(!out.ok());
+  CHECK(out.error().code == ErrorCode::kLimit);
+  CHECK(mentions(out.error().message, "[8192, 8192], more elements than StringSplit's 33554432"));
+}
+
 TEST_CASE(
     "RegexFullMatch: patterns that would hang a backtracking matcher do not, and bad ones are "
     "errors") {
@@ -81,6 +91,9 @@ TEST_CASE("TfIdfVectorizer weighs, and refuses pools that do not fit") {
   node.attributes[5].second = Dims{0, 1};
   node.attributes[6].second = Dims{2, int64_t{1} << 50};
   CHECK(mentions(error_of(node), "ngram_indexes has"));
+  node.attributes[6].second = Dims{2, (int64_t{1} << 22) - 1};
+  node.inputs[0] = Tensor::from_strings({65, 1}, Strings(65));
+  CHECK(mentions(error_of(node), "[65, 4194304], more elements than TfIdfVectorizer's 268435456"));
 }
 
 }  // namespace onnxtool::testing

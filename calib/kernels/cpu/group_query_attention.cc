@@ -99,14 +99,19 @@ struct Cache {
 };
 
 Result<Cache> read_cache(const KernelContext& ctx, const HeadShape& k) {
+  const auto rows_of = [&](int input) {
+    return ctx.has_input(input) && ctx.input(input).rank() == 4 ? ctx.input(input).dims[2] : 0;
+  };
   const ConstView& last = ctx.input(kLastKeys);
   ONNXTOOL_ASSIGN(const int64_t total, integer_scalar(ctx.input(kTotal), "total_sequence_length"));
   if (last.dtype != DataType::kInt32 || last.count != k.batches)
     return mismatch("seqlens_k is " + std::string(name(last.dtype)) + " of shape " +
                     format_dims(last.dims) + ", expected int32 of [" + std::to_string(k.batches) +
                     "]");
-  const int64_t past =
-      ctx.has_input(kPastKey) && ctx.input(kPastKey).rank() == 4 ? ctx.input(kPastKey).dims[2] : 0;
+  const int64_t past = rows_of(kPastKey);
+  if (rows_of(kPastValue) != past)
+    return mismatch("past_key has " + std::to_string(past) + " rows but past_value " +
+                    std::to_string(rows_of(kPastValue)));
   Cache cache;
   cache.room = std::max(total, past);
   for (int64_t b = 0; b < k.batches; ++b) {
@@ -177,7 +182,7 @@ Result<HeadTensor> update_cache(KernelContext& ctx, int past, const HeadTensor& 
   const DataType type = ctx.input(kQuery).dtype;
   const Dims dims{s.batches, s.heads, cache.room, s.size};
   const auto count = checked_product(dims);
-  if (!count)
+  if (!count || !checked_mul(*count, sizeof(float)))
     return kernel_error(ErrorCode::kLimit, "a cache of " + format_dims(dims) + " is too large");
   MutableView present;
   if (ctx.wants_output(output)) {

@@ -137,6 +137,13 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
   return needs_every_input(node);
 }
 
+Result<std::unique_ptr<KernelState>> prepare_momentum(const NodeView& node) {
+  const std::string_view mode = node.attr_string("mode", "standard");
+  if (mode != "standard" && mode != "nesterov")
+    return bad_model("mode is '" + std::string(mode) + "', expected standard or nesterov");
+  return prepare<Momentum>(node);
+}
+
 constexpr std::string_view kDomain = "ai.onnx.preview.training";
 
 }  // namespace
@@ -144,7 +151,7 @@ constexpr std::string_view kDomain = "ai.onnx.preview.training";
 constinit const KernelInfo kMomentum{.domain = kDomain,
                                      .op = "Momentum",
                                      .types = {DataType::kFloat, DataType::kDouble},
-                                     .prepare = prepare<Momentum>,
+                                     .prepare = prepare_momentum,
                                      .run = run<Momentum>};
 constinit const KernelInfo kAdagrad{.domain = kDomain,
                                     .op = "Adagrad",

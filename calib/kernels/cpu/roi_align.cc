@@ -14,6 +14,8 @@ namespace {
 
 // Samples along one axis of one region; more would be a region far larger than any image.
 constexpr double kMaxSamples = 1 << 22;
+// Samples of one region: those of an image of 8192 x 8192, one for each element.
+constexpr size_t kMaxRegionSamples = size_t{1} << 26;
 
 struct RoiOptions {
   int64_t height, width, sampling_ratio;
@@ -120,6 +122,11 @@ Status align_region(const RoiOptions& o, std::span<const int64_t> x_dims, const 
   const int64_t height = x_dims[2], width = x_dims[3];
   ONNXTOOL_ASSIGN(const RoiAxis<T> xs, roi_axis(roi[0], roi[2], o.width, width, o));
   ONNXTOOL_ASSIGN(const RoiAxis<T> ys, roi_axis(roi[1], roi[3], o.height, height, o));
+  if (xs.samples.size() * ys.samples.size() > kMaxRegionSamples)
+    return kernel_error(ErrorCode::kLimit, "a region needs " + std::to_string(ys.samples.size()) +
+                                               " x " + std::to_string(xs.samples.size()) +
+                                               " samples, more than RoiAlign's " +
+                                               std::to_string(kMaxRegionSamples));
   const auto part = [](const RoiAxis<T>& axis, int64_t bin) {
     return std::span<const AxisSample<T>>(axis.samples)
         .subspan(static_cast<size_t>(bin * axis.per_bin), static_cast<size_t>(axis.per_bin));

@@ -161,7 +161,7 @@ Result<std::unique_ptr<KernelState>> prepare_classifier(const NodeView& node) {
   ONNXTOOL_ASSIGN(state->transform, post_transform_of(node));
   ONNXTOOL_ASSIGN(state->base, base_values(node, state->targets));
   const auto& votes = state->forest.votes;
-  state->one_class_votes = state->targets == 2 &&
+  state->one_class_votes = state->targets == 2 && !votes.empty() &&
                            std::all_of(votes.begin(), votes.end(),
                                        [&](const Vote& v) { return v.target == votes[0].target; });
   state->never_negative =

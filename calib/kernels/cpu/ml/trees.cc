@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <map>
 
 #include "calib/kernels/cpu/convert.h"
@@ -99,7 +100,8 @@ Status Forest::check(int64_t targets) {
     if (n.mode == NodeMode::kLeaf) continue;
     if (!known(n.on_true) || !known(n.on_false))
       return bad_model(describe(i) + " has a branch to a node that does not exist");
-    if (n.feature < 0)
+    // No row has more columns than that; and one more than the last must be a number.
+    if (n.feature < 0 || n.feature > std::numeric_limits<int32_t>::max())
       return bad_model(describe(i) + " compares feature " + std::to_string(n.feature));
     features = std::max(features, n.feature + 1);
   }

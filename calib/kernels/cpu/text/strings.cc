@@ -71,7 +71,8 @@ std::optional<uint32_t> next_code_point(const std::string& s, size_t& i) {
     if ((byte(i + k) & 0xC0) != 0x80) return std::nullopt;
     c = c << 6 | (byte(i + k) & 0x3Fu);
   }
-  constexpr uint32_t kLeast[] = {0, 0, 0x80, 0x800, 0x10000};  // by length; less is encoded too long
+  constexpr uint32_t kLeast[] = {0, 0, 0x80, 0x800,
+                                 0x10000};  // by length; less is encoded too long
   if (c < kLeast[length]) return std::nullopt;
   i += length;
   return c;
@@ -177,6 +178,10 @@ std::vector<std::string_view> split(std::string_view s, std::string_view delimit
   return parts;
 }
 
+// Every string gets as many parts as the one with most of them, so that a short file can ask for
+// many; a string without text takes 32 bytes.
+constexpr int64_t kMaxParts = int64_t{1} << 25;
+
 Status string_split(KernelContext& ctx) {
   const ConstView& x = ctx.input(0);
   ONNXTOOL_TRY(expect_strings(x, 0));
@@ -191,6 +196,11 @@ Status string_split(KernelContext& ctx) {
   Dims dims = to_dims(x.dims);
   ONNXTOOL_ASSIGN(const MutableView counts, ctx.output(1, DataType::kInt64, dims));
   dims.push_back(static_cast<int64_t>(width));
+  const auto total = checked_product(dims);
+  if (!total || *total > kMaxParts)
+    return kernel_error(ErrorCode::kLimit,
+                        "the parts of all strings have shape " + format_dims(dims) +
+                            ", more elements than StringSplit's " + std::to_string(kMaxParts));
   ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, DataType::kString, dims));
   for (size_t i = 0; i < parts.size(); ++i) {
     counts.as<int64_t>()[i] = static_cast<int64_t>(parts[i].size());

@@ -22,8 +22,8 @@ struct TfIdfState final : KernelState {
   bool strings = false, counted = true, weighted = false;
 };
 
-// Elements of an output row that a file may ask for.
-constexpr int64_t kMaxWidth = int64_t{1} << 28;
+// Elements of an output row, and of all of them, that a file may ask for: 64 MiB and 1 GiB.
+constexpr int64_t kMaxWidth = int64_t{1} << 24, kMaxElements = int64_t{1} << 28;
 
 Status read_pool(const NodeView& node, TfIdfState& s) {
   const auto texts = node.attr_strings("pool_strings");
@@ -58,7 +58,9 @@ Status read_pool(const NodeView& node, TfIdfState& s) {
 
 Status read_weights(const NodeView& node, TfIdfState& s) {
   for (const int64_t c : s.coordinates) {
-    if (c < 0 || c >= kMaxWidth) return bad_model("ngram_indexes has " + std::to_string(c));
+    if (c < 0 || c >= kMaxWidth)
+      return bad_model("ngram_indexes has " + std::to_string(c) + ", expected 0 to " +
+                       std::to_string(kMaxWidth - 1));
     s.width = std::max(s.width, c + 1);
   }
   s.weights.assign(static_cast<size_t>(s.width), 1.0f);
@@ -143,15 +145,21 @@ Status run(KernelContext& ctx) {
   const int64_t rows = batch ? x.dims[0] : 1, columns = rows ? x.count / rows : 0;
   ONNXTOOL_ASSIGN(const Dims items, items_of(ctx, s));
   const Dims dims = batch ? Dims{rows, s.width} : Dims{s.width};
+  const auto total = checked_product(dims);
+  if (!total || *total > kMaxElements)
+    return kernel_error(ErrorCode::kLimit, "the counts have shape " + format_dims(dims) +
+                                               ", more elements than TfIdfVectorizer's " +
+                                               std::to_string(kMaxElements));
   ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, DataType::kFloat, dims));
   const auto out = y.as<float>();
   std::fill(out.begin(), out.end(), 0.0f);
-  ctx.parallel(rows, grain_of(columns * (std::min(s.max_skip, columns) + 1)), [&](int64_t begin, int64_t end) {
+  const auto part = [](auto whole, int64_t row, int64_t size) {
+    return whole.subspan(static_cast<size_t>(row * size), static_cast<size_t>(size));
+  };
+  const int64_t grain = grain_of(columns * (std::min(s.max_skip, columns) + 1));
+  ctx.parallel(rows, grain, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r)
-      count_row(
-          s,
-          std::span(items).subspan(static_cast<size_t>(r * columns), static_cast<size_t>(columns)),
-          out.subspan(static_cast<size_t>(r * s.width), static_cast<size_t>(s.width)));
+      count_row(s, part(std::span(items), r, columns), part(out, r, s.width));
   });
   return {};
 }
