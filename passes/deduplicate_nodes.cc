@@ -46,6 +46,13 @@ bool has_named_shape(const Value& v) {
          std::ranges::all_of(*v.type().shape, [](const Dim& d) { return d.value || !d.symbol.empty(); });
 }
 
+// Ids are unique within a graph only. What a node reads stands in its own graph or in one around it.
+std::string identity(const Value& v, const Graph& reader) {
+  int levels = 0;
+  for (const Graph* g = &reader; g && g != &v.graph(); g = g->parent()) ++levels;
+  return std::to_string(v.id()) + '^' + std::to_string(levels);
+}
+
 // Equal keys mean equal results.
 std::string key_of(const Node& node) {
   std::string key;
@@ -59,12 +66,17 @@ std::string key_of(const Node& node) {
     if (!v) {
       key += '-';
     } else if (t && t->dtype() != DataType::kString && t->size_bytes() <= kSmallConstant) {
+      key += 'c';
       append(key, format_dims(t->dims()) + std::string(name(t->dtype())));
       append(key, text_of(t->bytes()));
     } else if (node.is("Shape") && has_named_shape(*v)) {
-      append(key, format_type(ValueType::tensor(DataType::kFloat, *v->type().shape)));  // of whatever type
+      // Of whatever type.
+      key += 's';
+      for (const Dim& d : *v->type().shape) append(key, d.value ? '=' + std::to_string(*d.value) : '?' + d.symbol);
+      key += ';';
     } else {
-      append(key, "v" + std::to_string(v->id()) + (&v->graph() == &node.graph() ? "" : v->name()));
+      key += 'v';
+      append(key, identity(*v, node.graph()));
     }
   }
   // Which outputs are there matters to some operators.

@@ -6,7 +6,8 @@
 //
 // A number stays; what is the extent of x at the same place becomes 0; what is known of the result's
 // shape is used; the one thing that is left becomes -1, which Reshape computes from the others.
-// Does not fire: two extents are open; allowzero, where 0 means something else; the constant would make
+// Does not fire: two extents are open; one is open beside a 0, since runtimes refuse -1 where another
+// extent turns out to be 0 (a -1 that is in the computed target has this limit already); allowzero, where 0 means something else; the constant would make
 // the file grow.
 // Source: ONNX Reshape-5, -14.
 
@@ -33,7 +34,7 @@ MatchOr<Match> match(const Node& reshape, const PassContext& context) {
   const auto& in = reshape.input(0).type().shape;
   const auto& out = reshape.output(0).type().shape;
   std::vector<int64_t> target;
-  int open = 0;
+  int open = 0, unknown = 0, copied = 0;
   for (size_t i = 0; i < elements->size(); ++i) {
     const Dim& e = (*elements)[i];
     const bool fits = out && out->size() == elements->size();
@@ -42,9 +43,12 @@ MatchOr<Match> match(const Node& reshape, const PassContext& context) {
     else if (fits && (*out)[i].value.value_or(0) > 0) extent = *(*out)[i].value;
     else if (in && i < in->size() && (same_dim((*in)[i], e) || (fits && same_dim((*in)[i], (*out)[i])))) extent = 0;
     open += extent == -1;
+    unknown += extent == -1 && !e.value;
+    copied += extent == 0;
     target.push_back(extent);
   }
   if (open > 1) return no_match("several extents are open");
+  if (unknown && copied) return no_match("an extent is open where another may be 0");
   const Node* producer = reshape.input(1).producer();
   const int64_t freed = producer && reshape.input(1).has_one_use() ? bytes_freed_with(*producer) : 0;
   const int64_t added = static_cast<int64_t>(encode_tensor("shape", Tensor::vector(target)).size());

@@ -5,8 +5,10 @@
 //   y = Cast<T2>(x)
 //
 // Does not fire: the first cast may round, saturate or wrap (float to int to float truncates, int64 to
-// float to double rounds); types of 8 bits and less, whose casts saturate by attribute; strings; the
-// first result is used elsewhere, unless the second returns to x's type.
+// float to double rounds); the second makes integers of floating-point numbers that may be out of their
+// range, for which runtimes have no rule in common; numbers of 8 bits and less, whose casts saturate or
+// wrap by rules of their own; strings; the first result is used elsewhere, unless the second returns to
+// x's type.
 // Source: ONNX Cast-13.
 
 #include <algorithm>
@@ -36,12 +38,10 @@ int mantissa(T t) {
   }
 }
 
-// Bits of magnitude; signed types have one more for the sign. 0: no integer.
+// Bits of magnitude; signed types have one more for the sign. 0: no integer, or one of 8 bits or less.
 std::pair<int, bool> integer_bits(T t) {
   switch (t) {
     case T::kBool: return {1, false};
-    case T::kUint8: return {8, false};
-    case T::kInt8: return {7, true};
     case T::kUint16: return {16, false};
     case T::kInt16: return {15, true};
     case T::kUint32: return {32, false};
@@ -74,6 +74,8 @@ MatchOr<Match> match(const Node& second) {
   if (!is_lossless(x.type().dtype, target(*first))) return no_match("first cast may lose something");
   const bool plain = mantissa(target(second)) || integer_bits(target(second)).first;
   if (!plain) return no_match("second cast is to a type of its own rules");
+  const bool to_integer = integer_bits(target(second)).first && target(second) != T::kBool;
+  if (to_integer && mantissa(target(*first)) && !is_lossless(x.type().dtype, target(second))) return no_match("numbers may be out of the integer's range");
   const bool returns = target(second) == x.type().dtype;
   if (!returns && !second.input(0).has_one_use()) return no_match("first result has another use");
   return Match{second, x};

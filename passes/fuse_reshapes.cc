@@ -3,12 +3,15 @@
 //   y = Op2(Op1(x))     each of Reshape, Flatten, Squeeze, Unsqueeze, and Transpose that moves axes of
 //                       extent 1 only
 //     =>
-//   y = Reshape(x, target)     numbers, 0 where an extent of x stays in place, one -1 at most
+//   y = Reshape(x, target)     numbers, 0 where an extent of x stays in place, one -1 at most,
+//                                which stands beside a 0 only where Op2 had it
 //
 // Does not fire: Op1's result is used elsewhere; the shapes are not known well enough for such a target
 // (0 never refers to the shape between); two Unsqueeze of integers, which runtimes look for where they
 // fuse attention masks; opset below 5, where Reshape had an attribute.
 // Source: ONNX Reshape-5, -14 (allowzero stays 0).
+
+#include <algorithm>
 
 #include "libopt/io/encode.h"
 #include "passes/growth.h"
@@ -44,6 +47,14 @@ bool only_reshapes(const Node& n) {
   return n.is("Reshape") || n.is("Flatten") || n.is("Squeeze") || n.is("Unsqueeze");
 }
 
+// Where Op2 itself has a -1 in its target.
+std::optional<size_t> open_place(const Node& second) {
+  const auto target = second.is("Reshape") ? constant_ints(second, 1) : std::nullopt;
+  if (!target) return std::nullopt;
+  const auto place = std::ranges::find(*target, -1);
+  return place == target->end() ? std::nullopt : std::optional(static_cast<size_t>(place - target->begin()));
+}
+
 MatchOr<Match> match(const Node& second, const PassContext& context) {
   if (!second.has_input(0) || !second.has_output(0) || !only_reshapes(second)) return no_match();
   const Node* first = second.input(0).producer();
@@ -52,7 +63,7 @@ MatchOr<Match> match(const Node& second, const PassContext& context) {
   if (!second.input(0).has_one_use()) return no_match("shape between has another use");
   const Value& x = first->input(0);
   if (first->is("Unsqueeze") && second.is("Unsqueeze") && !is_float(x.type().dtype)) return no_match("two Unsqueeze of integers make a mask");
-  auto target = reshape_target(x.type(), second.output(0).type());
+  auto target = reshape_target(x.type(), second.output(0).type(), open_place(second));
   if (!target) return no_match("shapes are not known well enough");
   const Tensor tensor = Tensor::vector(*target);
   if (!may_grow(context, static_cast<int64_t>(encode_tensor("shape", tensor).size()), bytes_freed_with(*first) + bytes_freed_with(second)))

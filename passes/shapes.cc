@@ -31,10 +31,11 @@ std::optional<std::vector<int64_t>> ints_of(const Node& node, std::string_view a
   return node.opset() >= since ? constant_ints(node, input) : attribute_ints(node, attribute);
 }
 
-std::optional<std::vector<int64_t>> reshape_target(const ValueType& from, const ValueType& to) {
+std::optional<std::vector<int64_t>> reshape_target(const ValueType& from, const ValueType& to, std::optional<size_t> open) {
   if (!from.is_tensor() || !to.is_tensor() || !from.shape || !to.shape) return std::nullopt;
   std::vector<int64_t> target;
-  int open = 0;
+  int guessed = 0, copied = 0;
+  std::optional<size_t> last;
   for (size_t i = 0; i < to.shape->size(); ++i) {
     const Dim& d = (*to.shape)[i];
     if (d.value) {
@@ -42,12 +43,15 @@ std::optional<std::vector<int64_t>> reshape_target(const ValueType& from, const 
       target.push_back(*d.value);
     } else if (i < from.shape->size() && same_dim((*from.shape)[i], d)) {
       target.push_back(0);
+      ++copied;
     } else {
       target.push_back(-1);
-      ++open;
+      ++guessed;
+      last = i;
     }
   }
-  return open <= 1 ? std::optional(target) : std::nullopt;
+  if (guessed > 1 || (guessed && copied && last != open)) return std::nullopt;
+  return target;
 }
 
 }  // namespace onnxtool

@@ -25,8 +25,9 @@ std::optional<std::vector<int64_t>> attribute_ints(const Node& node, std::string
 std::optional<std::vector<int64_t>> ints_of(const Node& node, std::string_view attribute, int input, int since);
 
 /// A constant target with which Reshape makes `to` of `from` in every run: numbers, 0 where the extent at
-/// the same place is taken over, -1 at most once. nullopt: there is none (extents that are 0 too, since
-/// Reshape reads that otherwise).
-std::optional<std::vector<int64_t>> reshape_target(const ValueType& from, const ValueType& to);
+/// the same place is taken over, -1 at most once. Since runtimes refuse -1 where another extent turns out
+/// to be 0, it stands beside numbers only, or at the place `open` where the caller had one already.
+/// nullopt: there is none (extents that are 0 too, since Reshape reads that otherwise).
+std::optional<std::vector<int64_t>> reshape_target(const ValueType& from, const ValueType& to, std::optional<size_t> open = std::nullopt);
 
 }  // namespace onnxtool

@@ -77,6 +77,16 @@ IntegerBounds range_of(DataType dtype, int attempt) {
   return bounds;
 }
 
+// One element may be the condition of an If: of every two attempts one draws 0 and the other not, as far
+// as the bounds have such numbers. Which one comes first differs between inputs and between pairs.
+int64_t condition(IntegerBounds bounds, bool zero, Random& random) {
+  if (zero && bounds.low <= 0 && bounds.high >= 0) return 0;
+  const auto draw = [&] { return bounds.low + static_cast<int64_t>(random.below(static_cast<uint64_t>(bounds.high - bounds.low) + 1)); };
+  int64_t value = draw();
+  while (!zero && value == 0 && bounds.low < bounds.high) value = draw();
+  return value;
+}
+
 Tensor strings(const std::vector<int64_t>& dims, size_t count, Random& random) {
   static constexpr std::array<const char*, 5> kWords = {"", "a", "The", "onnx", "1"};
   std::vector<std::string> values(count);
@@ -107,10 +117,13 @@ Result<TrialInputs> TrialInputs::of(const Model& model) {
 
 std::vector<Tensor> TrialInputs::make(int attempt, bool edges, bool non_finite) const {
   const Extents& extents = kExtents[static_cast<size_t>(attempt) % kExtents.size()];
-  Random random(0x6f6e6e78u + static_cast<uint64_t>(attempt));
+  constexpr uint64_t kSeed = 0x6f6e6e78u;
+  Random random(kSeed + static_cast<uint64_t>(attempt));
+  Random pairs(~kSeed - static_cast<uint64_t>(attempt / 2));  // the same for both attempts of a pair
   std::map<std::string, int64_t> symbols;
   std::vector<Tensor> out;
   for (const Input& in : inputs_) {
+    const bool zero = pairs.below(2) == static_cast<uint64_t>(attempt % 2);
     std::vector<int64_t> dims;
     for (size_t axis = 0; axis < in.dims.size(); ++axis) {
       const Dim& d = in.dims[axis];
@@ -137,6 +150,7 @@ std::vector<Tensor> TrialInputs::make(int attempt, bool edges, bool non_finite) 
       if (b.high < b.low) b.high = b.low;
       std::vector<int64_t> values(n);
       for (int64_t& v : values) v = b.low + static_cast<int64_t>(random.below(static_cast<uint64_t>(b.high - b.low) + 1));
+      if (n == 1 && !in.bounded) values[0] = condition(b, zero, random);
       auto converted = convert_tensor(Tensor::from(dims, values), in.dtype);
       // Bounds beyond a narrow type: what fits every one is 0.
       out.push_back(converted.ok() ? *std::move(converted) : *convert_tensor(Tensor::from(dims, std::vector<int64_t>(n, 0)), in.dtype));
