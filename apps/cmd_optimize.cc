@@ -249,10 +249,11 @@ class OptimizeCommand {
     ONNXTOOL_ASSIGN(output_, output_path(o_.output, o_.model, kSuffix));
     ONNXTOOL_ASSIGN(targets_, report_targets(o_.common, output_ == "-"));
     SaveOptions save = o_.save;
-    std::vector<NamedPath> outputs = {{"the output", output_}};
+    std::vector<NamedPath> outputs = {{"the output", output_},
+                                      {"--external-data", data_path_of(output_, save.data_name)}};
     for (const ReportTarget& t : targets_) outputs.push_back({"--report", t.path});
-    ONNXTOOL_TRY(check_files(inputs_of(o_), outputs));
     ONNXTOOL_TRY(check_target(output_, save));
+    ONNXTOOL_TRY(check_files(inputs_of(o_), outputs));
 
     progress_.stage("load");
     ONNXTOOL_ASSIGN(std::unique_ptr<Model> model, load_model(o_.model));

@@ -37,7 +37,9 @@ constexpr int64_t kVerifySamples = 8;
 // Whether somebody quantized the model before.
 bool has_integer_nodes(const Graph& graph) {
   for (const Node& n : graph.nodes())
-    if (n.is("DequantizeLinear") || n.op_type().starts_with("QLinear")) return true;
+    if (n.is("DequantizeLinear") || n.op_type().starts_with("QLinear") || n.is("MatMulInteger") ||
+        n.is("ConvInteger") || n.is("DynamicQuantizeLinear"))
+      return true;
   return false;
 }
 
@@ -95,9 +97,10 @@ class QuantizeCommand {
       ONNXTOOL_ASSIGN(output, output_path(o_));
     }
     std::vector<NamedPath> outputs = {{"the output", output}, {"--save-ranges", o_.save_ranges}};
+    outputs.push_back({"--external-data", data_path_of(output, o_.data_name)});
     for (const ReportTarget& t : targets) outputs.push_back({"--report", t.path});
-    ONNXTOOL_TRY(check_files(inputs_of(o_), outputs));
     if (!o_.dry_run) ONNXTOOL_TRY(check_target(output, save));
+    ONNXTOOL_TRY(check_files(inputs_of(o_), outputs));
 
     if (!o_.ranges.empty()) {
       ONNXTOOL_ASSIGN(const std::string text, read_text(o_.ranges));

@@ -121,7 +121,7 @@ Section quantization_section(const Quantizer& q, const Quantizer::Output* out) {
   }
   if (q.placement().slower)
     s.notes.push_back(
-        "no layer is large enough to run faster on integers: the result is smaller, but not "
+        "no layer is large enough to run faster on integers: whatever the size, the result is not "
         "faster");
   Table why{"float_reasons",
             "in float because",

@@ -64,6 +64,20 @@ int fold_moved_weights(Graph& graph, Folder& folder) {
   return count;
 }
 
+// Without padding there is none to count; but integer kernels of some runtimes count what ceil_mode
+// adds behind the input as well, if they are told to count padding.
+void drop_idle_count_include_pad(Graph& graph) {
+  for (Node& node : graph.nodes()) {
+    if (!node.is("AveragePool") || !node.attr<int64_t>("count_include_pad", 0)) continue;
+    const std::string padding = node.attr<std::string>("auto_pad", "NOTSET");
+    if (padding != "NOTSET" && padding != "VALID") continue;
+    const Attribute* pads = node.attribute("pads");
+    const auto* values = pads ? pads->get<std::vector<int64_t>>() : nullptr;
+    if (values && std::ranges::any_of(*values, [](int64_t p) { return p != 0; })) continue;
+    node.remove_attribute("count_include_pad");
+  }
+}
+
 }  // namespace
 
 Result<Preparation> prepare_model(Model& model, const QuantizeOptions& options) {
@@ -99,6 +113,7 @@ Result<Preparation> prepare_model(Model& model, const QuantizeOptions& options) 
     run_passes(model, preparation_pipeline(), context);
   ONNXTOOL_TRY(infer_graph(model.graph()));
   deduplicate_nodes(model.graph());
+  drop_idle_count_include_pad(model.graph());
   p.opset_after = model.opset("");
   p.ir_after = model.ir_version;
   p.nodes_after = model.graph().num_nodes();

@@ -35,7 +35,7 @@ Error contradiction(const Value& value, const ValueType& inferred) {
                "value '" + value.name() + "' is declared as " + format_type(value.type()) + ", but inferred as " + format_type(inferred), {}};
 }
 
-bool is_invented(const std::string& symbol) { return symbol.starts_with(seam::kInventedDim); }
+bool is_invented(const std::string& symbol) { return symbol.starts_with(kInventedDim); }
 
 struct MergeRules {
   // A main graph's output keeps a declared symbol where a number is inferred: its type is a promise to callers.
@@ -638,7 +638,7 @@ void name_dims(Value& value) {
   ValueType type = value.type();
   for (size_t axis = 0; axis < type.shape->size(); ++axis) {
     Dim& d = (*type.shape)[axis];
-    if (!d.value && d.symbol.empty()) d.symbol = std::string(seam::kInventedDim) + std::to_string(value.id()) + "." + std::to_string(axis);
+    if (!d.value && d.symbol.empty()) d.symbol = std::string(kInventedDim) + std::to_string(value.id()) + "." + std::to_string(axis);
   }
   value.set_type(std::move(type));
 }

@@ -48,8 +48,11 @@ bool is_one_element(const Value& value) {
 }
 
 bool has_one_scale(const Node& node) {
-  return node.has_input(1) && node.has_input(2) && is_one_element(node.input(1)) &&
-         is_one_element(node.input(2));
+  if (!node.has_input(1) || !node.has_input(2) || !is_one_element(node.input(1)) ||
+      !is_one_element(node.input(2)))
+    return false;
+  const double scale = node.input(1).constant()->to_doubles()[0];
+  return scale > 0 && std::isfinite(scale);
 }
 
 bool same_scale(const Node& a, const Node& b) {
@@ -69,7 +72,6 @@ bool saturation_covers(const Node& activation, const Node& quantize) {
              high = clip_bound(activation, 2, "max", kInfinity);
   if (!low || !high) return false;
   const double scale = quantize.input(1).constant()->to_doubles()[0];
-  if (!(scale > 0)) return false;
   const auto code = [&](double x) {
     return std::rint(x / scale) + static_cast<double>(zero_point);
   };

@@ -14,7 +14,7 @@ bool is_dequantize(const Node& node);
 bool is_one_element(const Value& value);
 
 /// Scale and zero point of a QuantizeLinear or DequantizeLinear are both present, constant, and one
-/// element each.
+/// element each; the scale is positive and finite, so that codes are in the order of their values.
 bool has_one_scale(const Node& node);
 
 /// The scales and zero points of two such nodes are equal in type and bytes.

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "libopt/ir/model.h"
+#include "libopt/ir/symbols.h"
 #include "libopt/support/status.h"
 #include "onnx/defs/schema.h"
 #include "onnx/onnx_pb.h"
@@ -37,9 +38,6 @@ struct ForeignOperator {
   void (*infer)(onnx::InferenceContext&);
 };
 const ForeignOperator* find_foreign(std::string_view op_type, std::string_view domain);
-
-/// In front of names of extents that inference makes up.
-inline constexpr std::string_view kInventedDim = "?v";
 
 /// What is known of a small integer tensor's elements; nullptr: nothing.
 using ElementSource = std::function<const onnx::TensorShapeProto*(const Value&)>;

@@ -1,4 +1,5 @@
 #include "libopt/io/encode.h"
+#include "libopt/ir/symbols.h"
 
 namespace onnxtool {
 namespace {
@@ -173,7 +174,7 @@ Rope encode_shape(const std::vector<Dim>& shape) {
   for (const Dim& d : shape) {
     Rope e;
     if (d.value) e.int_field(1, *d.value);
-    else e.optional_string(2, d.symbol);
+    else if (!d.symbol.starts_with(kInventedDim)) e.optional_string(2, d.symbol);
     e.optional_string(3, d.denotation);
     out.message_field(1, std::move(e));
   }

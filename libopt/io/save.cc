@@ -53,8 +53,6 @@ bool is_regular(const std::string& path) {
   return std::filesystem::is_regular_file(path, ignored);
 }
 
-std::string data_path_of(const std::string& path, const std::string& name) { return (std::filesystem::path(path).parent_path() / name).string(); }
-
 // Whether a data file of this name may go beside the model; an empty name is not known yet.
 Status check_data_target(const std::string& path, const std::string& name, const SaveOptions& options) {
   if (path == "-") return Error{ErrorCode::kUsage, "the model has external data, which cannot go with '-o -'", "name an output file"};
@@ -83,6 +81,10 @@ std::string external_file_of(const std::string& path) {
 }
 
 }  // namespace
+
+std::string data_path_of(const std::string& path, const std::string& name) {
+  return name.empty() ? "" : (std::filesystem::path(path).parent_path() / name).string();
+}
 
 std::vector<std::string> payload_files(const Model& model) {
   std::vector<std::string> out;

@@ -28,6 +28,9 @@ struct SavedFiles {
 /// The files that the model's tensors lie in: its own and its external data, each once.
 std::vector<std::string> payload_files(const Model& model);
 
+/// Where a data file of this name lies: beside the model at `path`. Empty for an empty name.
+std::string data_path_of(const std::string& path, const std::string& name);
+
 /// Refuses what save_model() would refuse about the target, before any work is done.
 Status check_target(const std::string& path, const SaveOptions& options);
 

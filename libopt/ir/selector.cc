@@ -111,7 +111,7 @@ Status Selector::check(const Model& model) const {
     const std::string kind = t.by_op ? "op:" : "name:";
     for (const std::string& c : close_candidates(t.pattern, {known.begin(), known.end()})) hint += (hint.empty() ? "did you mean '" : "' or '") + kind + c;
     if (!hint.empty()) hint += "'?";
-    else hint = "`onnxtool quantize MODEL --dry-run --json` lists every node";
+    else hint = "`onnxtool inspect MODEL` lists operators; names are those of the nodes, with * and ?";
     return Error{ErrorCode::kUsage, "selector '" + kind + t.pattern + "' matches no node", hint};
   }
   return {};

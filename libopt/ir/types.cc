@@ -1,5 +1,7 @@
 #include "libopt/ir/types.h"
 
+#include "libopt/ir/symbols.h"
+
 namespace onnxtool {
 
 std::optional<std::vector<int64_t>> ValueType::static_dims() const {
@@ -29,7 +31,7 @@ std::string format_type(const ValueType& type) {
   s += "[";
   for (size_t i = 0; i < type.shape->size(); ++i) {
     const Dim& d = (*type.shape)[i];
-    s += (i ? ", " : "") + (d.value ? std::to_string(*d.value) : d.symbol.empty() ? "?" : d.symbol);
+    s += (i ? ", " : "") + (d.value ? std::to_string(*d.value) : d.symbol.empty() || d.symbol.starts_with(kInventedDim) ? "?" : d.symbol);
   }
   return s + "]";
 }

@@ -129,7 +129,12 @@ TEST_CASE("integer groups: what would change the result stays in floats") {
   std::string other = kWeights;
   other.replace(other.find("0.0004"), 6, "0.0008");
   check_stays(with_body(kConvOfCodes, "y = QuantizeLinear (c, ys, ymid)", other));
-  // Dilated averages have no integer kernel.
+  // A negative scale turns the order of the codes around.
+  check_stays(
+      with_body("nq = QuantizeLinear (xd, neg, xz)  nd = DequantizeLinear (nq, neg, xz)  "
+                "s = MaxPool <kernel_shape = [2, 2]> (nd)",
+                "y = QuantizeLinear (s, neg, xz)", ", float neg = {-0.1}"));
+  // Softmax has no integer kernel here.
   check_stays(with_body("s = Softmax (xd)", "y = QuantizeLinear (s, ys, yz)"));
 }
 
