@@ -132,7 +132,8 @@ TEST_CASE("a model that shrinks while weights are copied out of it") {
   drain.join();
   ::close(reader);
   CHECK(f.code == 2);
-  CHECK(f.err.find("an input file shrank") != std::string::npos);
+  // The kernel finds out when it copies for a write, or the program when it reads.
+  CHECK(f.err.find(" shrank") != std::string::npos);
 }
 
 TEST_CASE("a disk that fills up: the old output stays, nothing is left") {
