@@ -13,6 +13,7 @@
 #include "apps/flags.h"
 #include "apps/model_flags.h"
 #include "apps/model_output.h"
+#include "apps/models.h"
 #include "apps/progress.h"
 #include "calib/compare/verifier.h"
 #include "calib/exec/folder.h"
@@ -186,9 +187,8 @@ Section verification_section(const std::optional<Verification>& v, bool off) {
   return s;
 }
 
-Section timing_section(const Progress& progress, const std::vector<PassReport>& passes) {
-  Section s{"timing", "Time", {}, {}, {}, true};
-  for (const auto& [stage, seconds] : progress.times()) s.fields.push_back({stage + "_s", stage, seconds, "s"});
+Section timing_by_pass(const Progress& progress, const std::vector<PassReport>& passes) {
+  Section s = timing_section(progress);
   Table t{"passes", "", {{"pass", "pass", ""}, {"time_ms", "time", "ms"}}, {}, 0, false};
   for (const PassReport& p : by_pass(passes)) t.rows.push_back({std::string(p.pass), p.time_ms});
   s.tables.push_back(std::move(t));
@@ -290,7 +290,7 @@ class OptimizeCommand {
     }
     progress_.finish();
     report.sections = {model_section(o_, before, *model, saved ? &*saved : nullptr, output_), passes_section(result.passes, result.dropped),
-                       verification_section(result.verification, !verifier), timing_section(progress_, result.passes)};
+                       verification_section(result.verification, !verifier), timing_by_pass(progress_, result.passes)};
     report.sections[0].notes = notes_;
     if (result.breach) report.findings.push_back(breach_finding(*result.breach));
     if (strict_failure)

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 #include <ostream>
 
 #include "apps/command.h"
@@ -16,20 +15,18 @@
 #include "apps/progress.h"
 #include "apps/quantize_flags.h"
 #include "apps/quantize_report.h"
+#include "calib/compare/golden.h"
 #include "calib/exec/modules.h"
 #include "calib/ranges/range_file.h"
 #include "libopt/analysis/seam.h"
-#include "libopt/io/decode.h"
-#include "libopt/io/encode.h"
 #include "libopt/io/load.h"
+#include "libopt/io/reread.h"
 #include "libopt/io/save.h"
 #include "libopt/support/sha256.h"
 #include "quant/quantize.h"
 
 namespace onnxtool {
 namespace {
-
-namespace fs = std::filesystem;
 
 // Calibration samples compared with the float model where there is no --eval data.
 constexpr int64_t kVerifySamples = 8;
@@ -69,13 +66,6 @@ Result<std::string> data_digest(const QuantizeFlags& o, const SampleSource& sour
   return d.hex();
 }
 
-std::string model_digest(const Model& model) {
-  Sha256 d;
-  const wire::Rope rope = encode_model(model);
-  for (const auto& piece : rope.pieces()) d.add(piece.bytes());
-  return d.hex();
-}
-
 class QuantizeCommand {
  public:
   QuantizeCommand(const QuantizeFlags& options, const Streams& streams)
@@ -84,20 +74,17 @@ class QuantizeCommand {
   Result<int> run() {
     ONNXTOOL_ASSIGN(QuantizeOptions options, quantize_options(o_));
     ONNXTOOL_ASSIGN(data_options_, data_options(o_.data));
-    ONNXTOOL_ASSIGN(const auto targets, report_targets(o_.common, o_.output == "-" && !o_.dry_run));
+    ONNXTOOL_ASSIGN(const auto targets, report_targets(o_.common, o_.output.output == "-" && !o_.dry_run));
     if (o_.calib.empty() && o_.data.raw.empty() && o_.data.random == 0 && !o_.dry_run)
       return Error{ErrorCode::kUsage, "no calibration data given",
                    "add --calib PATH; --random N for a first try without data"};
-    SaveOptions save;
-    save.external_data = o_.external_data;
-    save.data_name = o_.data_name;
-    save.no_clobber = o_.no_clobber;
+    SaveOptions save = o_.save;
     std::string output;
     if (!o_.dry_run) {
-      ONNXTOOL_ASSIGN(output, output_path(o_));
+      ONNXTOOL_ASSIGN(output, output_path(o_.output, o_.model, kQuantizedSuffix));
     }
     std::vector<NamedPath> outputs = {{"the output", output}, {"--save-ranges", o_.save_ranges}};
-    outputs.push_back({"--external-data", data_path_of(output, o_.data_name)});
+    outputs.push_back({"--external-data", data_path_of(output, save.data_name)});
     for (const ReportTarget& t : targets) outputs.push_back({"--report", t.path});
     if (!o_.dry_run) ONNXTOOL_TRY(check_target(output, save));
     ONNXTOOL_TRY(check_files(inputs_of(o_), outputs));
@@ -267,25 +254,12 @@ class QuantizeCommand {
                                   fmt::format("random {} seed {}", d.count, d.seed));
   }
 
-  // The model is checked and run before anything is renamed into place.
-  static Result<std::unique_ptr<Model>> read_back(const Model& model) {
-    class Bytes final : public Storage {
-     public:
-      std::string text;
-    };
-    auto bytes = std::make_shared<Bytes>();
-    bytes->text = encode_model(model).flatten();
-    ONNXTOOL_ASSIGN(std::unique_ptr<Model> loaded,
-                    decode_model({std::as_bytes(std::span(bytes->text)), bytes, nullptr}));
-    ONNXTOOL_TRY(infer_graph(loaded->graph()));
-    return loaded;
-  }
-
   Status verify(const Model& original, const Quantizer& quantizer, const Quantizer::Output& result,
                 const SampleSource& calibration, const SampleSource* eval,
                 std::optional<Section>& accuracy, std::optional<Section>& layers, bool& good) {
     // What is judged is what a reader of the file gets: the model goes through its bytes first.
-    ONNXTOOL_ASSIGN(const std::unique_ptr<Model> loaded, read_back(*result.model));
+    ONNXTOOL_ASSIGN(const std::unique_ptr<Model> loaded, reread(*result.model));
+    ONNXTOOL_TRY(infer_graph(loaded->graph()));
     for (const Node& n : loaded->graph().nodes())
       if (Status s = check_node(n); !s.ok()) return std::move(s).error().at("the quantized model");
     const SampleSource& source = eval ? *eval : calibration;
@@ -332,7 +306,7 @@ Run add(CLI::App& command) {
   add_quantize_flags(command, *options);
   CLI::App* app = &command;
   return [options, app](const Streams& streams) -> Result<int> {
-    options->external_data = app->get_option("--external-data")->count() > 0;
+    options->save = save_options(*app, options->output);
     options->settings_file = settings_file(*app);
     return QuantizeCommand(*options, streams).run();
   };

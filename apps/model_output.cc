@@ -9,9 +9,10 @@ namespace onnxtool {
 
 namespace fs = std::filesystem;
 
-void add_output_flags(CLI::App& c, OutputFlags& f, const std::string& suffix) {
+void add_output_flags(CLI::App& c, OutputFlags& f, const std::string& suffix,
+                      const std::string& what) {
   const std::string out = "Output";
-  add_text(c, f.output, {"-o,--output", "FILE", "Where the model goes; - is stdout (default: MODEL with " + suffix + ")", out});
+  add_text(c, f.output, {"-o,--output", "FILE", "Where the " + what + " goes; - is stdout (default: MODEL with " + suffix + ")", out});
   add_switch(c, f.force, {"--force", "", "Replace an existing file of the default name; one named with -o is always replaced", out});
   add_switch(c, f.no_clobber, {"--no-clobber", "", "Never replace a file", out});
   add_switch_with_value(c, f.data_name, {"--external-data", "NAME", "Put weights into a data file beside the model (default name: its own with 8 hex digits and .data)", out});

@@ -16,8 +16,9 @@ struct OutputFlags {
 };
 
 /// `-o`, `--force`, `--no-clobber`, `--external-data`. The default name is MODEL with `suffix`, as in
-/// ".opt.onnx", instead of .onnx.
-void add_output_flags(CLI::App& command, OutputFlags& flags, const std::string& suffix);
+/// ".opt.onnx", instead of .onnx; help calls what is written `what`.
+void add_output_flags(CLI::App& command, OutputFlags& flags, const std::string& suffix,
+                      const std::string& what = "model");
 
 /// -o, or the derived name: which needs --force where such a file exists, and a model that is no stdin.
 Result<std::string> output_path(const OutputFlags& flags, const std::string& model, const std::string& suffix);

@@ -1,31 +1,16 @@
 #include "apps/quantize_flags.h"
 
-#include <filesystem>
 
 #include "apps/config.h"
 #include "libopt/target/target.h"
 
 namespace onnxtool {
 
-namespace fs = std::filesystem;
-
 void add_quantize_flags(CLI::App& c, QuantizeFlags& o) {
   add_text(c, o.model, {"MODEL", "FILE", "Float model (.onnx); - is stdin", "Arguments"})
       ->required();
   const std::string out = "Output", data = "Data", how = "Quantization", ranges = "Ranges";
-  add_text(c, o.output,
-           {"-o,--output", "FILE",
-            "Where the int8 model goes; - is stdout (default: MODEL with .int8.onnx)", out});
-  add_switch(
-      c, o.force,
-      {"--force", "",
-       "Replace an existing file of the default name; one named with -o is always replaced", out});
-  add_switch(c, o.no_clobber, {"--no-clobber", "", "Never replace a file", out});
-  add_switch_with_value(c, o.data_name,
-                        {"--external-data", "NAME",
-                         "Put weights into a data file beside the model (default name: its own "
-                         "with 8 hex digits and .data)",
-                         out});
+  add_output_flags(c, o.output, kQuantizedSuffix, "int8 model");
   add_choice(
       c, o.verify,
       {"--verify", "on|off", "Run the result against the float model before it is written", out});
@@ -121,21 +106,6 @@ Result<QuantizeOptions> quantize_options(const QuantizeFlags& o) {
   ONNXTOOL_ASSIGN(q.include, Selector::parse(o.include));
   ONNXTOOL_ASSIGN(q.exclude, Selector::parse(o.exclude));
   return q;
-}
-
-Result<std::string> output_path(const QuantizeFlags& o) {
-  if (!o.output.empty()) return o.output;
-  if (o.model == "-")
-    return Error{ErrorCode::kUsage, "the model comes from stdin, so its output needs a name",
-                 "add -o FILE, or -o - for stdout"};
-  const std::string stem = o.model.ends_with(".onnx") ? o.model.substr(0, o.model.size() - 5)
-                                                      : o.model,
-                    path = stem + ".int8.onnx";
-  std::error_code ignored;
-  if (fs::exists(path, ignored) && !o.force)
-    return Error{ErrorCode::kUsage, path + ": exists already",
-                 "replace it with --force, or name an output with -o"};
-  return path;
 }
 
 std::vector<NamedPath> inputs_of(const QuantizeFlags& o) {

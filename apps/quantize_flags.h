@@ -10,13 +10,19 @@
 #include "apps/files.h"
 #include "apps/flags.h"
 #include "apps/model_flags.h"
+#include "apps/model_output.h"
 #include "quant/scheme.h"
 
 namespace onnxtool {
 
 /// What the command line and the settings say.
+/// In place of .onnx, where no output is named.
+inline constexpr const char* kQuantizedSuffix = ".int8.onnx";
+
 struct QuantizeFlags {
-  std::string model, output, calib, eval;
+  std::string model, calib, eval;
+  OutputFlags output;
+  SaveOptions save;  // as `output` says
   std::string calibrator = "auto";
   double percentile = 99.999;
   std::string preset, target = "ort-cpu";
@@ -26,9 +32,7 @@ struct QuantizeFlags {
   std::vector<std::string> include, exclude;
   std::string save_ranges, ranges;
   std::string verify = "on";
-  bool dry_run = false, force = false, no_clobber = false;
-  bool external_data = false;
-  std::string data_name;
+  bool dry_run = false;
   std::string settings_file;  // empty: none
   DataFlags data;
   CommonFlags common;
@@ -38,9 +42,6 @@ void add_quantize_flags(CLI::App& command, QuantizeFlags& flags);
 
 /// Errors: types that run on no kernel together, selectors that are none.
 Result<QuantizeOptions> quantize_options(const QuantizeFlags& flags);
-
-/// The file named with -o, or one beside the model; that must not exist without --force.
-Result<std::string> output_path(const QuantizeFlags& flags);
 
 /// Whatever is read, so that nothing of it is written.
 std::vector<NamedPath> inputs_of(const QuantizeFlags& flags);

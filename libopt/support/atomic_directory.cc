@@ -7,47 +7,17 @@
 #include <unistd.h>
 
 #include <array>
-#include <atomic>
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
 #include <utility>
 
+#include "libopt/support/temporary.h"
+
 namespace onnxtool {
 namespace {
 
-// Directories now on disk, for the signal handler: fixed storage, slots claimed by a flag.
-struct Pending {
-  std::atomic<int> state{0};  // 0 free, 1 being filled, 2 on disk
-  char path[4096] = {};
-};
-Pending g_pending[4];
-
-void remember(const std::string& path) {
-  for (Pending& p : g_pending) {
-    int expected = 0;
-    if (path.size() >= sizeof p.path || !p.state.compare_exchange_strong(expected, 1)) continue;
-    std::memcpy(p.path, path.c_str(), path.size() + 1);
-    p.state = 2;
-    return;
-  }
-}
-
-void forget(const std::string& path) {
-  for (Pending& p : g_pending)
-    if (p.state == 2 && path == p.path) p.state = 0;
-}
-
-Error failed(const std::string& path, const std::string& what, int error) {
-  std::string hint;
-  if (error == ENOSPC || error == EDQUOT) hint = "free space there, or choose another place";
-  if (error == EACCES || error == EROFS || error == EPERM)
-    hint = "choose a place where you may write";
-  if (error == ENOENT || error == ENOTDIR)
-    hint = "create the directory first, or choose another place";
-  return Error{ErrorCode::kWriteFailed, path + ": cannot " + what + ": " + std::strerror(error),
-               std::move(hint)};
-}
+PendingNames<4> g_pending;
 
 // What getdents64 fills; <dirent.h> allocates, which a signal handler may not.
 struct Entry {
@@ -86,11 +56,6 @@ bool remove_entries(int directory, int depth) {
   }
 }
 
-std::string directory_of(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
-}
-
 // Whether a directory holds nothing; true where it cannot be read, as then writing fails anyway.
 bool is_empty(const std::string& path) {
   DIR* d = ::opendir(path.c_str());
@@ -121,8 +86,7 @@ void remove_tree(const char* path) noexcept {
 }
 
 void remove_temporary_directories() noexcept {
-  for (Pending& p : g_pending)
-    if (p.state == 2) remove_tree(p.path);
+  g_pending.for_each([](const char* path) { remove_tree(path); });
 }
 
 Result<AtomicDirectory> AtomicDirectory::create(const std::string& given, bool replace) {
@@ -145,8 +109,8 @@ Result<AtomicDirectory> AtomicDirectory::create(const std::string& given, bool r
                    "choose another name, or replace all that it holds with --force"};
   }
   std::string temporary = path + ".XXXXXX";
-  if (!::mkdtemp(temporary.data())) return failed(path, "create", errno);
-  remember(temporary);
+  if (!::mkdtemp(temporary.data())) return write_failed(path, "create", errno);
+  g_pending.remember(temporary);
   const mode_t mask = ::umask(0);
   ::umask(mask);
   ::chmod(temporary.c_str(), 0777 & ~mask);
@@ -161,7 +125,7 @@ AtomicDirectory::AtomicDirectory(AtomicDirectory&& o) noexcept
 AtomicDirectory::~AtomicDirectory() {
   if (temporary_.empty()) return;
   remove_tree(temporary_.c_str());
-  forget(temporary_);
+  g_pending.forget(temporary_);
 }
 
 Status AtomicDirectory::write(const std::string& name, std::span<const std::byte> bytes) const {
@@ -172,19 +136,19 @@ Status AtomicDirectory::write(const std::string& name, std::span<const std::byte
   const std::string shown = path_ + "/" + name, place = temporary_ + "/" + name;
   if (!directory.empty() && ::mkdir((temporary_ + "/" + directory).c_str(), 0777) != 0 &&
       errno != EEXIST)
-    return failed(path_ + "/" + directory, "create", errno);
+    return write_failed(path_ + "/" + directory, "create", errno);
   const int fd = ::open(place.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
-  if (fd < 0) return failed(shown, "create", errno);
+  if (fd < 0) return write_failed(shown, "create", errno);
   Status status;
   while (!bytes.empty() && status.ok()) {
     const ssize_t n = ::write(fd, bytes.data(), bytes.size());
     if (n < 0 && errno == EINTR) continue;
     if (n < 0)
-      status = failed(shown, "write", errno);
+      status = write_failed(shown, "write", errno);
     else
       bytes = bytes.subspan(static_cast<size_t>(n));
   }
-  if (::close(fd) != 0 && status.ok()) status = failed(shown, "write", errno);
+  if (::close(fd) != 0 && status.ok()) status = write_failed(shown, "write", errno);
   return status;
 }
 
@@ -194,17 +158,17 @@ Status AtomicDirectory::commit() {
     const int flushed = ::syncfs(fd);
     const int error = errno;
     ::close(fd);
-    if (flushed != 0 && error != EINVAL && error != ENOSYS) return failed(path_, "write", error);
+    if (flushed != 0 && error != EINVAL && error != ENOSYS) return write_failed(path_, "write", error);
   }
   // Takes the place of nothing, or of an empty directory.
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
     if (!replace_ || (errno != ENOTEMPTY && errno != EEXIST))
-      return failed(path_, "replace", errno);
+      return write_failed(path_, "replace", errno);
     if (::renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, path_.c_str(), RENAME_EXCHANGE) != 0)
-      return failed(path_, "replace", errno);
+      return write_failed(path_, "replace", errno);
     remove_tree(temporary_.c_str());  // the old content has this name now
   }
-  forget(temporary_);
+  g_pending.forget(temporary_);
   temporary_.clear();
   if (const int fd = ::open(directory_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
       fd >= 0) {

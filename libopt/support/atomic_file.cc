@@ -4,58 +4,30 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <cerrno>
 #include <cstring>
 
 #include "libopt/support/atomic_directory.h"
+#include "libopt/support/temporary.h"
 
 namespace onnxtool {
 namespace {
 
-// Temporary names now on disk, for the signal handler: fixed storage, slots claimed by a flag.
-struct Pending {
-  std::atomic<int> state{0};  // 0 free, 1 being filled, 2 on disk
-  char path[4096] = {};
-};
-Pending g_pending[16];
-
-void remember(const std::string& path) {
-  for (Pending& p : g_pending) {
-    int expected = 0;
-    if (path.size() >= sizeof p.path || !p.state.compare_exchange_strong(expected, 1)) continue;
-    std::memcpy(p.path, path.c_str(), path.size() + 1);
-    p.state = 2;
-    return;
-  }
-}
-
-void forget(const std::string& path) {
-  for (Pending& p : g_pending)
-    if (p.state == 2 && path == p.path) p.state = 0;
-}
+PendingNames<16> g_pending;
 
 Error failed(const std::string& path, const std::string& what, int error) {
-  std::string hint;
-  if (error == ENOSPC || error == EDQUOT) hint = "free space there, or choose another place";
-  if (error == EFBIG) hint = "raise the limit on file sizes (ulimit -f), or choose another file system";
+  const std::string shown = path == "-" ? "stdout" : path;
   // What is written comes from mapped inputs; a page that its file no longer has cannot be read.
-  if (error == EFAULT) return Error{ErrorCode::kNotFound, (path == "-" ? "stdout" : path) + ": an input file shrank while it was being written from", "run again when nothing writes to the inputs"};
-  if (error == EACCES || error == EROFS || error == EPERM) hint = "choose a place where you may write";
-  if (error == ENOENT || error == ENOTDIR) hint = "create the directory first, or choose another place";
-  return Error{ErrorCode::kWriteFailed, (path == "-" ? "stdout" : path) + ": cannot " + what + ": " + std::strerror(error), std::move(hint)};
-}
-
-std::string directory_of(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+  if (error == EFAULT)
+    return Error{ErrorCode::kNotFound, shown + ": an input file shrank while it was being written from",
+                 "run again when nothing writes to the inputs"};
+  return write_failed(shown, what, error);
 }
 
 }  // namespace
 
 void remove_temporary_files() noexcept {
-  for (Pending& p : g_pending)
-    if (p.state == 2) ::unlink(p.path);
+  g_pending.for_each([](const char* path) { ::unlink(path); });
   remove_temporary_directories();
 }
 
@@ -97,7 +69,7 @@ Result<AtomicFile> AtomicFile::create(const std::string& path) {
   file.fd_ = ::mkostemp(pattern.data(), O_CLOEXEC);
   if (file.fd_ < 0) return failed(path, "create", errno);
   file.temporary_ = pattern;
-  remember(pattern);
+  g_pending.remember(pattern);
   const mode_t mask = ::umask(0);
   ::umask(mask);
   ::fchmod(file.fd_, 0666 & ~mask);
@@ -113,7 +85,7 @@ AtomicFile::~AtomicFile() {
   if (fd_ >= 0) ::close(fd_);
   if (temporary_.empty()) return;
   ::unlink(temporary_.c_str());
-  forget(temporary_);
+  g_pending.forget(temporary_);
 }
 
 Status AtomicFile::write(std::span<const std::byte> bytes) {
@@ -127,16 +99,16 @@ Status AtomicFile::write(std::span<const std::byte> bytes) {
   return {};
 }
 
-UncommittedFile::UncommittedFile(std::string path) : path_(std::move(path)) { remember(path_); }
+UncommittedFile::UncommittedFile(std::string path) : path_(std::move(path)) { g_pending.remember(path_); }
 
 UncommittedFile::~UncommittedFile() {
   if (!kept_) ::unlink(path_.c_str());
-  forget(path_);
+  g_pending.forget(path_);
 }
 
 void UncommittedFile::keep() {
   kept_ = true;
-  forget(path_);
+  g_pending.forget(path_);
 }
 
 Status AtomicFile::commit() { return finish(true); }
@@ -160,13 +132,13 @@ Status AtomicFile::finish(bool replace) {
     const std::string source = "/proc/self/fd/" + std::to_string(fd_);
     for (int attempt = 0;; ++attempt) {
       const std::string name = path_ + "." + std::to_string(::getpid()) + "." + std::to_string(attempt) + ".tmp";
-      remember(name);
+      g_pending.remember(name);
       if (::linkat(AT_FDCWD, source.c_str(), AT_FDCWD, name.c_str(), AT_SYMLINK_FOLLOW) == 0) {
         temporary_ = name;
         break;
       }
       const int error = errno;
-      forget(name);
+      g_pending.forget(name);
       if (error != EEXIST || attempt == 100) return failed(path_, "create", error);
     }
   }
@@ -175,7 +147,7 @@ Status AtomicFile::finish(bool replace) {
   if (replace ? ::rename(temporary_.c_str(), path_.c_str()) != 0 : ::link(temporary_.c_str(), path_.c_str()) != 0)
     return failed(path_, "replace", errno);
   if (!replace) ::unlink(temporary_.c_str());
-  forget(temporary_);
+  g_pending.forget(temporary_);
   temporary_.clear();
   // The rename itself must survive a power cut.
   const int directory = ::open(directory_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
