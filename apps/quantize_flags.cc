@@ -1,6 +1,5 @@
 #include "apps/quantize_flags.h"
 
-
 #include "apps/config.h"
 #include "libopt/target/target.h"
 

@@ -5,6 +5,9 @@
 // blocked ones of gemm.h, so that the bits depend on neither threads nor blocks of other queries.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
+
 #include "calib/kernels/cpu/common.h"
 #include "calib/kernels/cpu/gemm.h"
 
@@ -105,5 +108,11 @@ Status check_attention(const HeadShape& q, const HeadShape& k, const HeadShape& 
 /// A query that sees no key gives zeros. T is float or double.
 template <class T>
 Status attend(KernelContext& ctx, const GemmIsa& isa, const AttentionProblem<T>& problem);
+
+/// The attribute `scale`; absent or 0: 1 / sqrt(size of a head).
+inline float scale_or_default(const NodeView& node, int64_t head_size) {
+  const float scale = node.attr_float("scale", 0);
+  return scale != 0 ? scale : 1 / std::sqrt(static_cast<float>(std::max<int64_t>(head_size, 1)));
+}
 
 }  // namespace onnxtool

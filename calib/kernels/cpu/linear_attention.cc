@@ -149,9 +149,7 @@ Status run(KernelContext& ctx) {
   ONNXTOOL_ASSIGN(p.k_data, floats(ctx, kKey));
   ONNXTOOL_ASSIGN(p.v_data, floats(ctx, kValue));
   ONNXTOOL_TRY(read_parameters(ctx, p));
-  const float scale = ctx.node().attr_float("scale", 0);
-  p.scale =
-      scale != 0 ? scale : 1.0f / std::sqrt(static_cast<float>(std::max<int64_t>(p.k.size, 1)));
+  p.scale = scale_or_default(ctx.node(), p.k.size);
 
   const Dims state_dims{p.k.batches, p.k.heads, p.k.size, p.v.size};
   const ConstView* past = ctx.has_input(kPast) ? &ctx.input(kPast) : nullptr;

@@ -188,9 +188,7 @@ Status run(KernelContext& ctx) {
   problem.k_data = static_cast<const float*>(o.k.view.data);
   problem.v_data = static_cast<const float*>(o.v.view.data);
   problem.y_data = y.data<float>();
-  const float scale = ctx.node().attr_float("scale", 0);
-  problem.scale =
-      scale != 0 ? scale : 1 / std::sqrt(static_cast<float>(std::max<int64_t>(s.size, 1)));
+  problem.scale = scale_or_default(ctx.node(), s.size);
   problem.bias = &biases;
   FloatOutput<float> scores;
   if (ctx.wants_output(kScores)) {
