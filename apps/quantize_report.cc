@@ -4,33 +4,14 @@
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 #include <limits>
 #include <map>
 
 namespace onnxtool {
-namespace {
-
-namespace fs = std::filesystem;
-
-// Sizes of the model's own file and of the data files that its tensors lie in.
-int64_t bytes_of(const Model& model, const std::string& path) {
-  std::vector<std::string> files = payload_files(model);
-  if (path != "-" && std::find(files.begin(), files.end(), path) == files.end())
-    files.push_back(path);
-  int64_t sum = 0;
-  std::error_code error;
-  for (const std::string& f : files)
-    if (const auto size = fs::file_size(f, error); !error) sum += static_cast<int64_t>(size);
-  return sum;
-}
-
-}  // namespace
-
-Section model_section(const std::string& path, const Model& original, const Quantizer& q,
+Section model_section(const std::string& path, const Model& original, const QuantizeMethod& method,
                       const SavedFiles* saved, const std::string& output) {
   Section s{"model", "Model", {}, {}, {}, false};
-  const int64_t before = bytes_of(original, path);
+  const int64_t before = bytes_on_disk(original, path);
   s.fields.push_back({"input", "input", path, ""});
   if (saved) s.fields.push_back({"output", "output", output, ""});
   if (saved && !saved->data_path.empty())
@@ -54,44 +35,53 @@ Section model_section(const std::string& path, const Model& original, const Quan
         {key + "_before", "", static_cast<int64_t>(before), "", Audience::kPrograms});
     s.fields.push_back({key + "_after", "", static_cast<int64_t>(after), "", Audience::kPrograms});
   };
-  const Preparation& p = q.preparation();
+  const Preparation& p = method.preparation();
   changed("opset", "opset", p.opset_before, p.opset_after);
   changed("ir_version", "IR version", p.ir_before, p.ir_after);
   changed("nodes", "nodes after folding", p.nodes_before, p.nodes_after);
-  s.notes = p.notes;
-  if (q.equalized_pairs())
-    s.notes.push_back(fmt::format("channels evened out between {} pair{} of layers",
-                                  q.equalized_pairs(), q.equalized_pairs() == 1 ? "" : "s"));
+  s.notes = method.preparation_notes();
   return s;
 }
 
-Section quantization_section(const Quantizer& q, const Quantizer::Output* out) {
-  Section s{"quantization", "Quantization", {}, {}, {}, false};
-  std::map<std::string, int64_t> kernels, floats;
-  Table nodes{"nodes",
-              "",
-              {{"node", "node", ""},
-               {"op", "op", ""},
-               {"integer", "integer", ""},
-               {"kernel", "kernel", ""},
-               {"reason", "reason", ""}},
-              {},
-              0};
-  int64_t integer = 0, in_float = 0;
-  for (const NodeDecision& d : out ? out->decisions : q.placement().decisions) {
-    ++(d.integer ? integer : in_float);
-    if (d.integer)
-      ++kernels[std::string(d.kernel)];
-    else
-      ++floats[d.node->op_type() + ": " + d.reason];
-    nodes.rows.push_back({d.node->name().empty() && d.node->num_outputs() && d.node->has_output(0)
-                              ? d.node->output(0).name()
-                              : d.node->name(),
-                          d.node->op_type(), d.integer, std::string(d.kernel),
-                          std::string(d.reason)});
+NodeTables node_tables(const std::vector<NodeDecision>& decisions) {
+  NodeTables out;
+  std::map<std::string, int64_t> floats;
+  out.nodes = {"nodes",
+               "",
+               {{"node", "node", ""},
+                {"op", "op", ""},
+                {"integer", "integer", ""},
+                {"kernel", "kernel", ""},
+                {"reason", "reason", ""}},
+               {},
+               0};
+  for (const NodeDecision& d : decisions) {
+    ++(d.integer ? out.quantized : out.in_float);
+    if (!d.integer) ++floats[d.node->op_type() + ": " + d.reason];
+    out.nodes.rows.push_back({d.node->name().empty() && d.node->num_outputs() && d.node->has_output(0)
+                                  ? d.node->output(0).name()
+                                  : d.node->name(),
+                              d.node->op_type(), d.integer, std::string(d.kernel),
+                              std::string(d.reason)});
   }
-  s.fields.push_back({"integer_nodes", "nodes in int8", integer, ""});
-  s.fields.push_back({"float_nodes", "nodes in float", in_float, ""});
+  out.nodes.for_people = false;
+  out.why = {"float_reasons",
+             "in float because",
+             {{"count", "nodes", ""}, {"reason", "operator and reason", ""}},
+             {},
+             12};
+  std::vector<std::pair<int64_t, std::string>> ranked;
+  for (const auto& [reason, count] : floats) ranked.emplace_back(-count, reason);
+  std::sort(ranked.begin(), ranked.end());
+  for (const auto& [count, reason] : ranked) out.why.rows.push_back({-count, reason});
+  return out;
+}
+
+Section static_section(const Quantizer& q, const Quantizer::Output* out) {
+  Section s{"quantization", "Quantization", {}, {}, {}, false};
+  NodeTables tables = node_tables(out ? out->decisions : q.placement().decisions);
+  s.fields.push_back({"integer_nodes", "nodes in int8", tables.quantized, ""});
+  s.fields.push_back({"float_nodes", "nodes in float", tables.in_float, ""});
   if (out) {
     std::string predicted;
     for (const auto& [op, count] : out->emitted.predicted.integer_operators)
@@ -123,18 +113,8 @@ Section quantization_section(const Quantizer& q, const Quantizer::Output* out) {
     s.notes.push_back(
         "no layer is large enough to run faster on integers: whatever the size, the result is not "
         "faster");
-  Table why{"float_reasons",
-            "in float because",
-            {{"count", "nodes", ""}, {"reason", "operator and reason", ""}},
-            {},
-            12};
-  std::vector<std::pair<int64_t, std::string>> ranked;
-  for (const auto& [reason, count] : floats) ranked.emplace_back(-count, reason);
-  std::sort(ranked.begin(), ranked.end());
-  for (const auto& [count, reason] : ranked) why.rows.push_back({-count, reason});
-  s.tables.push_back(std::move(why));
-  nodes.for_people = false;
-  s.tables.push_back(std::move(nodes));
+  s.tables.push_back(std::move(tables.why));
+  s.tables.push_back(std::move(tables.nodes));
   if (out) {
     Table tensors{"tensors",
                   "",

@@ -10,6 +10,7 @@
 #include "calib/compare/compare.h"
 #include "quant/emit.h"
 #include "quant/prepare.h"
+#include "quant/quantized_model.h"
 #include "quant/scheme.h"
 
 namespace onnxtool {
@@ -51,16 +52,13 @@ class Quantizer {
   /// Instead of calibrate(): a tensor that is missing is kMismatch.
   Status use_summaries(const std::map<std::string, Summary>& summaries);
 
-  struct Output {
-    std::unique_ptr<Model> model;
+  /// Its decisions are placement()'s, less what the target is predicted not to fuse after all. The
+  /// reference is prepared(), and is the caller's to share.
+  struct Output : QuantizedModel {
     EmitReport emitted;
-    /// placement().decisions, less what the target is predicted not to fuse after all.
-    std::vector<NodeDecision> decisions;
     std::vector<CalibratedTensor> tensors;
     Calibrator calibrator = Calibrator::kMinMax;
     std::vector<CalibratorTrial> trials;
-    /// Values of prepared() and of `model` that stand for each other, for per-layer errors.
-    std::vector<LayerPair> layers;
   };
   /// The quantized model under the options' calibrator. The automatic choice runs every
   /// candidate on affordable_samples() of `source`.

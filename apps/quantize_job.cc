@@ -1,0 +1,231 @@
+#include "apps/quantize_job.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <ostream>
+
+#include "apps/models.h"
+#include "apps/quantize_report.h"
+#include "calib/compare/compare.h"
+#include "calib/compare/trial_source.h"
+#include "libopt/analysis/seam.h"
+#include "libopt/io/load.h"
+#include "libopt/io/reread.h"
+
+namespace onnxtool {
+namespace {
+
+// Samples compared with the float model where there is no --eval data.
+constexpr int64_t kVerifySamples = 8;
+// Drawn where there is no data at all.
+constexpr int64_t kTrialSamples = 2;
+
+// Whether somebody quantized the model before.
+bool has_integer_nodes(const Graph& graph) {
+  for (const Node& n : graph.nodes())
+    if (n.is("DequantizeLinear") || n.op_type().starts_with("QLinear") || n.is("MatMulInteger") ||
+        n.is("ConvInteger") || n.is("DynamicQuantizeLinear"))
+      return true;
+  return false;
+}
+
+bool data_given(const QuantizeFlags& o) {
+  return !o.calib.empty() || !o.data.raw.empty() || o.data.random > 0;
+}
+
+}  // namespace
+
+Result<int> QuantizeJob::run() {
+  ONNXTOOL_ASSIGN(method_, make_method(o_));
+  ONNXTOOL_TRY(open_files());
+  ONNXTOOL_TRY(method_->open());
+  progress_.stage("load");
+  ONNXTOOL_TRY(open_model());
+  progress_.stage("prepare");
+  if (!o_.dry_run) ONNXTOOL_TRY(open_data());
+  report_.command = "quantize";
+  report_.inputs = {o_.model};
+  const QuantizeContext context{*original_, calibration_.get(), eval_.get(), kernels_,
+                                run_,       progress_};
+  if (Status s = method_->decide(context); !s.ok())
+    return s.error().code == ErrorCode::kNegative ? nothing(s.error())
+                                                  : std::move(s).error().at(o_.model);
+  if (o_.dry_run) return dry_run();
+  ONNXTOOL_TRY(method_->quantize(context));
+  stamp(*method_->result().model);
+  if (o_.verify == "on") {
+    progress_.stage("verify");
+    ONNXTOOL_TRY(verify());
+  }
+  return finish();
+}
+
+Status QuantizeJob::open_files() {
+  ONNXTOOL_ASSIGN(data_options_, data_options(o_.data));
+  ONNXTOOL_ASSIGN(targets_, report_targets(o_.common, o_.output.output == "-" && !o_.dry_run));
+  if (method_->needs_samples() && !data_given(o_) && !o_.dry_run)
+    return Error{ErrorCode::kUsage, "no calibration data given",
+                 "add --calib PATH; --random N for a first try without data"};
+  save_ = o_.save;
+  if (!o_.dry_run) {
+    ONNXTOOL_ASSIGN(output_, output_path(o_.output, o_.model, method_->suffix()));
+  }
+  std::vector<NamedPath> outputs = {{"the output", output_}, {"--save-ranges", o_.save_ranges}};
+  outputs.push_back({"--external-data", data_path_of(output_, save_.data_name)});
+  for (const ReportTarget& t : targets_) outputs.push_back({"--report", t.path});
+  if (!o_.dry_run) ONNXTOOL_TRY(check_target(output_, save_));
+  return check_files(inputs_of(o_), outputs);
+}
+
+Status QuantizeJob::open_model() {
+  ONNXTOOL_ASSIGN(original_, load_model(o_.model));
+  ONNXTOOL_TRY(apply_shapes(*original_, o_.data));
+  if (Status s = infer_graph(original_->graph()); !s.ok()) return std::move(s).error().at(o_.model);
+  ONNXTOOL_TRY(method_->check(*original_));
+  // Only now the model's own data files are known, and whether the output must have one.
+  save_.protected_files = payload_files(*original_);
+  save_.external_data |= original_->had_external_data;
+  if (!o_.dry_run) ONNXTOOL_TRY(check_target(output_, save_));
+  ONNXTOOL_ASSIGN(kernels_, load_kernel_sets(o_.common.kernels));
+  if (!o_.common.quiet)
+    for (const std::string& note : kernels_.notes) streams_.err << "note: " << note << "\n";
+  run_.kernel_sets = kernels_.sets;
+  run_.threads = effective_threads(o_.common);
+  run_.progress = [this](int64_t done, int64_t total) { progress_.update(done, total); };
+  return {};
+}
+
+Status QuantizeJob::open_data() {
+  if (data_given(o_)) {
+    ONNXTOOL_ASSIGN(calibration_, open_samples(o_.calib));
+  }
+  if (!o_.eval.empty()) {
+    ONNXTOOL_ASSIGN(eval_, open_samples(o_.eval));
+  }
+  return {};
+}
+
+Result<std::unique_ptr<SampleSource>> QuantizeJob::open_samples(const std::string& path) const {
+  ONNXTOOL_ASSIGN(const auto specs, input_specs(*original_));
+  if (path.empty() && o_.data.random)
+    return open_random(o_.data.random, o_.data.seed, specs, integer_bounds(*original_));
+  return open_source(path, data_options_, specs);
+}
+
+Result<int> QuantizeJob::nothing(const Error& why) {
+  progress_.finish();
+  const bool quantized = has_integer_nodes(original_->graph());
+  return negative(
+      {"nothing-to-quantize", "error", why.message, o_.model,
+       quantized ? "the model is quantized already: give the float model that it was made from"
+                 : "nothing was written: the float model is the better one"});
+}
+
+Result<int> QuantizeJob::dry_run() {
+  progress_.finish();
+  report_.sections = {model_section(o_.model, *original_, *method_, nullptr, output_),
+                      method_->section()};
+  ONNXTOOL_TRY(write_reports(report_, targets_, o_.common, false, streams_));
+  return 0;
+}
+
+// Random calibration must not pass for a real one: the model says so itself.
+void QuantizeJob::stamp(Model& model) const {
+  model.producer_name = "onnxtool";
+  model.producer_version = ONNXTOOL_VERSION;
+  if (!calibration_ || !method_->needs_samples()) return;
+  const SourceDescription d = calibration_->describe();
+  if (d.random)
+    model.metadata.emplace_back("onnxtool.calibration",
+                                fmt::format("random {} seed {}", d.count, d.seed));
+}
+
+Status QuantizeJob::verify() {
+  // What is judged is what a reader of the file gets: the model goes through its bytes first.
+  ONNXTOOL_ASSIGN(const std::unique_ptr<Model> loaded, reread(*method_->result().model));
+  ONNXTOOL_TRY(infer_graph(loaded->graph()));
+  for (const Node& n : loaded->graph().nodes())
+    if (Status s = check_node(n); !s.ok()) return std::move(s).error().at("the quantized model");
+  std::unique_ptr<SampleSource> drawn;
+  if (!eval_ && !calibration_) {
+    ONNXTOOL_ASSIGN(drawn, open_trials(*original_, kTrialSamples, run_));
+  }
+  const SampleSource& calibration = calibration_ ? *calibration_ : eval_ ? *eval_ : *drawn;
+  const SampleSource& source = eval_ ? *eval_ : calibration;
+  ONNXTOOL_TRY(compare(loaded->graph(), source,
+                       eval_                      ? o_.eval
+                       : source.describe().random ? "random data"
+                       : method_->needs_samples() ? "the calibration data"
+                                                  : o_.calib));
+  return compare_by_layer(loaded->graph(), calibration);
+}
+
+Status QuantizeJob::compare(const Graph& loaded, const SampleSource& source,
+                            const std::string& data) {
+  ComparisonOptions options;
+  options.labelled = eval_ && eval_->has_labels();
+  options.max_samples = eval_ ? -1 : kVerifySamples;
+  ONNXTOOL_ASSIGN(const ModelComparison compared,
+                  compare_models(original_->graph(), loaded, source, run_, options));
+  accuracy_ = accuracy_section(compared, data, options.labelled);
+  for (const auto& [name, metrics] : compared.outputs) {
+    if (metrics.samples() == 0)
+      return Error{ErrorCode::kBadData, "output '" + name + "' was compared on no sample", {}};
+    if (metrics.total().all.non_finite_mismatches > 0 || !metrics.failures().empty()) good_ = false;
+  }
+  return {};
+}
+
+Status QuantizeJob::compare_by_layer(const Graph& loaded, const SampleSource& source) {
+  const QuantizedModel& result = method_->result();
+  std::vector<LayerPair> pairs;
+  for (const LayerPair& pair : result.layers)
+    if (const Value* v = loaded.find(pair.test->name())) pairs.push_back({pair.reference, v});
+  LayerOptions by_layer;
+  by_layer.max_samples = std::min<int64_t>(kVerifySamples, source.size());
+  RunOptions quiet = run_;
+  quiet.progress = nullptr;
+  ONNXTOOL_ASSIGN(auto errors, compare_layers(result.reference->graph(), loaded, pairs, nullptr,
+                                              source, quiet, by_layer));
+  layers_ = layers_section(std::move(errors), by_layer.max_samples);
+  return {};
+}
+
+Result<int> QuantizeJob::finish() {
+  SavedFiles saved;
+  if (good_) {
+    progress_.stage("write");
+    ONNXTOOL_ASSIGN(saved, save_model(*method_->result().model, output_, save_));
+  }
+  progress_.finish();
+  report_.sections.push_back(
+      model_section(o_.model, *original_, *method_, good_ ? &saved : nullptr, output_));
+  if (calibration_)
+    report_.sections.push_back(data_section(*calibration_, *original_, "Calibration data",
+                                            "calibration",
+                                            "random samples: ranges fit no real data; use --calib "
+                                            "for a model that ships"));
+  report_.sections.push_back(method_->section());
+  if (accuracy_) report_.sections.push_back(*std::move(accuracy_));
+  if (layers_) report_.sections.push_back(*std::move(layers_));
+  report_.sections.push_back(timing_section(progress_));
+  if (!good_)
+    return negative(
+        {"new-non-finite", "error",
+         "the quantized model gives NaN or infinities where the float model does not", output_,
+         "nothing was written; leave the layers with the largest error in float with --exclude"});
+  ONNXTOOL_TRY(write_reports(report_, targets_, o_.common, output_ == "-", streams_));
+  return 0;
+}
+
+// It ran, and the answer is no: a report with the reason.
+Result<int> QuantizeJob::negative(Finding why) {
+  report_.status = "negative";
+  report_.exit_code = o_.common.exit_zero ? 0 : 1;
+  report_.findings.push_back(std::move(why));
+  ONNXTOOL_TRY(write_reports(report_, targets_, o_.common, output_ == "-", streams_));
+  return report_.exit_code;
+}
+
+}  // namespace onnxtool

@@ -1,0 +1,59 @@
+// One run of `onnxtool quantize`: load, the method, verify, write, report.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "apps/command.h"
+#include "apps/progress.h"
+#include "apps/quantize_flags.h"
+#include "apps/quantize_method.h"
+#include "apps/report/report.h"
+#include "calib/exec/modules.h"
+
+namespace onnxtool {
+
+class QuantizeJob {
+ public:
+  QuantizeJob(const QuantizeFlags& flags, const Streams& streams)
+      : o_(flags), streams_(streams), progress_(streams, flags.common.quiet) {}
+
+  /// The exit code: 1 where nothing is quantized or the result is worse than none.
+  Result<int> run();
+
+ private:
+  Status open_files();
+  Status open_model();
+  Status open_data();
+  Result<std::unique_ptr<SampleSource>> open_samples(const std::string& path) const;
+  /// The method said that nothing is quantized.
+  Result<int> nothing(const Error& why);
+  Result<int> dry_run();
+  void stamp(Model& model) const;
+  Status verify();
+  Status compare(const Graph& loaded, const SampleSource& source, const std::string& data);
+  Status compare_by_layer(const Graph& loaded, const SampleSource& source);
+  Result<int> finish();
+  Result<int> negative(Finding why);
+
+  const QuantizeFlags& o_;
+  const Streams& streams_;
+  Progress progress_;
+  std::unique_ptr<QuantizeMethod> method_;
+  std::vector<ReportTarget> targets_;
+  std::string output_;
+  SaveOptions save_;
+  DataOptions data_options_;
+  std::unique_ptr<Model> original_;
+  KernelSets kernels_;
+  RunOptions run_;
+  std::unique_ptr<SampleSource> calibration_, eval_;
+  Report report_;
+  std::optional<Section> accuracy_, layers_;
+  bool good_ = true;  // no new NaN or infinities
+};
+
+}  // namespace onnxtool

@@ -1,0 +1,62 @@
+// A way of quantizing, as `onnxtool quantize` runs it: static, and what other mode flags ask for.
+//
+// The job (quantize_job.h) opens model and data, calls the method, and verifies, writes and reports
+// its result. One file a method; make_method() knows them all.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "apps/progress.h"
+#include "apps/quantize_flags.h"
+#include "apps/report/report.h"
+#include "calib/exec/modules.h"
+#include "calib/ranges/collect.h"
+#include "quant/prepare.h"
+#include "quant/quantized_model.h"
+
+namespace onnxtool {
+
+/// What a method works with; all of it outlives the method's calls.
+struct QuantizeContext {
+  const Model& original;
+  const SampleSource* calibration = nullptr;  // nullptr: none was given
+  const SampleSource* eval = nullptr;
+  const KernelSets& kernels;
+  const RunOptions& run;
+  Progress& progress;
+};
+
+class QuantizeMethod {
+ public:
+  virtual ~QuantizeMethod() = default;
+
+  /// In place of .onnx, where no output is named.
+  virtual std::string suffix() const = 0;
+  /// Whether it cannot do without calibration samples.
+  virtual bool needs_samples() const = 0;
+  /// Reads the files that flags name, before any work is done.
+  virtual Status open() { return {}; }
+  /// Refuses flags that do not suit the model: selectors that match nothing.
+  virtual Status check(const Model& model) const = 0;
+  /// Decides what is quantized. Nothing to quantize is kNegative (exit 1).
+  virtual Status decide(const QuantizeContext& context) = 0;
+  /// Makes the model.
+  virtual Status quantize(const QuantizeContext& context) = 0;
+
+  /// What quantize() made; the caller may edit the model's header.
+  virtual QuantizedModel& result() = 0;
+  virtual const Preparation& preparation() const = 0;
+  /// What was done to the float model besides.
+  virtual std::vector<std::string> preparation_notes() const { return preparation().notes; }
+  /// Nodes and why they stay float; with what quantize() knows, once it was called.
+  virtual Section section() const = 0;
+};
+
+/// The method that the mode flags ask for. Errors: flags that contradict each other.
+Result<std::unique_ptr<QuantizeMethod>> make_method(const QuantizeFlags& flags);
+
+Result<std::unique_ptr<QuantizeMethod>> make_static_method(const QuantizeFlags& flags);
+
+}  // namespace onnxtool
