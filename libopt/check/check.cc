@@ -6,7 +6,9 @@
 
 #include "libopt/analysis/digest.h"
 #include "libopt/check/family.h"
+#include "libopt/io/encode.h"
 #include "libopt/io/load.h"
+#include "libopt/ort/read.h"
 
 namespace onnxtool {
 namespace {
@@ -43,6 +45,26 @@ void look_into(CheckResult& result, const CheckOptions& options, Findings& out) 
   if (options.digest) result.digest = semantic_digest(*result.model);
 }
 
+// The model of a .ort file as the .onnx file that it would be: offsets in that are nobody's.
+CheckResult check_ort(const DecodeSource& source, const CheckOptions& options) {
+  const auto model = read_ort(source.bytes, source.owner);
+  if (!model.ok()) {
+    CheckResult result;
+    Findings out;
+    out.add(RuleId::kNotLoadable, "", model.error().message, {}, model.error().hint);
+    result.findings = out.take();
+    return result;
+  }
+  struct Bytes final : Storage {
+    std::string text;
+  };
+  const auto bytes = std::make_shared<Bytes>();
+  bytes->text = encode_model(**model).flatten();
+  CheckResult result = check_model({std::as_bytes(std::span(bytes->text)), bytes, nullptr}, options);
+  for (CheckFinding& f : result.findings) f.offset.reset();
+  return result;
+}
+
 }  // namespace
 
 bool CheckResult::has(Severity least) const {
@@ -51,6 +73,7 @@ bool CheckResult::has(Severity least) const {
 }
 
 CheckResult check_model(const DecodeSource& source, const CheckOptions& options) {
+  if (is_ort(source.bytes)) return check_ort(source, options);
   CheckResult result;
   Findings out;
   const outline::Model model = outline::read(source.bytes);

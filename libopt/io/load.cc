@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "libopt/io/decode.h"
+#include "libopt/ort/read.h"
 
 namespace onnxtool {
 namespace {
@@ -24,7 +25,6 @@ constexpr Lookalike kLookalikes[] = {
     {0, "\x1f\x8b", "compressed by gzip", "unpack it first"},
     {0, "\x89HDF\r\n", "HDF5 (a Keras model?)", "export the model to ONNX"},
     {4, "TFL3", "a TensorFlow Lite model", "export the model to ONNX"},
-    {4, "ORTM", "an onnxruntime model (.ort)", "use the .onnx file that it was made from"},
     {0, "<?xml", "XML (OpenVINO?)", "use the .onnx file that it was made from"},
     {0, "<!DOCTYPE", "a web page", "download the file itself"},
     {0, "<html", "a web page", "download the file itself"},
@@ -55,6 +55,11 @@ Result<std::unique_ptr<Model>> load_model(const std::string& path) {
     ONNXTOOL_ASSIGN(source.data_directory, DataDirectory::of_model(path));
   }
   if (file->bytes().empty()) return std::move(*recognize_other_format({})).at(shown);
+  if (is_ort(file->bytes())) {
+    auto model = read_ort(file->bytes(), file);
+    if (!model.ok()) return std::move(model).error().at(shown);
+    return model;
+  }
   auto model = decode_model(source);
   if (!model.ok()) {
     if (auto other = recognize_other_format(file->bytes())) return std::move(*other).at(shown);
