@@ -1,8 +1,7 @@
 """The main job beside its peer, in one run: time and memory of quantizing ResNet-50, float latency, start-up.
 
-usage: main_job.py ONNXTOOL INFER RESNET50 [ROUNDS]
-ONNXTOOL and INFER (`ninja onnxtool_infer`) are our programs, RESNET50 a float export with an input `input`
-float[batch, 3, 224, 224]. Needs onnxruntime. Runs are interleaved, figures are medians, outputs lie in /dev/shm.
+usage: main_job.py ONNXTOOL RESNET50 [ROUNDS]
+RESNET50 is a float export with an input `input` float[batch, 3, 224, 224] and batch named. Needs onnxruntime. Runs are interleaved, figures are medians, outputs lie in /dev/shm.
 """
 import json
 import os
@@ -16,8 +15,8 @@ import time
 
 import numpy as np
 
-onnxtool, infer, model = sys.argv[1:4]
-rounds = int(sys.argv[4]) if len(sys.argv) > 4 else 3
+onnxtool, model = sys.argv[1:3]
+rounds = int(sys.argv[3]) if len(sys.argv) > 3 else 3
 here = os.path.dirname(os.path.abspath(__file__))
 work = tempfile.mkdtemp(dir="/dev/shm")
 
@@ -51,7 +50,7 @@ def peer(directory, method):
 
 def milliseconds(command):
     out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return float(re.match(r"([\d.]+) ms", out)[1])
+    return json.loads(out)["timing"]["latency"][0]["p50_ms"] if out.startswith("{") else float(re.match(r"([\d.]+) ms", out)[1])
 
 
 def main():
@@ -73,7 +72,7 @@ def main():
     print(f"with the self-check, minmax, 64 samples: {checked:.2f} s\n")
     print("| float ResNet-50, batch 1 | ours ms | onnxruntime ms | ratio |\n|---|---|---|---|")
     for threads in ("1", "2"):
-        pairs = [(milliseconds([infer, model, threads, "10"]), milliseconds([sys.executable, os.path.join(here, "infer_ort.py"), model, threads, "10"]))
+        pairs = [(milliseconds([onnxtool, "bench", model, "--input-shape", "input=1,3,224,224", "--threads", threads, "--runs", "10", "--json", "-q"]), milliseconds([sys.executable, os.path.join(here, "infer_ort.py"), model, threads, "10"]))
                  for _ in range(2 * rounds + 1)]
         print(f"| {threads} threads | {statistics.median(a for a, _ in pairs):.1f} | {statistics.median(b for _, b in pairs):.1f} | "
               f"{statistics.median(a / b for a, b in pairs):.2f} |", flush=True)

@@ -5,7 +5,7 @@ _onnxtool() {
   if [[ "$word" == "=" ]]; then word=""; elif [[ "$previous" == "=" ]]; then previous="${COMP_WORDS[COMP_CWORD-2]}"; fi
   COMPREPLY=()
   if (( COMP_CWORD == 1 )); then
-    COMPREPLY=($(compgen -W "optimize quantize diff run check inspect explain completions --help --version" -- "$word"))
+    COMPREPLY=($(compgen -W "optimize quantize diff run bench check inspect explain completions --help --version" -- "$word"))
     return
   fi
   case "${COMP_WORDS[1]}" in
@@ -108,6 +108,38 @@ _onnxtool() {
       case "$previous" in
         -o|--output) files=1 ;;
         --output-format) words="npy safetensors pb" ;;
+        --data) files=1 ;;
+        --random) files=1 ;;
+        --seed) files=1 ;;
+        --data-format) words="auto npy npz safetensors pb images raw" ;;
+        --batch-axis) files=1 ;;
+        --raw) files=1 ;;
+        --dim) files=1 ;;
+        --input-shape) files=1 ;;
+        --preprocess) words="none unit imagenet cifar10 mnist tf caffe clip" ;;
+        --resize) files=1 ;;
+        --crop) files=1 ;;
+        --layout) words="nchw nhwc" ;;
+        --channels) words="rgb bgr grey" ;;
+        --scale) files=1 ;;
+        --mean) files=1 ;;
+        --std) files=1 ;;
+        --labels) files=1 ;;
+        --report) files=1 ;;
+        --threads) files=1 ;;
+        --kernels) files=1 ;;
+        --config) files=1 ;;
+        *) free=1 ;;
+      esac
+      ;;
+    bench)
+      flags="--runs --seconds --warmup --concurrency --profile --no-optimize --data --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --config --no-config --help"
+      case "$previous" in
+        --runs) files=1 ;;
+        --seconds) files=1 ;;
+        --warmup) files=1 ;;
+        --concurrency) files=1 ;;
+        --profile) files=1 ;;
         --data) files=1 ;;
         --random) files=1 ;;
         --seed) files=1 ;;

@@ -7,6 +7,7 @@ _onnxtool() {
     'quantize:Make an int8 model from a float model and calibration samples'
     'diff:Compare two models on the same samples, by metrics, gates and layers'
     'run:Run a model on samples; write and describe its outputs'
+    'bench:Time a model, or two in turns: latency, throughput, profile, memory'
     'check:Find everything that is wrong with model files'
     'inspect:Say what is in a model: operators, work, memory, tensors'
     'explain:Say what a code of check means'
@@ -187,6 +188,45 @@ _onnxtool() {
         '--help[Print this help]' \
         '-h[Print this help]' \
         '*:MODEL:_files'
+      ;;
+    bench)
+      _arguments \
+        '--runs=[Timed runs of each model (default\: as many as --seconds gives, at least 10)]:N:_files' \
+        '--seconds=[Time to measure for, without --runs (default\: 3)]:S:_files' \
+        '--warmup=[Runs before any is timed (default\: 3)]:N:_files' \
+        '--concurrency=[Also measure so many streams at a time, each on one thread]:N\[,N...\]:_files' \
+        '--profile=[Time each operator, and write a Chrome trace (JSON) here]:FILE:_files' \
+        '--no-optimize[Run the file as it is, without the passes of optimize]' \
+        '--data=[Samples\: images, .npy, .npz, safetensors, test_data_set_N (default\: one random sample)]:PATH:_files' \
+        '--random=[N seeded random samples instead of data, for a first try]:N:_files' \
+        '--seed=[Seed of --random (default\: 0)]:S:_files' \
+        '--data-format=[Read only files of this form; auto looks at the content]:auto|npy|npz|safetensors|pb|images|raw:(auto npy npz safetensors pb images raw)' \
+        '--batch-axis=[Arrays stack samples along this axis; -1 is the last]:AXIS:_files' \
+        '*--raw=[File of plain little-endian values for an input, or a directory of one file per sample]:INPUT=PATH:_files' \
+        '*--dim=[Extent of a named dynamic dimension]:NAME=N:_files' \
+        '*--input-shape=[Shape of an input, as in x=1,3,224,224]:INPUT=DIMS:_files' \
+        '--preprocess=[A known pipeline; the flags below change parts of it]:none|unit|imagenet|cifar10|mnist|tf|caffe|clip:(none unit imagenet cifar10 mnist tf caffe clip)' \
+        '--resize=[Resize\: N is the short side in pixels (bilinear, as Pillow)]:N|HxW:_files' \
+        '--crop=[Cut this out of the centre]:N|HxW:_files' \
+        '--layout=[Order of the dimensions (default\: as the input'\''s shape says)]:nchw|nhwc:(nchw nhwc)' \
+        '--channels=[Order of the channels (default\: as the input'\''s shape says)]:rgb|bgr|grey:(rgb bgr grey)' \
+        '--scale=[A pixel becomes (pixel x X - mean) / std (default\: 1/255)]:X:_files' \
+        '--mean=[Mean for all channels or for each, in scaled units]:M\[,M,M\]:_files' \
+        '--std=[Standard deviation, likewise]:S\[,S,S\]:_files' \
+        '--labels=[Labels as lines NAME LABEL, or LABEL in sample order (default\: class directories)]:FILE:_files' \
+        '*--report=[Write a report to stdout or to PATH\: text, json, markdown, junit, sarif, github]:FORMAT\[=PATH\]:_files' \
+        '--json[Same as --report json]' \
+        '--reproducible[Leave times out of reports]' \
+        '--quiet[No progress, and no text report on stdout]' \
+        '-q[No progress, and no text report on stdout]' \
+        '--exit-zero[Exit with 0 instead of 1 where the answer is no]' \
+        '--threads=[Threads (default\: what affinity and cgroup quota allow)]:N:_files' \
+        '--kernels=[Kernel sets, preferred first\: cpu, dnnl, or auto for all that are there]:SETS:_files' \
+        '--config=[Take settings from this file instead of ./onnxtool.toml]:FILE:_files' \
+        '--no-config[Take no settings from a file]' \
+        '--help[Print this help]' \
+        '-h[Print this help]' \
+        '*:OTHER:_files'
       ;;
     check)
       _arguments \

@@ -50,6 +50,13 @@ void CompiledNode::become(std::string_view op_type, std::string_view domain, int
   opset_ = opset;
 }
 
+std::string CompiledNode::operators() const {
+  constexpr std::string_view kNames[] = {"Add", "Relu", "LeakyRelu", "Clip", "Sigmoid", "HardSwish", "HardSigmoid", "Silu"};
+  std::string text = op_type_;
+  for (const PostOp& op : fused) text += " + " + std::string(kNames[static_cast<size_t>(op.kind)]);
+  return text;
+}
+
 const CompiledNode::Payload* CompiledNode::find(std::string_view name) const {
   for (const auto& [key, value] : attributes_)
     if (key == name) return &value;

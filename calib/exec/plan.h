@@ -70,6 +70,15 @@ class Plan {
   std::unique_ptr<Impl> impl_;
 };
 
+/// When one step ran, and what it was. The names live as long as the plan.
+struct StepTime {
+  std::string operators;     // "Conv + Relu": with what was fused behind it
+  std::string_view node;     // for messages
+  std::string_view kernels;  // the kernel set; "executor" for control flow and containers
+  int depth = 0;             // 1: in a subgraph; 2: in one of its subgraphs
+  int64_t start_ns = 0, duration_ns = 0;  // since profiling was enabled; with the subgraphs' steps
+};
+
 /// The mutable half of running: buffers and values. One per thread.
 class RunContext {
  public:
@@ -84,9 +93,12 @@ class RunContext {
   /// The same for models whose inputs or outputs may be sequences, maps or optionals; run() refuses
   /// outputs of that kind.
   Status run_data(std::span<const Datum> inputs, std::vector<Datum>* outputs, Observer* observer = nullptr);
-  /// Milliseconds spent per step since construction, by `node (kernel)`; empty unless enabled.
+  /// From now on times each step, those of subgraphs included, up to a bound of some million.
   void enable_profile();
-  std::vector<std::pair<std::string, double>> profile() const;
+  /// In order of completion: what ran in a subgraph stands before the node that holds it.
+  std::vector<StepTime> profile() const;
+  /// Bytes that buffers hold of the system's memory; weights do not count.
+  size_t memory_bytes() const;
 
   Impl& impl() { return *impl_; }
 

@@ -46,6 +46,8 @@ class CompiledNode final : public NodeView {
   CompiledNode(const Node& node, int threads);
   /// Another operator, which takes the node's attributes.
   void become(std::string_view op_type, std::string_view domain, int opset);
+  /// "Conv + Add + Relu": its operator and what was fused behind it.
+  std::string operators() const;
 
   std::string_view op_type() const override { return op_type_; }
   std::string_view domain() const override { return domain_; }
@@ -174,6 +176,17 @@ std::vector<const Node*> find_post_ops(const Node& node, const KernelInfo& kerne
                                        const std::function<bool(const Value&)>& is_watched, std::vector<PostOp>& post_ops,
                                        std::vector<const Value*>& extra_inputs);
 
+/// Steps as they ran, those of subgraphs included.
+struct Trace {
+  struct Event {
+    const Step* step;
+    int depth;
+    int64_t start_ns, duration_ns;
+  };
+  int64_t begin_ns = 0;
+  std::vector<Event> events;
+};
+
 struct RunContext::Impl {
   explicit Impl(std::shared_ptr<const Plan> p);
   ~Impl();
@@ -221,8 +234,8 @@ struct RunContext::Impl {
   std::vector<ConstView> views_;  // inputs of the current step
   std::vector<std::unique_ptr<Impl>> children_;
   std::map<std::pair<size_t, size_t>, size_t> child_index_;
-  bool profiling_ = false;
-  std::vector<double> step_ms_;
+  std::shared_ptr<Trace> trace_;  // null: nothing is timed; shared with children
+  int depth_ = 0;                 // of subgraphs
 };
 
 }  // namespace onnxtool

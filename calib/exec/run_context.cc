@@ -13,6 +13,10 @@ bool kernel_takes(const Step& step, int input, Layout layout) {
   return layout == Layout::kPlain || (step.kernel->takes_layout && step.kernel->takes_layout(input, layout));
 }
 
+constexpr size_t kMostEvents = size_t{1} << 22;  // 128 MB
+
+int64_t now_ns() { return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
 Error out_of_memory(size_t size_bytes) {
   return Error{ErrorCode::kOutOfMemory, "out of memory while asking for " + std::to_string(size_bytes) + " bytes", "use fewer threads or smaller samples"};
 }
@@ -111,9 +115,7 @@ size_t spare_slots(const Plan::Impl& plan) {
 
 }  // namespace
 
-RunContext::Impl::Impl(std::shared_ptr<const Plan> p) : plan_(std::move(p)), slots_(static_cast<size_t>(plan().num_slots) + spare_slots(plan())) {
-  step_ms_.assign(plan().steps.size(), 0);
-}
+RunContext::Impl::Impl(std::shared_ptr<const Plan> p) : plan_(std::move(p)), slots_(static_cast<size_t>(plan().num_slots) + spare_slots(plan())) {}
 
 RunContext::Impl::~Impl() { end_run(); }
 
@@ -313,7 +315,10 @@ void RunContext::Impl::end_run() {
 RunContext::Impl& RunContext::Impl::child(size_t step, size_t subplan) {
   const auto [it, fresh] = child_index_.emplace(std::pair(step, subplan), children_.size());
   if (fresh) children_.push_back(std::make_unique<Impl>(plan().steps[step].subplans[subplan].plan));
-  return *children_[it->second];
+  Impl& found = *children_[it->second];
+  found.trace_ = trace_;
+  found.depth_ = depth_ + 1;
+  return found;
 }
 
 Status RunContext::Impl::run_step(size_t index, Observer* observer) {
@@ -363,9 +368,9 @@ Status RunContext::Impl::run_steps(Observer* observer) {
     bind_external(slot, v.dtype, v.dims, v.data);
   }
   for (size_t i = 0; i < plan().steps.size(); ++i) {
-    const auto start = profiling_ ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point();
+    const int64_t start = trace_ ? now_ns() : 0;
     ONNXTOOL_TRY(run_step(i, observer));
-    if (profiling_) step_ms_[i] += std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+    if (trace_ && trace_->events.size() < kMostEvents) trace_->events.push_back({&plan().steps[i], depth_, start - trace_->begin_ns, now_ns() - start});
   }
   return {};
 }
@@ -425,16 +430,23 @@ Status RunContext::run(std::span<const Tensor> inputs, std::vector<Tensor>* outp
   return {};
 }
 
-void RunContext::enable_profile() { impl_->profiling_ = true; }
+void RunContext::enable_profile() {
+  impl_->trace_ = std::make_shared<Trace>();
+  impl_->trace_->begin_ns = now_ns();
+}
 
-std::vector<std::pair<std::string, double>> RunContext::profile() const {
-  std::vector<std::pair<std::string, double>> out;
-  if (!impl_->profiling_) return out;
-  for (size_t i = 0; i < impl_->step_ms_.size(); ++i) {
-    const Step& s = impl_->plan().steps[i];
-    out.emplace_back(s.node->description + " (" + std::string(s.set ? s.set->name : "executor") + ")", impl_->step_ms_[i]);
-  }
+std::vector<StepTime> RunContext::profile() const {
+  std::vector<StepTime> out;
+  if (!impl_->trace_) return out;
+  for (const Trace::Event& e : impl_->trace_->events)
+    out.push_back({e.step->node->operators(), e.step->node->description, e.step->set ? e.step->set->name : "executor", e.depth, e.start_ns, e.duration_ns});
   return out;
+}
+
+size_t RunContext::memory_bytes() const {
+  size_t bytes = impl_->arena_.reserved_bytes();
+  for (const auto& child : impl_->children_) bytes += child->arena_.reserved_bytes();
+  return bytes;
 }
 
 }  // namespace onnxtool

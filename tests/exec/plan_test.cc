@@ -56,6 +56,32 @@ g (float[1,1,2,2] x) => (float[1,1,2,2] y)
 
 }  // namespace
 
+TEST_CASE("a profile names what was fused, and what ran in a subgraph before the node that holds it") {
+  const auto model = model_of(R"(<ir_version: 8, opset_import: ["" : 17]>
+g (float[1,1,2,2] x, bool c) => (float[1,1,2,2] y)
+<float[1,1,1,1] w = {2.0}>
+{ t = Conv (x, w)  r = Relu (t)
+  y = If (c) <then_branch = a () => (float[1,1,2,2] u) { u = Sigmoid (r) }, else_branch = b () => (float[1,1,2,2] v) { v = Neg (r) }> })");
+  RunContext context(plan_of(*model));
+  const std::vector<Tensor> inputs = {Tensor::from_bytes(DataType::kFloat, {1, 1, 2, 2}, std::vector<std::byte>(16)), Tensor::from_bytes(DataType::kBool, {}, {std::byte{1}})};
+  REQUIRE(context.run(inputs, nullptr).ok());
+  CHECK(context.profile().empty());
+  context.enable_profile();
+  for (int i = 0; i < 2; ++i) REQUIRE(context.run(inputs, nullptr).ok());
+  const auto steps = context.profile();
+  REQUIRE(steps.size() == 6);
+  CHECK(steps[3].operators == "Conv + Relu");
+  CHECK(steps[3].kernels == "cpu");
+  CHECK(steps[3].depth == 0);
+  CHECK(steps[4].operators == "Sigmoid");
+  CHECK(steps[4].depth == 1);
+  CHECK(steps[5].operators == "If");
+  CHECK(steps[5].kernels == "executor");
+  CHECK(steps[5].start_ns <= steps[4].start_ns);
+  CHECK(steps[5].duration_ns >= steps[4].duration_ns);
+  CHECK(context.memory_bytes() > 0);
+}
+
 TEST_CASE("a watched value is shown once, even where it would have been fused away") {
   const auto model = model_of(kConvRelu);
   const Tensor x = Tensor::from<float>({1, 1, 2, 2}, std::vector<float>{1, 2, 3, 4});
