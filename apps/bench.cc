@@ -53,7 +53,8 @@ Result<int64_t> runs_of_a_round(std::vector<BenchSubject>& subjects) {
 Status run_once(BenchSubject& s) {
   const Sample& sample = s.samples[s.next_sample];
   s.next_sample = (s.next_sample + 1) % s.samples.size();
-  return s.context->run(sample.inputs, nullptr);
+  Status ran = s.context->run(sample.inputs, nullptr);
+  return ran.ok() ? std::move(ran) : Status(std::move(ran).error().at(s.path));
 }
 
 Status time_in_turns(std::vector<BenchSubject>& subjects, const BenchLimit& limit, const std::function<void(double)>& tick) {
