@@ -40,6 +40,7 @@ struct Options {
   bool freeze = false;
   DataFlags shapes;  // dims and input_shapes of it
   std::string verify = "quick";
+  std::string level = "basic", target = "portable";
   std::string settings_file;  // empty: none
   CommonFlags common;
 };
@@ -49,6 +50,8 @@ void add_flags(CLI::App& c, Options& o) {
   const std::string how = "Optimization", shapes = "Shapes and versions";
   add_output_flags(c, o.output, kSuffix);
   add_choice(c, o.verify, {"--verify", "off|quick|full|strict", "Run both models on seeded inputs before anything is written; full on more inputs, strict fails also where nodes cannot be run", "Output"});
+  add_choice(c, o.level, {"--level", "basic|extended", "Which passes run (docs/passes.md): basic writes the standard's operators only, extended those too that the target has besides", how});
+  add_choice(c, o.target, {"--target", "portable|ort-cpu", "Runtime that will run the model; portable means any", how});
   add_list(c, o.passes, {"--passes", "NAME[,NAME]", "Run only these passes (docs/passes.md lists them)", how});
   add_list(c, o.disable, {"--disable", "NAME[,NAME]", "Leave these passes out", how});
   add_list(c, o.keep, {"--keep", "SELECTOR", "Leave these nodes as they are: op:TYPE, name:GLOB, or @FILE with one a line", how});
@@ -84,11 +87,18 @@ Result<std::set<std::string>> pass_names(const std::string& flag, const std::vec
   return out;
 }
 
+// Extended passes write operators of the target, and a portable model has none of them.
+bool writes_foreign_operators(const Options& o) { return o.level == "extended" && o.target != "portable"; }
+
 Result<std::vector<const PassInfo*>> chosen_passes(const Options& o) {
   ONNXTOOL_ASSIGN(const auto only, pass_names("--passes", o.passes));
   ONNXTOOL_ASSIGN(const auto without, pass_names("--disable", o.disable));
+  const bool extended = writes_foreign_operators(o);
+  for (const std::string& name : only)
+    if (!extended && find_pass(name)->level == Level::kExtended)
+      return Error{ErrorCode::kUsage, fmt::format("--passes: {} writes operators that only some runtimes have", name), "--level extended --target ort-cpu permits it"};
   std::vector<const PassInfo*> chosen;
-  for (const PassInfo* p : optimization_pipeline())
+  for (const PassInfo* p : optimization_pipeline(extended ? Level::kExtended : Level::kBasic))
     if ((only.empty() || only.contains(std::string(p->name))) && !without.contains(std::string(p->name))) chosen.push_back(p);
   return chosen;
 }
@@ -276,6 +286,9 @@ class OptimizeCommand {
     PassContext context;
     context.folder = folder.get();
     context.max_growth_bytes = o_.max_growth;
+    context.ort_cpu = writes_foreign_operators(o_);
+    if (o_.level == "extended" && !context.ort_cpu)
+      notes_.push_back("level extended adds nothing for target portable, which has the standard's operators only: --target ort-cpu has more");
     context.keep = &keep;
     const VerifiedRun result = run_verified(model, passes, context, verifier.get(), converted);
 

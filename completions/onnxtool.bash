@@ -10,10 +10,12 @@ _onnxtool() {
   fi
   case "${COMP_WORDS[1]}" in
     optimize)
-      flags="--output --force --no-clobber --external-data --verify --passes --disable --keep --max-growth --dim --input-shape --freeze --opset --report --json --reproducible --quiet --exit-zero --threads --kernels --config --no-config --help"
+      flags="--output --force --no-clobber --external-data --verify --level --target --passes --disable --keep --max-growth --dim --input-shape --freeze --opset --report --json --reproducible --quiet --exit-zero --threads --kernels --config --no-config --help"
       case "$previous" in
         -o|--output) files=1 ;;
         --verify) words="off quick full strict" ;;
+        --level) words="basic extended" ;;
+        --target) words="portable ort-cpu" ;;
         --passes) files=1 ;;
         --disable) files=1 ;;
         --keep) files=1 ;;

@@ -13,6 +13,8 @@ complete -c onnxtool -n '__fish_seen_subcommand_from optimize' -l force -d 'Repl
 complete -c onnxtool -n '__fish_seen_subcommand_from optimize' -l no-clobber -d 'Never replace a file'
 complete -c onnxtool -n '__fish_seen_subcommand_from optimize' -l external-data -d 'Put weights into a data file beside the model (default name: its own with 8 hex digits and .data)'
 complete -c onnxtool -n '__fish_seen_subcommand_from optimize' -l verify -r -f -a 'off quick full strict' -d 'Run both models on seeded inputs before anything is written; full on more inputs, strict fails also where nodes cannot be run'
+complete -c onnxtool -n '__fish_seen_subcommand_from optimize' -l level -r -f -a 'basic extended' -d 'Which passes run (docs/passes.md): basic writes the standard'\''s operators only, extended those too that the target has besides'
+complete -c onnxtool -n '__fish_seen_subcommand_from optimize' -l target -r -f -a 'portable ort-cpu' -d 'Runtime that will run the model; portable means any'
 complete -c onnxtool -n '__fish_seen_subcommand_from optimize' -l passes -r -d 'Run only these passes (docs/passes.md lists them)'
 complete -c onnxtool -n '__fish_seen_subcommand_from optimize' -l disable -r -d 'Leave these passes out'
 complete -c onnxtool -n '__fish_seen_subcommand_from optimize' -l keep -r -d 'Leave these nodes as they are: op:TYPE, name:GLOB, or @FILE with one a line'

@@ -29,6 +29,8 @@ _onnxtool() {
         '--no-clobber[Never replace a file]' \
         '--external-data=-[Put weights into a data file beside the model (default name\: its own with 8 hex digits and .data)]::\[=NAME\]:_files' \
         '--verify=[Run both models on seeded inputs before anything is written; full on more inputs, strict fails also where nodes cannot be run]:off|quick|full|strict:(off quick full strict)' \
+        '--level=[Which passes run (docs/passes.md)\: basic writes the standard'\''s operators only, extended those too that the target has besides]:basic|extended:(basic extended)' \
+        '--target=[Runtime that will run the model; portable means any]:portable|ort-cpu:(portable ort-cpu)' \
         '*--passes=[Run only these passes (docs/passes.md lists them)]:NAME\[,NAME\]:_files' \
         '*--disable=[Leave these passes out]:NAME\[,NAME\]:_files' \
         '*--keep=[Leave these nodes as they are\: op\:TYPE, name\:GLOB, or @FILE with one a line]:SELECTOR:_files' \

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <span>
+#include <vector>
 
 #include "libopt/rewrite/rule.h"
 
@@ -20,7 +21,7 @@ const PassInfo* find_pass(std::string_view name);
 /// in pipeline.cc says why it stands there.
 std::span<const PassInfo* const> preparation_pipeline();
 
-/// What optimize runs: every pass, each line of the list with the reason for its place.
-std::span<const PassInfo* const> optimization_pipeline();
+/// What optimize runs: the passes up to a level, each line of the list with the reason for its place.
+std::vector<const PassInfo*> optimization_pipeline(Level level = Level::kBasic);
 
 }  // namespace onnxtool

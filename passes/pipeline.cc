@@ -60,6 +60,11 @@ constexpr const PassInfo* kOptimization[] = {
     &kFuseSlices,
     &kFuseConcats,
     &kEliminateZeroState,
+    // Extended passes wait until all that stands above finds nothing. Activations of layers last: they end
+    // what other fusions begin with.
+    &kFuseQuickGelu,
+    &kFuseConvActivation,
+    &kFuseGemmActivation,
     // Last: a shared weight is one that folds would have to copy.
     &kDeduplicateInitializers,
 };
@@ -68,6 +73,11 @@ constexpr const PassInfo* kOptimization[] = {
 
 std::span<const PassInfo* const> preparation_pipeline() { return kPreparation; }
 
-std::span<const PassInfo* const> optimization_pipeline() { return kOptimization; }
+std::vector<const PassInfo*> optimization_pipeline(Level level) {
+  std::vector<const PassInfo*> passes;
+  for (const PassInfo* p : kOptimization)
+    if (p->level <= level) passes.push_back(p);
+  return passes;
+}
 
 }  // namespace onnxtool

@@ -15,9 +15,13 @@ constexpr int kMaxSweeps = 1000;
 
 bool is_root(const PassInfo& pass, const Node& node) {
   if (pass.roots[0].empty()) return true;
-  if (!node.domain().empty()) return false;
-  for (const std::string_view root : pass.roots) {
+  for (std::string_view root : pass.roots) {
     if (root.empty()) break;
+    if (!node.domain().empty()) {
+      // "com.microsoft.Gelu": the domain, a dot, the operator.
+      if (!root.starts_with(node.domain()) || root.substr(node.domain().size()).substr(0, 1) != ".") continue;
+      root.remove_prefix(node.domain().size() + 1);
+    }
     if (node.op_type() == root) return true;
   }
   return false;
@@ -91,6 +95,8 @@ std::vector<PassReport> run_passes(Model& model, std::span<const PassInfo* const
   // Bodies of local functions are left alone: there an attribute can stand for one of the caller's
   // (Attribute::ref) and opsets are the function's own, so no rule can tell what a node does.
   bool again = true;
+  Level level = Level::kBasic;
+  const bool extended = std::ranges::any_of(passes, [](const PassInfo* p) { return p->level > Level::kBasic; });
   for (int sweep = 0; again; ++sweep) {
     ONNXTOOL_CHECK(sweep < kMaxSweeps);
     again = false;
@@ -98,11 +104,16 @@ std::vector<PassReport> run_passes(Model& model, std::span<const PassInfo* const
     // whoever loaded or checked the model has been told.
     [[maybe_unused]] const bool consistent = infer_graph_naming_dims(model.graph()).ok();
     for (size_t i = 0; i < passes.size(); ++i) {
+      if (passes[i]->level > level) continue;
       const auto start = std::chrono::steady_clock::now();
       const int fired = apply(model.graph(), *passes[i], run);
       reports[i].fired += fired;
       reports[i].time_ms += std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
       again |= fired > 0;
+    }
+    if (!again && extended && level == Level::kBasic) {
+      level = Level::kExtended;
+      again = true;
     }
   }
   forget_invented_dims(model.graph());

@@ -21,7 +21,8 @@ struct PassReport {
 /// Subgraphs are visited before the node that holds them. Passes run in the given order, repeatedly
 /// while one fires, with types inferred before each round; each rule must make progress by itself
 /// (fewer nodes, or a canonical form), and a bound on sweeps turns a pair of rules that undo each other
-/// into an InternalError.
+/// into an InternalError. Passes of level extended wait until the basic ones find nothing, which do not
+/// know the operators that they write.
 std::vector<PassReport> run_passes(Model& model, std::span<const PassInfo* const> passes, const PassContext& context);
 
 /// The first rewrite after which the model computes something else.

@@ -80,6 +80,7 @@ Value& Rewriter::add_constant(Tensor tensor, std::string_view hint) {
 Node& Rewriter::add_node(std::string_view op_type, const std::vector<Value*>& inputs, std::vector<Attribute> attributes,
                          int num_outputs, std::string_view hint, std::string_view domain) {
   ++edits_;
+  import(domain);
   const std::string_view name = hint.empty() ? op_type : hint;
   std::vector<Value*> outputs;
   for (int i = 0; i < num_outputs; ++i) outputs.push_back(&graph_.add_value({}, name));
@@ -121,6 +122,7 @@ void Rewriter::remove_attribute(const Node& node, std::string_view name) {
 
 void Rewriter::set_op(const Node& node, std::string_view op_type, std::string_view domain) {
   ++edits_;
+  import(domain);
   graph_.set_op(mut(node), std::string(op_type), std::string(domain));
 }
 
@@ -205,6 +207,12 @@ void Rewriter::remove(const Node& node) {
 void Rewriter::infer_types(const Node& node) {
   // A contradiction is no news here: whoever loaded or checked the model has been told.
   [[maybe_unused]] const Status ignored = infer_node(mut(node));
+}
+
+// All operators of com.microsoft are of version 1.
+void Rewriter::import(std::string_view domain) {
+  Model& model = graph_.model();
+  if (!domain.empty() && model.opset(domain) == 0) model.set_opset(domain, 1);
 }
 
 void Rewriter::loosen(Value* value) { loose_.push_back(value); }

@@ -64,6 +64,7 @@ class Rewriter {
  private:
   static Node& mut(const Node& n) { return const_cast<Node&>(n); }
   static Value& mut(const Value& v) { return const_cast<Value&>(v); }
+  void import(std::string_view domain);
   void loosen(Value* value);
   void erase(Node& node);
 

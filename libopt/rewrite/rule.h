@@ -18,7 +18,8 @@
 
 namespace onnxtool {
 
-enum class Level : uint8_t { kBasic, kExtended, kAll };
+/// kBasic writes the standard's operators, kExtended those of com.microsoft too.
+enum class Level : uint8_t { kBasic, kExtended };
 
 /// kExact: the same bits. kRounding: real arithmetic is the same, floating-point rounding may move.
 enum class Exactness : uint8_t { kExact, kRounding };
@@ -44,6 +45,9 @@ struct PassContext {
   int64_t max_growth_bytes = 0;
   /// What of it is used up (passes/growth.h counts).
   mutable int64_t grown_bytes = 0;
+  /// Whether operators may be written that only onnxruntime's CPU provider has: com.microsoft's, and its
+  /// LayerNormalization of opsets before the standard's.
+  bool ort_cpu = false;
   /// Nodes that no pass may touch.
   const Selector* keep = nullptr;
   /// Told of each rewrite when set: the pass, and the node as it was called before.
@@ -57,7 +61,7 @@ struct PassContext {
 struct PassInfo {
   std::string_view name;     // kebab-case, as in --passes
   std::string_view summary;  // one line, for help and docs
-  std::array<std::string_view, 24> roots = {};  // op types of ai.onnx; empty strings end the list
+  std::array<std::string_view, 24> roots = {};  // op types of ai.onnx, or "com.microsoft.Gelu"; empty strings end the list
   Level level = Level::kBasic;
   Exactness exactness = Exactness::kExact;
   bool (*run)(const Node&, Rewriter&, const PassContext&) = nullptr;

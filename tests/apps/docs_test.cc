@@ -40,10 +40,10 @@ std::string flags_of(const std::string& command) {
 }
 
 std::string table_of_passes() {
-  std::string out = "| pass | what it does | results |\n|---|---|---|\n";
+  std::string out = "| pass | what it does | results | level |\n|---|---|---|---|\n";
   for (const PassInfo* p : all_passes())
     out += "| `" + std::string(p->name) + "` | " + escaped(std::string(p->summary)) + " | " +
-           (p->exactness == Exactness::kExact ? "same bits" : "up to rounding") + " |\n";
+           (p->exactness == Exactness::kExact ? "same bits" : "up to rounding") + " | " + (p->level == Level::kBasic ? "basic" : "extended") + " |\n";
   return out + "\n";
 }
 
@@ -85,8 +85,8 @@ TEST_CASE("generated tables in docs are what the program says") {
   }
 }
 
-TEST_CASE("every pass runs by default") {
-  const auto pipeline = optimization_pipeline();
+TEST_CASE("every pass runs at level extended") {
+  const auto pipeline = optimization_pipeline(Level::kExtended);
   for (const PassInfo* p : all_passes()) CHECK_MESSAGE(std::ranges::find(pipeline, p) != pipeline.end(), p->name);
 }
 

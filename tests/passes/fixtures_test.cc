@@ -1,6 +1,6 @@
 // Runs testdata/passes/*.onnxtxt. A case is a comment line and the text of a model:
 //
-//   # CASE name    RUN pass [MAX-GROWTH bytes] [NO-EXECUTION] [EXPECT-UNCHANGED reason]
+//   # CASE name    RUN pass [MAX-GROWTH bytes] [ORT-CPU] [NO-EXECUTION] [EXPECT-UNCHANGED reason]
 //   <model>
 //   # EXPECT
 //   <model>
@@ -41,7 +41,7 @@ namespace fs = std::filesystem;
 struct Case {
   std::string name, pass, reason, before, expected;
   int64_t max_growth = 0;
-  bool unchanged = false, executes = true;
+  bool unchanged = false, executes = true, ort_cpu = false;
   size_t chunk = 0;  // of the file, for updates
 };
 
@@ -72,6 +72,7 @@ Case parse_case(const std::string& chunk, size_t index) {
         if (key == "CASE") words >> c.name;
         else if (key == "RUN") words >> c.pass;
         else if (key == "MAX-GROWTH") words >> c.max_growth;
+        else if (key == "ORT-CPU") c.ort_cpu = true;
         else if (key == "NO-EXECUTION") c.executes = false;
         else FAIL_CHECK("unknown directive " << key);
       }
@@ -208,6 +209,7 @@ bool check_case(const Case& c, Fixture& fixture, bool update) {
   PassContext context;
   context.folder = folder.get();
   context.max_growth_bytes = c.max_growth;
+  context.ort_cpu = c.ort_cpu || pass->level == Level::kExtended;
   context.on_near_miss = [&](const Node&, const char* reason) { reasons.insert(reason); };
   const int fired = run_passes(*after, {&pass, 1}, context)[0].fired;
   const auto read_back = reread(*after);
