@@ -7,6 +7,7 @@
 
 #include "libopt/rewrite/driver.h"
 #include "libopt/rewrite/rewriter.h"
+#include "quant/node_names.h"
 
 namespace onnxtool {
 namespace {
@@ -42,8 +43,8 @@ class Emitter {
         graph_(model.graph()),
         placement_(placement),
         params_(params),
-        options_(options) {
-    for (const Node& n : graph_.nodes()) node_names_.emplace(n.name(), 0);
+        options_(options),
+        node_names_(model.graph()) {
     for (size_t i = 0; i < placement.tensors.size(); ++i)
       tensor_index_[placement.tensors[i].value] = i;
     for (const IntegerNode& n : placement.nodes) {
@@ -154,7 +155,7 @@ class Emitter {
     if (axis) attributes.push_back(Attribute::of<int64_t>("axis", *axis));
     Node& dq = rw.add_node("DequantizeLinear", {&q, &scale, &zero_point}, std::move(attributes), 1,
                            base + "_DequantizeLinear_Output");
-    graph_.set_node_name(dq, fresh_node_name(base + "_DequantizeLinear"));
+    graph_.set_node_name(dq, node_names_.fresh(base + "_DequantizeLinear"));
     dq.output(0).set_type(type);
     return dq.output(0);
   }
@@ -199,17 +200,6 @@ class Emitter {
                       ValueType::tensor(DataType::kFloat, shape));
   }
 
-  std::string fresh_node_name(const std::string& base) {
-    const auto [it, fresh] = node_names_.emplace(base, 0);
-    if (fresh) return base;
-    // The name remembers its last suffix: a model may read one weight in many layers.
-    int& last = it->second;
-    std::string name;
-    do name = base + "_" + std::to_string(++last);
-    while (!node_names_.emplace(name, 0).second);
-    return name;
-  }
-
   // Integers of a constant operand, as onnxruntime stores them: an initializer in the activation
   // type.
   void emit_constant(size_t index) {
@@ -245,7 +235,7 @@ class Emitter {
     Rewriter rw(graph_, after);
     Node& q = rw.add_node("QuantizeLinear", {raw, codes.scale, codes.zero_point}, {}, 1,
                           base + "_QuantizeLinear_Output");
-    graph_.set_node_name(q, fresh_node_name(base + "_QuantizeLinear"));
+    graph_.set_node_name(q, node_names_.fresh(base + "_QuantizeLinear"));
     q.output(0).set_type(with_type(type, options_.activation_type));
     Value& dq =
         dequantize(rw, base, q.output(0), *codes.scale, *codes.zero_point, std::nullopt, type);
@@ -342,7 +332,7 @@ class Emitter {
   std::unordered_map<const Value*, Value*> constant_integers_;
   std::unordered_set<const Node*> weights_done_;
   std::unordered_set<const Node*> absorbed_;  // activations that the result's range expresses
-  std::unordered_map<std::string, int> node_names_;  // with the last suffix given away
+  NodeNames node_names_;
 };
 
 }  // namespace
