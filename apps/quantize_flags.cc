@@ -33,6 +33,11 @@ void add_quantize_flags(CLI::App& c, QuantizeFlags& o) {
   add_number(c, o.percentile, 0, 100,
              {"--percentile", "P",
               "Share of the values inside the range, for the percentile calibrator", how});
+  add_choice(c, o.format,
+             {"--format", "qdq|qoperator",
+              "Write Q and DQ around float operators (the default), or integer operators; without "
+              "data: convert a quantized model",
+              how});
   add_choice(c, o.activation_type, {"--activation-type", "u8|s8", "Type of activations", how});
   add_choice(c, o.weight_type, {"--weight-type", "s8|u8", "Type of weights", how});
   add_switch(
@@ -86,6 +91,7 @@ Result<QuantizeOptions> quantize_options(const QuantizeFlags& o) {
   if (q.activation_type == DataType::kInt8 && q.weight_type == DataType::kUint8)
     return Error{ErrorCode::kUsage, "s8 activations with u8 weights run on no integer kernel",
                  "use --weight-type s8"};
+  q.form = o.format == "qoperator" ? Form::kQOperator : Form::kQdq;
   q.activation_symmetric = o.symmetric;
   q.per_channel = !o.per_tensor;
   q.equalize = !o.no_equalize;

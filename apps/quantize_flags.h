@@ -25,7 +25,7 @@ struct QuantizeFlags {
   SaveOptions save;  // as `output` says
   std::string calibrator = "auto";
   double percentile = 99.999;
-  std::string preset, target = "ort-cpu";
+  std::string preset, target = "ort-cpu", format;
   std::string activation_type = "u8", weight_type = "s8";
   bool symmetric = false, per_tensor = false, quantize_outputs = false, no_opset_change = false,
        no_equalize = false;

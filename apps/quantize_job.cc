@@ -118,8 +118,9 @@ Result<int> QuantizeJob::nothing(const Error& why) {
   const bool quantized = has_integer_nodes(original_->graph());
   return negative(
       {"nothing-to-quantize", "error", why.message, o_.model,
-       quantized ? "the model is quantized already: give the float model that it was made from"
-                 : "nothing was written: the float model is the better one"});
+       !why.hint.empty() ? why.hint
+       : quantized ? "the model is quantized already: give the float model that it was made from"
+                   : "nothing was written: the float model is the better one"});
 }
 
 Result<int> QuantizeJob::dry_run() {
@@ -179,14 +180,16 @@ Status QuantizeJob::compare(const Graph& loaded, const SampleSource& source,
 
 Status QuantizeJob::compare_by_layer(const Graph& loaded, const SampleSource& source) {
   const QuantizedModel& result = method_->result();
+  const Graph& shown = result.by_layer ? result.by_layer->graph() : loaded;
   std::vector<LayerPair> pairs;
   for (const LayerPair& pair : result.layers)
-    if (const Value* v = loaded.find(pair.test->name())) pairs.push_back({pair.reference, v});
+    if (const Value* v = shown.find(pair.test->name())) pairs.push_back({pair.reference, v});
+  if (pairs.empty()) return {};
   LayerOptions by_layer;
   by_layer.max_samples = std::min<int64_t>(kVerifySamples, source.size());
   RunOptions quiet = run_;
   quiet.progress = nullptr;
-  ONNXTOOL_ASSIGN(auto errors, compare_layers(result.reference->graph(), loaded, pairs, nullptr,
+  ONNXTOOL_ASSIGN(auto errors, compare_layers(result.reference->graph(), shown, pairs, nullptr,
                                               source, quiet, by_layer));
   layers_ = layers_section(std::move(errors), by_layer.max_samples);
   return {};

@@ -58,5 +58,7 @@ class QuantizeMethod {
 Result<std::unique_ptr<QuantizeMethod>> make_method(const QuantizeFlags& flags);
 
 Result<std::unique_ptr<QuantizeMethod>> make_static_method(const QuantizeFlags& flags);
+/// --format without data: a model that is quantized already, in the other form.
+Result<std::unique_ptr<QuantizeMethod>> make_form_method(const QuantizeFlags& flags);
 
 }  // namespace onnxtool

@@ -8,6 +8,7 @@
 #include "calib/data/model_inputs.h"
 #include "calib/ranges/range_file.h"
 #include "libopt/support/sha256.h"
+#include "quant/qoperator.h"
 #include "quant/quantize.h"
 
 namespace onnxtool {
@@ -88,6 +89,7 @@ class StaticMethod final : public QuantizeMethod {
     ONNXTOOL_TRY(calibrate(c));
     c.progress.stage("quantize");
     ONNXTOOL_ASSIGN(out_, quantizer_->emit(*c.calibration, c.run));
+    ONNXTOOL_TRY(write_form(*out_));
     out_->reference = std::shared_ptr<const Model>(quantizer_, &quantizer_->prepared());
     return {};
   }
@@ -104,6 +106,22 @@ class StaticMethod final : public QuantizeMethod {
   Section section() const override { return static_section(*quantizer_, out_ ? &*out_ : nullptr); }
 
  private:
+  // Integer operators instead of Q and DQ; layers are compared in the form that has their floats.
+  Status write_form(Quantizer::Output& out) const {
+    if (options_.form == Form::kQOperator) {
+      out.by_layer = std::move(out.model);
+      out.model = out.by_layer->clone();
+      lower_to_qoperator(*out.model, *options_.target);
+    } else if (!o_.format.empty()) {
+      // Of what was quantized before.
+      ONNXTOOL_ASSIGN([[maybe_unused]] const FormReport raised, raise_to_qdq(*out.model));
+    } else {
+      return {};
+    }
+    out.emitted.predicted = fuse_qdq(*out.model, *options_.target);
+    return {};
+  }
+
   Status calibrate(const QuantizeContext& c) {
     RangeKey key;
     if (!o_.ranges.empty() || !o_.save_ranges.empty()) {

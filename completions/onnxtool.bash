@@ -31,7 +31,7 @@ _onnxtool() {
       esac
       ;;
     quantize)
-      flags="--output --force --no-clobber --external-data --verify --dry-run --calib --eval --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --calibrator --percentile --activation-type --weight-type --symmetric --per-tensor --no-equalize --quantize-outputs --no-opset-change --preset --target --include --exclude --save-ranges --ranges --report --json --reproducible --quiet --exit-zero --threads --kernels --config --no-config --help"
+      flags="--output --force --no-clobber --external-data --verify --dry-run --calib --eval --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --calibrator --percentile --format --activation-type --weight-type --symmetric --per-tensor --no-equalize --quantize-outputs --no-opset-change --preset --target --include --exclude --save-ranges --ranges --report --json --reproducible --quiet --exit-zero --threads --kernels --config --no-config --help"
       case "$previous" in
         -o|--output) files=1 ;;
         --verify) words="on off" ;;
@@ -55,6 +55,7 @@ _onnxtool() {
         --labels) files=1 ;;
         --calibrator) words="auto minmax percentile entropy mse" ;;
         --percentile) files=1 ;;
+        --format) words="qdq qoperator" ;;
         --activation-type) words="u8 s8" ;;
         --weight-type) words="s8 u8" ;;
         --preset) words="ort-compat" ;;

@@ -59,6 +59,7 @@ complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l std -r -d 'Sta
 complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l labels -r -d 'Labels as lines NAME LABEL, or LABEL in sample order (default: class directories)'
 complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l calibrator -r -f -a 'auto minmax percentile entropy mse' -d 'How ranges are chosen; auto measures the others and takes the best'
 complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l percentile -r -d 'Share of the values inside the range, for the percentile calibrator'
+complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l format -r -f -a 'qdq qoperator' -d 'Write Q and DQ around float operators (the default), or integer operators; without data: convert a quantized model'
 complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l activation-type -r -f -a 'u8 s8' -d 'Type of activations'
 complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l weight-type -r -f -a 's8 u8' -d 'Type of weights'
 complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l symmetric -d 'Symmetric activations (behind Relu and Clip the zero point stays at the lowest code)'

@@ -82,6 +82,7 @@ _onnxtool() {
         '--labels=[Labels as lines NAME LABEL, or LABEL in sample order (default\: class directories)]:FILE:_files' \
         '--calibrator=[How ranges are chosen; auto measures the others and takes the best]:auto|minmax|percentile|entropy|mse:(auto minmax percentile entropy mse)' \
         '--percentile=[Share of the values inside the range, for the percentile calibrator]:P:_files' \
+        '--format=[Write Q and DQ around float operators (the default), or integer operators; without data\: convert a quantized model]:qdq|qoperator:(qdq qoperator)' \
         '--activation-type=[Type of activations]:u8|s8:(u8 s8)' \
         '--weight-type=[Type of weights]:s8|u8:(s8 u8)' \
         '--symmetric[Symmetric activations (behind Relu and Clip the zero point stays at the lowest code)]' \

@@ -32,14 +32,6 @@ const Node* dequantize_of(const Node& node) {
   return fits ? p : nullptr;
 }
 
-// Kernels of convolutions and products take one zero point for the whole weight.
-bool has_one_zero_point(const Value* zero) {
-  const Tensor* t = zero ? zero->constant() : nullptr;
-  if (!t) return false;
-  const auto values = t->to_ints();
-  return std::ranges::all_of(values, [&](int64_t z) { return z == values[0]; });
-}
-
 std::string without_suffix(const std::string& name, std::string_view suffix) {
   return name.size() > suffix.size() && name.ends_with(suffix)
              ? name.substr(0, name.size() - suffix.size())
@@ -160,17 +152,10 @@ class Lowerer {
       if (it == groups.by_core.end()) continue;
       const IntegerGroup& g = it->second;
       const TargetOp* op = integer_form(n);
-      if (!op || (op->integer_op != g.op && op->float_output_op != g.op) || !kernel_takes(g))
-        continue;
+      if (!op || (op->integer_op != g.op && op->float_output_op != g.op)) continue;
       // Nodes are never const in a graph that we own.
       become(const_cast<Node&>(*g.last), n, g.op, g.domain, g.inputs);
     }
-  }
-
-  static bool kernel_takes(const IntegerGroup& g) {
-    if (g.op == "QLinearConv" || g.op == "QLinearMatMul" || g.op == "QGemm")
-      return has_one_zero_point(g.inputs[5]);
-    return g.op != "MatMulIntegerToFloat" || has_one_zero_point(g.inputs[5]);
   }
 
   // `last`, which is a QuantizeLinear or `core` itself, becomes the integer operator: its result

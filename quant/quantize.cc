@@ -35,7 +35,7 @@ Error nothing_to_quantize(const Placement& placement, const Graph& graph) {
   return Error{ErrorCode::kNegative,
                "nothing is worth quantizing: " +
                    (list.empty() ? "the graph has no Conv, Gemm or MatMul" : list),
-               "the model was left as it is"};
+               {}};
 }
 
 // Values behind absorbed activations hold what the activation lets through, whatever was observed.

@@ -19,6 +19,8 @@ struct QuantizedModel {
   std::vector<NodeDecision> decisions;
   /// Values of `reference` and of `model` that stand for each other, for per-layer errors.
   std::vector<LayerPair> layers;
+  /// What `layers` refer to where `model` keeps no floats to compare: the same in QDQ form.
+  std::shared_ptr<const Model> by_layer;
 };
 
 }  // namespace onnxtool

@@ -20,8 +20,12 @@ struct CalibratorChoice {
   CalibratorOptions options;
 };
 
+/// How the result is written (quant/qoperator.h).
+enum class Form : uint8_t { kQdq, kQOperator };
+
 struct QuantizeOptions {
   const Target* target = &kOrtCpu;
+  Form form = Form::kQdq;
   DataType activation_type = DataType::kUint8;  // or kInt8
   bool activation_symmetric = false;
   DataType weight_type = DataType::kInt8;  // or kUint8
