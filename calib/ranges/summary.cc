@@ -1,8 +1,8 @@
 // Counting is the hot loop of calibration. Large spans are counted in a table of 32-bit counters that
 // belongs to the thread, one per pattern >> 15, and the octaves that occurred are then added to the
 // summary: no lookup of the octave per element. Two counters a bucket, used in turn, halve the wait of
-// an increment on the one before when values repeat; zeros, which repeat most (after a Relu), have four.
-// Extrema are found separately with vectors.
+// an increment on the one before when values repeat. Zeros, which repeat most (after a Relu), are only
+// counted, by the scan that also finds the extrema.
 
 #include "calib/ranges/summary.h"
 
@@ -10,11 +10,11 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
-#include <limits>
 #include <string>
 #include <type_traits>
 #include <utility>
 
+#include "calib/ranges/scan.h"
 #include "libopt/support/half.h"
 
 namespace onnxtool {
@@ -24,7 +24,6 @@ constexpr uint32_t kBuckets = 1u << 17;
 constexpr uint32_t kSignBucket = 1u << 16;
 constexpr uint32_t kSpecialOctave = 255;  // infinity and NaN, in either half
 constexpr uint32_t kSignOctave = 256;
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 // Below this, adding the table's octaves to the summary costs more than counting there directly.
 constexpr size_t kTableThreshold = 32768;
@@ -33,9 +32,9 @@ constexpr size_t kChunk = 2048;
 // Counters of the table are 32 bits.
 constexpr size_t kSegment = size_t{1} << 30;
 
-/// lanes[b][0..1]: bucket b. Every second pair of elements counts its zeros (bucket 0) at b = kBuckets.
+/// lanes[b][0..1]: bucket b.
 struct Table {
-  uint32_t lanes[kBuckets + 1][2];
+  uint32_t lanes[kBuckets][2];
 };
 
 /// All zero between calls.
@@ -44,90 +43,20 @@ Table& thread_table() {
   return *table;
 }
 
-constexpr int kLanes = 4;
-using Floats = float __attribute__((vector_size(4 * kLanes)));
-using Ints = int32_t __attribute__((vector_size(4 * kLanes)));
-
-struct Extrema {
-  float min = kInfinity;        // NaN is skipped, infinities are not
-  float max = -kInfinity;
-  float min_abs = kInfinity;    // of the non-zero values
-  uint64_t zeros = 0;
-  bool nan = false;
-};
-
-struct VectorExtrema {
-  Floats min, max, min_abs;
-  Ints zeros{}, nan{};
-
-  explicit VectorExtrema(const Extrema& e) : min(Floats{} + e.min), max(Floats{} + e.max), min_abs(Floats{} + e.min_abs) {}
-
-  template <bool kMinAbs>
-  __attribute__((always_inline)) void take(const float* x) {
-    Floats v;
-    std::memcpy(&v, x, sizeof v);
-    min = v < min ? v : min;
-    max = v > max ? v : max;
-    const Ints zero = v == Floats{};
-    zeros -= zero;
-    nan |= v != v;
-    if constexpr (kMinAbs) {
-      const Ints magnitude = std::bit_cast<Ints>(v) & (Ints{} + 0x7fffffff);
-      const Floats a = std::bit_cast<Floats>(magnitude | (zero & (Ints{} + 0x7f800000)));
-      min_abs = a < min_abs ? a : min_abs;
-    }
-  }
-
-  void into(Extrema& e) const {
-    for (int lane = 0; lane < kLanes; ++lane) {
-      e.min = std::min(e.min, min[lane]);
-      e.max = std::max(e.max, max[lane]);
-      e.min_abs = std::min(e.min_abs, min_abs[lane]);
-      e.zeros += static_cast<uint32_t>(zeros[lane]);
-      e.nan |= nan[lane] != 0;
-    }
-  }
-};
-
-/// One pass over at most kSegment values. Two sets of vectors, for the latency of min and max.
-template <bool kMinAbs>
-void extend(Extrema& e, const float* x, size_t n) {
-  VectorExtrema even(e), odd(e);
-  size_t i = 0;
-  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
-    even.take<kMinAbs>(x + i);
-    odd.take<kMinAbs>(x + i + kLanes);
-  }
-  even.into(e);
-  odd.into(e);
-  for (; i < n; ++i) {
-    const float v = x[i];
-    if (v < e.min) e.min = v;
-    if (v > e.max) e.max = v;
-    e.zeros += v == 0;
-    e.nan |= v != v;
-    if (kMinAbs && v != 0 && std::fabs(v) < e.min_abs) e.min_abs = std::fabs(v);
-  }
-}
-
-bool special(const Extrema& e) { return e.nan || e.min == -kInfinity || e.max == kInfinity; }
-
-uint32_t bucket_of(float v) { return std::bit_cast<uint32_t>(v) >> 15; }
-
-void tally(Table& table, const float* x, size_t n) {
+void tally(Table& table, const uint32_t* buckets, size_t n) {
   auto* const lanes = table.lanes;
-  const auto elsewhere = [](uint32_t bucket) { return bucket | static_cast<uint32_t>(bucket == 0) * kBuckets; };
   size_t i = 0;
   for (; i + 4 <= n; i += 4) {
-    const uint32_t b0 = bucket_of(x[i]), b1 = bucket_of(x[i + 1]);
-    const uint32_t b2 = elsewhere(bucket_of(x[i + 2])), b3 = elsewhere(bucket_of(x[i + 3]));
+    const uint32_t b0 = buckets[i], b1 = buckets[i + 1], b2 = buckets[i + 2], b3 = buckets[i + 3];
     ++lanes[b0][0];
     ++lanes[b1][1];
     ++lanes[b2][0];
     ++lanes[b3][1];
   }
-  for (; i < n; ++i) ++lanes[bucket_of(x[i])][0];
+  for (; i < n; ++i) ++lanes[buckets[i]][0];
 }
+
+uint32_t bucket_of(float v) { return std::bit_cast<uint32_t>(v) >> 15; }
 
 /// Bounds of a bucket's magnitudes. The last bucket of all ends at 2^128, beyond float.
 double magnitude_from(uint32_t step) {  // step: pattern >> 15 without the sign
@@ -172,36 +101,22 @@ void Summary::add(std::span<const float> values) {
 }
 
 void Summary::add_segment(const float* x, size_t n) {
+  const Scan& s = scan();
   Extrema e;
-  if (mode_ == Mode::kMinMax) {
-    extend<false>(e, x, n);
-    if (special(e)) return add_special(x, n);
-  } else if (n < kTableThreshold) {
-    extend<false>(e, x, n);
-    if (special(e)) return add_special(x, n);
-    count_directly(x, n);
+  if (mode_ == Mode::kMinMax || n < kTableThreshold) {
+    s.extrema(e, x, n);
+    if (e.special()) return add_special(x, n);
+    if (mode_ == Mode::kHistogram) count_directly(x, n);
   } else {
     Table& table = thread_table();
-    for (size_t i = 0; i < n; i += kChunk) {
-      const size_t m = std::min(kChunk, n - i);
-      extend<true>(e, x + i, m);
-      tally(table, x + i, m);
-    }
-    if (special(e)) {
+    std::array<uint32_t, kChunk + Scan::kSlack> buckets;
+    for (size_t i = 0; i < n; i += kChunk)
+      tally(table, buckets.data(), s.buckets(e, x + i, std::min(kChunk, n - i), buckets.data()));
+    if (e.special()) {
       std::memset(&table, 0, sizeof table);
       return add_special(x, n);
     }
     take_table(&table.lanes[0][0], e.min_abs, std::max(-e.min, e.max), e.min < 0);
-    // Only zeros share a bucket with other values, the smallest subnormals.
-    uint64_t in_zero_buckets = table.lanes[kBuckets][0] + uint64_t{table.lanes[kBuckets][1]};
-    table.lanes[kBuckets][0] = table.lanes[kBuckets][1] = 0;
-    for (uint32_t b : {0u, kSignBucket}) {
-      in_zero_buckets += table.lanes[b][0] + uint64_t{table.lanes[b][1]};
-      table.lanes[b][0] = table.lanes[b][1] = 0;
-    }
-    if (in_zero_buckets != e.zeros)
-      for (size_t i = 0; i < n; ++i)
-        if (x[i] != 0 && (std::bit_cast<uint32_t>(x[i]) & 0x7fffffffu) >> 15 == 0) count_directly(x + i, 1);
   }
   extend_range(e.min, e.max);
   finite_ += n;
@@ -224,14 +139,12 @@ void Summary::take_table(uint32_t* lanes, float min_abs, float max_abs, bool neg
     if (sign && !negative) break;
     for (uint32_t o = sign + first; o <= sign + last; ++o) {
       uint32_t* const from = lanes + size_t{o} * kStepsPerOctave * 2;
-      // The zero buckets are the caller's.
-      const uint32_t begin = o == sign ? 1 : 0;
       uint32_t any = 0;
-      for (uint32_t i = 2 * begin; i < 2 * kStepsPerOctave; ++i) any |= from[i];
+      for (uint32_t i = 0; i < 2 * kStepsPerOctave; ++i) any |= from[i];
       if (!any) continue;
       Octave& to = octave(o);
-      for (size_t i = begin; i < kStepsPerOctave; ++i) to[i] += uint64_t{from[2 * i]} + from[2 * i + 1];
-      std::memset(from + 2 * begin, 0, sizeof(uint32_t) * 2 * (kStepsPerOctave - begin));
+      for (size_t i = 0; i < kStepsPerOctave; ++i) to[i] += uint64_t{from[2 * i]} + from[2 * i + 1];
+      std::memset(from, 0, sizeof(uint32_t) * 2 * kStepsPerOctave);
     }
   }
 }
