@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <set>
+#include <span>
 
 #include "libopt/rewrite/rewriter.h"
 
@@ -30,9 +31,9 @@ struct WeightView {
   int64_t rows = 0, columns = 0, inner = 1;
   bool transposed = false;  // stored as [columns, rows]
   int64_t group = 1;        // columns count one group's
-  size_t at(int64_t row, int64_t column, int64_t k) const {
-    return static_cast<size_t>(transposed ? column * rows + row
-                                          : (row * columns + column) * inner + k);
+  // The first of `inner` weights, which lie side by side.
+  size_t at(int64_t row, int64_t column) const {
+    return static_cast<size_t>(transposed ? column * rows + row : (row * columns + column) * inner);
   }
 };
 
@@ -118,6 +119,19 @@ void scale_weight(Model& model, const Node& node, int input, const std::vector<f
   rw.set_input(node, input, &fresh);
 }
 
+// The weights times factor(row, column).
+template <class Factor>
+std::vector<float> scaled(const WeightView& w, const Factor& factor_of) {
+  std::vector<float> values = w.tensor->values<float>();
+  for (int64_t row = 0; row < w.rows; ++row)
+    for (int64_t column = 0; column < w.columns; ++column) {
+      const float factor = factor_of(row, column);
+      float* first = &values[w.at(row, column)];
+      for (int64_t k = 0; k < w.inner; ++k) first[k] *= factor;
+    }
+  return values;
+}
+
 // The noise that 8-bit codes add to the second layer's outputs, each row relative to its output's
 // size, as a function of the channels' exponents e (channel i is divided by 2^e_i):
 //
@@ -131,47 +145,46 @@ void scale_weight(Model& model, const Node& node, int input, const std::vector<f
 //   times the weights of a row that it meets. The common factor 1/12 of rounding noise is left out.
 class Noise {
  public:
-  Noise(int64_t rows, int64_t channels)
-      : rows_(rows),
+  /// row_size: b above. A row whose outputs are all zero counts for nothing.
+  Noise(int64_t channels, const std::vector<double>& row_size)
+      : rows_(static_cast<int64_t>(row_size.size())),
         channels_(channels),
-        largest_(static_cast<size_t>(rows * channels), 0),
-        by_channel_(largest_),
-        squares_(largest_) {}
-
-  void add_weight(int64_t row, int64_t channel, double w) {
-    const size_t i = at(row, static_cast<size_t>(channel));
-    largest_[i] = std::max(largest_[i], std::abs(w));
-    by_channel_[static_cast<size_t>(channel * rows_ + row)] = largest_[i];
-    squares_[i] += w * w;
+        largest_(static_cast<size_t>(rows_ * channels), 0),
+        column_(static_cast<size_t>(channels), 0) {
+    for (const double b : row_size) weight_.push_back(b > 0 ? 1 / (b * b) : 0);
   }
-  // Weighs each row, then finds exponents by steps of one that lower J, from the start given.
-  /// Returns by what factor J fell against e = 0, where nothing is rescaled.
-  double settle(const std::vector<double>& row_size, const std::vector<double>& reach,
-                const std::vector<double>& nonzero, const std::vector<double>& energy,
-                std::vector<int>& e) {
-    const auto n = static_cast<size_t>(channels_);
-    weight_.assign(static_cast<size_t>(rows_), 0);
-    for (int64_t o = 0; o < rows_; ++o)
-      if (const double b = row_size[static_cast<size_t>(o)]; b > 0)
-        weight_[static_cast<size_t>(o)] = 1 / (b * b);
-    std::vector<double> column(n, 0);
-    for (int64_t o = 0; o < rows_; ++o)
-      for (int64_t i = 0; i < channels_; ++i)
-        column[static_cast<size_t>(i)] +=
-            weight_[static_cast<size_t>(o)] * squares_[at(o, static_cast<size_t>(i))];
-    for (size_t i = 0; i < n; ++i) column[i] *= nonzero[i];
-    const double unscaled = start(reach, energy, column, std::vector<int>(n, 0));
-    double best = start(reach, energy, column, e);
+
+  /// The weights with which a row meets a channel, or some of them.
+  void add_weights(int64_t row, int64_t channel, std::span<const float> weights) {
+    float& largest = largest_[at(row, static_cast<size_t>(channel))];
+    double squares = 0;
+    for (const float w : weights) {
+      largest = std::max(largest, std::abs(w));
+      squares += static_cast<double>(w) * w;
+    }
+    column_[static_cast<size_t>(channel)] += weight_[static_cast<size_t>(row)] * squares;
+  }
+
+  /// reach, nonzero, energy: r, p and q above. Finds exponents by steps of one that lower J, from the
+  /// start given. Returns by what factor J fell against e = 0, where nothing is rescaled.
+  double settle(std::vector<double> reach, const std::vector<double>& nonzero,
+                std::vector<double> energy, std::vector<int>& e) {
+    reach_ = std::move(reach);
+    energy_ = std::move(energy);
+    for (size_t i = 0; i < column_.size(); ++i) column_[i] *= nonzero[i];
+    const double unscaled = start(std::vector<int>(e.size(), 0));
+    double best = start(e);
     // Where evening out all the way does not help at all, the search would not find much either.
     if (!(best < unscaled)) return 1;
+    sort_by_channel();
     // Each sweep that changes something lowers J; the bound only guards against endless tiny gains.
     for (int sweep = 0; sweep < 16; ++sweep) {
       bool moved = false;
-      for (size_t i = 0; i < n; ++i)
+      for (size_t i = 0; i < e.size(); ++i)
         for (const int step : {1, -1}) {
-          const double j = try_step(reach, energy, column, i, step);
+          const double j = try_step(i, step, best);
           if (!(j < best)) continue;
-          take_step(energy, column, i, step);
+          take_step(i, step);
           e[i] += step;
           best = j;
           moved = true;
@@ -187,11 +200,26 @@ class Noise {
     return static_cast<size_t>(row * channels_) + channel;
   }
 
+  // Steps look at one channel in all rows.
+  void sort_by_channel() {
+    by_channel_.resize(largest_.size());
+    // In strips, so that the lines written to stay in the cache.
+    constexpr int64_t kStrip = 16;
+    for (int64_t first = 0; first < channels_; first += kStrip)
+      for (int64_t o = 0; o < rows_; ++o)
+        for (int64_t i = first; i < std::min(first + kStrip, channels_); ++i)
+          by_channel_[static_cast<size_t>(i * rows_ + o)] = largest_[at(o, static_cast<size_t>(i))];
+  }
+
   double row_range(int64_t row) const {
-    double largest = 0;
-    for (size_t i = 0; i < factor_.size(); ++i)
-      largest = std::max(largest, largest_[at(row, i)] * factor_[i]);
-    return largest;
+    const float* mine = largest_.data() + at(row, 0);
+    double largest[4] = {};  // one alone would wait for itself
+    size_t i = 0;
+    for (; i + 4 <= factor_.size(); i += 4)
+      for (size_t k = 0; k < 4; ++k)
+        largest[k] = std::max(largest[k], mine[i + k] * factor_[i + k]);
+    for (; i < factor_.size(); ++i) largest[0] = std::max(largest[0], mine[i] * factor_[i]);
+    return std::max(std::max(largest[0], largest[1]), std::max(largest[2], largest[3]));
   }
 
   static double sum(double range, double by_activation, double by_weight, double mean_square) {
@@ -200,32 +228,46 @@ class Noise {
   }
 
   // J at e from scratch; the running terms that steps change.
-  double start(const std::vector<double>& reach, const std::vector<double>& energy,
-               const std::vector<double>& column, const std::vector<int>& e) {
+  double start(const std::vector<int>& e) {
     factor_.clear();
     for (int x : e) factor_.push_back(std::ldexp(1.0, x));
     by_activation_ = mean_square_ = 0;
-    double range = 0, by_weight = 0;
     for (size_t i = 0; i < e.size(); ++i) {
-      range = std::max(range, reach[i] / factor_[i]);
-      by_activation_ += column[i] * factor_[i] * factor_[i];
-      mean_square_ += energy[i] / (factor_[i] * factor_[i]);
+      by_activation_ += column_[i] * factor_[i] * factor_[i];
+      mean_square_ += energy_[i] / (factor_[i] * factor_[i]);
     }
+    find_farthest();
     row_range_.clear();
+    double by_weight = 0;
     for (int64_t o = 0; o < rows_; ++o) {
       row_range_.push_back(row_range(o));
       by_weight += weight_[static_cast<size_t>(o)] * row_range_.back() * row_range_.back();
     }
-    return sum(range, by_activation_, by_weight, mean_square_);
+    return sum(farthest_, by_activation_, by_weight, mean_square_);
   }
 
-  double try_step(const std::vector<double>& reach, const std::vector<double>& energy,
-                  const std::vector<double>& column, size_t i, int step) {
+  // The channel that reaches farthest, and how far the others do.
+  void find_farthest() {
+    farthest_ = next_ = 0;
+    for (size_t i = 0; i < factor_.size(); ++i) {
+      const double r = reach_[i] / factor_[i];
+      if (r > farthest_) {
+        next_ = farthest_;
+        farthest_ = r;
+        farthest_channel_ = i;
+      } else {
+        next_ = std::max(next_, r);
+      }
+    }
+  }
+
+  // J after a step, or, once it is sure to pass it, something above `limit`.
+  double try_step(size_t i, int step, double limit) {
     const double f = factor_[i], g = std::ldexp(f, step);
-    double range = reach[i] / g;
-    for (size_t c = 0; c < reach.size(); ++c)
-      if (c != i) range = std::max(range, reach[c] / factor_[c]);
-    const double* mine = by_channel_.data() + i * static_cast<size_t>(rows_);
+    const double range = std::max(i == farthest_channel_ ? next_ : farthest_, reach_[i] / g);
+    const double by_activation = by_activation_ + column_[i] * (g * g - f * f);
+    const double mean_square = mean_square_ + energy_[i] * (1 / (g * g) - 1 / (f * f));
+    const float* mine = by_channel_.data() + i * static_cast<size_t>(rows_);
     double by_weight = 0;
     for (size_t o = 0; o < row_range_.size(); ++o) {
       double r = std::max(row_range_[o], mine[o] * g);
@@ -236,18 +278,18 @@ class Noise {
         factor_[i] = f;
       }
       by_weight += weight_[o] * r * r;
+      if (o % 64 == 0 && sum(range, by_activation, by_weight, mean_square) > limit) break;
     }
-    return sum(range, by_activation_ + column[i] * (g * g - f * f), by_weight,
-               mean_square_ + energy[i] * (1 / (g * g) - 1 / (f * f)));
+    return sum(range, by_activation, by_weight, mean_square);
   }
 
-  void take_step(const std::vector<double>& energy, const std::vector<double>& column, size_t i,
-                 int step) {
+  void take_step(size_t i, int step) {
     const double f = factor_[i], g = std::ldexp(f, step);
-    by_activation_ += column[i] * (g * g - f * f);
-    mean_square_ += energy[i] * (1 / (g * g) - 1 / (f * f));
+    by_activation_ += column_[i] * (g * g - f * f);
+    mean_square_ += energy_[i] * (1 / (g * g) - 1 / (f * f));
     factor_[i] = g;
-    const double* mine = by_channel_.data() + i * static_cast<size_t>(rows_);
+    find_farthest();
+    const float* mine = by_channel_.data() + i * static_cast<size_t>(rows_);
     for (size_t o = 0; o < row_range_.size(); ++o) {
       const bool set_it = g < f && mine[o] * f >= row_range_[o];
       row_range_[o] =
@@ -256,10 +298,14 @@ class Noise {
   }
 
   int64_t rows_, channels_;
-  std::vector<double> largest_, by_channel_;  // [rows, channels] and [channels, rows]
-  std::vector<double> squares_, weight_;      // [rows, channels], [rows]
-  std::vector<double> factor_, row_range_;    // [channels], [rows]
+  std::vector<float> largest_, by_channel_;  // |W|: [rows, channels] and [channels, rows]
+  std::vector<double> weight_;               // [rows]: 1 / b^2
+  std::vector<double> column_;               // [channels]: sum over rows of |W_oi|^2 / b_o^2, times p
+  std::vector<double> reach_, energy_;       // [channels]
+  std::vector<double> factor_, row_range_;   // [channels]: 2^e; [rows]: M
   double by_activation_ = 0, mean_square_ = 0;
+  double farthest_ = 0, next_ = 0;           // A, and A without its channel
+  size_t farthest_channel_ = 0;
 };
 
 // The power of two nearest to x on a logarithmic scale, by its exponent; exact under scaling of x
@@ -295,15 +341,15 @@ std::vector<int> exponents_of(const Link& link, const std::vector<ChannelStatist
       reach[c] = energy[c] = 0;
   }
   for (const ChannelStatistics& s : out) size.push_back(s.rms);
-  Noise noise(w.rows, channels);
+  Noise noise(channels, size);
   const std::vector<float> values = w.tensor->values<float>();
   const int64_t rows_per_group = w.rows / w.group;
   for (int64_t o = 0; o < w.rows; ++o)
     for (int64_t local = 0; local < w.columns; ++local) {
       const int64_t channel = (o / rows_per_group * w.columns + local) / link.repeat;
-      for (int64_t k = 0; k < w.inner; ++k) noise.add_weight(o, channel, values[w.at(o, local, k)]);
+      noise.add_weights(o, channel, {&values[w.at(o, local)], static_cast<size_t>(w.inner)});
     }
-  if (!(noise.settle(size, reach, nonzero, energy, e) >= kMinGain))
+  if (!(noise.settle(reach, nonzero, energy, e) >= kMinGain))
     return std::vector<int>(raw.size(), 0);
   for (size_t c = 0; c < e.size(); ++c)
     if (reach[c] > 0) known.push_back(e[c]);
@@ -383,31 +429,25 @@ Result<int> equalize(Model& model, const Placement& placement, const SampleSourc
     const std::vector<int>& e = exponents[l];
     if (std::all_of(e.begin(), e.end(), [](int x) { return x == 0; })) continue;
     ++changed;
+    std::vector<float> up, down;  // 2^e and 2^-e: exact, and so are products with them
+    for (const int x : e) {
+      up.push_back(std::ldexp(1.0f, x));
+      down.push_back(std::ldexp(1.0f, -x));
+    }
     const WeightView w1 = *weight_of(*link.first);
-    std::vector<float> first = w1.tensor->values<float>();
-    for (int64_t row = 0; row < w1.rows; ++row)
-      for (int64_t column = 0; column < w1.columns; ++column)
-        for (int64_t k = 0; k < w1.inner; ++k)
-          first[w1.at(row, column, k)] =
-              std::ldexp(first[w1.at(row, column, k)], -e[static_cast<size_t>(row)]);
-    scale_weight(model, *link.first, 1, first);
+    scale_weight(model, *link.first, 1, scaled(w1, [&](int64_t row, int64_t) {
+      return down[static_cast<size_t>(row)];
+    }));
     if (link.first->has_input(2)) {
       std::vector<float> bias = link.first->input(2).constant()->values<float>();
-      for (size_t i = 0; i < bias.size(); ++i)
-        bias[i] = std::ldexp(bias[i], -e[bias.size() == e.size() ? i : 0]);
+      for (size_t i = 0; i < bias.size(); ++i) bias[i] *= down[bias.size() == e.size() ? i : 0];
       scale_weight(model, *link.first, 2, bias);
     }
     const WeightView w2 = *weight_of(*link.second);
-    std::vector<float> second = w2.tensor->values<float>();
     const int64_t rows_per_group = w2.rows / w2.group;
-    for (int64_t o = 0; o < w2.rows; ++o)
-      for (int64_t local = 0; local < w2.columns; ++local) {
-        const int64_t channel = (o / rows_per_group * w2.columns + local) / link.repeat;
-        for (int64_t k = 0; k < w2.inner; ++k)
-          second[w2.at(o, local, k)] =
-              std::ldexp(second[w2.at(o, local, k)], e[static_cast<size_t>(channel)]);
-      }
-    scale_weight(model, *link.second, 1, second);
+    scale_weight(model, *link.second, 1, scaled(w2, [&](int64_t row, int64_t column) {
+      return up[static_cast<size_t>((row / rows_per_group * w2.columns + column) / link.repeat)];
+    }));
   }
   return changed;
 }

@@ -8,6 +8,7 @@
 #include "calib/exec/integer_groups.h"
 #include "calib/exec/native_ops.h"
 #include "calib/exec/plan_impl.h"
+#include "calib/exec/prepare.h"
 #include "libopt/analysis/functions.h"
 #include "libopt/rewrite/inline_calls.h"
 
@@ -79,6 +80,7 @@ class PlanCompiler {
       return Error{ErrorCode::kUnsupported, "no kernel for " + list, "a model runs only with all of its operators: replace these by standard ones"};
     }
     ONNXTOOL_CHECK(delayed_.empty());
+    ONNXTOOL_TRY(prepare_steps(plan_.steps));
     for (const Value* v : graph_.outputs()) {
       plan_.output_slots.push_back(slot(*v));
       plan_.output_names.push_back(v->name());
@@ -158,7 +160,6 @@ class PlanCompiler {
         c.wanted[0] = true;
       }
     }
-    ONNXTOOL_TRY(prepare(step));
     for (int i = 0; i < node.num_outputs(); ++i) {
       const Value* v = i == 0 && result ? result : node.outputs()[static_cast<size_t>(i)];
       step.outputs.push_back(v && c.wanted[static_cast<size_t>(i)] ? slot(*v) : -1);
@@ -172,19 +173,6 @@ class PlanCompiler {
     c.dtypes.push_back(v ? v->type().dtype : DataType::kUndefined);
     c.dims.push_back(v ? known_dims(*v) : std::vector<int64_t>());
     c.constants.push_back(v ? constant_of(*v) : nullptr);
-  }
-
-  static Status prepare(Step& step) {
-    CompiledNode& c = *step.node;
-    c.dropped.assign(c.inputs.size(), false);
-    if (!step.kernel || !step.kernel->prepare) return {};
-    auto state = step.kernel->prepare(c);
-    if (!state.ok()) return std::move(state).error().at(c.description);
-    step.state = *std::move(state);
-    // Shared copies are made anew by whoever else still reads them.
-    for (size_t i = 0; i < c.constants.size(); ++i)
-      if (c.dropped[i] && c.constants[i]) c.constants[i]->drop();
-    return {};
   }
 
   // A fused step runs where its last node stood: by then every extra input has been made.
@@ -218,7 +206,6 @@ class PlanCompiler {
       unsupported_.insert(describe_missing(*group.core));
       return {};
     }
-    ONNXTOOL_TRY(prepare(step));
     step.outputs = {slot(group.last->output(0))};
     place(std::move(step), *group.core, *group.last);
     return {};
@@ -282,7 +269,7 @@ class PlanCompiler {
   }
 
  public:
-  bool can_add(const Node& node) { return add_node(node).ok() && unsupported_.empty(); }
+  bool can_add(const Node& node) { return add_node(node).ok() && unsupported_.empty() && prepare_steps(plan_.steps).ok(); }
 
   static Result<std::shared_ptr<const Plan>> compile_graph(const Graph& graph, const PlanOptions& options, std::span<const Value* const> captured) {
     std::shared_ptr<Plan> plan(new Plan);

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <mutex>
 
+#include "calib/ranges/channel_sums.h"
+
 namespace onnxtool {
 namespace {
 
@@ -28,42 +30,49 @@ class SummaryObserver final : public Observer {
   std::vector<Summary> summaries;
 };
 
-// Channels of one sample; rms and nonzero hold sums until all samples are in.
+// Channels of one sample.
 class ChannelObserver final : public Observer {
  public:
-  explicit ChannelObserver(size_t count) : channels(count), counts(count, 0) {}
+  explicit ChannelObserver(size_t count) : sums(count) {}
   Status observe(int watch, const ConstView& v) override {
     if (v.dtype != DataType::kFloat || v.dims.size() < 2 || v.count == 0) return {};
-    const auto w = static_cast<size_t>(watch);
-    const int64_t num_channels = v.dims[1], per_item = v.count / v.dims[0], spatial = per_item / num_channels;
-    channels[w].assign(static_cast<size_t>(num_channels), {});
-    counts[w] = v.dims[0] * spatial;
-    const bool last = v.layout == Layout::kChannelsLast;
-    ChannelStatistics* all = channels[w].data();
+    ChannelSums& to = sums[static_cast<size_t>(watch)];
+    const int64_t channels = v.dims[1], per_item = v.count / v.dims[0], spatial = per_item / channels;
+    to.start(static_cast<size_t>(channels), v.dims[0] * spatial);
     const float* x = static_cast<const float*>(v.data);
-    const auto add = [](ChannelStatistics& c, float value) {
-      c.rms += static_cast<double>(value) * value;
-      c.nonzero += value != 0 ? 1.0 : 0.0;
-      c.min = std::min(c.min, value);
-      c.max = std::max(c.max, value);
-    };
     for (int64_t n = 0; n < v.dims[0]; ++n, x += per_item) {
-      if (last) {
-        for (int64_t s = 0; s < spatial; ++s)
-          for (int64_t c = 0; c < num_channels; ++c) add(all[c], x[s * num_channels + c]);
+      if (v.layout == Layout::kChannelsLast) {
+        for (int64_t s = 0; s < spatial; ++s) to.add_pixel(x + s * channels);
       } else {
-        for (int64_t c = 0; c < num_channels; ++c) {
-          ChannelStatistics one = all[c];
-          for (int64_t s = 0; s < spatial; ++s) add(one, x[c * spatial + s]);
-          all[c] = one;
-        }
+        for (int64_t c = 0; c < channels; ++c) to.add_plane(static_cast<size_t>(c), x + c * spatial, spatial);
       }
     }
     return {};
   }
-  std::vector<std::vector<ChannelStatistics>> channels;
-  std::vector<int64_t> counts;
+  std::vector<ChannelSums> sums;
 };
+
+// All samples' sums, in order.
+std::vector<ChannelStatistics> join(std::span<const ChannelObserver> samples, size_t watch) {
+  std::vector<ChannelStatistics> all;
+  int64_t count = 0;
+  for (const ChannelObserver& o : samples) {
+    const ChannelSums& s = o.sums[watch];
+    all.resize(std::max(all.size(), s.squares.size()));
+    for (size_t c = 0; c < s.squares.size(); ++c) {
+      all[c].rms += s.squares[c];
+      all[c].nonzero += s.nonzero[c];
+      all[c].min = std::min(all[c].min, s.min[c]);
+      all[c].max = std::max(all[c].max, s.max[c]);
+    }
+    count += s.values_per_channel;
+  }
+  for (ChannelStatistics& c : all) {
+    c.rms = std::sqrt(c.rms / static_cast<double>(std::max<int64_t>(count, 1)));
+    c.nonzero /= static_cast<double>(std::max<int64_t>(count, 1));
+  }
+  return all;
+}
 
 }  // namespace
 
@@ -111,24 +120,8 @@ Result<std::vector<std::vector<ChannelStatistics>>> collect_channels(const Graph
   ONNXTOOL_TRY(run_samples(graph, watched, some, quiet, [&](int, int64_t index, const Sample& sample, RunContext& context) {
     return context.run(sample.inputs, nullptr, &observers[static_cast<size_t>(index)]);
   }));
-  std::vector<std::vector<ChannelStatistics>> all(watched.size());
-  for (size_t i = 0; i < watched.size(); ++i) {
-    int64_t count = 0;
-    for (const ChannelObserver& o : observers) {
-      all[i].resize(std::max(all[i].size(), o.channels[i].size()));
-      for (size_t c = 0; c < o.channels[i].size(); ++c) {
-        all[i][c].rms += o.channels[i][c].rms;
-        all[i][c].nonzero += o.channels[i][c].nonzero;
-        all[i][c].min = std::min(all[i][c].min, o.channels[i][c].min);
-        all[i][c].max = std::max(all[i][c].max, o.channels[i][c].max);
-      }
-      count += o.counts[i];
-    }
-    for (ChannelStatistics& c : all[i]) {
-      c.rms = std::sqrt(c.rms / static_cast<double>(std::max<int64_t>(count, 1)));
-      c.nonzero /= static_cast<double>(std::max<int64_t>(count, 1));
-    }
-  }
+  std::vector<std::vector<ChannelStatistics>> all;
+  for (size_t i = 0; i < watched.size(); ++i) all.push_back(join(observers, i));
   return all;
 }
 

@@ -5,8 +5,6 @@
 
 #include <immintrin.h>
 
-#include <array>
-
 #include "calib/ranges/scan_tail.h"
 
 namespace onnxtool {
@@ -14,14 +12,16 @@ namespace {
 
 constexpr size_t kLanes = 8;
 
-// kFront[mask]: the lanes whose bit is set, in order.
-constexpr auto kFront = [] {
-  std::array<std::array<int32_t, kLanes>, 256> table{};
-  for (size_t mask = 0; mask < table.size(); ++mask)
-    for (size_t lane = 0, to = 0; lane < kLanes; ++lane)
-      if (mask >> lane & 1) table[mask][to++] = static_cast<int32_t>(lane);
-  return table;
-}();
+// lanes[mask]: those whose bit is set, in order.
+struct Front {
+  int32_t lanes[256][kLanes] = {};
+  constexpr Front() {
+    for (size_t mask = 0; mask < 256; ++mask)
+      for (size_t lane = 0, to = 0; lane < kLanes; ++lane)
+        if (mask >> lane & 1) lanes[mask][to++] = static_cast<int32_t>(lane);
+  }
+};
+constexpr Front kFront;
 
 struct Lanes {
   __m256 min, max, min_abs, nan = _mm256_setzero_ps();
@@ -78,7 +78,7 @@ size_t buckets(Extrema& e, const float* x, size_t n, uint32_t* to) {
     const __m256 zero = lanes.take(v);
     lanes.min_abs = _mm256_min_ps(_mm256_blendv_ps(_mm256_and_ps(v, magnitude), infinity, zero), lanes.min_abs);
     const auto mask = static_cast<uint32_t>(~_mm256_movemask_ps(zero)) & 0xff;
-    const __m256i front = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kFront[mask].data()));
+    const __m256i front = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kFront.lanes[mask]));
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + kept),
                         _mm256_permutevar8x32_epi32(_mm256_srli_epi32(_mm256_castps_si256(v), 15), front));
     kept += static_cast<size_t>(__builtin_popcount(mask));
