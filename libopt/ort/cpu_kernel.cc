@@ -40,20 +40,22 @@ const Value* first_argument(const Node& node, const OrtTypeArgs& args) {
   return nullptr;
 }
 
+using TypeOf = std::function<ValueType(const Value&)>;
+
 /// `constraint` is `T=float|double`.
-bool fits(const Node& node, const std::vector<OrtTypeArgs>& args, std::string_view constraint) {
+bool fits(const Node& node, const TypeOf& type_of, const std::vector<OrtTypeArgs>& args, std::string_view constraint) {
   const size_t equals = constraint.find('=');
   const auto entry = std::ranges::find(args, constraint.substr(0, equals), &OrtTypeArgs::name);
   if (entry == args.end()) return true;
   const Value* value = first_argument(node, *entry);
   if (!value || value->type().kind == ValueType::Kind::kUnknown) return true;
-  return contains(constraint.substr(equals + 1), schema_type_name(value->type()));
+  return contains(constraint.substr(equals + 1), schema_type_name(type_of(*value)));
 }
 
-bool fits_all(const Node& node, const std::vector<OrtTypeArgs>& args, std::string_view types) {
+bool fits_all(const Node& node, const TypeOf& type_of, const std::vector<OrtTypeArgs>& args, std::string_view types) {
   while (!types.empty()) {
     const size_t end = std::min(types.find(';'), types.size());
-    if (!fits(node, args, types.substr(0, end))) return false;
+    if (!fits(node, type_of, args, types.substr(0, end))) return false;
     types.remove_prefix(std::min(end + 1, types.size()));
   }
   return true;
@@ -62,6 +64,10 @@ bool fits_all(const Node& node, const std::vector<OrtTypeArgs>& args, std::strin
 }  // namespace
 
 CpuKernel find_cpu_kernel(const Node& node) {
+  return find_cpu_kernel(node, [](const Value& v) { return v.type(); });
+}
+
+CpuKernel find_cpu_kernel(const Node& node, const TypeOf& type_of) {
   const OrtSchema* schema = find_ort_schema(node.domain(), node.op_type(), node.opset());
   if (!schema) return CpuKernel::kNoOperator;
   const std::vector<OrtTypeArgs> args = ort_type_args(*schema);
@@ -70,10 +76,32 @@ CpuKernel find_cpu_kernel(const Node& node) {
   for (const Kernel& k : std::ranges::equal_range(kKernels, std::pair(schema->domain, schema->op), {}, key)) {
     const int last = k.last ? k.last : k.first;
     if (schema->since_version < k.first || schema->since_version > last) continue;
-    if (fits_all(node, args, k.types)) return CpuKernel::kRuns;
+    if (fits_all(node, type_of, args, k.types)) return CpuKernel::kRuns;
     covered = true;
   }
   return covered ? CpuKernel::kOtherTypes : CpuKernel::kNone;
+}
+
+Status require_cpu_kernel(const Node& node) {
+  constexpr std::string_view kOwnDomains[] = {"", "ai.onnx.ml", "com.microsoft"};
+  if (std::ranges::find(kOwnDomains, node.domain()) == std::end(kOwnDomains)) return {};
+  const std::string op = (node.domain().empty() ? "ai.onnx" : node.domain()) + "." + node.op_type();
+  const std::string opset = std::to_string(node.opset());
+  const char* const hint = "change the model's opset (onnxtool optimize --opset N)";
+  switch (find_cpu_kernel(node)) {
+    case CpuKernel::kRuns: return {};
+    case CpuKernel::kNoOperator:
+      return Error{ErrorCode::kUnsupported, node.describe() + ": ONNX Runtime has no operator " + op + " at opset " + opset, hint};
+    case CpuKernel::kNone:
+      return Error{ErrorCode::kUnsupported,
+                   node.describe() + ": ONNX Runtime has no CPU kernel of " + op + " at opset " + opset, hint};
+    case CpuKernel::kOtherTypes: break;
+  }
+  std::string types;
+  for (const Value* v : node.inputs())
+    types += (types.empty() ? "" : ", ") + (v ? schema_type_name(v->type()) : std::string("none"));
+  return Error{ErrorCode::kUnsupported,
+               node.describe() + ": ONNX Runtime has no CPU kernel of " + op + " for inputs of types (" + types + ")", {}};
 }
 
 std::string schema_type_name(const ValueType& type) {
