@@ -5,7 +5,7 @@ _onnxtool() {
   if [[ "$word" == "=" ]]; then word=""; elif [[ "$previous" == "=" ]]; then previous="${COMP_WORDS[COMP_CWORD-2]}"; fi
   COMPREPLY=()
   if (( COMP_CWORD == 1 )); then
-    COMPREPLY=($(compgen -W "optimize quantize diff run bench check inspect explain completions --help --version" -- "$word"))
+    COMPREPLY=($(compgen -W "optimize quantize diff run bench check inspect ops-config explain completions --help --version" -- "$word"))
     return
   fi
   case "${COMP_WORDS[1]}" in
@@ -193,6 +193,14 @@ _onnxtool() {
         --dim) files=1 ;;
         --input-shape) files=1 ;;
         --report) files=1 ;;
+        --config) files=1 ;;
+        *) free=1 ;;
+      esac
+      ;;
+    ops-config)
+      flags="--output --type-reduction --config --no-config --help"
+      case "$previous" in
+        -o|--output) files=1 ;;
         --config) files=1 ;;
         *) free=1 ;;
       esac

@@ -10,6 +10,7 @@ _onnxtool() {
     'bench:Time a model, or two in turns: latency, throughput, profile, memory'
     'check:Find everything that is wrong with model files'
     'inspect:Say what is in a model: operators, work, memory, tensors'
+    'ops-config:List the operators that a reduced build of ONNX Runtime needs for models'
     'explain:Say what a code of check means'
     'completions:Print shell completions'
   )
@@ -272,6 +273,17 @@ _onnxtool() {
         '--help[Print this help]' \
         '-h[Print this help]' \
         '*:MODEL:_files'
+      ;;
+    ops-config)
+      _arguments \
+        '--output=[Where the config goes, instead of stdout]:FILE:_files' \
+        '-o[Where the config goes, instead of stdout]:FILE:_files' \
+        '--type-reduction[Also list the types that each operator is used with]' \
+        '--config=[Take settings from this file instead of ./onnxtool.toml]:FILE:_files' \
+        '--no-config[Take no settings from a file]' \
+        '--help[Print this help]' \
+        '-h[Print this help]' \
+        '*:MODELS:_files'
       ;;
     explain)
       _arguments \

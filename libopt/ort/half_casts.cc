@@ -3,11 +3,13 @@
 #include "libopt/ort/half_casts.h"
 
 #include <algorithm>
+#include <functional>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
 #include "libopt/ort/cpu_kernel.h"
+#include "libopt/ort/since_version.h"
 
 namespace onnxtool {
 namespace {
@@ -33,16 +35,17 @@ ValueType as_float(ValueType type) {
   return type;
 }
 
+using Nodes = std::unordered_set<const Node*>;
+
 class HalfCasts {
  public:
-  explicit HalfCasts(Graph& graph) : graph_(graph) {}
+  /// The casts that it makes go into `inserted`.
+  HalfCasts(Graph& graph, Nodes& inserted) : graph_(graph), inserted_(inserted) {}
 
   void run() {
     choose();
     for (Node& node : graph_.nodes())
       if (in_float_.contains(&node)) convert(node);
-    for (Value* half : halves_) restore(*half);
-    for (Node& node : graph_.nodes()) node.for_each_subgraph([](Graph& g) { insert_half_casts(g); });
   }
 
  private:
@@ -57,16 +60,21 @@ class HalfCasts {
       if (stands_alone(node)) in_float_.insert(&node);
   }
 
-  /// Could run in float16, but everything around it runs in float.
+  /// Could run in float16, but what it reads and what reads it runs in float. Of a variadic parameter only the
+  /// first value counts.
   bool stands_alone(const Node& node) const {
-    if (in_float_.contains(&node) || !reads_half(node) || has_subgraph(node) || !has_float_kernel(node)) return false;
-    bool fed = false;
-    for (const Value* v : node.inputs()) {
-      if (!v || !v->producer() || &v->graph() != &graph_) continue;
-      fed = true;
-      if (is_half(*v) && !in_float_.contains(v->producer())) return false;
+    if (in_float_.contains(&node) || has_subgraph(node) || !has_float_kernel(node)) return false;
+    const OrtSchema* schema = find_ort_schema(node.domain(), node.op_type(), node.opset());
+    bool fed = false, reads_half = false, gives_half = false;
+    for (int i = 0; i < node.num_inputs(); ++i) {
+      if (!node.has_input(i)) continue;
+      const Value& v = node.input(i);
+      const bool by_node = v.producer() && !v.producer()->is("Constant") && &v.graph() == &graph_;
+      fed = fed || by_node;
+      if (i >= schema->formal_inputs || !is_half(v)) continue;
+      reads_half = true;
+      if (by_node && !in_float_.contains(v.producer())) return false;
     }
-    bool gives_half = false;
     for (const Value* v : node.outputs()) {
       if (!v) continue;
       if (v->is_graph_output()) return false;
@@ -75,12 +83,10 @@ class HalfCasts {
       for (const Use& use : v->uses())
         if (!in_float_.contains(use.user)) return false;
     }
-    return fed && gives_half;
+    return fed && reads_half && gives_half;
   }
 
-  /// Cast, whose attribute says its output type, and what takes a dtype are left alone.
   static bool has_float_kernel(const Node& node) {
-    if (node.is("Cast") || node.attribute("dtype")) return false;
     return find_cpu_kernel(node, [](const Value& v) { return is_half(v) ? as_float(v.type()) : v.type(); }) ==
            CpuKernel::kRuns;
   }
@@ -93,72 +99,122 @@ class HalfCasts {
     for (int i = 0; i < node.num_outputs(); ++i) {
       if (!node.has_output(i) || !is_half(node.output(i))) continue;
       Value& half = node.output(i);
-      Value& full = graph_.add_value({}, half.name() + "_float");
-      full.set_type(as_float(half.type()));
+      Value& full = add_float(half);
       graph_.set_output_value(node, i, &full);
-      float_of_.emplace(&half, &full);
-      halves_.push_back(&half);
+      add_cast(full, half, DataType::kFloat16, node.next());
     }
   }
 
-  /// The float that a half is or was made of, or a Cast before `reader`, the first node to ask.
+  /// A Cast of `half`, before the first node that asks.
   Value& float_of(Value& half, Node& reader) {
-    if (const auto known = float_of_.find(&half); known != float_of_.end()) return *known->second;
-    Node* producer = half.producer();
-    if (producer && producer->is("Cast") && producer->has_input(0) && &half.graph() == &graph_ &&
-        is_tensor_of(producer->input(0), DataType::kFloat))
-      return producer->input(0);
-    Value& full = add_cast(half, graph_.add_value({}, half.name() + "_float"), DataType::kFloat, &reader);
+    Value*& full = float_of_[&half];
+    if (!full) {
+      full = &add_float(half);
+      add_cast(half, *full, DataType::kFloat, &reader);
+    }
+    return *full;
+  }
+
+  Value& add_float(const Value& half) {
+    Value& full = graph_.add_value({}, half.name() + "_float");
     full.set_type(as_float(half.type()));
-    float_of_.emplace(&half, &full);
     return full;
   }
 
-  /// Casts a converted node's output back for the readers that still want it.
-  void restore(Value& half) {
-    Value& full = *float_of_.at(&half);
-    const std::vector<Use> uses = half.uses();
-    for (const Use& use : uses) {
-      Node& reader = *use.user;
-      if (!reader.is("Cast") || &reader.graph() != &graph_ || !reader.has_output(0)) continue;
-      Value& cast = reader.output(0);
-      if (!is_tensor_of(cast, DataType::kFloat) || cast.is_graph_output()) continue;
-      graph_.replace_uses(cast, full);
-      graph_.remove_node(reader);
-    }
-    if (half.unused()) graph_.erase_value(half);
-    else add_cast(full, half, DataType::kFloat16, full.producer()->next());
-  }
-
-  Value& add_cast(Value& from, Value& to, DataType dtype, Node* anchor) {
-    graph_.add_node("Cast", "", "", {&from}, {&to}, make_cast_attribute(dtype), anchor);
-    return to;
-  }
-
-  static std::vector<Attribute> make_cast_attribute(DataType dtype) {
+  void add_cast(Value& from, Value& to, DataType dtype, Node* anchor) {
     std::vector<Attribute> attributes;
     attributes.push_back(Attribute::of("to", static_cast<int64_t>(dtype)));
-    return attributes;
+    inserted_.insert(&graph_.add_node("Cast", "", "", {&from}, {&to}, std::move(attributes), anchor));
   }
 
   Graph& graph_;
-  std::unordered_set<const Node*> in_float_;
+  Nodes& inserted_;
+  Nodes in_float_;
   std::unordered_map<const Value*, Value*> float_of_;
-  std::vector<Value*> halves_;  // in order; outputs that now are floats
 };
 
-/// A Cast from float that nothing reads any more.
-void drop_idle_casts(Graph& graph) {
-  for (Node& node : graph.nodes())
-    if (node.is("Cast") && node.num_inputs() == 1 && node.num_outputs() == 1 && node.has_output(0) && node.output(0).unused())
-      graph.remove_node(node);
+enum class TypeGroup : uint8_t { kNone, kBool, kSigned, kUnsigned, kFloat };
+
+TypeGroup group_of(DataType type) {
+  switch (type) {
+    case DataType::kBool: return TypeGroup::kBool;
+    case DataType::kInt8:
+    case DataType::kInt16:
+    case DataType::kInt32:
+    case DataType::kInt64: return TypeGroup::kSigned;
+    case DataType::kUint8:
+    case DataType::kUint16:
+    case DataType::kUint32:
+    case DataType::kUint64: return TypeGroup::kUnsigned;
+    case DataType::kBfloat16:
+    case DataType::kDouble:
+    case DataType::kFloat:
+    case DataType::kFloat16: return TypeGroup::kFloat;
+    default: return TypeGroup::kNone;
+  }
+}
+
+/// Whether a cast may lose something that the runtime keeps: casts that were put in lose nothing by its rules.
+bool may_lose(DataType from, DataType to, bool inserted) {
+  const TypeGroup source = group_of(from), target = group_of(to);
+  if (source == TypeGroup::kNone || target == TypeGroup::kNone) return true;
+  if (target == TypeGroup::kUnsigned && source != TypeGroup::kBool && source != TypeGroup::kUnsigned) return true;
+  if (source == TypeGroup::kFloat && target != TypeGroup::kFloat) return true;
+  const int from_bits = source == TypeGroup::kBool ? 1 : bits_of(from), to_bits = target == TypeGroup::kBool ? 1 : bits_of(to);
+  if (source == TypeGroup::kUnsigned && target == TypeGroup::kSigned) return to_bits <= from_bits;
+  if (target == TypeGroup::kFloat && (source == TypeGroup::kSigned || source == TypeGroup::kUnsigned)) return to_bits <= from_bits;
+  if (from != to && bits_of(from) == 16 && bits_of(to) == 16 && source == TypeGroup::kFloat && target == TypeGroup::kFloat) return true;
+  return from_bits > to_bits && !inserted;
+}
+
+bool is_cast(const Node& node) {
+  return node.is("Cast") && node.num_inputs() == 1 && node.has_input(0) && node.num_outputs() == 1 && node.has_output(0) &&
+         node.input(0).type().is_tensor() && node.output(0).type().is_tensor();
+}
+
+/// Drops casts behind `cast` that undo it, and `cast` itself where then nothing but casts reads it.
+void drop_duplicates(Graph& graph, Node& cast, const Nodes& inserted) {
+  Value& in = cast.input(0);
+  Value& out = cast.output(0);
+  const DataType from = in.type().dtype, to = out.type().dtype;
+  const bool loses = may_lose(from, to, inserted.contains(&cast));
+  const std::vector<Use> uses = out.uses();
+  std::vector<Node*> undone, kept;
+  for (const Use& use : uses) {
+    Node& next = *use.user;
+    if (!is_cast(next) || &next.graph() != &graph) continue;
+    const DataType last = next.output(0).type().dtype;
+    if (loses && may_lose(last, to, inserted.contains(&next))) return;
+    (last == from && !next.output(0).is_graph_output() ? undone : kept).push_back(&next);
+  }
+  for (Node* next : undone) {
+    graph.replace_uses(next->output(0), in);
+    graph.remove_node(*next);
+  }
+  if (uses.empty() || undone.size() + kept.size() != uses.size() || out.is_graph_output()) return;
+  for (Node* next : kept) graph.set_input(*next, 0, &in);
+  graph.remove_node(cast);
+}
+
+void drop_duplicate_casts(Graph& graph, const Nodes& inserted) {
+  // What is dropped lies behind the current node or is that node: the walk holds ids, not nodes.
+  std::vector<int> ids;
+  for (const Node& node : graph.nodes()) ids.push_back(node.id());
+  for (const int id : ids)
+    if (Node* node = graph.node(id); node && is_cast(*node)) drop_duplicates(graph, *node, inserted);
+}
+
+void for_each_graph(Graph& graph, const std::function<void(Graph&)>& f) {
+  f(graph);
+  for (Node& node : graph.nodes()) node.for_each_subgraph([&](Graph& g) { for_each_graph(g, f); });
 }
 
 }  // namespace
 
 void insert_half_casts(Graph& graph) {
-  HalfCasts(graph).run();
-  drop_idle_casts(graph);
+  Nodes inserted;
+  for_each_graph(graph, [&](Graph& g) { HalfCasts(g, inserted).run(); });
+  for_each_graph(graph, [&](Graph& g) { drop_duplicate_casts(g, inserted); });
 }
 
 }  // namespace onnxtool
