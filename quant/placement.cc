@@ -80,6 +80,7 @@ class Placer {
       if (n.is("Softmax")) mark_scores(n, scores_);
     for (Node& n : graph_.nodes()) classify(n);
     settle();
+    while (keep_apart()) settle();
     if (!options_.target->cost || options_.ort_compat || !options_.include.empty()) return result();
     const std::vector<Candidate> unweighed = candidates_;
     // Less on integers may leave carriers without company, and those are weighed without them
@@ -112,6 +113,8 @@ class Placer {
     if (!target || target->fusion == Fusion::kNever) return "the target never runs it on integers";
     if (target->obstacle)
       if (const char* r = target->obstacle(n)) return r;
+    if (target->wrong)
+      if (const char* r = target->wrong(n)) return r;
     if (!n.has_input(0) || !n.has_output(0)) return "has no data";
     if (n.input(0).type().dtype != DataType::kFloat) return "its data is not float32";
     if (handler->role == Role::kPassThrough && n.input(0).constant()) return "its data is constant";
@@ -124,6 +127,7 @@ class Placer {
     const TargetOp* target = find_target_op(*options_.target, n);
     if (const char* reason = why_not(n, handler, target)) {
       reasons_[&n] = reason;
+      if (target && target->wrong && target->wrong(n)) wrong_.push_back(&n);
       return;
     }
     Candidate c;
@@ -241,6 +245,24 @@ class Placer {
         changed = true;
       }
     }
+  }
+
+  // No node that the target would compute wrongly stands between a DQ and a Q: the layer before it
+  // stays float. Whether anything changed.
+  bool keep_apart() {
+    bool changed = false;
+    for (const Node* n : wrong_) {
+      // The target moves a DQ past operators that only move elements.
+      const Value* v = &n->input(0);
+      for (const OpHandler* h; v->producer() && (h = find_handler(*v->producer())) && h->role == Role::kPassThrough;)
+        v = &v->producer()->input(0);
+      Candidate* producer = producer_of(*v);
+      if (!producer || !has_integer_consumer(n->output(0))) continue;
+      producer->alive = false;
+      producer->reason = "the target would compute its reader on integers, and wrongly";
+      changed = true;
+    }
+    return changed;
   }
 
   std::vector<int64_t> shape_of(const Value& v) const {
@@ -386,6 +408,7 @@ class Placer {
   const QuantizeOptions& options_;
   const TypicalShapes& shapes_;
   std::set<const Node*> scores_;
+  std::vector<const Node*> wrong_;  // for the target's integer kernel
   std::vector<Candidate> candidates_;
   double float_ns_ = 0;  // of all candidates
   std::unordered_map<const Node*, size_t> index_;

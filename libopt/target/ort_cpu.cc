@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "libopt/target/target.h"
 
 namespace onnxtool {
@@ -24,6 +26,16 @@ const char* average_pool_obstacle(const Node& node) {
       for (int64_t x : *v)
         if (x != 1) return "QLinearAveragePool has no dilations";
   return nullptr;
+}
+
+// Measured with onnxruntime 1.31: QLinearAveragePool counts what ceil_mode adds behind the padding.
+const char* average_pool_wrong(const Node& node) {
+  const Attribute* pads = node.attribute("pads");
+  const auto* values = pads ? pads->get<std::vector<int64_t>>() : nullptr;
+  const bool padded = values && std::ranges::any_of(*values, [](int64_t p) { return p != 0; });
+  return padded && node.attr<int64_t>("ceil_mode", 0) && node.attr<int64_t>("count_include_pad", 0)
+             ? "QLinearAveragePool miscounts padding under ceil_mode"
+             : nullptr;
 }
 
 const char* gemm_obstacle(const Node& node) {
@@ -56,7 +68,8 @@ constexpr TargetOp kOps[] = {
     {.op = "AveragePool",
      .fusion = Fusion::kInteger,
      .integer_op = "QLinearAveragePool",
-     .obstacle = average_pool_obstacle},
+     .obstacle = average_pool_obstacle,
+     .wrong = average_pool_wrong},
     {.op = "GlobalAveragePool",
      .fusion = Fusion::kInteger,
      .integer_op = "QLinearGlobalAveragePool"},

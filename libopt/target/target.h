@@ -31,6 +31,9 @@ struct TargetOp {
   bool signed_data = true;
   /// nullptr: no condition. Else a reason why this node is not fused, or nullptr when it is.
   const char* (*obstacle)(const Node&) = nullptr;
+  /// nullptr: nowhere. Else where the integer kernel, which the target takes all the same, computes
+  /// something else than the operator: such a node must not stand between a DQ and a Q.
+  const char* (*wrong)(const Node&) = nullptr;
 };
 
 struct Target {

@@ -87,6 +87,22 @@ TEST_CASE("placement: why operators stay in float") {
   }
 }
 
+TEST_CASE("placement: a pool that the target would miscount is kept from between DQ and Q") {
+  const std::string pool =
+      "AveragePool <kernel_shape = [3, 3], strides = [2, 2], ceil_mode = 1, count_include_pad = 1, ";
+  const auto d = decide(image_model("t = " + pool + "pads = [1, 1, 1, 1]> (c) y = Conv (t, v)"));
+  CHECK(d.at("t").reason == "QLinearAveragePool miscounts padding under ceil_mode");
+  CHECK(d.at("c").kernel.empty());
+  CHECK(d.at("y").kernel == "QLinearConv");
+  const auto moved = decide(image_model("m = Transpose <perm = [0, 1, 3, 2]> (c) t = " + pool +
+                                        "pads = [1, 1, 1, 1]> (m) y = Conv (t, v)"));
+  CHECK(moved.at("c").kernel.empty());
+  const auto last = decide(image_model("y = " + pool + "pads = [1, 1, 1, 1]> (c)"));
+  CHECK(last.at("c").kernel == "QLinearConv");
+  CHECK(decide(image_model("t = " + pool + "pads = [0, 0, 0, 0]> (c) y = Conv (t, v)"))
+            .at("t").kernel == "QLinearAveragePool");
+}
+
 TEST_CASE("placement: weights that are no constants, and selections") {
   const std::string text =
       "<ir_version: 8, opset_import: [\"\" : 13]> g (float[2,4] x, float[4,4] other) => (float y) "
