@@ -14,6 +14,8 @@ Run add(CLI::App& command) {
   return [options, app](const Streams& streams) -> Result<int> {
     options->save = save_options(*app, options->output);
     options->settings_file = settings_file(*app);
+    for (const CLI::Option* o : app->get_options())
+      if (o->count() && !o->get_positional()) options->given.insert("--" + o->get_lnames().at(0));
     return QuantizeJob(*options, streams).run();
   };
 }

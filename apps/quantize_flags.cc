@@ -8,7 +8,9 @@ namespace onnxtool {
 void add_quantize_flags(CLI::App& c, QuantizeFlags& o) {
   add_text(c, o.model, {"MODEL", "FILE", "Float model (.onnx); - is stdin", "Arguments"})
       ->required();
-  const std::string out = "Output", data = "Data", how = "Quantization", ranges = "Ranges";
+  const std::string out = "Output", data = "Data", how = "Quantization", ranges = "Ranges",
+                    mode = "Mode (default: static, with calibration samples)",
+                    blocks = "Weight-only";
   add_output_flags(c, o.output, kQuantizedSuffix, "int8 model");
   add_choice(
       c, o.verify,
@@ -27,6 +29,10 @@ void add_quantize_flags(CLI::App& c, QuantizeFlags& o) {
             data});
   add_data_flags(c, o.data);
   calib->excludes(c.get_option("--random"));
+  add_switch(c, o.weight_only,
+             {"--weight-only", "",
+              "Weights of MatMul, Gemm and Gather as integers, activations in float; needs no data",
+              mode});
   add_choice(c, o.calibrator,
              {"--calibrator", "auto|minmax|percentile|entropy|mse",
               "How ranges are chosen; auto measures the others and takes the best", how});
@@ -39,11 +45,13 @@ void add_quantize_flags(CLI::App& c, QuantizeFlags& o) {
               "data: convert a quantized model",
               how});
   add_choice(c, o.activation_type, {"--activation-type", "u8|s8", "Type of activations", how});
-  add_choice(c, o.weight_type, {"--weight-type", "s8|u8", "Type of weights", how});
+  add_choice(c, o.weight_type, {"--weight-type", "s8|u8|s4|u4",
+              "Type of weights; 4 bits for --weight-only. There, unsigned types are asymmetric", how});
   add_switch(
       c, o.symmetric,
       {"--symmetric", "",
-       "Symmetric activations (behind Relu and Clip the zero point stays at the lowest code)",
+       "Symmetric activations (behind Relu and Clip the zero point stays at the lowest code); with "
+       "--weight-only symmetric weights",
        how});
   add_switch(c, o.per_tensor,
              {"--per-tensor", "", "One weight scale per tensor instead of one per channel", how});
@@ -67,6 +75,16 @@ void add_quantize_flags(CLI::App& c, QuantizeFlags& o) {
        "Quantize only these of Conv, Gemm and MatMul: op:TYPE, name:GLOB, or @FILE with one a line",
        how});
   add_list(c, o.exclude, {"--exclude", "SELECTOR", "Leave these nodes in float", how});
+  add_integer<int64_t>(
+      c, o.block_size, 0, 256,
+      {"--block-size", "N",
+       "Weights that share a scale: 16, 32, 64, 128 or 256 (default: 32 with 4 bits; with 8 bits "
+       "128, or with --format qdq an output channel)",
+       blocks});
+  add_integer<int64_t>(c, o.accuracy_level, 0, 4,
+                       {"--accuracy-level", "N",
+                        "Of MatMulNBits: 4 multiplies in int8, which is faster; 0 in float",
+                        blocks});
   CLI::Option* save_ranges = add_text(
       c, o.save_ranges, {"--save-ranges", "FILE", "Write what calibration learnt", ranges});
   add_text(
@@ -88,6 +106,9 @@ Result<QuantizeOptions> quantize_options(const QuantizeFlags& o) {
   };
   q.activation_type = type(o.activation_type);
   q.weight_type = type(o.weight_type);
+  if (o.weight_type.ends_with('4'))
+    return Error{ErrorCode::kUsage, "4-bit weights run on integers in no kernel of this target",
+                 "add --weight-only"};
   if (q.activation_type == DataType::kInt8 && q.weight_type == DataType::kUint8)
     return Error{ErrorCode::kUsage, "s8 activations with u8 weights run on no integer kernel",
                  "use --weight-type s8"};

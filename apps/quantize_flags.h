@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -29,11 +30,14 @@ struct QuantizeFlags {
   std::string activation_type = "u8", weight_type = "s8";
   bool symmetric = false, per_tensor = false, quantize_outputs = false, no_opset_change = false,
        no_equalize = false;
+  bool weight_only = false;
+  int64_t block_size = 0, accuracy_level = 4;
   std::vector<std::string> include, exclude;
   std::string save_ranges, ranges;
   std::string verify = "on";
   bool dry_run = false;
   std::string settings_file;  // empty: none
+  std::set<std::string, std::less<>> given;  // flags on the command line or in the settings
   DataFlags data;
   CommonFlags common;
 };

@@ -47,7 +47,7 @@ Result<int> QuantizeJob::run() {
   report_.command = "quantize";
   report_.inputs = {o_.model};
   const QuantizeContext context{*original_, calibration_.get(), eval_.get(), kernels_,
-                                run_,       progress_};
+                                run_,       progress_,          output_};
   if (Status s = method_->decide(context); !s.ok())
     return s.error().code == ErrorCode::kNegative ? nothing(s.error())
                                                   : std::move(s).error().at(o_.model);

@@ -26,6 +26,7 @@ struct QuantizeContext {
   const KernelSets& kernels;
   const RunOptions& run;
   Progress& progress;
+  std::string output;  // path; "-" is stdout
 };
 
 class QuantizeMethod {
@@ -60,5 +61,6 @@ Result<std::unique_ptr<QuantizeMethod>> make_method(const QuantizeFlags& flags);
 Result<std::unique_ptr<QuantizeMethod>> make_static_method(const QuantizeFlags& flags);
 /// --format without data: a model that is quantized already, in the other form.
 Result<std::unique_ptr<QuantizeMethod>> make_form_method(const QuantizeFlags& flags);
+Result<std::unique_ptr<QuantizeMethod>> make_weight_only_method(const QuantizeFlags& flags);
 
 }  // namespace onnxtool

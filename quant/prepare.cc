@@ -6,6 +6,7 @@
 #include "libopt/analysis/seam.h"
 #include "libopt/convert/convert_opset.h"
 #include "libopt/rewrite/driver.h"
+#include "libopt/rewrite/inline_calls.h"
 #include "passes/deduplicate.h"
 #include "passes/pass.h"
 
@@ -78,13 +79,21 @@ void drop_idle_count_include_pad(Graph& graph) {
   }
 }
 
-}  // namespace
-
-Result<Preparation> prepare_model(Model& model, const QuantizeOptions& options) {
+Preparation before(const Model& model) {
   Preparation p;
   p.opset_before = model.opset("");
   p.ir_before = model.ir_version;
   p.nodes_before = model.graph().num_nodes();
+  return p;
+}
+
+void after(const Model& model, Preparation& p) {
+  p.opset_after = model.opset("");
+  p.ir_after = model.ir_version;
+  p.nodes_after = model.graph().num_nodes();
+}
+
+void free_parameters(Model& model, Preparation& p) {
   if (const int promoted = promote_initializers(model))
     p.notes.push_back(
         std::to_string(promoted) +
@@ -92,6 +101,20 @@ Result<Preparation> prepare_model(Model& model, const QuantizeOptions& options) 
   if (const int frozen = freeze_parameters(model.graph()))
     p.notes.push_back(std::to_string(frozen) +
                       " weights that were inputs with a default are constants now");
+}
+
+Status raise_opset(Model& model, int needed, Preparation& p) {
+  ONNXTOOL_ASSIGN(const ConversionReport converted, convert_opset(model, needed));
+  for (const std::string& change : converted.changes)
+    p.notes.push_back("opset " + std::to_string(needed) + ": " + change);
+  return {};
+}
+
+}  // namespace
+
+Result<Preparation> prepare_model(Model& model, const QuantizeOptions& options) {
+  Preparation p = before(model);
+  free_parameters(model, p);
   const int needed =
       options.per_channel && !options.no_opset_change ? kPerChannelOpset : kPerTensorOpset;
   if (model.opset("") < needed) {
@@ -100,9 +123,7 @@ Result<Preparation> prepare_model(Model& model, const QuantizeOptions& options) 
                    "opset " + std::to_string(model.opset("")) +
                        " has no QuantizeLinear, which needs " + std::to_string(needed),
                    "leave out --no-opset-change"};
-    ONNXTOOL_ASSIGN(const ConversionReport converted, convert_opset(model, needed));
-    for (const std::string& change : converted.changes)
-      p.notes.push_back("opset " + std::to_string(needed) + ": " + change);
+    ONNXTOOL_TRY(raise_opset(model, needed, p));
   }
   ONNXTOOL_TRY(infer_graph(model.graph()));
   const auto folder = make_folder();
@@ -114,9 +135,31 @@ Result<Preparation> prepare_model(Model& model, const QuantizeOptions& options) 
   ONNXTOOL_TRY(infer_graph(model.graph()));
   deduplicate_nodes(model.graph());
   drop_idle_count_include_pad(model.graph());
-  p.opset_after = model.opset("");
-  p.ir_after = model.ir_version;
-  p.nodes_after = model.graph().num_nodes();
+  after(model, p);
+  return p;
+}
+
+Result<Preparation> prepare_weights(std::unique_ptr<Model>& model, int least_opset,
+                                    bool no_opset_change) {
+  Preparation p = before(*model);
+  free_parameters(*model, p);
+  if (!model->functions.empty()) {
+    std::unique_ptr<Model> inlined = model->clone();
+    ONNXTOOL_TRY(inline_calls(inlined->graph(), [](const Node&) { return false; }));
+    inlined->functions.clear();
+    model = std::move(inlined);
+    p.notes.emplace_back("calls of functions are inlined");
+  }
+  if (model->opset("") < least_opset) {
+    if (no_opset_change)
+      return Error{ErrorCode::kUnsupported,
+                   "opset is " + std::to_string(model->opset("")) + ", and this form needs " +
+                       std::to_string(least_opset),
+                   "leave out --no-opset-change"};
+    ONNXTOOL_TRY(raise_opset(*model, least_opset, p));
+  }
+  ONNXTOOL_TRY(infer_graph(model->graph()));
+  after(*model, p);
   return p;
 }
 

@@ -21,6 +21,8 @@ class MappedFile final : public Storage {
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   const std::string& path() const { return path_; }
+  /// Whether the bytes stay in the file, and are not a copy of what came through a pipe.
+  bool mapped() const { return mapped_; }
 
  private:
   MappedFile() = default;

@@ -11,6 +11,7 @@
 #include "libopt/io/encode.h"
 #include "libopt/io/load.h"
 #include "libopt/io/mapped_file.h"
+#include "libopt/io/pages.h"
 #include "libopt/support/atomic_file.h"
 #include "libopt/support/sha256.h"
 
@@ -144,6 +145,7 @@ Result<SavedFiles> save_model(const Model& model, const std::string& path, const
       places[{t.bytes().data(), t.size_bytes()}] = {{}, offset};
       order.push_back(&t);
       digest.add(t.bytes());
+      release_pages(t);
       offset += t.size_bytes();
     });
     data_name = options.data_name.empty() ? stem_of(path) + "." + digest.hex().substr(0, 8) + ".data" : options.data_name;
@@ -169,6 +171,7 @@ Result<SavedFiles> save_model(const Model& model, const std::string& path, const
       const uint64_t at = places[{t->bytes().data(), t->size_bytes()}].offset;
       ONNXTOOL_TRY(data_file->write(std::span(kPadding).first(at - saved.data_bytes)));
       ONNXTOOL_TRY(data_file->write(t->bytes()));
+      release_pages(*t);
       saved.data_bytes = at + t->size_bytes();
     }
   }

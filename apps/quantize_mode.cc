@@ -1,0 +1,57 @@
+#include "apps/quantize_mode.h"
+
+#include <string_view>
+
+namespace onnxtool {
+namespace {
+
+// Where a flag says something; flags that are not listed do everywhere.
+constexpr unsigned kStatic = 1, kWeightOnly = 2;
+struct FlagModes {
+  std::string_view flag;
+  unsigned modes;
+};
+constexpr FlagModes kFlags[] = {
+    {"--calibrator", kStatic},
+    {"--percentile", kStatic},
+    {"--activation-type", kStatic},
+    {"--quantize-outputs", kStatic},
+    {"--no-equalize", kStatic},
+    {"--preset", kStatic},
+    {"--save-ranges", kStatic},
+    {"--ranges", kStatic},
+    {"--per-tensor", kStatic},
+    {"--symmetric", kStatic | kWeightOnly},
+    {"--format", kStatic | kWeightOnly},
+    {"--block-size", kWeightOnly},
+    {"--accuracy-level", kWeightOnly},
+};
+
+struct Mode {
+  QuantizeMode mode;
+  unsigned bit;
+  std::string_view name;  // in messages
+};
+constexpr Mode kModes[] = {{QuantizeMode::kStatic, kStatic, "static quantization"},
+                           {QuantizeMode::kWeightOnly, kWeightOnly, "--weight-only"}};
+
+std::string names_of(unsigned modes) {
+  std::string out;
+  for (const Mode& m : kModes)
+    if (m.bit & modes) out += (out.empty() ? "" : " and ") + std::string(m.name);
+  return out;
+}
+
+}  // namespace
+
+Result<QuantizeMode> quantize_mode(const QuantizeFlags& flags) {
+  const Mode& mode = kModes[flags.weight_only ? 1 : 0];
+  for (const FlagModes& f : kFlags)
+    if (flags.given.contains(f.flag) && !(f.modes & mode.bit))
+      return Error{ErrorCode::kUsage,
+                   std::string(f.flag) + " says nothing in " + std::string(mode.name),
+                   "it is for " + names_of(f.modes)};
+  return mode.mode;
+}
+
+}  // namespace onnxtool

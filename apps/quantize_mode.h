@@ -1,0 +1,13 @@
+// Ways of quantizing, and the flags that belong to each.
+#pragma once
+
+#include "apps/quantize_flags.h"
+
+namespace onnxtool {
+
+enum class QuantizeMode : uint8_t { kStatic, kWeightOnly };
+
+/// --weight-only, else static. Errors: a flag that says nothing in the mode chosen.
+Result<QuantizeMode> quantize_mode(const QuantizeFlags& flags);
+
+}  // namespace onnxtool

@@ -1,0 +1,113 @@
+// --weight-only: weights as 4- or 8-bit integers, activations as they are.
+#include <fmt/format.h>
+
+#include <map>
+
+#include "apps/quantize_method.h"
+#include "apps/quantize_report.h"
+#include "libopt/support/temporary.h"
+#include "quant/weight_only.h"
+
+namespace onnxtool {
+namespace {
+
+class WeightOnlyMethod final : public QuantizeMethod {
+ public:
+  WeightOnlyMethod(const QuantizeFlags& flags, WeightOnlyOptions options)
+      : o_(flags), options_(std::move(options)) {}
+
+  std::string suffix() const override { return fmt::format(".int{}.onnx", options_.bits); }
+  bool needs_samples() const override { return false; }
+
+  Status check(const Model& model) const override {
+    ONNXTOOL_TRY(options_.include.check(model));
+    return options_.exclude.check(model);
+  }
+
+  Status decide(const QuantizeContext& c) override {
+    ONNXTOOL_ASSIGN(plan_, plan_weight_only(c.original.clone(), options_));
+    return {};
+  }
+
+  Status quantize(const QuantizeContext& c) override {
+    c.progress.stage("quantize");
+    // Beside the output, where there is room for it; a pipe's results stay in memory.
+    if (c.output != "-" && c.original.had_external_data) {
+      ONNXTOOL_ASSIGN(options_.scratch, ScratchFile::create(directory_of(c.output)));
+    }
+    options_.progress = c.run.progress;
+    return quantize_weights_only(*plan_, options_);
+  }
+
+  QuantizedModel& result() override { return *plan_; }
+  const Preparation& preparation() const override { return plan_->preparation; }
+
+  Section section() const override {
+    Section s{"quantization", "Quantization", {}, {}, {}, false};
+    NodeTables tables = node_tables(plan_->decisions);
+    s.fields.push_back({"mode", "mode", std::string("weight-only"), ""});
+    s.fields.push_back(
+        {"quantized_nodes", "nodes with integer weights", tables.quantized, ""});
+    s.fields.push_back({"float_nodes", "nodes with float weights", tables.in_float, ""});
+    if (!plan_->weights.empty()) add_weights(s);
+    s.tables.push_back(std::move(tables.why));
+    s.tables.push_back(std::move(tables.nodes));
+    return s;
+  }
+
+ private:
+  void add_weights(Section& s) const {
+    int64_t before = 0, after = 0;
+    Table t{"weights",
+            "weights with the largest error",
+            {{"weight", "weight", ""},
+             {"bits", "bits", ""},
+             {"block", "block", ""},
+             {"bytes_before", "before", "bytes"},
+             {"bytes_after", "after", "bytes"},
+             {"sqnr_db", "SQNR", "dB"}},
+            {},
+            5};
+    std::vector<QuantizedWeight> sorted = plan_->weights;
+    std::ranges::stable_sort(sorted, {}, &QuantizedWeight::sqnr_db);
+    for (const QuantizedWeight& w : sorted) {
+      before += w.bytes_before;
+      after += w.bytes_after;
+      t.rows.push_back({w.name, int64_t{w.bits}, w.block, w.bytes_before, w.bytes_after, w.sqnr_db});
+    }
+    s.fields.push_back({"weight_bytes_before", "their weights before", before, "bytes"});
+    s.fields.push_back({"weight_bytes_after", "their weights after", after, "bytes"});
+    s.tables.push_back(std::move(t));
+  }
+
+  const QuantizeFlags& o_;
+  WeightOnlyOptions options_;
+  std::optional<WeightOnlyModel> plan_;
+};
+
+// A power of two that the operators have kernels for.
+Status check_block(int64_t block) {
+  if (block == 0 || (block >= 16 && block <= 256 && (block & (block - 1)) == 0)) return {};
+  return Error{ErrorCode::kUsage, fmt::format("--block-size: {} is no block size", block),
+               "there are 16, 32, 64, 128 and 256"};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<QuantizeMethod>> make_weight_only_method(const QuantizeFlags& flags) {
+  ONNXTOOL_TRY(check_block(flags.block_size));
+  WeightOnlyOptions options;
+  options.operators = flags.format != "qdq";
+  options.is_signed = flags.weight_type.starts_with('s');
+  options.bits = flags.weight_type.ends_with('4') ? 4 : 8;
+  options.symmetric = options.is_signed || flags.symmetric;
+  options.block = flags.block_size;
+  options.accuracy_level = flags.accuracy_level;
+  options.no_opset_change = flags.no_opset_change;
+  ONNXTOOL_ASSIGN(options.include, Selector::parse(flags.include));
+  ONNXTOOL_ASSIGN(options.exclude, Selector::parse(flags.exclude));
+  return std::unique_ptr<QuantizeMethod>(
+      std::make_unique<WeightOnlyMethod>(flags, std::move(options)));
+}
+
+}  // namespace onnxtool

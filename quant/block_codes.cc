@@ -1,0 +1,170 @@
+#include "quant/block_codes.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <span>
+
+namespace onnxtool {
+namespace {
+
+// Two vectors of four: sums have the same order on every machine.
+constexpr int64_t kLanes = 4;
+using Floats = float __attribute__((vector_size(4 * kLanes)));
+
+// Adding and subtracting it rounds to the nearest integer, ties to even, below 2^22.
+constexpr float kRound = 12582912.0f;
+// Blocks of nothing larger are zeros: the reciprocal must be finite.
+constexpr float kTiny = 1e-35f;
+
+Floats load(const float* p) {
+  Floats v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+float sum(Floats v) { return (v[0] + v[2]) + (v[1] + v[3]); }
+
+struct Extent {
+  float low = 0, high = 0;
+  bool finite = true;
+  float magnitude() const { return std::max(-low, high); }
+};
+
+Extent extent_of(const float* x, int64_t n) {
+  Floats low = {}, high = {}, zero = {};
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const Floats v = load(x + i);
+    low = v < low ? v : low;
+    high = v > high ? v : high;
+    zero += v * 0.0f;  // NaN where v is none or infinite
+  }
+  Extent e;
+  for (int i = 0; i < kLanes; ++i) {
+    e.low = std::min(e.low, low[i]);
+    e.high = std::max(e.high, high[i]);
+  }
+  e.finite = sum(zero) == 0;
+  return e;
+}
+
+// A grid on weights divided by the block's magnitude: codes less the zero point lie in [low, high].
+struct Grid {
+  float inverse;  // of its scale
+  float low, high;
+};
+
+Floats on_grid(Floats x, Floats inverse, Floats low, Floats high) {
+  Floats c = x * inverse;
+  // Far outside rounding does not hold, but it is clipped anyway.
+  c = c < low ? low : c;
+  c = c > high ? high : c;
+  return (c + kRound) - kRound;
+}
+
+// With the codes of a grid fixed, the best scale is products / squares, which leaves an error of
+// |x|^2 - products^2 / squares.
+struct Fit {
+  float products = 0, squares = 0;
+  double gain() const {
+    return squares > 0 ? static_cast<double>(products) * products / squares : 0;
+  }
+};
+
+Fit fit(const float* x, int64_t n, const Grid& g) {
+  const Floats inverse = Floats{} + g.inverse, low = Floats{} + g.low, high = Floats{} + g.high;
+  Floats p0 = {}, p1 = {}, s0 = {}, s1 = {};
+  for (int64_t i = 0; i < n; i += 2 * kLanes) {
+    const Floats a = load(x + i), b = load(x + i + kLanes);
+    const Floats ca = on_grid(a, inverse, low, high), cb = on_grid(b, inverse, low, high);
+    p0 += a * ca;
+    p1 += b * cb;
+    s0 += ca * ca;
+    s1 += cb * cb;
+  }
+  return {sum(p0 + p1), sum(s0 + s1)};
+}
+
+// Codes that the largest weight falls on, in 16ths of the middle: more than that clips the block,
+// less leaves outer codes unused. 4 bits only: with 8 no clipping ever wins much.
+constexpr float kSymmetric[] = {16, 15, 14, 17, 18};
+constexpr float kShrink[] = {1, 0.95f, 0.9f, 0.85f, 0.8f};
+
+// The best of some grids; their scale from a fit.
+struct Best {
+  Grid grid = {1, 0, 0};
+  int zero_point = 0;
+  double gain = -1;
+  void offer(const float* x, int64_t n, const Grid& g, int zero) {
+    const Fit f = fit(x, n, g);
+    if (!(f.gain() > gain)) return;
+    gain = f.gain();
+    grid = {f.squares / f.products, g.low, g.high};
+    zero_point = zero;
+  }
+};
+
+Best symmetric(const float* x, int64_t n, const BlockFormat& f, bool mirrored) {
+  const auto middle = static_cast<float>(f.middle());
+  Best best;
+  // Scaled to magnitude 1, the outermost weight is 1 or, where it may be mirrored, -1.
+  const float sign = mirrored ? -1.0f : 1.0f;
+  const auto offer = [&](float outermost) {
+    best.offer(x, n, {sign * outermost, -middle, middle - 1}, f.middle());
+  };
+  if (f.bits == 8) {
+    offer(middle);
+    offer(middle - 1);
+  } else {
+    for (const float sixteenths : kSymmetric) offer(middle * sixteenths / 16);
+  }
+  return best;
+}
+
+Best asymmetric(const float* x, int64_t n, const BlockFormat& f, const Extent& e) {
+  const float top = static_cast<float>(f.levels() - 1), width = (e.high - e.low) / e.magnitude();
+  const float zero = std::clamp(std::nearbyint(-e.low / e.magnitude() / width * top), 0.0f, top);
+  Best best;
+  for (const float shrink : std::span(kShrink).first(f.bits == 8 ? 1 : std::size(kShrink)))
+    best.offer(x, n, {top / (width * shrink), -zero, top - zero}, static_cast<int>(zero));
+  return best;
+}
+
+}  // namespace
+
+BlockGrid quantize_block(const float* weights, int64_t n, const BlockFormat& format,
+                         uint8_t* codes) {
+  const Extent e = extent_of(weights, n);
+  BlockGrid out;
+  out.zero_point = format.symmetric ? format.middle() : 0;
+  out.finite = e.finite;
+  if (!e.finite || e.magnitude() < kTiny) {
+    std::memset(codes, out.zero_point, static_cast<size_t>(n));
+    return out;
+  }
+  constexpr int64_t kMost = 256;
+  float scaled[kMost];
+  const float magnitude = e.magnitude();
+  for (int64_t i = 0; i < n; ++i) scaled[i] = weights[i] / magnitude;
+  const bool mirrored = format.signed_scale && e.high > -e.low;
+  const Best best =
+      format.symmetric ? symmetric(scaled, n, format, mirrored) : asymmetric(scaled, n, format, e);
+  out.zero_point = best.zero_point;
+  const Floats inverse = Floats{} + best.grid.inverse, low = Floats{} + best.grid.low,
+               high = Floats{} + best.grid.high;
+  const float step = 1 / best.grid.inverse;
+  Floats noise = {}, signal = {};
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const Floats x = load(scaled + i), c = on_grid(x, inverse, low, high), error = x - c * step;
+    noise += error * error;
+    signal += x * x;
+    for (int k = 0; k < kLanes; ++k)
+      codes[i + k] = static_cast<uint8_t>(static_cast<int>(c[k]) + best.zero_point);
+  }
+  const double square = static_cast<double>(magnitude) * magnitude;
+  out.scale = magnitude * step;
+  out.noise = sum(noise) * square;
+  out.signal = sum(signal) * square;
+  return out;
+}
+
+}  // namespace onnxtool

@@ -1,0 +1,40 @@
+// Codes of weights that have one scale for every few of them: the arithmetic of weight-only
+// quantization, as params.h is that of everything else.
+//
+//   w' = (code - zero_point) * scale        code in [0, 2^bits)
+//
+// Rounding is to the nearest code of the grid that comes closest: of a few grids, from the one that
+// just holds the block to ones that clip a little, each with the scale that has the least squared
+// error for its codes. Some 0.5 dB better than the grid that holds the block (measured on normal
+// weights, 4 bits, blocks of 32).
+#pragma once
+
+#include <cstdint>
+
+namespace onnxtool {
+
+struct BlockFormat {
+  int bits = 4;           // or 8
+  bool symmetric = true;  // the zero point is 2^(bits - 1)
+  /// Symmetric scales may be negative, so that the largest weight falls on the outermost code
+  /// whatever its sign.
+  bool signed_scale = false;
+
+  int levels() const { return 1 << bits; }
+  int middle() const { return 1 << (bits - 1); }
+};
+
+struct BlockGrid {
+  float scale = 1;
+  int zero_point = 0;
+  double noise = 0;   // sum of squared errors
+  double signal = 0;  // sum of squares
+  bool finite = true;
+};
+
+/// Of `count` weights, a multiple of 8 (filled up with zeros); a block of zeros has scale 1.
+/// `finite` is false where NaN or infinities are among them; codes are then meaningless.
+BlockGrid quantize_block(const float* weights, int64_t count, const BlockFormat& format,
+                         uint8_t* codes);
+
+}  // namespace onnxtool

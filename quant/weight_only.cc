@@ -1,0 +1,83 @@
+#include "quant/weight_only.h"
+
+#include <map>
+
+#include "libopt/analysis/seam.h"
+#include "quant/weight_emit.h"
+#include "quant/weight_sites.h"
+
+namespace onnxtool {
+namespace {
+
+// Blocked DequantizeLinear and 4-bit integers; scales along an axis.
+constexpr int kBlockedOpset = 21;
+
+int needed_opset(const WeightOnlyOptions& o) {
+  if (o.operators) return 0;
+  return o.bits == 8 && o.block == 0 ? kPerChannelOpset : kBlockedOpset;
+}
+
+Error nothing(const WeightSites& found) {
+  std::map<std::string, int> counts;
+  for (const NodeDecision& d : found.decisions) ++counts[d.node->op_type() + ": " + d.reason];
+  std::string list;
+  for (const auto& [reason, count] : counts)
+    list += (list.empty() ? "" : "; ") + std::to_string(count) + " x " + reason;
+  return {ErrorCode::kNegative,
+          "no weight can be quantized: " +
+              (list.empty() ? "the graph has no MatMul, Gemm or Gather with weights" : list),
+          "the model was left as it is"};
+}
+
+// Outputs of products keep their names, so layers find each other by them.
+std::vector<LayerPair> layers_of(const WeightSites& sites, const Model& reference,
+                                 const Model& model) {
+  std::vector<LayerPair> out;
+  for (const NodeDecision& d : sites.decisions) {
+    if (!d.integer || &d.node->graph() != &reference.graph()) continue;
+    const Value& value = d.node->output(0);
+    if (const Value* test = model.graph().find(value.name())) out.push_back({&value, test});
+  }
+  return out;
+}
+
+}  // namespace
+
+Result<WeightOnlyModel> plan_weight_only(std::unique_ptr<Model> model,
+                                         const WeightOnlyOptions& options) {
+  WeightOnlyModel plan;
+  ONNXTOOL_ASSIGN(plan.preparation,
+                  prepare_weights(model, needed_opset(options), options.no_opset_change));
+  std::shared_ptr<Model> reference = std::move(model);
+  WeightSites found = find_weight_sites(*reference, options);
+  if (found.sites.empty()) return nothing(found);
+  plan.decisions = std::move(found.decisions);
+  plan.reference = std::move(reference);
+  return plan;
+}
+
+Status quantize_weights_only(WeightOnlyModel& plan, const WeightOnlyOptions& options) {
+  plan.model = plan.reference->clone();
+  const WeightSites found = find_weight_sites(*plan.model, options);
+  WeightEmitter emitter(*plan.model, options, found);
+  std::map<const Value*, int64_t> bytes;
+  int64_t done = 0, total = 0;
+  for (const WeightSite& s : found.sites) {
+    const auto [it, fresh] =
+        bytes.emplace(s.weight, static_cast<int64_t>(s.weight->constant()->size_bytes()));
+    if (fresh) total += it->second;
+  }
+  for (const WeightSite& s : found.sites) {
+    const auto counted = bytes.extract(s.weight);
+    ONNXTOOL_TRY(emitter.emit(s));
+    if (counted.empty()) continue;
+    done += counted.mapped();
+    if (options.progress) options.progress(done, total);
+  }
+  ONNXTOOL_TRY(infer_graph(plan.model->graph()));
+  plan.weights = emitter.weights();
+  plan.layers = layers_of({{}, plan.decisions}, *plan.reference, *plan.model);
+  return {};
+}
+
+}  // namespace onnxtool
