@@ -21,6 +21,8 @@ constexpr const char* kNotIncluded = "not included";
 
 // Constants of other operators that are worth a line in the report.
 constexpr size_t kLargeBytes = 4096;
+// One weight in so many may be filling.
+constexpr int64_t kMaxFilled = 8;
 
 struct Found {
   std::optional<WeightSite> site;
@@ -130,6 +132,9 @@ bool only_sites_read(const Value& weight, const std::set<const Node*>& readers) 
 int64_t block_of(const WeightSite& site, const WeightOnlyOptions& o) {
   if (!o.operators && (site.gathers() || (o.bits == 8 && o.block == 0))) return 0;
   int64_t block = o.block ? o.block : o.bits == 4 ? 32 : 128;
+  // The last block is filled up, which a short row pays for.
+  const auto filled = [&] { return (site.depth + block - 1) / block * block - site.depth; };
+  while (!o.block && block > 16 && filled() * kMaxFilled > site.depth) block /= 2;
   if (!site.gathers()) return block;
   // Codes of rows follow each other without gaps.
   while (block >= 16 && site.depth % block) block /= 2;
