@@ -41,8 +41,8 @@ void add_quantize_flags(CLI::App& c, QuantizeFlags& o) {
               "Share of the values inside the range, for the percentile calibrator", how});
   add_choice(c, o.format,
              {"--format", "qdq|qoperator",
-              "Write Q and DQ around float operators (the default), or integer operators; without "
-              "data: convert a quantized model",
+              "Write Q and DQ around float operators (the default), or integer operators (the default of "
+              "--weight-only); without data: convert a quantized model",
               how});
   add_choice(c, o.activation_type, {"--activation-type", "u8|s8", "Type of activations", how});
   add_choice(c, o.weight_type, {"--weight-type", "s8|u8|s4|u4",

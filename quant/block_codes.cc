@@ -87,7 +87,10 @@ Fit fit(const float* x, int64_t n, const Grid& g) {
 // Codes that the largest weight falls on, in 16ths of the middle: more than that clips the block,
 // less leaves outer codes unused. 4 bits only: with 8 no clipping ever wins much.
 constexpr float kSymmetric[] = {16, 15, 14, 17, 18};
+// Asymmetric grids as wide as the block, or so much of it; some with the zero point moved, which
+// clips at one end only.
 constexpr float kShrink[] = {1, 0.95f, 0.9f, 0.85f, 0.8f};
+constexpr float kShifted[] = {1, 0.9f};
 
 // The best of some grids; their scale from a fit.
 struct Best {
@@ -124,8 +127,17 @@ Best asymmetric(const float* x, int64_t n, const BlockFormat& f, const Extent& e
   const float top = static_cast<float>(f.levels() - 1), width = (e.high - e.low) / e.magnitude();
   const float zero = std::clamp(std::nearbyint(-e.low / e.magnitude() / width * top), 0.0f, top);
   Best best;
+  const auto offer = [&](float shrink, float z) {
+    if (z < 0 || z > top) return;
+    best.offer(x, n, {top / (width * shrink), -z, top - z}, static_cast<int>(z));
+  };
   for (const float shrink : std::span(kShrink).first(f.bits == 8 ? 1 : std::size(kShrink)))
-    best.offer(x, n, {top / (width * shrink), -zero, top - zero}, static_cast<int>(zero));
+    offer(shrink, zero);
+  if (f.bits == 8) return best;
+  for (const float shrink : kShifted) {
+    offer(shrink, zero - 1);
+    offer(shrink, zero + 1);
+  }
   return best;
 }
 

@@ -40,6 +40,17 @@ std::vector<Attribute> one_attribute(const char* name, T value) {
   return out;
 }
 
+// The node whose subgraph holds `node`.
+Node* around(const Node& node) {
+  for (Node& n : node.graph().parent()->nodes()) {
+    bool holds = false;
+    n.for_each_subgraph([&](Graph& g) { holds = holds || &g == &node.graph(); });
+    if (holds) return &n;
+  }
+  ONNXTOOL_CHECK(false);
+  return nullptr;
+}
+
 // A Gemm's C as MatMulNBits takes it: a constant row of float or float16, times beta.
 std::optional<Tensor> bias_row(const Node& gemm, int64_t rows) {
   const Tensor* c = gemm.input(2).constant();
@@ -241,11 +252,15 @@ Status WeightEmitter::emit_gather_block(const WeightSite& site) {
   return {};
 }
 
-// A DequantizeLinear of its own for every reader: runtimes fuse the two.
+// A DequantizeLinear of its own for every reader: runtimes fuse the two. It stands where the weight
+// is: onnxruntime does not look for a weight outside of the body that has the DequantizeLinear
+// (1.31: "Missing required weight").
 Status WeightEmitter::emit_dequantize(const WeightSite& site) {
   ONNXTOOL_ASSIGN(const Stored* w, stored(site, 1));
   Node& reader = site.transpose ? *site.transpose : *site.node;
-  Rewriter rw(reader.graph(), &reader);
+  Node* before = &reader;
+  while (&before->graph() != &site.weight->graph()) before = around(*before);
+  Rewriter rw(before->graph(), before);
   std::vector<Value*> inputs = {w->codes, w->scales};
   if (w->zero_points) inputs.push_back(w->zero_points);
   const int64_t last = site.weight->constant()->rank() - 1;
@@ -257,8 +272,9 @@ Status WeightEmitter::emit_dequantize(const WeightSite& site) {
   Node& dq = rw.add_node("DequantizeLinear", inputs, std::move(attributes), 1,
                          site.weight->name() + "_DequantizeLinear_Output");
   dq.output(0).set_type(site.weight->type());
-  rw.set_input(reader, site.transpose ? 0 : 1, &dq.output(0));
-  rw.sweep();
+  Rewriter inside(reader.graph(), &reader);
+  inside.set_input(reader, site.transpose ? 0 : 1, &dq.output(0));
+  inside.sweep();
   return {};
 }
 

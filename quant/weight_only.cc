@@ -9,12 +9,20 @@
 namespace onnxtool {
 namespace {
 
-// Blocked DequantizeLinear and 4-bit integers; scales along an axis.
+// Least opsets of DequantizeLinear in blocks and with 4-bit integers, and with float16 scales.
 constexpr int kBlockedOpset = 21;
+constexpr int kHalfScaleOpset = 19;
 
-int needed_opset(const WeightOnlyOptions& o) {
+bool has_half_weights(const Graph& graph) {
+  for (const Value* v : graph.values())
+    if (v->constant() && v->constant()->dtype() == DataType::kFloat16) return true;
+  return false;
+}
+
+int needed_opset(const Model& model, const WeightOnlyOptions& o) {
   if (o.operators) return 0;
-  return o.bits == 8 && o.block == 0 ? kPerChannelOpset : kBlockedOpset;
+  if (o.bits == 4 || o.block > 0) return kBlockedOpset;
+  return has_half_weights(model.graph()) ? kHalfScaleOpset : kPerChannelOpset;
 }
 
 Error nothing(const WeightSites& found) {
@@ -47,7 +55,7 @@ Result<WeightOnlyModel> plan_weight_only(std::unique_ptr<Model> model,
                                          const WeightOnlyOptions& options) {
   WeightOnlyModel plan;
   ONNXTOOL_ASSIGN(plan.preparation,
-                  prepare_weights(model, needed_opset(options), options.no_opset_change));
+                  prepare_weights(model, needed_opset(*model, options), options.no_opset_change));
   std::shared_ptr<Model> reference = std::move(model);
   WeightSites found = find_weight_sites(*reference, options);
   if (found.sites.empty()) return nothing(found);
