@@ -5,7 +5,7 @@
 namespace onnxtool {
 namespace {
 
-// Where a flag says something; flags that are not listed do everywhere.
+// Where a flag means something; flags that are not listed do everywhere.
 constexpr unsigned kStatic = 1, kWeightOnly = 2;
 struct FlagModes {
   std::string_view flag;
@@ -49,7 +49,7 @@ Result<QuantizeMode> quantize_mode(const QuantizeFlags& flags) {
   for (const FlagModes& f : kFlags)
     if (flags.given.contains(f.flag) && !(f.modes & mode.bit))
       return Error{ErrorCode::kUsage,
-                   std::string(f.flag) + " says nothing in " + std::string(mode.name),
+                   std::string(f.flag) + " has no meaning with " + std::string(mode.name),
                    "it is for " + names_of(f.modes)};
   return mode.mode;
 }

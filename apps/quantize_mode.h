@@ -7,7 +7,7 @@ namespace onnxtool {
 
 enum class QuantizeMode : uint8_t { kStatic, kWeightOnly };
 
-/// --weight-only, else static. Errors: a flag that says nothing in the mode chosen.
+/// --weight-only, else static. Errors: a flag without meaning in the mode chosen.
 Result<QuantizeMode> quantize_mode(const QuantizeFlags& flags);
 
 }  // namespace onnxtool

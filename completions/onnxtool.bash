@@ -31,7 +31,7 @@ _onnxtool() {
       esac
       ;;
     quantize)
-      flags="--output --force --no-clobber --external-data --verify --dry-run --calib --eval --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --calibrator --percentile --format --activation-type --weight-type --symmetric --per-tensor --no-equalize --quantize-outputs --no-opset-change --preset --target --include --exclude --save-ranges --ranges --report --json --reproducible --quiet --exit-zero --threads --kernels --config --no-config --help"
+      flags="--output --force --no-clobber --external-data --verify --dry-run --calib --eval --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --weight-only --calibrator --percentile --format --activation-type --weight-type --symmetric --per-tensor --no-equalize --quantize-outputs --no-opset-change --preset --target --include --exclude --block-size --accuracy-level --save-ranges --ranges --report --json --reproducible --quiet --exit-zero --threads --kernels --config --no-config --help"
       case "$previous" in
         -o|--output) files=1 ;;
         --verify) words="on off" ;;
@@ -57,11 +57,13 @@ _onnxtool() {
         --percentile) files=1 ;;
         --format) words="qdq qoperator" ;;
         --activation-type) words="u8 s8" ;;
-        --weight-type) words="s8 u8" ;;
+        --weight-type) words="s8 u8 s4 u4" ;;
         --preset) words="ort-compat" ;;
         --target) words="ort-cpu" ;;
         --include) files=1 ;;
         --exclude) files=1 ;;
+        --block-size) files=1 ;;
+        --accuracy-level) files=1 ;;
         --save-ranges) files=1 ;;
         --ranges) files=1 ;;
         --report) files=1 ;;

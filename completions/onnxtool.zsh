@@ -81,12 +81,13 @@ _onnxtool() {
         '--mean=[Mean for all channels or for each, in scaled units]:M\[,M,M\]:_files' \
         '--std=[Standard deviation, likewise]:S\[,S,S\]:_files' \
         '--labels=[Labels as lines NAME LABEL, or LABEL in sample order (default\: class directories)]:FILE:_files' \
+        '--weight-only[Weights of MatMul, Gemm and Gather as integers, activations in float; needs no data]' \
         '--calibrator=[How ranges are chosen; auto measures the others and takes the best]:auto|minmax|percentile|entropy|mse:(auto minmax percentile entropy mse)' \
         '--percentile=[Share of the values inside the range, for the percentile calibrator]:P:_files' \
-        '--format=[Write Q and DQ around float operators (the default), or integer operators; without data\: convert a quantized model]:qdq|qoperator:(qdq qoperator)' \
+        '--format=[Write Q and DQ around float operators (the default), or integer operators (the default of --weight-only); without data\: convert a quantized model]:qdq|qoperator:(qdq qoperator)' \
         '--activation-type=[Type of activations]:u8|s8:(u8 s8)' \
-        '--weight-type=[Type of weights]:s8|u8:(s8 u8)' \
-        '--symmetric[Symmetric activations (behind Relu and Clip the zero point stays at the lowest code)]' \
+        '--weight-type=[Type of weights; 4 bits for --weight-only. There, unsigned types are asymmetric]:s8|u8|s4|u4:(s8 u8 s4 u4)' \
+        '--symmetric[Symmetric activations (behind Relu and Clip the zero point stays at the lowest code); with --weight-only symmetric weights]' \
         '--per-tensor[One weight scale per tensor instead of one per channel]' \
         '--no-equalize[Do not even out hidden channels by powers of two]' \
         '--quantize-outputs[Quantize graph outputs behind Gemm and MatMul too]' \
@@ -95,6 +96,8 @@ _onnxtool() {
         '--target=[Runtime that will run the model]:ort-cpu:(ort-cpu)' \
         '*--include=[Quantize only these of Conv, Gemm and MatMul\: op\:TYPE, name\:GLOB, or @FILE with one a line]:SELECTOR:_files' \
         '*--exclude=[Leave these nodes in float]:SELECTOR:_files' \
+        '--block-size=[Weights that share a scale\: 16, 32, 64, 128 or 256 (default\: 32 with 4 bits; with 8 bits 128, or with --format qdq an output channel)]:N:_files' \
+        '--accuracy-level=[Of MatMulNBits\: 4 multiplies in int8, which is faster; 0 in float]:N:_files' \
         '--save-ranges=[Write what calibration learnt]:FILE:_files' \
         '--ranges=[Take what --save-ranges wrote instead of running the samples]:FILE:_files' \
         '*--report=[Write a report to stdout or to PATH\: text, json, markdown, junit, sarif, github]:FORMAT\[=PATH\]:_files' \
