@@ -1,4 +1,5 @@
-// onnxtool ops-config: the operators that a reduced build of ONNX Runtime must have for given models.
+// onnxtool ops-config: the operators that a reduced build of ONNX Runtime must have for given
+// models.
 #include <ostream>
 
 #include "apps/command.h"
@@ -20,16 +21,21 @@ struct Options {
 };
 
 void add_flags(CLI::App& c, Options& o) {
-  add_list(c, o.models,
-           {"MODELS", "PATH...", "Models (.onnx, .ort), and directories that are searched for them; - is stdin",
-            "Arguments"})
+  add_list(
+      c, o.models,
+      {"MODELS", "PATH...",
+       "Models (.onnx, .ort), and directories that are searched for them; - is stdin", "Arguments"})
       ->required()
       ->allow_extra_args();
-  add_text(c, o.output, {"-o,--output", "FILE", "Where the config goes, instead of stdout", "Output"});
-  add_switch(c, o.type_reduction,
-             {"--type-reduction", "", "Also list the types that each operator is used with", "Output"});
+  add_text(c, o.output,
+           {"-o,--output", "FILE", "Where the config goes, instead of stdout", "Output"});
+  add_switch(
+      c, o.type_reduction,
+      {"--type-reduction", "", "Also list the types that each operator is used with", "Output"});
   add_config_flags(c);
-  c.footer("Example: onnxtool ops-config models/ --type-reduction -o required_operators_and_types.config");
+  c.footer(
+      "Example: onnxtool ops-config models/ --type-reduction -o "
+      "required_operators_and_types.config");
 }
 
 Status add_model(const std::string& path, OperatorConfig& config) {

@@ -11,8 +11,11 @@ namespace {
 namespace fs = std::filesystem;
 
 bool ends_with_any(std::string name, const std::vector<std::string>& suffixes) {
-  std::ranges::transform(name, name.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
-  return std::ranges::any_of(suffixes, [&](const std::string& s) { return name.size() > s.size() && name.ends_with(s); });
+  std::ranges::transform(name, name.begin(), [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  });
+  return std::ranges::any_of(
+      suffixes, [&](const std::string& s) { return name.size() > s.size() && name.ends_with(s); });
 }
 
 std::string joined(const std::vector<std::string>& suffixes) {
@@ -21,17 +24,21 @@ std::string joined(const std::vector<std::string>& suffixes) {
   return text;
 }
 
-Status search(const std::string& directory, const std::vector<std::string>& suffixes, std::vector<FoundModel>& found) {
+Status search(const std::string& directory, const std::vector<std::string>& suffixes,
+              std::vector<FoundModel>& found) {
   std::error_code e;
   std::vector<std::string> paths;
   auto it = fs::recursive_directory_iterator(directory, e);
   for (; !e && it != fs::recursive_directory_iterator(); it.increment(e)) {
     std::error_code ignored;  // a dangling link is no file
-    if (it->is_regular_file(ignored) && ends_with_any(it->path().filename().string(), suffixes)) paths.push_back(it->path().string());
+    if (it->is_regular_file(ignored) && ends_with_any(it->path().filename().string(), suffixes))
+      paths.push_back(it->path().string());
   }
   if (e) return Error{ErrorCode::kNotFound, directory + ": cannot be read: " + e.message(), {}};
   if (paths.empty())
-    return Error{ErrorCode::kNotFound, directory + ": no file in this directory ends in " + joined(suffixes), {}};
+    return Error{ErrorCode::kNotFound,
+                 directory + ": no file in this directory ends in " + joined(suffixes),
+                 {}};
   std::ranges::sort(paths);
   for (std::string& p : paths) found.push_back({std::move(p), directory});
   return {};
@@ -39,7 +46,8 @@ Status search(const std::string& directory, const std::vector<std::string>& suff
 
 }  // namespace
 
-Result<std::vector<FoundModel>> find_models(const std::vector<std::string>& paths, const std::vector<std::string>& suffixes) {
+Result<std::vector<FoundModel>> find_models(const std::vector<std::string>& paths,
+                                            const std::vector<std::string>& suffixes) {
   std::vector<FoundModel> found;
   for (const std::string& path : paths) {
     std::error_code e;
@@ -48,7 +56,8 @@ Result<std::vector<FoundModel>> find_models(const std::vector<std::string>& path
       continue;
     }
     if (path != "-" && !fs::exists(path, e))
-      return Error{ErrorCode::kNotFound, path + ": no such file or directory", hint_for_missing(path)};
+      return Error{ErrorCode::kNotFound, path + ": no such file or directory",
+                   hint_for_missing(path)};
     found.push_back({path, ""});
   }
   return found;

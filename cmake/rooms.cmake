@@ -73,7 +73,7 @@ function(onnxtool_flatbuffers name pattern)
     cmake_path(GET relative STEM stem)
     set(header "${PROJECT_BINARY_DIR}/generated/${directory}/${stem}_generated.h")
     add_custom_command(OUTPUT "${header}"
-      COMMAND "${ONNXTOOL_FLATC}" --cpp --scoped-enums -o "${PROJECT_BINARY_DIR}/generated/${directory}" "${schema}"
+      COMMAND "${ONNXTOOL_FLATC}" --cpp --scoped-enums --gen-object-api --force-empty -o "${PROJECT_BINARY_DIR}/generated/${directory}" "${schema}"
       DEPENDS "${schema}" VERBATIM)
     list(APPEND headers "${header}")
   endforeach()

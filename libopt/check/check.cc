@@ -9,6 +9,7 @@
 #include "libopt/io/encode.h"
 #include "libopt/io/load.h"
 #include "libopt/ort/read.h"
+#include "libopt/ort/validate.h"
 
 namespace onnxtool {
 namespace {
@@ -45,23 +46,31 @@ void look_into(CheckResult& result, const CheckOptions& options, Findings& out) 
   if (options.digest) result.digest = semantic_digest(*result.model);
 }
 
-// The model of a .ort file as the .onnx file that it would be: offsets in that are nobody's.
-CheckResult check_ort(const DecodeSource& source, const CheckOptions& options) {
-  const auto model = read_ort(source.bytes, source.owner);
-  if (!model.ok()) {
-    CheckResult result;
-    Findings out;
-    out.add(RuleId::kNotLoadable, "", model.error().message, {}, model.error().hint);
-    result.findings = out.take();
-    return result;
-  }
+// What the .onnx rules say of a .ort file's model, as the .onnx file that it would be: offsets in that are nobody's.
+CheckResult check_as_onnx(const Model& model, const CheckOptions& options) {
   struct Bytes final : Storage {
     std::string text;
   };
   const auto bytes = std::make_shared<Bytes>();
-  bytes->text = encode_model(**model).flatten();
+  bytes->text = encode_model(model).flatten();
   CheckResult result = check_model({std::as_bytes(std::span(bytes->text)), bytes, nullptr}, options);
   for (CheckFinding& f : result.findings) f.offset.reset();
+  return result;
+}
+
+CheckResult check_ort(const DecodeSource& source, const CheckOptions& options) {
+  Findings out;
+  OrtFaults faults = validate_ort(source.bytes);
+  const bool broken = faults.any_fatal();
+  for (OrtFault& f : faults.list) out.add(f.fatal ? RuleId::kOrtFault : RuleId::kOrtWaste, std::move(f.place), std::move(f.message));
+  const auto model = read_ort(source.bytes, source.owner);
+  if (!model.ok() && !broken) out.add(RuleId::kNotLoadable, "", model.error().message, {}, model.error().hint);
+  CheckResult result;
+  if (model.ok()) result = check_as_onnx(**model, options);
+  std::vector<CheckFinding> found = out.take();
+  const auto behind_errors = std::ranges::partition_point(result.findings, [](const CheckFinding& f) { return f.rule().severity == Severity::kError; });
+  result.findings.insert(broken ? result.findings.begin() : behind_errors, std::make_move_iterator(found.begin()), std::make_move_iterator(found.end()));
+  result.left_out += faults.left_out;
   return result;
 }
 

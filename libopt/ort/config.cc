@@ -23,11 +23,16 @@ struct Tracked {
 const std::vector<Tracked>& tracked_operators() {
   static const std::vector<Tracked> kTracked{
       {"ai.onnx",
-       " Abs Add ArgMax ArgMin AveragePool BatchNormalization BitShift Ceil Clip Concat Conv CumSum DequantizeLinear "
-       "Div Equal Exp Expand Floor Gemm Greater IsNaN Less Log LogSoftmax LpNormalization MatMul Max MaxPool Mean "
-       "Min Mul Neg NonZero Pad QLinearConv QLinearMatMul Range Reciprocal ReduceL1 ReduceL2 ReduceLogSum "
-       "ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Resize "
-       "ReverseSequence RoiAlign Round Scatter ScatterElements ScatterND Shrink Sigmoid Sign Sin Softmax Split "
+       " Abs Add ArgMax ArgMin AveragePool BatchNormalization BitShift Ceil Clip Concat Conv "
+       "CumSum DequantizeLinear "
+       "Div Equal Exp Expand Floor Gemm Greater IsNaN Less Log LogSoftmax LpNormalization MatMul "
+       "Max MaxPool Mean "
+       "Min Mul Neg NonZero Pad QLinearConv QLinearMatMul Range Reciprocal ReduceL1 ReduceL2 "
+       "ReduceLogSum "
+       "ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu "
+       "Resize "
+       "ReverseSequence RoiAlign Round Scatter ScatterElements ScatterND Shrink Sigmoid Sign Sin "
+       "Softmax Split "
        "SplitToSequence Sqrt Sub Sum Tanh TopK Transpose Unique ",
        {0},
        {}},
@@ -36,7 +41,8 @@ const std::vector<Tracked>& tracked_operators() {
       {"ai.onnx", " Cast ", {0}, {0}},
       {"ai.onnx", " Where ", {1}, {}},
       {"ai.onnx",
-       " ConstantOfShape DynamicQuantizeLinear Multinomial QuantizeLinear RandomNormal RandomNormalLike "
+       " ConstantOfShape DynamicQuantizeLinear Multinomial QuantizeLinear RandomNormal "
+       "RandomNormalLike "
        "RandomUniform RandomUniformLike ",
        {},
        {0}}};
@@ -82,7 +88,8 @@ std::string cpp_name(const ValueType& type) {
     case ValueType::Kind::kTensor: return cpp_name(type.dtype);
     case ValueType::Kind::kSequence: return type.element ? cpp_name(*type.element) : "";
     case ValueType::Kind::kMap: {
-      const std::string key = cpp_name(type.dtype), element = type.element ? cpp_name(*type.element) : "";
+      const std::string key = cpp_name(type.dtype),
+                        element = type.element ? cpp_name(*type.element) : "";
       return key.empty() || element.empty() ? "" : "std::map<" + key + "," + element + ">";
     }
     default: return {};
@@ -99,19 +106,24 @@ Result<std::string> type_of(const Node& node, const Value& value) {
   return text;
 }
 
-std::string shown_domain(const Node& node) { return node.domain().empty() ? "ai.onnx" : node.domain(); }
+std::string shown_domain(const Node& node) {
+  return node.domain().empty() ? "ai.onnx" : node.domain();
+}
 
 /// `["a", "b"]`, spaced as Python's json module does, which wrote all configs that exist.
-template <class Strings> std::string format_list(const Strings& strings) {
+template <class Strings>
+std::string format_list(const Strings& strings) {
   std::string text = "[";
   for (const std::string& s : strings) text += (text.size() > 1 ? ", \"" : "\"") + s + "\"";
   return text + "]";
 }
 
-std::string format_arguments(const std::string& key, const std::map<int, std::set<std::string>>& arguments) {
+std::string format_arguments(const std::string& key,
+                             const std::map<int, std::set<std::string>>& arguments) {
   std::string text;
   for (const auto& [index, types] : arguments)
-    text += (text.empty() ? "" : ", ") + ("\"" + std::to_string(index) + "\": ") + format_list(types);
+    text +=
+        (text.empty() ? "" : ", ") + ("\"" + std::to_string(index) + "\": ") + format_list(types);
   return text.empty() ? "" : "\"" + key + "\": {" + text + "}";
 }
 
@@ -128,7 +140,8 @@ Status OperatorConfig::add_graph(const Graph& graph) {
     if (node.is("Constant")) continue;
     const std::string domain = shown_domain(node);
     ONNXTOOL_TRY(require_cpu_kernel(node));
-    const int version = ort_since_version(node.domain(), node.op_type(), node.opset()).value_or(1);  // custom: 1
+    const int version =
+        ort_since_version(node.domain(), node.op_type(), node.opset()).value_or(1);  // custom: 1
     operators_[{domain, version}].insert(node.op_type());
     if (with_types_) ONNXTOOL_TRY(add_types(node, types_[{domain, node.op_type()}]));
     Status status;
@@ -169,7 +182,8 @@ std::string OperatorConfig::format_types(const Operator& op) const {
   const Types& types = types_.at(op);
   std::string text;
   if (!types.custom.empty()) {
-    for (const std::vector<std::string>& triple : types.custom) text += (text.empty() ? "" : ", ") + format_list(triple);
+    for (const std::vector<std::string>& triple : types.custom)
+      text += (text.empty() ? "" : ", ") + format_list(triple);
     return "{\"custom\": [" + text + "]}";
   }
   const std::string inputs = format_arguments("inputs", types.inputs);
@@ -196,7 +210,8 @@ std::string OperatorConfig::text() const {
 
 Status prepare_operators(Model& model) {
   ONNXTOOL_TRY(infer_graph(model.graph()));
-  ONNXTOOL_TRY(inline_calls(model.graph(), [](const Node& node) { return find_cpu_kernel(node) != CpuKernel::kRuns; }));
+  ONNXTOOL_TRY(inline_calls(
+      model.graph(), [](const Node& node) { return find_cpu_kernel(node) != CpuKernel::kRuns; }));
   insert_half_casts(model.graph());
   return {};
 }

@@ -1,6 +1,7 @@
 // Operator configs: what a reduced build of ONNX Runtime must contain to run given models.
 //
-// Format and which types are tracked: onnxruntime 1.31.1, tools/ort_format_model and docs/Reduced_Operator_Kernel_build.md.
+// Format and which types are tracked: onnxruntime 1.31.1, tools/ort_format_model and
+// docs/Reduced_Operator_Kernel_build.md.
 #pragma once
 
 #include <map>
@@ -20,10 +21,10 @@ class OperatorConfig {
   /// With types: required_operators_and_types.config, which a build with reduced types reads.
   explicit OperatorConfig(bool with_types) : with_types_(with_types) {}
 
-  /// Takes what the model's nodes use, at all levels. Nodes must be as in a .ort file (prepare_operators() below);
-  /// Constant nodes count for nothing, since they are stored as initializers. `path` stands in a comment.
-  /// An operator that the runtime does not have or cannot run on the CPU is an error with the node, and so is a type
-  /// that a config has no name for.
+  /// Takes what the model's nodes use, at all levels. Nodes must be as in a .ort file
+  /// (prepare_operators() below); Constant nodes count for nothing, since they are stored as
+  /// initializers. `path` stands in a comment. An operator that the runtime does not have or cannot
+  /// run on the CPU is an error with the node, and so is a type that a config has no name for.
   Status add(const Model& model, const std::string& path);
 
   /// Sorted; paths too.
@@ -42,13 +43,14 @@ class OperatorConfig {
 
   bool with_types_;
   std::set<std::string> paths_;
-  std::map<std::pair<std::string, int>, std::set<std::string>> operators_;  // domain and since_version
+  std::map<std::pair<std::string, int>, std::set<std::string>>
+      operators_;  // domain and since_version
   std::map<Operator, Types> types_;
 };
 
-/// Rewrites an .onnx model as far as the operators of its .ort file go: calls of functions become their
-/// bodies, the standard's own functions where the CPU provider has no kernel for the node, and casts stand
-/// around nodes that it runs in float only.
+/// Rewrites an .onnx model as far as the operators of its .ort file go: calls of functions become
+/// their bodies, the standard's own functions where the CPU provider has no kernel for the node,
+/// and casts stand around nodes that it runs in float only.
 Status prepare_operators(Model& model);
 
 }  // namespace onnxtool

@@ -1,5 +1,5 @@
-// See cpu_kernel.h. A kernel matches as the runtime matches it: by the version range, and for every type
-// string by the first argument that is there.
+// See cpu_kernel.h. A kernel matches as the runtime matches it: by the version range, and for every
+// type string by the first argument that is there.
 
 #include "libopt/ort/cpu_kernel.h"
 
@@ -43,7 +43,8 @@ const Value* first_argument(const Node& node, const OrtTypeArgs& args) {
 using TypeOf = std::function<ValueType(const Value&)>;
 
 /// `constraint` is `T=float|double`.
-bool fits(const Node& node, const TypeOf& type_of, const std::vector<OrtTypeArgs>& args, std::string_view constraint) {
+bool fits(const Node& node, const TypeOf& type_of, const std::vector<OrtTypeArgs>& args,
+          std::string_view constraint) {
   const size_t equals = constraint.find('=');
   const auto entry = std::ranges::find(args, constraint.substr(0, equals), &OrtTypeArgs::name);
   if (entry == args.end()) return true;
@@ -52,7 +53,8 @@ bool fits(const Node& node, const TypeOf& type_of, const std::vector<OrtTypeArgs
   return contains(constraint.substr(equals + 1), schema_type_name(type_of(*value)));
 }
 
-bool fits_all(const Node& node, const TypeOf& type_of, const std::vector<OrtTypeArgs>& args, std::string_view types) {
+bool fits_all(const Node& node, const TypeOf& type_of, const std::vector<OrtTypeArgs>& args,
+              std::string_view types) {
   while (!types.empty()) {
     const size_t end = std::min(types.find(';'), types.size());
     if (!fits(node, type_of, args, types.substr(0, end))) return false;
@@ -73,7 +75,8 @@ CpuKernel find_cpu_kernel(const Node& node, const TypeOf& type_of) {
   const std::vector<OrtTypeArgs> args = ort_type_args(*schema);
   const auto key = [](const Kernel& k) { return std::pair(k.domain, k.op); };
   bool covered = false;
-  for (const Kernel& k : std::ranges::equal_range(kKernels, std::pair(schema->domain, schema->op), {}, key)) {
+  for (const Kernel& k :
+       std::ranges::equal_range(kKernels, std::pair(schema->domain, schema->op), {}, key)) {
     const int last = k.last ? k.last : k.first;
     if (schema->since_version < k.first || schema->since_version > last) continue;
     if (fits_all(node, type_of, args, k.types)) return CpuKernel::kRuns;
@@ -91,17 +94,23 @@ Status require_cpu_kernel(const Node& node) {
   switch (find_cpu_kernel(node)) {
     case CpuKernel::kRuns: return {};
     case CpuKernel::kNoOperator:
-      return Error{ErrorCode::kUnsupported, node.describe() + ": ONNX Runtime has no operator " + op + " at opset " + opset, hint};
-    case CpuKernel::kNone:
       return Error{ErrorCode::kUnsupported,
-                   node.describe() + ": ONNX Runtime has no CPU kernel of " + op + " at opset " + opset, hint};
+                   node.describe() + ": ONNX Runtime has no operator " + op + " at opset " + opset,
+                   hint};
+    case CpuKernel::kNone:
+      return Error{
+          ErrorCode::kUnsupported,
+          node.describe() + ": ONNX Runtime has no CPU kernel of " + op + " at opset " + opset,
+          hint};
     case CpuKernel::kOtherTypes: break;
   }
   std::string types;
   for (const Value* v : node.inputs())
     types += (types.empty() ? "" : ", ") + (v ? schema_type_name(v->type()) : std::string("none"));
   return Error{ErrorCode::kUnsupported,
-               node.describe() + ": ONNX Runtime has no CPU kernel of " + op + " for inputs of types (" + types + ")", {}};
+               node.describe() + ": ONNX Runtime has no CPU kernel of " + op +
+                   " for inputs of types (" + types + ")",
+               {}};
 }
 
 std::string schema_type_name(const ValueType& type) {
@@ -112,7 +121,8 @@ std::string schema_type_name(const ValueType& type) {
   const std::string element = type.element ? nested(*type.element) : "";
   switch (type.kind) {
     case ValueType::Kind::kTensor: return std::string(name(type.dtype));
-    case ValueType::Kind::kSparseTensor: return "sparse_tensor(" + std::string(name(type.dtype)) + ")";
+    case ValueType::Kind::kSparseTensor:
+      return "sparse_tensor(" + std::string(name(type.dtype)) + ")";
     case ValueType::Kind::kSequence: return "seq(" + element + ")";
     case ValueType::Kind::kOptional: return "optional(" + element + ")";
     case ValueType::Kind::kMap: return "map(" + std::string(name(type.dtype)) + "," + element + ")";

@@ -60,8 +60,8 @@ class HalfCasts {
       if (stands_alone(node)) in_float_.insert(&node);
   }
 
-  /// Could run in float16, but what it reads and what reads it runs in float. Of a variadic parameter only the
-  /// first value counts.
+  /// Could run in float16, but what it reads and what reads it runs in float. Of a variadic
+  /// parameter only the first value counts.
   bool stands_alone(const Node& node) const {
     if (in_float_.contains(&node) || has_subgraph(node) || !has_float_kernel(node)) return false;
     const OrtSchema* schema = find_ort_schema(node.domain(), node.op_type(), node.opset());
@@ -87,13 +87,15 @@ class HalfCasts {
   }
 
   static bool has_float_kernel(const Node& node) {
-    return find_cpu_kernel(node, [](const Value& v) { return is_half(v) ? as_float(v.type()) : v.type(); }) ==
-           CpuKernel::kRuns;
+    return find_cpu_kernel(node, [](const Value& v) {
+             return is_half(v) ? as_float(v.type()) : v.type();
+           }) == CpuKernel::kRuns;
   }
 
   void convert(Node& node) {
     for (int i = 0; i < node.num_inputs(); ++i)
-      if (node.has_input(i) && is_half(node.input(i))) graph_.set_input(node, i, &float_of(node.input(i), node));
+      if (node.has_input(i) && is_half(node.input(i)))
+        graph_.set_input(node, i, &float_of(node.input(i), node));
     if (node.attr<int64_t>("dtype", 0) == static_cast<int64_t>(DataType::kFloat16))
       node.set_attribute(Attribute::of("dtype", static_cast<int64_t>(DataType::kFloat)));
     for (int i = 0; i < node.num_outputs(); ++i) {
@@ -124,7 +126,8 @@ class HalfCasts {
   void add_cast(Value& from, Value& to, DataType dtype, Node* anchor) {
     std::vector<Attribute> attributes;
     attributes.push_back(Attribute::of("to", static_cast<int64_t>(dtype)));
-    inserted_.insert(&graph_.add_node("Cast", "", "", {&from}, {&to}, std::move(attributes), anchor));
+    inserted_.insert(
+        &graph_.add_node("Cast", "", "", {&from}, {&to}, std::move(attributes), anchor));
   }
 
   Graph& graph_;
@@ -154,22 +157,31 @@ TypeGroup group_of(DataType type) {
   }
 }
 
-/// Whether a cast may lose something that the runtime keeps: casts that were put in lose nothing by its rules.
+/// Whether a cast may lose something that the runtime keeps: casts that were put in lose nothing by
+/// its rules.
 bool may_lose(DataType from, DataType to, bool inserted) {
   const TypeGroup source = group_of(from), target = group_of(to);
   if (source == TypeGroup::kNone || target == TypeGroup::kNone) return true;
-  if (target == TypeGroup::kUnsigned && source != TypeGroup::kBool && source != TypeGroup::kUnsigned) return true;
+  if (target == TypeGroup::kUnsigned && source != TypeGroup::kBool &&
+      source != TypeGroup::kUnsigned)
+    return true;
   if (source == TypeGroup::kFloat && target != TypeGroup::kFloat) return true;
-  const int from_bits = source == TypeGroup::kBool ? 1 : bits_of(from), to_bits = target == TypeGroup::kBool ? 1 : bits_of(to);
+  const int from_bits = source == TypeGroup::kBool ? 1 : bits_of(from),
+            to_bits = target == TypeGroup::kBool ? 1 : bits_of(to);
   if (source == TypeGroup::kUnsigned && target == TypeGroup::kSigned) return to_bits <= from_bits;
-  if (target == TypeGroup::kFloat && (source == TypeGroup::kSigned || source == TypeGroup::kUnsigned)) return to_bits <= from_bits;
-  if (from != to && bits_of(from) == 16 && bits_of(to) == 16 && source == TypeGroup::kFloat && target == TypeGroup::kFloat) return true;
+  if (target == TypeGroup::kFloat &&
+      (source == TypeGroup::kSigned || source == TypeGroup::kUnsigned))
+    return to_bits <= from_bits;
+  if (from != to && bits_of(from) == 16 && bits_of(to) == 16 && source == TypeGroup::kFloat &&
+      target == TypeGroup::kFloat)
+    return true;
   return from_bits > to_bits && !inserted;
 }
 
 bool is_cast(const Node& node) {
-  return node.is("Cast") && node.num_inputs() == 1 && node.has_input(0) && node.num_outputs() == 1 && node.has_output(0) &&
-         node.input(0).type().is_tensor() && node.output(0).type().is_tensor();
+  return node.is("Cast") && node.num_inputs() == 1 && node.has_input(0) &&
+         node.num_outputs() == 1 && node.has_output(0) && node.input(0).type().is_tensor() &&
+         node.output(0).type().is_tensor();
 }
 
 /// Drops casts behind `cast` that undo it, and `cast` itself where then nothing but casts reads it.
@@ -201,7 +213,8 @@ void drop_duplicate_casts(Graph& graph, const Nodes& inserted) {
   std::vector<int> ids;
   for (const Node& node : graph.nodes()) ids.push_back(node.id());
   for (const int id : ids)
-    if (Node* node = graph.node(id); node && is_cast(*node)) drop_duplicates(graph, *node, inserted);
+    if (Node* node = graph.node(id); node && is_cast(*node))
+      drop_duplicates(graph, *node, inserted);
 }
 
 void for_each_graph(Graph& graph, const std::function<void(Graph&)>& f) {
