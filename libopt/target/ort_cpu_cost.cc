@@ -3,7 +3,8 @@
 // factors, less so the ratios.
 //
 // What stands out: depthwise convolutions are twice as slow on integers, average pools many times
-// (QLinearAveragePool is a plain loop), and a small layer between floats loses to its own Q and DQ.
+// (QLinearAveragePool is a plain loop), a convolution of one channel with a long kernel spends its time
+// gathering windows, and a small layer between floats loses to its own Q and DQ.
 
 #include <algorithm>
 #include <cmath>
@@ -15,7 +16,7 @@ namespace {
 
 constexpr double kNodeNs = 500;  // a node costs this whatever it does
 // Q and DQ with the transposition between the layouts of float and integer convolutions.
-constexpr double kConversionNs = 250, kConversionElementNs = 0.2;
+constexpr double kConversionNs = 1000, kConversionElementNs = 0.2;
 
 struct Rate {
   double float_ns, integer_ns;
@@ -24,6 +25,12 @@ struct Rate {
 // A product: a multiplication, a weight (it comes from memory), an element of the result.
 constexpr Rate kMac{0.018, 0.006}, kWeight{0.04, 0.025}, kProductElement{0, 0.1};
 constexpr Rate kDepthwiseMac{0.03, 0.06};
+// A convolution costs this beyond a node, however small it is.
+constexpr Rate kConvolution{1900, 1400};
+// Output channels come in blocks, full or not.
+constexpr double kChannelBlock = 16;
+// QLinearConv copies each window, tap by tap: this many ns for the channels of one.
+constexpr double kWindowTapNs = 1.2;
 // Few channels a group leave vectors half empty.
 constexpr Rate kGroupedMac{0.02, 0.02};
 constexpr Rate kPoolTap{0.02, 2.8};
@@ -67,9 +74,16 @@ NodeCost product(const Rate& mac, double macs, double weights, double elements) 
 // W: [C_out, C_in / group, k...]
 NodeCost convolution(const Node& n, double out, const std::vector<int64_t>& w) {
   if (w.size() < 3) return {kNodeNs, kNodeNs};
+  const double macs = out * product_of(w, 1), weights = product_of(w);
+  const double channels = std::max<double>(1, static_cast<double>(w[0])), taps = product_of(w, 2);
   const bool grouped = n.attr<int64_t>("group", 1) > 1;
   const Rate& mac = !grouped ? kMac : w[1] == 1 ? kDepthwiseMac : kGroupedMac;
-  return product(mac, out * product_of(w, 1), product_of(w), out);
+  const double blocks = grouped ? channels : std::ceil(channels / kChannelBlock) * kChannelBlock;
+  NodeCost cost = product(mac, macs * blocks / channels, weights, out);
+  cost.float_ns += kConvolution.float_ns;
+  cost.integer_ns += kConvolution.integer_ns;
+  if (!grouped && taps > 1) cost.integer_ns += out / channels * taps * kWindowTapNs;
+  return cost;
 }
 
 double taps_of(const Node& pool) {

@@ -23,16 +23,16 @@ ONNXTOOL = os.environ["ONNXTOOL_BINARY"]
 
 # Floor of the SQNR in dB of the output that suffers most, over all samples, some dB below what was measured. The
 # peer's own files reach 7.7 (yolox_nano), 10.1 (ppocr_rec_en_number), 20.0 (ultraface_rfb320_onnxsim) and 15.2 (yunet_s_320).
-#   basic_pitch: a transform to logarithmic frequency by convolutions, then the logarithm, which magnifies small values
 #   yolox_nano: 104 products of a sigmoid, every layer in 8 bits; one sample to calibrate on
-FLOOR_DB = {"basic_pitch": 7, "yolox_nano": 8, "silero_vad_16k_op15": 13, "yunet_s_320": 13, "ppocr_rec_en_number": 15,
+FLOOR_DB = {"yolox_nano": 8, "silero_vad_16k_op15": 13, "yunet_s_320": 13, "ppocr_rec_en_number": 15,
             "blazeface_front": 17, "super_resolution_espcn": 20, "mlperf_tiny_resnet8": 20,
             "ultraface_rfb320_onnxsim": 17}
 USUAL_FLOOR_DB = 22
 
 # Why these cannot be quantized: in the answer, which ends with exit code 1.
 REASONS = {"ppocr_cls_fp16": "its data is not float32", "squeezenet_fp16": "its data is not float32",
-           "scan_lstm_cntk": "stands in a body of If, Loop or Scan", "gpt2_past": "would not run faster on integers"}
+           "scan_lstm_cntk": "stands in a body of If, Loop or Scan", "gpt2_past": "would not run faster on integers",
+           "mnist_cntk": "would not run faster on integers"}  # windows of one channel: 1.5 times as slow
 
 
 class QuantizeModels(unittest.TestCase):
