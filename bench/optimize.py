@@ -1,9 +1,12 @@
 """Nodes and seconds of `onnxtool optimize` beside the peers, and whether ONNX Runtime gets the same results.
 
-usage: bench/optimize.py [--onnxtool PATH] [--flags "..."] [--json FILE] MODEL...
+usage: bench/optimize.py [--onnxtool PATH] [--level basic|extended] [--flags "..."] [--latency] [--json FILE] MODEL...
 
 Each tool runs in a process of its own with a time limit. Nodes are counted with subgraphs; a model that stands
-beside test_data_set_0/ is compared on those inputs, any other on seeded ones. Exits with 1 where a result of
+beside test_data_set_0/ is compared on those inputs, any other on seeded ones. At level extended the target is onnxruntime's
+CPU provider and the peer its own extended level. "ORT of ours" is what onnxruntime at its extended level makes of our
+result, and of the original in brackets: more nodes of ours would be fusions that it finds no longer. --latency runs both
+in onnxruntime in turns, and gives ours over the original with its 95 % interval. Exits with 1 where a result of
 onnxtool does not load, differs, or has more nodes than the best peer's.
 """
 
@@ -18,7 +21,7 @@ import sys
 import tempfile
 import time
 
-PEERS = ["ort_basic", "onnxsim", "onnxslim", "onnxoptimizer"]
+PEERS = {"basic": ["ort_basic", "onnxsim", "onnxslim", "onnxoptimizer"], "extended": ["ort_extended"]}
 LIMIT_SECONDS = 300
 # ONNX Runtime without optimization against itself on another graph: float noise, and float16 where a model has it.
 TOLERANCE = 2e-3
@@ -42,12 +45,12 @@ def run_peer(tool, source, target):
     """In a process of its own: prints a line of JSON."""
     import onnx
 
-    if tool == "ort_basic":
+    if tool.startswith("ort_"):
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, "ORT_ENABLE_" + tool[4:].upper())
         options.optimized_model_filepath = target
         work = lambda: onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     elif tool == "onnxsim":
@@ -164,6 +167,30 @@ def compare(source, target):
     return "same" if worst == 0 else f"{worst:.1e}"
 
 
+def latency(source, target):
+    """Time of the target over that of the source in ONNX Runtime: median and interval, or why not."""
+    import onnxruntime
+
+    from latency_ort import interleaved, ratio_interval, round_of
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    load = lambda path: onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    try:
+        before, after = load(source), load(target)
+        inputs = feeds(source, before)
+        wanted = {i.name for i in after.get_inputs()}
+        inputs = {k: v for k, v in inputs.items() if k in wanted}
+        before.run(None, inputs)
+        after.run(None, inputs)
+    except Exception:
+        return "does not run"
+    runs = max(1, int(4 / max(round_of(before, inputs, 2), 1e-3)))
+    ratio, low, high = ratio_interval(*interleaved(after, before, inputs, runs, 40))
+    return f"{ratio:.2f} [{low:.2f}, {high:.2f}]"
+
+
 def is_equal(verdict):
     try:
         return float(verdict) <= TOLERANCE
@@ -178,31 +205,40 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+")
     parser.add_argument("--onnxtool", default="build/release/bin/onnxtool")
+    parser.add_argument("--level", choices=list(PEERS), default="basic")
+    parser.add_argument("--latency", action="store_true", help="measure the latency in onnxruntime too")
     parser.add_argument("--flags", default="", help="further flags of onnxtool optimize")
     parser.add_argument("--json", help="write all figures here")
     arguments = parser.parse_args()
+    peers = PEERS[arguments.level]
+    flags = shlex.split(arguments.flags) + (["--level", "extended", "--target", "ort-cpu"] if arguments.level == "extended" else [])
     rows, bad = [], 0
-    print(f"| model | nodes | onnxtool | {' | '.join(PEERS)} | seconds | best peer's | verified | in ONNX Runtime |")
-    print("|---" * (len(PEERS) + 7) + "|")
+    print(f"| model | nodes | onnxtool | {' | '.join(peers)} | seconds | best peer's | verified | in ONNX Runtime | ORT of ours | latency |")
+    print("|---" * (len(peers) + 9) + "|")
     with tempfile.TemporaryDirectory() as scratch:
         for source in arguments.models:
             path = pathlib.Path(source)
             name = path.parent.name if path.stem == "model" else path.stem
             target = str(pathlib.Path(scratch) / "ours.onnx")
-            mine = ours(arguments.onnxtool, shlex.split(arguments.flags), source, target)
+            mine = ours(arguments.onnxtool, flags, source, target)
             verdict = compare(source, target) if mine["nodes"] is not None else "; ".join(mine["error"])
-            others = {tool: peer(tool, source, str(pathlib.Path(scratch) / "peer.onnx")) for tool in PEERS}
+            scratch_file = str(pathlib.Path(scratch) / "peer.onnx")
+            others = {tool: peer(tool, source, scratch_file) for tool in peers}
+            loaded = [others.get("ort_extended") or peer("ort_extended", source, scratch_file),
+                      {"nodes": None} if mine["nodes"] is None else peer("ort_extended", target, scratch_file)]
+            ratio = latency(source, target) if arguments.latency and mine["nodes"] is not None else ""
             done = [o for o in others.values() if o["nodes"] is not None]
             best = min((o["nodes"] for o in done), default=None)
             fastest = min((o["seconds"] for o in done), default=None)
             behind = mine["nodes"] is None or (best is not None and mine["nodes"] > best)
             bad += behind or not is_equal(verdict)
-            rows.append({"model": name, "nodes": nodes_of(source), "onnxtool": mine, "peers": others, "verdict": verdict})
-            counts = " | ".join(str(others[tool]["nodes"] or "fails") for tool in PEERS)
+            rows.append({"model": name, "nodes": nodes_of(source), "onnxtool": mine, "peers": others, "verdict": verdict,
+                         "ort_of_original": loaded[0]["nodes"], "ort_of_ours": loaded[1]["nodes"], "latency": ratio})
+            counts = " | ".join(str(others[tool]["nodes"] or "fails") for tool in peers)
             mark = " (more)" if behind else ""
             seconds = "" if mine["nodes"] is None else f"{mine['seconds']:.2f}"
             print(f"| {name} | {rows[-1]['nodes']} | {mine['nodes']}{mark} | {counts} | {seconds} | "
-                  f"{'' if fastest is None else f'{fastest:.2f}'} | {mine.get('verified', '')} | {verdict} |", flush=True)
+                  f"{'' if fastest is None else f'{fastest:.2f}'} | {mine.get('verified', '')} | {verdict} | {loaded[1]['nodes']} ({loaded[0]['nodes']}) | {ratio} |", flush=True)
     if arguments.json:
         pathlib.Path(arguments.json).write_text(json.dumps(rows, indent=1))
     return 1 if bad else 0

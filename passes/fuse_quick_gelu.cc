@@ -9,6 +9,7 @@
 
 #include "libopt/rewrite/pattern.h"
 #include "passes/pass.h"
+#include "passes/shapes.h"
 
 namespace onnxtool {
 namespace {
@@ -34,6 +35,7 @@ MatchOr<Match> match(const Node& product) {
     alpha = *factor;
   }
   if (x->type().dtype != DataType::kFloat) return no_match("type is not float");
+  if (!same_rank(*x, product.output(0))) return no_match(kMayEnlarge);
   if (!p.closed()) return no_match(Pattern::kOtherUse);
   return Match{product, *x, static_cast<float>(alpha)};
 }

@@ -54,6 +54,10 @@ constexpr const PassInfo* kOptimization[] = {
     &kFoldMulIntoConv,
     &kFuseMatmulAdd,
     &kFuseFlattenedGemm,
+    // Whole formulas, after what stands between their nodes is gone.
+    &kFuseLayerNorm,
+    &kFuseRmsNorm,
+    &kFuseGelu,
     // After the targets have become constant.
     &kFuseReshapes,
     &kFuseTransposes,
@@ -62,7 +66,11 @@ constexpr const PassInfo* kOptimization[] = {
     &kEliminateZeroState,
     // Extended passes wait until all that stands above finds nothing. Activations of layers last: they end
     // what other fusions begin with.
+    &kFuseFastGelu,
+    &kFuseBiasGelu,
     &kFuseQuickGelu,
+    &kFuseSkipLayerNorm,
+    &kFuseScaledMatmul,
     &kFuseConvActivation,
     &kFuseGemmActivation,
     // Last: a shared weight is one that folds would have to copy.

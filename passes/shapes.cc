@@ -15,6 +15,13 @@ bool same_shape(const Value& a, const Value& b) {
   return true;
 }
 
+bool same_rank(const Value& x, const Value& y) { return x.type().rank() && x.type().rank() == y.type().rank(); }
+
+bool is_row_of(const Value& row, const Value& x) {
+  const auto &shape = row.type().shape, &full = x.type().shape;
+  return shape && full && shape->size() == 1 && !full->empty() && (*shape)[0].value && same_dim((*shape)[0], full->back());
+}
+
 std::optional<std::vector<int64_t>> constant_ints(const Node& node, int input) {
   const Tensor* t = node.has_input(input) ? node.input(input).constant() : nullptr;
   if (!t || (t->dtype() != DataType::kInt64 && t->dtype() != DataType::kInt32)) return std::nullopt;

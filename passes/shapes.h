@@ -15,6 +15,14 @@ bool same_dim(const Dim& a, const Dim& b);
 /// Whether the two have the same shape in every run.
 bool same_shape(const Value& a, const Value& b);
 
+/// Why a match of scalars gives up where the two have not the same rank: a constant of one element may have more axes
+/// than what it is added to.
+inline constexpr const char* kMayEnlarge = "a constant may enlarge the result";
+bool same_rank(const Value& x, const Value& y);
+
+/// Whether `row` is a vector of just the last extent of x.
+bool is_row_of(const Value& row, const Value& x);
+
 /// The integers of a constant input; nullopt: it is absent or not constant.
 std::optional<std::vector<int64_t>> constant_ints(const Node& node, int input);
 

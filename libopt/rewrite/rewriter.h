@@ -28,6 +28,8 @@ class Rewriter {
   /// A node before the anchor with `num_outputs` fresh outputs, named after `hint`.
   Node& add_node(std::string_view op_type, const std::vector<Value*>& inputs, std::vector<Attribute> attributes = {},
                  int num_outputs = 1, std::string_view hint = {}, std::string_view domain = {});
+  /// New nodes come before this node of the graph instead.
+  void place_before(const Node& node) { anchor_ = &mut(node); }
   void set_input(const Node& node, int index, const Value* value);
   void resize_inputs(const Node& node, int count);
   void set_attribute(const Node& node, Attribute attribute);

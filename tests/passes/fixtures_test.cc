@@ -105,13 +105,17 @@ std::vector<Fixture> fixtures() {
 
 template <class StatusOrResult> std::string why(const StatusOrResult& r) { return r.ok() ? "ok" : r.error().message; }
 
+// Operators that onnxruntime has in the standard's domain, in any opset: no schema describes them.
+bool is_onnxruntimes(const Node& n) { return n.is("LayerNormalization") || n.is("SimplifiedLayerNormalization"); }
+
 // nullptr after a failed check: one broken case must not hide those behind it.
 std::unique_ptr<Model> parse_and_check(const std::string& text) {
   auto model = parse_text(text);
   CHECK_MESSAGE(model.ok(), why(model), "\n", text);
   if (!model.ok()) return nullptr;
   CHECK(why(infer_graph((*model)->graph())) == "ok");
-  for (const Node& n : (*model)->graph().nodes()) CHECK(why(check_node(n)) == "ok");
+  for (const Node& n : (*model)->graph().nodes())
+    if (!is_onnxruntimes(n)) CHECK(why(check_node(n)) == "ok");
   return *std::move(model);
 }
 
