@@ -71,6 +71,8 @@ constexpr const PassInfo* kOptimization[] = {
     &kFuseQuickGelu,
     &kFuseSkipLayerNorm,
     &kFuseScaledMatmul,
+    // After the scales are in the product.
+    &kFuseAttention,
     &kFuseConvActivation,
     &kFuseGemmActivation,
     // Last: a shared weight is one that folds would have to copy.
