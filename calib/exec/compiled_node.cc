@@ -50,9 +50,19 @@ void CompiledNode::become(std::string_view op_type, std::string_view domain, int
   opset_ = opset;
 }
 
+void CompiledNode::set_attribute(std::string_view name, const std::variant<float, int64_t, std::string_view>& value) {
+  const auto payload = [](const auto& v) -> Payload {
+    if constexpr (std::is_same_v<std::decay_t<decltype(v)>, std::string_view>) return std::string(v);
+    else return v;
+  };
+  std::erase_if(attributes_, [&](const auto& a) { return a.first == name; });
+  attributes_.emplace_back(name, std::visit(payload, value));
+}
+
 std::string CompiledNode::operators() const {
   constexpr std::string_view kNames[] = {"Add", "Relu", "LeakyRelu", "Clip", "Sigmoid", "HardSwish", "HardSigmoid", "Silu"};
   std::string text = op_type_;
+  if (biased) text += " + Add";
   for (const PostOp& op : fused) text += " + " + std::string(kNames[static_cast<size_t>(op.kind)]);
   return text;
 }

@@ -1,4 +1,6 @@
 // Finds activations and residual additions that a kernel can apply to its own result.
+#include <cmath>
+
 #include "calib/exec/plan_impl.h"
 
 namespace onnxtool {
@@ -21,6 +23,13 @@ bool same_static_shape(const Value& a, const Value& b) {
     if (!equal) return false;
   }
   return true;
+}
+
+// One value for each index of the last axis, behind a matrix product.
+bool is_bias(const Value& other, const Value& value) {
+  const Tensor* t = other.constant();
+  const auto& shape = value.type().shape;
+  return t && t->dtype() == DataType::kFloat && t->rank() == 1 && shape && !shape->empty() && shape->back().value == std::optional<int64_t>(t->count());
 }
 
 // The post-op that `user` is when fed by `value`; for kAdd, `other` is the second operand.
@@ -65,23 +74,108 @@ std::optional<Silu> silu_of(const Value& x, const std::function<bool(const Value
   return Silu{a, b};
 }
 
+using Watched = std::function<bool(const Value&)>;
+
+// The float scalar that `node` combines with `x`, as its second input unless the operator commutes.
+std::optional<float> scalar_beside(const Node& node, const Value& x, bool commutes) {
+  if (node.num_inputs() != 2 || !node.has_input(0) || !node.has_input(1)) return std::nullopt;
+  const bool second = &node.input(0) == &x;
+  if (!second && !(commutes && &node.input(1) == &x)) return std::nullopt;
+  const Value& other = node.input(second ? 1 : 0);
+  const Tensor* t = other.constant();
+  if (!t || t->count() != 1 || t->dtype() != DataType::kFloat || !same_static_shape(x, node.output(0))) return std::nullopt;
+  return t->values<float>()[0];
+}
+
+// Whether `node` divides x by 6, up to rounding of the factor.
+bool is_sixth(const Node& node, const Value& x) {
+  const auto s = node.is("Mul") || node.is("Div") ? scalar_beside(node, x, node.is("Mul")) : std::nullopt;
+  return s && (node.is("Mul") ? std::abs(*s * 6 - 1) < 1e-6f : *s == 6);
+}
+
+// The only reader of a value that nobody else wants; nullptr: it has none.
+const Node* only_reader(const Value& v, const Watched& is_watched) {
+  if (!v.has_one_use() || v.is_graph_output() || is_watched(v)) return nullptr;
+  const Node* user = v.uses()[0].user;
+  return &user->graph() == &v.graph() && has_one_result(*user) ? user : nullptr;
+}
+
+// clip(x + 3, 0, 6) beginning with the node `add`: its Clip; nullptr: something else.
+const Node* clip_of(const Node& add, const Value& x, const Watched& is_watched) {
+  if (!add.is("Add") || add.opset() < 7 || !has_one_result(add) || scalar_beside(add, x, true) != 3.0f) return nullptr;
+  const Node* clip = only_reader(add.output(0), is_watched);
+  if (!clip || !clip->is("Clip") || !clip->has_input(0) || &clip->input(0) != &add.output(0)) return nullptr;
+  return bound(*clip, 1, "min", -1) == 0.0f && bound(*clip, 2, "max", 0) == 6.0f ? clip : nullptr;
+}
+
+// clip(x + 3, 0, 6) / 6, written as three nodes.
+std::vector<const Node*> hard_sigmoid_of(const Value& x, const Watched& is_watched) {
+  const Node* add = only_reader(x, is_watched);
+  const Node* clip = add ? clip_of(*add, x, is_watched) : nullptr;
+  const Node* sixth = clip ? only_reader(clip->output(0), is_watched) : nullptr;
+  if (!sixth || !is_sixth(*sixth, clip->output(0))) return {};
+  return {add, clip, sixth};
+}
+
+// x * clip(x + 3, 0, 6) / 6, written as four nodes, the division before the product or after it.
+std::vector<const Node*> hard_swish_of(const Value& x, const Watched& is_watched) {
+  if (x.uses().size() != 2 || x.is_graph_output() || is_watched(x)) return {};
+  const Node *add = x.uses()[0].user, *product = x.uses()[1].user;
+  if (!add->is("Add")) std::swap(add, product);
+  if (!product->is("Mul") || &add->graph() != &x.graph() || &product->graph() != &x.graph() || !has_one_result(*product)) return {};
+  const Node* clip = clip_of(*add, x, is_watched);
+  const Node* next = clip ? only_reader(clip->output(0), is_watched) : nullptr;
+  if (!next) return {};
+  const auto multiplies = [&](const Value& gate) {
+    return product->num_inputs() == 2 && product->has_input(0) && product->has_input(1) &&
+           ((&product->input(0) == &x && &product->input(1) == &gate) || (&product->input(1) == &x && &product->input(0) == &gate));
+  };
+  if (next == product && multiplies(clip->output(0))) {
+    const Node* sixth = only_reader(product->output(0), is_watched);
+    if (!sixth || !is_sixth(*sixth, product->output(0))) return {};
+    return {add, clip, product, sixth};
+  }
+  if (!is_sixth(*next, clip->output(0)) || only_reader(next->output(0), is_watched) != product || !multiplies(next->output(0))) return {};
+  return {add, clip, next, product};
+}
+
 }  // namespace
 
-std::vector<const Node*> find_post_ops(const Node& node, const KernelInfo& kernel, const NodeView& view,
+const Node* find_bias(const Node& node, const std::function<bool(const Value&)>& is_watched, const Value*& bias) {
+  if (!node.domain().empty() || !node.is("MatMul") || node.num_inputs() != 2 || !node.has_input(1) || !has_one_result(node)) return nullptr;
+  const Tensor* right = node.input(1).constant();
+  const Value& product = node.output(0);
+  const Node* add = only_reader(product, is_watched);
+  if (!right || right->rank() != 2 || product.type().dtype != DataType::kFloat || !add || !add->is("Add") || add->opset() < 7) return nullptr;
+  if (add->num_inputs() != 2 || !add->has_input(0) || !add->has_input(1)) return nullptr;
+  bias = &add->input(&add->input(0) == &product ? 1 : 0);
+  return is_bias(*bias, product) && bias->constant()->count() == right->dims()[1] ? add : nullptr;
+}
+
+std::vector<const Node*> find_post_ops(const Node& node, const Value* result, const KernelInfo& kernel, const NodeView& view,
                                        const std::function<bool(const Value&)>& is_watched, std::vector<PostOp>& post_ops,
                                        std::vector<const Value*>& extra_inputs) {
   std::vector<const Node*> taken;
   if (node.num_inputs() > kFirstFusedInput) return taken;
   if (!kernel.fuses || node.num_outputs() < 1 || !node.has_output(0)) return taken;
-  const Value* value = &node.output(0);
+  const Value* value = result ? result : &node.output(0);
   if (value->type().dtype != DataType::kFloat) return taken;
   while (true) {
+    // Activations that exporters write as several nodes.
+    PostOp whole{.kind = PostOp::Kind::kSilu};
+    std::vector<const Node*> nodes;
     if (const auto silu = silu_of(*value, is_watched)) {
-      const PostOp op{.kind = PostOp::Kind::kSilu};
-      if (!kernel.fuses(view, op)) break;
-      post_ops.push_back(op);
-      taken.insert(taken.end(), {silu->sigmoid, silu->product});
-      value = &silu->product->output(0);
+      nodes = {silu->sigmoid, silu->product};
+    } else if (nodes = hard_swish_of(*value, is_watched); !nodes.empty()) {
+      whole.kind = PostOp::Kind::kHardSwish;
+    } else if (nodes = hard_sigmoid_of(*value, is_watched); !nodes.empty()) {
+      whole = {.kind = PostOp::Kind::kHardSigmoid, .alpha = 1.0f / 6, .beta = 0.5f};
+    }
+    if (!nodes.empty()) {
+      if (!kernel.fuses(view, whole)) break;
+      post_ops.push_back(whole);
+      taken.insert(taken.end(), nodes.begin(), nodes.end());
+      value = &nodes.back()->output(0);
       continue;
     }
     if (!value->has_one_use() || value->is_graph_output() || is_watched(*value)) break;
@@ -91,7 +185,7 @@ std::vector<const Node*> find_post_ops(const Node& node, const KernelInfo& kerne
     auto op = as_post_op(user, *value, other);
     if (!op) break;
     if (op->kind == PostOp::Kind::kAdd) {
-      if (other->graph().parent() != node.graph().parent() || &other->graph() != &node.graph()) break;
+      if (&other->graph() != &node.graph()) break;
       op->input = kFirstFusedInput + static_cast<int>(extra_inputs.size());
     }
     if (!kernel.fuses(view, *op)) break;

@@ -5,6 +5,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "calib/exec/float_groups.h"
 #include "calib/exec/integer_groups.h"
 #include "calib/exec/native_ops.h"
 #include "calib/exec/plan_impl.h"
@@ -73,6 +74,7 @@ class PlanCompiler {
     }
     for (const Value* v : options_.watched) watched_.insert(v);
     if (options_.integers) find_groups();
+    if (options_.fuse) find_operators_in_parts();
     for (const Node& node : graph_.nodes()) ONNXTOOL_TRY(add_node(node));
     if (!unsupported_.empty()) {
       std::string list;
@@ -116,6 +118,7 @@ class PlanCompiler {
   }
 
   Status add_node(const Node& node) {
+    if (const auto it = float_groups_.find(&node); it != float_groups_.end()) return add_group(it->second);
     if (taken_.contains(&node)) {
       add_delayed(node);
       return {};
@@ -145,13 +148,20 @@ class PlanCompiler {
       std::vector<const Value*> extra;
       // An addition that the branch before this one took is no longer there to be fused.
       const auto keeps = [&](const Value& v) { return watched_.contains(&v) || (v.has_one_use() && taken_.contains(v.uses()[0].user)); };
-      const auto chain = find_post_ops(node, *step.kernel, c, keeps, c.fused, extra);
+      const Value* bias = nullptr;
+      const Node* added = find_bias(node, keeps, bias);
+      if (added) {
+        c.biased = true;
+        add_input(c, bias);
+      }
+      auto chain = find_post_ops(node, added ? &added->output(0) : nullptr, *step.kernel, c, keeps, c.fused, extra);
+      if (added) chain.insert(chain.begin(), added);
       while (!extra.empty() && c.inputs.size() < static_cast<size_t>(kFirstFusedInput)) add_input(c, nullptr);
       for (const Value* v : extra) {
         c.inputs.push_back(slot(*v));
         c.dtypes.push_back(v->type().dtype);
         c.dims.push_back(known_dims(*v));
-        c.constants.push_back(nullptr);
+        c.constants.push_back(constant_of(*v));
       }
       for (const Node* n : chain) taken_.insert(n);
       if (!chain.empty()) {
@@ -208,6 +218,35 @@ class PlanCompiler {
     }
     step.outputs = {slot(group.last->output(0))};
     place(std::move(step), *group.core, *group.last);
+    return {};
+  }
+
+  void find_operators_in_parts() {
+    FloatGroups found = find_float_groups(graph_, [&](const Value& v) { return watched_.contains(&v); });
+    for (auto& [last, group] : found.by_last) {
+      const bool free = std::none_of(group.nodes.begin(), group.nodes.end(), [&](const Node* n) { return taken_.contains(n) || groups_.contains(n); });
+      const bool known = std::any_of(options_.kernel_sets.begin(), options_.kernel_sets.end(), [&](const KernelSet* set) {
+        return std::any_of(set->kernels.begin(), set->kernels.end(), [&](const KernelInfo* k) { return serves(*k, group.op, "", group.opset, DataType::kFloat); });
+      });
+      if (!free || !known) continue;
+      taken_.insert(group.nodes.begin(), group.nodes.end());
+      float_groups_.emplace(last, std::move(group));
+    }
+  }
+
+  Status add_group(const FloatGroup& group) {
+    Step step;
+    step.node = std::make_unique<CompiledNode>(*group.last, options_.threads);
+    CompiledNode& c = *step.node;
+    c.become(group.op, "", group.opset);
+    for (const auto& [name, value] : group.attributes) c.set_attribute(name, value);
+    for (const Value* v : group.inputs) add_input(c, v);
+    c.wanted = {true};
+    select_kernel(step, c.input_dtype(0));
+    ONNXTOOL_CHECK(step.kernel);
+    ONNXTOOL_TRY(prepare(step));
+    step.outputs = {slot(group.last->output(0))};
+    plan_.steps.push_back(std::move(step));
     return {};
   }
 
@@ -312,6 +351,7 @@ class PlanCompiler {
   std::set<const Node*> taken_;
   std::unordered_map<const Node*, Step> delayed_;  // by the node in whose place they run
   std::unordered_map<const Node*, IntegerGroup> groups_;
+  std::unordered_map<const Node*, FloatGroup> float_groups_;  // by the node in whose place they run
   std::set<std::string> unsupported_;
 };
 

@@ -46,6 +46,8 @@ class CompiledNode final : public NodeView {
   CompiledNode(const Node& node, int threads);
   /// Another operator, which takes the node's attributes.
   void become(std::string_view op_type, std::string_view domain, int opset);
+  /// For an operator that is not the node's.
+  void set_attribute(std::string_view name, const std::variant<float, int64_t, std::string_view>& value);
   /// "Conv + Add + Relu": its operator and what was fused behind it.
   std::string operators() const;
 
@@ -82,6 +84,7 @@ class CompiledNode final : public NodeView {
   std::vector<std::shared_ptr<AlignedTensor>> constants;  // of inputs; null: not constant
   mutable std::vector<bool> dropped;
   std::vector<PostOp> fused;
+  bool biased = false;  // input 2 of a MatMul is what an Add behind it added
 
  private:
   using Payload = std::variant<float, int64_t, std::string, std::vector<float>, std::vector<int64_t>, std::vector<std::string>,
@@ -170,9 +173,13 @@ std::optional<size_t> layout_size_bytes(DataType dtype, std::span<const int64_t>
 /// Copies between layouts; one side is kPlain. Padding of blocked targets is zero.
 void convert_layout(const void* from, Layout from_layout, void* to, Layout to_layout, DataType dtype, std::span<const int64_t> dims);
 
-/// What is fused behind `node`: a chain of single-use, unwatched results. Returns the nodes taken,
+/// The Add behind a MatMul with constant weights that adds a constant to each of its columns: `bias` can
+/// then be the MatMul's third input. nullptr: there is none.
+const Node* find_bias(const Node& node, const std::function<bool(const Value&)>& is_watched, const Value*& bias);
+
+/// What is fused behind `result` (nullptr: the node's first output): a chain of single-use, unwatched results. Returns the nodes taken,
 /// in order, and appends to `post_ops` and `extra_inputs` (kAdd operands).
-std::vector<const Node*> find_post_ops(const Node& node, const KernelInfo& kernel, const NodeView& view,
+std::vector<const Node*> find_post_ops(const Node& node, const Value* result, const KernelInfo& kernel, const NodeView& view,
                                        const std::function<bool(const Value&)>& is_watched, std::vector<PostOp>& post_ops,
                                        std::vector<const Value*>& extra_inputs);
 
@@ -193,6 +200,7 @@ struct RunContext::Impl {
 
   const Plan::Impl& plan() const { return plan_->impl(); }
   Status run(std::span<const Datum> inputs, std::vector<Datum>* outputs, Observer* observer);
+  Status run(std::span<const Tensor> inputs, std::vector<Datum>* outputs, Observer* observer);
   /// The steps; inputs are bound already. Used for subgraphs too.
   Status run_steps(Observer* observer);
   Status run_step(size_t index, Observer* observer);
@@ -207,6 +215,7 @@ struct RunContext::Impl {
   Result<MutableView> allocate(int slot, DataType dtype, std::span<const int64_t> dims, Layout layout, const KernelSet* set);
   /// The value in the wanted space, in a layout that `takes` (plain always does); converts if needed.
   Result<ConstView> view(int slot, const KernelSet* set, const std::function<bool(Layout)>& takes);
+  template <class Bind> Status run_bound(size_t count, const Bind& bind, std::vector<Datum>* outputs, Observer* observer);
   Result<ConstView> host_view(int slot);
   /// A copy of the value in host memory.
   Result<Tensor> take_tensor(int slot);
@@ -221,6 +230,7 @@ struct RunContext::Impl {
   /// Whether the slot has a value without a tensor's form.
   bool is_container(int slot) const { return slots_[static_cast<size_t>(slot)].held && !slots_[static_cast<size_t>(slot)].held->is_tensor(); }
   void release(int slot);
+  void set_dims(SlotValue& value, std::span<const int64_t> dims);
   void share(int slot, int from, std::span<const int64_t> dims);
   Result<Buffer*> new_buffer(size_t size_bytes, const DeviceApi* device);
   void drop(Buffer* buffer);
@@ -232,6 +242,8 @@ struct RunContext::Impl {
   Arena arena_;
   std::vector<SlotValue> slots_;
   std::vector<ConstView> views_;  // inputs of the current step
+  bool spare_used_ = false;       // whether the current step gave an output that nobody wants
+  std::vector<std::unique_ptr<Buffer>> idle_buffers_;  // to be used again: steps make thousands
   std::vector<std::unique_ptr<Impl>> children_;
   std::map<std::pair<size_t, size_t>, size_t> child_index_;
   std::shared_ptr<Trace> trace_;  // null: nothing is timed; shared with children

@@ -58,7 +58,7 @@ class StepContext final : public KernelContext {
         run_.release(out_slot);
         SlotValue& out = run_.slots_[static_cast<size_t>(out_slot)];
         out.dtype = dtype;
-        out.dims.assign(dims.begin(), dims.end());
+        run_.set_dims(out, dims);
         out.count = *count;
         out.num_forms = 1;
         out.forms[0] = form;
@@ -93,6 +93,7 @@ class StepContext final : public KernelContext {
     if (slot_of(i) >= 0) return slot_of(i);
     const int spare = run_.plan().num_slots + i;
     ONNXTOOL_CHECK(static_cast<size_t>(spare) < run_.slots_.size());
+    run_.spare_used_ = true;
     return spare;
   }
 
@@ -120,7 +121,15 @@ RunContext::Impl::Impl(std::shared_ptr<const Plan> p) : plan_(std::move(p)), slo
 RunContext::Impl::~Impl() { end_run(); }
 
 Result<Buffer*> RunContext::Impl::new_buffer(size_t size_bytes, const DeviceApi* device) {
-  auto buffer = std::make_unique<Buffer>();
+  std::unique_ptr<Buffer> buffer;
+  if (idle_buffers_.empty()) {
+    buffer = std::make_unique<Buffer>();
+  } else {
+    buffer = std::move(idle_buffers_.back());
+    idle_buffers_.pop_back();
+  }
+  buffer->references = 1;
+  buffer->ticket = -1;
   buffer->size = size_bytes;
   buffer->device = device;
   buffer->data = device ? device->allocate(std::max<size_t>(size_bytes, 1)) : arena_.acquire(size_bytes, &buffer->ticket);
@@ -130,24 +139,34 @@ Result<Buffer*> RunContext::Impl::new_buffer(size_t size_bytes, const DeviceApi*
 
 void RunContext::Impl::drop(Buffer* buffer) {
   if (!buffer || --buffer->references) return;
+  std::unique_ptr<Buffer> idle(buffer);
   if (buffer->device) buffer->device->release(buffer->data);
   else if (buffer->ticket >= 0) arena_.release(buffer->data, buffer->ticket);
-  delete buffer;
+  if (buffer->strings.capacity()) buffer->strings = {};
+  idle_buffers_.push_back(std::move(idle));
+}
+
+void RunContext::Impl::set_dims(SlotValue& v, std::span<const int64_t> dims) {
+  const int64_t* own = v.dims.data();
+  const bool inside = std::less_equal<>()(own, dims.data()) && std::less<>()(dims.data(), own + v.dims.size());
+  // The slot's own dims, or a part of them, may be what is given.
+  if (inside) v.dims = std::vector<int64_t>(dims.begin(), dims.end());
+  else v.dims.assign(dims.begin(), dims.end());
 }
 
 void RunContext::Impl::release(int slot) {
   SlotValue& v = slots_[static_cast<size_t>(slot)];
   for (int f = 0; f < v.num_forms; ++f) drop(v.forms[static_cast<size_t>(f)].buffer);
   v.num_forms = 0;
-  v.held.reset();
+  if (v.held) v.held.reset();
 }
 
 void RunContext::Impl::bind_external(int slot, DataType dtype, std::span<const int64_t> dims, const void* data) {
   release(slot);
   SlotValue& v = slots_[static_cast<size_t>(slot)];
   v.dtype = dtype;
-  v.dims.assign(dims.begin(), dims.end());
-  v.count = *checked_product(dims);
+  set_dims(v, dims);
+  v.count = *checked_product(v.dims);
   v.forms[0] = {MemorySpace::kHost, Layout::kPlain, const_cast<void*>(data), nullptr};
   v.num_forms = 1;
 }
@@ -221,11 +240,9 @@ Result<MutableView> RunContext::Impl::allocate(int slot, DataType dtype, std::sp
   const DeviceApi* device = set && dtype != DataType::kString ? set->device : nullptr;
   ONNXTOOL_ASSIGN(Buffer * buffer, new_buffer(*size, device));
   SlotValue& v = slots_[static_cast<size_t>(slot)];
-  // `dims` may be the slot's own, or an input's that goes now: copy before anything is dropped.
-  std::vector<int64_t> kept(dims.begin(), dims.end());
   release(slot);
   v.dtype = dtype;
-  v.dims = std::move(kept);
+  set_dims(v, dims);
   v.count = *checked_product(v.dims);
   if (dtype == DataType::kString) buffer->strings.resize(static_cast<size_t>(v.count));
   void* data = dtype == DataType::kString ? static_cast<void*>(buffer->strings.data()) : buffer->data;
@@ -290,13 +307,12 @@ Result<Tensor> RunContext::Impl::take_tensor(int slot) {
 }
 
 void RunContext::Impl::share(int slot, int from, std::span<const int64_t> dims) {
-  std::vector<int64_t> kept(dims.begin(), dims.end());
   release(slot);
   const SlotValue& source = slots_[static_cast<size_t>(from)];
   SlotValue& v = slots_[static_cast<size_t>(slot)];
   v.dtype = source.dtype;
   v.count = source.count;
-  v.dims = std::move(kept);
+  set_dims(v, dims);
   // Only plain forms can be seen under other dims; the caller's kernel was shown one.
   for (int f = 0; f < source.num_forms; ++f) {
     const Representation& form = source.forms[static_cast<size_t>(f)];
@@ -327,9 +343,19 @@ Status RunContext::Impl::run_step(size_t index, Observer* observer) {
     ONNXTOOL_TRY(step.native(*this, step, index));
   } else {
     const std::vector<int>& inputs = step.node->inputs;
-    views_.assign(inputs.size(), ConstView());
+    views_.resize(inputs.size());
     for (size_t i = 0; i < inputs.size(); ++i) {
-      if (inputs[i] < 0 || step.node->dropped[i]) continue;
+      if (inputs[i] < 0 || step.node->dropped[i]) {
+        views_[i] = ConstView();
+        continue;
+      }
+      // Nearly all values have one form, in the order that all kernels take.
+      const SlotValue& v = slots_[static_cast<size_t>(inputs[i])];
+      if (const Representation& r = v.forms[0]; v.num_forms && r.layout == Layout::kPlain && r.space == MemorySpace::kHost && !step.set->device &&
+                                                (!v.held || v.held->is_tensor())) {
+        views_[i] = ConstView{v.dtype, v.dims, r.data, v.count, r.space, r.layout};
+        continue;
+      }
       const auto takes = [&](Layout l) { return kernel_takes(step, static_cast<int>(i), l); };
       auto shown = view(inputs[i], step.set, takes);
       if (!shown.ok()) return std::move(shown).error().at(step.node->description);
@@ -356,7 +382,9 @@ Status RunContext::Impl::run_step(size_t index, Observer* observer) {
     if (const Tensor* other = observer->replacement(watch)) ONNXTOOL_TRY(bind_tensor(s, *other));
   }
   for (int s : step.releases) release(s);
-  for (size_t spare = static_cast<size_t>(plan().num_slots); spare < slots_.size(); ++spare) release(static_cast<int>(spare));
+  if (spare_used_)
+    for (size_t spare = static_cast<size_t>(plan().num_slots); spare < slots_.size(); ++spare) release(static_cast<int>(spare));
+  spare_used_ = false;
   return {};
 }
 
@@ -376,18 +404,26 @@ Status RunContext::Impl::run_steps(Observer* observer) {
 }
 
 Status RunContext::Impl::run(std::span<const Datum> inputs, std::vector<Datum>* outputs, Observer* observer) {
+  const auto bind = [&](int slot, size_t i) { return inputs[i].is_tensor() ? bind_tensor(slot, inputs[i].tensor()) : hold(slot, inputs[i]); };
+  return run_bound(inputs.size(), bind, outputs, observer);
+}
+
+Status RunContext::Impl::run(std::span<const Tensor> inputs, std::vector<Datum>* outputs, Observer* observer) {
+  return run_bound(inputs.size(), [&](int slot, size_t i) { return bind_tensor(slot, inputs[i]); }, outputs, observer);
+}
+
+template <class Bind> Status RunContext::Impl::run_bound(size_t count, const Bind& bind, std::vector<Datum>* outputs, Observer* observer) {
   const Plan::Impl& p = plan();
-  if (inputs.size() != p.input_slots.size())
-    return Error{ErrorCode::kMismatch, "the model takes " + std::to_string(p.input_slots.size()) + " inputs, " + std::to_string(inputs.size()) + " were given", {}};
+  if (count != p.input_slots.size())
+    return Error{ErrorCode::kMismatch, "the model takes " + std::to_string(p.input_slots.size()) + " inputs, " + std::to_string(count) + " were given", {}};
   struct Ended {
     Impl& run;
     ~Ended() { run.end_run(); }
   } ended{*this};
   try {
-    for (size_t i = 0; i < inputs.size(); ++i) {
+    for (size_t i = 0; i < count; ++i) {
       const int slot = p.input_slots[i];
-      if (inputs[i].is_tensor()) ONNXTOOL_TRY(bind_tensor(slot, inputs[i].tensor()));
-      else ONNXTOOL_TRY(hold(slot, inputs[i]));
+      ONNXTOOL_TRY(bind(slot, i));
       const int watch = p.watch_of_slot[static_cast<size_t>(slot)];
       if (watch < 0 || !observer || is_container(slot)) continue;
       ONNXTOOL_ASSIGN(ConstView shown, host_view(slot));
@@ -418,8 +454,8 @@ Status RunContext::run_data(std::span<const Datum> inputs, std::vector<Datum>* o
 }
 
 Status RunContext::run(std::span<const Tensor> inputs, std::vector<Tensor>* outputs, Observer* observer) {
-  std::vector<Datum> given(inputs.begin(), inputs.end()), made;
-  ONNXTOOL_TRY(impl_->run(given, outputs ? &made : nullptr, observer));
+  std::vector<Datum> made;
+  ONNXTOOL_TRY(impl_->run(inputs, outputs ? &made : nullptr, observer));
   if (!outputs) return {};
   outputs->clear();
   for (size_t i = 0; i < made.size(); ++i) {

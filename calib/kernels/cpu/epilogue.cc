@@ -40,7 +40,8 @@ void apply_step(const EpilogueOp& op, const float* added, float* y, int64_t n) {
   using Kind = EpilogueOp::Kind;
   const VectorMath& math = vector_math();
   switch (op.kind) {
-    case Kind::kAdd: return math.add(y, 1, added, 1, y, n);
+    case Kind::kAdd:
+    case Kind::kBias: return math.add(y, 1, added, 1, y, n);
     case Kind::kRelu: return math.clip(y, y, n, 0, std::numeric_limits<float>::infinity());
     case Kind::kLeakyRelu:
       for (int64_t i = 0; i < n; ++i) y[i] = y[i] < 0 ? y[i] * op.alpha : y[i];
@@ -64,6 +65,7 @@ void apply_step(const EpilogueOp& op, const double* added, double* y, int64_t n)
   const double alpha = op.alpha, beta = op.beta;
   switch (op.kind) {
     case Kind::kAdd:
+    case Kind::kBias:
       for (int64_t i = 0; i < n; ++i) y[i] += added[i];
       return;
     case Kind::kRelu: return each([](double x) { return x < 0 ? 0 : x; });
@@ -117,7 +119,14 @@ Result<Epilogue<T>> Epilogue<T>::make(KernelContext& ctx, std::span<const Epilog
   for (const PostOp& op : ctx.node().post_ops()) ops.push_back(from_post_op(op));
   Epilogue epilogue;
   for (const EpilogueOp& op : ops) {
-    Step step{op, nullptr};
+    Step step{op, nullptr, 0};
+    if (op.kind == EpilogueOp::Kind::kBias) {
+      ONNXTOOL_ASSIGN(const ConstView bias, widened(ctx, ctx.input(op.input)));
+      step.columns = dims.empty() ? 1 : dims.back();
+      if (bias.count != step.columns || bias.dtype != dtype_of<T>)
+        return mismatch("the bias has shape " + format_dims(bias.dims) + ", expected one for each column of " + format_dims(dims));
+      step.added = static_cast<const T*>(bias.data);
+    }
     if (op.kind == EpilogueOp::Kind::kAdd) {
       ONNXTOOL_ASSIGN(const ConstView added, widened(ctx, ctx.input(op.input)));
       if (!std::ranges::equal(added.dims, dims))
@@ -132,7 +141,10 @@ Result<Epilogue<T>> Epilogue<T>::make(KernelContext& ctx, std::span<const Epilog
 
 template <class T>
 void Epilogue<T>::apply(T* y, int64_t n, int64_t offset) const {
-  for (const Step& step : steps_) apply_step(step.op, step.added ? step.added + offset : nullptr, y, n);
+  for (const Step& step : steps_) {
+    const int64_t at = step.columns ? offset % step.columns : offset;
+    apply_step(step.op, step.added ? step.added + at : nullptr, y, n);
+  }
 }
 
 template class Epilogue<float>;

@@ -8,10 +8,10 @@
 namespace onnxtool {
 
 struct EpilogueOp {
-  enum class Kind : uint8_t { kAdd, kRelu, kLeakyRelu, kClip, kSigmoid, kTanh, kHardSwish, kHardSigmoid, kSilu };
+  enum class Kind : uint8_t { kAdd, kRelu, kLeakyRelu, kClip, kSigmoid, kTanh, kHardSwish, kHardSigmoid, kSilu, kBias };
   Kind kind;
   float alpha = 0, beta = 0;  // as in PostOp
-  int input = -1;             // kAdd: index of the node's input
+  int input = -1;             // kAdd, kBias: index of the node's input
 };
 
 /// `activation` and `activation_params` (or `activation_alpha` and its kin) of com.microsoft.FusedConv
@@ -30,13 +30,14 @@ class Epilogue {
   static Result<Epilogue> make(KernelContext& ctx, std::span<const EpilogueOp> own, std::span<const int64_t> dims);
 
   bool empty() const { return steps_.empty(); }
-  /// y[0, n) is elements [offset, offset + n) of the output.
+  /// y[0, n) is elements [offset, offset + n) of the output; all of one row where there is a bias.
   void apply(T* y, int64_t n, int64_t offset) const;
 
  private:
   struct Step {
     EpilogueOp op;
     const T* added = nullptr;
+    int64_t columns = 0;  // kBias: of a row
   };
   std::vector<Step> steps_;
 };

@@ -1,5 +1,6 @@
 // MatMul-1, 9, 13 with numpy's broadcasting, and com.microsoft.FusedMatMul-1:
 //   y = alpha * op(a) * op(b), op transposing the last two dimensions where transA, transB say so.
+// A third input of one value for each column is added to the product: what a plan fuses behind it.
 // f32 and f64; f16 and bf16 are computed in float and rounded once; 32- and 64-bit integers wrap.
 
 #include "calib/kernels/cpu/epilogue.h"
@@ -155,6 +156,11 @@ void multiply_integers(KernelContext& ctx, const MatMulShape& shape, const T* a,
   });
 }
 
+std::span<const EpilogueOp> bias_of(const KernelContext& ctx) {
+  static constexpr EpilogueOp kBias[] = {{.kind = EpilogueOp::Kind::kBias, .input = 2}};
+  return ctx.has_input(2) ? std::span(kBias) : std::span<const EpilogueOp>();
+}
+
 Status run(KernelContext& ctx) {
   const auto& state = static_cast<const MatMulState&>(*ctx.state());
   const ConstView& a = ctx.input(0);
@@ -182,7 +188,7 @@ Status run(KernelContext& ctx) {
     if (!state.packed()) {
       ONNXTOOL_ASSIGN(b_data, float_input<T>(ctx, 1, a.dtype, "b"));
     }
-    ONNXTOOL_ASSIGN(const Epilogue<T> epilogue, Epilogue<T>::make(ctx, {}, shape.out));
+    ONNXTOOL_ASSIGN(const Epilogue<T> epilogue, Epilogue<T>::make(ctx, bias_of(ctx), shape.out));
     ONNXTOOL_ASSIGN(const FloatOutput<T> out, FloatOutput<T>::make(ctx, y));
     ONNXTOOL_TRY(multiply<T>(ctx, state, shape, a_data, strides_of(a.dims, state.transpose_a, false), b_data,
                              strides_of(b_dims, state.transpose_b, true),

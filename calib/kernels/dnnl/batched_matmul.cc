@@ -20,8 +20,7 @@ constexpr double kPieceFlops = 4e6;
 constexpr int64_t kLeastPieceRows = 64;
 
 struct Primitive {
-  dnnl::matmul code;
-  dnnl::memory::desc a, b, y;
+  Executable code;
   size_t scratch_bytes = 0;
 };
 
@@ -51,8 +50,12 @@ Described<dnnl::matmul> describe(int64_t a_count, int64_t b_count, int64_t m, in
 
 Primitive make_primitive(int64_t a_count, int64_t b_count, int64_t rows, const Product& p) {
   const auto d = describe(a_count, b_count, rows, p.n, p.k);
-  return {dnnl::matmul(d.desc), d.desc.src_desc(), d.desc.weights_desc(), d.desc.dst_desc(),
-          d.desc.scratchpad_desc().get_size()};
+  const size_t scratch = d.desc.scratchpad_desc().get_size();
+  return {Executable(dnnl::matmul(d.desc), {{DNNL_ARG_SRC, d.desc.src_desc()},
+                                            {DNNL_ARG_WEIGHTS, d.desc.weights_desc()},
+                                            {DNNL_ARG_DST, d.desc.dst_desc()},
+                                            {DNNL_ARG_SCRATCHPAD, scratch_desc(scratch)}}),
+          scratch};
 }
 
 Error mismatch(std::span<const int64_t> a, std::span<const int64_t> b) {
@@ -160,13 +163,9 @@ Status run(KernelContext& ctx) {
   if (p->k == 0 && y.count) std::memset(y.data, 0, static_cast<size_t>(y.count) * sizeof(float));
   return run_all_pieces(ctx, p->pieces.size(), p->scratch_bytes, [&](size_t i, void* scratch) {
     const Piece& piece = p->pieces[i];
-    const Primitive& primitive = p->primitives[piece.primitive];
-    Arguments()
-        .add(DNNL_ARG_SRC, primitive.a, static_cast<const float*>(a.data) + piece.a)
-        .add(DNNL_ARG_WEIGHTS, primitive.b, static_cast<const float*>(b.data) + piece.b)
-        .add(DNNL_ARG_DST, primitive.y, static_cast<float*>(y.data) + piece.y)
-        .add_scratch(primitive.scratch_bytes, scratch)
-        .execute(primitive.code);
+    p->primitives[piece.primitive].code.execute(
+        {static_cast<const float*>(a.data) + piece.a, static_cast<const float*>(b.data) + piece.b,
+         static_cast<float*>(y.data) + piece.y, scratch});
   });
 }
 

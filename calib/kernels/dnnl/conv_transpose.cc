@@ -41,10 +41,8 @@ struct Band {
 };
 
 struct Primitive {
-  dnnl::convolution_forward code;
-  dnnl::memory::desc source, weights, target;
+  Executable code;
   std::shared_ptr<const PackedWeights> packed;
-  size_t scratch_bytes;
 };
 
 struct Plan {
@@ -159,13 +157,17 @@ Result<Plan> make_plan(const Geometry& g, std::span<const int64_t> in, WeightSto
       if (found == known.end()) {
         const auto d = describe_product(product_of(g, size * in[1]));
         known.push_back(size);
-        plan.primitives.push_back({dnnl::convolution_forward(d.desc), d.desc.src_desc(),
-                                   d.desc.weights_desc(), d.desc.dst_desc(),
-                                   weights.in_order(d.desc.weights_desc()),
-                                   d.desc.scratchpad_desc().get_size()});
-        if (!plan.primitives.back().packed)
+        auto packed = weights.in_order(d.desc.weights_desc());
+        if (!packed)
           return kernel_error(ErrorCode::kOutOfMemory, "out of memory while reordering weights");
-        plan.scratch_bytes = std::max(plan.scratch_bytes, plan.primitives.back().scratch_bytes);
+        const size_t scratch = d.desc.scratchpad_desc().get_size();
+        Executable code(dnnl::convolution_forward(d.desc),
+                        {{DNNL_ARG_SRC, d.desc.src_desc()},
+                         {DNNL_ARG_WEIGHTS, d.desc.weights_desc(), packed->data.get()},
+                         {DNNL_ARG_DST, d.desc.dst_desc()},
+                         {DNNL_ARG_SCRATCHPAD, scratch_desc(scratch)}});
+        plan.primitives.push_back({std::move(code), std::move(packed)});
+        plan.scratch_bytes = std::max(plan.scratch_bytes, scratch);
         plan.most_rows = std::max(plan.most_rows, size);
       }
     }
@@ -288,13 +290,8 @@ Status run(KernelContext& ctx) {
             reinterpret_cast<const float*>(static_cast<std::byte*>(scratch) + plan->scratch_bytes);
         if (band.in_end > band.in_begin) {
           const Primitive& p = plan->primitives[band.primitive];
-          Arguments()
-              .add(DNNL_ARG_SRC, p.source,
-                   source + (band.image * in[0] + band.in_begin) * in[1] * g.in_channels)
-              .add(DNNL_ARG_WEIGHTS, p.weights, p.packed->data.get())
-              .add(DNNL_ARG_DST, p.target, products)
-              .add_scratch(p.scratch_bytes, scratch)
-              .execute(p.code);
+          p.code.execute({source + (band.image * in[0] + band.in_begin) * in[1] * g.in_channels,
+                          nullptr, products, scratch});
         }
         for (int64_t oh = band.out_begin; oh < band.out_end; ++oh)
           gather_row(

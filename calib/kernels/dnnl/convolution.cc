@@ -170,8 +170,7 @@ Status ConvolutionPlan::build(const ConvolutionProblem& p, const Tiling& tiling,
           implementation_ = described.implementation;
         if (described.implementation != implementation_)
           return kernel_error(ErrorCode::kMismatch, "a piece has another implementation");
-        Primitive made{dnnl::convolution_forward(described.desc), described.desc.src_desc(),
-                       described.desc.weights_desc(), described.desc.dst_desc(), nullptr};
+        Primitive made{{}, described.desc.weights_desc(), described.desc.dst_desc(), nullptr};
         if (weights) {
           made.packed = weights.in_order(made.weights);
           if (!made.packed)
@@ -179,7 +178,15 @@ Status ConvolutionPlan::build(const ConvolutionProblem& p, const Tiling& tiling,
         } else if (!primitives_.empty() && made.weights != primitives_.front().weights) {
           return kernel_error(ErrorCode::kMismatch, "a piece wants other weights");
         }
-        scratch_bytes_ = std::max(scratch_bytes_, described.desc.scratchpad_desc().get_size());
+        const size_t scratch = described.desc.scratchpad_desc().get_size();
+        made.code = Executable(dnnl::convolution_forward(described.desc),
+                               {{DNNL_ARG_SRC, described.desc.src_desc()},
+                                {DNNL_ARG_WEIGHTS, made.weights,
+                                 made.packed ? made.packed->data.get() : nullptr},
+                                {DNNL_ARG_BIAS, bias_},
+                                {DNNL_ARG_DST, made.target},
+                                {DNNL_ARG_SCRATCHPAD, scratch_desc(scratch)}});
+        scratch_bytes_ = std::max(scratch_bytes_, scratch);
         most_outputs_ = std::max(most_outputs_, q->images * product(q->out) * q->out_channels);
         primitives_.push_back(std::move(made));
       }
@@ -222,14 +229,8 @@ void ConvolutionPlan::execute(const Piece& piece, const ConvolutionOperands& ope
                               void* scratch) const {
   const Primitive& p = primitives_[piece.primitive];
   const auto source_offset = static_cast<size_t>(piece.source_offset) * source_element_bytes_;
-  Arguments arguments;
-  arguments
-      .add(DNNL_ARG_SRC, p.source, static_cast<const std::byte*>(operands.source) + source_offset)
-      .add(DNNL_ARG_WEIGHTS, p.weights, p.packed ? p.packed->data.get() : operands.weights)
-      .add(DNNL_ARG_DST, p.target, target)
-      .add_scratch(scratch_bytes_, scratch);
-  if (operands.bias) arguments.add(DNNL_ARG_BIAS, bias_, operands.bias);
-  arguments.execute(p.code);
+  p.code.execute({static_cast<const std::byte*>(operands.source) + source_offset, operands.weights,
+                  operands.bias, target, scratch});
 }
 
 Status ConvolutionPlan::run(KernelContext& ctx, const ConvolutionOperands& operands) const {

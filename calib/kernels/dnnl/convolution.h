@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "calib/kernels/dnnl/engine.h"
+#include "calib/kernels/dnnl/pieces.h"
 #include "calib/kernels/dnnl/weights.h"
 
 namespace onnxtool {
@@ -61,8 +62,8 @@ class ConvolutionPlan {
 
  private:
   struct Primitive {
-    dnnl::convolution_forward code;
-    dnnl::memory::desc source, weights, target;
+    Executable code;
+    dnnl::memory::desc weights, target;
     std::shared_ptr<const PackedWeights> packed;
   };
   struct Piece {

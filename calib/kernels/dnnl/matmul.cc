@@ -37,14 +37,14 @@ ConvolutionProblem problem_of(int64_t rows, int64_t k, int64_t n) {
 
 bool is_gemm(const NodeView& node) { return node.op_type() == "Gemm"; }
 
-// Gemm's C as one value per column; nullopt: not constant, or it varies by row.
+// Gemm's C, or the bias that a plan adds to a MatMul, as one value per column; nullopt: not constant, or it varies by row.
 std::optional<std::vector<float>> bias_of(const NodeView& node, int64_t n) {
-  if (!is_gemm(node) || !node.has_input(2)) return std::vector<float>();
+  if (!node.has_input(2)) return std::vector<float>();
   const ConstView* c = node.constant(2);
   if (!c || c->dtype != DataType::kFloat || c->rank() > 2 || (c->rank() == 2 && c->dims[0] != 1))
     return std::nullopt;
   if (c->count != n && c->count != 1) return std::nullopt;
-  const float beta = node.attr_float("beta", 1);
+  const float beta = is_gemm(node) ? node.attr_float("beta", 1) : 1;
   std::vector<float> bias(static_cast<size_t>(n));
   for (size_t i = 0; i < bias.size(); ++i) bias[i] = beta * c->as<float>()[c->count == 1 ? 0 : i];
   return bias;

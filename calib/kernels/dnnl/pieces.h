@@ -2,9 +2,9 @@
 #pragma once
 
 #include <algorithm>
+#include <memory>
 #include <mutex>
 #include <optional>
-#include <unordered_map>
 #include <vector>
 
 #include "calib/kernels/dnnl/engine.h"
@@ -17,6 +17,17 @@ namespace onnxtool {
 template <class Run>
 Status run_all_pieces(KernelContext& ctx, size_t count, size_t scratch_bytes, const Run& run) {
   scratch_bytes = (scratch_bytes + 63) / 64 * 64;
+  if (count == 1) {
+    void* scratch = nullptr;
+    if (scratch_bytes) {
+      ONNXTOOL_ASSIGN(scratch, ctx.scratch(scratch_bytes));
+    }
+    hold_to_one_thread();
+    return catching([&]() -> Status {
+      run(size_t{0}, static_cast<std::byte*>(scratch));
+      return {};
+    });
+  }
   // As many as can run at a time; pieces take turns in them.
   std::vector<std::byte*> free(
       std::min(count, static_cast<size_t>(std::max(ctx.node().threads(), 1))), nullptr);
@@ -52,23 +63,79 @@ Status run_all_pieces(KernelContext& ctx, size_t count, size_t scratch_bytes, co
   return {};
 }
 
-/// Arguments of one execution.
-class Arguments {
+/// A primitive and the memory objects that it runs on. Making those takes longer than a small
+/// primitive does, so a set of them is kept for each thread that runs it at a time.
+class Executable {
  public:
-  Arguments& add(int argument, const dnnl::memory::desc& desc, const void* data) {
-    map_.emplace(argument, dnnl::memory(desc, host_engine(), const_cast<void*>(data)));
-    return *this;
+  struct Argument {
+    int index;               // DNNL_ARG_...
+    dnnl::memory::desc desc;  // of no bytes: there is no such argument
+    const void* data = nullptr;  // the same for every run; nullptr: each run says
+  };
+
+  Executable() = default;
+  Executable(const dnnl::primitive& code, std::vector<Argument> arguments)
+      : shared_(std::make_unique<Shared>()) {
+    shared_->code = code;
+    shared_->arguments = std::move(arguments);
   }
-  Arguments& add_scratch(size_t size_bytes, void* data) {
-    if (!size_bytes) return *this;
-    const dnnl::memory::desc bytes({static_cast<dnnl::memory::dim>(size_bytes)},
-                                   dnnl::memory::data_type::u8, dnnl::memory::format_tag::a);
-    return add(DNNL_ARG_SCRATCHPAD, bytes, data);
+
+  /// `data` follows the arguments; what an argument has, or that it is not there, wins.
+  void execute(std::initializer_list<const void*> data) const {
+    std::unique_ptr<Set> set = shared_->take();
+    const auto* given = data.begin();
+    for (size_t i = 0, used = 0; i < shared_->arguments.size(); ++i, ++given) {
+      if (!shared_->present(i)) continue;
+      dnnl::memory& memory = set->memories[used++];
+      if (!shared_->arguments[i].data) memory.set_data_handle(const_cast<void*>(*given));
+    }
+    dnnl::error::wrap_c_api(
+        dnnl_primitive_execute(shared_->code.get(), host_stream().get(),
+                               static_cast<int>(set->arguments.size()), set->arguments.data()),
+        "could not execute a primitive");
+    const std::lock_guard lock(shared_->mutex);
+    shared_->idle.push_back(std::move(set));
   }
-  void execute(const dnnl::primitive& primitive) const { primitive.execute(host_stream(), map_); }
 
  private:
-  std::unordered_map<int, dnnl::memory> map_;
+  struct Set {
+    std::vector<dnnl::memory> memories;
+    std::vector<dnnl_exec_arg_t> arguments;
+  };
+  struct Shared {
+    dnnl::primitive code;
+    std::vector<Argument> arguments;
+    std::mutex mutex;
+    std::vector<std::unique_ptr<Set>> idle;
+
+    bool present(size_t i) const { return arguments[i].desc.get_size() != 0; }
+    std::unique_ptr<Set> take() {
+      {
+        const std::lock_guard lock(mutex);
+        if (!idle.empty()) {
+          std::unique_ptr<Set> set = std::move(idle.back());
+          idle.pop_back();
+          return set;
+        }
+      }
+      auto set = std::make_unique<Set>();
+      for (size_t i = 0; i < arguments.size(); ++i) {
+        if (!present(i)) continue;
+        void* data = arguments[i].data ? const_cast<void*>(arguments[i].data) : DNNL_MEMORY_NONE;
+        set->memories.emplace_back(arguments[i].desc, host_engine(), data);
+        set->arguments.push_back({arguments[i].index, set->memories.back().get()});
+      }
+      return set;
+    }
+  };
+  std::unique_ptr<Shared> shared_;
 };
+
+/// A scratchpad of this many bytes as an argument's desc.
+inline dnnl::memory::desc scratch_desc(size_t size_bytes) {
+  if (!size_bytes) return {};
+  return dnnl::memory::desc({static_cast<dnnl::memory::dim>(size_bytes)},
+                            dnnl::memory::data_type::u8, dnnl::memory::format_tag::a);
+}
 
 }  // namespace onnxtool
