@@ -244,7 +244,6 @@ class PlanCompiler {
     c.wanted = {true};
     select_kernel(step, c.input_dtype(0));
     ONNXTOOL_CHECK(step.kernel);
-    ONNXTOOL_TRY(prepare(step));
     step.outputs = {slot(group.last->output(0))};
     plan_.steps.push_back(std::move(step));
     return {};
