@@ -13,10 +13,13 @@
 #include <thread>
 #include <variant>
 
+#include "calib/exec/folder.h"
 #include "calib/exec/modules.h"
 #include "calib/exec/plan.h"
 #include "calib/kernels/cpu/cpu_kernels.h"
 #include "libopt/analysis/seam.h"
+#include "libopt/rewrite/driver.h"
+#include "passes/pass.h"
 #include "tests/support/data_set.h"
 
 namespace onnxtool::testing {
@@ -70,6 +73,7 @@ class Net {
   }
   void output(Value& v) { graph().add_output(v); }
   Graph& graph() { return model_.graph(); }
+  Model& model() { return model_; }
 
   std::vector<Tensor> inputs;
 
@@ -200,6 +204,8 @@ TEST_CASE("dnnl: convolutions agree with the cpu kernels, whatever the number of
       {.x = {1, 256, 7, 7}, .w = {512, 256, 3, 3}, .pads = {1, 1, 1, 1}},
       {.x = {1, 8, 3, 3}, .w = {8, 8, 3, 3}, .pads = {4, 4, 4, 4}},
       {.x = {64, 1, 28, 28}, .w = {8, 1, 5, 5}},
+      {.x = {2, 24, 100, 1}, .w = {48, 24, 5, 1}, .strides = {2, 1}, .pads = {2, 0, 1, 0}},
+      {.x = {1, 32, 90, 1}, .w = {32, 1, 7, 1}, .group = 32, .dilations = {3, 1}},
   };
   uint32_t seed = 1;
   for (const ConvCase& c : cases) {
@@ -207,6 +213,43 @@ TEST_CASE("dnnl: convolutions agree with the cpu kernels, whatever the number of
     Net net(seed++);
     net.output(add_conv(net, net.input(c.x), c));
     check_against_cpu(net, terms_of(c.w));
+  }
+}
+
+TEST_CASE("dnnl: float16 convolutions are those of float32, rounded once") {
+  const KernelSet* dnnl = dnnl_kernel_set();
+  if (!dnnl) return;
+  for (const ConvCase& c : {ConvCase{.x = {2, 16, 13, 11}, .w = {24, 16, 3, 3}, .pads = {1, 1, 1, 1}},
+                            ConvCase{.x = {1, 16, 9, 9}, .w = {32, 16, 1, 1}, .bias = false},
+                            ConvCase{.x = {1, 16, 12, 12}, .w = {16, 1, 3, 3}, .group = 16}}) {
+    // The same values, exact in float16, computed in both types.
+    Net halves(7), floats(7);
+    const auto add = [&](Net& net, bool half) {
+      std::vector<Value*> from;
+      for (const Dims& dims : {c.x, c.w, Dims{c.w[0]}}) {
+        Value& given = from.empty() ? net.input(dims) : net.constant(dims);
+        Value& rounded = net.node("Cast", {&given}, {{"to", int64_t{10}}});
+        from.push_back(half ? &rounded : &net.node("Cast", {&rounded}, {{"to", int64_t{1}}}));
+        if (from.size() == 2 && !c.bias) break;
+      }
+      std::vector<Given> attributes{{"group", c.group}};
+      if (!c.pads.empty()) attributes.push_back({"pads", c.pads});
+      Value& y = net.node("Conv", from, attributes);
+      Value& rounded = half ? y : net.node("Cast", {&y}, {{"to", int64_t{10}}});
+      net.output(net.node("Cast", {&rounded}, {{"to", int64_t{1}}}));
+    };
+    add(halves, true);
+    add(floats, false);
+    for (Net* net : {&halves, &floats}) {
+      const auto folder = make_folder();
+      PassContext context;
+      context.folder = folder.get();
+      REQUIRE(infer_graph(net->graph()).ok());
+      run_passes(net->model(), preparation_pipeline(), context);
+    }
+    const Ran a = run(halves, {dnnl, &cpu_kernel_set()}, 1), b = run(floats, {dnnl, &cpu_kernel_set()}, 1);
+    CHECK(same_bits(a.outputs[0], b.outputs[0]));
+    CHECK(same_bits(run(halves, {dnnl, &cpu_kernel_set()}, 3).outputs[0], a.outputs[0]));
   }
 }
 

@@ -8,6 +8,8 @@
 #include <cstring>
 #include <vector>
 
+#include "libopt/support/half.h"
+
 namespace onnxtool::testing {
 namespace {
 
@@ -68,6 +70,39 @@ TEST_CASE("exp, sigmoid, tanh and erf keep their bounds, with the same bits on e
       &VectorMath::tanh, [](double x) { return std::tanh(x); }, 1.33);
   check_loop(
       &VectorMath::erf, [](double x) { return std::erf(x); }, 1.32);
+}
+
+TEST_CASE("float16 is read and rounded as Half does, on every level") {
+  std::vector<uint16_t> all(65536), back(65536);
+  std::vector<float> wide(65536);
+  for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<uint16_t>(i);
+  std::vector<float> x = sampled_floats();
+  for (uint32_t bits = 0; bits < 0x7c00; ++bits) {
+    Half h;
+    h.bits = static_cast<uint16_t>(bits);
+    const float exact = h;
+    // The halves themselves, and the ties and neighbours above them.
+    Half next;
+    next.bits = static_cast<uint16_t>(bits + 1);
+    const float tie = bits + 1 < 0x7c00 ? (exact + static_cast<float>(next)) / 2 : 65520.0f;
+    for (const float v : {exact, tie, std::nextafter(tie, 0.0f), std::nextafter(tie, 1e9f)}) x.insert(x.end(), {v, -v});
+  }
+  x.insert(x.end(), {INFINITY, -INFINITY, NAN, 1e30f, -1e30f});
+  for (const VectorMath* level : levels()) {
+    level->widen_half(all.data(), wide.data(), 65536);
+    int wrong_wide = 0;
+    for (size_t i = 0; i < all.size(); ++i) {
+      Half h;
+      h.bits = all[i];
+      wrong_wide += std::bit_cast<uint32_t>(static_cast<float>(h)) != std::bit_cast<uint32_t>(wide[i]);
+    }
+    CHECK(wrong_wide == 0);
+    back.resize(x.size());
+    level->narrow_half(x.data(), back.data(), static_cast<int64_t>(x.size()));
+    int wrong = 0;
+    for (size_t i = 0; i < x.size(); ++i) wrong += Half(x[i]).bits != back[i];
+    CHECK(wrong == 0);
+  }
 }
 
 TEST_CASE("the terms of softmax sum up in the same order on every level") {

@@ -7,6 +7,8 @@
 #include <bit>
 #include <cmath>
 
+#include "calib/kernels/cpu/vector_math.h"
+
 namespace onnxtool {
 namespace {
 
@@ -110,19 +112,6 @@ void store_plain(const W* in, int64_t n, void* data, int64_t offset) {
   for (int64_t i = 0; i < n; ++i) out[i] = static_cast<T>(in[i]);
 }
 
-// Half::operator float has branches; this has none, so the loop is vectorised. Same values.
-void load_half(const void* data, int64_t offset, int64_t n, float* out) {
-  const uint16_t* in = static_cast<const uint16_t*>(data) + offset;
-  for (int64_t i = 0; i < n; ++i) {
-    const uint32_t sign = (in[i] & 0x8000u) << 16, magnitude = in[i] & 0x7fffu;
-    // Subnormals: put the mantissa below 2^-14's exponent and subtract 2^-14, exactly.
-    const uint32_t normal = (magnitude << 13) + (magnitude >= 0x7c00u ? 0x70000000u : 0x38000000u);
-    const float small = std::bit_cast<float>((magnitude << 13) + 0x38800000u) - 0x1p-14f;
-    const uint32_t bits = magnitude < 0x400u ? std::bit_cast<uint32_t>(small) : normal;
-    out[i] = std::bit_cast<float>(bits | sign);
-  }
-}
-
 }  // namespace
 
 float decode_small_float(DataType type, uint8_t bits) { return decode_table(type)[bits]; }
@@ -207,7 +196,7 @@ template <>
 void load_wide<float>(DataType type, const void* data, int64_t offset, int64_t n, float* out) {
   switch (type) {
     case DataType::kFloat: return load_plain<float>(data, offset, n, out);
-    case DataType::kFloat16: return load_half(data, offset, n, out);
+    case DataType::kFloat16: return vector_math().widen_half(static_cast<const uint16_t*>(data) + offset, out, n);
     case DataType::kBfloat16: return load_plain<Bfloat16>(data, offset, n, out);
     case DataType::kFloat4E2M1: {
       const DecodeTable& table = decode_table(type);
@@ -266,7 +255,7 @@ void store_wide<float>(DataType type, const float* in, int64_t n, void* data, in
                        bool saturate) {
   switch (type) {
     case DataType::kFloat: return store_plain<float>(in, n, data, offset);
-    case DataType::kFloat16: return store_plain<Half>(in, n, data, offset);
+    case DataType::kFloat16: return vector_math().narrow_half(in, static_cast<uint16_t*>(data) + offset, n);
     case DataType::kBfloat16: return store_plain<Bfloat16>(in, n, data, offset);
     case DataType::kFloat4E2M1:
       for (int64_t i = 0; i < n; ++i)

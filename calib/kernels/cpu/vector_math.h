@@ -40,6 +40,10 @@ struct VectorMath {
                        float beta);  // clip(alpha * x + beta, 0, 1)
   void (*clip)(const float* x, float* y, int64_t n, float low, float high);  // NaN stays
 
+  /// float16 as its bits, rounded to nearest even as Half does.
+  void (*widen_half)(const uint16_t* x, float* y, int64_t n);
+  void (*narrow_half)(const float* x, uint16_t* y, int64_t n);
+
   // out[i] = a[i * a_step] op b[i * b_step] for steps of 0 or 1; out may be an input.
   void (*add)(const float* a, int64_t a_step, const float* b, int64_t b_step, float* out,
               int64_t n);

@@ -1,4 +1,4 @@
-// Conv-1, 11, 22 in float32, channels last:
+// Conv-1, 11, 22 in float32 and, computed in that, float16; channels last:
 //   y[n, m, o] = b[m] + sum over c, k of x[n, c, o * stride - pad + k * dilation] * w[m, c, k]
 // with c running over the channels of the group of m,
 // and com.microsoft.FusedConv-1, which adds z, then activates. That and what the plan fuses is
@@ -6,6 +6,7 @@
 
 #include "calib/kernels/dnnl/conv_node.h"
 #include "calib/kernels/dnnl/fusion.h"
+#include "calib/kernels/dnnl/halves.h"
 #include "calib/kernels/dnnl/kernels.h"
 #include "calib/kernels/dnnl/shape_cache.h"
 #include "calib/kernels/dnnl/windows.h"
@@ -16,6 +17,7 @@ namespace {
 struct ConvState final : KernelState {
   WindowAttributes attributes;
   int64_t groups = 1;
+  bool half = false;                 // x, w and y are float16, sums are float32 and rounded once
   std::vector<int64_t> weight_dims;  // as the node has them; empty unless constant
   std::vector<float> bias;           // empty unless constant
   std::vector<PostOp> ops;           // FusedConv's own, then the plan's
@@ -59,7 +61,7 @@ std::optional<std::vector<PostOp>> own_ops(const NodeView& node) {
 
 // An addition must come first: it is oneDNN's sum onto the output.
 bool fuses(const NodeView& node, const PostOp& op) {
-  return fuses_post_op(node, op) && (op.kind != PostOp::Kind::kAdd || own_ops(node)->empty());
+  return node.input_dtype(0) == DataType::kFloat && fuses_post_op(node, op) && (op.kind != PostOp::Kind::kAdd || own_ops(node)->empty());
 }
 
 bool accepts(const NodeView& node) {
@@ -68,14 +70,18 @@ bool accepts(const NodeView& node) {
   const int64_t groups = node.attr_int("group", 1);
   // Bounded, so that products with it cannot overflow.
   if (groups < 1 || groups > (int64_t{1} << 31) || !attributes || !node.has_input(1) ||
-      node.input_dtype(0) != DataType::kFloat || node.input_dtype(1) != DataType::kFloat)
+      node.input_dtype(0) != node.input_dtype(1))
     return false;
+  const DataType type = node.input_dtype(0);
+  const bool half = type == DataType::kFloat16 && node.op_type() == "Conv";
+  if (type != DataType::kFloat && !half) return false;
   const ConstView* w = node.constant(1);
+  if (half && (!w || (node.has_input(2) && !node.constant(2)))) return false;
   if (!w) return attributes->kernel.size() <= 3;
   const auto problem = convolution_of(*attributes, groups,
                                       expected_dims(node, *attributes, groups, w->dims), w->dims);
   if (const ConstView* b = node.has_input(2) ? node.constant(2) : nullptr;
-      b && (b->dtype != DataType::kFloat || b->count != w->dims[0]))
+      b && (b->dtype != type || b->count != w->dims[0]))
     return false;
   return problem && has_fast_convolution(*problem);
 }
@@ -86,9 +92,9 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
   state->groups = node.attr_int("group", 1);
   state->ops = *own_ops(node);
   state->ops.insert(state->ops.end(), node.post_ops().begin(), node.post_ops().end());
+  state->half = node.input_dtype(0) == DataType::kFloat16;
   if (const ConstView* b = node.has_input(2) ? node.constant(2) : nullptr) {
-    const auto values = b->as<float>();
-    state->bias.assign(values.begin(), values.end());
+    state->bias = floats_of(*b);
     node.drop_constant(2);
   }
   if (const ConstView* w = node.constant(1)) {
@@ -96,7 +102,9 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
     const ConvolutionProblem problem =
         *convolution_of(state->attributes, state->groups, dims, w->dims);
     state->weight_dims.assign(w->dims.begin(), w->dims.end());
-    state->weights.set_original(original_weights(problem), w->data);
+    const std::vector<float> widened = state->half ? floats_of(*w) : std::vector<float>();
+    state->weights.set_original(original_weights(problem),
+                                state->half ? static_cast<const void*>(widened.data()) : w->data);
     ONNXTOOL_ASSIGN(const auto made, state->plans.get(plan_key(dims, w->dims), [&] {
       return ConvolutionPlan::make(problem, node.has_input(2), state->ops, node.threads(),
                                    state->weights);
@@ -133,11 +141,19 @@ Status run(KernelContext& ctx) {
     bias = static_cast<const float*>(b.data);
   }
   std::vector<int64_t> out_dims{x.dims[0], problem->out_channels};
-  out_dims.insert(out_dims.end(), problem->out.end() - static_cast<int64_t>(x.dims.size() - 2),
-                  problem->out.end());
-  ONNXTOOL_ASSIGN(float* y, fused_output(ctx, state.ops, out_dims, Layout::kChannelsLast,
-                                         constant ? std::initializer_list<int>{0}
-                                                  : std::initializer_list<int>{0, 1}));
+  const std::vector<int64_t> spatial = problem->spatial_out();
+  out_dims.insert(out_dims.end(), spatial.end() - static_cast<int64_t>(x.dims.size() - 2),
+                  spatial.end());
+  float* y = nullptr;
+  HalfOutput halves;
+  if (state.half) {
+    ONNXTOOL_ASSIGN(halves, HalfOutput::make(ctx, out_dims));
+    y = halves.floats;
+  } else {
+    ONNXTOOL_ASSIGN(y, fused_output(ctx, state.ops, out_dims, Layout::kChannelsLast,
+                                    constant ? std::initializer_list<int>{0}
+                                             : std::initializer_list<int>{0, 1}));
+  }
   if (empty) return {};
 
   ONNXTOOL_ASSIGN(const auto plan, state.plans.get(plan_key(dims, w_dims), [&] {
@@ -145,6 +161,12 @@ Status run(KernelContext& ctx) {
                                  state.weights);
   }));
   ConvolutionOperands operands{.source = nullptr, .weights = nullptr, .bias = bias, .target = y};
+  if (state.half) {
+    ONNXTOOL_ASSIGN(operands.source, channels_last_halves(ctx, 0));
+    ONNXTOOL_TRY(plan->run(ctx, operands));
+    halves.store(ctx);
+    return {};
+  }
   ONNXTOOL_ASSIGN(operands.source, channels_last_input<float>(ctx, 0));
   if (!constant) {
     ONNXTOOL_ASSIGN(void* ordered, ctx.scratch(plan->weights_desc().get_size()));
@@ -166,7 +188,7 @@ bool takes_layout(int input, Layout layout) {
 }  // namespace
 
 extern constinit const KernelInfo kConv{.op = "Conv",
-                                        .types = {DataType::kFloat},
+                                        .types = {DataType::kFloat, DataType::kFloat16},
                                         .prepare = prepare,
                                         .run = run,
                                         .accepts = accepts,

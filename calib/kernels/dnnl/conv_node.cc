@@ -11,17 +11,26 @@ std::optional<ConvolutionProblem> convolution_of(const WindowAttributes& attribu
   if (w[0] < 1 || w[1] < 1 || w[0] % groups != 0 || x[1] != w[1] * groups) return std::nullopt;
   const auto windows = resolve_windows(attributes, x.subspan(2), w.subspan(2));
   if (!windows) return std::nullopt;
-  return ConvolutionProblem{.images = x[0],
-                            .in_channels = x[1],
-                            .out_channels = w[0],
-                            .groups = groups,
-                            .in = windows->in,
-                            .out = windows->out,
-                            .kernel = windows->kernel,
-                            .strides = windows->strides,
-                            .dilations = windows->dilations,
-                            .pads_begin = windows->pads_begin,
-                            .pads_end = windows->pads_end};
+  ConvolutionProblem p{.images = x[0],
+                       .in_channels = x[1],
+                       .out_channels = w[0],
+                       .groups = groups,
+                       .in = windows->in,
+                       .out = windows->out,
+                       .kernel = windows->kernel,
+                       .strides = windows->strides,
+                       .dilations = windows->dilations,
+                       .pads_begin = windows->pads_begin,
+                       .pads_end = windows->pads_end,
+                       .types = {}};
+  // oneDNN's inner loops run along the last axis. Images of one column, which are the same in memory
+  // as images of one row, are sequences that somebody gave a second axis.
+  if (p.in.size() == 2 && p.in[1] == 1 && p.in[0] > 1 && p.out[1] == 1 && p.kernel[1] == 1) {
+    for (auto* v : {&p.in, &p.out, &p.kernel, &p.strides, &p.dilations, &p.pads_begin, &p.pads_end})
+      std::swap((*v)[0], (*v)[1]);
+    p.turned = true;
+  }
+  return p;
 }
 
 std::vector<int64_t> expected_dims(const NodeView& node, const WindowAttributes& attributes,

@@ -24,6 +24,12 @@ struct ConvolutionProblem {
   std::vector<int64_t> in, out, kernel, strides, dilations, pads_begin, pads_end;
   ConvolutionTypes types;
 
+  bool turned = false;  // both spatial axes have changed places: images are as wide as they were high
+
+  /// In the order that the node has them.
+  std::vector<int64_t> spatial_out() const {
+    return turned ? std::vector<int64_t>{out[1], out[0]} : out;
+  }
   dnnl::memory::dims weight_dims() const;  // [O, C, kernel...] or [G, O / G, C / G, kernel...]
   bool is_pointwise() const;
 };

@@ -77,5 +77,6 @@ void transpose_images(KernelContext& ctx, int64_t images, int64_t channels, int6
 template Result<const float*> channels_last_input<float>(KernelContext&, int);
 template Result<const uint8_t*> channels_last_input<uint8_t>(KernelContext&, int);
 template Result<const int8_t*> channels_last_input<int8_t>(KernelContext&, int);
+template Result<const uint16_t*> channels_last_input<uint16_t>(KernelContext&, int);
 
 }  // namespace onnxtool

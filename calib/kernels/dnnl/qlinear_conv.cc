@@ -166,7 +166,8 @@ Status run(KernelContext& ctx) {
                             std::to_string(state.groups) + " fits into an input of dims " +
                             dims_text(x.dims));
   std::vector<int64_t> out_dims{x.dims[0], problem->out_channels};
-  out_dims.insert(out_dims.end(), problem->out.end() - (x.rank() - 2), problem->out.end());
+  const std::vector<int64_t> spatial = problem->spatial_out();
+  out_dims.insert(out_dims.end(), spatial.end() - (x.rank() - 2), spatial.end());
   const Layout layout = is_same_in_both_layouts(out_dims) ? Layout::kPlain : Layout::kChannelsLast;
   ONNXTOOL_ASSIGN(const MutableView out, ctx.output(0, state.y_type, out_dims, layout));
   if (empty) return {};
