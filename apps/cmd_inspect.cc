@@ -9,6 +9,7 @@
 #include "apps/files.h"
 #include "apps/flags.h"
 #include "apps/inspect_report.h"
+#include "apps/mobile_report.h"
 #include "apps/model_flags.h"
 #include "libopt/analysis/seam.h"
 #include "libopt/io/load.h"
@@ -22,6 +23,7 @@ struct Options {
   std::string target = "ort-cpu";
   int rows = 10;
   DataFlags shapes;
+  MobileFlags mobile;
   std::string settings_file;
   CommonFlags common;
 };
@@ -44,6 +46,7 @@ void add_flags(CLI::App& c, Options& o) {
     targets += (targets.empty() ? "" : "|") + std::string(t->name);
   add_choice(c, o.target,
              {"--target", targets, "Runtime whose integer operators are predicted", what});
+  add_mobile_flags(c, o.mobile, what);
   add_list(c, o.shapes.dims,
            {"--dim", "NAME=VALUE", "Give a symbolic extent of the inputs a value", shapes});
   add_list(c, o.shapes.input_shapes,
@@ -118,6 +121,7 @@ class InspectCommand {
     out.push_back(largest_tensors(model, limits));
     out.push_back(memory_over_time(model, limits));
     out.push_back(quantization_state(model, *find_target(o_.target)));
+    if (o_.mobile.check) out.push_back(mobile_section(model, o_.mobile));
     return out;
   }
 

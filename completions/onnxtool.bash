@@ -186,12 +186,13 @@ _onnxtool() {
       esac
       ;;
     inspect)
-      flags="--node --tensor --dot --rows --target --dim --input-shape --report --json --quiet --config --no-config --help"
+      flags="--node --tensor --dot --rows --target --check-mobile --nnapi-stop-ops --dim --input-shape --report --json --quiet --config --no-config --help"
       case "$previous" in
         --node) files=1 ;;
         --tensor) files=1 ;;
         --rows) files=1 ;;
         --target) words="ort-cpu" ;;
+        --nnapi-stop-ops) files=1 ;;
         --dim) files=1 ;;
         --input-shape) files=1 ;;
         --report) files=1 ;;

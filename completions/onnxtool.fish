@@ -211,6 +211,8 @@ complete -c onnxtool -n '__fish_seen_subcommand_from inspect' -l tensor -r -d 'O
 complete -c onnxtool -n '__fish_seen_subcommand_from inspect' -l dot -d 'Write the graph for Graphviz, to stdout or to PATH, instead of a report'
 complete -c onnxtool -n '__fish_seen_subcommand_from inspect' -l rows -r -d 'Rows of long tables; reports for programs have all'
 complete -c onnxtool -n '__fish_seen_subcommand_from inspect' -l target -r -f -a 'ort-cpu' -d 'Runtime whose integer operators are predicted'
+complete -c onnxtool -n '__fish_seen_subcommand_from inspect' -l check-mobile -d 'Say what NNAPI, CoreML and XNNPACK would take of the model'
+complete -c onnxtool -n '__fish_seen_subcommand_from inspect' -l nnapi-stop-ops -r -d 'Operators, separated by commas, that NNAPI gets neither nor what is behind them (default: NonMaxSuppression)'
 complete -c onnxtool -n '__fish_seen_subcommand_from inspect' -l dim -r -d 'Give a symbolic extent of the inputs a value'
 complete -c onnxtool -n '__fish_seen_subcommand_from inspect' -l input-shape -r -d 'Give an input these extents'
 complete -c onnxtool -n '__fish_seen_subcommand_from inspect' -l report -r -d 'Write a report to stdout or to PATH: text, json, markdown, junit, sarif, github'

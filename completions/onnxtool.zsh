@@ -265,6 +265,8 @@ _onnxtool() {
         '--dot=-[Write the graph for Graphviz, to stdout or to PATH, instead of a report]::\[=PATH\]:_files' \
         '--rows=[Rows of long tables; reports for programs have all]:N:_files' \
         '--target=[Runtime whose integer operators are predicted]:ort-cpu:(ort-cpu)' \
+        '--check-mobile[Say what NNAPI, CoreML and XNNPACK would take of the model]' \
+        '--nnapi-stop-ops=[Operators, separated by commas, that NNAPI gets neither nor what is behind them (default\: NonMaxSuppression)]:OPS:_files' \
         '*--dim=[Give a symbolic extent of the inputs a value]:NAME=VALUE:_files' \
         '*--input-shape=[Give an input these extents]:NAME=D0,D1,...:_files' \
         '*--report=[Write a report to stdout or to PATH\: text, json, markdown, junit, sarif, github]:FORMAT\[=PATH\]:_files' \
