@@ -19,6 +19,8 @@ constexpr double kFloatBias = 1.2;
 // not matter: the model gets what was asked for.
 constexpr double kNegligibleNs = 20'000;
 
+constexpr const char* kNoGain = "would not run faster on integers";
+
 std::optional<double> clip_bound(const Node& clip, int input, const char* attribute,
                                  double fallback) {
   if (clip.opset() < 11) return clip.attr<float>(attribute, static_cast<float>(fallback));
@@ -72,8 +74,9 @@ void mark_scores(const Node& softmax, std::set<const Node*>& marked) {
 
 class Placer {
  public:
-  Placer(const Model& model, const QuantizeOptions& options, const TypicalShapes& shapes)
-      : graph_(model.graph()), options_(options), shapes_(shapes) {}
+  Placer(const Model& model, const QuantizeOptions& options, const TypicalShapes& shapes,
+         const std::set<std::string>& in_float)
+      : graph_(model.graph()), options_(options), shapes_(shapes), in_float_(in_float) {}
 
   Placement run() {
     for (Node& n : graph_.nodes())
@@ -116,6 +119,7 @@ class Placer {
     if (target->wrong)
       if (const char* r = target->wrong(n)) return r;
     if (!n.has_input(0) || !n.has_output(0)) return "has no data";
+    if (in_float_.contains(n.output(0).name())) return kNoGain;
     if (n.input(0).type().dtype != DataType::kFloat) return "its data is not float32";
     if (handler->role == Role::kPassThrough && n.input(0).constant()) return "its data is constant";
     if (handler->obstacle) return handler->obstacle(n);
@@ -326,7 +330,7 @@ class Placer {
     for (size_t k = 0; k < integer.size(); ++k) {
       if (integer[k]) continue;
       candidates_[candidate_of[k]].alive = false;
-      candidates_[candidate_of[k]].reason = "would not run faster on integers";
+      candidates_[candidate_of[k]].reason = kNoGain;
       changed = true;
     }
     return changed;
@@ -407,6 +411,7 @@ class Placer {
   const Graph& graph_;
   const QuantizeOptions& options_;
   const TypicalShapes& shapes_;
+  const std::set<std::string>& in_float_;
   std::set<const Node*> scores_;
   std::vector<const Node*> wrong_;  // for the target's integer kernel
   std::vector<Candidate> candidates_;
@@ -437,8 +442,9 @@ TypicalShapes typical_shapes(const Model& model, const QuantizeOptions& options)
   return shapes;
 }
 
-Placement place(const Model& model, const QuantizeOptions& options, const TypicalShapes& shapes) {
-  return Placer(model, options, shapes).run();
+Placement place(const Model& model, const QuantizeOptions& options, const TypicalShapes& shapes,
+                const std::set<std::string>& in_float) {
+  return Placer(model, options, shapes, in_float).run();
 }
 
 }  // namespace onnxtool

@@ -65,23 +65,23 @@ Result<Quantizer> Quantizer::create(std::unique_ptr<Model> model, const Quantize
 // A MatMul becomes a Gemm with its bias only where that runs on integers: in float, runtimes fuse
 // the pair with what stands around it, attention and normalizations among that.
 Status Quantizer::settle_products() {
-  std::set<std::string> left_alone;
   while (true) {
     std::unique_ptr<Model> model = model_->clone();
-    const auto products = fuse_matmul_bias(*model, options_, left_alone);
+    const auto products = fuse_matmul_bias(*model, options_, left_alone_);
     // Products of one input flatten it once.
     if (!products.empty()) deduplicate_nodes(model->graph());
     // Rewrites leave new values behind whose types placement and kernels want to know.
     ONNXTOOL_TRY(infer_graph(model->graph()));
     shapes_ = typical_shapes(*model, options_);
-    placement_ = place(*model, options_, shapes_);
+    // What does not gain as a Gemm does not as a MatMul: runtimes join the pair again.
+    placement_ = place(*model, options_, shapes_, left_alone_);
     std::set<const Node*> integer;
     for (const IntegerNode& n : placement_.nodes) integer.insert(n.node);
-    const size_t before = left_alone.size();
+    const size_t before = left_alone_.size();
     for (const FusedProduct& p : products)
       if (const Node* n = model->graph().node(p.node); n && !integer.contains(n))
-        left_alone.insert(p.result);
-    if (left_alone.size() > before) continue;
+        left_alone_.insert(p.result);
+    if (left_alone_.size() > before) continue;
     model_ = std::move(model);
     preparation_.nodes_after = model_->graph().num_nodes();
     return {};
@@ -179,7 +179,7 @@ Result<Quantizer::Output> Quantizer::emit_with(Calibrator calibrator) const {
   }
   // The copy's placement has the same order: placing is deterministic.
   out.model = model_->clone();
-  const Placement placement = place(*out.model, options_, shapes_);
+  const Placement placement = place(*out.model, options_, shapes_, left_alone_);
   ONNXTOOL_CHECK(placement.tensors.size() == params.size() &&
                  placement.nodes.size() == placement_.nodes.size());
   ONNXTOOL_ASSIGN(out.emitted, emit_qdq(*out.model, placement, params, options_));

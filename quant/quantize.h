@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -76,6 +77,7 @@ class Quantizer {
   QuantizeOptions options_;
   Preparation preparation_;
   TypicalShapes shapes_;
+  std::set<std::string> left_alone_;  // results of products that gain nothing, by name
   Placement placement_;
   std::vector<Summary> summaries_;  // of placement_.watched
   int equalized_ = 0;
