@@ -215,18 +215,23 @@ class BenchCommand {
     operators.columns = {{"model", "model", ""}, {"operator", "operator", ""}, {"kernels", "kernels", ""}, {"calls", "calls", ""}, {"ms", "time", "ms"}, {"share_percent", "share", "%"}};
     nodes.columns = {{"model", "model", ""}, {"node", "node", ""}, {"kernels", "kernels", ""}, {"calls", "calls", ""}, {"ms", "time", "ms"}, {"share_percent", "share", "%"}};
     for (BenchSubject& b : subjects_) {
-      constexpr int kRuns = 10;
-      b.context->enable_profile();
-      for (int i = 0; i < kRuns; ++i) ONNXTOOL_TRY(run_once(b));
-      const std::vector<StepTime> steps = b.context->profile();
+      constexpr int kRuns = 11;
+      std::vector<std::vector<StepTime>> runs(kRuns);
+      int64_t begin = 0;  // the next run's, in the trace
       processes.push_back({static_cast<int>(processes.size()) + 1, b.path});
-      for (const StepTime& t : steps)
-        events.push_back({t.operators, std::string(t.kernels), std::string(t.node), processes.back().id, 1, t.start_ns, t.duration_ns});
+      for (std::vector<StepTime>& run : runs) {
+        b.context->enable_profile();
+        ONNXTOOL_TRY(run_once(b));
+        run = b.context->profile();
+        for (const StepTime& t : run)
+          events.push_back({t.operators, std::string(t.kernels), std::string(t.node), processes.back().id, 1, begin + t.start_ns, t.duration_ns});
+        if (!run.empty()) begin += run.back().start_ns + run.back().duration_ns;
+      }
       const auto add_rows = [&](Table& table, bool by_node) {
-        const std::vector<Cost> costs = costs_of(steps, by_node);
+        const std::vector<Cost> costs = typical_costs(runs, by_node);
         double all = 0;
         for (const Cost& c : costs) all += c.ms;
-        for (const Cost& c : costs) table.rows.push_back({b.path, c.name, c.kernels, (c.calls + kRuns - 1) / kRuns, c.ms / kRuns, 100 * c.ms / all});
+        for (const Cost& c : costs) table.rows.push_back({b.path, c.name, c.kernels, c.calls, c.ms, 100 * c.ms / all});
       };
       add_rows(operators, false);
       add_rows(nodes, true);
@@ -236,7 +241,23 @@ class BenchCommand {
     return write_text(o_.profile, render_trace(processes, events));
   }
 
-  // By operator or by node, slowest first.
+  // The median over runs of each operator's or node's cost, slowest first: whatever else runs on the
+  // machine stops some step of nearly every run for a while.
+  static std::vector<Cost> typical_costs(const std::vector<std::vector<StepTime>>& runs, bool by_node) {
+    std::map<std::pair<std::string, std::string>, std::vector<Cost>> all;
+    for (const auto& steps : runs)
+      for (Cost& c : costs_of(steps, by_node)) all[{c.name, c.kernels}].push_back(std::move(c));
+    std::vector<Cost> out;
+    for (auto& [key, costs] : all) {
+      const auto middle = costs.begin() + static_cast<std::ptrdiff_t>(costs.size() / 2);
+      std::nth_element(costs.begin(), middle, costs.end(), [](const Cost& a, const Cost& b) { return a.ms < b.ms; });
+      out.push_back(std::move(*middle));
+    }
+    std::stable_sort(out.begin(), out.end(), [](const Cost& a, const Cost& b) { return a.ms > b.ms; });
+    return out;
+  }
+
+  // Of one run, by operator or by node.
   static std::vector<Cost> costs_of(const std::vector<StepTime>& steps, bool by_node) {
     std::map<std::pair<std::string, std::string>, Cost> costs;
     std::vector<int64_t> within;  // by depth: what the subgraphs of the step to come took
@@ -251,7 +272,6 @@ class BenchCommand {
     }
     std::vector<Cost> out;
     for (auto& [key, c] : costs) out.push_back({key.first, key.second, c.calls, c.ms});
-    std::stable_sort(out.begin(), out.end(), [](const Cost& a, const Cost& b) { return a.ms > b.ms; });
     return out;
   }
 

@@ -1,6 +1,7 @@
 #include <cstring>
 
 #include "calib/exec/plan_impl.h"
+#include "libopt/io/pages.h"
 
 namespace onnxtool {
 
@@ -26,6 +27,8 @@ const ConstView& AlignedTensor::view() {
 }
 
 void AlignedTensor::drop() {
+  // What is packed elsewhere need not be in memory twice; whoever looks again reads the file again.
+  release_pages(tensor_);
   if (!copy_) return;
   ready_ = false;
   copy_.reset();

@@ -38,6 +38,7 @@ class Finder {
     for (const Node& n : graph_.nodes()) {
       if (!n.domain().empty() || n.opset() < 7) continue;
       if (n.is("ReduceMean")) keep(layer_norm(n));
+      else if (n.is("MatMul")) keep(transposed_product(n));
       else if (n.is("Erf") || n.is("Tanh")) keep(gelu(n));
     }
     return std::move(found_);
@@ -93,7 +94,7 @@ class Finder {
   std::optional<FloatGroup> layer_norm(const Node& mean) const {
     if (!is_row_mean(mean) || !is_inner(mean.output(0)) || !last_extent(mean.input(0))) return std::nullopt;
     const Value &x = mean.input(0), &m = mean.output(0);
-    FloatGroup g{"LayerNormalization", 17, {&x}, {}, nullptr, {&mean}};
+    FloatGroup g{"LayerNormalization", "", 17, {&x}, {}, nullptr, {&mean}};
     const Node *square = nullptr, *quotient = nullptr;
     for (const auto& use : m.uses()) {
       const Node& difference = *use.user;
@@ -133,6 +134,18 @@ class Finder {
     }
     g.attributes = {{"axis", int64_t{-1}}, {"epsilon", *epsilon}};
     return g;
+  }
+
+  // A weight that is used elsewhere too is often kept once, and transposed when the model runs.
+  std::optional<FloatGroup> transposed_product(const Node& product) const {
+    if (!has_inputs(product, 2) || !has_one_result(product) || product.input(0).type().dtype != DataType::kFloat) return std::nullopt;
+    const Value& turned = product.input(1);
+    const Node* transpose = turned.producer();
+    if (!transpose || &transpose->graph() != &graph_ || !transpose->is("Transpose") || !has_inputs(*transpose, 1) || reader(turned, "MatMul") != &product) return std::nullopt;
+    const Tensor* weight = transpose->input(0).constant();
+    const auto perm = transpose->attr<std::vector<int64_t>>("perm", {1, 0});
+    if (!weight || weight->rank() != 2 || weight->dtype() != DataType::kFloat || perm != std::vector<int64_t>{1, 0}) return std::nullopt;
+    return FloatGroup{"FusedMatMul", "com.microsoft", 1, {&product.input(0), &transpose->input(0)}, {{"transB", int64_t{1}}}, &product, {transpose, &product}};
   }
 
   // The maker of `v` if it is this operator with a constant scalar beside it, which `other` gets.
@@ -180,7 +193,7 @@ class Finder {
   std::optional<FloatGroup> gelu(const Node& f) const {
     if (!has_inputs(f, 1) || !has_one_result(f) || f.input(0).type().dtype != DataType::kFloat) return std::nullopt;
     const bool erf = f.is("Erf");
-    FloatGroup g{"Gelu", 20, {}, {{"approximate", erf ? std::string_view("none") : std::string_view("tanh")}}, nullptr, {&f}};
+    FloatGroup g{"Gelu", "", 20, {}, {{"approximate", erf ? std::string_view("none") : std::string_view("tanh")}}, nullptr, {&f}};
     const Value* x = erf ? inside_erf(f.input(0), g.nodes) : inside_tanh(f.input(0), g.nodes);
     if (!x || !x->type().shape) return std::nullopt;
     g.inputs = {x};

@@ -1,4 +1,5 @@
-// Where a plan runs one operator for what exporters write as many: LayerNormalization and Gelu.
+// Where a plan runs one operator for what exporters write as many: LayerNormalization, Gelu, and products
+// with a constant that is transposed first.
 #pragma once
 
 #include <functional>
@@ -13,9 +14,9 @@
 
 namespace onnxtool {
 
-/// An operator of ai.onnx that computes what a group of nodes states, up to rounding.
+/// An operator that computes what a group of nodes states, up to rounding.
 struct FloatGroup {
-  std::string_view op;
+  std::string_view op, domain;
   int opset = 0;                     // the version of it that is meant
   std::vector<const Value*> inputs;  // all made before `last`
   std::vector<std::pair<std::string_view, std::variant<float, int64_t, std::string_view>>> attributes;

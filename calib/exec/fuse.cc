@@ -159,8 +159,18 @@ std::vector<const Node*> find_post_ops(const Node& node, const Value* result, co
   if (node.num_inputs() > kFirstFusedInput) return taken;
   if (!kernel.fuses || node.num_outputs() < 1 || !node.has_output(0)) return taken;
   const Value* value = result ? result : &node.output(0);
-  if (value->type().dtype != DataType::kFloat) return taken;
+  // Of float16 each result is rounded, and only Relu gives the same after rounding as before.
+  const bool half = value->type().dtype == DataType::kFloat16;
+  if (value->type().dtype != DataType::kFloat && !half) return taken;
   while (true) {
+    if (half) {
+      const Node* relu = only_reader(*value, is_watched);
+      const PostOp op{.kind = PostOp::Kind::kRelu};
+      if (!relu || !relu->is("Relu") || !kernel.fuses(view, op)) break;
+      post_ops.push_back(op);
+      taken.push_back(relu);
+      break;
+    }
     // Activations that exporters write as several nodes.
     PostOp whole{.kind = PostOp::Kind::kSilu};
     std::vector<const Node*> nodes;

@@ -226,7 +226,7 @@ class PlanCompiler {
     for (auto& [last, group] : found.by_last) {
       const bool free = std::none_of(group.nodes.begin(), group.nodes.end(), [&](const Node* n) { return taken_.contains(n) || groups_.contains(n); });
       const bool known = std::any_of(options_.kernel_sets.begin(), options_.kernel_sets.end(), [&](const KernelSet* set) {
-        return std::any_of(set->kernels.begin(), set->kernels.end(), [&](const KernelInfo* k) { return serves(*k, group.op, "", group.opset, DataType::kFloat); });
+        return std::any_of(set->kernels.begin(), set->kernels.end(), [&](const KernelInfo* k) { return serves(*k, group.op, group.domain, group.opset, DataType::kFloat); });
       });
       if (!free || !known) continue;
       taken_.insert(group.nodes.begin(), group.nodes.end());
@@ -238,7 +238,7 @@ class PlanCompiler {
     Step step;
     step.node = std::make_unique<CompiledNode>(*group.last, options_.threads);
     CompiledNode& c = *step.node;
-    c.become(group.op, "", group.opset);
+    c.become(group.op, group.domain, group.opset);
     for (const auto& [name, value] : group.attributes) c.set_attribute(name, value);
     for (const Value* v : group.inputs) add_input(c, v);
     c.wanted = {true};

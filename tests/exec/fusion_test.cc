@@ -112,6 +112,11 @@ TEST_CASE("a bias follows a matrix product, and what comes next follows the bias
   check("p = MatMul (x, w) t = Add (b, p) y = Relu (t)", constants, {"MatMul + Add + Relu"}, "t", {2, 5, 4}, "float[2,5,3]");
 }
 
+TEST_CASE("a product with a constant that is transposed first is one step") {
+  check("t = Transpose <perm = [1, 0]> (w) y = MatMul (x, t)", "float[3,4] w = {1.0, 2.0, -1.0, 0.5, 1.0, 2.0, -1.0, 0.5, 1.0, 2.0, -1.0, 0.5}", {"FusedMatMul"}, "t", {2, 5, 4},
+        "float[2,5,3]");
+}
+
 TEST_CASE("what only looks like an operator in parts stays as it is") {
   const auto steps = [](const std::string& body, const std::string& constants) {
     return run("<ir_version: 8, opset_import: [\"\" : 17]> g (float[2,4] x) => (float[2,4] y) <" + constants + "> {" + body + "}", {{2, 4}}, true, "", false).operators.size();

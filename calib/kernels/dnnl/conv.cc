@@ -61,7 +61,8 @@ std::optional<std::vector<PostOp>> own_ops(const NodeView& node) {
 
 // An addition must come first: it is oneDNN's sum onto the output.
 bool fuses(const NodeView& node, const PostOp& op) {
-  return node.input_dtype(0) == DataType::kFloat && fuses_post_op(node, op) && (op.kind != PostOp::Kind::kAdd || own_ops(node)->empty());
+  if (node.input_dtype(0) != DataType::kFloat) return op.kind == PostOp::Kind::kRelu;
+  return fuses_post_op(node, op) && (op.kind != PostOp::Kind::kAdd || own_ops(node)->empty());
 }
 
 bool accepts(const NodeView& node) {

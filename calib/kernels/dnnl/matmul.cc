@@ -1,4 +1,4 @@
-// MatMul-1, 9, 13 and Gemm-7, 9, 11, 13 in float32 with a constant right side:
+// MatMul-1, 9, 13, Gemm-7, 9, 11, 13 and com.microsoft.FusedMatMul-1 in float32 with a constant right side:
 //   y[.., m, n] = bias[n] + sum over k of a[.., m, k] * b[k, n]
 // A row of `a` is a pixel with K channels, so this is a 1x1 convolution with N outputs: oneDNN's
 // convolutions are fast on every instruction set and add in an order that never changes, its gemm
@@ -36,6 +36,7 @@ ConvolutionProblem problem_of(int64_t rows, int64_t k, int64_t n) {
 }
 
 bool is_gemm(const NodeView& node) { return node.op_type() == "Gemm"; }
+bool is_fused(const NodeView& node) { return node.op_type() == "FusedMatMul"; }
 
 // Gemm's C, or the bias that a plan adds to a MatMul, as one value per column; nullopt: not constant, or it varies by row.
 std::optional<std::vector<float>> bias_of(const NodeView& node, int64_t n) {
@@ -58,10 +59,13 @@ std::optional<Sides> sides_of(const NodeView& node) {
   const ConstView* b = node.has_input(1) ? node.constant(1) : nullptr;
   if (!b || b->dtype != DataType::kFloat || b->count == 0) return std::nullopt;
   const bool gemm = is_gemm(node);
-  if (gemm && (b->rank() != 2 || node.attr_int("transA", 0) != 0)) return std::nullopt;
+  const bool fused = is_fused(node);
+  if ((gemm || fused) && (b->rank() != 2 || node.attr_int("transA", 0) != 0)) return std::nullopt;
+  if (fused && (node.attr_int("transBatchA", 0) != 0 || node.attr_int("transBatchB", 0) != 0))
+    return std::nullopt;
   if (b->rank() == 1) return Sides{b->dims[0], 1, false};
   if (b->rank() != 2) return std::nullopt;
-  const bool transposed = gemm && node.attr_int("transB", 0) != 0;
+  const bool transposed = (gemm || fused) && node.attr_int("transB", 0) != 0;
   return Sides{b->dims[transposed ? 1 : 0], b->dims[transposed ? 0 : 1], transposed};
 }
 
@@ -89,7 +93,7 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
   state->n = sides.n;
   state->vector = b.rank() == 1;
   state->bias = *bias_of(node, sides.n);
-  const float alpha = is_gemm(node) ? node.attr_float("alpha", 1) : 1;
+  const float alpha = is_gemm(node) || is_fused(node) ? node.attr_float("alpha", 1) : 1;
   const auto* source = static_cast<const float*>(b.data);
   std::vector<float> scaled;
   if (alpha != 1) {
@@ -144,6 +148,13 @@ constinit const KernelInfo kMatMul{.op = "MatMul",
                                    .run = run,
                                    .accepts = accepts,
                                    .fuses = fuses_post_op};
+constinit const KernelInfo kFusedMatMul{.domain = "com.microsoft",
+                                        .op = "FusedMatMul",
+                                        .types = {DataType::kFloat},
+                                        .prepare = prepare,
+                                        .run = run,
+                                        .accepts = accepts,
+                                        .fuses = fuses_post_op};
 constinit const KernelInfo kGemm{.op = "Gemm",
                                  .since = 7,
                                  .types = {DataType::kFloat},
