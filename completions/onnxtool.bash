@@ -73,6 +73,22 @@ _onnxtool() {
         *) free=1 ;;
       esac
       ;;
+    convert-ort)
+      flags="--output --force --no-clobber --allow-conversion-failures --to --style --level --runtime --custom-ops --report --json --reproducible --quiet --exit-zero --threads --kernels --config --no-config --help"
+      case "$previous" in
+        -o|--output) files=1 ;;
+        --to) words="ort onnx" ;;
+        --style) words="fixed runtime both" ;;
+        --level) words="disable basic" ;;
+        --runtime) files=1 ;;
+        --custom-ops) files=1 ;;
+        --report) files=1 ;;
+        --threads) files=1 ;;
+        --kernels) files=1 ;;
+        --config) files=1 ;;
+        *) free=1 ;;
+      esac
+      ;;
     diff)
       flags="--gate --atol --rtol --topk --kl --structure --per-layer --layer-limit --record --force --golden --accept --data --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --config --no-config --help"
       case "$previous" in

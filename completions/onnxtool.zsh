@@ -5,6 +5,7 @@ _onnxtool() {
   commands=(
     'optimize:Make the same model with fewer nodes, verified against the original'
     'quantize:Make an int8 model from a float model and calibration samples'
+    'convert-ort:Write onnxruntime'\''s own format (.ort) for mobile builds, or read it back'
     'diff:Compare two models on the same samples, by metrics, gates and layers'
     'run:Run a model on samples; write and describe its outputs'
     'bench:Time a model, or two in turns: latency, throughput, profile, memory'
@@ -100,6 +101,32 @@ _onnxtool() {
         '--accuracy-level=[Of MatMulNBits\: 4 multiplies in int8, which is faster; 0 in float]:N:_files' \
         '--save-ranges=[Write what calibration learnt]:FILE:_files' \
         '--ranges=[Take what --save-ranges wrote instead of running the samples]:FILE:_files' \
+        '*--report=[Write a report to stdout or to PATH\: text, json, markdown, junit, sarif, github]:FORMAT\[=PATH\]:_files' \
+        '--json[Same as --report json]' \
+        '--reproducible[Leave times out of reports]' \
+        '--quiet[No progress, and no text report on stdout]' \
+        '-q[No progress, and no text report on stdout]' \
+        '--exit-zero[Exit with 0 instead of 1 where the answer is no]' \
+        '--threads=[Threads (default\: what affinity and cgroup quota allow)]:N:_files' \
+        '--kernels=[Kernel sets, preferred first\: cpu, dnnl, or auto for all that are there]:SETS:_files' \
+        '--config=[Take settings from this file instead of ./onnxtool.toml]:FILE:_files' \
+        '--no-config[Take no settings from a file]' \
+        '--help[Print this help]' \
+        '-h[Print this help]' \
+        '*:MODEL:_files'
+      ;;
+    convert-ort)
+      _arguments \
+        '--output=[The file, or the directory, to write; - is stdout (default\: MODEL with .ort)]:PATH:_files' \
+        '-o[The file, or the directory, to write; - is stdout (default\: MODEL with .ort)]:PATH:_files' \
+        '--force[Replace existing files of default names; one named with -o is always replaced]' \
+        '--no-clobber[Never replace a file]' \
+        '--allow-conversion-failures[Of a directory, convert what can be converted]' \
+        '--to=[The format to write]:ort|onnx:(ort onnx)' \
+        '--style=[Runtime also records fusions for the runtime to do, in NAME.with_runtime_opt.ort]:fixed|runtime|both:(fixed runtime both)' \
+        '--level=[What to optimize before]:disable|basic:(disable basic)' \
+        '--runtime=[The oldest release that must load the file\: ort-1.13 to ort-1.31 (default\: ort-1.31)]:RELEASE:_files' \
+        '--custom-ops=[Operators of libraries that will be registered\: \[\[operator\]\] with domain, name and since_version]:FILE:_files' \
         '*--report=[Write a report to stdout or to PATH\: text, json, markdown, junit, sarif, github]:FORMAT\[=PATH\]:_files' \
         '--json[Same as --report json]' \
         '--reproducible[Leave times out of reports]' \

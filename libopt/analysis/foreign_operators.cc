@@ -3,7 +3,10 @@
 // dropped. Only what shapes need; an operator that is not here leaves its outputs as declared.
 // Source: onnxruntime 1.31, docs/ContribOperators.md; onnx's experimental operators: 1.2, Operators.md.
 
+#include <algorithm>
 #include <climits>
+#include <cstdint>
+#include <vector>
 
 #include "libopt/analysis/seam_internal.h"
 
@@ -209,8 +212,28 @@ void gather_block_quantized(InferenceContext& ctx) {
   set_output(ctx, 0, &out);
 }
 
+// border = [left, top, right, bottom] of [N, C, H, W] goes; scale = [height, width] is what stays behind left and top.
+void crop(InferenceContext& ctx) {
+  set_output(ctx, elem_type_of(ctx, 0), nullptr);
+  const TensorShapeProto* x = shape_of(ctx, 0);
+  std::vector<int64_t> border, scale;
+  if (!x || x->dim_size() != 4 || !onnx::getRepeatedAttribute(ctx, "border", border) || border.size() != 4) return;
+  const bool scaled = onnx::getRepeatedAttribute(ctx, "scale", scale) && scale.size() == 2;
+  TensorShapeProto out = *x;
+  for (const int axis : {2, 3}) {
+    auto& dim = *out.mutable_dim(axis);
+    const auto at = static_cast<size_t>(axis - 2);
+    const int64_t before = border[1 - at], after = border[3 - at];
+    if (scaled) dim.set_dim_value(scale[at]);
+    else if (dim.has_dim_value()) dim.set_dim_value(std::max<int64_t>(0, dim.dim_value() - before - after));
+    else dim.Clear();
+  }
+  set_output(ctx, 0, &out);
+}
+
 constexpr ForeignOperator kOperators[] = {
     {"Affine", "", 1, 1, 1, 1, like_first},
+    {"Crop", "", 1, 1, 1, 1, crop},
     {"ImageScaler", "", 1, 1, 1, 1, like_first},
     {"LayerNormalization", "", 2, 3, 1, 3, like_first},  // onnxruntime's own, before opset 17 made it standard
     {"ParametricSoftplus", "", 1, 1, 1, 1, like_first},

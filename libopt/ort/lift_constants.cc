@@ -1,0 +1,81 @@
+// Constant nodes and sparse initializers become initializers: the runtime has no kernel for the former,
+// and small builds of it skip the latter.
+
+#include <optional>
+
+#include "libopt/io/decode.h"
+#include "libopt/io/wire.h"
+#include "libopt/ir/sparse.h"
+#include "libopt/ort/prepare.h"
+
+namespace onnxtool {
+namespace {
+
+Result<Tensor> tensor_of(const Node& constant) {
+  if (constant.attributes().size() != 1)
+    return Error{ErrorCode::kBadModel, "has " + std::to_string(constant.attributes().size()) + " attributes, expected the value alone", {}};
+  const Attribute& a = constant.attributes()[0];
+  if (const auto* v = a.get<NamedTensor>()) return v->tensor;
+  if (const auto* v = a.get<SparseTensor>()) return densify(*v);
+  if (const auto* v = a.get<float>()) return Tensor::scalar(*v);
+  if (const auto* v = a.get<std::vector<float>>()) return Tensor::vector(*v);
+  if (const auto* v = a.get<int64_t>()) return Tensor::scalar(*v);
+  if (const auto* v = a.get<std::vector<int64_t>>()) return Tensor::vector(*v);
+  if (const auto* v = a.get<std::string>()) return Tensor::from_strings({}, {*v});
+  if (const auto* v = a.get<std::vector<std::string>>()) return Tensor::from_strings({static_cast<int64_t>(v->size())}, *v);
+  return Error{ErrorCode::kBadModel, "attribute '" + a.name + "' is of a kind that holds no constant", {}};
+}
+
+// A field of GraphProto, kept verbatim; nullopt: another field.
+Result<std::optional<SparseTensor>> sparse_initializer(const std::string& field) {
+  constexpr uint32_t kSparseInitializer = 15, kSparseTensorOfAttribute = 22;
+  wire::Reader reader(std::as_bytes(std::span(field)));
+  ONNXTOOL_ASSIGN(const wire::Field f, reader.next());
+  if (f.number != kSparseInitializer) return std::optional<SparseTensor>();
+  wire::Rope attribute;
+  attribute.string_field(kSparseTensorOfAttribute, wire::text(f.bytes));
+  ONNXTOOL_ASSIGN(Attribute decoded, decode_attribute(attribute.flatten()));
+  auto* sparse = std::get_if<SparseTensor>(&decoded.value);
+  ONNXTOOL_CHECK(sparse != nullptr);
+  return std::optional(std::move(*sparse));
+}
+
+Status densify_initializers(Graph& graph) {
+  std::vector<std::string> kept;
+  for (const std::string& field : graph.opaque_fields) {
+    ONNXTOOL_ASSIGN(const auto sparse, sparse_initializer(field));
+    if (!sparse) {
+      kept.push_back(field);
+      continue;
+    }
+    ONNXTOOL_ASSIGN(Tensor dense, densify(*sparse));
+    Value* v = graph.find(sparse->values.name);
+    ONNXTOOL_CHECK(v != nullptr);
+    graph.set_initializer(*v, std::move(dense));
+  }
+  graph.opaque_fields = std::move(kept);
+  return {};
+}
+
+}  // namespace
+
+Status lift_constants(Graph& graph) {
+  ONNXTOOL_TRY(densify_initializers(graph));
+  for (Node& n : graph.nodes()) {
+    Status status;
+    n.for_each_subgraph([&](Graph& sub) {
+      if (status.ok()) status = lift_constants(sub);
+    });
+    ONNXTOOL_TRY(std::move(status));
+    if (!n.is("Constant") || !n.has_output(0)) continue;
+    auto tensor = tensor_of(n);
+    if (!tensor.ok()) return std::move(tensor).error().at(n.describe());
+    Value& value = n.output(0);
+    graph.set_output_value(n, 0, nullptr);
+    graph.remove_node(n);
+    graph.set_initializer(value, *std::move(tensor));
+  }
+  return {};
+}
+
+}  // namespace onnxtool
