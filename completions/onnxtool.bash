@@ -5,7 +5,7 @@ _onnxtool() {
   if [[ "$word" == "=" ]]; then word=""; elif [[ "$previous" == "=" ]]; then previous="${COMP_WORDS[COMP_CWORD-2]}"; fi
   COMPREPLY=()
   if (( COMP_CWORD == 1 )); then
-    COMPREPLY=($(compgen -W "optimize quantize diff run bench check inspect ops-config explain completions --help --version" -- "$word"))
+    COMPREPLY=($(compgen -W "optimize quantize convert-ort diff run bench check inspect ops-config explain completions --help --version" -- "$word"))
     return
   fi
   case "${COMP_WORDS[1]}" in
