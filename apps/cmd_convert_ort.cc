@@ -50,7 +50,7 @@ void add_flags(CLI::App& c, Options& o) {
   add_switch(c, o.allow_failures, {"--allow-conversion-failures", "", "Of a directory, convert what can be converted", out});
   add_choice(c, o.to, {"--to", "ort|onnx", "The format to write", how});
   add_choice(c, o.files.style, {"--style", "fixed|runtime|both", "Runtime also records fusions for the runtime to do, in NAME.with_runtime_opt.ort", how});
-  add_choice(c, o.level, {"--level", "disable|basic", "What to optimize before", how});
+  add_choice(c, o.level, {"--level", "disable|basic|extended", "What to optimize before; extended also fuses to operators of com.microsoft", how});
   add_text(c, o.runtime, {"--runtime", "RELEASE", "The oldest release that must load the file: ort-1.13 to ort-1.31 (default: ort-1.31)", how});
   add_text(c, o.custom_operators, {"--custom-ops", "FILE", "Operators of libraries that will be registered: [[operator]] with domain, name and since_version", how});
   add_common_flags(c, o.common);
@@ -172,7 +172,7 @@ class ConvertOrtCommand {
   Status write_ort(const OrtJob& job, Model& model, int64_t bytes) {
     progress_.stage("optimize");
     promote_initializers(model);
-    if (o_.level == "basic") optimize(model);
+    if (o_.level != "disable") optimize(model);
     progress_.stage("prepare");
     ONNXTOOL_ASSIGN(const auto notes, prepare_for_ort(model, prepare_));
     for (const std::string& note : notes) notes_.push_back(job.input + ": " + note);
@@ -194,7 +194,8 @@ class ConvertOrtCommand {
     const std::unique_ptr<Folder> folder = make_folder();
     PassContext context;
     context.folder = folder.get();
-    run_passes(model, optimization_pipeline(), context);
+    context.ort_cpu = o_.level == "extended";
+    run_passes(model, optimization_pipeline(context.ort_cpu ? Level::kExtended : Level::kBasic), context);
   }
 
   void add_row(const std::string& input, const std::string& output, int64_t before, int64_t after, const Model& model, int64_t fusions) {

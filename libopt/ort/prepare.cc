@@ -4,10 +4,11 @@
 #include <charconv>
 #include <unordered_set>
 
-#include "libopt/analysis/functions.h"
+#include "libopt/analysis/census.h"
 #include "libopt/analysis/seam.h"
 #include "libopt/convert/convert_opset.h"
 #include "libopt/ort/cpu_kernel.h"
+#include "libopt/ort/half_casts.h"
 #include "libopt/rewrite/driver.h"
 #include "libopt/rewrite/inline_calls.h"
 
@@ -106,6 +107,23 @@ Status check_kernels(Graph& graph, std::span<const OrtCustomOperator> custom) {
   });
 }
 
+// What other values than the graph's own inputs and outputs are declared to be, where operators say it too.
+void forget_declared_types(Graph& graph) {
+  for (Node& n : graph.nodes()) {
+    n.for_each_subgraph([](Graph& sub) { forget_declared_types(sub); });
+    if (!find_schema(n.op_type(), n.domain(), n.opset())) continue;
+    for (Value* v : n.outputs())
+      if (v && !v->is_graph_output()) v->set_type({});
+  }
+}
+
+// Tools leave stale declarations behind, which the runtime overrules with a warning.
+Status infer_leniently(Graph& graph) {
+  if (infer_graph(graph).ok()) return {};
+  forget_declared_types(graph);
+  return infer_graph(graph);
+}
+
 }  // namespace
 
 Result<std::vector<std::string>> prepare_for_ort(Model& model, const OrtPrepareOptions& options) {
@@ -116,7 +134,7 @@ Result<std::vector<std::string>> prepare_for_ort(Model& model, const OrtPrepareO
   Graph& graph = model.graph();
   ONNXTOOL_TRY(check_opsets(model, options.runtime ? *options.runtime : all_runtimes().back()));
   ONNXTOOL_TRY(lift_constants(graph));
-  ONNXTOOL_TRY(infer_graph(graph));
+  ONNXTOOL_TRY(infer_leniently(graph));
   ONNXTOOL_TRY(expand(model, options.custom_operators));
   ONNXTOOL_TRY(lift_constants(graph));  // of the bodies
   counted(promote_initializers(model), "initializer is no longer listed as a graph input, as IR versions below 4 had to",
@@ -124,8 +142,10 @@ Result<std::vector<std::string>> prepare_for_ort(Model& model, const OrtPrepareO
   own_outputs(graph);
   ONNXTOOL_TRY(infer_graph(graph));
   counted(widen_packed_weights(graph), "constant of less than 8 bits is stored with 8", "constants of less than 8 bits are stored with 8");
-  counted(cast_halves(graph, options.widen_half_weights), "node computes in float instead of float16, for which there is no kernel",
-          "nodes compute in float instead of float16, for which there is no kernel");
+  const auto casts = count(model).by_operator["Cast"];
+  insert_half_casts(graph);
+  if (count(model).by_operator["Cast"] != casts) notes.push_back("nodes without a float16 kernel compute in float");
+  if (options.widen_half_weights) widen_half_weights(graph);
   drop_unused(graph);
   name_uniquely(graph);
   ONNXTOOL_TRY(infer_graph(graph));

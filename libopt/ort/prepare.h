@@ -32,9 +32,8 @@ Result<std::vector<std::string>> prepare_for_ort(Model& model, const OrtPrepareO
 
 /// Constant nodes and sparse initializers become initializers.
 Status lift_constants(Graph& graph);
-/// What find_cpu_kernel() has no float16 kernel for reads float and writes float, between casts; of two that follow
-/// each other the value stays float. Returns how many nodes.
-int cast_halves(Graph& graph, bool widen_weights);
+/// A Cast of a float16 weight to float becomes a float weight.
+void widen_half_weights(Graph& graph);
 /// Weights of 4 and 2 bits that only DequantizeLinear reads become 8-bit ones, with their zero points. Returns how many.
 int widen_packed_weights(Graph& graph);
 

@@ -119,4 +119,14 @@ g (bool c, float[2] x, float[2] w) => (float[2] y)
   CHECK(names[1] == "n_1");
 }
 
+TEST_CASE("ort: a declaration that contradicts the operators is overruled") {
+  const auto model = prepared(R"(
+<ir_version: 8, opset_import: ["" : 17]>
+g (float[2,3] x) => (float[3,2] y)
+<float[7] t>
+{ t = Transpose (x)   y = Neg (t) }
+)");
+  CHECK(model->graph().find("t")->type().static_dims() == std::vector<int64_t>{3, 2});
+}
+
 }  // namespace onnxtool

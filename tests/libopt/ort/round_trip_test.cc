@@ -9,6 +9,7 @@
 #include "libopt/ort/ort_format_generated.h"
 #include "libopt/ort/prepare.h"
 #include "libopt/ort/read.h"
+#include "libopt/ort/validate.h"
 #include "libopt/ort/write.h"
 
 namespace onnxtool {
@@ -36,7 +37,8 @@ std::shared_ptr<Bytes> written(Model& model, OrtWriteOptions options = {}) {
   CHECK(out->bytes.size() == file->size_bytes());
   flatbuffers::Verifier verifier(reinterpret_cast<const uint8_t*>(out->bytes.data()), out->bytes.size());
   REQUIRE(fb::VerifyInferenceSessionBuffer(verifier));
-  CHECK(verifier.GetComputedSize() <= out->bytes.size());
+  const OrtFaults faults = validate_ort(out->bytes);
+  CHECK_MESSAGE(!faults.any_fatal(), faults.list[0].place, ": ", faults.list[0].message);
   return out;
 }
 
