@@ -15,7 +15,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 
 import numpy as np
 import onnxruntime as ort
@@ -27,16 +26,25 @@ OFF, ALL = ort.GraphOptimizationLevel.ORT_DISABLE_ALL, ort.GraphOptimizationLeve
 ROUNDS = 3
 
 
+# A small process of its own starts the command: a child of this one would count this one's memory as its peak.
+TIMER = """
+import os, sys, time
+start = time.perf_counter()
+pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
+status, usage = os.wait4(pid, 0)[1:]
+print(time.perf_counter() - start, usage.ru_maxrss / 1024, os.waitstatus_to_exitcode(status))
+"""
+
+
 def measured(command):
-    """Seconds, and the peak of resident memory in MB; a process of its own tells its own peak."""
-    start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
-    error = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(error.decode(errors="replace").strip().split("\n")[-1 if b"hint" not in error else -2][:160])
-    return time.perf_counter() - start, usage.ru_maxrss / 1024
+    """Seconds, and the peak of resident memory in MB."""
+    command = [shutil.which(command[0]), *command[1:]]
+    result = subprocess.run([sys.executable, "-S", "-c", TIMER, *command], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    seconds, peak, code = result.stdout.strip().split("\n")[-1].split()
+    if code != "0":
+        lines = [line for line in result.stderr.split("\n") if "rror" in line]
+        raise RuntimeError((lines or [result.stderr])[-1][:160])
+    return float(seconds), float(peak)
 
 
 def feed_of(session, model):

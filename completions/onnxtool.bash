@@ -79,7 +79,7 @@ _onnxtool() {
         -o|--output) files=1 ;;
         --to) words="ort onnx" ;;
         --style) words="fixed runtime both" ;;
-        --level) words="disable basic" ;;
+        --level) words="disable basic extended" ;;
         --runtime) files=1 ;;
         --custom-ops) files=1 ;;
         --report) files=1 ;;

@@ -94,7 +94,7 @@ complete -c onnxtool -n '__fish_seen_subcommand_from convert-ort' -l no-clobber 
 complete -c onnxtool -n '__fish_seen_subcommand_from convert-ort' -l allow-conversion-failures -d 'Of a directory, convert what can be converted'
 complete -c onnxtool -n '__fish_seen_subcommand_from convert-ort' -l to -r -f -a 'ort onnx' -d 'The format to write'
 complete -c onnxtool -n '__fish_seen_subcommand_from convert-ort' -l style -r -f -a 'fixed runtime both' -d 'Runtime also records fusions for the runtime to do, in NAME.with_runtime_opt.ort'
-complete -c onnxtool -n '__fish_seen_subcommand_from convert-ort' -l level -r -f -a 'disable basic' -d 'What to optimize before'
+complete -c onnxtool -n '__fish_seen_subcommand_from convert-ort' -l level -r -f -a 'disable basic extended' -d 'What to optimize before; extended also fuses to operators of com.microsoft'
 complete -c onnxtool -n '__fish_seen_subcommand_from convert-ort' -l runtime -r -d 'The oldest release that must load the file: ort-1.13 to ort-1.31 (default: ort-1.31)'
 complete -c onnxtool -n '__fish_seen_subcommand_from convert-ort' -l custom-ops -r -d 'Operators of libraries that will be registered: [[operator]] with domain, name and since_version'
 complete -c onnxtool -n '__fish_seen_subcommand_from convert-ort' -l report -r -d 'Write a report to stdout or to PATH: text, json, markdown, junit, sarif, github'

@@ -124,7 +124,7 @@ _onnxtool() {
         '--allow-conversion-failures[Of a directory, convert what can be converted]' \
         '--to=[The format to write]:ort|onnx:(ort onnx)' \
         '--style=[Runtime also records fusions for the runtime to do, in NAME.with_runtime_opt.ort]:fixed|runtime|both:(fixed runtime both)' \
-        '--level=[What to optimize before]:disable|basic:(disable basic)' \
+        '--level=[What to optimize before; extended also fuses to operators of com.microsoft]:disable|basic|extended:(disable basic extended)' \
         '--runtime=[The oldest release that must load the file\: ort-1.13 to ort-1.31 (default\: ort-1.31)]:RELEASE:_files' \
         '--custom-ops=[Operators of libraries that will be registered\: \[\[operator\]\] with domain, name and since_version]:FILE:_files' \
         '*--report=[Write a report to stdout or to PATH\: text, json, markdown, junit, sarif, github]:FORMAT\[=PATH\]:_files' \
