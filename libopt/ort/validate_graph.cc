@@ -1,10 +1,6 @@
-// Graphs of a .ort file: names, scopes, nodes, edges, recorded fusions. See validate.h.
+// Graphs of a .ort file: names, scopes and nodes. See validate.h.
 
 #include <algorithm>
-#include <deque>
-#include <limits>
-#include <map>
-#include <tuple>
 #include <vector>
 
 #include "libopt/ort/validate_parts.h"
@@ -12,17 +8,6 @@
 namespace onnxtool::ort_validation {
 namespace {
 
-using Index = flatbuffers::uoffset_t;
-
-/// (node, its output, the consumer's slot, consumer) as the format stores them at both ends.
-using Edge = std::tuple<uint32_t, int32_t, int32_t>;
-
-struct Producer {
-  size_t node;  // position
-  int output;
-};
-
-std::string number(int64_t n) { return std::to_string(n); }
 std::string_view op_domain(const fb::Node& node) { return view(node.domain()); }
 
 std::string shown(std::span<const int32_t> counts) {
@@ -35,7 +20,14 @@ std::string shown(std::span<const int32_t> counts) {
 class Level {
  public:
   Level(FileFacts& file, const fb::Graph& graph, const Level* parent, std::string place)
-      : file_(file), graph_(graph), parent_(parent), place_(std::move(place)) {}
+      : file_(file),
+        graph_(graph),
+        parent_(parent),
+        place_(place),
+        index_{graph, std::move(place), {}, {}, {}} {
+    if (graph.nodes())
+      for (const fb::Node* n : *graph.nodes()) index_.nodes.push_back(n);
+  }
 
   /// Names of outer levels that it reads, subgraphs included.
   std::set<std::string_view> run() {
@@ -46,9 +38,8 @@ class Level {
     for (size_t i = 0; i < nodes().size(); ++i) define_outputs(i);
     for (size_t i = 0; i < nodes().size(); ++i) check_node(i);
     check_outputs();
-    check_edges();
-    check_order();
-    check_records();
+    check_edges(file_, index_);
+    check_records(file_, index_);
     return std::move(outer_);
   }
 
@@ -57,15 +48,8 @@ class Level {
     file_.faults.must(place, std::move(message));
   }
 
-  const std::vector<const fb::Node*>& nodes() {
-    if (nodes_.empty() && graph_.nodes())
-      for (const fb::Node* n : *graph_.nodes()) nodes_.push_back(n);
-    return nodes_;
-  }
-  std::string place_of(size_t i) {
-    return place_ + ": node " + number(nodes()[i]->index()) + " (" +
-           std::string(view(nodes()[i]->op_type()).substr(0, 80)) + ")";
-  }
+  const std::vector<const fb::Node*>& nodes() const { return index_.nodes; }
+  std::string place_of(size_t i) const { return index_.place_of(i); }
 
   // --- values
   // ---------------------------------------------------------------------------------------
@@ -138,7 +122,8 @@ class Level {
   }
 
   bool is_local(std::string_view name) const {
-    return inputs_.contains(name) || initializers_.contains(name) || producers_.contains(name);
+    return inputs_.contains(name) || initializers_.contains(name) ||
+           index_.producers.contains(name);
   }
 
   /// The type that the nearest level has where the value is; nullptr: nowhere.
@@ -179,7 +164,7 @@ class Level {
     const uint64_t cap = std::min(kMostIndices, std::max(kLeastCap, kHolesPerEntry * entries));
     for (size_t i = 0; i < nodes().size(); ++i) {
       const fb::Node& n = *nodes()[i];
-      if (!position_.emplace(n.index(), i).second)
+      if (!index_.position.emplace(n.index(), i).second)
         must(place_of(i), "its index is another node's too");
       if (n.index() >= cap)
         must(place_of(i), "its index is larger than loaders accept for so few nodes");
@@ -199,7 +184,8 @@ class Level {
     for (const flatbuffers::String* s : *n.outputs()) {
       need_value(view(s), place_of(i));
       if (!view(s).empty() &&
-          (is_local(view(s)) || !producers_.emplace(view(s), Producer{i, output}).second))
+          (is_local(view(s)) ||
+           !index_.producers.emplace(view(s), GraphIndex::Producer{i, output}).second))
         must(place_of(i), "output " + quoted(view(s)) + " is made by something else too");
       ++output;
     }
@@ -307,143 +293,14 @@ class Level {
         must(place, "implicit input " + quoted(name) + " is read by no subgraph");
   }
 
-  // --- edges
-  // ----------------------------------------------------------------------------------------
-
-  using Edges = std::vector<std::multiset<Edge>>;
-
-  void expect(size_t consumer, const Names* names, int slot, Edges& in, Edges& out) {
-    if (!names) return;
-    for (const flatbuffers::String* s : *names) {
-      if (const auto at = producers_.find(view(s)); at != producers_.end()) {
-        const auto [node, output] = at->second;
-        in[consumer].insert({nodes()[node]->index(), output, slot});
-        out[node].insert({nodes()[consumer]->index(), output, slot});
-        consumers_[node].push_back(consumer);
-        ++producers_of_[consumer];
-      }
-      ++slot;
-    }
-  }
-
-  void check_edges() {
-    const size_t count = nodes().size();
-    Edges in(count), out(count);
-    consumers_.resize(count);
-    producers_of_.resize(count);
-    for (size_t i = 0; i < count; ++i) {
-      const fb::Node& n = *nodes()[i];
-      if (!n.inputs() || file_.faults.spent()) continue;
-      expect(i, n.inputs(), 0, in, out);
-      expect(i, n.implicit_inputs(), static_cast<int>(n.inputs()->size()), in, out);
-    }
-    std::unordered_set<uint32_t> seen;
-    if (graph_.node_edges())
-      for (const fb::NodeEdge* e : *graph_.node_edges()) {
-        const auto at = position_.find(e->node_index());
-        if (at == position_.end())
-          must(place_, "node_edges names node " + number(e->node_index()) + ", which is none");
-        else if (!seen.insert(e->node_index()).second)
-          must(place_of(at->second), "stands twice in node_edges");
-        else
-          compare(at->second, *e, in[at->second], out[at->second]);
-      }
-    for (size_t i = 0; i < count; ++i)
-      if (!seen.contains(nodes()[i]->index())) must(place_of(i), "is absent in node_edges");
-  }
-
-  void compare(size_t i, const fb::NodeEdge& edge, const std::multiset<Edge>& in,
-               const std::multiset<Edge>& out) {
-    const auto collect = [&](const flatbuffers::Vector<const fb::EdgeEnd*>* ends) {
-      std::multiset<Edge> found;
-      if (ends && file_.faults.spend(ends->size()))
-        for (const fb::EdgeEnd* e : *ends)
-          found.insert({e->node_index(), e->src_arg_index(), e->dst_arg_index()});
-      return found;
-    };
-    report(i, "input", "from", collect(edge.input_edges()), in);
-    report(i, "output", "to", collect(edge.output_edges()), out);
-  }
-
-  void report(size_t i, const std::string& side, const std::string& toward,
-              const std::multiset<Edge>& found, const std::multiset<Edge>& expected) {
-    const auto say = [&](const std::multiset<Edge>& from, const std::multiset<Edge>& without,
-                         const char* what) {
-      std::vector<Edge> only;
-      std::ranges::set_difference(from, without, std::back_inserter(only));
-      if (only.empty()) return;
-      const auto& [node, source, slot] = only.front();
-      must(place_of(i), side + " edge " + toward + " node " + number(node) + " (output " +
-                            number(source) + ", input " + number(slot) + ") " + what);
-    };
-    say(expected, found, "is absent");
-    say(found, expected, "joins nothing");
-  }
-
-  /// Kahn's order, on the edges that there should be.
-  void check_order() {
-    std::deque<size_t> ready;
-    for (size_t i = 0; i < nodes().size(); ++i)
-      if (producers_of_[i] == 0) ready.push_back(i);
-    size_t done = 0;
-    for (; !ready.empty(); ++done) {
-      const size_t i = ready.front();
-      ready.pop_front();
-      for (const size_t next : consumers_[i])
-        if (--producers_of_[next] == 0) ready.push_back(next);
-    }
-    if (done < nodes().size())
-      must(place_, number(static_cast<int64_t>(nodes().size() - done)) +
-                       " nodes wait for one another in a cycle");
-  }
-
-  // --- recorded fusions
-  // -----------------------------------------------------------------------------
-
-  void check_records() {
-    const fb::RuntimeOptimizations* optimizations = graph_.runtime_optimizations();
-    if (!optimizations || !optimizations->records()) return;
-    constexpr std::string_view kOptimizers[] = {
-        "ConvActivationFusion", "QDQSelectorActionTransformer", "MatMulNBitsFusion"};
-    for (const auto* container : *optimizations->records()) {
-      const std::string place =
-          place_ + ": fusions of " + quoted(view(container->optimizer_name()));
-      if (std::ranges::find(kOptimizers, view(container->optimizer_name())) ==
-          std::end(kOptimizers))
-        must(place, "the runtime replays none of that optimizer");
-      if (!container->runtime_optimization_records()) continue;
-      for (const fb::RuntimeOptimizationRecord* record : *container->runtime_optimization_records())
-        check_record(*record, place);
-    }
-  }
-
-  void check_record(const fb::RuntimeOptimizationRecord& record, const std::string& place) {
-    constexpr uint32_t kNoNode = std::numeric_limits<uint32_t>::max();
-    if (view(record.action_id()).empty()) must(place, "a record has no action");
-    const fb::NodesToOptimizeIndices* indices = record.nodes_to_optimize_indices();
-    if (!indices || !indices->node_indices() || indices->node_indices()->size() == 0)
-      return must(place, "a record has no nodes");
-    for (const uint32_t index : *indices->node_indices())
-      if (index != kNoNode && !position_.contains(index))
-        must(place, "a record names node " + number(index) + ", which is none");
-    if (!record.produced_op_ids() || record.produced_op_ids()->size() == 0)
-      return must(place, "a record has no produced_op_ids");
-    for (const flatbuffers::String* s : *record.produced_op_ids())
-      file_.op_ids.insert(std::string(view(s)));
-  }
-
   FileFacts& file_;
   const fb::Graph& graph_;
   const Level* parent_;
   std::string place_;
-  std::vector<const fb::Node*> nodes_;
+  GraphIndex index_;
   std::unordered_map<std::string_view, std::string>
       types_;  // of node_args, as check_type() writes them
   std::unordered_set<std::string_view> inputs_, initializers_, used_;
-  std::unordered_map<std::string_view, Producer> producers_;
-  std::unordered_map<uint32_t, size_t> position_;  // by node index
-  std::vector<std::vector<size_t>> consumers_;
-  std::vector<size_t> producers_of_;
   std::set<std::string_view> outer_;
 };
 

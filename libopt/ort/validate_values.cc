@@ -13,8 +13,6 @@ namespace {
 constexpr size_t kAlignedFrom = 128;  // bytes: smaller payloads are copied at load
 constexpr size_t kAlignment = 16;
 
-std::string number(int64_t n) { return std::to_string(n); }
-
 DataType element(FileFacts& file, fb::TensorDataType type, const std::string& place) {
   const auto dtype = static_cast<DataType>(type);
   if (dtype == DataType::kUndefined || name(dtype) == "undefined")
