@@ -11,6 +11,7 @@
 #include "apps/convert_ort_files.h"
 #include "apps/files.h"
 #include "apps/flags.h"
+#include "apps/mobile_report.h"
 #include "apps/model_flags.h"
 #include "apps/model_output.h"
 #include "apps/models.h"
@@ -20,7 +21,9 @@
 #include "libopt/convert/convert_opset.h"
 #include "libopt/io/load.h"
 #include "libopt/io/save.h"
+#include "libopt/ort/config.h"
 #include "libopt/ort/prepare.h"
+#include "libopt/ort/validate.h"
 #include "libopt/ort/write.h"
 #include "libopt/rewrite/driver.h"
 #include "libopt/support/atomic_file.h"
@@ -37,6 +40,8 @@ struct Options {
   std::string to = "ort", level = "basic";
   std::string runtime, custom_operators;
   bool allow_failures = false;
+  bool ops_config = false, type_reduction = false;
+  MobileFlags mobile;
   std::string settings_file;  // empty: none
   CommonFlags common;
 };
@@ -53,6 +58,10 @@ void add_flags(CLI::App& c, Options& o) {
   add_choice(c, o.level, {"--level", "disable|basic|extended", "What to optimize before; extended also fuses to operators of com.microsoft", how});
   add_text(c, o.runtime, {"--runtime", "RELEASE", "The oldest release that must load the file: ort-1.13 to ort-1.31 (default: ort-1.31)", how});
   add_text(c, o.custom_operators, {"--custom-ops", "FILE", "Operators of libraries that will be registered: [[operator]] with domain, name and since_version", how});
+  const std::string devices = "Builds and devices";
+  add_switch(c, o.ops_config, {"--ops-config", "", "Write the operators that a reduced build needs beside the file, or into the directory", devices});
+  add_switch(c, o.type_reduction, {"--type-reduction", "", "Write them, with the types that each is used with", devices});
+  add_mobile_flags(c, o.mobile, devices);
   add_common_flags(c, o.common);
   add_config_flags(c);
   c.footer("Example: onnxtool convert-ort resnet.onnx -o resnet.ort\nAll models of a directory: onnxtool convert-ort models/ -o mobile/");
@@ -80,6 +89,7 @@ class ConvertOrtCommand {
     ONNXTOOL_ASSIGN(const std::vector<OrtJob> jobs, plan_ort_jobs(o_.files));
     const bool to_stdout = jobs[0].outputs[0].path == "-";
     ONNXTOOL_ASSIGN(const auto targets, report_targets(o_.common, to_stdout));
+    ONNXTOOL_TRY(plan_config(jobs));
     ONNXTOOL_TRY(check_paths(jobs, targets));
     for (const OrtJob& job : jobs) {
       Status converted = convert(job);
@@ -89,6 +99,7 @@ class ConvertOrtCommand {
       if (error.message.starts_with(job.input + ": ")) error.message.erase(0, job.input.size() + 2);  // the finding names it
       failures_.push_back({error_name(error.code), "warning", error.message, "", error.hint, job.input, {}});
     }
+    if (!config_path_.empty() && failures_.size() < jobs.size()) ONNXTOOL_TRY(write_text(config_path_, config_.text()));
     progress_.finish();
     if (failures_.size() == jobs.size())
       return Error{ErrorCode::kUnsupported, fmt::format("none of {} models could be converted; the first, {}: {}", jobs.size(), failures_[0].file, failures_[0].message),
@@ -96,13 +107,31 @@ class ConvertOrtCommand {
     Report report;
     report.command = "convert-ort";
     for (const OrtJob& job : jobs) report.inputs.push_back(job.input);
-    report.sections = {section(jobs.size()), timing_section(progress_)};
+    report.sections = {section(jobs.size())};
+    for (Section& s : mobile_) report.sections.push_back(std::move(s));
+    report.sections.push_back(timing_section(progress_));
     report.findings = failures_;
     ONNXTOOL_TRY(write_reports(report, targets, o_.common, to_stdout, streams_));
     return 0;
   }
 
  private:
+  // The config's name is that of onnxruntime's converter.
+  Status plan_config(const std::vector<OrtJob>& jobs) {
+    if (!o_.ops_config && !o_.type_reduction) return {};
+    if (o_.to == "onnx") return Error{ErrorCode::kUsage, "--ops-config: a config belongs to .ort files", "onnxtool ops-config writes it for any model"};
+    const std::string name = o_.type_reduction ? "required_operators_and_types.config" : "required_operators.config";
+    const fs::path first = jobs[0].outputs[0].path;
+    if (first == "-") return Error{ErrorCode::kUsage, "--ops-config: there is no file to write it beside", "give -o FILE, or use onnxtool ops-config"};
+    std::error_code e;
+    const bool directory = fs::is_directory(o_.files.model, e);
+    const std::string& root = o_.files.output.empty() ? o_.files.model : o_.files.output;
+    config_path_ = directory ? (fs::path(root) / name).string() : (first.parent_path() / (first.stem().string() + "." + name)).string();
+    if (!o_.files.force && fs::exists(config_path_, e))
+      return Error{ErrorCode::kUsage, config_path_ + ": the config's default name exists", "--force replaces it"};
+    return {};
+  }
+
   // What flags say, before any file is looked at.
   Status settle() {
     if (!o_.runtime.empty() && !(prepare_.runtime = find_runtime(o_.runtime)))
@@ -131,6 +160,7 @@ class ConvertOrtCommand {
       }
     }
     for (const ReportTarget& t : targets) outputs.push_back({"--report", t.path});
+    if (!config_path_.empty()) outputs.push_back({"--ops-config", config_path_});
     return check_files(inputs, outputs);
   }
 
@@ -176,18 +206,30 @@ class ConvertOrtCommand {
     progress_.stage("prepare");
     ONNXTOOL_ASSIGN(const auto notes, prepare_for_ort(model, prepare_));
     for (const std::string& note : notes) notes_.push_back(job.input + ": " + note);
+    if (o_.mobile.check) add_mobile_section(job, model);
     progress_.stage("write");
     for (const OrtJob::Output& out : job.outputs) {
       OrtWriteOptions write = write_;
       if (out.with_fusions) write.fusions = find_ort_fusions(model.graph());
       ONNXTOOL_ASSIGN(const OrtFile file, lay_out_ort(model, write));
       ONNXTOOL_ASSIGN(AtomicFile target, AtomicFile::create(out.path));
+      // A pipe cannot be read again.
+      if (out.path == "-") ONNXTOOL_TRY(require_valid_ort(file.flatten()));
       ONNXTOOL_TRY(file.write(target));
+      ONNXTOOL_TRY(target.show(require_valid_ort));
       ONNXTOOL_TRY(o_.no_clobber ? target.commit_new() : target.commit());
       if (file.shapes_left_out()) notes_.push_back(job.input + ": shapes of inner values are left out, since they would pass the format's 1,000,000 tables");
       add_row(job.input, out.path, bytes, static_cast<int64_t>(file.size_bytes()), model, static_cast<int64_t>(write.fusions.size()));
     }
+    if (!config_path_.empty()) ONNXTOOL_TRY(config_.add(model, job.outputs[0].path));
     return {};
+  }
+
+  void add_mobile_section(const OrtJob& job, const Model& model) {
+    Section s = mobile_section(model, o_.mobile);
+    if (!mobile_.empty()) s.key += "_" + std::to_string(mobile_.size() + 1);
+    s.title += ": " + job.input;
+    mobile_.push_back(std::move(s));
   }
 
   void optimize(Model& model) const {
@@ -228,6 +270,9 @@ class ConvertOrtCommand {
   OrtWriteOptions write_;
   std::vector<std::vector<Scalar>> rows_;
   std::vector<std::string> notes_;
+  std::vector<Section> mobile_;  // one a model
+  OperatorConfig config_{o_.type_reduction};
+  std::string config_path_;  // empty: none is asked for
   std::vector<Finding> failures_;
 };
 

@@ -74,7 +74,7 @@ _onnxtool() {
       esac
       ;;
     convert-ort)
-      flags="--output --force --no-clobber --allow-conversion-failures --to --style --level --runtime --custom-ops --report --json --reproducible --quiet --exit-zero --threads --kernels --config --no-config --help"
+      flags="--output --force --no-clobber --allow-conversion-failures --to --style --level --runtime --custom-ops --ops-config --type-reduction --check-mobile --nnapi-stop-ops --report --json --reproducible --quiet --exit-zero --threads --kernels --config --no-config --help"
       case "$previous" in
         -o|--output) files=1 ;;
         --to) words="ort onnx" ;;
@@ -82,6 +82,7 @@ _onnxtool() {
         --level) words="disable basic extended" ;;
         --runtime) files=1 ;;
         --custom-ops) files=1 ;;
+        --nnapi-stop-ops) files=1 ;;
         --report) files=1 ;;
         --threads) files=1 ;;
         --kernels) files=1 ;;

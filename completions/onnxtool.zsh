@@ -127,6 +127,10 @@ _onnxtool() {
         '--level=[What to optimize before; extended also fuses to operators of com.microsoft]:disable|basic|extended:(disable basic extended)' \
         '--runtime=[The oldest release that must load the file\: ort-1.13 to ort-1.31 (default\: ort-1.31)]:RELEASE:_files' \
         '--custom-ops=[Operators of libraries that will be registered\: \[\[operator\]\] with domain, name and since_version]:FILE:_files' \
+        '--ops-config[Write the operators that a reduced build needs beside the file, or into the directory]' \
+        '--type-reduction[Write them, with the types that each is used with]' \
+        '--check-mobile[Say what NNAPI, CoreML and XNNPACK would take of the model]' \
+        '--nnapi-stop-ops=[Operators, separated by commas, that NNAPI gets neither nor what is behind them (default\: NonMaxSuppression)]:OPS:_files' \
         '*--report=[Write a report to stdout or to PATH\: text, json, markdown, junit, sarif, github]:FORMAT\[=PATH\]:_files' \
         '--json[Same as --report json]' \
         '--reproducible[Leave times out of reports]' \

@@ -1,6 +1,7 @@
 #include "libopt/support/atomic_file.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -62,7 +63,7 @@ Result<AtomicFile> AtomicFile::create(const std::string& path) {
   // (Naming it later goes through /proc, which a bare chroot may lack.)
   const bool has_proc = ::access("/proc/self/fd", X_OK) == 0;
   errno = ENOTSUP;
-  file.fd_ = !has_proc ? -1 : ::open(directory.c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0666);
+  file.fd_ = !has_proc ? -1 : ::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);
   if (file.fd_ >= 0) return file;
   if (errno == ENOENT || errno == EACCES || errno == ENOTDIR) return failed(path, "create", errno);
   std::string pattern = path + ".XXXXXX";
@@ -97,6 +98,15 @@ Status AtomicFile::write(std::span<const std::byte> bytes) {
     bytes = bytes.subspan(static_cast<size_t>(n));
   }
   return {};
+}
+
+Status AtomicFile::show(const std::function<Status(std::span<const std::byte>)>& look) const {
+  if (straight_ || written_ == 0) return {};
+  void* const at = ::mmap(nullptr, written_, PROT_READ, MAP_SHARED, fd_, 0);
+  if (at == MAP_FAILED) return failed(path_, "read back", errno);
+  Status status = look({static_cast<const std::byte*>(at), written_});
+  ::munmap(at, written_);
+  return status;
 }
 
 UncommittedFile::UncommittedFile(std::string path) : path_(std::move(path)) { g_pending.remember(path_); }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <span>
 #include <string>
 
@@ -21,6 +22,8 @@ class AtomicFile {
   ~AtomicFile();
 
   Status write(std::span<const std::byte> bytes);
+  /// Shows what has been written so far to `look`, whose error it returns. Devices and pipes have nothing to show.
+  Status show(const std::function<Status(std::span<const std::byte>)>& look) const;
   /// Flushes to disk and takes the target's place, with its mode and group where it existed.
   Status commit();
   /// As commit(), but fails with kWriteFailed when the target exists.
