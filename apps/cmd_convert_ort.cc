@@ -14,7 +14,6 @@
 #include "apps/mobile_report.h"
 #include "apps/model_flags.h"
 #include "apps/model_output.h"
-#include "apps/models.h"
 #include "apps/progress.h"
 #include "calib/exec/folder.h"
 #include "libopt/analysis/census.h"
@@ -62,7 +61,7 @@ void add_flags(CLI::App& c, Options& o) {
   add_switch(c, o.ops_config, {"--ops-config", "", "Write the operators that a reduced build needs beside the file, or into the directory", devices});
   add_switch(c, o.type_reduction, {"--type-reduction", "", "Write them, with the types that each is used with", devices});
   add_mobile_flags(c, o.mobile, devices);
-  add_common_flags(c, o.common);
+  add_report_flags(c, o.common);
   add_config_flags(c);
   c.footer("Example: onnxtool convert-ort resnet.onnx -o resnet.ort\nAll models of a directory: onnxtool convert-ort models/ -o mobile/");
 }
@@ -109,7 +108,6 @@ class ConvertOrtCommand {
     for (const OrtJob& job : jobs) report.inputs.push_back(job.input);
     report.sections = {section(jobs.size())};
     for (Section& s : mobile_) report.sections.push_back(std::move(s));
-    report.sections.push_back(timing_section(progress_));
     report.findings = failures_;
     ONNXTOOL_TRY(write_reports(report, targets, o_.common, to_stdout, streams_));
     return 0;
