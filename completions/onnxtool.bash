@@ -74,7 +74,7 @@ _onnxtool() {
       esac
       ;;
     convert-ort)
-      flags="--output --force --no-clobber --allow-conversion-failures --to --style --level --runtime --custom-ops --ops-config --type-reduction --check-mobile --nnapi-stop-ops --report --json --reproducible --quiet --exit-zero --threads --kernels --config --no-config --help"
+      flags="--output --force --no-clobber --allow-conversion-failures --to --style --level --runtime --custom-ops --ops-config --type-reduction --check-mobile --nnapi-stop-ops --report --json --quiet --config --no-config --help"
       case "$previous" in
         -o|--output) files=1 ;;
         --to) words="ort onnx" ;;
@@ -84,8 +84,6 @@ _onnxtool() {
         --custom-ops) files=1 ;;
         --nnapi-stop-ops) files=1 ;;
         --report) files=1 ;;
-        --threads) files=1 ;;
-        --kernels) files=1 ;;
         --config) files=1 ;;
         *) free=1 ;;
       esac

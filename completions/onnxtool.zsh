@@ -133,12 +133,8 @@ _onnxtool() {
         '--nnapi-stop-ops=[Operators, separated by commas, that NNAPI gets neither nor what is behind them (default\: NonMaxSuppression)]:OPS:_files' \
         '*--report=[Write a report to stdout or to PATH\: text, json, markdown, junit, sarif, github]:FORMAT\[=PATH\]:_files' \
         '--json[Same as --report json]' \
-        '--reproducible[Leave times out of reports]' \
         '--quiet[No progress, and no text report on stdout]' \
         '-q[No progress, and no text report on stdout]' \
-        '--exit-zero[Exit with 0 instead of 1 where the answer is no]' \
-        '--threads=[Threads (default\: what affinity and cgroup quota allow)]:N:_files' \
-        '--kernels=[Kernel sets, preferred first\: cpu, dnnl, or auto for all that are there]:SETS:_files' \
         '--config=[Take settings from this file instead of ./onnxtool.toml]:FILE:_files' \
         '--no-config[Take no settings from a file]' \
         '--help[Print this help]' \
