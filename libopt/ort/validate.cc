@@ -197,7 +197,7 @@ OrtFaults validate_ort(std::span<const std::byte> bytes) {
   Faults faults(bytes.size());
   if (!check_container(faults, bytes)) return faults.take();
   const fb::InferenceSession& session = *fb::GetInferenceSession(bytes.data());
-  FileFacts file{faults, 0, {}, {}, false};
+  FileFacts file{faults};
   check_version(file, session);
   if (!session.model()) {
     faults.must("header", "the model is absent");
@@ -215,6 +215,11 @@ OrtFaults validate_ort(std::span<const std::byte> bytes) {
   }
   check_graphs(file, *model.graph());
   check_resolver(file, session);
+  if (file.misaligned > 0)
+    faults.advise(file.first_misaligned,
+                  "raw_data does not start at a multiple of 16 bytes, here and in " +
+                      number(static_cast<int64_t>(file.misaligned) - 1) +
+                      " others: it is copied instead of used in place");
   if (file.has_floats8 && file.format_version < 6)
     faults.must("header",
                 "8-bit floats need format version 6, found " + std::to_string(file.format_version));

@@ -55,10 +55,12 @@ class Faults {
 struct FileFacts {
   Faults& faults;
   int format_version = 0;
-  std::unordered_map<std::string_view, int64_t> opsets;
+  std::unordered_map<std::string_view, int64_t> opsets = {};
   /// op ids that nodes have or records produce
-  std::set<std::string> op_ids;
+  std::set<std::string> op_ids = {};
   bool has_floats8 = false;
+  size_t misaligned = 0;  // payloads, which are reported together
+  std::string first_misaligned = {};
 };
 
 /// One graph's nodes, and where its values are made.

@@ -58,10 +58,9 @@ void check_payload(FileFacts& file, const fb::Tensor& tensor, DataType dtype, ui
                                        " bytes, expected " +
                                        number(static_cast<int64_t>(expected)));
   if (expected >= kAlignedFrom &&
-      reinterpret_cast<uintptr_t>(tensor.raw_data()->data()) % kAlignment != 0)
-    file.faults.advise(
-        place,
-        "raw_data does not start at a multiple of 16 bytes: it is copied instead of used in place");
+      reinterpret_cast<uintptr_t>(tensor.raw_data()->data()) % kAlignment != 0) {
+    if (file.misaligned++ == 0) file.first_misaligned = place;
+  }
 }
 
 const char* absent_payload(const fb::Attribute& a) {
