@@ -2,8 +2,8 @@
 
 usage: convert_ort.py [--peer] ONNXTOOL MODEL.onnx ...
 
-Columns: seconds and peak MB of a conversion at level basic (the best of three, output on tmpfs); with --peer the same of `python -m
-onnxruntime.tools.convert_onnx_models_to_ort --optimization_style Fixed` and the ratio; whether ONNX Runtime loads the files of both
+Columns: seconds, processor seconds and peak MB of a conversion at level basic (the best of three, output on tmpfs); with --peer the same of `python -m
+onnxruntime.tools.convert_onnx_models_to_ort MODEL --optimization_style Fixed` and the ratios of both times; whether ONNX Runtime loads the files of both
 levels with its optimizations off and on; whether the outputs of level disable equal those of the .onnx with optimizations disabled in
 every bit; the largest error of level basic, relative to the output's largest element; and whether a second run writes the same bytes.
 Inputs are random, or those of test_data_set_0 beside the model.
@@ -32,19 +32,19 @@ import os, sys, time
 start = time.perf_counter()
 pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
 status, usage = os.wait4(pid, 0)[1:]
-print(time.perf_counter() - start, usage.ru_maxrss / 1024, os.waitstatus_to_exitcode(status))
+print(time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, os.waitstatus_to_exitcode(status))
 """
 
 
 def measured(command):
-    """Seconds, and the peak of resident memory in MB."""
+    """Seconds by the clock and of processors, and the peak of resident memory in MB."""
     command = [shutil.which(command[0]), *command[1:]]
     result = subprocess.run([sys.executable, "-S", "-c", TIMER, *command], capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    seconds, peak, code = result.stdout.strip().split("\n")[-1].split()
+    seconds, busy, peak, code = result.stdout.strip().split("\n")[-1].split()
     if code != "0":
         lines = [line for line in result.stderr.split("\n") if "rror" in line]
         raise RuntimeError((lines or [result.stderr])[-1][:160])
-    return float(seconds), float(peak)
+    return float(seconds), float(busy), float(peak)
 
 
 def feed_of(session, model):
@@ -82,18 +82,18 @@ def error(expected, got):
 def row(arguments, model, out):
     command = [arguments.onnxtool, "convert-ort", str(model), "-q"]
     basic, plain, again = out / "basic.ort", out / "plain.ort", out / "again.ort"
-    seconds, peak = min(measured([*command, "-o", str(basic)]) for _ in range(ROUNDS))
+    seconds, busy, peak = min(measured([*command, "-o", str(basic)]) for _ in range(ROUNDS))
     measured([*command, "-o", str(plain), "--level", "disable"])
     measured([*command, "-o", str(again)])
-    line = f"{seconds:8.3f} s {peak:6.0f} MB"
+    line = f"{seconds:8.3f} s {busy:7.3f} cpu {peak:6.0f} MB"
     if arguments.peer:
         copied = out / "peer" / "model.onnx"
         copied.parent.mkdir()
         for data in [model, *model.parent.glob("*.data")]:
             shutil.copy(data, copied if data == model else copied.parent)
-        peer = [sys.executable, "-m", "onnxruntime.tools.convert_onnx_models_to_ort", "--optimization_style", "Fixed", str(copied)]
-        theirs, their_peak = min(measured(peer) for _ in range(ROUNDS))
-        line += f" | {theirs:7.2f} s {their_peak:6.0f} MB {seconds / theirs:6.3f}"
+        peer = [sys.executable, "-m", "onnxruntime.tools.convert_onnx_models_to_ort", str(copied), "--optimization_style", "Fixed"]
+        theirs, their_busy, their_peak = min(measured(peer) for _ in range(ROUNDS))
+        line += f" | {theirs:7.2f} s {their_busy:6.2f} cpu {their_peak:6.0f} MB {seconds / theirs:6.3f} {busy / their_busy:6.3f}"
     reference = real_models.session(model, level=OFF)
     feed = feed_of(reference, model)
     expected = reference.run(None, feed)
