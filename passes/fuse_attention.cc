@@ -19,6 +19,7 @@
 #include <limits>
 
 #include "libopt/rewrite/pattern.h"
+#include "passes/layout.h"
 #include "passes/pass.h"
 #include "passes/shapes.h"
 
@@ -43,11 +44,10 @@ struct Match {
   double scale;
 };
 
-using Perm = std::vector<int64_t>;
 const Perm kHeadsFirst = {0, 2, 1, 3}, kKeysLast = {0, 2, 3, 1};
 
 // What the Transpose that makes the value reads, if its order is that.
-const Value* transposed(Pattern& p, const Value& value, const Perm& perm) {
+const Value* untransposed(Pattern& p, const Value& value, const Perm& perm) {
   const Node* n = p.take(value, {"Transpose"});
   return n && n->has_input(0) && attribute_ints(*n, "perm") == perm ? &n->input(0) : nullptr;
 }
@@ -95,7 +95,7 @@ MatchOr<Scores> find_scores(Pattern& p, const Value& value) {
   if (product->attr<int64_t>("transA", 0) || product->attr<int64_t>("transBatchA", 0) || product->attr<int64_t>("transBatchB", 0))
     return no_match("queries are transposed otherwise");
   const bool transposes = product->attr<int64_t>("transB", 0) != 0;
-  return Scores{transposed(p, product->input(0), kHeadsFirst), transposed(p, product->input(1), transposes ? kHeadsFirst : kKeysLast),
+  return Scores{untransposed(p, product->input(0), kHeadsFirst), untransposed(p, product->input(1), transposes ? kHeadsFirst : kKeysLast),
                 product->attr<float>("alpha", 1)};
 }
 
@@ -150,7 +150,7 @@ MatchOr<Match> check(Match m) {
 MatchOr<Match> match(const Node& last) {
   if (!last.has_input(0) || !last.has_output(0)) return no_match();
   Pattern p(last);
-  const Value* result = transposed(p, last.input(0), kHeadsFirst);
+  const Value* result = untransposed(p, last.input(0), kHeadsFirst);
   const Node* product = result ? p.take(*result, {"MatMul"}) : nullptr;
   const Node* softmax = product && product->has_input(0) ? p.take(product->input(0), {"Softmax"}) : nullptr;
   if (!softmax || !softmax->has_input(0) || !product->has_input(1) || !is_over_last_axis(*softmax)) return no_match();
@@ -166,7 +166,7 @@ MatchOr<Match> match(const Node& last) {
   const auto scores = find_scores(p, *scored);
   if (!scores) return no_match(scores.reason());
   m.scale = scores->scale;
-  const Value* heads[] = {scores->query, scores->key, transposed(p, product->input(1), kHeadsFirst)};
+  const Value* heads[] = {scores->query, scores->key, untransposed(p, product->input(1), kHeadsFirst)};
   for (size_t i = 0; i < 3; ++i) {
     const auto part = find_projection(p, heads[i]);
     if (!part) return no_match(part.reason());

@@ -8,12 +8,9 @@
 // that is a graph output x cannot take the name of; orders that are no permutations of one length.
 // Source: ONNX Transpose-13.
 
-#include <algorithm>
-#include <numeric>
-
 #include "passes/forward.h"
+#include "passes/layout.h"
 #include "passes/pass.h"
-#include "passes/shapes.h"
 
 namespace onnxtool {
 namespace {
@@ -21,35 +18,18 @@ namespace {
 struct Match {
   const Node& second;
   const Value& x;
-  std::vector<int64_t> perm;
+  Perm perm;
   bool identity;
 };
-
-// The order, the reverse where none is given; empty: not known, or no permutation.
-std::vector<int64_t> perm_of(const Node& transpose) {
-  std::vector<int64_t> perm;
-  if (const auto given = attribute_ints(transpose, "perm")) {
-    perm = *given;
-  } else if (const auto rank = transpose.input(0).type().rank()) {
-    perm.resize(static_cast<size_t>(*rank));
-    std::iota(perm.rbegin(), perm.rend(), 0);
-  }
-  std::vector<int64_t> sorted = perm;
-  std::ranges::sort(sorted);
-  for (size_t i = 0; i < sorted.size(); ++i)
-    if (sorted[i] != static_cast<int64_t>(i)) return {};
-  return perm;
-}
 
 MatchOr<Match> match(const Node& second) {
   if (!second.has_input(0) || !second.has_output(0)) return no_match();
   const Node* first = second.input(0).producer();
   if (!first || !first->is("Transpose") || !first->has_input(0)) return no_match();
-  const std::vector<int64_t> p1 = perm_of(*first), p2 = perm_of(second);
+  const Perm p1 = perm_of(*first), p2 = perm_of(second);
   if (p1.empty() || p1.size() != p2.size()) return no_match("orders do not fit");
-  std::vector<int64_t> perm;
-  for (const int64_t axis : p2) perm.push_back(p1[static_cast<size_t>(axis)]);
-  const bool identity = std::ranges::is_sorted(perm);
+  Perm perm = composed(p1, p2);
+  const bool identity = is_identity(perm);
   const Value& x = first->input(0);
   if (identity) {
     if (const char* reason = cannot_forward(second.output(0), x)) return no_match(reason);

@@ -61,8 +61,11 @@ constexpr const PassInfo* kOptimization[] = {
     // After the targets have become constant.
     &kFuseReshapes,
     &kFuseTransposes,
+    // After the pairs that meet already are gone.
+    &kPushTransposes,
     &kFuseSlices,
     &kFuseConcats,
+    &kFuseConcatFill,
     &kEliminateZeroState,
     // Extended passes wait until all that stands above finds nothing. Activations of layers last: they end
     // what other fusions begin with.

@@ -61,7 +61,7 @@ class Generator {
   }
 
   std::string step(const std::string& x) {
-    switch (pick(30)) {
+    switch (pick(33)) {
       case 0: return made("Identity", x);
       case 1: return made("Dropout", x);
       case 2: return made("Cast", made("Cast", x, "to = 11"), "to = 1");
@@ -90,6 +90,8 @@ class Generator {
       case 25: return fast_gelu(pick(2) ? x : made("Add", x + ", " + floats("6", 6)));
       case 26: return scores(x);
       case 27: return attention(x);
+      case 29: return between_transposes(x);
+      case 30: return made("Slice", made("Concat", x + ", " + made("ConstantOfShape", ints("3,4,6")), "axis = 0") + ", " + ints("0") + ", " + ints("-3") + ", " + ints("0"));
       case 28: return made(pick(2) ? "Relu" : "Tanh", pick(2) ? gemm(x) : convolution(x));
       default: return made("Mul", x + ", " + made("Sqrt", constant("float", "2.25")));
     }
@@ -170,6 +172,20 @@ class Generator {
     const std::string sum = made("Add", x + ", " + made("Mul", made("Pow", x + ", " + scalar("3")) + ", " + scalar("0.044715")));
     const std::string e = made("Add", made("Tanh", made("Mul", sum + ", " + scalar("0.79788456"))) + ", " + scalar("1"));
     return made("Mul", made("Mul", x + ", " + e) + ", " + scalar("0.5"));
+  }
+  std::string between_transposes(const std::string& x) {
+    const std::string there = "perm = [0, 2, 1]";
+    std::string t = made("Transpose", x, there);  // [batch, 6, 4]
+    for (int i = pick(4); i >= 0; --i) switch (pick(7)) {
+      case 0: t = made("Relu", t); break;
+      case 1: t = made("Add", t + ", " + floats("4", 4)); break;
+      case 2: t = made("Mul", t + ", " + made("Transpose", made("Tanh", x), there)); break;
+      case 3: t = made("Softmax", t, "axis = 1"); break;
+      case 4: t = made("Sub", t + ", " + made("ReduceMean", t, "axes = [1]")); break;
+      case 5: t = made("Concat", made("Slice", t + ", " + ints("0") + ", " + ints("3") + ", " + ints("1")) + ", " + made("Slice", t + ", " + ints("3") + ", " + ints("6") + ", " + ints("-2")), "axis = 1"); break;
+      default: t = made("Max", t + ", " + floats("6,1", 6)); break;
+    }
+    return made("Transpose", t, there);
   }
   std::string scores(const std::string& x) {
     const std::string t = made("Transpose", pick(2) ? x : made("Sigmoid", x), "perm = [0, 2, 1]");

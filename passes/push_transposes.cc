@@ -1,0 +1,251 @@
+// Moves Transposes through what works in any order of axes, where fewer bytes are moved then.
+//
+//   Transpose<p'>(Relu(Add(Transpose<p>(x), Transpose<p>(z))))     p' undoes p
+//     =>
+//   Relu(Add(x, z))
+//
+// From each Transpose the nodes around it that take another order of axes as well (layout.cc) are a region; its inner
+// values lose the order p. Transposes into it that have the order go, others become one with what undoes p; those that
+// read from it go or become one with p; what else enters or leaves is transposed. The region behind the Transpose, that
+// before it, and both together are weighed; the one that saves most bytes is rewritten.
+// Does not fire: none of the three saves any bytes, where extents that are not known count as kUnknownExtent.
+// Since each rewrite makes the bytes that all Transposes move less, it ends.
+// Numerics: sums over several axes are taken in another order.
+// Source: ONNX Transpose-13 and the operators' texts.
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "libopt/ir/copy.h"
+#include "passes/forward.h"
+#include "passes/layout.h"
+#include "passes/pass.h"
+
+namespace onnxtool {
+namespace {
+
+constexpr int64_t kUnknownExtent = 16;
+/// Beyond this a region is not followed: the search must not make large graphs quadratic.
+constexpr size_t kMaxRegion = 400;
+
+double bytes_moved(const Value& v) {
+  double bytes = std::max(1, bits_of(v.type().dtype) / 8);
+  if (!v.type().shape) return bytes * kUnknownExtent * kUnknownExtent * kUnknownExtent;
+  for (const Dim& d : *v.type().shape) bytes *= static_cast<double>(d.value.value_or(kUnknownExtent));
+  return bytes;
+}
+
+bool is_transpose(const Node* n) { return n && n->is("Transpose") && n->has_input(0) && n->has_output(0); }
+
+// Nodes that change their order of axes together, by id, so that results do not depend on addresses.
+struct Region {
+  Perm perm;
+  std::map<int, Moved> nodes;
+
+  bool holds(const Node* n) const { return n && nodes.contains(n->id()); }
+  /// Whether the node takes the base at this input.
+  bool takes(const Node& n, int input) const {
+    const auto at = nodes.find(n.id());
+    return at != nodes.end() && static_cast<size_t>(input) < at->second.inputs.size() && at->second.inputs[static_cast<size_t>(input)] == Moved::Input::kBase;
+  }
+  bool takes(const Graph& graph, const Use& use) const { return &use.user->graph() == &graph && takes(*use.user, use.index); }
+};
+
+std::optional<Moved> joins(const Region& region, const Node& n) {
+  const bool same_rank = std::ranges::all_of(n.outputs(), [&](const Value* v) { return v && v->type().rank() == static_cast<int64_t>(region.perm.size()); });
+  return same_rank ? moved(n, region.perm) : std::nullopt;
+}
+
+// What stands behind the value or before it, or both, as far as it can be moved.
+Region grow(const Value& start, Perm perm, bool forward, bool backward) {
+  const Graph& graph = start.graph();
+  Region region{std::move(perm), {}};
+  std::set<int> refused;
+  std::vector<const Value*> open = {&start};
+  const auto visit = [&](const Node& n, int input) {
+    if (&n.graph() != &graph || region.holds(&n) || refused.contains(n.id()) || region.nodes.size() >= kMaxRegion) return;
+    auto m = joins(region, n);
+    if (!m || (input >= 0 && m->inputs[static_cast<size_t>(input)] != Moved::Input::kBase)) {
+      refused.insert(n.id());
+      return;
+    }
+    for (size_t i = 0; i < m->inputs.size(); ++i)
+      if (m->inputs[i] == Moved::Input::kBase && backward) open.push_back(&n.input(static_cast<int>(i)));
+    for (const Value* v : n.outputs()) open.push_back(v);
+    region.nodes.emplace(n.id(), std::move(*m));
+  };
+  while (!open.empty()) {
+    const Value* v = open.back();
+    open.pop_back();
+    if (forward)
+      for (const Use& use : v->uses()) visit(*use.user, use.index);
+    if (backward && v->producer()) visit(*v->producer(), -1);
+  }
+  return region;
+}
+
+// Bytes that a value which enters the region costs, or saves (negative).
+double cost_of_input(const Region& region, const Value& v) {
+  const Node* maker = v.producer();
+  if (region.holds(maker)) return 0;
+  if (!is_transpose(maker) || &maker->graph() != &v.graph()) return bytes_moved(v);
+  const bool goes = !v.is_graph_output() && std::ranges::all_of(v.uses(), [&](const Use& u) { return region.takes(v.graph(), u); });
+  const Perm perm = perm_of(*maker);
+  // Between two nodes of the region it keeps its place, with another order.
+  const bool cancels = !perm.empty() && !region.holds(maker->input(0).producer()) && is_identity(composed(perm, inverse(region.perm)));
+  if (cancels) return goes ? -bytes_moved(v) : 0;
+  return goes ? 0 : bytes_moved(v);
+}
+
+double cost_of_output(const Region& region, const Value& v) {
+  double cost = 0;
+  bool stays = v.is_graph_output();
+  for (const Use& use : v.uses()) {
+    if (region.takes(v.graph(), use)) continue;
+    const Perm perm = is_transpose(use.user) && &use.user->graph() == &v.graph() ? perm_of(*use.user) : Perm{};
+    if (perm.empty()) {
+      stays = true;
+      continue;
+    }
+    const Value& behind = use.user->output(0);
+    const bool between = std::ranges::any_of(behind.uses(), [&](const Use& u) { return region.takes(v.graph(), u); });
+    if (!between && is_identity(composed(region.perm, perm))) cost -= bytes_moved(behind);
+  }
+  return stays ? cost + bytes_moved(v) : cost;
+}
+
+double cost_of(const Region& region, const Graph& graph) {
+  double cost = 0;
+  std::set<int> seen;
+  for (const auto& [id, m] : region.nodes) {
+    const Node& n = *graph.node(id);
+    for (size_t i = 0; i < m.inputs.size(); ++i)
+      if (m.inputs[i] == Moved::Input::kBase && seen.insert(n.input(static_cast<int>(i)).id()).second) cost += cost_of_input(region, n.input(static_cast<int>(i)));
+    for (const Value* v : n.outputs()) cost += cost_of_output(region, *v);
+  }
+  return cost;
+}
+
+struct Match {
+  Region region;
+};
+
+MatchOr<Match> match(const Node& transpose) {
+  if (!is_transpose(&transpose)) return no_match();
+  const Perm perm = perm_of(transpose);
+  if (perm.size() < 2 || is_identity(perm)) return no_match();
+  Match best{};
+  double least = 0;
+  const auto weigh = [&](Region region) {
+    if (region.nodes.empty()) return;
+    const double cost = cost_of(region, transpose.graph());
+    if (cost >= least) return;
+    least = cost;
+    best.region = std::move(region);
+  };
+  weigh(grow(transpose.output(0), perm, true, false));
+  weigh(grow(transpose.input(0), inverse(perm), false, true));
+  weigh(grow(transpose.output(0), perm, true, true));
+  weigh(grow(transpose.input(0), inverse(perm), true, true));
+  if (best.region.nodes.empty()) return no_match("no bytes are saved");
+  return best;
+}
+
+// The region's nodes anew, in base order.
+class Rewrite {
+ public:
+  Rewrite(const Region& region, Rewriter& rw) : region_(region), rw_(rw) {}
+
+  void run() {
+    std::vector<const Node*> nodes;
+    for (const Node& n : rw_.graph().nodes())
+      if (region_.holds(&n)) nodes.push_back(&n);
+    for (const Node* n : nodes) rebuild(*n);
+    for (const Node* n : nodes)
+      for (const Value* v : n->outputs()) reconnect(*n, *v);
+    for (auto n = nodes.rbegin(); n != nodes.rend(); ++n) rw_.remove(**n);
+  }
+
+ private:
+  Value& transpose(Value& v, const Perm& perm) {
+    std::vector<Attribute> order;
+    order.push_back(Attribute::of("perm", perm));
+    Node& n = rw_.add_node("Transpose", {&v}, std::move(order), 1, v.name());
+    rw_.infer_types(n);
+    return n.output(0);
+  }
+
+  Value& base_of(Value& v) {
+    if (const auto known = base_.find(v.id()); known != base_.end()) return *known->second;
+    const Node* maker = is_transpose(v.producer()) && &v.producer()->graph() == &rw_.graph() ? v.producer() : nullptr;
+    Value* source = maker ? &maker->input(0) : &v;
+    Perm perm = inverse(region_.perm);
+    if (maker) {
+      perm = composed(perm_of(*maker), perm);
+      if (const auto known = base_.find(source->id()); known != base_.end()) {
+        source = known->second;
+        perm = composed(region_.perm, perm);
+      }
+    }
+    return *(base_[v.id()] = is_identity(perm) ? source : &transpose(*source, perm));
+  }
+
+  void rebuild(const Node& n) {
+    rw_.place_before(n);
+    const Moved& m = region_.nodes.at(n.id());
+    std::vector<Value*> inputs;
+    size_t constants = 0;
+    for (size_t i = 0; i < m.inputs.size(); ++i) {
+      if (m.inputs[i] == Moved::Input::kSame) inputs.push_back(n.inputs()[i]);
+      else if (m.inputs[i] == Moved::Input::kBase) inputs.push_back(&base_of(n.input(static_cast<int>(i))));
+      else inputs.push_back(&rw_.add_constant(m.constants[constants++], n.input(static_cast<int>(i)).name()));
+    }
+    std::vector<Attribute> attributes;
+    ValueMap none;
+    for (const Attribute& a : n.attributes()) attributes.push_back(copy_attribute(a, rw_.graph(), none));
+    Node& anew = rw_.add_node(n.op_type(), inputs, std::move(attributes), n.num_outputs(), n.output(0).name());
+    for (const auto& [name, list] : m.lists) rw_.set_attribute(anew, Attribute::of(name, list));
+    for (const auto& [name, number] : m.numbers) rw_.set_attribute(anew, Attribute::of(name, number));
+    rw_.infer_types(anew);
+    for (int i = 0; i < n.num_outputs(); ++i) base_[n.output(i).id()] = &anew.output(i);
+  }
+
+  // Readers of v outside the region.
+  void reconnect(const Node& n, const Value& v) {
+    Value& base = *base_.at(v.id());
+    const std::vector<Use> uses = v.uses();
+    for (const Use& use : uses) {
+      if (region_.takes(rw_.graph(), use) || !is_transpose(use.user) || &use.user->graph() != &rw_.graph()) continue;
+      const Perm perm = composed(region_.perm, perm_of(*use.user));
+      if (is_identity(perm) && !cannot_forward(use.user->output(0), base)) {
+        rw_.replace_uses(use.user->output(0), base);
+        rw_.remove(*use.user);
+      } else {
+        rw_.set_input(*use.user, 0, &base);
+        rw_.set_attribute(*use.user, Attribute::of("perm", perm));
+      }
+    }
+    const bool stays = v.is_graph_output() || std::ranges::any_of(v.uses(), [&](const Use& u) { return !region_.takes(rw_.graph(), u); });
+    if (!stays) return;
+    rw_.place_before(n);
+    rw_.replace_uses(v, transpose(base, region_.perm));
+  }
+
+  const Region& region_;
+  Rewriter& rw_;
+  std::map<int, Value*> base_;
+};
+
+void rewrite(const Match& m, Rewriter& rw) { Rewrite(m.region, rw).run(); }
+
+}  // namespace
+
+constinit const PassInfo kPushTransposes{
+    .name = "push-transposes",
+    .summary = "move Transposes through what works in any order of axes, where fewer bytes are moved then",
+    .roots = {"Transpose"},
+    .level = Level::kBasic,
+    .exactness = Exactness::kRounding,
+    .run = run_rule<match, rewrite>};
+}  // namespace onnxtool
