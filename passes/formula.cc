@@ -91,7 +91,7 @@ MatchOr<Gate> find_gate(Pattern& p, const Node& node, std::string_view f) {
     const Value* inner = nullptr;
     if (!sum || !sum->is("Add") || scalar_operand(*sum, inner) != 1.0) continue;
     const Node* function = inner->producer();
-    if (!function || !function->is(f) || !p.take(*product.factors[i], {"Add"}) || !p.take(*inner, {f})) continue;
+    if (!function || !function->is(f) || !function->has_input(0) || !p.take(*product.factors[i], {"Add"}) || !p.take(*inner, {f})) continue;
     if (product.scale != 0.5) return no_match("scale is not 1/2");
     const Value& x = *product.factors[1 - i];
     const auto argument = polynomial_of(p, function->input(0), x);

@@ -53,7 +53,7 @@ const Value* untransposed(Pattern& p, const Value& value, const Perm& perm) {
 }
 
 bool is_thirds(const Node& split) {
-  if (split.num_outputs() != 3 || !split.has_input(0)) return false;
+  if (split.num_outputs() != 3 || !split.has_input(0) || !split.has_output(0) || !split.has_output(1) || !split.has_output(2)) return false;
   const auto rank = split.input(0).type().rank();
   const int64_t axis = split.attr<int64_t>("axis", 0);
   if (!rank || (axis != -1 && axis != *rank - 1)) return false;

@@ -47,7 +47,7 @@ MatchOr<Scaled> find_scaled(Pattern& p, const Node& product) {
     if (!centred || centred->num_inputs() != 2 || !centred->has_input(0) || !centred->has_input(1)) return no_match();
     const Value& x = centred->input(0);
     const Node* mean = p.take(centred->input(1), {"ReduceMean"});
-    if (!mean || &mean->input(0) != &x || trailing_axis(*mean) != n->axis) return no_match("what is subtracted is not the mean");
+    if (!mean || trailing_axis(*mean) != n->axis || &mean->input(0) != &x) return no_match("what is subtracted is not the mean");
     if (!fits_axes(scale, x, n->axis)) return no_match("scale is not known to have the extents of the last axes");
     return Scaled{&x, &scale, *n};
   }

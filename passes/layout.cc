@@ -88,6 +88,7 @@ std::optional<Moved> move_unary(const Node& n) {
 
 std::optional<Moved> move_axis(const Node& n, const Perm& perm, int64_t fallback) {
   Moved m;
+  if (std::ranges::find(n.inputs(), nullptr) != n.inputs().end() && n.is("Concat")) return std::nullopt;
   const auto axis = base_axis(n.attr<int64_t>("axis", fallback), perm);
   if (!axis) return std::nullopt;
   m.inputs.assign(static_cast<size_t>(n.num_inputs()), n.is("Concat") ? Moved::Input::kBase : Moved::Input::kSame);
@@ -147,7 +148,8 @@ std::optional<Moved> move_quantization(const Node& n, const Perm& perm) {
   if (!n.has_input(1) || n.attr<int64_t>("block_size", 0) != 0) return std::nullopt;
   const auto rank = n.input(1).type().rank();
   if (rank == 0) return move_unary(n);
-  return rank == 1 ? move_axis(n, perm, 1) : std::nullopt;
+  constexpr int kFirstAxis = 13;
+  return rank == 1 && n.opset() >= kFirstAxis ? move_axis(n, perm, 1) : std::nullopt;
 }
 
 }  // namespace
