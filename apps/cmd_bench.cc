@@ -15,6 +15,7 @@
 #include "calib/exec/folder.h"
 #include "calib/exec/threads.h"
 #include "libopt/analysis/seam.h"
+#include "libopt/io/pages.h"
 #include "libopt/rewrite/driver.h"
 #include "passes/pass.h"
 
@@ -155,6 +156,8 @@ class BenchCommand {
     PassContext context;
     context.folder = folder.get();
     run_passes(model, optimization_pipeline(), context);
+    // Passes that compare weights have read all of them.
+    for (const Value* v : model.graph().initializers()) release_pages(*v->initializer());
     return infer_graph(model.graph());
   }
 

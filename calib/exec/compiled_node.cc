@@ -18,7 +18,13 @@ const ConstView& AlignedTensor::view() {
   } else if (reinterpret_cast<uintptr_t>(data) % natural != 0) {
     copy_.reset(std::aligned_alloc(kBufferAlignment, (bytes.size() + kBufferAlignment) / kBufferAlignment * kBufferAlignment));
     if (!copy_) throw std::bad_alloc();
-    std::memcpy(copy_.get(), data, bytes.size());
+    // In parts, whose originals leave memory at once: a large tensor is never there twice.
+    constexpr size_t kPart = size_t{4} << 20;
+    for (size_t at = 0; at < bytes.size(); at += kPart) {
+      const size_t size = std::min(kPart, bytes.size() - at);
+      std::memcpy(static_cast<std::byte*>(copy_.get()) + at, bytes.data() + at, size);
+      release_pages(tensor_, at, size);
+    }
     data = copy_.get();
   }
   view_ = ConstView{tensor_.dtype(), tensor_.dims(), data, tensor_.count()};
