@@ -29,6 +29,11 @@ void add_quantize_flags(CLI::App& c, QuantizeFlags& o) {
             data});
   add_data_flags(c, o.data);
   calib->excludes(c.get_option("--random"));
+  add_switch(c, o.dynamic,
+             {"--dynamic", "",
+              "Integer weights, and activations quantized while the model runs: MatMul, Gemm, LSTM and "
+              "Gather; needs no data",
+              mode});
   add_switch(c, o.weight_only,
              {"--weight-only", "",
               "Weights of MatMul, Gemm and Gather as integers, activations in float; needs no data",

@@ -30,7 +30,7 @@ struct QuantizeFlags {
   std::string activation_type = "u8", weight_type = "s8";
   bool symmetric = false, per_tensor = false, quantize_outputs = false, no_opset_change = false,
        no_equalize = false;
-  bool weight_only = false;
+  bool dynamic = false, weight_only = false;
   int64_t block_size = 0, accuracy_level = 4;
   std::vector<std::string> include, exclude;
   std::string save_ranges, ranges;

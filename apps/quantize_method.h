@@ -4,6 +4,7 @@
 // its result. One file a method; make_method() knows them all.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -62,5 +63,11 @@ Result<std::unique_ptr<QuantizeMethod>> make_static_method(const QuantizeFlags& 
 /// --format without data: a model that is quantized already, in the other form.
 Result<std::unique_ptr<QuantizeMethod>> make_form_method(const QuantizeFlags& flags);
 Result<std::unique_ptr<QuantizeMethod>> make_weight_only_method(const QuantizeFlags& flags);
+Result<std::unique_ptr<QuantizeMethod>> make_dynamic_method(const QuantizeFlags& flags);
+
+/// Of the first sample, by input; nothing where it cannot be read: calibration will say what is
+/// wrong with it.
+std::map<std::string, std::vector<int64_t>> shapes_of_first(const Model& model,
+                                                            const SampleSource& source);
 
 }  // namespace onnxtool

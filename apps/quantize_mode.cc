@@ -6,7 +6,7 @@ namespace onnxtool {
 namespace {
 
 // Where a flag means something; flags that are not listed do everywhere.
-constexpr unsigned kStatic = 1, kWeightOnly = 2;
+constexpr unsigned kStatic = 1, kDynamic = 2, kWeightOnly = 4;
 struct FlagModes {
   std::string_view flag;
   unsigned modes;
@@ -20,7 +20,7 @@ constexpr FlagModes kFlags[] = {
     {"--preset", kStatic},
     {"--save-ranges", kStatic},
     {"--ranges", kStatic},
-    {"--per-tensor", kStatic},
+    {"--per-tensor", kStatic | kDynamic},
     {"--symmetric", kStatic | kWeightOnly},
     {"--format", kStatic | kWeightOnly},
     {"--block-size", kWeightOnly},
@@ -33,6 +33,7 @@ struct Mode {
   std::string_view name;  // in messages
 };
 constexpr Mode kModes[] = {{QuantizeMode::kStatic, kStatic, "static quantization"},
+                           {QuantizeMode::kDynamic, kDynamic, "--dynamic"},
                            {QuantizeMode::kWeightOnly, kWeightOnly, "--weight-only"}};
 
 std::string names_of(unsigned modes) {
@@ -45,7 +46,10 @@ std::string names_of(unsigned modes) {
 }  // namespace
 
 Result<QuantizeMode> quantize_mode(const QuantizeFlags& flags) {
-  const Mode& mode = kModes[flags.weight_only ? 1 : 0];
+  if (flags.dynamic && flags.weight_only)
+    return Error{ErrorCode::kUsage, "--dynamic and --weight-only exclude each other",
+                 "--weight-only leaves activations in float, --dynamic does not"};
+  const Mode& mode = kModes[flags.weight_only ? 2 : flags.dynamic ? 1 : 0];
   for (const FlagModes& f : kFlags)
     if (flags.given.contains(f.flag) && !(f.modes & mode.bit))
       return Error{ErrorCode::kUsage,

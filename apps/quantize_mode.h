@@ -5,9 +5,10 @@
 
 namespace onnxtool {
 
-enum class QuantizeMode : uint8_t { kStatic, kWeightOnly };
+enum class QuantizeMode : uint8_t { kStatic, kDynamic, kWeightOnly };
 
-/// --weight-only, else static. Errors: a flag without meaning in the mode chosen.
+/// --dynamic, --weight-only, else static. Errors: two modes at once; a flag without meaning in the
+/// mode chosen.
 Result<QuantizeMode> quantize_mode(const QuantizeFlags& flags);
 
 }  // namespace onnxtool

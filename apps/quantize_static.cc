@@ -40,18 +40,6 @@ Result<std::string> data_digest(const QuantizeFlags& o, const SampleSource& sour
   return d.hex();
 }
 
-// Nothing where the sample cannot be read: calibration will say what is wrong with it.
-std::map<std::string, std::vector<int64_t>> shapes_of_first(const Model& model,
-                                                            const SampleSource& source) {
-  std::map<std::string, std::vector<int64_t>> shapes;
-  const auto specs = input_specs(model);
-  const auto sample = source.read(0);
-  if (!specs.ok() || !sample.ok()) return shapes;
-  for (size_t i = 0; i < specs->size() && i < sample->inputs.size(); ++i)
-    shapes[(*specs)[i].name] = sample->inputs[i].dims();
-  return shapes;
-}
-
 class StaticMethod final : public QuantizeMethod {
  public:
   StaticMethod(const QuantizeFlags& flags, QuantizeOptions options)

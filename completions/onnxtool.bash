@@ -31,7 +31,7 @@ _onnxtool() {
       esac
       ;;
     quantize)
-      flags="--output --force --no-clobber --external-data --verify --dry-run --calib --eval --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --weight-only --calibrator --percentile --format --activation-type --weight-type --symmetric --per-tensor --no-equalize --quantize-outputs --no-opset-change --preset --target --include --exclude --block-size --accuracy-level --save-ranges --ranges --report --json --reproducible --quiet --exit-zero --threads --kernels --config --no-config --help"
+      flags="--output --force --no-clobber --external-data --verify --dry-run --calib --eval --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --dynamic --weight-only --calibrator --percentile --format --activation-type --weight-type --symmetric --per-tensor --no-equalize --quantize-outputs --no-opset-change --preset --target --include --exclude --block-size --accuracy-level --save-ranges --ranges --report --json --reproducible --quiet --exit-zero --threads --kernels --config --no-config --help"
       case "$previous" in
         -o|--output) files=1 ;;
         --verify) words="on off" ;;

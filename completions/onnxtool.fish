@@ -59,6 +59,7 @@ complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l scale -r -d 'A
 complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l mean -r -d 'Mean for all channels or for each, in scaled units'
 complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l std -r -d 'Standard deviation, likewise'
 complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l labels -r -d 'Labels as lines NAME LABEL, or LABEL in sample order (default: class directories)'
+complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l dynamic -d 'Integer weights, and activations quantized while the model runs: MatMul, Gemm, LSTM and Gather; needs no data'
 complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l weight-only -d 'Weights of MatMul, Gemm and Gather as integers, activations in float; needs no data'
 complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l calibrator -r -f -a 'auto minmax percentile entropy mse' -d 'How ranges are chosen; auto measures the others and takes the best'
 complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l percentile -r -d 'Share of the values inside the range, for the percentile calibrator'

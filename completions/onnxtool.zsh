@@ -82,6 +82,7 @@ _onnxtool() {
         '--mean=[Mean for all channels or for each, in scaled units]:M\[,M,M\]:_files' \
         '--std=[Standard deviation, likewise]:S\[,S,S\]:_files' \
         '--labels=[Labels as lines NAME LABEL, or LABEL in sample order (default\: class directories)]:FILE:_files' \
+        '--dynamic[Integer weights, and activations quantized while the model runs\: MatMul, Gemm, LSTM and Gather; needs no data]' \
         '--weight-only[Weights of MatMul, Gemm and Gather as integers, activations in float; needs no data]' \
         '--calibrator=[How ranges are chosen; auto measures the others and takes the best]:auto|minmax|percentile|entropy|mse:(auto minmax percentile entropy mse)' \
         '--percentile=[Share of the values inside the range, for the percentile calibrator]:P:_files' \

@@ -5,11 +5,23 @@
 #include <cstring>
 #include <span>
 
+// Vectors are passed between inlined functions only, whose ABI does not matter.
+#pragma GCC diagnostic ignored "-Wpsabi"
+
 namespace onnxtool {
 namespace {
 
-// Two vectors of four: sums have the same order on every machine.
-constexpr int64_t kLanes = 4;
+// The same code for every instruction set: elements and the lanes of sums have the same order and
+// rounding, so results are equal on every machine.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
+    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define ONNXTOOL_CLONES __attribute__((target_clones("default", "avx2", "avx512f")))
+#else
+#define ONNXTOOL_CLONES
+#endif
+#define ONNXTOOL_INSIDE __attribute__((always_inline)) inline
+
+constexpr int64_t kLanes = 8;
 using Floats = float __attribute__((vector_size(4 * kLanes)));
 
 // Adding and subtracting it rounds to the nearest integer, ties to even, below 2^22.
@@ -17,12 +29,14 @@ constexpr float kRound = 12582912.0f;
 // Blocks of nothing larger are zeros: the reciprocal must be finite.
 constexpr float kTiny = 1e-35f;
 
-Floats load(const float* p) {
+ONNXTOOL_INSIDE Floats load(const float* p) {
   Floats v;
   std::memcpy(&v, p, sizeof v);
   return v;
 }
-float sum(Floats v) { return (v[0] + v[2]) + (v[1] + v[3]); }
+ONNXTOOL_INSIDE float sum(const Floats& v) {
+  return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
+}
 
 struct Extent {
   float low = 0, high = 0;
@@ -30,7 +44,7 @@ struct Extent {
   float magnitude() const { return std::max(-low, high); }
 };
 
-Extent extent_of(const float* x, int64_t n) {
+ONNXTOOL_CLONES Extent extent_of(const float* x, int64_t n) {
   Floats low = {}, high = {}, zero = {};
   for (int64_t i = 0; i < n; i += kLanes) {
     const Floats v = load(x + i);
@@ -47,13 +61,21 @@ Extent extent_of(const float* x, int64_t n) {
   return e;
 }
 
+ONNXTOOL_CLONES void scale_by(const float* x, int64_t n, float divisor, float* out) {
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const Floats v = load(x + i) / divisor;
+    std::memcpy(out + i, &v, sizeof v);
+  }
+}
+
 // A grid on weights divided by the block's magnitude: codes less the zero point lie in [low, high].
 struct Grid {
   float inverse;  // of its scale
   float low, high;
 };
 
-Floats on_grid(Floats x, Floats inverse, Floats low, Floats high) {
+ONNXTOOL_INSIDE Floats on_grid(const Floats& x, const Floats& inverse, const Floats& low,
+                               const Floats& high) {
   Floats c = x * inverse;
   // Far outside rounding does not hold, but it is clipped anyway.
   c = c < low ? low : c;
@@ -70,18 +92,15 @@ struct Fit {
   }
 };
 
-Fit fit(const float* x, int64_t n, const Grid& g) {
+ONNXTOOL_CLONES Fit fit(const float* x, int64_t n, const Grid& g) {
   const Floats inverse = Floats{} + g.inverse, low = Floats{} + g.low, high = Floats{} + g.high;
-  Floats p0 = {}, p1 = {}, s0 = {}, s1 = {};
-  for (int64_t i = 0; i < n; i += 2 * kLanes) {
-    const Floats a = load(x + i), b = load(x + i + kLanes);
-    const Floats ca = on_grid(a, inverse, low, high), cb = on_grid(b, inverse, low, high);
-    p0 += a * ca;
-    p1 += b * cb;
-    s0 += ca * ca;
-    s1 += cb * cb;
+  Floats products = {}, squares = {};
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const Floats v = load(x + i), c = on_grid(v, inverse, low, high);
+    products += v * c;
+    squares += c * c;
   }
-  return {sum(p0 + p1), sum(s0 + s1)};
+  return {sum(products), sum(squares)};
 }
 
 // Codes that the largest weight falls on, in 16ths of the middle: more than that clips the block,
@@ -141,6 +160,26 @@ Best asymmetric(const float* x, int64_t n, const BlockFormat& f, const Extent& e
   return best;
 }
 
+// Noise and signal are those of the scaled weights.
+ONNXTOOL_CLONES void encode(const float* x, int64_t n, const Best& best, float step, uint8_t* codes,
+                            BlockGrid& out) {
+  const Floats inverse = Floats{} + best.grid.inverse, low = Floats{} + best.grid.low,
+               high = Floats{} + best.grid.high;
+  using Ints = int32_t __attribute__((vector_size(4 * kLanes)));
+  using Bytes = uint8_t __attribute__((vector_size(kLanes)));
+  Floats noise = {}, signal = {};
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const Floats v = load(x + i), c = on_grid(v, inverse, low, high), error = v - c * step;
+    noise += error * error;
+    signal += v * v;
+    const Bytes b =
+        __builtin_convertvector(__builtin_convertvector(c, Ints) + best.zero_point, Bytes);
+    std::memcpy(codes + i, &b, sizeof b);
+  }
+  out.noise = sum(noise);
+  out.signal = sum(signal);
+}
+
 }  // namespace
 
 BlockGrid quantize_block(const float* weights, int64_t n, const BlockFormat& format,
@@ -156,26 +195,17 @@ BlockGrid quantize_block(const float* weights, int64_t n, const BlockFormat& for
   constexpr int64_t kMost = 256;
   float scaled[kMost];
   const float magnitude = e.magnitude();
-  for (int64_t i = 0; i < n; ++i) scaled[i] = weights[i] / magnitude;
+  scale_by(weights, n, magnitude, scaled);
   const bool mirrored = format.signed_scale && e.high > -e.low;
   const Best best =
       format.symmetric ? symmetric(scaled, n, format, mirrored) : asymmetric(scaled, n, format, e);
   out.zero_point = best.zero_point;
-  const Floats inverse = Floats{} + best.grid.inverse, low = Floats{} + best.grid.low,
-               high = Floats{} + best.grid.high;
   const float step = 1 / best.grid.inverse;
-  Floats noise = {}, signal = {};
-  for (int64_t i = 0; i < n; i += kLanes) {
-    const Floats x = load(scaled + i), c = on_grid(x, inverse, low, high), error = x - c * step;
-    noise += error * error;
-    signal += x * x;
-    for (int k = 0; k < kLanes; ++k)
-      codes[i + k] = static_cast<uint8_t>(static_cast<int>(c[k]) + best.zero_point);
-  }
+  encode(scaled, n, best, step, codes, out);
   const double square = static_cast<double>(magnitude) * magnitude;
   out.scale = magnitude * step;
-  out.noise = sum(noise) * square;
-  out.signal = sum(signal) * square;
+  out.noise *= square;
+  out.signal *= square;
   return out;
 }
 

@@ -110,6 +110,20 @@ Status raise_opset(Model& model, int needed, Preparation& p) {
   return {};
 }
 
+Status fold_model(Model& model) {
+  ONNXTOOL_TRY(infer_graph(model.graph()));
+  const auto folder = make_folder();
+  PassContext context;
+  context.folder = folder.get();
+  run_passes(model, preparation_pipeline(), context);
+  if (fold_moved_weights(model.graph(), *folder))
+    run_passes(model, preparation_pipeline(), context);
+  ONNXTOOL_TRY(infer_graph(model.graph()));
+  deduplicate_nodes(model.graph());
+  drop_idle_count_include_pad(model.graph());
+  return {};
+}
+
 }  // namespace
 
 Result<Preparation> prepare_model(Model& model, const QuantizeOptions& options) {
@@ -125,22 +139,13 @@ Result<Preparation> prepare_model(Model& model, const QuantizeOptions& options) 
                    "leave out --no-opset-change"};
     ONNXTOOL_TRY(raise_opset(model, needed, p));
   }
-  ONNXTOOL_TRY(infer_graph(model.graph()));
-  const auto folder = make_folder();
-  PassContext context;
-  context.folder = folder.get();
-  run_passes(model, preparation_pipeline(), context);
-  if (fold_moved_weights(model.graph(), *folder))
-    run_passes(model, preparation_pipeline(), context);
-  ONNXTOOL_TRY(infer_graph(model.graph()));
-  deduplicate_nodes(model.graph());
-  drop_idle_count_include_pad(model.graph());
+  ONNXTOOL_TRY(fold_model(model));
   after(model, p);
   return p;
 }
 
 Result<Preparation> prepare_weights(std::unique_ptr<Model>& model, int least_opset,
-                                    bool no_opset_change) {
+                                    bool no_opset_change, bool fold) {
   Preparation p = before(*model);
   free_parameters(*model, p);
   if (!model->functions.empty()) {
@@ -158,7 +163,10 @@ Result<Preparation> prepare_weights(std::unique_ptr<Model>& model, int least_ops
                    "leave out --no-opset-change"};
     ONNXTOOL_TRY(raise_opset(*model, least_opset, p));
   }
-  ONNXTOOL_TRY(infer_graph(model->graph()));
+  if (fold)
+    ONNXTOOL_TRY(fold_model(*model));
+  else
+    ONNXTOOL_TRY(infer_graph(model->graph()));
   after(*model, p);
   return p;
 }

@@ -23,10 +23,11 @@ struct Preparation {
 /// Errors: nodes that cannot be converted, named.
 Result<Preparation> prepare_model(Model& model, const QuantizeOptions& options);
 
-/// Of it, what methods that only look at weights need: nothing is folded, and no weight is read.
+/// Of it, what methods without calibration need; without `fold` nothing is folded, and no weight is
+/// read.
 /// Calls of the model's functions are inlined, so that weights they are given are found.
 /// least_opset: 0 for any. Errors as prepare_model(), and a lower opset with `no_opset_change`.
 Result<Preparation> prepare_weights(std::unique_ptr<Model>& model, int least_opset,
-                                    bool no_opset_change);
+                                    bool no_opset_change, bool fold = false);
 
 }  // namespace onnxtool

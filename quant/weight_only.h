@@ -34,6 +34,8 @@ struct WeightOnlyOptions {
   /// Of MatMulNBits: 4 multiplies in int8, 0 in float.
   int64_t accuracy_level = 4;
   bool no_opset_change = false;
+  /// Gather only.
+  bool tables_only = false;
   Selector include, exclude;
   /// Keeps quantized weights on disk until they are saved; nullptr: in memory.
   std::shared_ptr<ScratchFile> scratch;

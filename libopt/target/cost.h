@@ -22,6 +22,8 @@ struct CostModel {
   /// DequantizeLinear with the changes of layout that come with it.
   double (*quantize_ns)(const Value&, const ShapeOf&) = nullptr;
   double (*dequantize_ns)(const Value&, const ShapeOf&) = nullptr;
+  /// DynamicQuantizeLinear of a value, and what else a product takes more that reads it.
+  double (*dynamic_ns)(const Value&, const ShapeOf&) = nullptr;
 };
 
 extern const CostModel kOrtCpuCost;

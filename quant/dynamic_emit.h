@@ -1,0 +1,51 @@
+// Writes dynamic quantization into the graph.
+#pragma once
+
+#include <map>
+#include <tuple>
+
+#include "quant/dynamic.h"
+
+namespace onnxtool {
+
+class DynamicEmitter {
+ public:
+  DynamicEmitter(Model& model, const DynamicOptions& options) : model_(model), options_(options) {}
+
+  /// MatMul, Gemm, LSTM or Conv of find_dynamic_sites(). Its output keeps its name.
+  Status emit(Node& node);
+
+ private:
+  // q = x / scale + zero_point, made while the model runs.
+  struct Activation {
+    Value *codes, *scale, *zero_point;
+  };
+  struct Weight {
+    Value *codes, *scales, *zero_points;  // zero_points is nullptr where they are 0
+  };
+  /// How a weight [.., rows, ..] is stored as integers.
+  struct Layout {
+    int64_t rows = 0, depth = 0;
+    bool across = false;        // of the float weight: [depth, rows]
+    bool transpose = false;     // codes become [depth, rows]
+    std::vector<int64_t> dims;  // of the codes
+    std::vector<int64_t> scale_dims;
+    float factor = 1;  // of the scales
+  };
+
+  Activation quantized(Value& x, const Node& reader);
+  Result<Weight> quantized_weight(const Value& weight, const Layout& layout);
+  Status emit_product(Node& node);
+  Status emit_conv(Node& node);
+  Status emit_lstm(Node& node);
+  /// node becomes Cast(integers) * (scale * weight scales), plus `addend` unless that is nullptr.
+  void scale_back(Node& node, Value& integers, const Activation& x, const Weight& w,
+                  const Value* addend);
+
+  Model& model_;
+  const DynamicOptions& options_;
+  std::map<std::pair<const Value*, const Graph*>, Activation> activations_;
+  std::map<std::tuple<const Value*, bool, float>, Weight> weights_;
+};
+
+}  // namespace onnxtool

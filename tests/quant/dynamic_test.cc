@@ -1,0 +1,176 @@
+// Dynamic quantization: what becomes of each operator, and where floats are faster.
+
+#include "quant/dynamic.h"
+
+#include "calib/compare/compare.h"
+#include "tests/quant/small_models.h"
+
+namespace onnxtool {
+namespace {
+
+using testing::numbers;
+using testing::parse;
+
+struct Made {
+  DynamicModel model;
+  double sqnr_db = 200;
+  std::map<std::string, int> ops;
+};
+
+DynamicOptions all() {
+  DynamicOptions o;
+  o.include = *Selector::parse({"op:*"});
+  return o;
+}
+
+void count_ops(const Graph& graph, std::map<std::string, int>& ops) {
+  for (const Node& n : graph.nodes()) {
+    ++ops[n.op_type()];
+    n.for_each_subgraph([&](Graph& g) { count_ops(g, ops); });
+  }
+}
+
+Made make(const std::string& text, const DynamicOptions& options = all()) {
+  auto model = parse(text);
+  const Status inferred = infer_graph(model->graph());
+  REQUIRE_MESSAGE(inferred.ok(), (inferred.ok() ? "" : inferred.error().message));
+  auto plan = plan_dynamic(model->clone(), options);
+  REQUIRE_MESSAGE(plan.ok(), (plan.ok() ? "" : plan.error().message));
+  Made made;
+  made.model = *std::move(plan);
+  const Status done = quantize_dynamically(made.model, options);
+  REQUIRE_MESSAGE(done.ok(), (done.ok() ? "" : done.error().message));
+  for (const Node& n : made.model.model->graph().nodes())
+    if (Status s = check_node(n); !s.ok()) FAIL(s.error().message);
+  count_ops(made.model.model->graph(), made.ops);
+  const auto source = testing::random_samples(*model, 2);
+  auto compared =
+      compare_models(model->graph(), made.model.model->graph(), *source, testing::cpu_run(), {});
+  REQUIRE_MESSAGE(compared.ok(), (compared.ok() ? "" : compared.error().message));
+  for (const auto& [name, m] : compared->outputs)
+    made.sqnr_db = std::min(made.sqnr_db, m.value(Metric::kSqnr).value_or(200));
+  return made;
+}
+
+std::string model_of(const std::string& body, int opset = 13,
+                     const std::string& inputs = "float[3,64] x") {
+  return "<ir_version: 8, opset_import: [\"\" : " + std::to_string(opset) + "]> g (" + inputs +
+         ") => (float y) <float[64,32] w = {" + numbers(2048) + "}, float[32,64] v = {" +
+         numbers(2048, 0.5) + "}, float[32] b = {" + numbers(32) +
+         "}, float[3,1] c = {1.0, 2.0, 3.0}> { " + body + " }";
+}
+
+TEST_CASE("dynamic: products in every form of Gemm") {
+  for (const std::string body :
+       {"y = MatMul (x, w)", "y = Gemm (x, w, b)", "y = Gemm <transB = 1> (x, v)",
+        "y = Gemm <alpha = 0.5, beta = 2.0> (x, w, b)", "y = Gemm <beta = 0.25> (x, w, c)",
+        "t = Transpose (x) y = Gemm <transA = 1, alpha = 3.0> (t, w, b)"}) {
+    CAPTURE(body);
+    for (const bool is_signed : {true, false})
+      for (const bool per_channel : {true, false}) {
+        DynamicOptions o = all();
+        o.is_signed = is_signed;
+        o.per_channel = per_channel;
+        const Made m = make(model_of(body), o);
+        CHECK(m.ops.at("MatMulInteger") == 1);
+        CHECK(m.ops.at("DynamicQuantizeLinear") == 1);
+        CHECK(!m.ops.contains("Gemm"));
+        CHECK(m.sqnr_db > 35);
+      }
+  }
+}
+
+TEST_CASE("dynamic: opsets below 11 are raised, others stay") {
+  for (const int opset : {7, 9, 11, 12, 17}) {
+    const Made m = make(model_of("y = Gemm (x, w, b)", opset));
+    CHECK(m.model.model->opset("") == std::max(opset, 11));
+    CHECK(m.sqnr_db > 35);
+  }
+  DynamicOptions fixed = all();
+  fixed.no_opset_change = true;
+  CHECK(!plan_dynamic(parse(model_of("y = Gemm (x, w, b)", 9)), fixed).ok());
+}
+
+TEST_CASE("dynamic: products of one tensor quantize it once; a shared weight is kept once") {
+  const Made m = make(model_of("p = MatMul (x, w) q = MatMul (x, w) y = Add (p, q)"));
+  CHECK(m.ops.at("DynamicQuantizeLinear") == 1);
+  const Made two = make(model_of("p = MatMul (x, w) q = Gemm <transB = 1> (x, v) y = Add (p, q)"));
+  CHECK(two.ops.at("DynamicQuantizeLinear") == 1);
+  CHECK(two.ops.at("MatMulInteger") == 2);
+  for (const NodeDecision& d : two.model.decisions) CHECK(d.kernel == "MatMulIntegerToFloat");
+}
+
+TEST_CASE("dynamic: Conv only where it is named, with a note") {
+  const std::string text =
+      "<ir_version: 8, opset_import: [\"\" : 13]> g (float[1,3,8,8] x) => (float y) "
+      "<float[4,3,3,3] w "
+      "= {" +
+      numbers(108) + "}, float[4] b = {" + numbers(4) +
+      "}> { y = Conv <pads = [1, 1, 1, 1], strides = [2, 2]> (x, w, b) }";
+  const Made m = make(text);
+  CHECK(m.ops.at("ConvInteger") == 1);
+  CHECK(m.sqnr_db > 35);
+  CHECK(!m.model.notes.empty());
+  const auto without = plan_dynamic(parse(text), {});
+  REQUIRE(!without.ok());
+  CHECK(without.error().code == ErrorCode::kNegative);
+  CHECK(without.error().message.find("--include op:Conv") != std::string::npos);
+}
+
+TEST_CASE("dynamic: LSTM with both directions, and what has no kernel") {
+  const auto lstm = [](const std::string& attributes) {
+    return "<ir_version: 8, opset_import: [\"\" : 14]> g (float[5,1,6] x) => (float y) "
+           "<float[2,16,6] w "
+           "= {" +
+           numbers(192) + "}, float[2,16,4] r = {" + numbers(128) + "}, float[2,32] b = {" +
+           numbers(64, 0.1) + "}> { y = LSTM <hidden_size = 4, direction = \"bidirectional\"" +
+           attributes + "> (x, w, r, b) }";
+  };
+  const Made m = make(lstm(""));
+  CHECK(m.ops.at("DynamicQuantizeLSTM") == 1);
+  CHECK(m.sqnr_db > 30);
+  const auto layout = plan_dynamic(parse(lstm(", layout = 1")), all());
+  REQUIRE(!layout.ok());
+  CHECK(layout.error().message.find("layout") != std::string::npos);
+}
+
+std::string square(const std::string& rows, int size) {
+  const std::string n = std::to_string(size);
+  return "<ir_version: 8, opset_import: [\"\" : 13]> g (float[" + rows + "," + n +
+         "] x) => (float y) <float[" + n + "," + n + "] w = {" + numbers(size * size) +
+         "}> { y = MatMul (x, w) }";
+}
+
+TEST_CASE("dynamic: floats stay where integers would not be faster") {
+  CHECK(!plan_dynamic(parse(square("1", 32)), {}).ok());
+  CHECK(!plan_dynamic(parse(square("8", 64)), {}).ok());
+  CHECK(plan_dynamic(parse(square("64", 128)), {}).ok());
+  CHECK(plan_dynamic(parse(square("N", 256)), {}).ok());
+  CHECK(!plan_dynamic(parse(square("N", 64)), {}).ok());
+  DynamicOptions o;
+  o.input_shapes["x"] = {256, 64};
+  CHECK(plan_dynamic(parse(square("N", 64)), o).ok());
+}
+
+TEST_CASE("dynamic: tables, Constant nodes and bodies of If") {
+  const Made table = make(
+      "<ir_version: 8, opset_import: [\"\" : 13]> g (int64[5] i) => (float y) <float[96,64] e = {" +
+      numbers(96 * 64) + "}> { y = Gather (e, i) }");
+  CHECK(table.ops.at("GatherBlockQuantized") == 1);
+  CHECK(table.sqnr_db > 40);
+  const Made constant = make(
+      "<ir_version: 3, opset_import: [\"\" : 9]> g (float[2,64] x) => (float y) { w = Constant "
+      "<value "
+      "= float[64,16] {" +
+      numbers(1024) + "}> () y = MatMul (x, w) }");
+  CHECK(constant.ops.at("MatMulInteger") == 1);
+  const Made inside =
+      make(model_of("y = If (k) <then_branch = t () => (float[3,32] z) { z = MatMul (x, w) }, "
+                    "else_branch = e () => "
+                    "(float[3,32] z) { h = Gemm (x, w, b) z = Relu (h) }>",
+                    13, "float[3,64] x, bool k"));
+  CHECK(inside.ops.at("MatMulInteger") == 2);
+}
+
+}  // namespace
+}  // namespace onnxtool
