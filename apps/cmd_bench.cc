@@ -15,6 +15,7 @@
 #include "calib/exec/folder.h"
 #include "calib/exec/threads.h"
 #include "libopt/analysis/seam.h"
+#include "libopt/convert/convert_opset.h"
 #include "libopt/io/pages.h"
 #include "libopt/rewrite/driver.h"
 #include "passes/pass.h"
@@ -66,6 +67,22 @@ Result<std::vector<int>> stream_counts(const std::string& text) {
     at = end + 1;
   }
   return counts;
+}
+
+// Inputs' extents that nothing settles become 1, as that of a batch would be. Whether there were any.
+bool settle_open_extents(Graph& graph) {
+  bool any = false;
+  for (Value* v : graph.inputs()) {
+    ValueType type = v->type();
+    if (!type.shape) continue;
+    for (Dim& d : *type.shape) {
+      if (d.value) continue;
+      d = Dim::of(1);
+      any = true;
+    }
+    v->set_type(std::move(type));
+  }
+  return any;
 }
 
 // What one operator or node took, without the steps of its subgraphs.
@@ -129,7 +146,10 @@ class BenchCommand {
     s.path = path;
     ONNXTOOL_ASSIGN(s.model, first ? open_model(path, o_.data_flags) : open_second_model(path, o_.data_flags));
     DataFlags flags = o_.data_flags;
-    if (o_.data.empty() && flags.raw.empty() && !flags.random) flags.random = 1;
+    const bool no_data = o_.data.empty() && flags.raw.empty();
+    if (no_data && !flags.random) flags.random = 1;
+    const bool opened = no_data && settle_open_extents(s.model->graph());
+    if (opened) ONNXTOOL_TRY(infer_graph(s.model->graph()));
     auto source = open_samples(*s.model, o_.data, flags);
     if (!source.ok()) return std::move(source).error().at(path);
     for (int64_t i = 0; i < std::min((*source)->size(), kMostSamples); ++i) {
@@ -144,6 +164,7 @@ class BenchCommand {
     report.inputs.push_back(path);
     if (first) {
       report.sections.push_back(data_section(**source, *s.model, "Data", "data", "random samples: models whose time depends on values may take another"));
+      if (opened) report.sections.back().notes.push_back("extents that the model leaves open are 1: settle them with --dim or --input-shape");
       if ((*source)->size() > kMostSamples) report.sections.back().notes.push_back(fmt::format("the first {} samples are run", kMostSamples));
     }
     subjects_.push_back(std::move(s));
@@ -152,6 +173,7 @@ class BenchCommand {
 
   // As a runtime would when it loads the model; types were inferred, so that shapes given by flags count.
   static Status optimize(Model& model) {
+    promote_initializers(model);
     const std::unique_ptr<Folder> folder = make_folder();
     PassContext context;
     context.folder = folder.get();
