@@ -38,20 +38,29 @@ void add_quantize_flags(CLI::App& c, QuantizeFlags& o) {
              {"--weight-only", "",
               "Weights of MatMul, Gemm and Gather as integers, activations in float; needs no data",
               mode});
+  add_choice(
+      c, o.to,
+      {"--to", "fp16|bf16",
+       "16-bit floats instead of integers; --calib is optional and tells which values fit", mode});
+  add_switch(c, o.keep_io_types,
+             {"--keep-io-types", "", "With --to: inputs and outputs stay float32", mode});
   add_choice(c, o.calibrator,
              {"--calibrator", "auto|minmax|percentile|entropy|mse",
               "How ranges are chosen; auto measures the others and takes the best", how});
   add_number(c, o.percentile, 0, 100,
              {"--percentile", "P",
               "Share of the values inside the range, for the percentile calibrator", how});
-  add_choice(c, o.format,
-             {"--format", "qdq|qoperator",
-              "Write Q and DQ around float operators (the default), or integer operators (the default of "
-              "--weight-only); without data: convert a quantized model",
-              how});
+  add_choice(
+      c, o.format,
+      {"--format", "qdq|qoperator",
+       "Write Q and DQ around float operators (the default), or integer operators (the default of "
+       "--weight-only); without data: convert a quantized model",
+       how});
   add_choice(c, o.activation_type, {"--activation-type", "u8|s8", "Type of activations", how});
-  add_choice(c, o.weight_type, {"--weight-type", "s8|u8|s4|u4",
-              "Type of weights; 4 bits for --weight-only. There, unsigned types are asymmetric", how});
+  add_choice(
+      c, o.weight_type,
+      {"--weight-type", "s8|u8|s4|u4",
+       "Type of weights; 4 bits for --weight-only. There, unsigned types are asymmetric", how});
   add_switch(
       c, o.symmetric,
       {"--symmetric", "",
@@ -86,10 +95,10 @@ void add_quantize_flags(CLI::App& c, QuantizeFlags& o) {
        "Weights that share a scale: 16, 32, 64, 128 or 256 (default: 32 with 4 bits; with 8 bits "
        "128, or with --format qdq an output channel)",
        blocks});
-  add_integer<int64_t>(c, o.accuracy_level, 0, 4,
-                       {"--accuracy-level", "N",
-                        "Of MatMulNBits: 4 multiplies in int8, which is faster; 0 in float",
-                        blocks});
+  add_integer<int64_t>(
+      c, o.accuracy_level, 0, 4,
+      {"--accuracy-level", "N", "Of MatMulNBits: 4 multiplies in int8, which is faster; 0 in float",
+       blocks});
   CLI::Option* save_ranges = add_text(
       c, o.save_ranges, {"--save-ranges", "FILE", "Write what calibration learnt", ranges});
   add_text(

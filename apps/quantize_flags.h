@@ -26,10 +26,10 @@ struct QuantizeFlags {
   SaveOptions save;  // as `output` says
   std::string calibrator = "auto";
   double percentile = 99.999;
-  std::string preset, target = "ort-cpu", format;
+  std::string preset, target = "ort-cpu", format, to;
   std::string activation_type = "u8", weight_type = "s8";
   bool symmetric = false, per_tensor = false, quantize_outputs = false, no_opset_change = false,
-       no_equalize = false;
+       no_equalize = false, keep_io_types = false;
   bool dynamic = false, weight_only = false;
   int64_t block_size = 0, accuracy_level = 4;
   std::vector<std::string> include, exclude;

@@ -167,6 +167,8 @@ Status QuantizeJob::compare(const Graph& loaded, const SampleSource& source,
   ComparisonOptions options;
   options.labelled = eval_ && eval_->has_labels();
   options.max_samples = eval_ ? -1 : kVerifySamples;
+  // Of 16-bit floats: compared as numbers.
+  options.metrics.allow_dtype_change = true;
   ONNXTOOL_ASSIGN(const ModelComparison compared,
                   compare_models(original_->graph(), loaded, source, run_, options));
   accuracy_ = accuracy_section(compared, data, options.labelled);
@@ -189,7 +191,8 @@ Status QuantizeJob::compare_by_layer(const Graph& loaded, const SampleSource& so
   by_layer.max_samples = std::min<int64_t>(kVerifySamples, source.size());
   RunOptions quiet = run_;
   quiet.progress = nullptr;
-  ONNXTOOL_ASSIGN(auto errors, compare_layers(result.reference->graph(), shown, pairs, nullptr,
+  ONNXTOOL_ASSIGN(const InputPairing inputs, pair_inputs(result.reference->graph(), shown));
+  ONNXTOOL_ASSIGN(auto errors, compare_layers(result.reference->graph(), shown, pairs, &inputs,
                                               source, quiet, by_layer));
   layers_ = layers_section(std::move(errors), by_layer.max_samples);
   return {};

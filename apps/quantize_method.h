@@ -60,6 +60,8 @@ class QuantizeMethod {
 Result<std::unique_ptr<QuantizeMethod>> make_method(const QuantizeFlags& flags);
 
 Result<std::unique_ptr<QuantizeMethod>> make_static_method(const QuantizeFlags& flags);
+/// --to: 16-bit floats.
+Result<std::unique_ptr<QuantizeMethod>> make_half_method(const QuantizeFlags& flags);
 /// --format without data: a model that is quantized already, in the other form.
 Result<std::unique_ptr<QuantizeMethod>> make_form_method(const QuantizeFlags& flags);
 Result<std::unique_ptr<QuantizeMethod>> make_weight_only_method(const QuantizeFlags& flags);

@@ -6,7 +6,7 @@ namespace onnxtool {
 namespace {
 
 // Where a flag means something; flags that are not listed do everywhere.
-constexpr unsigned kStatic = 1, kDynamic = 2, kWeightOnly = 4;
+constexpr unsigned kStatic = 1, kDynamic = 2, kWeightOnly = 4, kHalf = 8;
 struct FlagModes {
   std::string_view flag;
   unsigned modes;
@@ -23,6 +23,10 @@ constexpr FlagModes kFlags[] = {
     {"--per-tensor", kStatic | kDynamic},
     {"--symmetric", kStatic | kWeightOnly},
     {"--format", kStatic | kWeightOnly},
+    {"--weight-type", kStatic | kDynamic | kWeightOnly},
+    {"--dynamic", kDynamic},
+    {"--weight-only", kWeightOnly},
+    {"--keep-io-types", kHalf},
     {"--block-size", kWeightOnly},
     {"--accuracy-level", kWeightOnly},
 };
@@ -34,7 +38,8 @@ struct Mode {
 };
 constexpr Mode kModes[] = {{QuantizeMode::kStatic, kStatic, "static quantization"},
                            {QuantizeMode::kDynamic, kDynamic, "--dynamic"},
-                           {QuantizeMode::kWeightOnly, kWeightOnly, "--weight-only"}};
+                           {QuantizeMode::kWeightOnly, kWeightOnly, "--weight-only"},
+                           {QuantizeMode::kHalf, kHalf, "--to"}};
 
 std::string names_of(unsigned modes) {
   std::string out;
@@ -49,7 +54,7 @@ Result<QuantizeMode> quantize_mode(const QuantizeFlags& flags) {
   if (flags.dynamic && flags.weight_only)
     return Error{ErrorCode::kUsage, "--dynamic and --weight-only exclude each other",
                  "--weight-only leaves activations in float, --dynamic does not"};
-  const Mode& mode = kModes[flags.weight_only ? 2 : flags.dynamic ? 1 : 0];
+  const Mode& mode = kModes[!flags.to.empty() ? 3 : flags.weight_only ? 2 : flags.dynamic ? 1 : 0];
   for (const FlagModes& f : kFlags)
     if (flags.given.contains(f.flag) && !(f.modes & mode.bit))
       return Error{ErrorCode::kUsage,

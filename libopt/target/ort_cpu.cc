@@ -44,6 +44,20 @@ const char* gemm_obstacle(const Node& node) {
   return nullptr;
 }
 
+// Loading Transpose (batch to another axis) -> MatMul with a float16 weight ends the process (seen
+// with 1.31 on three real models, level all: MatmulTransposeFusion, then
+// FuseFp16InitializerToFp32Node).
+const char* float16_obstacle(const Node& node) {
+  if (!node.is("MatMul") || !node.has_input(1) || !node.input(1).constant()) return nullptr;
+  const Node* p = node.input(0).producer();
+  while (p && p->is("Cast") && p->has_input(0)) p = p->input(0).producer();
+  const Attribute* a = p && p->is("Transpose") ? p->attribute("perm") : nullptr;
+  const auto* perm = a ? a->get<std::vector<int64_t>>() : nullptr;
+  const bool moves_batch = perm && perm->size() > 2 && perm->front() != 0 &&
+                           perm->back() == static_cast<int64_t>(perm->size()) - 1;
+  return moves_batch ? "onnxruntime's fusion with the Transpose before it crashes" : nullptr;
+}
+
 constexpr TargetOp kOps[] = {
     {.op = "Conv",
      .fusion = Fusion::kInteger,
@@ -102,6 +116,8 @@ constinit const Target kOrtCpu{"ort-cpu",
                                kOps,
                                /*quantizes_parameters=*/true,
                                /*prefers_unsigned=*/true,
+                               float16_obstacle,
+                               /*computes_bfloat16=*/false,
                                &kOrtCpuCost};
 
 }  // namespace onnxtool

@@ -45,6 +45,10 @@ struct Target {
   /// A Q that only one DQ reads turns from s8 to u8 at load, with that DQ; others keep s8, and what
   /// reads both kinds is not fused.
   bool prefers_unsigned = false;
+  /// nullptr, or a reason why this node, in float16, is beyond the runtime.
+  const char* (*float16_obstacle)(const Node&) = nullptr;
+  /// Has kernels for bfloat16.
+  bool computes_bfloat16 = false;
   /// nullptr: what can run on integers does.
   const CostModel* cost = nullptr;
 };
