@@ -31,7 +31,7 @@ _onnxtool() {
       esac
       ;;
     quantize)
-      flags="--output --force --no-clobber --external-data --verify --dry-run --calib --eval --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --dynamic --weight-only --calibrator --percentile --format --activation-type --weight-type --symmetric --per-tensor --no-equalize --quantize-outputs --no-opset-change --preset --target --include --exclude --block-size --accuracy-level --save-ranges --ranges --report --json --reproducible --quiet --exit-zero --threads --kernels --config --no-config --help"
+      flags="--output --force --no-clobber --external-data --verify --dry-run --calib --eval --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --dynamic --weight-only --to --keep-io-types --calibrator --percentile --format --activation-type --weight-type --symmetric --per-tensor --no-equalize --quantize-outputs --no-opset-change --preset --target --include --exclude --block-size --accuracy-level --save-ranges --ranges --report --json --reproducible --quiet --exit-zero --threads --kernels --config --no-config --help"
       case "$previous" in
         -o|--output) files=1 ;;
         --verify) words="on off" ;;
@@ -53,6 +53,7 @@ _onnxtool() {
         --mean) files=1 ;;
         --std) files=1 ;;
         --labels) files=1 ;;
+        --to) words="fp16 bf16" ;;
         --calibrator) words="auto minmax percentile entropy mse" ;;
         --percentile) files=1 ;;
         --format) words="qdq qoperator" ;;

@@ -61,6 +61,8 @@ complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l std -r -d 'Sta
 complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l labels -r -d 'Labels as lines NAME LABEL, or LABEL in sample order (default: class directories)'
 complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l dynamic -d 'Integer weights, and activations quantized while the model runs: MatMul, Gemm, LSTM and Gather; needs no data'
 complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l weight-only -d 'Weights of MatMul, Gemm and Gather as integers, activations in float; needs no data'
+complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l to -r -f -a 'fp16 bf16' -d '16-bit floats instead of integers; --calib is optional and tells which values fit'
+complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l keep-io-types -d 'With --to: inputs and outputs stay float32'
 complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l calibrator -r -f -a 'auto minmax percentile entropy mse' -d 'How ranges are chosen; auto measures the others and takes the best'
 complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l percentile -r -d 'Share of the values inside the range, for the percentile calibrator'
 complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l format -r -f -a 'qdq qoperator' -d 'Write Q and DQ around float operators (the default), or integer operators (the default of --weight-only); without data: convert a quantized model'

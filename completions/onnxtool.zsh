@@ -84,6 +84,8 @@ _onnxtool() {
         '--labels=[Labels as lines NAME LABEL, or LABEL in sample order (default\: class directories)]:FILE:_files' \
         '--dynamic[Integer weights, and activations quantized while the model runs\: MatMul, Gemm, LSTM and Gather; needs no data]' \
         '--weight-only[Weights of MatMul, Gemm and Gather as integers, activations in float; needs no data]' \
+        '--to=[16-bit floats instead of integers; --calib is optional and tells which values fit]:fp16|bf16:(fp16 bf16)' \
+        '--keep-io-types[With --to\: inputs and outputs stay float32]' \
         '--calibrator=[How ranges are chosen; auto measures the others and takes the best]:auto|minmax|percentile|entropy|mse:(auto minmax percentile entropy mse)' \
         '--percentile=[Share of the values inside the range, for the percentile calibrator]:P:_files' \
         '--format=[Write Q and DQ around float operators (the default), or integer operators (the default of --weight-only); without data\: convert a quantized model]:qdq|qoperator:(qdq qoperator)' \
