@@ -199,6 +199,8 @@ TEST_CASE("half: no float16 product of a weight right behind a Transpose of the 
   const Halved h =
       halve(header("(float[2,3,4] x) => (float y)", "float[4,4] w = {" + numbers(16) + "}") +
             "{ r = Relu (x) t = Transpose <perm = [1, 0, 2]> (r) y = MatMul (t, w) }");
+  // Neither of them, so that no Cast stands between.
+  CHECK(h.reasons.contains("t"));
   CHECK(h.reasons.contains("y"));
 }
 
