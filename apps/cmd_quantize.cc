@@ -16,6 +16,7 @@ Run add(CLI::App& command) {
     options->settings_file = settings_file(*app);
     for (const CLI::Option* o : app->get_options())
       if (o->count() && !o->get_positional()) options->given.insert("--" + o->get_lnames().at(0));
+    options->settings = given_settings(*app);
     return QuantizeJob(*options, streams).run();
   };
 }

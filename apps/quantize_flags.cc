@@ -15,6 +15,8 @@ void add_quantize_flags(CLI::App& c, QuantizeFlags& o) {
   add_choice(
       c, o.verify,
       {"--verify", "on|off", "Run the result against the float model before it is written", out});
+  add_text(c, o.emit_recipe,
+           {"--emit-recipe", "FILE", "Write settings that repeat this run, for --config", out});
   add_switch(
       c, o.dry_run,
       {"--dry-run", "", "Say what would run on integers; no data needed, nothing is written", out});
@@ -45,7 +47,7 @@ void add_quantize_flags(CLI::App& c, QuantizeFlags& o) {
   add_switch(c, o.keep_io_types,
              {"--keep-io-types", "", "With --to: inputs and outputs stay float32", mode});
   add_choice(c, o.calibrator,
-             {"--calibrator", "auto|minmax|percentile|entropy|mse",
+             {"--calibrator", "auto|minmax|moving-average|percentile|entropy|mse",
               "How ranges are chosen; auto measures the others and takes the best", how});
   add_number(c, o.percentile, 0, 100,
              {"--percentile", "P",
@@ -86,25 +88,53 @@ void add_quantize_flags(CLI::App& c, QuantizeFlags& o) {
   add_list(
       c, o.include,
       {"--include", "SELECTOR",
-       "Quantize only these of Conv, Gemm and MatMul: op:TYPE, name:GLOB, or @FILE with one a line",
+       "Quantize only these of Conv, Gemm and MatMul: op:TYPE, name:GLOB, tensor:GLOB, "
+       "between:FROM,TO, or @FILE with one a line",
        how});
   add_list(c, o.exclude, {"--exclude", "SELECTOR", "Leave these nodes in float", how});
+  add_list(c, o.overrides,
+           {"--override", "SELECTOR:KEY=VALUE",
+            "Something else for these layers and tensors: type=float, weights=per-tensor, "
+            "weight-type=u8, calibrator=NAME, percentile=P, range=MIN,MAX, symmetric=yes",
+            how});
+  const std::string accuracy = "Accuracy";
+  add_text(c, o.accuracy_target,
+           {"--accuracy-target", "METRIC=LIMIT",
+            "Put layers back into float until sqnr=DB, kl=NATS or drop=POINTS holds (on --eval, "
+            "else on --calib), or exit with 1",
+            accuracy});
+  add_switch(c, o.bias_correction,
+             {"--bias-correction", "",
+              "Take what layers are off on average off their biases, where that helps", accuracy});
   add_integer<int64_t>(
       c, o.block_size, 0, 256,
       {"--block-size", "N",
        "Weights that share a scale: 16, 32, 64, 128 or 256 (default: 32 with 4 bits; with 8 bits "
        "128, or with --format qdq an output channel)",
        blocks});
-  add_integer<int64_t>(
-      c, o.accuracy_level, 0, 4,
-      {"--accuracy-level", "N", "Of MatMulNBits: 4 multiplies in int8, which is faster; 0 in float",
-       blocks});
-  CLI::Option* save_ranges = add_text(
-      c, o.save_ranges, {"--save-ranges", "FILE", "Write what calibration learnt", ranges});
-  add_text(
+  add_integer<int64_t>(c, o.accuracy_level, 0, 4,
+                       {"--accuracy-level", "N",
+                        "Of MatMulNBits: 4 multiplies in int8, which is faster; 0 in float",
+                        blocks});
+  add_text(c, o.save_ranges,
+           {"--save-ranges", "FILE", "Write what calibration learnt: counts of every tensor's values",
+            ranges});
+  add_choice(c, o.ranges_format,
+             {"--ranges-format", "onnxtool|ort|trt",
+              "What --save-ranges writes: counts, or the ranges that were chosen as onnxruntime's "
+              "calibration JSON or a TensorRT calibration cache (which imply --no-equalize)",
+              ranges});
+  CLI::Option* given = add_text(
       c, o.ranges,
-      {"--ranges", "FILE", "Take what --save-ranges wrote instead of running the samples", ranges})
-      ->excludes(save_ranges);
+      {"--ranges", "FILE",
+       "Take what --save-ranges wrote instead of running the samples; or ranges of onnxruntime "
+       "(JSON) or TensorRT (calibration cache)",
+       ranges});
+  add_text(c, o.shard,
+           {"--shard", "I/N",
+            "Only calibrate, on part I of N (from 0), and save the counts for `ranges merge`",
+            ranges})
+      ->excludes(given);
   add_common_flags(c, o.common);
   add_config_flags(c);
   c.footer(
@@ -143,8 +173,15 @@ Result<QuantizeOptions> quantize_options(const QuantizeFlags& o) {
                     parse_calibrator(o.calibrator == "auto" ? "minmax" : o.calibrator));
   }
   q.calibrator.options.percentile = o.percentile;
-  ONNXTOOL_ASSIGN(q.include, Selector::parse(o.include));
-  ONNXTOOL_ASSIGN(q.exclude, Selector::parse(o.exclude));
+  q.calibrator.options.ort_compat = q.ort_compat;
+  ONNXTOOL_ASSIGN(q.include, Selection::parse(o.include));
+  ONNXTOOL_ASSIGN(q.exclude, Selection::parse(o.exclude));
+  ONNXTOOL_ASSIGN(q.overrides, Overrides::parse(o.overrides));
+  for (const DataType t : q.overrides.weight_types())
+    if (q.activation_type == DataType::kInt8 && t == DataType::kUint8)
+      return Error{ErrorCode::kUsage, "--override weight-type=u8: s8 activations with u8 weights run on no integer kernel",
+                   "use s8"};
+  q.may_leave_in_float = !o.accuracy_target.empty();
   return q;
 }
 
@@ -153,9 +190,11 @@ std::vector<NamedPath> inputs_of(const QuantizeFlags& o) {
                                {"--eval", o.eval},     {"--labels", o.data.labels},
                                {"--ranges", o.ranges}, {"--config", o.settings_file}};
   for (const std::string& raw : o.data.raw) in.push_back({"--raw", raw.substr(raw.rfind('=') + 1)});
-  for (const auto* list : {&o.include, &o.exclude})
+  for (const auto* list : {&o.include, &o.exclude, &o.overrides})
     for (const std::string& selector : *list)
-      if (selector.starts_with("@")) in.push_back({"selector", selector.substr(1)});
+      if (selector.starts_with("@"))
+        in.push_back({"selector", selector.substr(1, list == &o.overrides ? selector.rfind(':') - 1
+                                                                          : std::string::npos)});
   return in;
 }
 

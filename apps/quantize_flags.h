@@ -12,6 +12,7 @@
 #include "apps/flags.h"
 #include "apps/model_flags.h"
 #include "apps/model_output.h"
+#include "apps/quantize_recipe.h"
 #include "quant/scheme.h"
 
 namespace onnxtool {
@@ -32,12 +33,16 @@ struct QuantizeFlags {
        no_equalize = false, keep_io_types = false;
   bool dynamic = false, weight_only = false;
   int64_t block_size = 0, accuracy_level = 4;
-  std::vector<std::string> include, exclude;
-  std::string save_ranges, ranges;
+  std::vector<std::string> include, exclude, overrides;
+  std::string accuracy_target, emit_recipe;
+  bool bias_correction = false;
+  std::string save_ranges, ranges, shard;
+  std::string ranges_format = "onnxtool";
   std::string verify = "on";
   bool dry_run = false;
   std::string settings_file;  // empty: none
   std::set<std::string, std::less<>> given;  // flags on the command line or in the settings
+  std::vector<Setting> settings;             // the same with values, for a recipe
   DataFlags data;
   CommonFlags common;
 };

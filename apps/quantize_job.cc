@@ -6,6 +6,7 @@
 #include <ostream>
 
 #include "apps/models.h"
+#include "apps/quantize_accuracy.h"
 #include "apps/quantize_report.h"
 #include "calib/compare/compare.h"
 #include "calib/compare/trial_source.h"
@@ -38,8 +39,9 @@ bool data_given(const QuantizeFlags& o) {
 
 Result<int> QuantizeJob::run() {
   ONNXTOOL_ASSIGN(method_, make_method(o_));
-  ONNXTOOL_TRY(open_files());
+  ONNXTOOL_ASSIGN([[maybe_unused]] const auto target, accuracy_target(o_));
   ONNXTOOL_TRY(method_->open());
+  ONNXTOOL_TRY(open_files());
   progress_.stage("load");
   ONNXTOOL_TRY(open_model());
   progress_.stage("prepare");
@@ -53,8 +55,10 @@ Result<int> QuantizeJob::run() {
                                                   : std::move(s).error().at(o_.model);
   if (o_.dry_run) return dry_run();
   ONNXTOOL_TRY(method_->quantize(context));
-  stamp(*method_->result().model);
-  if (o_.verify == "on") {
+  if (!method_->makes_model()) return finish_without_model();
+  unmet_ = method_->unmet();
+  if (!unmet_) stamp(*method_->result().model);
+  if (o_.verify == "on" && !unmet_) {
     progress_.stage("verify");
     ONNXTOOL_TRY(verify());
   }
@@ -63,18 +67,23 @@ Result<int> QuantizeJob::run() {
 
 Status QuantizeJob::open_files() {
   ONNXTOOL_ASSIGN(data_options_, data_options(o_.data));
-  ONNXTOOL_ASSIGN(targets_, report_targets(o_.common, o_.output.output == "-" && !o_.dry_run));
+  ONNXTOOL_ASSIGN(targets_, report_targets(o_.common, o_.output.output == "-" && writes()));
   if (method_->needs_samples() && !data_given(o_) && !o_.dry_run)
     return Error{ErrorCode::kUsage, "no calibration data given",
                  "add --calib PATH; --random N for a first try without data"};
   save_ = o_.save;
-  if (!o_.dry_run) {
+  if (!method_->makes_model() && !o_.output.output.empty())
+    return Error{ErrorCode::kUsage, "-o names a model, but this run makes none", "leave it out"};
+  if (writes()) {
     ONNXTOOL_ASSIGN(output_, output_path(o_.output, o_.model, method_->suffix()));
   }
   std::vector<NamedPath> outputs = {{"the output", output_}, {"--save-ranges", o_.save_ranges}};
+  if (!o_.emit_recipe.empty() && !writes())
+    return Error{ErrorCode::kUsage, "--emit-recipe repeats a model, but this run makes none", "leave it out"};
+  outputs.push_back({"--emit-recipe", o_.emit_recipe});
   outputs.push_back({"--external-data", data_path_of(output_, save_.data_name)});
   for (const ReportTarget& t : targets_) outputs.push_back({"--report", t.path});
-  if (!o_.dry_run) ONNXTOOL_TRY(check_target(output_, save_));
+  if (writes()) ONNXTOOL_TRY(check_target(output_, save_));
   return check_files(inputs_of(o_), outputs);
 }
 
@@ -86,7 +95,7 @@ Status QuantizeJob::open_model() {
   // Only now the model's own data files are known, and whether the output must have one.
   save_.protected_files = payload_files(*original_);
   save_.external_data |= original_->had_external_data;
-  if (!o_.dry_run) ONNXTOOL_TRY(check_target(output_, save_));
+  if (writes()) ONNXTOOL_TRY(check_target(output_, save_));
   ONNXTOOL_ASSIGN(kernels_, load_kernel_sets(o_.common.kernels));
   if (!o_.common.quiet)
     for (const std::string& note : kernels_.notes) streams_.err << "note: " << note << "\n";
@@ -166,12 +175,14 @@ Status QuantizeJob::compare(const Graph& loaded, const SampleSource& source,
                             const std::string& data) {
   ComparisonOptions options;
   options.labelled = eval_ && eval_->has_labels();
-  options.max_samples = eval_ ? -1 : kVerifySamples;
+  options.max_samples = eval_ || !o_.accuracy_target.empty() ? -1 : kVerifySamples;
+  options.metrics.kl = o_.accuracy_target.starts_with("kl=");
   // Of 16-bit floats: compared as numbers.
   options.metrics.allow_dtype_change = true;
   ONNXTOOL_ASSIGN(const ModelComparison compared,
                   compare_models(original_->graph(), loaded, source, run_, options));
   accuracy_ = accuracy_section(compared, data, options.labelled);
+  unmet_ = target_missed(o_, compared);
   for (const auto& [name, metrics] : compared.outputs) {
     if (metrics.samples() == 0)
       return Error{ErrorCode::kBadData, "output '" + name + "' was compared on no sample", {}};
@@ -198,21 +209,40 @@ Status QuantizeJob::compare_by_layer(const Graph& loaded, const SampleSource& so
   return {};
 }
 
+Result<int> QuantizeJob::finish_without_model() {
+  progress_.finish();
+  report_.sections.push_back(model_section(o_.model, *original_, *method_, nullptr, output_));
+  report_.sections.push_back(
+      data_section(*calibration_, *original_, "Calibration data", "calibration", ""));
+  Section ranges{"ranges", "Ranges", {}, {}, {}, false};
+  ranges.fields.push_back({"file", "file", o_.save_ranges, ""});
+  ranges.fields.push_back({"shard", "shard", o_.shard, ""});
+  ranges.notes.push_back("the file holds one shard: `onnxtool ranges merge` joins them");
+  report_.sections.push_back(std::move(ranges));
+  report_.sections.push_back(timing_section(progress_));
+  ONNXTOOL_TRY(write_reports(report_, targets_, o_.common, false, streams_));
+  return 0;
+}
+
 Result<int> QuantizeJob::finish() {
   SavedFiles saved;
-  if (good_) {
+  const bool good = good_ && !unmet_;
+  if (good) {
     progress_.stage("write");
     ONNXTOOL_ASSIGN(saved, save_model(*method_->result().model, output_, save_));
+    if (!o_.emit_recipe.empty())
+      ONNXTOOL_TRY(write_text(o_.emit_recipe, recipe_text(o_.settings, method_->decided(*original_))));
   }
   progress_.finish();
   report_.sections.push_back(
-      model_section(o_.model, *original_, *method_, good_ ? &saved : nullptr, output_));
+      model_section(o_.model, *original_, *method_, good ? &saved : nullptr, output_));
   if (calibration_)
     report_.sections.push_back(data_section(*calibration_, *original_, "Calibration data",
                                             "calibration",
                                             "random samples: ranges fit no real data; use --calib "
                                             "for a model that ships"));
   report_.sections.push_back(method_->section());
+  for (Section& s : method_->more_sections()) report_.sections.push_back(std::move(s));
   if (accuracy_) report_.sections.push_back(*std::move(accuracy_));
   if (layers_) report_.sections.push_back(*std::move(layers_));
   report_.sections.push_back(timing_section(progress_));
@@ -221,6 +251,7 @@ Result<int> QuantizeJob::finish() {
         {"new-non-finite", "error",
          "the quantized model gives NaN or infinities where the float model does not", output_,
          "nothing was written; leave the layers with the largest error in float with --exclude"});
+  if (unmet_) return negative(*std::move(unmet_));
   ONNXTOOL_TRY(write_reports(report_, targets_, o_.common, output_ == "-", streams_));
   return 0;
 }

@@ -25,6 +25,8 @@ class QuantizeJob {
   Result<int> run();
 
  private:
+  /// Whether a model is written in the end.
+  bool writes() const { return !o_.dry_run && method_->makes_model(); }
   Status open_files();
   Status open_model();
   Status open_data();
@@ -37,6 +39,7 @@ class QuantizeJob {
   Status compare(const Graph& loaded, const SampleSource& source, const std::string& data);
   Status compare_by_layer(const Graph& loaded, const SampleSource& source);
   Result<int> finish();
+  Result<int> finish_without_model();
   Result<int> negative(Finding why);
 
   const QuantizeFlags& o_;
@@ -54,6 +57,7 @@ class QuantizeJob {
   Report report_;
   std::optional<Section> accuracy_, layers_;
   bool good_ = true;  // no new NaN or infinities
+  std::optional<Finding> unmet_;  // what else forbids to write the model
 };
 
 }  // namespace onnxtool

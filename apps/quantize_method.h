@@ -6,11 +6,13 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "apps/progress.h"
 #include "apps/quantize_flags.h"
+#include "apps/quantize_recipe.h"
 #include "apps/report/report.h"
 #include "calib/exec/modules.h"
 #include "calib/ranges/collect.h"
@@ -38,7 +40,9 @@ class QuantizeMethod {
   virtual std::string suffix() const = 0;
   /// Whether it cannot do without calibration samples.
   virtual bool needs_samples() const = 0;
-  /// Reads the files that flags name, before any work is done.
+  /// False where quantize() ends with files of its own, and nothing is verified or written after it.
+  virtual bool makes_model() const { return true; }
+  /// Reads the files that flags name, before any work is done and before anything above is asked.
   virtual Status open() { return {}; }
   /// Refuses flags that do not suit the model: selectors that match nothing.
   virtual Status check(const Model& model) const = 0;
@@ -47,6 +51,11 @@ class QuantizeMethod {
   /// Makes the model.
   virtual Status quantize(const QuantizeContext& context) = 0;
 
+  /// Why what quantize() made must not be written, where that is so: exit 1.
+  virtual std::optional<Finding> unmet() const { return std::nullopt; }
+  /// What it found out, for settings that repeat it.
+  virtual std::vector<Setting> decided(const Model& /*original*/) const { return {}; }
+
   /// What quantize() made; the caller may edit the model's header.
   virtual QuantizedModel& result() = 0;
   virtual const Preparation& preparation() const = 0;
@@ -54,6 +63,7 @@ class QuantizeMethod {
   virtual std::vector<std::string> preparation_notes() const { return preparation().notes; }
   /// Nodes and why they stay float; with what quantize() knows, once it was called.
   virtual Section section() const = 0;
+  virtual std::vector<Section> more_sections() const { return {}; }
 };
 
 /// The method that the mode flags ask for. Errors: flags that contradict each other.

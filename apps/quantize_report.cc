@@ -89,7 +89,10 @@ Section static_section(const Quantizer& q, const Quantizer::Output* out) {
     predicted += fmt::format(", {} QuantizeLinear, {} DequantizeLinear",
                              out->emitted.predicted.quantize, out->emitted.predicted.dequantize);
     s.fields.push_back({"predicted_graph", "predicted graph", predicted, "", Audience::kPeople});
-    s.fields.push_back({"calibrator", "calibrator", std::string(name(out->calibrator)), ""});
+    s.fields.push_back({"calibrator", "calibrator",
+                        q.has_given_ranges() ? "none: ranges are given"
+                                             : std::string(name(out->calibrator)),
+                        ""});
     Table trials{"trials",
                  "calibrators tried",
                  {{"calibrator", "calibrator", ""}, {"sqnr_db", "SQNR", "dB"}},

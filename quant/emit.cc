@@ -107,12 +107,14 @@ class Emitter {
     Value& w = n.node->input(index);
     const Tensor tensor = *w.constant();
     const std::vector<float> values = tensor.values<float>();
+    const OverrideValues wished = options_.overrides.of(*n.node, n.activation);
     WeightOptions weight_options;
-    weight_options.type = options_.weight_type;
-    weight_options.symmetric = options_.weight_type == DataType::kInt8;
+    weight_options.type = wished.weight_type.value_or(options_.weight_type);
+    weight_options.symmetric = weight_options.type == DataType::kInt8;
     weight_options.ort_compat = options_.ort_compat;
     std::optional<int64_t> axis;
-    if (options_.per_channel && n.handler->channel_axis) axis = n.handler->channel_axis(*n.node);
+    const bool has_axis = options_.per_channel || model_.opset("") >= kPerChannelOpset;
+    if (wished.per_channel.value_or(options_.per_channel) && has_axis && n.handler->channel_axis) axis = n.handler->channel_axis(*n.node);
     auto quantized = quantize_weights(values, tensor.dims(), axis, weight_options);
     if (!quantized.ok())
       return std::move(quantized).error().at(n.node->describe() + ", weight '" + w.name() + "'");
@@ -167,13 +169,14 @@ class Emitter {
         reinterpret_cast<const std::byte*>(q.bytes.data()) + q.bytes.size());
     // A weight that several layers share is stored once, as long as they agree on its integers.
     for (const Stored& s : stored_[&w])
-      if (s.axis == q.axis && s.scales == q.scales)
+      if (s.axis == q.axis && s.type == q.type && s.scales == q.scales)
         return dequantize(rw, w.name(), *s.integers, *s.codes.scale, *s.codes.zero_point, q.axis,
                           w.type());
     std::vector<int64_t> dims;
     if (q.axis) dims = {static_cast<int64_t>(q.scales.size())};
     Stored s{
         q.axis,
+        q.type,
         q.scales,
         &rw.add_constant(Tensor::from_bytes(q.type, tensor.dims(), bytes), w.name() + "_quantized"),
         {&rw.add_constant(Tensor::from(dims, q.scales), w.name() + "_scale"),
@@ -312,6 +315,7 @@ class Emitter {
 
   struct Stored {
     std::optional<int64_t> axis;
+    DataType type;
     std::vector<float> scales;
     Value* integers;
     Codes codes;

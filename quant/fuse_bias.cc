@@ -67,7 +67,7 @@ std::optional<Pair> match(Node& product) {
 }
 
 // Whether a selection means the pair the same way before and after.
-bool indifferent(const Selector& selection, const Pair& p, Graph& graph) {
+bool indifferent(const Selection& selection, const Pair& p, Graph& graph) {
   if (selection.empty()) return true;
   if (selection.matches(*p.sum)) return false;
   const bool before = selection.matches(*p.product);

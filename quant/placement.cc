@@ -52,7 +52,9 @@ class Placer {
     for (Node& n : graph_.nodes()) classify(n);
     settle();
     while (keep_apart()) settle();
-    if (!options_.target->cost || options_.ort_compat || !options_.include.empty()) return result();
+    if (!options_.target->cost || options_.ort_compat || !options_.include.empty() ||
+        !options_.in_float.empty())
+      return result();
     const std::vector<Candidate> unweighed = candidates_;
     // Less on integers may leave carriers without company, and those are weighed without them
     // again.
@@ -79,6 +81,8 @@ class Placer {
     if (scores_.contains(&n)) return "lies between an attention mask and its Softmax";
     if (!handler) return "no integer form";
     if (options_.exclude.matches(n)) return "excluded";
+    if (n.has_output(0) && options_.in_float.contains(n.output(0).name()))
+      return "left in float for accuracy";
     if (!options_.include.empty() && handler->role == Role::kCore && !options_.include.matches(n))
       return "not included";
     if (!target || target->fusion == Fusion::kNever) return "the target never runs it on integers";

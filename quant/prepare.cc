@@ -130,7 +130,8 @@ Result<Preparation> prepare_model(Model& model, const QuantizeOptions& options) 
   Preparation p = before(model);
   free_parameters(model, p);
   const int needed =
-      options.per_channel && !options.no_opset_change ? kPerChannelOpset : kPerTensorOpset;
+      (options.per_channel || options.overrides.asks_for_channels()) && !options.no_opset_change
+          ? kPerChannelOpset : kPerTensorOpset;
   if (model.opset("") < needed) {
     if (options.no_opset_change)
       return Error{ErrorCode::kUnsupported,

@@ -94,44 +94,103 @@ Status Quantizer::equalize(const SampleSource& source, const RunOptions& run) {
   return {};
 }
 
+// Values whose counts are needed. A layer that goes back to float later leaves the tensors behind it
+// with ranges of their own.
+std::vector<const Value*> Quantizer::observed() const {
+  if (!options_.may_leave_in_float && !options_.overrides.leaves_in_float())
+    return placement_.watched;
+  std::vector<const Value*> all;
+  for (const QuantizedTensor& t : placement_.tensors)
+    if (!t.value->constant() && !t.unit_range) all.push_back(t.value);
+  return all;
+}
+
 Status Quantizer::calibrate(const SampleSource& source, const RunOptions& run,
                             bool for_every_calibrator) {
-  const bool minmax_only = !for_every_calibrator && !options_.calibrator.automatic &&
-                           options_.calibrator.calibrator == Calibrator::kMinMax;
-  ONNXTOOL_ASSIGN(summaries_, collect_summaries(model_->graph(), placement_.watched, source, run,
-                                                minmax_only ? Summary::Mode::kMinMax
-                                                            : Summary::Mode::kHistogram));
-  return {};
-}
-
-std::map<std::string, Summary> Quantizer::summaries() const {
-  std::map<std::string, Summary> out;
-  for (size_t i = 0; i < summaries_.size(); ++i)
-    out.emplace(placement_.watched[i]->name(), summaries_[i]);
-  return out;
-}
-
-Status Quantizer::use_summaries(const std::map<std::string, Summary>& summaries) {
-  summaries_.clear();
-  for (const Value* v : placement_.watched) {
-    const auto it = summaries.find(v->name());
-    if (it == summaries.end())
-      return Error{ErrorCode::kMismatch, "the range file lacks tensor '" + v->name() + "'",
-                   "calibrate again with --save-ranges"};
-    summaries_.push_back(it->second);
+  const CalibratorChoice& c = options_.calibrator;
+  for_every_calibrator |= !options_.overrides.empty();
+  const bool only_minmax = !c.automatic && (c.calibrator == Calibrator::kMinMax ||
+                                            c.calibrator == Calibrator::kMovingAverage);
+  const bool averages = !c.automatic && c.calibrator == Calibrator::kMovingAverage;
+  const auto mode = only_minmax && !for_every_calibrator ? Summary::Mode::kMinMax
+                                                         : Summary::Mode::kHistogram;
+  std::vector<std::vector<Extremes>> extremes;
+  const std::vector<const Value*> watched = observed();
+  ONNXTOOL_ASSIGN(auto summaries,
+                  collect_summaries(model_->graph(), watched, source, run, mode,
+                                    averages || for_every_calibrator ? &extremes : nullptr));
+  for (size_t i = 0; i < summaries.size(); ++i) {
+    const std::string& name = watched[i]->name();
+    if (!extremes.empty()) extremes_[name] = std::move(extremes[i]);
+    summaries_.emplace(name, std::move(summaries[i]));
   }
   return {};
 }
 
-Result<TensorParams> Quantizer::params_for(const QuantizedTensor& t,
-                                           const std::map<const Value*, const Summary*>& summaries,
-                                           Calibrator calibrator) const {
+Status Quantizer::use_summaries(std::map<std::string, Summary> summaries,
+                                std::map<std::string, std::vector<Extremes>> extremes) {
+  for (const Value* v : observed())
+    if (!summaries.contains(v->name()))
+      return Error{ErrorCode::kMismatch, "the range file lacks tensor '" + v->name() + "'",
+                   "calibrate again with --save-ranges"};
+  summaries_ = std::move(summaries);
+  extremes_ = std::move(extremes);
+  return {};
+}
+
+Status Quantizer::use_ranges(std::map<std::string, Range> ranges) {
+  std::vector<std::string> missing;
+  const std::vector<const Value*> watched = observed();
+  for (const Value* v : watched)
+    if (!ranges.contains(v->name())) missing.push_back(v->name());
+  if (!missing.empty())
+    return Error{ErrorCode::kMismatch,
+                 "the range file lacks tensor '" + missing[0] + "'" +
+                     (missing.size() > 1
+                          ? " and " + std::to_string(missing.size() - 1) + " more of " +
+                                std::to_string(watched.size())
+                          : ""),
+                 "it was made from another model, or for another placement: ranges of "
+                 "onnxruntime's go with --preset ort-compat and the model that it prepared"};
+  given_ = std::move(ranges);
+  return {};
+}
+
+// What is said of the tensor, of the node that makes it, or of the layer whose activation that is.
+OverrideValues Quantizer::wished(const Value& owner) const {
+  if (options_.overrides.empty()) return {};
+  const Node* maker = owner.producer();
+  if (!maker) return options_.overrides.of(owner);
+  const Node* layer = is_activation(*maker) ? maker->input(0).producer() : nullptr;
+  return options_.overrides.of(*maker, layer);
+}
+
+Result<Range> Quantizer::range_of_activation(const Value& owner, const QuantScheme& scheme,
+                                             Calibrator calibrator) const {
+  const OverrideValues wish = wished(owner);
+  if (wish.range) return *wish.range;
+  if (const auto given = given_.find(owner.name()); given != given_.end()) return given->second;
+  const auto extremes = extremes_.find(owner.name());
+  const std::span<const Extremes> samples =
+      extremes == extremes_.end() ? std::span<const Extremes>() : extremes->second;
+  const auto summary = summaries_.find(owner.name());
+  if (summary == summaries_.end())
+    return Error{ErrorCode::kMismatch, "no values of it were counted",
+                 "calibrate again with the flags of this run"};
+  CalibratorOptions options = options_.calibrator.options;
+  options.percentile = wish.percentile.value_or(options.percentile);
+  return onnxtool::calibrate(wish.calibrator.value_or(calibrator), summary->second, scheme, options,
+                             samples);
+}
+
+Result<TensorParams> Quantizer::params_for(const QuantizedTensor& t, Calibrator calibrator) const {
   TensorParams out;
   const Value& owner = *t.range_owner;
   // Where negative values do not occur, a symmetric grid would waste half of its codes; and only
   // with the zero point at qmin does the target fold the activation away.
   out.scheme = scheme_of(options_.activation_type,
-                         options_.activation_symmetric && !t.one_sided && !t.unit_range);
+                         wished(owner).symmetric.value_or(options_.activation_symmetric) &&
+                             !t.one_sided && !t.unit_range);
   if (const Tensor* constant = owner.constant()) {
     Summary s(Summary::Mode::kMinMax);
     const auto values = constant->values<float>();
@@ -143,8 +202,7 @@ Result<TensorParams> Quantizer::params_for(const QuantizedTensor& t,
   } else if (t.unit_range) {
     out.range = {0, 1};
   } else {
-    const Summary& s = *summaries.at(&owner);
-    auto range = onnxtool::calibrate(calibrator, s, out.scheme, options_.calibrator.options);
+    auto range = range_of_activation(owner, out.scheme, calibrator);
     if (!range.ok()) return std::move(range).error().at("tensor '" + owner.name() + "'");
     out.range = *range;
   }
@@ -155,8 +213,6 @@ Result<TensorParams> Quantizer::params_for(const QuantizedTensor& t,
 }
 
 Result<Quantizer::Output> Quantizer::emit_with(Calibrator calibrator) const {
-  std::map<const Value*, const Summary*> by_value;
-  for (size_t i = 0; i < summaries_.size(); ++i) by_value[placement_.watched[i]] = &summaries_[i];
   std::map<const Value*, QuantizedTensor> owners;
   for (const QuantizedTensor& t : placement_.tensors) owners[t.value] = t;
   std::vector<TensorParams> params;
@@ -165,20 +221,26 @@ Result<Quantizer::Output> Quantizer::emit_with(Calibrator calibrator) const {
   for (const QuantizedTensor& t : placement_.tensors) {
     // A shared range is the owner's in every respect: its scheme and its bounds.
     QuantizedTensor owner = owners.at(t.range_owner);
-    ONNXTOOL_ASSIGN(TensorParams p, params_for(owner, by_value, calibrator));
+    ONNXTOOL_ASSIGN(TensorParams p, params_for(owner, calibrator));
     if (!owner.unit_range && !owner.range_owner->constant()) {
       p.range = clamped(p.range, owner);
       ONNXTOOL_ASSIGN(p.params, compute(p.range, p.scheme));
     }
     params.push_back(p);
+    if (!t.value->constant()) out.ranges[t.value->name()] = p.range;
     if (t.value != t.range_owner) continue;
-    const auto s = by_value.find(t.value);
+    const auto s = summaries_.find(t.value->name());
     out.tensors.push_back(
         {t.value->name(), p.range, p.params,
-         s == by_value.end() ? std::nan("") : expected_sqnr(*s->second, p.range, p.scheme)});
+         s == summaries_.end() ? std::nan("") : expected_sqnr(s->second, p.range, p.scheme)});
   }
+  // Other tools want one for the value before an absorbed activation, too, and give it the same.
+  for (const IntegerNode& n : placement_.nodes)
+    if (const auto r = out.ranges.find(n.result().name()); n.activation && r != out.ranges.end())
+      out.ranges.emplace(n.node->output(0).name(), r->second);
   // The copy's placement has the same order: placing is deterministic.
   out.model = model_->clone();
+  apply_bias_corrections(*out.model, corrections_);
   const Placement placement = place(*out.model, options_, shapes_, left_alone_);
   ONNXTOOL_CHECK(placement.tensors.size() == params.size() &&
                  placement.nodes.size() == placement_.nodes.size());
@@ -207,8 +269,92 @@ Result<Quantizer::Output> Quantizer::emit_with(Calibrator calibrator) const {
   return out;
 }
 
-Result<Quantizer::Output> Quantizer::emit(const SampleSource& source, const RunOptions& run) const {
+// What was in float before stays there, for its own reason: nothing is weighed again.
+void Quantizer::leave_in_float(const std::set<std::string>& results) {
+  if (weighed_.empty()) weighed_ = placement_.decisions;
+  std::map<const Node*, const char*> reasons;
+  options_.in_float = results;
+  for (const NodeDecision& d : weighed_) {
+    if (d.integer || !d.node->has_output(0)) continue;
+    reasons[d.node] = d.reason;
+    options_.in_float.insert(d.node->output(0).name());
+  }
+  placement_ = place(*model_, options_, shapes_, left_alone_);
+  for (NodeDecision& d : placement_.decisions)
+    if (const auto r = reasons.find(d.node); r != reasons.end()) d.reason = r->second;
+}
+
+Result<Quantizer::Output> Quantizer::emit_in_float(const std::set<std::string>& results,
+                                                   Calibrator calibrator) {
+  std::set<std::string> all = wished_in_float_;
+  all.insert(results.begin(), results.end());
+  leave_in_float(all);
+  return emit_with(calibrator);
+}
+
+Result<Quantizer::Output> Quantizer::emit(const SampleSource* source, const RunOptions& run) {
+  if (options_.overrides.leaves_in_float()) {
+    for (const IntegerNode& n : placement_.nodes)
+      if (options_.overrides.of(*n.node).in_float || options_.overrides.of(n.result()).in_float)
+        wished_in_float_.insert(n.node->output(0).name());
+    leave_in_float(wished_in_float_);
+    if (placement_.nodes.empty()) return nothing_to_quantize(placement_, model_->graph());
+  }
+  if (has_given_ranges()) return emit_with(Calibrator::kMinMax);
   if (!options_.calibrator.automatic) return emit_with(options_.calibrator.calibrator);
+  return best_of_all(*source, run);
+}
+
+// The output that suffers most decides.
+Result<double> Quantizer::worst_sqnr(const Output& out, const SampleSource& samples,
+                                     const RunOptions& run) const {
+  ONNXTOOL_ASSIGN(const ModelComparison compared,
+                  compare_models(model_->graph(), out.model->graph(), samples, run, {}));
+  double worst = INFINITY;
+  for (const auto& [name, metrics] : compared.outputs) {
+    // A failed or non-finite output is the worst of all, not the best.
+    const auto v = metrics.value(Metric::kSqnr);
+    worst = v && !std::isnan(*v) && metrics.failures().empty() ? std::min(worst, *v) : -INFINITY;
+  }
+  return worst;
+}
+
+Result<Quantizer::Correction> Quantizer::correct_biases(Output& out, const SampleSource& source,
+                                                        const RunOptions& run) {
+  Correction c;
+  RunOptions quiet = run;
+  quiet.progress = nullptr;
+  // Judged with every layer on integers, whether overrides leave some in float or the search for a
+  // target does later: a recipe turns the one into the other.
+  if (!wished_in_float_.empty()) {
+    leave_in_float({});
+    ONNXTOOL_ASSIGN(Output all, emit_with(out.calibrator));
+    all.trials = std::move(out.trials);
+    out = std::move(all);
+  }
+  const SpreadSamples some(source, affordable_samples(placement_));
+  ONNXTOOL_ASSIGN(corrections_, measure_bias_corrections(placement_, model_->graph(),
+                                                         out.model->graph(), some, quiet));
+  c.samples = some.size();
+  c.layers = static_cast<int64_t>(corrections_.size());
+  ONNXTOOL_ASSIGN(c.before_db, worst_sqnr(out, some, quiet));
+  ONNXTOOL_ASSIGN(Output candidate, emit_with(out.calibrator));
+  ONNXTOOL_ASSIGN(c.after_db, worst_sqnr(candidate, some, quiet));
+  c.kept = c.after_db > c.before_db;
+  if (!c.kept) corrections_.clear();
+  if (!wished_in_float_.empty()) {
+    leave_in_float(wished_in_float_);
+    ONNXTOOL_ASSIGN(candidate, emit_with(out.calibrator));
+  }
+  if (c.kept || !wished_in_float_.empty()) {
+    candidate.trials = std::move(out.trials);
+    out = std::move(candidate);
+  }
+  return c;
+}
+
+Result<Quantizer::Output> Quantizer::best_of_all(const SampleSource& source,
+                                                 const RunOptions& run) const {
   Result<Output> best = Error{ErrorCode::kNegative, "no calibrator gave a model", {}};
   std::vector<CalibratorTrial> trials;
   double best_sqnr = -INFINITY;
@@ -218,15 +364,7 @@ Result<Quantizer::Output> Quantizer::emit(const SampleSource& source, const RunO
   for (const Calibrator c :
        {Calibrator::kMse, Calibrator::kEntropy, Calibrator::kPercentile, Calibrator::kMinMax}) {
     ONNXTOOL_ASSIGN(Output candidate, emit_with(c));
-    ONNXTOOL_ASSIGN(const ModelComparison compared,
-                    compare_models(model_->graph(), candidate.model->graph(), some, quiet, {}));
-    // The output that suffers most decides.
-    double worst = INFINITY;
-    for (const auto& [name, metrics] : compared.outputs) {
-      // A failed or non-finite output is the worst of all, not the best.
-      const auto v = metrics.value(Metric::kSqnr);
-      worst = v && !std::isnan(*v) && metrics.failures().empty() ? std::min(worst, *v) : -INFINITY;
-    }
+    ONNXTOOL_ASSIGN(const double worst, worst_sqnr(candidate, some, quiet));
     trials.push_back({c, worst});
     if (const double margin = c == Calibrator::kMinMax ? kMinMaxMarginDb : 0;
         !best.ok() || worst > best_sqnr + margin) {

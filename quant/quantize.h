@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "calib/compare/compare.h"
+#include "quant/bias_correction.h"
 #include "quant/emit.h"
 #include "quant/prepare.h"
 #include "quant/quantized_model.h"
@@ -48,10 +49,16 @@ class Quantizer {
   /// where the summaries are to be kept.
   Status calibrate(const SampleSource& source, const RunOptions& run,
                    bool for_every_calibrator = false);
-  /// Summaries by tensor name, as range files hold them.
-  std::map<std::string, Summary> summaries() const;
+  /// What calibrate() learnt, by tensor name, as range files hold it.
+  const std::map<std::string, Summary>& summaries() const { return summaries_; }
+  /// Empty unless the calibrator asks for them or every one may.
+  const std::map<std::string, std::vector<Extremes>>& extremes() const { return extremes_; }
   /// Instead of calibrate(): a tensor that is missing is kMismatch.
-  Status use_summaries(const std::map<std::string, Summary>& summaries);
+  Status use_summaries(std::map<std::string, Summary> summaries,
+                       std::map<std::string, std::vector<Extremes>> extremes);
+  /// Instead of calibrate(), and of a calibrator: these ranges as they are.
+  Status use_ranges(std::map<std::string, Range> ranges);
+  bool has_given_ranges() const { return !given_.empty(); }
 
   /// Its decisions are placement()'s, less what the target is predicted not to fuse after all. The
   /// reference is prepared(), and is the caller's to share.
@@ -60,18 +67,39 @@ class Quantizer {
     std::vector<CalibratedTensor> tensors;
     Calibrator calibrator = Calibrator::kMinMax;
     std::vector<CalibratorTrial> trials;
+    /// Of every quantized activation of the reference, by name; those that share one included.
+    std::map<std::string, Range> ranges;
   };
   /// The quantized model under the options' calibrator. The automatic choice runs every
-  /// candidate on affordable_samples() of `source`.
-  Result<Output> emit(const SampleSource& source, const RunOptions& run) const;
+  /// candidate on affordable_samples() of `source`, which nothing else reads.
+  Result<Output> emit(const SampleSource* source, const RunOptions& run);
+  /// The same with one calibrator, and with these layers in float (by their first result) besides
+  /// those that overrides leave there; placement() is then the new one.
+  Result<Output> emit_in_float(const std::set<std::string>& results, Calibrator calibrator);
+
+  /// What became of a bias correction.
+  struct Correction {
+    bool kept = false;
+    int64_t layers = 0, samples = 0;
+    double before_db = 0, after_db = 0;  // SQNR of the worst output on `samples`
+  };
+  /// Corrects biases by what `out` is off on average, and replaces it where that brings its worst
+  /// output closer to the float model. What is emitted later has the same corrections.
+  Result<Correction> correct_biases(Output& out, const SampleSource& source, const RunOptions& run);
 
  private:
   Quantizer() = default;
   Status settle_products();
   Result<Output> emit_with(Calibrator calibrator) const;
-  Result<TensorParams> params_for(const QuantizedTensor& tensor,
-                                  const std::map<const Value*, const Summary*>& summaries,
-                                  Calibrator calibrator) const;
+  std::vector<const Value*> observed() const;
+  void leave_in_float(const std::set<std::string>& results);
+  OverrideValues wished(const Value& owner) const;
+  Result<double> worst_sqnr(const Output& out, const SampleSource& samples,
+                            const RunOptions& run) const;
+  Result<Output> best_of_all(const SampleSource& source, const RunOptions& run) const;
+  Result<TensorParams> params_for(const QuantizedTensor& tensor, Calibrator calibrator) const;
+  Result<Range> range_of_activation(const Value& owner, const QuantScheme& scheme,
+                                    Calibrator calibrator) const;
 
   std::unique_ptr<Model> model_;
   QuantizeOptions options_;
@@ -79,7 +107,12 @@ class Quantizer {
   TypicalShapes shapes_;
   std::set<std::string> left_alone_;  // results of products that gain nothing, by name
   Placement placement_;
-  std::vector<Summary> summaries_;  // of placement_.watched
+  std::map<std::string, Summary> summaries_;
+  std::map<std::string, std::vector<Extremes>> extremes_;
+  std::map<std::string, Range> given_;
+  BiasCorrections corrections_;
+  std::set<std::string> wished_in_float_;  // by overrides
+  std::vector<NodeDecision> weighed_;      // before layers went back to float
   int equalized_ = 0;
 };
 

@@ -3,13 +3,15 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "calib/ranges/calibrator.h"
 #include "libopt/ir/dtype.h"
-#include "libopt/ir/selector.h"
 #include "libopt/target/target.h"
+#include "quant/overrides.h"
+#include "quant/selection.h"
 
 namespace onnxtool {
 
@@ -40,7 +42,14 @@ struct QuantizeOptions {
   /// Refuses to raise the opset; per-channel weights then become per-tensor where Q/DQ have no
   /// axis.
   bool no_opset_change = false;
-  Selector include, exclude;
+  Selection include, exclude;
+  /// Wishes for single layers and tensors.
+  Overrides overrides;
+  /// Layers that are decided to stay in float once everything is calibrated, by their first result;
+  /// with any, nothing is weighed.
+  std::set<std::string> in_float;
+  /// Observes tensors that only then have a range of their own, too.
+  bool may_leave_in_float = false;
   /// Typical shapes of the inputs, by name: a sample's. Where layers are weighed, extents that the
   /// model leaves open are these.
   std::map<std::string, std::vector<int64_t>> input_shapes;

@@ -17,6 +17,7 @@ struct Entry {
   std::string_view name;
 };
 constexpr Entry kEntries[] = {{Calibrator::kMinMax, "minmax"},
+                              {Calibrator::kMovingAverage, "moving-average"},
                               {Calibrator::kPercentile, "percentile"},
                               {Calibrator::kEntropy, "entropy"},
                               {Calibrator::kMse, "mse"}};
@@ -63,7 +64,7 @@ Result<Calibrator> parse_calibrator(std::string_view text) {
 }
 
 Result<Range> calibrate(Calibrator calibrator, const Summary& summary, const QuantScheme& scheme,
-                        const CalibratorOptions& options) {
+                        const CalibratorOptions& options, std::span<const Extremes> samples) {
   if (summary.count() == 0) return Error{ErrorCode::kBadData, "no values were observed", {}};
   if (!summary.all_finite())
     return Error{ErrorCode::kNotFinite,
@@ -71,14 +72,22 @@ Result<Range> calibrate(Calibrator calibrator, const Summary& summary, const Qua
                      std::to_string(summary.positive_infinity() + summary.negative_infinity()) + " infinite among " +
                      std::to_string(summary.count()) + " values, expected finite ones only", {}};
   if (calibrator == Calibrator::kMinMax) return minmax_range(summary, scheme);
+  if (calibrator == Calibrator::kMovingAverage) {
+    if (samples.empty()) return Error{ErrorCode::kBadData, "the moving average needs the extremes of each sample, which were not kept", {}};
+    return moving_average_range(samples, scheme, options.ort_compat);
+  }
+  // Its 128 bins leave the default entropy search with one candidate, which holds everything.
+  if (calibrator == Calibrator::kEntropy && options.ort_compat) return minmax_range(summary, scheme);
   if (summary.mode() != Summary::Mode::kHistogram)
     return Error{ErrorCode::kBadData, "calibrator '" + std::string(name(calibrator)) + "' needs a histogram, but only min and max were kept", {}};
   if (calibrator == Calibrator::kPercentile && !(options.percentile > 0 && options.percentile <= 100))
     return Error{ErrorCode::kUsage, "percentile is " + std::to_string(options.percentile) + ", expected more than 0 and at most 100", {}};
   const Density density(summary);
   switch (calibrator) {
-    case Calibrator::kMinMax: break;
-    case Calibrator::kPercentile: return percentile_range(density, scheme, options.percentile);
+    case Calibrator::kMinMax:
+    case Calibrator::kMovingAverage: break;
+    case Calibrator::kPercentile:
+      return options.ort_compat ? ort_percentile_range(density, options.percentile) : percentile_range(density, scheme, options.percentile);
     case Calibrator::kEntropy: return entropy_range(density, scheme);
     case Calibrator::kMse: return mse_range(density, scheme);
   }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 #include "calib/ranges/summary.h"
@@ -44,22 +45,33 @@ struct Grid {
 /// Source: onnxruntime quantization tool, compute_scale_zp.
 Grid grid_of(Range range, const QuantScheme& scheme);
 
-enum class Calibrator : uint8_t { kMinMax, kPercentile, kEntropy, kMse };
+enum class Calibrator : uint8_t { kMinMax, kMovingAverage, kPercentile, kEntropy, kMse };
 
-/// "minmax", "percentile", "entropy", "mse".
+/// "minmax", "moving-average", "percentile", "entropy", "mse".
 std::string_view name(Calibrator calibrator);
 Result<Calibrator> parse_calibrator(std::string_view text);
 
 struct CalibratorOptions {
   /// Share of the values, in percent, that the range holds; in (0, 100].
   double percentile = 99.999;
+  /// Ranges as onnxruntime's calibrators of the same name give them.
+  bool ort_compat = false;
+};
+
+/// The lowest and the highest value of a tensor in one sample; both 0 where it has no values.
+struct Extremes {
+  float min = 0;
+  float max = 0;
+  bool operator==(const Extremes&) const = default;
 };
 
 /// Errors: nothing was observed (kBadData), NaN or infinities were (kNotFinite), the summary has no
 /// histogram and the calibrator needs one, or an option lies outside its domain (kUsage). The caller
-/// adds the tensor's name. An all-zero tensor gives {0, 0}.
+/// adds the tensor's name. An all-zero tensor gives {0, 0}. The moving average wants the extremes of
+/// every sample, in order; without any it fails (kBadData).
 Result<Range> calibrate(Calibrator calibrator, const Summary& summary, const QuantScheme& scheme,
-                        const CalibratorOptions& options = {});
+                        const CalibratorOptions& options = {},
+                        std::span<const Extremes> samples = {});
 
 /// Expected signal-to-quantization-noise ratio in dB of quantizing the summarized values on
 /// grid_of(range, scheme): 10 log10(E[x^2] / E[(x - dq(q(x)))^2]), by exact integration of a uniform

@@ -15,6 +15,11 @@ class SummaryObserver final : public Observer {
   Status observe(int watch, const ConstView& value) override {
     const auto i = static_cast<size_t>(watch);
     ONNXTOOL_TRY(summaries[i].add(value));
+    if (extremes) {
+      Summary sample(Summary::Mode::kMinMax);
+      ONNXTOOL_TRY(sample.add(value));
+      (*extremes)[i][sample_index] = {sample.min(), sample.max()};
+    }
     if (summaries[i].all_finite()) return {};
     const Summary& s = summaries[i];
     return Error{ErrorCode::kNotFinite,
@@ -28,6 +33,8 @@ class SummaryObserver final : public Observer {
 
  public:
   std::vector<Summary> summaries;
+  std::vector<std::vector<Extremes>>* extremes = nullptr;  // of all samples, shared by all workers
+  size_t sample_index = 0;
 };
 
 // Channels of one sample.
@@ -99,10 +106,14 @@ Status run_samples(const Graph& graph, std::span<const Value* const> watched, co
 }
 
 Result<std::vector<Summary>> collect_summaries(const Graph& graph, std::span<const Value* const> watched, const SampleSource& source,
-                                               const RunOptions& options, Summary::Mode mode) {
+                                               const RunOptions& options, Summary::Mode mode, std::vector<std::vector<Extremes>>* extremes) {
   std::vector<SummaryObserver> observers(static_cast<size_t>(std::max(options.threads, 1)), SummaryObserver(watched, mode));
-  ONNXTOOL_TRY(run_samples(graph, watched, source, options, [&](int worker, int64_t, const Sample& sample, RunContext& context) {
-    return context.run(sample.inputs, nullptr, &observers[static_cast<size_t>(worker)]);
+  if (extremes) extremes->assign(watched.size(), std::vector<Extremes>(static_cast<size_t>(source.size())));
+  for (SummaryObserver& o : observers) o.extremes = extremes;
+  ONNXTOOL_TRY(run_samples(graph, watched, source, options, [&](int worker, int64_t index, const Sample& sample, RunContext& context) {
+    SummaryObserver& observer = observers[static_cast<size_t>(worker)];
+    observer.sample_index = static_cast<size_t>(index);
+    return context.run(sample.inputs, nullptr, &observer);
   }));
   std::vector<Summary> merged = std::move(observers[0].summaries);
   for (size_t w = 1; w < observers.size(); ++w)

@@ -8,6 +8,7 @@
 
 #include "calib/data/source.h"
 #include "calib/exec/plan.h"
+#include "calib/ranges/calibrator.h"
 #include "calib/ranges/summary.h"
 
 namespace onnxtool {
@@ -61,9 +62,11 @@ Status run_samples(const Graph& graph, std::span<const Value* const> watched, co
                    const std::function<Status(int worker, int64_t index, const Sample& sample, RunContext& context)>& body);
 
 /// Summaries in the order of `watched`, the same bits for any thread count. NaN or infinities in a
-/// watched value are an error (kNotFinite) that names tensor and sample.
+/// watched value are an error (kNotFinite) that names tensor and sample. `extremes`, where given, gets
+/// those of every sample, in order, for each of `watched`.
 Result<std::vector<Summary>> collect_summaries(const Graph& graph, std::span<const Value* const> watched, const SampleSource& source,
-                                               const RunOptions& options, Summary::Mode mode);
+                                               const RunOptions& options, Summary::Mode mode,
+                                               std::vector<std::vector<Extremes>>* extremes = nullptr);
 
 /// What one channel (axis 1) of a value holds.
 struct ChannelStatistics {

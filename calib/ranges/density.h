@@ -68,6 +68,8 @@ class Density {
 /// One function per calibrator; the options are valid and the summary is finite and not empty.
 Range minmax_range(const Summary& summary, const QuantScheme& scheme);
 Range percentile_range(const Density& density, const QuantScheme& scheme, double percentile);
+Range moving_average_range(std::span<const Extremes> samples, const QuantScheme& scheme, bool plain_mean);
+Range ort_percentile_range(const Density& density, double percentile);
 Range entropy_range(const Density& density, const QuantScheme& scheme);
 Range mse_range(const Density& density, const QuantScheme& scheme);
 

@@ -16,28 +16,18 @@
 
 #include <nlohmann/json.hpp>
 
+#include "calib/ranges/json_text.h"
+#include "calib/ranges/shard.h"
+
 namespace onnxtool {
 namespace {
 
 using Json = nlohmann::json;
 
 constexpr std::string_view kFormat = "onnxtool-ranges";
-constexpr int kVersion = 1;
-constexpr int kMaxShards = 1 << 20;
+constexpr int kVersion = 2;
 
 Error bad(std::string what) { return Error{ErrorCode::kBadData, std::move(what), {}}; }
-
-/// A JSON string. Names that are not UTF-8 lose the offending bytes: JSON cannot hold them.
-std::string json_string(std::string_view text) {
-  return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
-/// Shortest text that reads back as the same double; a float is exact in it.
-std::string number(double value) {
-  std::array<char, 40> buffer;
-  const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value).ptr;
-  return {buffer.data(), end};
-}
 
 std::string histogram_text(const Summary& s) {
   std::string text;
@@ -53,6 +43,13 @@ std::string histogram_text(const Summary& s) {
     expected = c.index + 1;
   }
   return text;
+}
+
+// Flat, and both ends of a sample side by side.
+std::string extremes_text(const std::vector<Extremes>& extremes) {
+  std::string text = "[";
+  for (const Extremes& e : extremes) text += (text.size() > 1 ? ", " : "") + json_number(e.min) + ", " + json_number(e.max);
+  return text + "]";
 }
 
 std::optional<std::vector<Summary::Count>> parse_histogram(std::string_view text) {
@@ -78,6 +75,13 @@ std::optional<std::vector<Summary::Count>> parse_histogram(std::string_view text
   return counts;
 }
 
+std::optional<float> as_float(const Json& v) {
+  if (!v.is_number()) return std::nullopt;
+  const auto d = v.get<double>();
+  if (!(std::fabs(d) <= static_cast<double>(std::numeric_limits<float>::max())) || static_cast<double>(static_cast<float>(d)) != d) return std::nullopt;
+  return static_cast<float>(d);
+}
+
 /// Members of a JSON object, each checked; the first fault is kept.
 class Fields {
  public:
@@ -96,10 +100,23 @@ class Fields {
   }
   float real(const char* key) {
     const Json* v = find(key);
-    const double d = v && v->is_number() ? v->get<double>() : 0;
-    const auto f = static_cast<float>(std::fabs(d) <= static_cast<double>(std::numeric_limits<float>::max()) ? d : 0);
-    if (v && (!v->is_number() || static_cast<double>(f) != d)) fail(std::string("'") + key + "' is not a float");
-    return f;
+    const auto f = v ? as_float(*v) : 0;
+    if (!f) fail(std::string("'") + key + "' is not a float");
+    return f.value_or(0);
+  }
+  /// One pair for each of `samples`.
+  std::vector<Extremes> extremes(const char* key, uint64_t samples) {
+    std::vector<Extremes> out;
+    const Json* v = find(key);
+    if (!v) return out;
+    bool good = v->is_array() && v->size() % 2 == 0 && v->size() / 2 == samples;
+    for (size_t i = 0; good && i < v->size(); i += 2) {
+      const auto min = as_float((*v)[i]), max = as_float((*v)[i + 1]);
+      good = min && max && *min <= *max;
+      if (good) out.push_back({*min, *max});
+    }
+    if (!good) fail(std::string("'") + key + "' does not hold a lowest and a highest value for each of " + std::to_string(samples) + " samples");
+    return out;
   }
   const Json* find(const char* key) {
     if (!object_.is_object()) return nullptr;
@@ -122,10 +139,37 @@ class Fields {
   std::optional<Error> error_;
 };
 
-Result<Json> parse(std::string_view text) {
-  Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (json.is_discarded()) return bad("is not JSON");
-  return json;
+// How many samples the shards of a file have.
+uint64_t samples_in(const RangeFile& file) {
+  uint64_t sum = 0;
+  const auto all = static_cast<int64_t>(std::min<uint64_t>(file.all_samples, std::numeric_limits<int64_t>::max() / 2));
+  for (const int s : file.shards) sum += static_cast<uint64_t>(Shard{s, file.shard_count}.samples_of(all));
+  return sum;
+}
+
+// Positions in the whole data of the samples that are in, ascending.
+std::vector<int64_t> positions_in(const RangeFile& file) {
+  std::vector<int64_t> out;
+  for (const int s : file.shards)
+    for (auto p = int64_t{s}; p < static_cast<int64_t>(file.all_samples); p += file.shard_count) out.push_back(p);
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+// Samples of `part` go between those of `whole`; a tensor of which one has none has none after it.
+void merge_extremes(RangeFile& whole, const RangeFile& part) {
+  for (const auto& [name, summary] : part.tensors)
+    if (!part.extremes.contains(name)) whole.extremes.erase(name);
+  if (whole.extremes.empty()) return;
+  // They are as many as samples are in: the loader has checked that.
+  const std::vector<int64_t> mine = positions_in(whole), theirs = positions_in(part);
+  for (auto& [name, extremes] : whole.extremes) {
+    const std::vector<Extremes>& added = part.extremes.at(name);
+    std::vector<Extremes> joined;
+    for (size_t i = 0, j = 0; i < mine.size() || j < theirs.size();)
+      joined.push_back(j == theirs.size() || (i < mine.size() && mine[i] < theirs[j]) ? extremes[i++] : added[j++]);
+    extremes = std::move(joined);
+  }
 }
 
 }  // namespace
@@ -145,14 +189,16 @@ std::string save_ranges(const RangeFile& file) {
   for (int s : file.shards) shards += (shards.empty() ? "" : ", ") + std::to_string(s);
   line("shards", "[" + shards + "]");
   line("samples", std::to_string(file.samples));
+  line("all_samples", std::to_string(file.all_samples));
   out += "\"tensors\": {";
   const char* separator = "\n";
   for (const auto& [name, s] : file.tensors) {
-    out += separator + json_string(name) + ": {\"min\": " + number(s.min()) + ", \"max\": " + number(s.max()) +
+    out += separator + json_string(name) + ": {\"min\": " + json_number(s.min()) + ", \"max\": " + json_number(s.max()) +
            ", \"finite\": " + std::to_string(s.finite()) + ", \"zeros\": " + std::to_string(s.zeros()) +
            ", \"nan\": " + std::to_string(s.nan()) + ", \"positive_infinity\": " + std::to_string(s.positive_infinity()) +
            ", \"negative_infinity\": " + std::to_string(s.negative_infinity());
     if (s.mode() == Summary::Mode::kHistogram) out += ", \"histogram\": \"" + histogram_text(s) + '"';
+    if (const auto e = file.extremes.find(name); e != file.extremes.end()) out += ", \"extremes\": " + extremes_text(e->second);
     out += '}';
     separator = ",\n";
   }
@@ -161,7 +207,7 @@ std::string save_ranges(const RangeFile& file) {
 }
 
 Result<RangeFile> load_ranges(std::string_view text) {
-  ONNXTOOL_ASSIGN(const Json json, parse(text));
+  ONNXTOOL_ASSIGN(const Json json, parse_json(text));
   Fields top(json, "");
   if (top.text("format") != kFormat) return bad("is no range file: 'format' is not \"" + std::string(kFormat) + "\"");
   if (const uint64_t version = top.count("version"); !top.error() && version != kVersion)
@@ -170,9 +216,11 @@ Result<RangeFile> load_ranges(std::string_view text) {
   file.key = {top.text("model"), top.text("data"), top.text("options"), top.text("kernel_set"), top.text("isa")};
   const uint64_t shard_count = top.count("shard_count");
   file.samples = top.count("samples");
+  file.all_samples = top.count("all_samples");
   const Json* shards = top.find("shards");
   const Json* tensors = top.find("tensors");
   if (top.error()) return *top.error();
+  if (!DataDigest().parse(file.key.data)) return bad("'data' is not a digest of 64 hexadecimal digits");
   if (shard_count < 1 || shard_count > kMaxShards) return bad("'shard_count' is " + std::to_string(shard_count));
   file.shard_count = static_cast<int>(shard_count);
   if (!shards->is_array() || shards->empty()) return bad("'shards' is not a list of shards");
@@ -183,6 +231,8 @@ Result<RangeFile> load_ranges(std::string_view text) {
       return bad("'shards' is not an ascending list of shards below " + std::to_string(shard_count));
     file.shards.push_back(s.get<int>());
   }
+  if (const uint64_t expected = samples_in(file); file.samples != expected)
+    return bad("'samples' is " + std::to_string(file.samples) + ", but these shards of " + std::to_string(file.all_samples) + " samples have " + std::to_string(expected));
   if (!tensors->is_object()) return bad("'tensors' is not an object");
   for (const auto& [name, value] : tensors->items()) {
     const std::string place = "tensor '" + name + "'";
@@ -197,6 +247,7 @@ Result<RangeFile> load_ranges(std::string_view text) {
     h.negative_infinity = f.count("negative_infinity");
     const bool histogram = f.has("histogram");
     const std::string runs = histogram ? f.text("histogram") : std::string();
+    if (f.has("extremes")) file.extremes[name] = f.extremes("extremes", file.samples);
     if (f.error()) return *f.error();
     const auto counts = parse_histogram(runs);
     if (!counts) return bad(place + ": 'histogram' is not a list of runs index:count,...");
@@ -208,6 +259,10 @@ Result<RangeFile> load_ranges(std::string_view text) {
 }
 
 Status check_ranges(const RangeFile& file, const RangeKey& expected) {
+  if (!file.complete())
+    return Error{ErrorCode::kMismatch,
+                 "ranges hold " + std::to_string(file.shards.size()) + " of " + std::to_string(file.shard_count) + " shards",
+                 "join the parts with `onnxtool ranges merge`"};
   std::string differing;
   const auto compare = [&](const char* what, const std::string& found, const std::string& wanted) {
     if (wanted.empty() || found == wanted) return;
@@ -221,10 +276,6 @@ Status check_ranges(const RangeFile& file, const RangeKey& expected) {
   if (!differing.empty())
     return Error{ErrorCode::kMismatch, "ranges were made for something else: " + differing,
                  "calibrate again, or pass the inputs that these ranges were made from"};
-  if (!file.complete())
-    return Error{ErrorCode::kMismatch,
-                 "ranges hold " + std::to_string(file.shards.size()) + " of " + std::to_string(file.shard_count) + " shards",
-                 "join the parts with `onnxtool ranges merge`"};
   return {};
 }
 
@@ -241,14 +292,15 @@ Result<RangeFile> merge_ranges(std::vector<RangeFile> parts, bool mix_isa) {
     };
     const RangeKey &k = part.key, &first = result.key;
     if (k.model != first.model) return differs("model digest", k.model, first.model);
-    if (k.data != first.data) return differs("data digest", k.data, first.data);
     if (k.options != first.options) return differs("options digest", k.options, first.options);
     if (part.shard_count != result.shard_count)
       return differs("shard count", std::to_string(part.shard_count), std::to_string(result.shard_count));
+    if (part.all_samples != result.all_samples)
+      return differs("the number of all samples", std::to_string(part.all_samples), std::to_string(result.all_samples));
     if (k.kernel_set != first.kernel_set || k.isa != first.isa) {
       if (!mix_isa) {
         Error e = differs("kernel set and ISA", k.kernel_set + " " + k.isa, first.kernel_set + " " + first.isa);
-        e.hint = "parts that other kernels computed differ in the last bits; --mix-isa joins them all the same, --isa pins one";
+        e.hint = "parts that other kernels computed differ in the last bits; --allow-mixed-isa joins them all the same";
         return e;
       }
       if (k.kernel_set != first.kernel_set) result.key.kernel_set = "mixed";
@@ -260,112 +312,22 @@ Result<RangeFile> merge_ranges(std::vector<RangeFile> parts, bool mix_isa) {
         !std::equal(part.tensors.begin(), part.tensors.end(), result.tensors.begin(),
                     [](const auto& a, const auto& b) { return a.first == b.first; }))
       return mismatch("holds other tensors than the first part");
+    merge_extremes(result, part);
+    DataDigest digest, added;
+    if (!digest.parse(first.data) || !added.parse(k.data)) return mismatch("the data digest is not one");
+    digest.add(added);
+    result.key.data = digest.hex();
     auto to = result.tensors.begin();
     for (const auto& [name, summary] : part.tensors) (to++)->second.merge(summary);
-    if (__builtin_add_overflow(result.samples, part.samples, &result.samples)) return mismatch("sample counts pass 64 bits");
+    result.samples += part.samples;
+    result.shards.assign(shards.begin(), shards.end());
   }
-  result.shards.assign(shards.begin(), shards.end());
+  // With everything in, it is what one run would have written.
+  if (result.complete()) {
+    result.shard_count = 1;
+    result.shards = {0};
+  }
   return result;
-}
-
-std::string save_onnxruntime_ranges(const std::map<std::string, Range>& ranges) {
-  std::string out = "{\"CLS\": \"TensorsData\", \"data\": {";
-  const char* separator = "";
-  const auto array = [](double value) {
-    return "{\"data\": " + number(static_cast<float>(value)) + ", \"dtype\": \"float32\", \"CLS\": \"numpy.array\"}";
-  };
-  for (const auto& [name, range] : ranges) {
-    out += separator + json_string(name) + ": {\"lowest\": " + array(range.min) + ", \"highest\": " + array(range.max) +
-           ", \"CLS\": \"TensorData\"}";
-    separator = ", ";
-  }
-  return out + "}, \"calibration_method\": {\"CLS\": \"CalibrationMethod\", \"value\": \"CalibrationMethod.MinMax\"}, "
-               "\"smooth_quant\": false}\n";
-}
-
-Result<std::map<std::string, Range>> load_onnxruntime_ranges(std::string_view text) {
-  ONNXTOOL_ASSIGN(const Json json, parse(text));
-  if (!json.is_object()) return bad("is no calibration table: not an object");
-  const Json* table = &json;
-  if (const auto cls = json.find("CLS"); cls != json.end()) {
-    if (*cls != "TensorsData" || !json.contains("data") || !json["data"].is_object())
-      return bad("is no calibration table: 'CLS' is " + cls->dump(-1, ' ', true, Json::error_handler_t::replace) + " or 'data' is missing");
-    table = &json["data"];
-  }
-  std::map<std::string, Range> ranges;
-  for (const auto& item : table->items()) {
-    const Json& value = item.value();
-    const std::string place = "tensor '" + item.key() + "': ";
-    if (!value.is_object()) return bad(place + "is not an object");
-    // A number, or a numpy array of one element.
-    const auto limit = [&](const char* key) -> std::optional<double> {
-      const auto it = value.find(key);
-      if (it == value.end()) return std::nullopt;
-      const Json* v = &*it;
-      if (v->is_object()) {
-        const auto data = v->find("data");
-        if (data == v->end()) return std::nullopt;
-        v = &*data;
-      }
-      while (v->is_array() && v->size() == 1) v = &v->front();
-      if (!v->is_number()) return std::nullopt;
-      return v->get<double>();
-    };
-    const auto low = limit("lowest"), high = limit("highest");
-    if (!low || !high) return bad(place + "has no single 'lowest' and 'highest'");
-    if (!std::isfinite(*low) || !std::isfinite(*high) || *low > *high)
-      return bad(place + "'lowest' " + number(*low) + " and 'highest' " + number(*high) + " are no range");
-    ranges[item.key()] = {*low, *high};
-  }
-  return ranges;
-}
-
-namespace {
-constexpr std::string_view kTensorRtHeader = "TRT-8000-EntropyCalibration2";
-constexpr double kTensorRtLevels = 127;
-}  // namespace
-
-Result<std::string> save_tensorrt_ranges(const std::map<std::string, Range>& ranges) {
-  std::string out = std::string(kTensorRtHeader) + "\n";
-  for (const auto& [name, range] : ranges) {
-    if (name.find_first_of("\r\n") != std::string::npos)
-      return Error{ErrorCode::kUnsupported, "tensor " + json_string(name) + " has a line break in its name, which a TensorRT calibration cache cannot hold", {}};
-    const auto scale = static_cast<float>(std::max(std::fabs(range.min), std::fabs(range.max)) / kTensorRtLevels);
-    std::array<char, 8> hex;
-    uint32_t bits = std::bit_cast<uint32_t>(scale);
-    for (size_t i = hex.size(); i-- > 0; bits >>= 4) hex[i] = "0123456789abcdef"[bits & 15];
-    out += name + ": " + std::string(hex.data(), hex.size()) + "\n";
-  }
-  return out;
-}
-
-Result<std::map<std::string, Range>> load_tensorrt_ranges(std::string_view text) {
-  std::map<std::string, Range> ranges;
-  int line_number = 0;
-  while (!text.empty()) {
-    const size_t end = text.find('\n');
-    std::string_view line = text.substr(0, end);
-    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
-    if (line.ends_with('\r')) line.remove_suffix(1);
-    ++line_number;
-    if (line_number == 1) {
-      if (!line.starts_with("TRT-")) return bad("is no TensorRT calibration cache: the first line does not begin with TRT-");
-      continue;
-    }
-    if (line.empty()) continue;
-    const std::string place = "line " + std::to_string(line_number) + ": ";
-    const size_t colon = line.rfind(": ");
-    uint32_t bits = 0;
-    const char* const last = line.data() + line.size();
-    if (colon == std::string_view::npos || last - (line.data() + colon) != 10 ||
-        std::from_chars(line.data() + colon + 2, last, bits, 16).ptr != last)
-      return bad(place + "expected `name: ` and eight hexadecimal digits");
-    const auto scale = static_cast<double>(std::bit_cast<float>(bits));
-    if (!std::isfinite(scale) || scale < 0) return bad(place + "the scale is no positive float");
-    ranges[std::string(line.substr(0, colon))] = {-scale * kTensorRtLevels + 0.0, scale * kTensorRtLevels};
-  }
-  if (line_number == 0) return bad("is no TensorRT calibration cache: the file is empty");
-  return ranges;
 }
 
 }  // namespace onnxtool

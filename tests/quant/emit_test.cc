@@ -165,7 +165,7 @@ TEST_CASE("quantized: weights that are not finite are refused by name") {
   auto quantizer = Quantizer::create(std::move(model), all_layers());
   REQUIRE(quantizer.ok());
   REQUIRE(quantizer->calibrate(*samples, testing::cpu_run()).ok());
-  const auto output = quantizer->emit(*samples, testing::cpu_run());
+  const auto output = quantizer->emit(samples.get(), testing::cpu_run());
   REQUIRE(!output.ok());
   CHECK(output.error().code == ErrorCode::kNotFinite);
   CHECK(output.error().message.find("weight 'w'") != std::string::npos);

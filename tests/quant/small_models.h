@@ -91,7 +91,7 @@ inline Quantized quantize(const std::string& text, const QuantizeOptions& option
   REQUIRE_MESSAGE(quantizer.ok(), (quantizer.ok() ? "" : quantizer.error().message));
   REQUIRE(quantizer->equalize(*samples, cpu_run()).ok());
   REQUIRE(quantizer->calibrate(*samples, cpu_run()).ok());
-  auto output = quantizer->emit(*samples, cpu_run());
+  auto output = quantizer->emit(samples.get(), cpu_run());
   REQUIRE_MESSAGE(output.ok(), (output.ok() ? "" : output.error().message));
   for (const Node& n : output->model->graph().nodes()) {
     const Status s = check_node(n);

@@ -274,6 +274,76 @@ TEST_CASE("entropy: a far outlier does not use up the bins") {
   CHECK(symmetric.max > 1.5);
 }
 
+TEST_CASE("moving average: the mean of the first hundred samples, then it forgets") {
+  Summary observed;
+  std::vector<Extremes> samples;
+  std::mt19937 g(9);
+  std::normal_distribution<float> normal;
+  for (int i = 0; i < 300; ++i) {
+    samples.push_back({-std::fabs(normal(g)), 3 + std::fabs(normal(g))});
+    observed.add(std::vector<float>{samples.back().min, samples.back().max});
+  }
+  const auto average = [&](size_t n, const QuantScheme& scheme, bool ort) {
+    const auto r = calibrate(Calibrator::kMovingAverage, observed, scheme, {.ort_compat = ort},
+                             std::span(samples).first(n));
+    REQUIRE(r.ok());
+    return *r;
+  };
+  double low = 0, high = 0;
+  for (size_t i = 0; i < 300; ++i) {
+    low += static_cast<double>(samples[i].min);
+    high += static_cast<double>(samples[i].max);
+    if (i == 99) {
+      CHECK(average(100, kU8, false).min == doctest::Approx(low / 100).epsilon(1e-12));
+      CHECK(average(100, kU8, false).max == doctest::Approx(high / 100).epsilon(1e-12));
+    }
+  }
+  CHECK(average(300, kU8, true).min == doctest::Approx(low / 300).epsilon(1e-12));
+  CHECK(average(300, kU8, false).min != doctest::Approx(low / 300).epsilon(1e-6));
+  // One more sample moves the average by a hundredth of the distance.
+  const Range before = average(200, kU8, false), after = average(201, kU8, false);
+  CHECK(after.max == doctest::Approx(before.max + 0.01 * (static_cast<double>(samples[200].max) - before.max)).epsilon(1e-12));
+  CHECK(average(300, kS8Symmetric, false).min == -average(300, kU8, false).max);
+  // Zero lies inside: samples that are all above it.
+  const std::vector<Extremes> above = {{1, 2}, {2, 4}};
+  CHECK(*calibrate(Calibrator::kMovingAverage, observed, kU8, {}, above) == Range{0, 3});
+  CHECK(calibrate(Calibrator::kMovingAverage, observed, kU8).error().message ==
+        "the moving average needs the extremes of each sample, which were not kept");
+}
+
+TEST_CASE("percentile as onnxruntime's: the left edge of a bin of 2048, on both sides") {
+  for (const auto& [name, values] : distributions(20000)) {
+    CAPTURE(name);
+    float top = 0, bottom = std::numeric_limits<float>::max();
+    for (const float x : values) {
+      top = std::max(top, std::fabs(x));
+      bottom = std::min(bottom, std::fabs(x));
+    }
+    const double width = (static_cast<double>(top) - static_cast<double>(bottom)) / 2048;
+    if (width == 0) continue;
+    std::vector<double> bins(2048);
+    for (const float x : values)
+      bins[static_cast<size_t>(std::min(2047.0, (static_cast<double>(std::fabs(x)) - static_cast<double>(bottom)) / width))] += 1;
+    // Not those that fall between two values exactly: either is right.
+    for (const double p : {98.7654, 99.8765, 99.999}) {
+      size_t i = 0;
+      for (double sum = bins[0]; sum < p / 100 * static_cast<double>(values.size()) - 1e-9; sum += bins[i]) ++i;
+      const double expected = static_cast<double>(bottom) + width * static_cast<double>(i);
+      const auto [low, high] = std::minmax_element(values.begin(), values.end());
+      const auto r = calibrate(Calibrator::kPercentile, of(values), kU8, {.percentile = p, .ort_compat = true});
+      REQUIRE(r.ok());
+      // A bin off where the percentile lies on an edge, and what a bucket hides.
+      const double slack = 1.01 * width + expected / 256;
+      CHECK(std::fabs(r->max - std::max(0.0, std::min(expected, static_cast<double>(*high)))) <= slack);
+      CHECK(std::fabs(r->min - std::min(0.0, std::max(-expected, static_cast<double>(*low)))) <= slack);
+    }
+    // The default entropy search of onnxruntime has one candidate: everything.
+    CHECK(*calibrate(Calibrator::kEntropy, of(values), kU8, {.ort_compat = true}) == range(Calibrator::kMinMax, values, kU8));
+  }
+  const std::vector<float> one = {2, 2, 2};
+  CHECK(*calibrate(Calibrator::kPercentile, of(one), kU8, {.ort_compat = true}) == Range{0, 2});
+}
+
 TEST_CASE("calibrators: what they refuse") {
   const QuantScheme s = kU8;
   const auto code = [&](const Summary& summary, Calibrator c, double p = 99) {
@@ -293,7 +363,7 @@ TEST_CASE("calibrators: what they refuse") {
         "1 NaN and 0 infinite among 1 values, expected finite ones only");
   REQUIRE(parse_calibrator("mse").ok());
   CHECK(parse_calibrator("mae").error().message ==
-        "calibrator 'mae' is unknown, expected one of minmax, percentile, entropy, mse");
+        "calibrator 'mae' is unknown, expected one of minmax, moving-average, percentile, entropy, mse");
 }
 
 TEST_CASE("calibrators: all zeros, single values, subnormals and the largest floats") {

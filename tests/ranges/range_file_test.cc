@@ -1,4 +1,4 @@
-// Range files: exact round trips, refusals that name the culprit, sharded equal to whole, other tools' files.
+// Range files: exact round trips, refusals that name the culprit, sharded equal to whole.
 
 #include "calib/ranges/range_file.h"
 
@@ -6,6 +6,8 @@
 
 #include <limits>
 #include <random>
+
+#include "calib/ranges/shard.h"
 
 namespace onnxtool {
 namespace {
@@ -18,10 +20,14 @@ std::vector<float> normal(size_t n, uint32_t seed) {
   return v;
 }
 
+// A digest with this last digit.
+std::string digest(char last) { return std::string(63, '0') + last; }
+
 RangeFile sample(std::span<const float> values) {
   RangeFile f;
-  f.key = {"sha256:m", "sha256:d", "sha256:o", "cpu", "avx2"};
-  f.samples = 3;
+  f.key = {"sha256:m", digest('d'), "sha256:o", "cpu", "avx2"};
+  f.samples = f.all_samples = 3;
+  f.extremes["only extrema"] = {{-1.5f, 2}, {0, 0.1f}, {-1e-45f, 3.4028235e38f}};
   Summary s;
   s.add(values);
   f.tensors["x \"quoted\" \xc3\xa9"] = s;
@@ -43,6 +49,8 @@ TEST_CASE("range file: reads back exactly, and writes the same bytes again") {
   REQUIRE(back.ok());
   CHECK(back->key == f.key);
   CHECK(back->samples == 3);
+  CHECK(back->all_samples == 3);
+  CHECK(back->extremes == f.extremes);
   CHECK(back->tensors == f.tensors);
   CHECK(save_ranges(*back) == text);
   for (const auto& [name, s] : f.tensors) {
@@ -53,15 +61,16 @@ TEST_CASE("range file: reads back exactly, and writes the same bytes again") {
 
 TEST_CASE("range file: a small one, as it stands on disk") {
   RangeFile f;
-  f.key = {"m", "d", "o", "cpu", "sse2"};
-  f.samples = 1;
+  f.key = {"m", digest('d'), "o", "cpu", "sse2"};
+  f.samples = f.all_samples = 2;
   const float values[] = {1.0f, 1.0f, 1.00390625f, 4.0f, 0.0f};
   f.tensors["x"].add(values);
+  f.extremes["x"] = {{0, 1}, {1, 4}};
   CHECK(save_ranges(f) ==
-        "{\n\"format\": \"onnxtool-ranges\",\n\"version\": 1,\n\"model\": \"m\",\n\"data\": \"d\",\n\"options\": \"o\",\n"
-        "\"kernel_set\": \"cpu\",\n\"isa\": \"sse2\",\n\"shard_count\": 1,\n\"shards\": [0],\n\"samples\": 1,\n\"tensors\": {\n"
+        "{\n\"format\": \"onnxtool-ranges\",\n\"version\": 2,\n\"model\": \"m\",\n\"data\": \"" + digest('d') + "\",\n\"options\": \"o\",\n"
+        "\"kernel_set\": \"cpu\",\n\"isa\": \"sse2\",\n\"shard_count\": 1,\n\"shards\": [0],\n\"samples\": 2,\n\"all_samples\": 2,\n\"tensors\": {\n"
         "\"x\": {\"min\": 0, \"max\": 4, \"finite\": 5, \"zeros\": 1, \"nan\": 0, \"positive_infinity\": 0, "
-        "\"negative_infinity\": 0, \"histogram\": \"32512:2,1;33024:1\"}\n}\n}\n");
+        "\"negative_infinity\": 0, \"histogram\": \"32512:2,1;33024:1\", \"extremes\": [0, 1, 1, 4]}\n}\n}\n");
 }
 
 TEST_CASE("range file: what it refuses") {
@@ -78,9 +87,13 @@ TEST_CASE("range file: what it refuses") {
   };
   CHECK(message("{\n\"format\"", "[\n\"format\"") == "is not JSON");
   CHECK(message("onnxtool-ranges", "else") == "is no range file: 'format' is not \"onnxtool-ranges\"");
-  CHECK(message("\"version\": 1", "\"version\": 2") == "range file has version 2, expected 1");
+  CHECK(message("\"version\": 2", "\"version\": 1") == "range file has version 1, expected 2");
+  CHECK(message("\"data\": \"0", "\"data\": \"g") == "'data' is not a digest of 64 hexadecimal digits");
+  CHECK(message("\"all_samples\": 3", "\"all_samples\": 4") == "'samples' is 3, but these shards of 4 samples have 4");
+  CHECK(message("-1.5, 2, ", "-1.5, ") == "tensor 'only extrema': 'extremes' does not hold a lowest and a highest value for each of 3 samples");
+  CHECK(message("[-1.5, 2, ", "[2, -1.5, ").find("'extremes' does not hold") != std::string::npos);
   CHECK(message("\"model\": \"sha256:m\",\n", "") == "'model' is missing");
-  CHECK(message("\"samples\": 3", "\"samples\": -3") == "'samples' is not a count");
+  CHECK(message("\"samples\": 3,", "\"samples\": -3,") == "'samples' is not a count");
   CHECK(message("\"shards\": [0]", "\"shards\": [1]") == "'shards' is not an ascending list of shards below 1");
   CHECK(message("\"finite\": 4,", "\"finite\": 5,").find("but 5 are counted as finite") != std::string::npos);
   CHECK(message("\"histogram\": \"", "\"histogram\": \"9:\"") == "is not JSON");
@@ -97,11 +110,11 @@ TEST_CASE("range file: a mismatch names each key that differs") {
   const RangeFile f = sample(normal(10, 3));
   CHECK(check_ranges(f, f.key).ok());
   CHECK(check_ranges(f, {"sha256:m", "", "", "", ""}).ok());
-  const Status s = check_ranges(f, {"sha256:m", "sha256:d2", "sha256:o", "cpu", "avx512"});
+  const Status s = check_ranges(f, {"sha256:m", digest('e'), "sha256:o", "cpu", "avx512"});
   REQUIRE_FALSE(s.ok());
   CHECK(s.error().code == ErrorCode::kMismatch);
   CHECK(s.error().message ==
-        "ranges were made for something else: data digest is sha256:d, expected sha256:d2; ISA is avx2, expected avx512");
+        "ranges were made for something else: data digest is " + digest('d') + ", expected " + digest('e') + "; ISA is avx2, expected avx512");
   RangeFile part = f;
   part.shard_count = 4;
   part.shards = {1, 2};
@@ -110,25 +123,44 @@ TEST_CASE("range file: a mismatch names each key that differs") {
 
 TEST_CASE("range file: shards merge to the bytes of one run, in any order") {
   const std::vector<float> values = normal(60000, 4);
-  const std::span<const float> v(values);
-  const auto shard = [&](int i, std::span<const float> part) {
+  constexpr int kSamples = 7, kShards = 3;
+  // Sample i is a stretch of the values; a shard has every third.
+  const auto sample_of = [&](int i) { return std::span<const float>(values).subspan(static_cast<size_t>(i) * 8000, 100 + static_cast<size_t>(i) * 1000); };
+  const auto file_of = [&](std::vector<int> shards, int count) {
     RangeFile f;
-    f.key = {"m", "d", "o", "cpu", "avx2"};
-    f.shard_count = 3;
-    f.shards = {i};
-    f.samples = part.size();
-    f.tensors["x"].add(part);
+    DataDigest data;
+    f.key = {"m", "", "o", "cpu", "avx2"};
+    f.shard_count = count;
+    f.shards = shards;
+    f.all_samples = kSamples;
+    for (int i = 0; i < kSamples; ++i) {
+      if (std::find(shards.begin(), shards.end(), i % count) == shards.end()) continue;
+      ++f.samples;
+      f.tensors["x"].add(sample_of(i));
+      f.extremes["x"].push_back({static_cast<float>(-i), static_cast<float>(i)});
+      const auto v = sample_of(i);
+      data.add(i, {"", {Tensor::from({static_cast<int64_t>(v.size())}, std::vector<float>(v.begin(), v.end()))}});
+    }
+    f.key.data = data.hex();
     return f;
   };
-  RangeFile whole = shard(0, v);
-  whole.shards = {0, 1, 2};
-  const RangeFile a = shard(0, v.subspan(0, 100)), b = shard(1, v.subspan(100, 40000)), c = shard(2, v.subspan(40100));
+  const RangeFile whole = file_of({0}, 1);
+  const RangeFile a = file_of({0}, kShards), b = file_of({1}, kShards), c = file_of({2}, kShards);
   for (const auto& order : {std::vector{a, b, c}, {c, a, b}, {b, c, a}}) {
     const auto merged = merge_ranges(order);
     REQUIRE(merged.ok());
     CHECK(save_ranges(*merged) == save_ranges(whole));
     CHECK(merged->complete());
+    CHECK(load_ranges(save_ranges(*merged)).ok());
   }
+  const auto two = merge_ranges({c, a});
+  REQUIRE(two.ok());
+  CHECK_FALSE(two->complete());
+  CHECK(save_ranges(*merge_ranges({b, *two})) == save_ranges(whole));
+  RangeFile without = b;
+  without.extremes.clear();
+  CHECK(merge_ranges({a, without, c})->extremes.empty());
+
   const auto refused = [](std::vector<RangeFile> parts) {
     const auto r = merge_ranges(std::move(parts));
     REQUIRE_FALSE(r.ok());
@@ -136,8 +168,14 @@ TEST_CASE("range file: shards merge to the bytes of one run, in any order") {
   };
   CHECK(refused({a, a}) == "part 2: shard 0 is already in");
   RangeFile other = b;
-  other.key.data = "d2";
-  CHECK(refused({a, other}) == "part 2: data digest is d2, but d in the first part");
+  other.key.model = "m2";
+  CHECK(refused({a, other}) == "part 2: model digest is m2, but m in the first part");
+  other = b;
+  other.key.options = "o2";
+  CHECK(refused({a, other}) == "part 2: options digest is o2, but o in the first part");
+  other = b;
+  other.all_samples = 8;
+  CHECK(refused({a, other}) == "part 2: the number of all samples is 8, but 7 in the first part");
   other = b;
   other.tensors["y"];
   CHECK(refused({a, other}) == "part 2: holds other tensors than the first part");
@@ -151,44 +189,6 @@ TEST_CASE("range file: shards merge to the bytes of one run, in any order") {
   REQUIRE(mixed.ok());
   CHECK(mixed->key.isa == "mixed");
   CHECK(refused({}) == "no range files to merge");
-}
-
-TEST_CASE("onnxruntime's calibration cache: both of its forms, and ours") {
-  // As its save_tensors_data and write_calibration_table write them (1.31).
-  const char* const cache =
-      R"({"CLS": "TensorsData", "data": {"x": {"lowest": -1.5, "highest": 3.0999999046325684, "CLS": "TensorData"},)"
-      R"( "y": {"lowest": {"data": 0.0, "dtype": "float32", "CLS": "numpy.array"}, "highest": {"data": [6.0], "dtype": "float32",)"
-      R"( "CLS": "numpy.array"}, "CLS": "TensorData"}}, "calibration_method": {"CLS": "CalibrationMethod", "value":)"
-      R"( "CalibrationMethod.MinMax"}, "smooth_quant": false})";
-  const auto r = load_onnxruntime_ranges(cache);
-  REQUIRE(r.ok());
-  CHECK(r->at("x") == Range{-1.5, 3.0999999046325684});
-  CHECK(r->at("y") == Range{0, 6});
-  const auto bare = load_onnxruntime_ranges(R"({"x": {"lowest": -1.5, "highest": 3, "CLS": "TensorData"}})");
-  REQUIRE(bare.ok());
-  CHECK(bare->at("x") == Range{-1.5, 3});
-  const auto again = load_onnxruntime_ranges(save_onnxruntime_ranges(*r));
-  REQUIRE(again.ok());
-  CHECK(*again == *r);
-  for (const char* wrong : {"[]", R"({"CLS": "Other", "data": {}})", R"({"x": 1})", R"({"x": {"lowest": 1}})",
-                            R"({"x": {"lowest": 2, "highest": 1}})", R"({"x": {"lowest": [1, 2], "highest": 3}})",
-                            R"({"x": {"avg": 1, "std": 2, "CLS": "TensorData"}})"})
-    CHECK_FALSE(load_onnxruntime_ranges(wrong).ok());
-  CHECK(load_onnxruntime_ranges(R"({"x": {"avg": 1}})").error().message == "tensor 'x': has no single 'lowest' and 'highest'");
-}
-
-TEST_CASE("TensorRT's calibration cache: round trip to float accuracy") {
-  const auto text = save_tensorrt_ranges({{"a: b", {-1, 127}}, {"z", {0, 0}}});
-  REQUIRE(text.ok());
-  CHECK(*text == "TRT-8000-EntropyCalibration2\na: b: 3f800000\nz: 00000000\n");
-  const auto back = load_tensorrt_ranges(*text);
-  REQUIRE(back.ok());
-  CHECK(back->at("a: b") == Range{-127, 127});
-  CHECK(back->at("z") == Range{0, 0});
-  CHECK(load_tensorrt_ranges("TRT-8503-MinMaxCalibration\r\nx: 3c010a14\r\n")->at("x").max == doctest::Approx(1.0).epsilon(0.01));
-  CHECK_FALSE(save_tensorrt_ranges({{"a\nb", {0, 1}}}).ok());
-  for (const char* wrong : {"", "x: 3f800000\n", "TRT-1\nx 3f800000\n", "TRT-1\nx: 3f8\n", "TRT-1\nx: 7f800000\n", "TRT-1\nx: bf800000\n"})
-    CHECK_FALSE(load_tensorrt_ranges(wrong).ok());
 }
 
 }  // namespace

@@ -1,0 +1,255 @@
+#include "quant/accuracy.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <optional>
+#include <set>
+
+#include "quant/equalize.h"
+
+namespace onnxtool {
+namespace {
+
+constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+// A comparison runs two models on each sample.
+constexpr int64_t kModels = 2;
+// The search may cost this many times calibration and one evaluation.
+constexpr int64_t kBudgetFactor = 3;
+// Samples of the instrumented run, and the fewest that a trial is worth.
+constexpr int64_t kSensitivitySamples = 16, kFewestTrialSamples = 4;
+
+class Search {
+ public:
+  Search(Quantizer& quantizer, Quantizer::Output& out, const AccuracyTarget& target,
+         const AccuracyData& data)
+      : quantizer_(quantizer), out_(out), data_(data), quiet_(data.run) {
+    result_.target = target;
+    quiet_.progress = nullptr;
+    const int64_t evaluation = kModels * data.judged.size();
+    // Choosing a calibrator is part of calibration.
+    const int64_t calibration =
+        data.calibration_samples +
+        kModels * static_cast<int64_t>(out.trials.size()) *
+            std::min(affordable_samples(quantizer.placement()), data.judged.size());
+    result_.budget = kBudgetFactor * (calibration + evaluation);
+    // The file that is written is evaluated once more.
+    result_.runs = calibration + evaluation;
+  }
+
+  Result<AccuracySearch> run() {
+    ONNXTOOL_ASSIGN(result_.before, measure(out_, data_.judged, 0));
+    result_.after = result_.before;
+    result_.met = target().met(result_.before);
+    if (result_.met) return std::move(result_);
+    if (sensitivity_samples() < 1) return std::move(result_);
+    ONNXTOOL_TRY(rank());
+    choose_trial_samples();
+    ONNXTOOL_TRY(find_enough());
+    if (wanted_ > 0) ONNXTOOL_TRY(verify());
+    return std::move(result_);
+  }
+
+ private:
+  const AccuracyTarget& target() const { return result_.target; }
+
+  Result<double> measure(const Quantizer::Output& out, const SampleSource& samples,
+                         int64_t layers_in_float) {
+    ComparisonOptions options;
+    options.labelled = target().kind == AccuracyTarget::Kind::kDrop;
+    options.metrics.kl = target().kind == AccuracyTarget::Kind::kKl;
+    ONNXTOOL_ASSIGN(const ModelComparison compared,
+                    compare_models(data_.original, out.model->graph(), samples, quiet_, options));
+    const double value = accuracy_of(compared, target());
+    result_.runs += kModels * samples.size();
+    result_.trials.push_back({layers_in_float, samples.size(), value});
+    return value;
+  }
+
+  bool affords(int64_t samples) const { return result_.runs + kModels * samples <= result_.budget; }
+
+  // One full evaluation is kept for the end.
+  int64_t left() const {
+    return result_.budget - result_.runs - kModels * data_.judged.size();
+  }
+  int64_t sensitivity_samples() const { return std::min(kSensitivitySamples, left() / kModels); }
+
+  // Layers by the error that each makes by itself, the largest first.
+  Status rank() {
+    const SpreadSamples some(data_.judged, sensitivity_samples());
+    ONNXTOOL_ASSIGN(const auto errors,
+                    compare_layers(quantizer_.prepared().graph(), out_.model->graph(), out_.layers,
+                                   nullptr, some, quiet_, {.mode = LayerMode::kLocal}));
+    result_.runs += kModels * some.size();
+    std::map<const Value*, double> sqnr;
+    for (size_t i = 0; i < errors.size(); ++i) sqnr[out_.layers[i].reference] = errors[i].sqnr_db;
+    for (const IntegerNode& n : quantizer_.placement().nodes) {
+      const auto it = sqnr.find(&n.result());
+      if (n.handler->role == Role::kPassThrough || it == sqnr.end() || std::isnan(it->second))
+        continue;
+      const std::string& result = n.node->output(0).name();
+      ranked_.push_back({n.node->name().empty() ? result : n.node->name(), n.node->op_type(),
+                         result, it->second});
+    }
+    std::ranges::stable_sort(ranked_, {}, &LayerInFloat::sqnr_db);
+    return {};
+  }
+
+  // As many samples a trial as the budget has for all that may be needed.
+  void choose_trial_samples() {
+    const auto n = static_cast<int64_t>(ranked_.size());
+    int64_t trials = 4;
+    for (int64_t k = 1; k < n; k *= 2) trials += 2;
+    const int64_t all = data_.judged.size();
+    trial_samples_ =
+        std::clamp(left() / (kModels * trials), std::min(kFewestTrialSamples, all), all);
+  }
+
+  Result<Quantizer::Output> without(const std::vector<LayerInFloat>& layers) {
+    std::set<std::string> results;
+    for (const LayerInFloat& l : layers) results.insert(l.result);
+    return quantizer_.emit_in_float(results, out_.calibrator);
+  }
+
+  // On few samples the target is where the first look on the same few says that it is. nullopt: the
+  // budget is spent.
+  Result<std::optional<bool>> enough(const std::vector<LayerInFloat>& layers) {
+    const SpreadSamples some(data_.judged, trial_samples_);
+    if (!affords(some.size() + data_.judged.size())) return std::optional<bool>();
+    const bool few = some.size() < data_.judged.size();
+    if (few && std::isnan(few_before_)) {
+      ONNXTOOL_ASSIGN(few_before_, measure(out_, some, 0));
+    }
+    ONNXTOOL_ASSIGN(const Quantizer::Output candidate, without(layers));
+    ONNXTOOL_ASSIGN(const double value,
+                    measure(candidate, some, static_cast<int64_t>(layers.size())));
+    // Points are counted, so few samples say little of them: they are taken as they come.
+    const bool shifts = few && target().kind != AccuracyTarget::Kind::kDrop;
+    const double shift = shifts && std::isfinite(few_before_ - result_.before)
+                             ? target().kind == AccuracyTarget::Kind::kKl
+                                   ? value * (result_.before / few_before_ - 1)
+                                   : result_.before - few_before_
+                             : 0;
+    return std::optional<bool>(target().met(value + shift));
+  }
+
+  std::vector<LayerInFloat> first(size_t k) const {
+    return {ranked_.begin(), ranked_.begin() + static_cast<ptrdiff_t>(k)};
+  }
+
+  // The fewest of the ranked layers, then without those among them that are not needed after all.
+  Status find_enough() {
+    if (ranked_.size() < 2) return {};
+    const size_t most = ranked_.size() - 1;  // with no layer left, nothing would be quantized
+    size_t low = 0, high = 0;
+    for (size_t k = 1; high == 0; k = std::min(k * 2, most)) {
+      ONNXTOOL_ASSIGN(const auto ok, enough(first(k)));
+      if (!ok || (!*ok && k == most)) {
+        // Nothing that was tried is enough; the last look may still find that more is.
+        wanted_ = k;
+        chosen_ = first(k);
+        return {};
+      }
+      (*ok ? high : low) = k;
+    }
+    while (high - low > 1) {
+      const size_t middle = (low + high) / 2;
+      ONNXTOOL_ASSIGN(const auto ok, enough(first(middle)));
+      if (!ok) break;
+      (*ok ? high : low) = middle;
+    }
+    wanted_ = high;
+    chosen_ = first(high);
+    for (size_t i = chosen_.size(); i-- > 1;) {
+      std::vector<LayerInFloat> fewer = chosen_;
+      fewer.erase(fewer.begin() + static_cast<ptrdiff_t>(i) - 1);
+      ONNXTOOL_ASSIGN(const auto ok, enough(fewer));
+      if (!ok) break;
+      if (*ok) chosen_ = std::move(fewer);
+    }
+    return {};
+  }
+
+  // On all samples; where few misled, more layers go while the budget lasts.
+  Status verify() {
+    while (true) {
+      ONNXTOOL_ASSIGN(Quantizer::Output candidate, without(chosen_));
+      ONNXTOOL_ASSIGN(result_.after, measure(candidate, data_.judged,
+                                             static_cast<int64_t>(chosen_.size())));
+      result_.met = target().met(result_.after);
+      result_.in_float = chosen_;
+      if (result_.met) {
+        candidate.trials = std::move(out_.trials);
+        out_ = std::move(candidate);
+        return {};
+      }
+      if (wanted_ + 1 >= ranked_.size() || !affords(data_.judged.size())) return {};
+      wanted_ = std::min(wanted_ + std::max<size_t>(1, wanted_ / 2), ranked_.size() - 1);
+      chosen_ = first(wanted_);
+    }
+  }
+
+  Quantizer& quantizer_;
+  Quantizer::Output& out_;
+  const AccuracyData& data_;
+  RunOptions quiet_;
+  AccuracySearch result_;
+  std::vector<LayerInFloat> ranked_, chosen_;
+  size_t wanted_ = 0;  // how many of ranked_ were found to be enough
+  int64_t trial_samples_ = 1;
+  double few_before_ = kNaN;
+};
+
+}  // namespace
+
+std::string_view AccuracyTarget::name() const {
+  return kind == Kind::kSqnr ? "sqnr" : kind == Kind::kKl ? "kl" : "drop";
+}
+
+std::string_view AccuracyTarget::unit() const {
+  return kind == Kind::kSqnr ? "dB" : kind == Kind::kKl ? "" : "points";
+}
+
+Result<AccuracyTarget> parse_accuracy_target(const std::string& text) {
+  AccuracyTarget t;
+  const size_t equals = text.rfind('=');
+  const std::string name = text.substr(0, equals);
+  const char* const begin = text.data() + (equals == std::string::npos ? 0 : equals + 1);
+  const char* const end = text.data() + text.size();
+  const auto parsed = std::from_chars(begin, end, t.limit);
+  const bool known = name == "sqnr" || name == "kl" || name == "drop";
+  if (equals == std::string::npos || !known || parsed.ec != std::errc() || parsed.ptr != end ||
+      !std::isfinite(t.limit) || (t.limit < 0 && name != "sqnr"))
+    return Error{ErrorCode::kUsage, "--accuracy-target: '" + text + "' is no target",
+                 "expected sqnr=DB, kl=NATS or drop=POINTS, as in sqnr=35"};
+  t.kind = name == "sqnr" ? AccuracyTarget::Kind::kSqnr
+           : name == "kl" ? AccuracyTarget::Kind::kKl
+                          : AccuracyTarget::Kind::kDrop;
+  return t;
+}
+
+double accuracy_of(const ModelComparison& compared, const AccuracyTarget& target) {
+  if (target.kind == AccuracyTarget::Kind::kDrop)
+    return compared.accuracy.drop().value_or(kNaN);
+  const bool sqnr = target.kind == AccuracyTarget::Kind::kSqnr;
+  const double worst = sqnr ? -INFINITY : INFINITY;
+  double value = kNaN;
+  for (const auto& [name, metrics] : compared.outputs) {
+    if (!metrics.failures().empty()) return worst;
+    // Of integer outputs there is none.
+    const auto v = metrics.value(sqnr ? Metric::kSqnr : Metric::kKl);
+    if (!v) continue;
+    if (std::isnan(*v)) return worst;
+    value = std::isnan(value) ? *v : sqnr ? std::min(value, *v) : std::max(value, *v);
+  }
+  return value;
+}
+
+Result<AccuracySearch> reach_accuracy(Quantizer& quantizer, Quantizer::Output& out,
+                                      const AccuracyTarget& target, const AccuracyData& data) {
+  return Search(quantizer, out, target, data).run();
+}
+
+}  // namespace onnxtool

@@ -1,0 +1,67 @@
+// The search for an accuracy target: which layers go back to float so that it is met.
+//
+// One instrumented run measures the error that each layer makes by itself; layers are tried in that
+// order, and every choice that counts is verified by running the whole model. What it may cost is
+// counted in runs of one sample, so that the result does not depend on the machine.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "quant/quantize.h"
+
+namespace onnxtool {
+
+struct AccuracyTarget {
+  enum class Kind : uint8_t { kSqnr, kKl, kDrop };
+  Kind kind = Kind::kSqnr;
+  double limit = 0;
+
+  bool met(double value) const {
+    return kind == Kind::kSqnr ? value >= limit : value <= limit;  // false for NaN
+  }
+  std::string_view name() const;  // "sqnr", "kl", "drop"
+  std::string_view unit() const;  // "dB", "", "points"
+};
+
+/// sqnr=DB (of the worst output), kl=NATS (mean divergence of the outputs' softmax, of the worst
+/// output), drop=POINTS (of top-1 accuracy, in percent). Errors (kUsage) list these.
+Result<AccuracyTarget> parse_accuracy_target(const std::string& text);
+
+/// What the target judges; NaN where it cannot be computed, and the worst value where an output
+/// failed on a sample.
+double accuracy_of(const ModelComparison& compared, const AccuracyTarget& target);
+
+struct AccuracyTrial {
+  int64_t layers_in_float = 0;
+  int64_t samples = 0;
+  double value = 0;
+};
+
+struct LayerInFloat {
+  std::string layer, op, result;  // the node's name, or its result's where it has none
+  double sqnr_db = 0;             // of what the layer made on integers, fed exact values
+};
+
+struct AccuracySearch {
+  AccuracyTarget target;
+  double before = 0, after = 0;  // on all samples
+  bool met = false;
+  std::vector<LayerInFloat> in_float;
+  std::vector<AccuracyTrial> trials;
+  int64_t runs = 0, budget = 0;  // of one sample
+};
+
+struct AccuracyData {
+  const Graph& original;
+  const SampleSource& judged;       // samples that the target is measured on
+  int64_t calibration_samples = 0;  // that calibration has run, or would have
+  const RunOptions& run;
+};
+
+/// Puts the layers into float that keep `out` from the target, and replaces it. The cost is at most
+/// 3 x (calibration + one evaluation), less one evaluation that the caller has for the written file.
+Result<AccuracySearch> reach_accuracy(Quantizer& quantizer, Quantizer::Output& out,
+                                      const AccuracyTarget& target, const AccuracyData& data);
+
+}  // namespace onnxtool

@@ -1,0 +1,105 @@
+// The search for an accuracy target: the layer that is to blame goes back to float, and no other.
+
+#include "quant/accuracy.h"
+
+#include "tests/quant/small_models.h"
+
+namespace onnxtool {
+namespace {
+
+using testing::all_layers;
+using testing::cpu_run;
+using testing::numbers;
+
+// Four products with a Relu between; with one scale a tensor the third suffers from its large weight,
+// whose results the Relu takes away.
+std::string four_layers() {
+  std::string weights = "float[8,8] c = {-300, " + numbers(63, 0.5) + "}";
+  std::string body;
+  std::string from = "x";
+  for (const std::string name : {"a", "b", "c", "d"}) {
+    if (name != "c") weights += ", float[8,8] " + name + " = {" + numbers(64, 1) + "}";
+    body += " [layer_" + name + "] p" + name + " = MatMul (" + from + ", " + name + ")\n";
+    if (name != "d") body += " r" + name + " = Relu (p" + name + ")\n";
+    from = "r" + name;
+  }
+  return "<ir_version: 8, opset_import: [\"\" : 17]> g (float[2,8] x) => (float pd)\n<" + weights + "> {\n" + body + "}";
+}
+
+struct Found {
+  AccuracySearch search;
+  Quantizer::Output out;
+};
+
+Found search(AccuracyTarget target, int64_t calibrated = 64) {
+  QuantizeOptions options = all_layers();
+  options.per_channel = false;
+  options.may_leave_in_float = true;
+  std::unique_ptr<Model> model = testing::parse(four_layers());
+  const std::unique_ptr<Model> original = model->clone();
+  const auto samples = testing::random_samples(*model, 64);
+  auto quantizer = Quantizer::create(std::move(model), options);
+  REQUIRE(quantizer.ok());
+  REQUIRE(quantizer->calibrate(*samples, cpu_run()).ok());
+  auto out = quantizer->emit(samples.get(), cpu_run());
+  REQUIRE(out.ok());
+  REQUIRE(infer_graph(original->graph()).ok());
+  const RunOptions run = cpu_run();
+  auto found = reach_accuracy(*quantizer, *out, target, {original->graph(), *samples, calibrated, run});
+  REQUIRE_MESSAGE(found.ok(), (found.ok() ? "" : found.error().message));
+  // What is reported is what the model does.
+  ComparisonOptions metrics;
+  metrics.metrics.kl = true;
+  auto compared = compare_models(original->graph(), out->model->graph(), *samples, run, metrics);
+  REQUIRE(compared.ok());
+  if (found->met) CHECK(accuracy_of(*compared, target) == found->after);
+  return {*std::move(found), *std::move(out)};
+}
+
+TEST_CASE("accuracy target: the layer to blame, within the budget") {
+  const Found none = search({AccuracyTarget::Kind::kSqnr, -50});
+  CHECK(none.search.met);
+  CHECK(none.search.in_float.empty());
+  CHECK(none.search.trials.size() == 1);
+
+  const double needed = none.search.before + 3;
+  const Found one = search({AccuracyTarget::Kind::kSqnr, needed});
+  REQUIRE(one.search.met);
+  CHECK(one.search.after >= needed);
+  REQUIRE(one.search.in_float.size() == 1);
+  CHECK(one.search.in_float[0].layer == "layer_c");
+  CHECK(one.search.runs <= one.search.budget);
+  CHECK(one.out.model->graph().find("a_quantized"));
+  CHECK_FALSE(one.out.model->graph().find("c_quantized"));
+}
+
+TEST_CASE("accuracy target: out of reach, and by other metrics") {
+  const Found never = search({AccuracyTarget::Kind::kSqnr, 200});
+  CHECK_FALSE(never.search.met);
+  CHECK(never.search.runs <= never.search.budget);
+  CHECK(never.search.after < 200);
+  const Found kl = search({AccuracyTarget::Kind::kKl, 1e-3});
+  CHECK(kl.search.before > 1e-3);
+  REQUIRE(kl.search.met);
+  CHECK(kl.search.after <= 1e-3);
+  // Without calibration to compare with there is little to spend.
+  const Found poor = search({AccuracyTarget::Kind::kSqnr, 200}, 0);
+  CHECK_FALSE(poor.search.met);
+}
+
+TEST_CASE("accuracy target: what is no target") {
+  const auto t = parse_accuracy_target("sqnr=-3.5");
+  REQUIRE(t.ok());
+  CHECK(t->kind == AccuracyTarget::Kind::kSqnr);
+  CHECK(t->limit == -3.5);
+  CHECK(parse_accuracy_target("kl=0.01")->kind == AccuracyTarget::Kind::kKl);
+  CHECK(parse_accuracy_target("drop=0.5")->kind == AccuracyTarget::Kind::kDrop);
+  for (const char* wrong : {"", "sqnr", "sqnr=", "sqnr=x", "sqnr=35x", "sqnr=nan", "top1=3", "kl=-1", "drop=-1", "=3"})
+    CHECK_FALSE(parse_accuracy_target(wrong).ok());
+  // NaN meets nothing.
+  CHECK_FALSE(t->met(std::nan("")));
+  CHECK_FALSE(parse_accuracy_target("kl=1")->met(std::nan("")));
+}
+
+}  // namespace
+}  // namespace onnxtool
