@@ -5,7 +5,7 @@ _onnxtool() {
   if [[ "$word" == "=" ]]; then word=""; elif [[ "$previous" == "=" ]]; then previous="${COMP_WORDS[COMP_CWORD-2]}"; fi
   COMPREPLY=()
   if (( COMP_CWORD == 1 )); then
-    COMPREPLY=($(compgen -W "optimize quantize convert-ort diff run bench check inspect ops-config explain completions --help --version" -- "$word"))
+    COMPREPLY=($(compgen -W "optimize quantize convert-ort ranges diff run bench check inspect ops-config explain completions --help --version" -- "$word"))
     return
   fi
   case "${COMP_WORDS[1]}" in
@@ -31,10 +31,11 @@ _onnxtool() {
       esac
       ;;
     quantize)
-      flags="--output --force --no-clobber --external-data --verify --dry-run --calib --eval --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --dynamic --weight-only --to --keep-io-types --calibrator --percentile --format --activation-type --weight-type --symmetric --per-tensor --no-equalize --quantize-outputs --no-opset-change --preset --target --include --exclude --block-size --accuracy-level --save-ranges --ranges --report --json --reproducible --quiet --exit-zero --threads --kernels --config --no-config --help"
+      flags="--output --force --no-clobber --external-data --verify --emit-recipe --dry-run --calib --eval --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --dynamic --weight-only --to --keep-io-types --calibrator --percentile --format --activation-type --weight-type --symmetric --per-tensor --no-equalize --quantize-outputs --no-opset-change --preset --target --include --exclude --override --accuracy-target --bias-correction --block-size --accuracy-level --save-ranges --ranges-format --ranges --shard --report --json --reproducible --quiet --exit-zero --threads --kernels --config --no-config --help"
       case "$previous" in
         -o|--output) files=1 ;;
         --verify) words="on off" ;;
+        --emit-recipe) files=1 ;;
         --calib) files=1 ;;
         --eval) files=1 ;;
         --random) files=1 ;;
@@ -54,7 +55,7 @@ _onnxtool() {
         --std) files=1 ;;
         --labels) files=1 ;;
         --to) words="fp16 bf16" ;;
-        --calibrator) words="auto minmax percentile entropy mse" ;;
+        --calibrator) words="auto minmax moving-average percentile entropy mse" ;;
         --percentile) files=1 ;;
         --format) words="qdq qoperator" ;;
         --activation-type) words="u8 s8" ;;
@@ -63,10 +64,14 @@ _onnxtool() {
         --target) words="ort-cpu" ;;
         --include) files=1 ;;
         --exclude) files=1 ;;
+        --override) files=1 ;;
+        --accuracy-target) files=1 ;;
         --block-size) files=1 ;;
         --accuracy-level) files=1 ;;
         --save-ranges) files=1 ;;
+        --ranges-format) words="onnxtool ort trt" ;;
         --ranges) files=1 ;;
+        --shard) files=1 ;;
         --report) files=1 ;;
         --threads) files=1 ;;
         --kernels) files=1 ;;
@@ -84,6 +89,15 @@ _onnxtool() {
         --runtime) files=1 ;;
         --custom-ops) files=1 ;;
         --nnapi-stop-ops) files=1 ;;
+        --report) files=1 ;;
+        --config) files=1 ;;
+        *) free=1 ;;
+      esac
+      ;;
+    ranges)
+      flags="--output --allow-mixed-isa --report --json --quiet --config --no-config --help"
+      case "$previous" in
+        -o|--output) files=1 ;;
         --report) files=1 ;;
         --config) files=1 ;;
         *) free=1 ;;

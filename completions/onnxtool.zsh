@@ -6,6 +6,7 @@ _onnxtool() {
     'optimize:Make the same model with fewer nodes, verified against the original'
     'quantize:Make an int8 model from a float model and calibration samples'
     'convert-ort:Write onnxruntime'\''s own format (.ort) for mobile builds, or read it back'
+    'ranges:Join and show what calibration learnt'
     'diff:Compare two models on the same samples, by metrics, gates and layers'
     'run:Run a model on samples; write and describe its outputs'
     'bench:Time a model, or two in turns: latency, throughput, profile, memory'
@@ -63,6 +64,7 @@ _onnxtool() {
         '--no-clobber[Never replace a file]' \
         '--external-data=-[Put weights into a data file beside the model (default name\: its own with 8 hex digits and .data)]::\[=NAME\]:_files' \
         '--verify=[Run the result against the float model before it is written]:on|off:(on off)' \
+        '--emit-recipe=[Write settings that repeat this run, for --config]:FILE:_files' \
         '--dry-run[Say what would run on integers; no data needed, nothing is written]' \
         '--calib=[Calibration samples\: images, .npy, .npz, safetensors, test_data_set_N]:PATH:_files' \
         '--eval=[Samples to compare both models on; class directories are labels (default\: calibration samples)]:PATH:_files' \
@@ -86,7 +88,7 @@ _onnxtool() {
         '--weight-only[Weights of MatMul, Gemm and Gather as integers, activations in float; needs no data]' \
         '--to=[16-bit floats instead of integers; --calib is optional and tells which values fit]:fp16|bf16:(fp16 bf16)' \
         '--keep-io-types[With --to\: inputs and outputs stay float32]' \
-        '--calibrator=[How ranges are chosen; auto measures the others and takes the best]:auto|minmax|percentile|entropy|mse:(auto minmax percentile entropy mse)' \
+        '--calibrator=[How ranges are chosen; auto measures the others and takes the best]:auto|minmax|moving-average|percentile|entropy|mse:(auto minmax moving-average percentile entropy mse)' \
         '--percentile=[Share of the values inside the range, for the percentile calibrator]:P:_files' \
         '--format=[Write Q and DQ around float operators (the default), or integer operators (the default of --weight-only); without data\: convert a quantized model]:qdq|qoperator:(qdq qoperator)' \
         '--activation-type=[Type of activations]:u8|s8:(u8 s8)' \
@@ -98,12 +100,17 @@ _onnxtool() {
         '--no-opset-change[Keep the opset; per-channel scales need 13, so older models get --per-tensor]' \
         '--preset=[Formulas and placement of onnxruntime'\''s own quantizer]:ort-compat:(ort-compat)' \
         '--target=[Runtime that will run the model]:ort-cpu:(ort-cpu)' \
-        '*--include=[Quantize only these of Conv, Gemm and MatMul\: op\:TYPE, name\:GLOB, or @FILE with one a line]:SELECTOR:_files' \
+        '*--include=[Quantize only these of Conv, Gemm and MatMul\: op\:TYPE, name\:GLOB, tensor\:GLOB, between\:FROM,TO, or @FILE with one a line]:SELECTOR:_files' \
         '*--exclude=[Leave these nodes in float]:SELECTOR:_files' \
+        '*--override=[Something else for these layers and tensors\: type=float, weights=per-tensor, weight-type=u8, calibrator=NAME, percentile=P, range=MIN,MAX, symmetric=yes]:SELECTOR\:KEY=VALUE:_files' \
+        '--accuracy-target=[Put layers back into float until sqnr=DB, kl=NATS or drop=POINTS holds (on --eval, else on --calib), or exit with 1]:METRIC=LIMIT:_files' \
+        '--bias-correction[Take what layers are off on average off their biases, where that helps]' \
         '--block-size=[Weights that share a scale\: 16, 32, 64, 128 or 256 (default\: 32 with 4 bits; with 8 bits 128, or with --format qdq an output channel)]:N:_files' \
         '--accuracy-level=[Of MatMulNBits\: 4 multiplies in int8, which is faster; 0 in float]:N:_files' \
-        '--save-ranges=[Write what calibration learnt]:FILE:_files' \
-        '--ranges=[Take what --save-ranges wrote instead of running the samples]:FILE:_files' \
+        '--save-ranges=[Write what calibration learnt\: counts of every tensor'\''s values]:FILE:_files' \
+        '--ranges-format=[What --save-ranges writes\: counts, or the ranges that were chosen as onnxruntime'\''s calibration JSON or a TensorRT calibration cache (which imply --no-equalize)]:onnxtool|ort|trt:(onnxtool ort trt)' \
+        '--ranges=[Take what --save-ranges wrote instead of running the samples; or ranges of onnxruntime (JSON) or TensorRT (calibration cache)]:FILE:_files' \
+        '--shard=[Only calibrate, on part I of N (from 0), and save the counts for `ranges merge`]:I/N:_files' \
         '*--report=[Write a report to stdout or to PATH\: text, json, markdown, junit, sarif, github]:FORMAT\[=PATH\]:_files' \
         '--json[Same as --report json]' \
         '--reproducible[Leave times out of reports]' \
@@ -143,6 +150,21 @@ _onnxtool() {
         '--help[Print this help]' \
         '-h[Print this help]' \
         '*:MODEL:_files'
+      ;;
+    ranges)
+      _arguments \
+        '--output=[Where the joined ranges go]:FILE:_files' \
+        '-o[Where the joined ranges go]:FILE:_files' \
+        '--allow-mixed-isa[Join parts that different kernels or instruction sets computed\: the result is then not that of any single machine]' \
+        '*--report=[Write a report to stdout or to PATH\: text, json, markdown, junit, sarif, github]:FORMAT\[=PATH\]:_files' \
+        '--json[Same as --report json]' \
+        '--quiet[No progress, and no text report on stdout]' \
+        '-q[No progress, and no text report on stdout]' \
+        '--config=[Take settings from this file instead of ./onnxtool.toml]:FILE:_files' \
+        '--no-config[Take no settings from a file]' \
+        '--help[Print this help]' \
+        '-h[Print this help]' \
+        '*:FILES:_files'
       ;;
     diff)
       _arguments \
