@@ -6,9 +6,12 @@
 // Either factor; Mul and Div by a constant scalar; Transpose of the last two axes. What is a FusedMatMul already
 // takes more of the kind.
 // Does not fire: the scaled, transposed or multiplied tensor is used elsewhere; another order of axes; dequantized
-// factors, whose product runtimes run on integers; types other than float; a scale that is infinite, NaN or zero.
+// factors, whose product runtimes run on integers; types other than float; a scale that is infinite, NaN or zero, or
+// becomes so with the one that is there already; a Transpose where the other factor may have one axis, or one of the
+// first factor where there may be no matrices at all: onnxruntime's FusedMatMul fails at these.
 // Source: onnxruntime 1.31, docs/ContribOperators.md; optimizer/matmul_scale_fusion.cc, matmul_transpose_fusion.cc.
 
+#include <algorithm>
 #include <cmath>
 
 #include "libopt/rewrite/pattern.h"
@@ -27,7 +30,22 @@ struct Match {
 
 bool is_product(const Node& n) { return (n.is("MatMul") || n.is("FusedMatMul", "com.microsoft")) && n.num_inputs() == 2 && n.has_input(0) && n.has_input(1); }
 
-bool is_usable(double scale) { return std::isfinite(scale) && scale != 0 && std::isfinite(static_cast<float>(scale)); }
+bool is_usable(double scale) { return std::isfinite(scale) && std::isnormal(static_cast<float>(scale)); }
+
+double alpha_of(const Node& product) { return product.attr<float>("alpha", 1); }
+
+bool has_matrices(const Value& v) {
+  const auto& shape = v.type().shape;
+  if (!shape || shape->size() < 2) return false;
+  return std::all_of(shape->begin(), shape->end() - 2, [](const Dim& d) { return d.value.value_or(0) > 0; });
+}
+
+// Whether FusedMatMul can transpose this factor: its matrices, whatever extents they have when run.
+bool can_transpose(const Node& product, int factor) {
+  const Value& other = product.input(1 - factor);
+  if (other.type().rank().value_or(0) < 2) return false;
+  return factor == 1 || (has_matrices(product.input(0)) && has_matrices(other));
+}
 
 // By what the node multiplies its one computed input `x`; nullopt: it does not.
 std::optional<double> scale_of(const Node& n, const Value*& x) {
@@ -49,6 +67,8 @@ bool swaps_last_axes(const Node& n) {
   return true;
 }
 
+constexpr const char* kUnusable = "scales together are no usable number";
+
 MatchOr<Match> match_behind(const Node& scaling) {
   const Value* x = nullptr;
   const auto scale = scale_of(scaling, x);
@@ -57,6 +77,7 @@ MatchOr<Match> match_behind(const Node& scaling) {
   if (!x->has_one_use()) return no_match("product has another use");
   if (x->type().dtype != DataType::kFloat) return no_match("type is not float");
   if (reads_dequantized(*product)) return no_match("product is one that runs on integers");
+  if (!is_usable(alpha_of(*product) * *scale)) return no_match(kUnusable);
   return Match{*product, scaling, -1, *scale};
 }
 
@@ -73,13 +94,15 @@ MatchOr<Match> match(const Node& node) {
     if (!factor.has_one_use()) return no_match("factor has another use");
     if (factor.type().dtype != DataType::kFloat) return no_match("type is not float");
     if (reads_dequantized(node)) return no_match("product is one that runs on integers");
+    if (scale && !is_usable(alpha_of(node) * *scale)) return no_match(kUnusable);
+    if (!scale && !can_transpose(node, i)) return no_match("other factor may have one axis, or there may be no matrices");
     return Match{node, *made, i, scale.value_or(0)};
   }
   return no_match();
 }
 
 void rewrite(const Match& m, Rewriter& rw) {
-  const float alpha = m.product.attr<float>("alpha", 1);
+  const double alpha = alpha_of(m.product);
   rw.set_op(m.product, "FusedMatMul", "com.microsoft");
   if (m.scale != 0) {
     rw.set_attribute(m.product, Attribute::of("alpha", static_cast<float>(alpha * m.scale)));

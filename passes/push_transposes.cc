@@ -38,6 +38,12 @@ double bytes_moved(const Value& v) {
 
 bool is_transpose(const Node* n) { return n && n->is("Transpose") && n->has_input(0) && n->has_output(0); }
 
+// The order of a Transpose of so many axes; empty: it is none, or its order is not known.
+Perm order_of(const Node* n, const Graph& graph, size_t rank) {
+  Perm perm = is_transpose(n) && &n->graph() == &graph ? perm_of(*n) : Perm{};
+  return perm.size() == rank ? perm : Perm{};
+}
+
 // Nodes that change their order of axes together, by id, so that results do not depend on addresses.
 struct Region {
   Perm perm;
@@ -89,11 +95,11 @@ Region grow(const Value& start, Perm perm, bool forward, bool backward) {
 double cost_of_input(const Region& region, const Value& v) {
   const Node* maker = v.producer();
   if (region.holds(maker)) return 0;
-  if (!is_transpose(maker) || &maker->graph() != &v.graph()) return bytes_moved(v);
+  const Perm perm = order_of(maker, v.graph(), region.perm.size());
+  if (perm.empty()) return bytes_moved(v);
   const bool goes = !v.is_graph_output() && std::ranges::all_of(v.uses(), [&](const Use& u) { return region.takes(v.graph(), u); });
-  const Perm perm = perm_of(*maker);
   // Between two nodes of the region it keeps its place, with another order.
-  const bool cancels = !perm.empty() && !region.holds(maker->input(0).producer()) && is_identity(composed(perm, inverse(region.perm)));
+  const bool cancels = !region.holds(maker->input(0).producer()) && is_identity(composed(perm, inverse(region.perm)));
   if (cancels) return goes ? -bytes_moved(v) : 0;
   return goes ? 0 : bytes_moved(v);
 }
@@ -103,7 +109,7 @@ double cost_of_output(const Region& region, const Value& v) {
   bool stays = v.is_graph_output();
   for (const Use& use : v.uses()) {
     if (region.takes(v.graph(), use)) continue;
-    const Perm perm = is_transpose(use.user) && &use.user->graph() == &v.graph() ? perm_of(*use.user) : Perm{};
+    const Perm perm = order_of(use.user, v.graph(), region.perm.size());
     if (perm.empty()) {
       stays = true;
       continue;
@@ -117,11 +123,11 @@ double cost_of_output(const Region& region, const Value& v) {
 
 double cost_of(const Region& region, const Graph& graph) {
   double cost = 0;
-  std::set<int> seen;
+  std::set<const Value*> seen;  // what is read may belong to graphs around, whose ids start anew
   for (const auto& [id, m] : region.nodes) {
     const Node& n = *graph.node(id);
     for (size_t i = 0; i < m.inputs.size(); ++i)
-      if (m.inputs[i] == Moved::Input::kBase && seen.insert(n.input(static_cast<int>(i)).id()).second) cost += cost_of_input(region, n.input(static_cast<int>(i)));
+      if (m.inputs[i] == Moved::Input::kBase && seen.insert(&n.input(static_cast<int>(i))).second) cost += cost_of_input(region, n.input(static_cast<int>(i)));
     for (const Value* v : n.outputs()) cost += cost_of_output(region, *v);
   }
   return cost;
@@ -177,18 +183,18 @@ class Rewrite {
   }
 
   Value& base_of(Value& v) {
-    if (const auto known = base_.find(v.id()); known != base_.end()) return *known->second;
-    const Node* maker = is_transpose(v.producer()) && &v.producer()->graph() == &rw_.graph() ? v.producer() : nullptr;
-    Value* source = maker ? &maker->input(0) : &v;
+    if (const auto known = base_.find(&v); known != base_.end()) return *known->second;
+    const Perm order = order_of(v.producer(), rw_.graph(), region_.perm.size());
+    Value* source = order.empty() ? &v : &v.producer()->input(0);
     Perm perm = inverse(region_.perm);
-    if (maker) {
-      perm = composed(perm_of(*maker), perm);
-      if (const auto known = base_.find(source->id()); known != base_.end()) {
+    if (!order.empty()) {
+      perm = composed(order, perm);
+      if (const auto known = base_.find(source); known != base_.end()) {
         source = known->second;
         perm = composed(region_.perm, perm);
       }
     }
-    return *(base_[v.id()] = is_identity(perm) ? source : &transpose(*source, perm));
+    return *(base_[&v] = is_identity(perm) ? source : &transpose(*source, perm));
   }
 
   void rebuild(const Node& n) {
@@ -208,16 +214,17 @@ class Rewrite {
     for (const auto& [name, list] : m.lists) rw_.set_attribute(anew, Attribute::of(name, list));
     for (const auto& [name, number] : m.numbers) rw_.set_attribute(anew, Attribute::of(name, number));
     rw_.infer_types(anew);
-    for (int i = 0; i < n.num_outputs(); ++i) base_[n.output(i).id()] = &anew.output(i);
+    for (int i = 0; i < n.num_outputs(); ++i) base_[&n.output(i)] = &anew.output(i);
   }
 
   // Readers of v outside the region.
   void reconnect(const Node& n, const Value& v) {
-    Value& base = *base_.at(v.id());
+    Value& base = *base_.at(&v);
     const std::vector<Use> uses = v.uses();
     for (const Use& use : uses) {
-      if (region_.takes(rw_.graph(), use) || !is_transpose(use.user) || &use.user->graph() != &rw_.graph()) continue;
-      const Perm perm = composed(region_.perm, perm_of(*use.user));
+      const Perm order = order_of(use.user, rw_.graph(), region_.perm.size());
+      if (region_.takes(rw_.graph(), use) || order.empty()) continue;
+      const Perm perm = composed(region_.perm, order);
       if (is_identity(perm) && !cannot_forward(use.user->output(0), base)) {
         rw_.replace_uses(use.user->output(0), base);
         rw_.remove(*use.user);
@@ -234,7 +241,7 @@ class Rewrite {
 
   const Region& region_;
   Rewriter& rw_;
-  std::map<int, Value*> base_;
+  std::map<const Value*, Value*> base_;  // by address, since ids of graphs around are others' here; never walked
 };
 
 void rewrite(const Match& m, Rewriter& rw) { Rewrite(m.region, rw).run(); }
