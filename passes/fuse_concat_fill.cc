@@ -4,7 +4,8 @@
 //   y = Concat<axis>(ConstantOfShape<c>(dims), x)     =>   y = Pad(x, n before along axis, c)
 //
 // Does not fire: more than two inputs; the extents of the block are not constant; the rank of x is
-// not known; types that Pad lacks (bool before opset 13, all but floats before 11).
+// not known; types that Pad lacks (bool before opset 13, all but floats before 11); before 11, a double that the float
+// attribute cannot hold.
 // Source: ONNX Pad-2, -11, -13; ConstantOfShape-9; Concat-4.
 
 #include "passes/pass.h"
@@ -32,6 +33,12 @@ bool has_pad(DataType type, int opset) {
   return type == DataType::kInt64 || type == DataType::kInt32 || (type == DataType::kBool && opset >= 13);
 }
 
+bool is_held_by_float(const Tensor& element) {
+  if (element.dtype() != DataType::kDouble) return true;
+  const double value = element.to_doubles()[0];
+  return static_cast<double>(static_cast<float>(value)) == value;
+}
+
 MatchOr<Match> match(const Node& concat) {
   if (concat.num_inputs() != 2 || !concat.has_input(0) || !concat.has_input(1) || !concat.has_output(0) || concat.opset() < 9) return no_match();
   for (int i = 0; i < 2; ++i) {
@@ -45,6 +52,7 @@ MatchOr<Match> match(const Node& concat) {
     const Attribute* value = block->attribute("value");
     if (value && (!value->get<NamedTensor>() || value->get<NamedTensor>()->tensor.count() != 1)) return no_match();
     if (!has_pad(x.type().dtype, concat.opset())) return no_match("type is not one of Pad's");
+    if (concat.opset() < 11 && !is_held_by_float(element_of(*block))) return no_match("value is no float");
     int64_t axis = concat.attr<int64_t>("axis", 0);
     if (axis < 0) axis += rank;
     if (axis < 0 || axis >= rank || (*dims)[static_cast<size_t>(axis)] < 0) return no_match();

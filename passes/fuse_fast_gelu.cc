@@ -6,7 +6,8 @@
 //
 // In any order of sums and factors; the cube as Pow or as products. ONNX's own Gelu with approximate = "tanh" is
 // not written at level basic: runtimes look for the nodes.
-// Does not fire: intermediate results are used elsewhere; constants that differ; types other than float.
+// Does not fire: intermediate results are used elsewhere; constants that differ; types other than float; a
+// scalar, which onnxruntime's FastGelu refuses.
 // Source: onnxruntime 1.31, docs/ContribOperators.md; optimizer/fast_gelu_fusion.cc.
 
 #include <cmath>
@@ -36,6 +37,7 @@ MatchOr<Match> match(const Node& product) {
     return no_match("argument is not sqrt(2 / pi) * (x + 0.044715 * x^3)");
   if (gate->x->type().dtype != DataType::kFloat) return no_match("type is not float");
   if (!same_rank(*gate->x, product.output(0))) return no_match(kMayEnlarge);
+  if (gate->x->type().rank() == 0) return no_match("a scalar has no last axis");
   if (!p.closed()) return no_match(Pattern::kOtherUse);
   return Match{product, *gate->x};
 }

@@ -7,8 +7,10 @@
 // SimplifiedLayerNormalization gives SkipSimplifiedLayerNormalization. The sum is given out only where something
 // else reads it. A row that is added to x or skip before is the operator's own bias.
 // Does not fire: the two are not known to have the same shape, of three axes; the normalization is over more than
-// the last axis, or gives out its moments; types other than float.
+// the last axis, or gives out its moments; an extent is 0; types other than float.
 // Source: onnxruntime 1.31, docs/ContribOperators.md; optimizer/skip_layer_norm_fusion.cc.
+
+#include <algorithm>
 
 #include "libopt/rewrite/pattern.h"
 #include "passes/pass.h"
@@ -50,6 +52,7 @@ MatchOr<Match> match(const Node& norm) {
   if (sum->opset() < 7) return no_match("opset below 7 broadcasts by attribute");
   const Value &a = sum->input(0), &b = sum->input(1);
   if (!same_shape(a, b) || a.type().rank() != 3) return no_match("addends are not known to have one shape of three axes");
+  if (std::ranges::any_of(*a.type().shape, [](const Dim& d) { return d.value == 0; })) return no_match("an extent is 0");
   if (!over_last_axis(norm)) return no_match("normalization is over more than the last axis");
   const bool is_read = !norm.input(0).has_one_use();
   for (int i = 1; i < norm.num_inputs(); ++i) {

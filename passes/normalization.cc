@@ -79,7 +79,7 @@ bool fits_axes(const Value& value, const Value& x, int64_t axis) {
   const auto &shape = value.type().shape, &full = x.type().shape;
   if (!shape || !full || static_cast<int64_t>(shape->size()) != -axis || full->size() < shape->size()) return false;
   for (size_t i = 0; i < shape->size(); ++i)
-    if (!(*shape)[i].value || !same_dim((*shape)[i], (*full)[full->size() - shape->size() + i])) return false;
+    if ((*shape)[i].value.value_or(0) == 0 || !same_dim((*shape)[i], (*full)[full->size() - shape->size() + i])) return false;
   return true;
 }
 

@@ -20,7 +20,8 @@ MatchOr<Normalized> find_normalized(Pattern& p, const Value& y);
 /// end; nullopt: it is none such.
 std::optional<int64_t> trailing_axis(const Node& mean);
 
-/// Whether the value has exactly the extents of x from `axis` (negative) on.
+/// Whether the value has exactly the extents of x from `axis` (negative) on, and none is 0: a mean of nothing is NaN,
+/// which runtimes' normalizations refuse.
 bool fits_axes(const Value& value, const Value& x, int64_t axis);
 
 }  // namespace onnxtool

@@ -79,6 +79,11 @@ int apply(Graph& graph, const PassInfo& pass, Run& run) {
   return fired;
 }
 
+// Whether the model says itself what operators of com.microsoft do: what passes would write means something else.
+bool defines_extended(const Model& model) {
+  return std::ranges::any_of(model.functions, [](const Function& f) { return f.domain == "com.microsoft"; });
+}
+
 void remove_unused_below(Graph& graph) {
   for (const Node& n : graph.nodes()) n.for_each_subgraph([](Graph& sub) { remove_unused_below(sub); });
   remove_unused_values(graph);
@@ -91,12 +96,15 @@ std::vector<PassReport> run_passes(Model& model, std::span<const PassInfo* const
   for (const PassInfo* pass : passes) reports.push_back({pass->name, 0, 0});
   static const Selector kNone;
   const Pins pins(model, context.keep ? *context.keep : kNone);
-  Run run{context};
+  const bool basic_only = defines_extended(model);
+  PassContext allowed = context;
+  if (basic_only) allowed.ort_cpu = false;
+  Run run{allowed};
   // Bodies of local functions are left alone: there an attribute can stand for one of the caller's
   // (Attribute::ref) and opsets are the function's own, so no rule can tell what a node does.
   bool again = true;
   Level level = Level::kBasic;
-  const bool extended = std::ranges::any_of(passes, [](const PassInfo* p) { return p->level > Level::kBasic; });
+  const bool extended = !basic_only && std::ranges::any_of(passes, [](const PassInfo* p) { return p->level > Level::kBasic; });
   for (int sweep = 0; again; ++sweep) {
     ONNXTOOL_CHECK(sweep < kMaxSweeps);
     again = false;
@@ -116,6 +124,7 @@ std::vector<PassReport> run_passes(Model& model, std::span<const PassInfo* const
       again = true;
     }
   }
+  context.grown_bytes = allowed.grown_bytes;
   forget_invented_dims(model.graph());
   remove_unused_below(model.graph());
   return reports;
