@@ -50,7 +50,7 @@ class HalfMethod final : public QuantizeMethod {
                             : apply_half(*result_.model, plan_, options_, constants_);
     result_.decisions = plan_.decisions;
     for (const NodeDecision& d : plan_.decisions) {
-      if (!d.integer || &d.node->graph() != &prepared_->graph()) continue;
+      if (!d.integer || &d.node->graph() != &prepared_->graph() || !d.node->has_output(0)) continue;
       const Value& reference = d.node->output(0);
       if (const Value* test = result_.model->graph().find(reference.name()))
         result_.layers.push_back({&reference, test});

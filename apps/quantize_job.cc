@@ -54,7 +54,10 @@ Result<int> QuantizeJob::run() {
     return s.error().code == ErrorCode::kNegative ? nothing(s.error())
                                                   : std::move(s).error().at(o_.model);
   if (o_.dry_run) return dry_run();
-  ONNXTOOL_TRY(method_->quantize(context));
+  if (Status s = method_->quantize(context); !s.ok()) {
+    if (s.error().code == ErrorCode::kNegative) return nothing(s.error());
+    return std::move(s).error();
+  }
   if (!method_->makes_model()) return finish_without_model();
   unmet_ = method_->unmet();
   if (!unmet_) stamp(*method_->result().model);

@@ -58,8 +58,11 @@ Result<DynamicEmitter::Weight> DynamicEmitter::quantized_weight(const Value& wei
   if (const auto it = weights_.find(key); it != weights_.end()) return it->second;
   WeightMatrix w{*weight.constant(), layout.rows, layout.depth, layout.across};
   if (!options_.per_channel) as_one_row(w);
-  auto q = quantize_by_row(w, {8, options_.is_signed, false});
+  // What rows share is the middle of their codes.
+  const bool in_middle = options_.per_channel && layout.shared_zero_point;
+  auto q = quantize_by_row(w, {8, options_.is_signed || in_middle, false});
   if (!q.ok()) return std::move(q).error().at("weight '" + weight.name() + "'");
+  if (in_middle) q->zero_points = {std::byte{0x80}};
   if (options_.is_signed)
     for (std::byte& b : q->codes) b ^= std::byte{0x80};
   if (layout.transpose) q->codes = transposed(q->codes, layout.rows, layout.depth);
@@ -73,8 +76,9 @@ Result<DynamicEmitter::Weight> DynamicEmitter::quantized_weight(const Value& wei
                                weight.name() + "_quantized");
   out.scales = &rw.add_constant(Tensor::from(scale_dims, q->scales), weight.name() + "_scale");
   if (!options_.is_signed) {
-    const std::vector<int64_t> dims =
-        options_.per_channel ? std::vector<int64_t>{layout.rows} : std::vector<int64_t>{};
+    const std::vector<int64_t> dims = options_.per_channel && !in_middle
+                                          ? std::vector<int64_t>{layout.rows}
+                                          : std::vector<int64_t>{};
     out.zero_points = &rw.add_constant(Tensor::from_bytes(type, dims, q->zero_points),
                                        weight.name() + "_zero_point");
   }
@@ -160,6 +164,7 @@ Status DynamicEmitter::emit_conv(Node& node) {
   std::vector<int64_t> column(static_cast<size_t>(t.rank() - 1), 1);
   column[0] = layout.rows;
   layout.scale_dims = column;
+  layout.shared_zero_point = true;  // onnxruntime's ConvInteger takes no other
   ONNXTOOL_ASSIGN(const Weight w, quantized_weight(weight, layout));
   Rewriter rw(node.graph(), &node);
   const Activation q = quantized(node.input(0), node);

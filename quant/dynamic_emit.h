@@ -30,7 +30,8 @@ class DynamicEmitter {
     bool transpose = false;     // codes become [depth, rows]
     std::vector<int64_t> dims;  // of the codes
     std::vector<int64_t> scale_dims;
-    float factor = 1;  // of the scales
+    float factor = 1;                // of the scales
+    bool shared_zero_point = false;  // of unsigned codes: one for all rows
   };
 
   Activation quantized(Value& x, const Node& reader);

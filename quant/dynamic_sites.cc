@@ -98,6 +98,7 @@ class Finder {
     const bool product = node.is("MatMul") || node.is("Gemm");
     if (!product && !node.is("LSTM") && !node.is("Conv")) return;
     if (!node.has_input(0) || !node.has_input(1) || (node.is("LSTM") && !node.has_input(2))) return;
+    if (!node.is("LSTM") && !node.has_output(0)) return;  // nothing to keep the name of
     const bool forced = o_.include.matches(node);
     Candidate c{&node, nullptr, "DynamicQuantizeMatMul", forced};
     if (o_.exclude.matches(node))

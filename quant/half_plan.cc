@@ -247,6 +247,22 @@ class Planner {
     return among(n, kGrowing);
   }
 
+  const char* why_not_constant(const Tensor& t, bool mask) {
+    const HalfConstants::Entry& e = constants_.of(t, mask);
+    if (e.overflows) return "a constant leaves the range of the type";
+    if (e.vanishes) return "a constant is too small for the type";
+    return nullptr;
+  }
+
+  // What a ConstantOfShape fills with is an attribute.
+  const char* why_not_filling(const Node& n) {
+    const Attribute* a = n.is("ConstantOfShape") ? n.attribute("value") : nullptr;
+    const NamedTensor* value = a ? a->get<NamedTensor>() : nullptr;
+    if (!value) return nullptr;
+    if (value->tensor.dtype() != DataType::kFloat) return "no 16-bit form is known";
+    return why_not_constant(value->tensor, false);
+  }
+
   const char* why_not(const Node& n, const HalfPlaces& places) {
     for (const auto* list : {&n.inputs(), &n.outputs()})
       for (const Value* v : *list)
@@ -267,12 +283,11 @@ class Planner {
       for (const Use& u : n.output(o).uses())
         if (u.index == 0 && among(*u.user, kNearZero)) return "values near zero decide";
     }
+    if (const char* r = why_not_filling(n)) return r;
     for (const int i : places.inputs) {
       const Value& v = n.input(i);
       if (const Tensor* t = v.constant()) {
-        const HalfConstants::Entry& e = constants_.of(*t, scores_.contains(&n));
-        if (e.overflows) return "a constant leaves the range of the type";
-        if (e.vanishes) return "a constant is too small for the type";
+        if (const char* r = why_not_constant(*t, scores_.contains(&n))) return r;
       } else if (const char* r = why_not_value(v)) {
         return r;
       }

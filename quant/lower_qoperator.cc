@@ -129,7 +129,8 @@ class Lowerer {
   void lower_softmax(Node& n) {
     const TargetOp* op = integer_form(n);
     const Node* dq = n.is("Softmax") && op ? dequantize_of(n) : nullptr;
-    if (!dq || !n.output(0).has_one_use() || n.output(0).is_graph_output()) return;
+    if (!dq || !n.has_output(0) || !n.output(0).has_one_use() || n.output(0).is_graph_output())
+      return;
     Node& q = *n.output(0).uses()[0].user;
     if (!is_quantize(q) || &q.graph() != &graph_ || !has_one_scale(q) ||
         q.input(2).type().dtype != dq->input(2).type().dtype)

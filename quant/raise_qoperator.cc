@@ -88,6 +88,11 @@ class Raiser {
         codes_[&n.output(0)] = {&n.input(1), n.has_input(2) ? &n.input(2) : nullptr};
         continue;
       }
+      if (is_mover(n)) {
+        raise_mover(n);
+        continue;
+      }
+      if (!n.has_output(0)) continue;  // nothing to keep the name of
       if (n.is("QLinearConcat", kMicrosoft))
         raise_concat(n);
       else if (n.is("QLinearWhere", kMicrosoft))
@@ -96,8 +101,6 @@ class Raiser {
         raise_to_float(n);
       else if (const Entry* e = entry_of(n))
         raise(n, *e);
-      else if (is_mover(n))
-        raise_mover(n);
     }
   }
 
@@ -130,8 +133,7 @@ class Raiser {
 
   // The floats of codes, before `reader`; one node for all who read them so.
   Value& floats(Node& reader, Value& q, Codes c, std::optional<int64_t> axis = std::nullopt) {
-    Value*& known = floats_[std::tuple(q.id(), c.scale->id(),
-                                       c.zero_point ? c.zero_point->id() : -1, axis.value_or(-1))];
+    Value*& known = floats_[{&q, c.scale, c.zero_point, axis.value_or(-1)}];
     if (known) return *known;
     Rewriter rw(graph_, &reader);
     const std::string name = base_of(q.name()) + "_DequantizeLinear";
@@ -353,7 +355,8 @@ class Raiser {
   FormReport& report_;
   NodeNames names_;
   std::unordered_map<const Value*, Codes> codes_;  // scale of values that hold codes
-  std::map<std::tuple<int, int, int, int64_t>, Value*> floats_;
+  // By address, for look-ups only: ids are unique in one graph, and bodies read values of others.
+  std::map<std::tuple<const Value*, const Value*, const Value*, int64_t>, Value*> floats_;
 };
 
 // Whether some operator has a vector of scales, which Q and DQ take from opset 13 on.

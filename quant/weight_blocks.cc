@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "libopt/io/pages.h"
 #include "libopt/support/half.h"
@@ -43,6 +44,8 @@ class Reader {
       out[i] = h;
     }
   }
+  /// A scale of the weights' type that is next to nothing, with room for factors.
+  float least_scale() const { return half_ ? 0x1p-14f : 1e-8f; }
   void release(int64_t at, int64_t n) const {
     release_pages(w_.tensor, static_cast<size_t>(at * element_bytes()),
                   static_cast<size_t>(n * element_bytes()));
@@ -103,6 +106,7 @@ class BlockJob {
     else
       strips(w_.rows, w_.depth, [&](int64_t first, int64_t last) { along(first, last); });
     if (!finite_) return not_finite();
+    scale_zeros();
     // In the order of the matrix, whoever computed them.
     for (size_t i = 0; i < noise_.size(); ++i) {
       out_.noise += noise_[i];
@@ -175,11 +179,22 @@ class BlockJob {
     signal_[static_cast<size_t>(owner)] += g.signal;
     const bool by_row = layout_ == BlockLayout::kRows || !w_.across;
     const auto at = static_cast<size_t>(by_row ? row * out_.blocks + b : b * w_.rows + row);
-    out_.scales[at] = g.scale;
+    out_.scales[at] = g.signal > 0 ? g.scale : 0;
     if (!format_.symmetric) zero_points_[at] = static_cast<uint8_t>(g.zero_point);
     if (layout_ == BlockLayout::kRows)
       Packer(out_.codes, format_.bits)
           .put((row * out_.blocks + b) * block_, std::span(codes, static_cast<size_t>(block_)));
+  }
+
+  // Blocks of zeros get the smallest scale of the others. Kernels that sum codes and correct for
+  // zero points in floats leave an error as large as the scale, which must not exceed the others'.
+  void scale_zeros() {
+    float smallest = std::numeric_limits<float>::infinity();
+    for (const float s : out_.scales)
+      if (s != 0) smallest = std::min(smallest, std::abs(s));
+    if (std::isinf(smallest)) smallest = reader_.least_scale();
+    for (float& s : out_.scales)
+      if (s == 0) s = smallest;
   }
 
   void pack_zero_points() {
@@ -230,8 +245,7 @@ class RowJob {
 
   Result<WeightBlocks> run() {
     strips([&](int64_t line, const float* x) { extend(line, x); });
-    for (size_t r = 0; r < low_.size(); ++r)
-      if (!std::isfinite(low_[r]) || !std::isfinite(high_[r])) return not_finite();
+    if (!finite_) return not_finite();
     settle();
     noise_.resize(static_cast<size_t>(lines_));
     signal_.resize(noise_.size());
@@ -266,11 +280,14 @@ class RowJob {
   size_t row_of(int64_t line, int64_t i) const { return static_cast<size_t>(w_.across ? i : line); }
 
   void extend(int64_t line, const float* x) {
+    float zero = 0;
     for (int64_t i = 0; i < width_; ++i) {
       float &low = low_[row_of(line, i)], &high = high_[row_of(line, i)];
-      if (!(x[i] >= low)) low = x[i];  // NaN stays
-      if (!(x[i] <= high)) high = x[i];
+      low = std::min(low, x[i]);
+      high = std::max(high, x[i]);
+      zero += x[i] * 0.0f;  // NaN where x is none or infinite
     }
+    if (zero != 0) finite_ = false;
   }
 
   void settle() {
@@ -315,6 +332,7 @@ class RowJob {
   int64_t lines_, width_;
   WeightBlocks out_;
   std::vector<double> noise_, signal_;
+  std::atomic<bool> finite_{true};
 };
 
 }  // namespace

@@ -84,7 +84,7 @@ Found gather_site(Node& node) {
 
 Found look_at(Node& node, const WeightOnlyOptions& o) {
   Found found;
-  if (o.tables_only && !node.is("Gather")) return {};
+  if (!node.has_output(0) || (o.tables_only && !node.is("Gather"))) return {};
   if (node.is("MatMul") || node.is("Gemm")) {
     if (!node.has_input(0) || !node.has_input(1)) return {};
     found = product_site(node);

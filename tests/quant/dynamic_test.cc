@@ -3,6 +3,7 @@
 #include "quant/dynamic.h"
 
 #include "calib/compare/compare.h"
+#include "quant/dynamic_sites.h"
 #include "tests/quant/small_models.h"
 
 namespace onnxtool {
@@ -170,6 +171,40 @@ TEST_CASE("dynamic: tables, Constant nodes and bodies of If") {
                     "(float[3,32] z) { h = Gemm (x, w, b) z = Relu (h) }>",
                     13, "float[3,64] x, bool k"));
   CHECK(inside.ops.at("MatMulInteger") == 2);
+}
+
+TEST_CASE("dynamic: unsigned weights of a Conv share one zero point, channels keep their scales") {
+  DynamicOptions o = all();
+  o.is_signed = false;
+  for (const bool per_channel : {true, false}) {
+    o.per_channel = per_channel;
+    const Made m = make(
+        "<ir_version: 8, opset_import: [\"\" : 13]> g (float[1,3,8,8] x) => (float y) "
+        "<float[4,3,3,3] w = {" +
+            numbers(108) + "}> { y = Conv (x, w) }",
+        o);
+    CHECK(m.sqnr_db > 35);
+    for (const Node& n : m.model.model->graph().nodes()) {
+      if (!n.is("ConvInteger")) continue;
+      REQUIRE(n.has_input(3));
+      CHECK(n.input(3).constant()->count() == 1);
+    }
+    const Value* scale = m.model.model->graph().find("w_scale");
+    REQUIRE(scale);
+    CHECK(scale->constant()->count() == (per_channel ? 4 : 1));
+  }
+}
+
+TEST_CASE("dynamic: products without a result are no sites") {
+  const auto model = parse(
+      "<ir_version: 8, opset_import: [\"\" : 13]> g (float[3,64] x) => (float y) "
+      "<float[64,32] w = {" +
+      numbers(2048) +
+      "}> { \"\" = MatMul (x, w) \"\" = Gemm (x, w) "
+      "y = MatMul (x, w) }");
+  REQUIRE(infer_graph(model->graph()).ok());
+  const DynamicOptions o = all();
+  CHECK(find_dynamic_sites(*model, o).nodes.size() == 1);
 }
 
 }  // namespace

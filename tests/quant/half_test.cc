@@ -214,5 +214,24 @@ TEST_CASE("half: weights that several nodes share are converted once") {
   CHECK(weights == 1);
 }
 
+TEST_CASE("half: what a ConstantOfShape fills with must fit") {
+  const auto text = [](const char* value) {
+    return header("(float[2,4] x) => (float y)",
+                  "float[4,4] w = {" + numbers(16) + "}, int64[2] s = {2, 4}") +
+           "{ p = MatMul (x, w) f = ConstantOfShape <value = float[1] {" + value +
+           "}> (s) y = Max (p, f) }";
+  };
+  const HalfOptions options;
+  for (const bool fits : {false, true}) {
+    const std::unique_ptr<Model> m = parse(text(fits ? "0.5" : "1e6"));
+    REQUIRE(infer_graph(m->graph()).ok());
+    HalfConstants constants(options.type);
+    std::string reason;
+    for (const NodeDecision& d : plan_half(*m, options, nullptr, constants).decisions)
+      if (d.node->is("ConstantOfShape")) reason = d.reason;
+    CHECK((reason == "a constant leaves the range of the type") == !fits);
+  }
+}
+
 }  // namespace
 }  // namespace onnxtool

@@ -221,5 +221,50 @@ TEST_CASE("qoperator: a vector of scales raises the opset to 13") {
   CHECK(agreement(*model, *raised) > 60);
 }
 
+TEST_CASE("qoperator: nodes without a first result stay as they are") {
+  auto model = parse(
+      "<ir_version: 8, opset_import: [\"\" : 17]> g (float[2,4] x) => (float y) "
+      "<float s = {0.1}, uint8 z = {0}> { q = QuantizeLinear (x, s, z) "
+      "d = DequantizeLinear (q, s, z) \"\" = Softmax (d) y = Relu (d) }");
+  REQUIRE(infer_graph(model->graph()).ok());
+  lower_to_qoperator(*model, kOrtCpu);
+  CHECK(census(model->graph())["QLinearSoftmax"] == 0);
+  model = parse(
+      "<ir_version: 8, opset_import: [\"\" : 17, \"com.microsoft\" : 1]> g (uint8[4] x) => "
+      "(uint8[4] y) <float s = {0.1}, uint8 z = {0}> { "
+      "\"\" = com.microsoft.QLinearAdd (x, s, z, x, s, z, s, z) "
+      "\"\" = com.microsoft.QLinearConcat (s, z, x, s, z, x, s, z) "
+      "y = com.microsoft.QLinearAdd (x, s, z, x, s, z, s, z) }");
+  REQUIRE(infer_graph(model->graph()).ok());
+  REQUIRE(raise_to_qdq(*model).ok());
+  auto found = census(model->graph());
+  CHECK(found["QLinearAdd"] == 1);
+  CHECK(found["QLinearConcat"] == 1);
+  CHECK(found["Add"] == 1);
+}
+
+TEST_CASE("qoperator: values of a body are not those around it that have the same number") {
+  auto model = parse(
+      "<ir_version: 8, opset_import: [\"\" : 17, \"com.microsoft\" : 1]> "
+      "g (uint8[4] a, bool c) => (uint8[4] y) <float sa = {2}, uint8 za = {1}> { "
+      "y = If (c) <then_branch = t () => (uint8[4] o) <uint8[4] b = {0, 1, 2, 3}, "
+      "float pad = {1}, float sb = {0.25}, uint8 zb = {3}, float sc = {1}, uint8 zc = {0}> { "
+      "o = com.microsoft.QLinearAdd (a, sa, za, b, sb, zb, sc, zc) }, "
+      "else_branch = e () => (uint8[4] p) { p = Identity (a) }> }");
+  REQUIRE(infer_graph(model->graph()).ok());
+  REQUIRE(raise_to_qdq(*model).ok());
+  for (const Node& n : model->graph().nodes())
+    n.for_each_subgraph([&](Graph& g) {
+      for (const Node& add : g.nodes())
+        if (add.is("Add")) {
+          const Node& a = *add.input(0).producer();
+          REQUIRE(a.input(0).id() == g.find("b")->id());
+          REQUIRE(a.input(1).id() == g.find("sb")->id());
+          REQUIRE(a.input(2).id() == g.find("zb")->id());
+          CHECK(&add.input(0) != &add.input(1));
+        }
+    });
+}
+
 }  // namespace
 }  // namespace onnxtool

@@ -5,6 +5,7 @@
 #include <random>
 
 #include "calib/compare/compare.h"
+#include "libopt/support/half.h"
 #include "quant/weight_blocks.h"
 #include "tests/quant/small_models.h"
 
@@ -342,6 +343,67 @@ TEST_CASE("weight-only: weights kept on disk are the same") {
   CHECK(stored->values<float>() == large);
   release_pages(*stored);
   CHECK(stored->values<float>() == large);
+}
+
+TEST_CASE("weight-only: NaN is noticed wherever it lies in a line") {
+  for (const bool across : {false, true})
+    for (const float bad : {std::nanf(""), INFINITY, -INFINITY}) {
+      std::vector<float> values(1024, 0.5f);
+      values[77] = bad;
+      const WeightMatrix w{Tensor::from({32, 32}, values), 32, 32, across};
+      for (const bool symmetric : {false, true}) {
+        const auto q = quantize_by_row(w, {8, symmetric});
+        REQUIRE(!q.ok());
+        CHECK(q.error().code == ErrorCode::kNotFinite);
+      }
+    }
+}
+
+TEST_CASE("blocks: those of zeros have the smallest scale of the others") {
+  std::vector<float> values = normal(64 * 4);
+  for (size_t i = 0; i < 64; ++i) values[64 + i] = 0;
+  for (const bool symmetric : {false, true}) {
+    const BlockFormat format{8, symmetric, true};
+    WeightMatrix w{Tensor::from({4, 64}, values), 4, 64, false};
+    auto q = quantize_in_blocks(w, 32, format, BlockLayout::kRows);
+    REQUIRE(q.ok());
+    REQUIRE(q->scales.size() == 8);
+    float smallest = INFINITY;
+    for (const size_t b : {0, 1, 4, 5, 6, 7}) smallest = std::min(smallest, std::abs(q->scales[b]));
+    CHECK(smallest > 0);
+    CHECK(smallest < 0.1f);
+    CHECK(q->scales[2] == smallest);
+    CHECK(q->scales[3] == smallest);
+    // Nothing but zeros: a scale that the weights' type holds.
+    const std::vector<Half> zeros(256);
+    w.tensor = Tensor::from({4, 64}, zeros);
+    q = quantize_in_blocks(w, 32, format, BlockLayout::kRows);
+    REQUIRE(q.ok());
+    for (const float s : q->scales) {
+      CHECK(s < 1e-4f);
+      CHECK(static_cast<float>(Half(s)) == s);
+      CHECK(s > 0);
+    }
+  }
+}
+
+TEST_CASE("weight-only: products and tables without a result stay as they are") {
+  for (const std::string dead :
+       {"\"\" = MatMul (x, v)", "\"\" = Gemm (x, v)", "\"\" = Gather (v, i)"})
+    for (const WeightOnlyOptions& o : {WeightOnlyOptions{}, qdq(4), qdq(8)}) {
+      CAPTURE(dead);
+      const std::string text =
+          "<ir_version: 8, opset_import: [\"\" : 21]> g (float[3,64] x) => (float y) "
+          "<float[64,32] w = {" +
+          numbers(2048) + "}, float[64,32] v = {" + numbers(2048) +
+          "}, int64[1] i = {1}> { y = MatMul (x, w) " + dead + " }";
+      const auto model = parse(text);
+      REQUIRE(infer_graph(model->graph()).ok());
+      auto plan = plan_weight_only(model->clone(), o);
+      REQUIRE(plan.ok());
+      REQUIRE(quantize_weights_only(*plan, o).ok());
+      CHECK(plan->layers.size() == 1);
+    }
 }
 
 }  // namespace
