@@ -1,12 +1,15 @@
 #include "apps/bench.h"
 
+#include <fmt/format.h>
 #include <sys/resource.h>
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <ctime>
+#include <exception>
 #include <numeric>
+#include <system_error>
 #include <thread>
 
 namespace onnxtool {
@@ -85,14 +88,16 @@ Result<LoadPoint> measure_load(const std::shared_ptr<const Plan>& plan, const st
   struct Stream {
     std::vector<double> ms;
     Status status;
+    std::exception_ptr exception;
   };
   std::vector<Stream> all(static_cast<size_t>(streams));
   std::atomic<int> ready = 0;
   std::atomic<bool> stop = false;
-  const auto serve = [&](Stream& stream, size_t first) {
+  const auto run = [&](Stream& stream, size_t first, bool& counted) {
     RunContext context(plan);
     // The arena is laid out by the first run.
     for (int i = 0; i < 2 && stream.status.ok(); ++i) stream.status = context.run(samples[first % samples.size()].inputs, nullptr);
+    counted = true;
     ++ready;
     while (ready.load() < streams) std::this_thread::yield();
     for (size_t k = first; stream.status.ok() && (!stop.load(std::memory_order_relaxed) || stream.ms.empty()); ++k) {
@@ -101,16 +106,34 @@ Result<LoadPoint> measure_load(const std::shared_ptr<const Plan>& plan, const st
       stream.ms.push_back(now_ms() - start);
     }
   };
+  const auto serve = [&](Stream& stream, size_t first) {
+    bool counted = false;
+    try {
+      run(stream, first, counted);
+    } catch (...) {
+      stream.exception = std::current_exception();
+    }
+    if (!counted) ++ready;
+  };
   std::vector<std::thread> threads;
-  for (size_t i = 0; i < all.size(); ++i) threads.emplace_back(serve, std::ref(all[i]), i);
+  Status started;
+  for (size_t i = 0; i < all.size() && started.ok(); ++i) try {
+      threads.emplace_back(serve, std::ref(all[i]), i);
+    } catch (const std::system_error& e) {
+      started = Error{ErrorCode::kLimit, fmt::format("only {} of {} streams could be started: {}", i, streams, e.what()), "ask for fewer with --concurrency"};
+      stop = true;
+      ready = streams;
+    }
   while (ready.load() < streams) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   const double begin = now_ms();
-  std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
+  if (started.ok()) std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
   stop = true;
   for (std::thread& t : threads) t.join();
   const double gone = now_ms() - begin;
+  ONNXTOOL_TRY(std::move(started));
   std::vector<double> ms;
   for (Stream& s : all) {
+    if (s.exception) std::rethrow_exception(s.exception);
     ONNXTOOL_TRY(std::move(s.status));
     ms.insert(ms.end(), s.ms.begin(), s.ms.end());
   }

@@ -209,6 +209,8 @@ class ConvertOrtCommand {
     for (const OrtJob::Output& out : job.outputs) {
       OrtWriteOptions write = write_;
       if (out.with_fusions) write.fusions = find_ort_fusions(model.graph());
+      if (!config_path_.empty() && !write.fusions.empty())
+        config_.add_operator("com.microsoft", 1, "FusedConv");
       ONNXTOOL_ASSIGN(const OrtFile file, lay_out_ort(model, write));
       ONNXTOOL_ASSIGN(AtomicFile target, AtomicFile::create(out.path));
       // A pipe cannot be read again.

@@ -195,7 +195,8 @@ class Finder {
     const bool erf = f.is("Erf");
     FloatGroup g{"Gelu", "", 20, {}, {{"approximate", erf ? std::string_view("none") : std::string_view("tanh")}}, nullptr, {&f}};
     const Value* x = erf ? inside_erf(f.input(0), g.nodes) : inside_tanh(f.input(0), g.nodes);
-    if (!x || !x->type().shape) return std::nullopt;
+    // Beside a scalar x a constant [1] would give the result a rank that Gelu does not.
+    if (!x || !x->type().shape || x->type().shape->empty()) return std::nullopt;
     g.inputs = {x};
     const Node* plus_one = reader(f.output(0), "Add");
     if (!plus_one || scalar(plus_one->input(&plus_one->input(0) == &f.output(0) ? 1 : 0)) != 1.0f) return std::nullopt;

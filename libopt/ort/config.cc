@@ -178,6 +178,12 @@ Status OperatorConfig::add_types(const Node& node, Types& types) {
   return {};
 }
 
+void OperatorConfig::add_operator(const std::string& domain, int since_version,
+                                  const std::string& op_type) {
+  operators_[{domain, since_version}].insert(op_type);
+  types_.try_emplace({domain, op_type});
+}
+
 std::string OperatorConfig::format_types(const Operator& op) const {
   const Types& types = types_.at(op);
   std::string text;

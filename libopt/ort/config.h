@@ -27,6 +27,9 @@ class OperatorConfig {
   /// run on the CPU is an error with the node, and so is a type that a config has no name for.
   Status add(const Model& model, const std::string& path);
 
+  /// An operator that fusions at load make, which no node is yet.
+  void add_operator(const std::string& domain, int since_version, const std::string& op_type);
+
   /// Sorted; paths too.
   std::string text() const;
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
-#include <unordered_set>
+#include <unordered_map>
 
 #include "libopt/analysis/census.h"
 #include "libopt/analysis/seam.h"
@@ -72,10 +72,14 @@ void own_outputs(Graph& graph) {
 }
 
 void name_uniquely(Graph& graph) {
-  std::unordered_set<std::string> taken;
+  std::unordered_map<std::string, int> taken;  // with the last suffix given away
   for (Node& n : graph.nodes()) {
     std::string name = n.name();
-    for (int i = 1; !name.empty() && !taken.insert(name).second; ++i) name = n.name() + "_" + std::to_string(i);
+    if (const auto [it, fresh] = taken.emplace(name, 0); !fresh && !name.empty()) {
+      int& last = it->second;  // stays where it is when others are added
+      do name = n.name() + "_" + std::to_string(++last);
+      while (!taken.emplace(name, 0).second);
+    }
     if (name != n.name()) graph.set_node_name(n, name);
     n.for_each_subgraph([](Graph& sub) { name_uniquely(sub); });
   }
@@ -97,7 +101,7 @@ Status check_kernels(Graph& graph, std::span<const OrtCustomOperator> custom) {
       case CpuKernel::kNoOperator:
         return Error{ErrorCode::kUnsupported, n.describe() + ": onnxruntime has no such operator at " + version, "a custom operator must be declared with --custom-ops"};
       case CpuKernel::kNone:
-        return Error{ErrorCode::kUnsupported, n.describe() + ": onnxruntime has no CPU kernel for " + version, "raise the model's opset: onnxtool optimize --opset"};
+        return Error{ErrorCode::kUnsupported, n.describe() + ": onnxruntime has no CPU kernel for " + version, "export the model at a newer opset"};
       case CpuKernel::kOtherTypes:
         break;
     }

@@ -90,9 +90,9 @@ class Reader {
     return sort_topologically(to);
   }
 
-  Result<Value*> define(Graph& graph, const flatbuffers::String* name, const std::string& what) {
+  Result<Value*> define(Graph& graph, const flatbuffers::String* name, const char* what) {
     ONNXTOOL_ASSIGN(std::string copy, text(context_, name));
-    if (copy.empty()) return bad(what + " has no name");
+    if (copy.empty()) return bad(std::string(what) + " has no name");
     if (graph.find(copy)) return bad("value '" + copy + "' is defined twice");
     for (Graph* g = graph.parent(); g; g = g->parent()) g->reserve_name(copy);
     return &graph.add_value(std::move(copy));
@@ -173,16 +173,17 @@ class Reader {
     std::unordered_set<uint32_t> indices;
     for (const fb::Node* n : *from.nodes()) {
       if (!n || view(n->op_type()).empty()) return bad("a node has no op_type");
-      const std::string at = "node #" + std::to_string(n->index()) + " (" + n->op_type()->str() + ")";
+      // Made for errors only: nodes may share a long string.
+      const auto at = [n] { return "node #" + std::to_string(n->index()) + " (" + n->op_type()->str() + ")"; };
       if (!indices.insert(n->index()).second) return bad("two nodes have the index " + std::to_string(n->index()));
       if (n->index() >= from.max_node_index())
-        return bad(at + ": max_node_index is " + std::to_string(from.max_node_index()) + ", expected more than the index of every node");
-      if (n->type() != fb::NodeType::Primitive) return bad(at + ": is a fused node, which stands for a compiled part of a graph");
-      if (!n->inputs() || !n->outputs()) return bad(at + ": " + (n->inputs() ? "outputs" : "inputs") + " is absent");
+        return bad(at() + ": max_node_index is " + std::to_string(from.max_node_index()) + ", expected more than the index of every node");
+      if (n->type() != fb::NodeType::Primitive) return bad(at() + ": is a fused node, which stands for a compiled part of a graph");
+      if (!n->inputs() || !n->outputs()) return bad(at() + ": " + (n->inputs() ? "outputs" : "inputs") + " is absent");
       for (const flatbuffers::String* name : *n->outputs())
         if (view(name).size()) {
-          auto defined = define(to, name, at);
-          if (!defined.ok()) return std::move(defined).error().at(at);
+          auto defined = define(to, name, "an output");
+          if (!defined.ok()) return std::move(defined).error().at(at());
         }
     }
     for (const fb::Node* n : *from.nodes()) ONNXTOOL_TRY(node(*n, to));

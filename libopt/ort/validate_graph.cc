@@ -220,6 +220,7 @@ class Level {
     constexpr std::string_view kOwnDomains[] = {"", "ai.onnx.ml", "com.microsoft",
                                                 "com.microsoft.nchwc"};
     const std::string_view domain = op_domain(n), op = view(n.op_type());
+    if (!file_.faults.spend(domain.size() + op.size())) return nullptr;
     file_.op_ids.insert(std::string(domain) + ":" + std::string(op) + ":" +
                         number(n.since_version()));
     if (domain == "ai.onnx") must(place, "its domain is ai.onnx: loaders know the empty name only");

@@ -117,7 +117,9 @@ class OrtLayout {
       for (const int i : t.inputs) args.push_back(fb::CreateArgTypeAndIndex(b_.fbb, fb::ArgType::INPUT, static_cast<uint32_t>(i)));
       for (const int o : t.outputs) args.push_back(fb::CreateArgTypeAndIndex(b_.fbb, fb::ArgType::OUTPUT, static_cast<uint32_t>(o)));
       b_.count(static_cast<int>(args.size()) + 1, 5);
-      return fb::CreateKernelTypeStrArgsEntry(b_.fbb, b_.string(t.name), b_.fbb.CreateVector(args));
+      // One after the other: the order of arguments is the compiler's.
+      const auto name = b_.string(t.name);
+      return fb::CreateKernelTypeStrArgsEntry(b_.fbb, name, b_.fbb.CreateVector(args));
     };
     std::vector<Offset<fb::OpIdKernelTypeStrArgsEntry>> entries;
     for (const OrtOperator* op : operators_.all()) {
