@@ -56,9 +56,18 @@ RunningCommand::RunningCommand(const std::string& command, const fs::path& direc
   ::posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
   ::posix_spawn_file_actions_addopen(&actions, 1, out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
   ::posix_spawn_file_actions_addopen(&actions, 2, err.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+  // Commands heed signals even where the tests run under nohup or behind an &, which ignore some.
+  posix_spawnattr_t attributes;
+  ::posix_spawnattr_init(&attributes);
+  sigset_t defaults;
+  ::sigemptyset(&defaults);
+  for (const int s : {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGPIPE}) ::sigaddset(&defaults, s);
+  ::posix_spawnattr_setsigdefault(&attributes, &defaults);
+  ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
   std::string shell = "sh", flag = "-c", text = command;
   char* const arguments[] = {shell.data(), flag.data(), text.data(), nullptr};
-  ONNXTOOL_CHECK(::posix_spawn(&pid_, "/bin/sh", &actions, nullptr, arguments, pointers.data()) == 0);
+  ONNXTOOL_CHECK(::posix_spawn(&pid_, "/bin/sh", &actions, &attributes, arguments, pointers.data()) == 0);
+  ::posix_spawnattr_destroy(&attributes);
   ::posix_spawn_file_actions_destroy(&actions);
 }
 
