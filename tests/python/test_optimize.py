@@ -80,7 +80,8 @@ class Optimize(unittest.TestCase):
         random = np.random.default_rng(0)
         feeds = [{"x": random.standard_normal((n, m, 4)).astype(np.float32)} for n, m in [(1, 1), (2, 5), (3, 2)]]
         operators = self.check(source, feeds, 1e-5)
-        self.assertEqual(operators, ["MatMul", "Add", "Reshape", "Transpose", "Softmax", "Transpose", "Reshape"])
+        # Softmax runs along another axis instead of between two Transposes.
+        self.assertEqual(operators, ["MatMul", "Add", "Reshape", "Softmax", "Reshape"])
 
     def test_twice_is_once(self):
         self.assertEqual(optimize(DIGITS, self.output).returncode, 0)
