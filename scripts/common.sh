@@ -21,8 +21,8 @@ required=(
   libjpeg-dev libpng-dev libzip-dev libre2-dev
   doctest-dev
 )
-# The oneDNN kernels, and two that only save time: installed where possible, missed by nothing.
-optional=(libdnnl-dev ccache mold)
+# The oneDNN kernels, what one test runs, and two that only save time: installed where possible, missed by nothing.
+optional=(libdnnl-dev parallel ccache mold)
 
 say() { printf '== %s\n' "$*"; }
 fail() {
