@@ -47,14 +47,23 @@ class Lowerer {
     for (Node& n : graph_.nodes()) n.for_each_subgraph([&](Graph& g) { inner(g); });
     state_zero_points();
     // Movers first: they replace values, which groups would hold on to.
-    for (Node& n : graph_.nodes()) move_codes(n);
-    for (Node& n : graph_.nodes()) lower_softmax(n);
+    for_each([this](Node& n) { move_codes(n); });
+    for_each([this](Node& n) { lower_softmax(n); });
     lower_groups();
     remove_idle();
     name_results();
   }
 
  private:
+  // Also where a node takes others away, the next one among them.
+  template <class Visit>
+  void for_each(const Visit& visit) {
+    std::vector<int> ids;
+    for (const Node& n : graph_.nodes()) ids.push_back(n.id());
+    for (const int id : ids)
+      if (Node* n = graph_.node(id)) visit(*n);
+  }
+
   void inner(Graph& g) { Lowerer(g, target_, report_).run(); }
 
   const TargetOp* integer_form(const Node& n) const {

@@ -48,6 +48,8 @@ Result<NamedTensor> read_sparse_tensor(Context& context, const fb::SparseTensor*
 /// Integers and floats; an absent vector is an error that calls it `what`.
 template <class T, class V> Result<std::vector<T>> copied(Context& context, const V* vector, const std::string& what) {
   if (!vector) return bad(what + " is absent");
+  // The verifier looks at the length's alignment, not at that of 8-byte elements.
+  if (vector->size() && reinterpret_cast<uintptr_t>(vector->Data()) % sizeof(vector->Get(0)) != 0) return bad(what + " is not aligned");
   ONNXTOOL_TRY(context.budget.spend(uint64_t{vector->size()} * sizeof(T)));
   std::vector<T> out;
   out.reserve(vector->size());
