@@ -3,6 +3,7 @@
 
 #include <iostream>
 #include <random>
+#include <thread>
 
 #include "calib/exec/modules.h"
 #include "tests/kernels/one_node.h"
@@ -64,6 +65,18 @@ OneNode node_of(const Case& c, uint32_t seed) {
   if (!c.dilations.empty()) node.attributes.push_back({"dilations", c.dilations});
   if (!c.pads.empty()) node.attributes.push_back({"pads", c.pads});
   return node;
+}
+
+// Of small integers: its sums are exact in any order.
+OneNode float_node_of(const Case& c) {
+  const auto ramp = [](const Dims& dims) {
+    int64_t count = 1;
+    for (int64_t d : dims) count *= d;
+    std::vector<float> values(static_cast<size_t>(count));
+    for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i % 11) - 5;
+    return Tensor::from<float>(dims, values);
+  };
+  return {.op = "Conv", .inputs = {ramp(c.x), ramp(c.w)}};
 }
 
 }  // namespace
@@ -128,6 +141,33 @@ TEST_CASE("dnnl: QLinearConv gives the bits of the cpu kernel, whatever the numb
       CHECK_MESSAGE(same_bits((*expected)[0], (*found)[0]), threads << " threads");
     }
   }
+}
+
+TEST_CASE("dnnl: convolutions prepared by several threads at a time are the same") {
+  const KernelSet* dnnl = int8_kernel_set();
+  if (!dnnl) {
+    std::cout << "SKIP: the oneDNN module is not there\n";
+    return;
+  }
+  // Half of the threads prepare float convolutions, whose blocks oneDNN makes by other rules.
+  constexpr size_t kThreads = 4;
+  std::vector<size_t> wrong(kThreads, 0);
+  std::vector<std::thread> threads;
+  for (size_t t = 0; t < kThreads; ++t)
+    threads.emplace_back([&, t] {
+      // Another problem each time: oneDNN keeps what it has made.
+      for (int64_t i = 0; i < 200; ++i) {
+        const int64_t channels = 3 + 16 * (i % 7);
+        const Case c{.x = {1, channels, 6 + i % 3, 20 + i}, .w = {12, channels, 3, 3}};
+        const OneNode node = t % 2 ? float_node_of(c) : node_of(c, static_cast<uint32_t>(i));
+        const auto expected = run_once(node, 1, cpu_kernel_set(), 1);
+        const auto found = run_once(node, 1, *dnnl, 1);
+        if (!found.ok() && found.error().code == ErrorCode::kUnsupported) continue;
+        if (!expected.ok() || !found.ok() || !same_bits((*expected)[0], (*found)[0])) ++wrong[t];
+      }
+    });
+  for (std::thread& thread : threads) thread.join();
+  for (size_t t = 0; t < kThreads; ++t) CHECK_MESSAGE(wrong[t] == 0, "thread " << t);
 }
 
 }  // namespace onnxtool::testing

@@ -4,6 +4,8 @@
 #include <omp.h>
 #endif
 
+#include <mutex>
+
 namespace onnxtool {
 namespace {
 
@@ -29,8 +31,15 @@ void append_eltwise(dnnl::post_ops& ops, dnnl::algorithm algorithm, float alpha,
 #endif
 }
 
-template <class Primitive>
-Described<Primitive> described(typename Primitive::primitive_desc desc) {
+// One at a time: v2's brgconv keeps the granularity of input channels, which is the element type's,
+// in a variable that all threads share (brg_blocking_t::last_ic_block_size). Where one thread
+// describes a float convolution and another one an int8 one, both may get the wrong weights.
+// Generating the code, which is what takes time, needs no turns.
+template <class Primitive, class Describe>
+Described<Primitive> described(const Describe& describe) {
+  static std::mutex mutex;
+  const std::lock_guard lock(mutex);
+  typename Primitive::primitive_desc desc = describe();
   std::string implementation = desc.impl_info_str();
   return {std::move(desc), std::move(implementation)};
 }
@@ -133,28 +142,31 @@ dnnl::primitive_attr make_attributes(std::span<const PostOp> post_ops, int32_t s
 Described<dnnl::convolution_forward> describe_convolution(const ConvolutionDescs& d,
                                                           const dnnl::primitive_attr& attributes) {
   using C = dnnl::convolution_forward;
+  return described<C>([&] {
 #if DNNL_VERSION_MAJOR >= 3
-  return described<C>(C::primitive_desc(host_engine(), dnnl::prop_kind::forward_inference,
-                                        dnnl::algorithm::convolution_direct, d.source, d.weights,
-                                        d.bias, d.target, d.strides, minus_one(d.dilations),
-                                        d.pads_begin, d.pads_end, attributes));
+    return C::primitive_desc(host_engine(), dnnl::prop_kind::forward_inference,
+                             dnnl::algorithm::convolution_direct, d.source, d.weights, d.bias,
+                             d.target, d.strides, minus_one(d.dilations), d.pads_begin, d.pads_end,
+                             attributes);
 #else
-  return described<C>(C::primitive_desc(
-      {dnnl::prop_kind::forward_inference, dnnl::algorithm::convolution_direct, d.source, d.weights,
-       d.bias, d.target, d.strides, minus_one(d.dilations), d.pads_begin, d.pads_end},
-      attributes, host_engine()));
+    return C::primitive_desc(
+        {dnnl::prop_kind::forward_inference, dnnl::algorithm::convolution_direct, d.source,
+         d.weights, d.bias, d.target, d.strides, minus_one(d.dilations), d.pads_begin, d.pads_end},
+        attributes, host_engine());
 #endif
+  });
 }
 
 Described<dnnl::matmul> describe_matmul(const memory::desc& a, const memory::desc& b,
                                         const memory::desc& y,
                                         const dnnl::primitive_attr& attributes) {
+  return described<dnnl::matmul>([&] {
 #if DNNL_VERSION_MAJOR >= 3
-  return described<dnnl::matmul>(dnnl::matmul::primitive_desc(host_engine(), a, b, y, attributes));
+    return dnnl::matmul::primitive_desc(host_engine(), a, b, y, attributes);
 #else
-  return described<dnnl::matmul>(
-      dnnl::matmul::primitive_desc({a, b, y}, attributes, host_engine()));
+    return dnnl::matmul::primitive_desc({a, b, y}, attributes, host_engine());
 #endif
+  });
 }
 
 void reorder(const memory::desc& from, const void* source, const memory::desc& to, void* target) {
