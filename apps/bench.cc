@@ -19,7 +19,9 @@ namespace {
 constexpr double kRoundMs = 4;
 
 double now_ms() {
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  return std::chrono::duration<double, std::milli>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
 }
 
 double cpu_now_ms() {
@@ -35,8 +37,9 @@ Status time_round(BenchSubject& s, int64_t runs) {
     ONNXTOOL_TRY(run_once(s));
     s.ms.push_back(std::max(now_ms() - start, 1e-6));
   }
-  s.round_ms.push_back(std::accumulate(s.ms.begin() + static_cast<std::ptrdiff_t>(first), s.ms.end(), 0.0) /
-                       static_cast<double>(runs));
+  s.round_ms.push_back(
+      std::accumulate(s.ms.begin() + static_cast<std::ptrdiff_t>(first), s.ms.end(), 0.0) /
+      static_cast<double>(runs));
   return {};
 }
 
@@ -60,7 +63,8 @@ Status run_once(BenchSubject& s) {
   return ran.ok() ? std::move(ran) : Status(std::move(ran).error().at(s.path));
 }
 
-Status time_in_turns(std::vector<BenchSubject>& subjects, const BenchLimit& limit, const std::function<void(double)>& tick) {
+Status time_in_turns(std::vector<BenchSubject>& subjects, const BenchLimit& limit,
+                     const std::function<void(double)>& tick) {
   ONNXTOOL_ASSIGN(int64_t per_round, runs_of_a_round(subjects));
   // An interval needs rounds: few runs make few of them.
   if (limit.runs) per_round = std::clamp<int64_t>(limit.runs / 10, 1, per_round);
@@ -70,8 +74,11 @@ Status time_in_turns(std::vector<BenchSubject>& subjects, const BenchLimit& limi
   for (int64_t round = 0;; ++round) {
     const auto done = static_cast<int64_t>(subjects[0].ms.size());
     const double gone = (now_ms() - begin) / 1e3;
-    tick(limit.runs ? static_cast<double>(done) / static_cast<double>(limit.runs) : gone / limit.seconds);
-    if (limit.runs ? done >= limit.runs : gone >= limit.seconds && subjects[0].ms.size() >= kFewestRuns) break;
+    tick(limit.runs ? static_cast<double>(done) / static_cast<double>(limit.runs)
+                    : gone / limit.seconds);
+    if (limit.runs ? done >= limit.runs
+                   : gone >= limit.seconds && subjects[0].ms.size() >= kFewestRuns)
+      break;
     const int64_t runs = limit.runs ? std::min(per_round, limit.runs - done) : per_round;
     for (size_t k = 0; k < subjects.size(); ++k) {
       const size_t which = round % 2 ? subjects.size() - 1 - k : k;
@@ -80,11 +87,13 @@ Status time_in_turns(std::vector<BenchSubject>& subjects, const BenchLimit& limi
       cpu[which] += cpu_now_ms() - start;
     }
   }
-  for (size_t k = 0; k < subjects.size(); ++k) subjects[k].cpu_ms = cpu[k] / static_cast<double>(subjects[k].ms.size());
+  for (size_t k = 0; k < subjects.size(); ++k)
+    subjects[k].cpu_ms = cpu[k] / static_cast<double>(subjects[k].ms.size());
   return {};
 }
 
-Result<LoadPoint> measure_load(const std::shared_ptr<const Plan>& plan, const std::vector<Sample>& samples, int streams, double seconds) {
+Result<LoadPoint> measure_load(const std::shared_ptr<const Plan>& plan,
+                               const std::vector<Sample>& samples, int streams, double seconds) {
   struct Stream {
     std::vector<double> ms;
     Status status;
@@ -96,11 +105,13 @@ Result<LoadPoint> measure_load(const std::shared_ptr<const Plan>& plan, const st
   const auto run = [&](Stream& stream, size_t first, bool& counted) {
     RunContext context(plan);
     // The arena is laid out by the first run.
-    for (int i = 0; i < 2 && stream.status.ok(); ++i) stream.status = context.run(samples[first % samples.size()].inputs, nullptr);
+    for (int i = 0; i < 2 && stream.status.ok(); ++i)
+      stream.status = context.run(samples[first % samples.size()].inputs, nullptr);
     counted = true;
     ++ready;
     while (ready.load() < streams) std::this_thread::yield();
-    for (size_t k = first; stream.status.ok() && (!stop.load(std::memory_order_relaxed) || stream.ms.empty()); ++k) {
+    for (size_t k = first;
+         stream.status.ok() && (!stop.load(std::memory_order_relaxed) || stream.ms.empty()); ++k) {
       const double start = now_ms();
       stream.status = context.run(samples[k % samples.size()].inputs, nullptr);
       stream.ms.push_back(now_ms() - start);
@@ -120,7 +131,10 @@ Result<LoadPoint> measure_load(const std::shared_ptr<const Plan>& plan, const st
   for (size_t i = 0; i < all.size() && started.ok(); ++i) try {
       threads.emplace_back(serve, std::ref(all[i]), i);
     } catch (const std::system_error& e) {
-      started = Error{ErrorCode::kLimit, fmt::format("only {} of {} streams could be started: {}", i, streams, e.what()), "ask for fewer with --concurrency"};
+      started =
+          Error{ErrorCode::kLimit,
+                fmt::format("only {} of {} streams could be started: {}", i, streams, e.what()),
+                "ask for fewer with --concurrency"};
       stop = true;
       ready = streams;
     }

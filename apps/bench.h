@@ -36,9 +36,10 @@ struct BenchLimit {
 /// One run on the next sample; nothing is copied out.
 Status run_once(BenchSubject& subject);
 
-/// Times all subjects in turns: rounds of some milliseconds each, in changing order, so that neither the
-/// clock nor who ran before counts. `tick` is told of the share done.
-Status time_in_turns(std::vector<BenchSubject>& subjects, const BenchLimit& limit, const std::function<void(double)>& tick);
+/// Times all subjects in turns: rounds of some milliseconds each, in changing order, so that
+/// neither the clock nor who ran before counts. `tick` is told of the share done.
+Status time_in_turns(std::vector<BenchSubject>& subjects, const BenchLimit& limit,
+                     const std::function<void(double)>& tick);
 
 /// What a number of streams get, each running one sample after the other on `plan`.
 struct LoadPoint {
@@ -46,7 +47,8 @@ struct LoadPoint {
   Latency latency;
   double per_second = 0;
 };
-Result<LoadPoint> measure_load(const std::shared_ptr<const Plan>& plan, const std::vector<Sample>& samples, int streams, double seconds);
+Result<LoadPoint> measure_load(const std::shared_ptr<const Plan>& plan,
+                               const std::vector<Sample>& samples, int streams, double seconds);
 
 /// The most memory that the process has held.
 int64_t peak_memory_bytes();

@@ -40,14 +40,30 @@ constexpr int kMostStreams = 1024;
 void add_flags(CLI::App& c, Options& o) {
   const std::string arguments = "Arguments", timing = "Timing", data = "Data";
   add_text(c, o.model, {"MODEL", "FILE", "Model (.onnx); - is stdin", arguments})->required();
-  add_text(c, o.other, {"OTHER", "FILE", "A second model, timed in turns with the first", arguments});
-  add_integer(c, o.runs, int64_t{1}, int64_t{1} << 32, {"--runs", "N", "Timed runs of each model (default: as many as --seconds gives, at least 10)", timing});
-  add_number(c, o.seconds, 0, 86400, {"--seconds", "S", "Time to measure for, without --runs (default: 3)", timing});
-  add_integer(c, o.warmup, int64_t{1}, int64_t{1} << 32, {"--warmup", "N", "Runs before any is timed (default: 3)", timing});
-  add_text(c, o.concurrency, {"--concurrency", "N[,N...]", "Also measure so many streams at a time, each on one thread", timing});
-  add_text(c, o.profile, {"--profile", "FILE", "Time each operator, and write a Chrome trace (JSON) here", timing});
-  add_switch(c, o.no_optimize, {"--no-optimize", "", "Run the file as it is, without the passes of optimize", timing});
-  CLI::Option* path = add_text(c, o.data, {"--data", "PATH", "Samples: images, .npy, .npz, safetensors, test_data_set_N (default: one random sample)", data});
+  add_text(c, o.other,
+           {"OTHER", "FILE", "A second model, timed in turns with the first", arguments});
+  add_integer(
+      c, o.runs, int64_t{1}, int64_t{1} << 32,
+      {"--runs", "N", "Timed runs of each model (default: as many as --seconds gives, at least 10)",
+       timing});
+  add_number(c, o.seconds, 0, 86400,
+             {"--seconds", "S", "Time to measure for, without --runs (default: 3)", timing});
+  add_integer(c, o.warmup, int64_t{1}, int64_t{1} << 32,
+              {"--warmup", "N", "Runs before any is timed (default: 3)", timing});
+  add_text(c, o.concurrency,
+           {"--concurrency", "N[,N...]",
+            "Also measure so many streams at a time, each on one thread", timing});
+  add_text(
+      c, o.profile,
+      {"--profile", "FILE", "Time each operator, and write a Chrome trace (JSON) here", timing});
+  add_switch(
+      c, o.no_optimize,
+      {"--no-optimize", "", "Run the file as it is, without the passes of optimize", timing});
+  CLI::Option* path = add_text(
+      c, o.data,
+      {"--data", "PATH",
+       "Samples: images, .npy, .npz, safetensors, test_data_set_N (default: one random sample)",
+       data});
   add_data_flags(c, o.data_flags);
   path->excludes(c.get_option("--random"));
   add_common_flags(c, o.common);
@@ -61,15 +77,20 @@ Result<std::vector<int>> stream_counts(const std::string& text) {
     const size_t end = std::min(text.find(',', at), text.size());
     int n = 0;
     const auto [stop, error] = std::from_chars(text.data() + at, text.data() + end, n);
-    if (error != std::errc() || stop != text.data() + end || n < 1 || n > kMostStreams || end + 1 == text.size())
-      return Error{ErrorCode::kUsage, "--concurrency " + text + ": expected whole numbers from 1 to " + std::to_string(kMostStreams), "as in --concurrency 1,2,4"};
+    if (error != std::errc() || stop != text.data() + end || n < 1 || n > kMostStreams ||
+        end + 1 == text.size())
+      return Error{ErrorCode::kUsage,
+                   "--concurrency " + text + ": expected whole numbers from 1 to " +
+                       std::to_string(kMostStreams),
+                   "as in --concurrency 1,2,4"};
     counts.push_back(n);
     at = end + 1;
   }
   return counts;
 }
 
-// Inputs' extents that nothing settles become 1, as that of a batch would be. Whether there were any.
+// Inputs' extents that nothing settles become 1, as that of a batch would be. Whether there were
+// any.
 bool settle_open_extents(Graph& graph) {
   bool any = false;
   for (Value* v : graph.inputs()) {
@@ -113,7 +134,9 @@ class BenchCommand {
     for (BenchSubject& s : subjects_)
       for (int64_t i = 0; i < o_.warmup; ++i) ONNXTOOL_TRY(run_once(s));
     progress_.stage("measure");
-    ONNXTOOL_TRY(time_in_turns(subjects_, {o_.runs, o_.seconds}, [&](double done) { progress_.update(static_cast<int64_t>(1e3 * std::min(done, 1.0)), 1000); }));
+    ONNXTOOL_TRY(time_in_turns(subjects_, {o_.runs, o_.seconds}, [&](double done) {
+      progress_.update(static_cast<int64_t>(1e3 * std::min(done, 1.0)), 1000);
+    }));
     // Before the profile, whose records count too.
     Section timing{"timing", "Latency", {}, {}, {}, true};
     describe_latency(timing);
@@ -132,8 +155,11 @@ class BenchCommand {
     inputs.push_back({"MODEL", o_.model});
     inputs.push_back({"OTHER", o_.other});
     inputs.push_back({"--config", o_.settings_file});
-    if (o_.model == "-" && o_.other == "-") return Error{ErrorCode::kUsage, "both models are -: stdin holds one", {}};
-    if (o_.profile == "-") return Error{ErrorCode::kUsage, "--profile -: the trace is a file", "name a file, as in --profile trace.json"};
+    if (o_.model == "-" && o_.other == "-")
+      return Error{ErrorCode::kUsage, "both models are -: stdin holds one", {}};
+    if (o_.profile == "-")
+      return Error{ErrorCode::kUsage, "--profile -: the trace is a file",
+                   "name a file, as in --profile trace.json"};
     std::vector<NamedPath> outputs = {{"the output", ""}, {"--profile", o_.profile}};
     for (const ReportTarget& t : targets) outputs.push_back({"--report", t.path});
     return check_files(inputs, outputs);
@@ -144,7 +170,8 @@ class BenchCommand {
     const bool first = subjects_.empty();
     BenchSubject s;
     s.path = path;
-    ONNXTOOL_ASSIGN(s.model, first ? open_model(path, o_.data_flags) : open_second_model(path, o_.data_flags));
+    ONNXTOOL_ASSIGN(
+        s.model, first ? open_model(path, o_.data_flags) : open_second_model(path, o_.data_flags));
     DataFlags flags = o_.data_flags;
     const bool no_data = o_.data.empty() && flags.raw.empty();
     if (no_data && !flags.random) flags.random = 1;
@@ -163,15 +190,22 @@ class BenchCommand {
     s.context = std::make_unique<RunContext>(s.plan);
     report.inputs.push_back(path);
     if (first) {
-      report.sections.push_back(data_section(**source, *s.model, "Data", "data", "random samples: models whose time depends on values may take another"));
-      if (opened) report.sections.back().notes.push_back("extents that the model leaves open are 1: settle them with --dim or --input-shape");
-      if ((*source)->size() > kMostSamples) report.sections.back().notes.push_back(fmt::format("the first {} samples are run", kMostSamples));
+      report.sections.push_back(
+          data_section(**source, *s.model, "Data", "data",
+                       "random samples: models whose time depends on values may take another"));
+      if (opened)
+        report.sections.back().notes.push_back(
+            "extents that the model leaves open are 1: settle them with --dim or --input-shape");
+      if ((*source)->size() > kMostSamples)
+        report.sections.back().notes.push_back(
+            fmt::format("the first {} samples are run", kMostSamples));
     }
     subjects_.push_back(std::move(s));
     return {};
   }
 
-  // As a runtime would when it loads the model; types were inferred, so that shapes given by flags count.
+  // As a runtime would when it loads the model; types were inferred, so that shapes given by flags
+  // count.
   static Status optimize(Model& model) {
     promote_initializers(model);
     const std::unique_ptr<Folder> folder = make_folder();
@@ -195,11 +229,13 @@ class BenchCommand {
 
   void describe_latency(Section& s) const {
     Table t{"latency", "one sample after the other", {}, {}, 0};
-    t.columns = {{"model", "model", ""}, {"runs", "runs", ""}, {"p50_ms", "p50", "ms"}, {"p90_ms", "p90", "ms"}, {"p99_ms", "p99", "ms"},
-                 {"min_ms", "min", "ms"}, {"mean_ms", "mean", "ms"}, {"cpu_ms", "CPU", "ms"}, {"per_second", "runs/s", ""}};
+    t.columns = {{"model", "model", ""},    {"runs", "runs", ""},    {"p50_ms", "p50", "ms"},
+                 {"p90_ms", "p90", "ms"},   {"p99_ms", "p99", "ms"}, {"min_ms", "min", "ms"},
+                 {"mean_ms", "mean", "ms"}, {"cpu_ms", "CPU", "ms"}, {"per_second", "runs/s", ""}};
     for (const BenchSubject& b : subjects_) {
       const Latency l = summarize_latency(b.ms);
-      t.rows.push_back({b.path, l.runs, l.p50, l.p90, l.p99, l.min, l.mean, b.cpu_ms, 1e3 / l.mean});
+      t.rows.push_back(
+          {b.path, l.runs, l.p50, l.p90, l.p99, l.min, l.mean, b.cpu_ms, 1e3 / l.mean});
     }
     s.tables.push_back(std::move(t));
     if (subjects_.size() == 2) {
@@ -209,23 +245,27 @@ class BenchCommand {
       s.fields.push_back({"ratio_high", "to", r.high, ""});
     }
     int64_t buffers = 0;
-    for (const BenchSubject& b : subjects_) buffers += static_cast<int64_t>(b.context->memory_bytes());
+    for (const BenchSubject& b : subjects_)
+      buffers += static_cast<int64_t>(b.context->memory_bytes());
     s.fields.push_back({"buffers_bytes", "memory of buffers", buffers, "bytes"});
-    s.fields.push_back({"peak_memory_bytes", "peak memory of the process", peak_memory_bytes(), "bytes"});
+    s.fields.push_back(
+        {"peak_memory_bytes", "peak memory of the process", peak_memory_bytes(), "bytes"});
   }
 
   Status measure_streams(Section& s) {
     if (streams_wanted_.empty()) return {};
     progress_.stage("measure streams");
     Table t{"load", "streams at a time, one thread each", {}, {}, 0};
-    t.columns = {{"model", "model", ""}, {"streams", "streams", ""}, {"per_second", "runs/s", ""}, {"p50_ms", "p50", "ms"}, {"p90_ms", "p90", "ms"}, {"p99_ms", "p99", "ms"}};
+    t.columns = {{"model", "model", ""},  {"streams", "streams", ""}, {"per_second", "runs/s", ""},
+                 {"p50_ms", "p50", "ms"}, {"p90_ms", "p90", "ms"},    {"p99_ms", "p99", "ms"}};
     PlanOptions single = plan_options_;
     single.threads = 1;
     for (const BenchSubject& b : subjects_) {
       ONNXTOOL_ASSIGN(const auto plan, Plan::compile(b.model->graph(), single));
       for (const int n : streams_wanted_) {
         ONNXTOOL_ASSIGN(const LoadPoint p, measure_load(plan, b.samples, n, o_.seconds));
-        t.rows.push_back({b.path, int64_t{n}, p.per_second, p.latency.p50, p.latency.p90, p.latency.p99});
+        t.rows.push_back(
+            {b.path, int64_t{n}, p.per_second, p.latency.p50, p.latency.p90, p.latency.p99});
       }
     }
     s.tables.push_back(std::move(t));
@@ -236,9 +276,13 @@ class BenchCommand {
     progress_.stage("profile");
     std::vector<TraceProcess> processes;
     std::vector<TraceEvent> events;
-    Table operators{"operators", "operators, of one run", {}, {}, 15}, nodes{"nodes", "nodes that take longest", {}, {}, 10};
-    operators.columns = {{"model", "model", ""}, {"operator", "operator", ""}, {"kernels", "kernels", ""}, {"calls", "calls", ""}, {"ms", "time", "ms"}, {"share_percent", "share", "%"}};
-    nodes.columns = {{"model", "model", ""}, {"node", "node", ""}, {"kernels", "kernels", ""}, {"calls", "calls", ""}, {"ms", "time", "ms"}, {"share_percent", "share", "%"}};
+    Table operators{"operators", "operators, of one run", {}, {}, 15},
+        nodes{"nodes", "nodes that take longest", {}, {}, 10};
+    operators.columns = {{"model", "model", ""},     {"operator", "operator", ""},
+                         {"kernels", "kernels", ""}, {"calls", "calls", ""},
+                         {"ms", "time", "ms"},       {"share_percent", "share", "%"}};
+    nodes.columns = {{"model", "model", ""}, {"node", "node", ""}, {"kernels", "kernels", ""},
+                     {"calls", "calls", ""}, {"ms", "time", "ms"}, {"share_percent", "share", "%"}};
     for (BenchSubject& b : subjects_) {
       constexpr int kRuns = 11;
       std::vector<std::vector<StepTime>> runs(kRuns);
@@ -249,14 +293,16 @@ class BenchCommand {
         ONNXTOOL_TRY(run_once(b));
         run = b.context->profile();
         for (const StepTime& t : run)
-          events.push_back({t.operators, std::string(t.kernels), std::string(t.node), processes.back().id, 1, begin + t.start_ns, t.duration_ns});
+          events.push_back({t.operators, std::string(t.kernels), std::string(t.node),
+                            processes.back().id, 1, begin + t.start_ns, t.duration_ns});
         if (!run.empty()) begin += run.back().start_ns + run.back().duration_ns;
       }
       const auto add_rows = [&](Table& table, bool by_node) {
         const std::vector<Cost> costs = typical_costs(runs, by_node);
         double all = 0;
         for (const Cost& c : costs) all += c.ms;
-        for (const Cost& c : costs) table.rows.push_back({b.path, c.name, c.kernels, c.calls, c.ms, 100 * c.ms / all});
+        for (const Cost& c : costs)
+          table.rows.push_back({b.path, c.name, c.kernels, c.calls, c.ms, 100 * c.ms / all});
       };
       add_rows(operators, false);
       add_rows(nodes, true);
@@ -266,19 +312,22 @@ class BenchCommand {
     return write_text(o_.profile, render_trace(processes, events));
   }
 
-  // The median over runs of each operator's or node's cost, slowest first: whatever else runs on the
-  // machine stops some step of nearly every run for a while.
-  static std::vector<Cost> typical_costs(const std::vector<std::vector<StepTime>>& runs, bool by_node) {
+  // The median over runs of each operator's or node's cost, slowest first: whatever else runs on
+  // the machine stops some step of nearly every run for a while.
+  static std::vector<Cost> typical_costs(const std::vector<std::vector<StepTime>>& runs,
+                                         bool by_node) {
     std::map<std::pair<std::string, std::string>, std::vector<Cost>> all;
     for (const auto& steps : runs)
       for (Cost& c : costs_of(steps, by_node)) all[{c.name, c.kernels}].push_back(std::move(c));
     std::vector<Cost> out;
     for (auto& [key, costs] : all) {
       const auto middle = costs.begin() + static_cast<std::ptrdiff_t>(costs.size() / 2);
-      std::nth_element(costs.begin(), middle, costs.end(), [](const Cost& a, const Cost& b) { return a.ms < b.ms; });
+      std::nth_element(costs.begin(), middle, costs.end(),
+                       [](const Cost& a, const Cost& b) { return a.ms < b.ms; });
       out.push_back(std::move(*middle));
     }
-    std::stable_sort(out.begin(), out.end(), [](const Cost& a, const Cost& b) { return a.ms > b.ms; });
+    std::stable_sort(out.begin(), out.end(),
+                     [](const Cost& a, const Cost& b) { return a.ms > b.ms; });
     return out;
   }
 
@@ -320,6 +369,7 @@ Run add(CLI::App& command) {
 
 }  // namespace
 
-extern constinit const CommandInfo kBenchCommand{"bench", "Time a model, or two in turns: latency, throughput, profile, memory", add};
+extern constinit const CommandInfo kBenchCommand{
+    "bench", "Time a model, or two in turns: latency, throughput, profile, memory", add};
 
 }  // namespace onnxtool

@@ -40,12 +40,18 @@ std::string bash(const CLI::App& app) {
     std::string values, words;
     for (const FlagRow& r : rows_of(*sub)) {
       const std::string pattern = (r.short_name.empty() ? "" : r.short_name + "|") + r.long_name;
-      if (r.long_name.empty()) words = fmt::format("{}", fmt::join(r.choices, " "));
-      else if (!r.choices.empty()) values += fmt::format("        {}) words=\"{}\" ;;\n", pattern, fmt::join(r.choices, " "));
-      else if (needs_value(r)) values += fmt::format("        {}) files=1 ;;\n", pattern);
+      if (r.long_name.empty())
+        words = fmt::format("{}", fmt::join(r.choices, " "));
+      else if (!r.choices.empty())
+        values += fmt::format("        {}) words=\"{}\" ;;\n", pattern, fmt::join(r.choices, " "));
+      else if (needs_value(r))
+        values += fmt::format("        {}) files=1 ;;\n", pattern);
     }
-    cases += fmt::format("    {})\n      flags=\"{}\"\n      case \"$previous\" in\n{}        *) {} ;;\n      esac\n      ;;\n", sub->get_name(), names_of(*sub), values,
-                         words.empty() ? "free=1" : "free=1 words=\"" + words + "\"");
+    cases += fmt::format(
+        "    {})\n      flags=\"{}\"\n      case \"$previous\" in\n{}        *) {} ;;\n      "
+        "esac\n      ;;\n",
+        sub->get_name(), names_of(*sub), values,
+        words.empty() ? "free=1" : "free=1 words=\"" + words + "\"");
   }
   return fmt::format(R"(# bash completion for onnxtool; made by: onnxtool completions bash
 _onnxtool() {{
@@ -69,14 +75,16 @@ _onnxtool() {{
   fi
 }}
 complete -o filenames -F _onnxtool onnxtool
-)", commands, names_of(app), cases);
+)",
+                     commands, names_of(app), cases);
 }
 
 std::string zsh(const CLI::App& app) {
   // Brackets and colons delimit the specification.
   const auto escaped = [](const std::string& text) {
     std::string out;
-    for (const char c : text) out += c == '[' || c == ']' || c == ':' ? std::string("\\") + c : std::string(1, c);
+    for (const char c : text)
+      out += c == '[' || c == ']' || c == ':' ? std::string("\\") + c : std::string(1, c);
     return out;
   };
   std::string commands, cases;
@@ -85,16 +93,24 @@ std::string zsh(const CLI::App& app) {
     cases += fmt::format("    {})\n      _arguments \\\n", sub->get_name());
     std::string positional = "'*:file:_files'";
     for (const FlagRow& r : rows_of(*sub)) {
-      const std::string action = r.choices.empty() ? "_files" : fmt::format("({})", fmt::join(r.choices, " "));
+      const std::string action =
+          r.choices.empty() ? "_files" : fmt::format("({})", fmt::join(r.choices, " "));
       if (r.long_name.empty()) {
         positional = quoted(fmt::format("*:{}:{}", r.value, action));
         continue;
       }
-      const std::string value = r.value.empty() ? "" : fmt::format(":{}:{}", escaped(r.value), action);
+      const std::string value =
+          r.value.empty() ? "" : fmt::format(":{}:{}", escaped(r.value), action);
       const std::string form = needs_value(r) ? "=" : r.value.empty() ? "" : "=-";
       const std::string repeat = r.repeatable ? "*" : "";
-      cases += fmt::format("        {} \\\n", quoted(fmt::format("{}{}{}[{}]{}", repeat, r.long_name, form, escaped(r.description), form == "=-" ? ":" + value : value)));
-      if (!r.short_name.empty()) cases += fmt::format("        {} \\\n", quoted(fmt::format("{}{}[{}]{}", repeat, r.short_name, escaped(r.description), value)));
+      cases += fmt::format(
+          "        {} \\\n",
+          quoted(fmt::format("{}{}{}[{}]{}", repeat, r.long_name, form, escaped(r.description),
+                             form == "=-" ? ":" + value : value)));
+      if (!r.short_name.empty())
+        cases += fmt::format(
+            "        {} \\\n",
+            quoted(fmt::format("{}{}[{}]{}", repeat, r.short_name, escaped(r.description), value)));
     }
     cases += "        " + positional + "\n      ;;\n";
   }
@@ -115,22 +131,30 @@ _onnxtool() {{
 {}  esac
 }}
 _onnxtool "$@"
-)", commands, cases);
+)",
+                     commands, cases);
 }
 
 std::string fish(const CLI::App& app) {
   std::string out = "# fish completion for onnxtool; made by: onnxtool completions fish\n";
   for (const CLI::App* sub : app.get_subcommands({}))
-    out += fmt::format("complete -c onnxtool -n __fish_use_subcommand -f -a {} -d {}\n", sub->get_name(), quoted(sub->get_description()));
+    out += fmt::format("complete -c onnxtool -n __fish_use_subcommand -f -a {} -d {}\n",
+                       sub->get_name(), quoted(sub->get_description()));
   for (const CLI::App* sub : app.get_subcommands({}))
     for (const FlagRow& r : rows_of(*sub)) {
-      const std::string when = fmt::format("complete -c onnxtool -n '__fish_seen_subcommand_from {}'", sub->get_name());
-      const std::string words = r.choices.empty() ? "" : fmt::format(" -f -a {}", quoted(fmt::format("{}", fmt::join(r.choices, " "))));
+      const std::string when =
+          fmt::format("complete -c onnxtool -n '__fish_seen_subcommand_from {}'", sub->get_name());
+      const std::string words =
+          r.choices.empty()
+              ? ""
+              : fmt::format(" -f -a {}", quoted(fmt::format("{}", fmt::join(r.choices, " "))));
       if (r.long_name.empty()) {
         if (!words.empty()) out += when + words + "\n";
         continue;
       }
-      out += fmt::format("{}{} -l {}{}{} -d {}\n", when, r.short_name.empty() ? "" : " -s " + r.short_name.substr(1), r.long_name.substr(2), needs_value(r) ? " -r" : "", words,
+      out += fmt::format("{}{} -l {}{}{} -d {}\n", when,
+                         r.short_name.empty() ? "" : " -s " + r.short_name.substr(1),
+                         r.long_name.substr(2), needs_value(r) ? " -r" : "", words,
                          quoted(r.description));
     }
   return out;
@@ -138,8 +162,10 @@ std::string fish(const CLI::App& app) {
 
 Run add(CLI::App& command) {
   auto shell = std::make_shared<std::string>();
-  add_choice(command, *shell, {"SHELL", "bash|zsh|fish", "bash, zsh or fish", "Arguments"})->required();
-  command.footer("Example: onnxtool completions bash > ~/.local/share/bash-completion/completions/onnxtool");
+  add_choice(command, *shell, {"SHELL", "bash|zsh|fish", "bash, zsh or fish", "Arguments"})
+      ->required();
+  command.footer(
+      "Example: onnxtool completions bash > ~/.local/share/bash-completion/completions/onnxtool");
   return [shell](const Streams& streams) -> Result<int> {
     streams.out << completions_for(*shell);
     return 0;
@@ -154,6 +180,7 @@ std::string completions_for(const std::string& shell) {
   return shell == "bash" ? bash(*app) : shell == "zsh" ? zsh(*app) : fish(*app);
 }
 
-extern constinit const CommandInfo kCompletionsCommand{"completions", "Print shell completions", add};
+extern constinit const CommandInfo kCompletionsCommand{"completions", "Print shell completions",
+                                                       add};
 
 }  // namespace onnxtool

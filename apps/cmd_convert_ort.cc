@@ -1,4 +1,5 @@
-// onnxtool convert-ort: models in onnxruntime's own format, for builds of it that read no other; and back.
+// onnxtool convert-ort: models in onnxruntime's own format, for builds of it that read no other;
+// and back.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -46,27 +47,58 @@ struct Options {
 };
 
 void add_flags(CLI::App& c, Options& o) {
-  add_text(c, o.files.model, {"MODEL", "FILE", "Model (.onnx, .ort), or a directory of them; - is stdin", "Arguments"})->required();
+  add_text(
+      c, o.files.model,
+      {"MODEL", "FILE", "Model (.onnx, .ort), or a directory of them; - is stdin", "Arguments"})
+      ->required();
   const std::string out = "Output", how = "Conversion";
-  add_text(c, o.files.output, {"-o,--output", "PATH", "The file, or the directory, to write; - is stdout (default: MODEL with .ort)", out});
-  add_switch(c, o.files.force, {"--force", "", "Replace existing files of default names; one named with -o is always replaced", out});
+  add_text(c, o.files.output,
+           {"-o,--output", "PATH",
+            "The file, or the directory, to write; - is stdout (default: MODEL with .ort)", out});
+  add_switch(
+      c, o.files.force,
+      {"--force", "",
+       "Replace existing files of default names; one named with -o is always replaced", out});
   add_switch(c, o.no_clobber, {"--no-clobber", "", "Never replace a file", out});
-  add_switch(c, o.allow_failures, {"--allow-conversion-failures", "", "Of a directory, convert what can be converted", out});
+  add_switch(
+      c, o.allow_failures,
+      {"--allow-conversion-failures", "", "Of a directory, convert what can be converted", out});
   add_choice(c, o.to, {"--to", "ort|onnx", "The format to write", how});
-  add_choice(c, o.files.style, {"--style", "fixed|runtime|both", "Runtime also records fusions for the runtime to do, in NAME.with_runtime_opt.ort", how});
-  add_choice(c, o.level, {"--level", "disable|basic|extended", "What to optimize before; extended also fuses to operators of com.microsoft", how});
-  add_text(c, o.runtime, {"--runtime", "RELEASE", "The oldest release that must load the file: ort-1.13 to ort-1.31 (default: ort-1.31)", how});
-  add_text(c, o.custom_operators, {"--custom-ops", "FILE", "Operators of libraries that will be registered: [[operator]] with domain, name and since_version", how});
+  add_choice(
+      c, o.files.style,
+      {"--style", "fixed|runtime|both",
+       "Runtime also records fusions for the runtime to do, in NAME.with_runtime_opt.ort", how});
+  add_choice(c, o.level,
+             {"--level", "disable|basic|extended",
+              "What to optimize before; extended also fuses to operators of com.microsoft", how});
+  add_text(c, o.runtime,
+           {"--runtime", "RELEASE",
+            "The oldest release that must load the file: ort-1.13 to ort-1.31 (default: ort-1.31)",
+            how});
+  add_text(c, o.custom_operators,
+           {"--custom-ops", "FILE",
+            "Operators of libraries that will be registered: [[operator]] with domain, name and "
+            "since_version",
+            how});
   const std::string devices = "Builds and devices";
-  add_switch(c, o.ops_config, {"--ops-config", "", "Write the operators that a reduced build needs beside the file, or into the directory", devices});
-  add_switch(c, o.type_reduction, {"--type-reduction", "", "Write them, with the types that each is used with", devices});
+  add_switch(
+      c, o.ops_config,
+      {"--ops-config", "",
+       "Write the operators that a reduced build needs beside the file, or into the directory",
+       devices});
+  add_switch(
+      c, o.type_reduction,
+      {"--type-reduction", "", "Write them, with the types that each is used with", devices});
   add_mobile_flags(c, o.mobile, devices);
   add_report_flags(c, o.common);
   add_config_flags(c);
-  c.footer("Example: onnxtool convert-ort resnet.onnx -o resnet.ort\nAll models of a directory: onnxtool convert-ort models/ -o mobile/");
+  c.footer(
+      "Example: onnxtool convert-ort resnet.onnx -o resnet.ort\nAll models of a directory: "
+      "onnxtool convert-ort models/ -o mobile/");
 }
 
-// Domains without a node mean nothing in the other format, where the runtime lists all that it knows.
+// Domains without a node mean nothing in the other format, where the runtime lists all that it
+// knows.
 void drop_unused_opsets(Model& model) {
   std::set<std::string> used = {""};
   const auto collect = [&](const auto& self, const Graph& graph) -> void {
@@ -76,12 +108,15 @@ void drop_unused_opsets(Model& model) {
     }
   };
   collect(collect, model.graph());
-  std::erase_if(model.opsets, [&](const OpsetImport& o) { return !used.contains(o.domain) && model.functions.empty(); });
+  std::erase_if(model.opsets, [&](const OpsetImport& o) {
+    return !used.contains(o.domain) && model.functions.empty();
+  });
 }
 
 class ConvertOrtCommand {
  public:
-  ConvertOrtCommand(const Options& options, const Streams& streams) : o_(options), streams_(streams), progress_(streams, options.common.quiet) {}
+  ConvertOrtCommand(const Options& options, const Streams& streams)
+      : o_(options), streams_(streams), progress_(streams, options.common.quiet) {}
 
   Result<int> run() {
     ONNXTOOL_TRY(settle());
@@ -95,13 +130,18 @@ class ConvertOrtCommand {
       if (converted.ok()) continue;
       Error error = std::move(converted).error();
       if (!o_.allow_failures || error.code == ErrorCode::kWriteFailed) return error;
-      if (error.message.starts_with(job.input + ": ")) error.message.erase(0, job.input.size() + 2);  // the finding names it
-      failures_.push_back({error_name(error.code), "warning", error.message, "", error.hint, job.input, {}});
+      if (error.message.starts_with(job.input + ": "))
+        error.message.erase(0, job.input.size() + 2);  // the finding names it
+      failures_.push_back(
+          {error_name(error.code), "warning", error.message, "", error.hint, job.input, {}});
     }
-    if (!config_path_.empty() && failures_.size() < jobs.size()) ONNXTOOL_TRY(write_text(config_path_, config_.text()));
+    if (!config_path_.empty() && failures_.size() < jobs.size())
+      ONNXTOOL_TRY(write_text(config_path_, config_.text()));
     progress_.finish();
     if (failures_.size() == jobs.size())
-      return Error{ErrorCode::kUnsupported, fmt::format("none of {} models could be converted; the first, {}: {}", jobs.size(), failures_[0].file, failures_[0].message),
+      return Error{ErrorCode::kUnsupported,
+                   fmt::format("none of {} models could be converted; the first, {}: {}",
+                               jobs.size(), failures_[0].file, failures_[0].message),
                    failures_[0].hint};
     Report report;
     report.command = "convert-ort";
@@ -117,26 +157,37 @@ class ConvertOrtCommand {
   // The config's name is that of onnxruntime's converter.
   Status plan_config(const std::vector<OrtJob>& jobs) {
     if (!o_.ops_config && !o_.type_reduction) return {};
-    if (o_.to == "onnx") return Error{ErrorCode::kUsage, "--ops-config: a config belongs to .ort files", "onnxtool ops-config writes it for any model"};
-    const std::string name = o_.type_reduction ? "required_operators_and_types.config" : "required_operators.config";
+    if (o_.to == "onnx")
+      return Error{ErrorCode::kUsage, "--ops-config: a config belongs to .ort files",
+                   "onnxtool ops-config writes it for any model"};
+    const std::string name =
+        o_.type_reduction ? "required_operators_and_types.config" : "required_operators.config";
     const fs::path first = jobs[0].outputs[0].path;
-    if (first == "-") return Error{ErrorCode::kUsage, "--ops-config: there is no file to write it beside", "give -o FILE, or use onnxtool ops-config"};
+    if (first == "-")
+      return Error{ErrorCode::kUsage, "--ops-config: there is no file to write it beside",
+                   "give -o FILE, or use onnxtool ops-config"};
     std::error_code e;
     const bool directory = fs::is_directory(o_.files.model, e);
     const std::string& root = o_.files.output.empty() ? o_.files.model : o_.files.output;
-    config_path_ = directory ? (fs::path(root) / name).string() : (first.parent_path() / (first.stem().string() + "." + name)).string();
+    config_path_ = directory
+                       ? (fs::path(root) / name).string()
+                       : (first.parent_path() / (first.stem().string() + "." + name)).string();
     if (!o_.files.force && fs::exists(config_path_, e))
-      return Error{ErrorCode::kUsage, config_path_ + ": the config's default name exists", "--force replaces it"};
+      return Error{ErrorCode::kUsage, config_path_ + ": the config's default name exists",
+                   "--force replaces it"};
     return {};
   }
 
   // What flags say, before any file is looked at.
   Status settle() {
     if (!o_.runtime.empty() && !(prepare_.runtime = find_runtime(o_.runtime)))
-      return Error{ErrorCode::kUsage, "--runtime: unknown release '" + o_.runtime + "'", "known: ort-1.13 to ort-1.31"};
+      return Error{ErrorCode::kUsage, "--runtime: unknown release '" + o_.runtime + "'",
+                   "known: ort-1.13 to ort-1.31"};
     write_.format_version = ort_format_version(prepare_.runtime);
     if (write_.format_version == 0)
-      return Error{ErrorCode::kUsage, "--runtime: " + o_.runtime + " reads only older versions of the .ort format", "ort-1.13 is the oldest that reads version 5"};
+      return Error{ErrorCode::kUsage,
+                   "--runtime: " + o_.runtime + " reads only older versions of the .ort format",
+                   "ort-1.13 is the oldest that reads version 5"};
     prepare_.widen_half_weights = o_.level != "disable";
     if (o_.custom_operators.empty()) return {};
     ONNXTOOL_ASSIGN(prepare_.custom_operators, read_custom_operators(o_.custom_operators));
@@ -144,8 +195,10 @@ class ConvertOrtCommand {
     return {};
   }
 
-  Status check_paths(const std::vector<OrtJob>& jobs, const std::vector<ReportTarget>& targets) const {
-    std::vector<NamedPath> inputs = {{"--custom-ops", o_.custom_operators}, {"--config", o_.settings_file}};
+  Status check_paths(const std::vector<OrtJob>& jobs,
+                     const std::vector<ReportTarget>& targets) const {
+    std::vector<NamedPath> inputs = {{"--custom-ops", o_.custom_operators},
+                                     {"--config", o_.settings_file}};
     // What is written goes first: check_files() opens all but the first to see whether that works.
     std::vector<NamedPath> outputs = {{"the output", jobs[0].outputs[0].path}};
     for (const OrtJob& job : jobs) {
@@ -167,7 +220,9 @@ class ConvertOrtCommand {
     std::error_code e;
     if (path == "-" || parent.empty() || fs::is_directory(parent, e)) return {};
     fs::create_directories(parent, e);
-    if (e) return Error{ErrorCode::kWriteFailed, parent.string() + ": cannot be made: " + e.message(), {}};
+    if (e)
+      return Error{
+          ErrorCode::kWriteFailed, parent.string() + ": cannot be made: " + e.message(), {}};
     return {};
   }
 
@@ -182,8 +237,10 @@ class ConvertOrtCommand {
     progress_.stage("load");
     ONNXTOOL_ASSIGN(const std::unique_ptr<Model> model, load_model(job.input));
     const int64_t bytes = bytes_on_disk(*model, job.input);
-    Status status = o_.to == "onnx" ? write_onnx(job, *model, bytes) : write_ort(job, *model, bytes);
-    if (!status.ok() && !status.error().message.starts_with(job.input)) return std::move(status).error().at(job.input == "-" ? "stdin" : job.input);
+    Status status =
+        o_.to == "onnx" ? write_onnx(job, *model, bytes) : write_ort(job, *model, bytes);
+    if (!status.ok() && !status.error().message.starts_with(job.input))
+      return std::move(status).error().at(job.input == "-" ? "stdin" : job.input);
     return status;
   }
 
@@ -193,7 +250,8 @@ class ConvertOrtCommand {
     SaveOptions save = save_options_for(job);
     for (const std::string& file : payload_files(model)) save.protected_files.push_back(file);
     ONNXTOOL_ASSIGN(const SavedFiles saved, save_model(model, job.outputs[0].path, save));
-    add_row(job.input, job.outputs[0].path, bytes, static_cast<int64_t>(saved.model_bytes + saved.data_bytes), model, 0);
+    add_row(job.input, job.outputs[0].path, bytes,
+            static_cast<int64_t>(saved.model_bytes + saved.data_bytes), model, 0);
     return {};
   }
 
@@ -218,8 +276,12 @@ class ConvertOrtCommand {
       ONNXTOOL_TRY(file.write(target));
       ONNXTOOL_TRY(target.show(require_valid_ort));
       ONNXTOOL_TRY(o_.no_clobber ? target.commit_new() : target.commit());
-      if (file.shapes_left_out()) notes_.push_back(job.input + ": shapes of inner values are left out, since they would pass the format's 1,000,000 tables");
-      add_row(job.input, out.path, bytes, static_cast<int64_t>(file.size_bytes()), model, static_cast<int64_t>(write.fusions.size()));
+      if (file.shapes_left_out())
+        notes_.push_back(job.input +
+                         ": shapes of inner values are left out, since they would pass the "
+                         "format's 1,000,000 tables");
+      add_row(job.input, out.path, bytes, static_cast<int64_t>(file.size_bytes()), model,
+              static_cast<int64_t>(write.fusions.size()));
     }
     if (!config_path_.empty()) ONNXTOOL_TRY(config_.add(model, job.outputs[0].path));
     return {};
@@ -237,27 +299,36 @@ class ConvertOrtCommand {
     PassContext context;
     context.folder = folder.get();
     context.ort_cpu = o_.level == "extended";
-    run_passes(model, optimization_pipeline(context.ort_cpu ? Level::kExtended : Level::kBasic), context);
+    run_passes(model, optimization_pipeline(context.ort_cpu ? Level::kExtended : Level::kBasic),
+               context);
   }
 
-  void add_row(const std::string& input, const std::string& output, int64_t before, int64_t after, const Model& model, int64_t fusions) {
+  void add_row(const std::string& input, const std::string& output, int64_t before, int64_t after,
+               const Model& model, int64_t fusions) {
     rows_.push_back({input, output, before, after, count(model).nodes, fusions});
   }
 
   Section section(size_t inputs) const {
     Section s{"conversion", "Conversion", {}, notes_, {}, false};
-    s.fields.push_back({"converted", "models converted", static_cast<int64_t>(inputs - failures_.size()), ""});
-    if (!failures_.empty()) s.fields.push_back({"failed", "not converted", static_cast<int64_t>(failures_.size()), ""});
+    s.fields.push_back(
+        {"converted", "models converted", static_cast<int64_t>(inputs - failures_.size()), ""});
+    if (!failures_.empty())
+      s.fields.push_back({"failed", "not converted", static_cast<int64_t>(failures_.size()), ""});
     if (o_.to == "ort") {
       s.fields.push_back({"format_version", "format version", int64_t{write_.format_version}, ""});
       s.fields.push_back({"level", "level", o_.level, ""});
     }
     Table files{"files",
                 "",
-                {{"input", "model", ""}, {"output", "written", ""}, {"bytes_before", "before", "bytes"}, {"bytes_after", "after", "bytes"}, {"nodes", "nodes", ""}},
+                {{"input", "model", ""},
+                 {"output", "written", ""},
+                 {"bytes_before", "before", "bytes"},
+                 {"bytes_after", "after", "bytes"},
+                 {"nodes", "nodes", ""}},
                 rows_,
                 0};
-    if (o_.to == "ort" && o_.files.style != "fixed") files.columns.push_back({"recorded_fusions", "fusions recorded", ""});
+    if (o_.to == "ort" && o_.files.style != "fixed")
+      files.columns.push_back({"recorded_fusions", "fusions recorded", ""});
     for (auto& row : files.rows) row.resize(files.columns.size());
     s.tables.push_back(std::move(files));
     return s;
@@ -289,6 +360,7 @@ Run add(CLI::App& command) {
 
 }  // namespace
 
-extern constinit const CommandInfo kConvertOrtCommand{"convert-ort", "Write onnxruntime's own format (.ort) for mobile builds, or read it back", add};
+extern constinit const CommandInfo kConvertOrtCommand{
+    "convert-ort", "Write onnxruntime's own format (.ort) for mobile builds, or read it back", add};
 
 }  // namespace onnxtool

@@ -38,11 +38,12 @@ void add_flags(CLI::App& c, Options& o) {
            {"REFERENCE", "FILE", "Model that is right (.onnx), or a golden set", "Arguments"})
       ->required();
   add_text(c, o.test, {"TEST", "FILE", "Model to judge (.onnx)", "Arguments"});
-  add_list(c, o.gates,
-           {"--gate", "GATE",
-            "Fail beyond [OUTPUT:]METRIC=LIMIT, as in sqnr=30 or accuracy-drop=0.5 (default: by the "
-            "types of both models)",
-            how});
+  add_list(
+      c, o.gates,
+      {"--gate", "GATE",
+       "Fail beyond [OUTPUT:]METRIC=LIMIT, as in sqnr=30 or accuracy-drop=0.5 (default: by the "
+       "types of both models)",
+       how});
   add_magnitude(
       c, o.atol,
       {"--atol", "X",

@@ -49,17 +49,39 @@ void add_flags(CLI::App& c, Options& o) {
   add_text(c, o.model, {"MODEL", "FILE", "Model (.onnx); - is stdin", "Arguments"})->required();
   const std::string how = "Optimization", shapes = "Shapes and versions";
   add_output_flags(c, o.output, kSuffix);
-  add_choice(c, o.verify, {"--verify", "off|quick|full|strict", "Run both models on seeded inputs before anything is written; full on more inputs, strict fails also where nodes cannot be run", "Output"});
-  add_choice(c, o.level, {"--level", "basic|extended", "Which passes run (docs/passes.md): basic writes the standard's operators only, extended those too that the target has besides", how});
-  add_choice(c, o.target, {"--target", "portable|ort-cpu", "Runtime that will run the model; portable means any", how});
-  add_list(c, o.passes, {"--passes", "NAME[,NAME]", "Run only these passes (docs/passes.md lists them)", how});
+  add_choice(c, o.verify,
+             {"--verify", "off|quick|full|strict",
+              "Run both models on seeded inputs before anything is written; full on more inputs, "
+              "strict fails also where nodes cannot be run",
+              "Output"});
+  add_choice(c, o.level,
+             {"--level", "basic|extended",
+              "Which passes run (docs/passes.md): basic writes the standard's operators only, "
+              "extended those too that the target has besides",
+              how});
+  add_choice(
+      c, o.target,
+      {"--target", "portable|ort-cpu", "Runtime that will run the model; portable means any", how});
+  add_list(c, o.passes,
+           {"--passes", "NAME[,NAME]", "Run only these passes (docs/passes.md lists them)", how});
   add_list(c, o.disable, {"--disable", "NAME[,NAME]", "Leave these passes out", how});
-  add_list(c, o.keep, {"--keep", "SELECTOR", "Leave these nodes as they are: op:TYPE, name:GLOB, or @FILE with one a line", how});
-  add_integer(c, o.max_growth, int64_t{0}, int64_t{1} << 50, {"--max-growth", "BYTES", "How much larger folding may make the file (default: 0)", how});
+  add_list(c, o.keep,
+           {"--keep", "SELECTOR",
+            "Leave these nodes as they are: op:TYPE, name:GLOB, or @FILE with one a line", how});
+  add_integer(
+      c, o.max_growth, int64_t{0}, int64_t{1} << 50,
+      {"--max-growth", "BYTES", "How much larger folding may make the file (default: 0)", how});
   add_list(c, o.shapes.dims, {"--dim", "NAME=N", "Make a named dynamic dimension N", shapes});
-  add_list(c, o.shapes.input_shapes, {"--input-shape", "INPUT=DIMS", "Make the shape of an input static, as in x=1,3,224,224", shapes});
-  add_switch(c, o.freeze, {"--freeze", "", "Make inputs that have a default constants, as exporters mean them that list weights among the inputs", shapes});
-  add_integer(c, o.opset, 1, kMaxConvertTarget, {"--opset", "N", "Raise the version of the standard operators to N", shapes});
+  add_list(c, o.shapes.input_shapes,
+           {"--input-shape", "INPUT=DIMS", "Make the shape of an input static, as in x=1,3,224,224",
+            shapes});
+  add_switch(c, o.freeze,
+             {"--freeze", "",
+              "Make inputs that have a default constants, as exporters mean them that list weights "
+              "among the inputs",
+              shapes});
+  add_integer(c, o.opset, 1, kMaxConvertTarget,
+              {"--opset", "N", "Raise the version of the standard operators to N", shapes});
   add_common_flags(c, o.common);
   add_config_flags(c);
   c.footer("Example: onnxtool optimize resnet.onnx -o resnet.opt.onnx");
@@ -67,7 +89,8 @@ void add_flags(CLI::App& c, Options& o) {
 
 // --- what to run ---------------------------------------------------------------------------------
 
-Result<std::set<std::string>> pass_names(const std::string& flag, const std::vector<std::string>& lists) {
+Result<std::set<std::string>> pass_names(const std::string& flag,
+                                         const std::vector<std::string>& lists) {
   std::vector<std::string> known;
   for (const PassInfo* p : all_passes()) known.emplace_back(p->name);
   std::set<std::string> out;
@@ -88,7 +111,9 @@ Result<std::set<std::string>> pass_names(const std::string& flag, const std::vec
 }
 
 // Extended passes write operators of the target, and a portable model has none of them.
-bool writes_foreign_operators(const Options& o) { return o.level == "extended" && o.target != "portable"; }
+bool writes_foreign_operators(const Options& o) {
+  return o.level == "extended" && o.target != "portable";
+}
 
 Result<std::vector<const PassInfo*>> chosen_passes(const Options& o) {
   ONNXTOOL_ASSIGN(const auto only, pass_names("--passes", o.passes));
@@ -96,10 +121,14 @@ Result<std::vector<const PassInfo*>> chosen_passes(const Options& o) {
   const bool extended = writes_foreign_operators(o);
   for (const std::string& name : only)
     if (!extended && find_pass(name)->level == Level::kExtended)
-      return Error{ErrorCode::kUsage, fmt::format("--passes: {} writes operators that only some runtimes have", name), "--level extended --target ort-cpu permits it"};
+      return Error{ErrorCode::kUsage,
+                   fmt::format("--passes: {} writes operators that only some runtimes have", name),
+                   "--level extended --target ort-cpu permits it"};
   std::vector<const PassInfo*> chosen;
   for (const PassInfo* p : optimization_pipeline(extended ? Level::kExtended : Level::kBasic))
-    if ((only.empty() || only.contains(std::string(p->name))) && !without.contains(std::string(p->name))) chosen.push_back(p);
+    if ((only.empty() || only.contains(std::string(p->name))) &&
+        !without.contains(std::string(p->name)))
+      chosen.push_back(p);
   return chosen;
 }
 
@@ -118,26 +147,38 @@ struct Before {
   int64_t opset = 0, ir_version = 0;
 };
 
-Section model_section(const Options& o, const Before& before, const Model& after, const SavedFiles* saved, const std::string& output) {
+Section model_section(const Options& o, const Before& before, const Model& after,
+                      const SavedFiles* saved, const std::string& output) {
   Section s{"model", "Model", {}, {}, {}, false};
   s.fields.push_back({"input", "input", o.model, ""});
   if (saved) s.fields.push_back({"output", "output", output, ""});
-  if (saved && !saved->data_path.empty()) s.fields.push_back({"external_data", "external data", saved->data_path, ""});
-  const auto changed = [&](const std::string& key, const std::string& label, int64_t was, int64_t is, const std::string& unit = "") {
+  if (saved && !saved->data_path.empty())
+    s.fields.push_back({"external_data", "external data", saved->data_path, ""});
+  const auto changed = [&](const std::string& key, const std::string& label, int64_t was,
+                           int64_t is, const std::string& unit = "") {
     const auto text = [](int64_t v) { return format_scalar(v, ""); };
-    s.fields.push_back({key, label, was == is ? text(is) : text(was) + " -> " + text(is), unit, Audience::kPeople});
+    s.fields.push_back({key, label, was == is ? text(is) : text(was) + " -> " + text(is), unit,
+                        Audience::kPeople});
     s.fields.push_back({key + "_before", "", was, "", Audience::kPrograms});
     s.fields.push_back({key + "_after", "", is, "", Audience::kPrograms});
   };
   const Census census = count(after);
   changed("nodes", "nodes", before.census.nodes, census.nodes);
-  if (before.census.subgraph_nodes) changed("subgraph_nodes", "of them in subgraphs", before.census.subgraph_nodes, census.subgraph_nodes);
+  if (before.census.subgraph_nodes)
+    changed("subgraph_nodes", "of them in subgraphs", before.census.subgraph_nodes,
+            census.subgraph_nodes);
   changed("parameters", "parameters", before.census.parameters, census.parameters);
-  if (saved) changed("bytes", "size", before.bytes, static_cast<int64_t>(saved->model_bytes + saved->data_bytes), "bytes");
+  if (saved)
+    changed("bytes", "size", before.bytes,
+            static_cast<int64_t>(saved->model_bytes + saved->data_bytes), "bytes");
   changed("opset", "opset", before.opset, after.opset(""));
   changed("ir_version", "IR version", before.ir_version, after.ir_version);
 
-  Table ops{"operators", "nodes by operator, where they changed", {{"op", "operator", ""}, {"before", "before", ""}, {"after", "after", ""}}, {}, 0};
+  Table ops{"operators",
+            "nodes by operator, where they changed",
+            {{"op", "operator", ""}, {"before", "before", ""}, {"after", "after", ""}},
+            {},
+            0};
   std::map<std::string, std::pair<int64_t, int64_t>> counts;
   for (const auto& [op, n] : before.census.by_operator) counts[op].first = n;
   for (const auto& [op, n] : census.by_operator) counts[op].second = n;
@@ -172,10 +213,14 @@ Section passes_section(const std::vector<PassReport>& reports, const std::vector
   Table t{"passes", "", {{"pass", "pass", ""}, {"fired", "fired", ""}}, {}, 0};
   for (const PassReport& p : passes)
     if (p.fired) t.rows.push_back({std::string(p.pass), int64_t{p.fired}});
-  if (t.rows.empty()) s.notes.push_back("nothing to do: no pass found anything");
-  else s.tables.push_back(std::move(t));
+  if (t.rows.empty())
+    s.notes.push_back("nothing to do: no pass found anything");
+  else
+    s.tables.push_back(std::move(t));
   for (const Breach& d : dropped)
-    s.notes.push_back(fmt::format("{} was left out: at {} it brings to light that types contradict each other: {}", d.pass, d.node, d.difference));
+    s.notes.push_back(fmt::format(
+        "{} was left out: at {} it brings to light that types contradict each other: {}", d.pass,
+        d.node, d.difference));
   return s;
 }
 
@@ -190,9 +235,13 @@ Section verification_section(const std::optional<Verification>& v, bool off) {
   s.fields.push_back({"result", "result", result, ""});
   if (!v) return s;
   s.fields.push_back({"inputs", "sets of inputs", v->inputs, ""});
-  if (v->discarded) s.fields.push_back({"discarded", "discarded, since the original fails on them", v->discarded, ""});
+  if (v->discarded)
+    s.fields.push_back(
+        {"discarded", "discarded, since the original fails on them", v->discarded, ""});
   s.fields.push_back({"elements", "elements compared", v->elements, ""});
-  if (v->unverified_nodes) s.fields.push_back({"unverified_nodes", "unverified", v->unverified_nodes, v->unverified_nodes == 1 ? "node" : "nodes"});
+  if (v->unverified_nodes)
+    s.fields.push_back({"unverified_nodes", "unverified", v->unverified_nodes,
+                        v->unverified_nodes == 1 ? "node" : "nodes"});
   if (!v->obstacle.empty()) s.notes.push_back("not verified: " + v->obstacle);
   return s;
 }
@@ -210,7 +259,8 @@ Section timing_by_pass(const Progress& progress, const std::vector<PassReport>& 
 // What --dim and --input-shape settled holds for every value that names the same dimension.
 Status freeze_dims(Model& model, const DataFlags& flags) {
   std::vector<std::vector<Dim>> declared;
-  for (const Value* v : model.graph().inputs()) declared.push_back(v->type().shape.value_or(std::vector<Dim>()));
+  for (const Value* v : model.graph().inputs())
+    declared.push_back(v->type().shape.value_or(std::vector<Dim>()));
   ONNXTOOL_TRY(apply_shapes(model, flags));
   std::map<std::string, int64_t> settled;
   for (size_t i = 0; i < declared.size(); ++i) {
@@ -220,7 +270,9 @@ Status freeze_dims(Model& model, const DataFlags& flags) {
       if (symbol.empty() || declared[i][axis].value || !(*now)[axis].value) continue;
       const auto [it, fresh] = settled.emplace(symbol, *(*now)[axis].value);
       if (!fresh && it->second != *(*now)[axis].value)
-        return Error{ErrorCode::kMismatch, fmt::format("dimension '{}' is {} and {} by different flags", symbol, it->second, *(*now)[axis].value),
+        return Error{ErrorCode::kMismatch,
+                     fmt::format("dimension '{}' is {} and {} by different flags", symbol,
+                                 it->second, *(*now)[axis].value),
                      "a name stands for one extent: give it with --dim"};
     }
   }
@@ -229,7 +281,8 @@ Status freeze_dims(Model& model, const DataFlags& flags) {
       ValueType type = v->type();
       if (!type.shape) continue;
       for (Dim& d : *type.shape)
-        if (const auto it = settled.find(d.symbol); !d.value && it != settled.end()) d = Dim::of(it->second);
+        if (const auto it = settled.find(d.symbol); !d.value && it != settled.end())
+          d = Dim::of(it->second);
       v->set_type(std::move(type));
     }
     for (Node& n : graph.nodes()) n.for_each_subgraph([&](Graph& sub) { self(self, sub); });
@@ -251,7 +304,8 @@ int freeze_inputs(Graph& graph) {
 
 class OptimizeCommand {
  public:
-  OptimizeCommand(const Options& options, const Streams& streams) : o_(options), streams_(streams), progress_(streams, options.common.quiet) {}
+  OptimizeCommand(const Options& options, const Streams& streams)
+      : o_(options), streams_(streams), progress_(streams, options.common.quiet) {}
 
   Result<int> run() {
     ONNXTOOL_ASSIGN(const auto passes, chosen_passes(o_));
@@ -271,15 +325,19 @@ class OptimizeCommand {
     save.protected_files = payload_files(*model);
     save.external_data |= model->had_external_data;
     ONNXTOOL_TRY(check_target(output_, save));
-    const Before before{count(*model), bytes_on_disk(*model, o_.model), model->opset(""), model->ir_version};
+    const Before before{count(*model), bytes_on_disk(*model, o_.model), model->opset(""),
+                        model->ir_version};
     ONNXTOOL_TRY(freeze_dims(*model, o_.shapes));
     if (Status s = infer_graph(model->graph()); !s.ok()) return std::move(s).error().at(o_.model);
 
     progress_.stage("optimize");
     if (const int promoted = promote_initializers(*model))
-      notes_.push_back(fmt::format("{} initializers are no longer listed as graph inputs, as IR versions below 4 had to", promoted));
+      notes_.push_back(fmt::format(
+          "{} initializers are no longer listed as graph inputs, as IR versions below 4 had to",
+          promoted));
     if (o_.freeze)
-      if (const int frozen = freeze_inputs(model->graph())) notes_.push_back(fmt::format("{} inputs with a default are constants now", frozen));
+      if (const int frozen = freeze_inputs(model->graph()))
+        notes_.push_back(fmt::format("{} inputs with a default are constants now", frozen));
     std::unique_ptr<Verifier> verifier = make_chosen_verifier(*model);
     ONNXTOOL_ASSIGN(const bool converted, convert(*model));
     const std::unique_ptr<Folder> folder = make_folder();
@@ -288,27 +346,35 @@ class OptimizeCommand {
     context.max_growth_bytes = o_.max_growth;
     context.ort_cpu = writes_foreign_operators(o_);
     if (o_.level == "extended" && !context.ort_cpu)
-      notes_.push_back("level extended adds nothing for target portable, which has the standard's operators only: --target ort-cpu has more");
+      notes_.push_back(
+          "level extended adds nothing for target portable, which has the standard's operators "
+          "only: --target ort-cpu has more");
     context.keep = &keep;
     const VerifiedRun result = run_verified(model, passes, context, verifier.get(), converted);
 
     Report report;
     report.command = "optimize";
     report.inputs = {o_.model};
-    const bool strict_failure = o_.verify == "strict" && result.verification && result.verification->unverified_nodes > 0;
+    const bool strict_failure =
+        o_.verify == "strict" && result.verification && result.verification->unverified_nodes > 0;
     std::optional<SavedFiles> saved;
     if (!result.breach && !strict_failure) {
       progress_.stage("write");
       ONNXTOOL_ASSIGN(saved, save_model(*model, output_, save));
     }
     progress_.finish();
-    report.sections = {model_section(o_, before, *model, saved ? &*saved : nullptr, output_), passes_section(result.passes, result.dropped),
-                       verification_section(result.verification, !verifier), timing_by_pass(progress_, result.passes)};
+    report.sections = {model_section(o_, before, *model, saved ? &*saved : nullptr, output_),
+                       passes_section(result.passes, result.dropped),
+                       verification_section(result.verification, !verifier),
+                       timing_by_pass(progress_, result.passes)};
     report.sections[0].notes = notes_;
     if (result.breach) report.findings.push_back(breach_finding(*result.breach));
     if (strict_failure)
-      report.findings.push_back({"unverified", "error", fmt::format("{} node{} cannot be verified", result.verification->unverified_nodes, result.verification->unverified_nodes == 1 ? "" : "s"), o_.model,
-                                 "nothing was written; --verify full accepts what cannot be run"});
+      report.findings.push_back(
+          {"unverified", "error",
+           fmt::format("{} node{} cannot be verified", result.verification->unverified_nodes,
+                       result.verification->unverified_nodes == 1 ? "" : "s"),
+           o_.model, "nothing was written; --verify full accepts what cannot be run"});
     if (!saved) {
       report.status = "negative";
       report.exit_code = o_.common.exit_zero ? 0 : 1;
@@ -321,27 +387,37 @@ class OptimizeCommand {
   std::unique_ptr<Verifier> make_chosen_verifier(const Model& original) const {
     if (o_.verify == "off") return nullptr;
     const int threads = effective_threads(o_.common);
-    return make_verifier(original, o_.verify == "quick" ? quick_verification(threads) : full_verification(threads));
+    return make_verifier(
+        original, o_.verify == "quick" ? quick_verification(threads) : full_verification(threads));
   }
 
   // Whether the model was changed.
   Result<bool> convert(Model& model) {
     if (o_.opset == 0 || model.opset("") == o_.opset) return false;
     if (model.opset("") > o_.opset)
-      return Error{ErrorCode::kUnsupported, fmt::format("{}: opset is {} already, and --opset {} is below it", o_.model, model.opset(""), o_.opset),
+      return Error{ErrorCode::kUnsupported,
+                   fmt::format("{}: opset is {} already, and --opset {} is below it", o_.model,
+                               model.opset(""), o_.opset),
                    "opsets are raised only"};
     auto converted = convert_opset(model, o_.opset);
     if (!converted.ok()) return std::move(converted).error().at(o_.model);
-    for (const std::string& change : converted->changes) notes_.push_back(fmt::format("opset {}: {}", o_.opset, change));
+    for (const std::string& change : converted->changes)
+      notes_.push_back(fmt::format("opset {}: {}", o_.opset, change));
     return true;
   }
 
   Finding breach_finding(const Breach& breach) const {
     if (breach.pass.empty())
-      return {"not-equal", "error", "the model converted to another opset computes something else: " + breach.difference, o_.model,
-              "nothing was written; leave out --opset, and please report this model"};
-    return {"not-equal", "error", fmt::format("{} at {} changes what the model computes: {}", breach.pass, breach.node, breach.difference), o_.model,
-            fmt::format("nothing was written; leave the pass out with --disable {}, and please report this model", breach.pass)};
+      return {"not-equal", "error",
+              "the model converted to another opset computes something else: " + breach.difference,
+              o_.model, "nothing was written; leave out --opset, and please report this model"};
+    return {"not-equal", "error",
+            fmt::format("{} at {} changes what the model computes: {}", breach.pass, breach.node,
+                        breach.difference),
+            o_.model,
+            fmt::format("nothing was written; leave the pass out with --disable {}, and please "
+                        "report this model",
+                        breach.pass)};
   }
 
   const Options& o_;
@@ -365,6 +441,7 @@ Run add(CLI::App& command) {
 
 }  // namespace
 
-extern constinit const CommandInfo kOptimizeCommand{"optimize", "Make the same model with fewer nodes, verified against the original", add};
+extern constinit const CommandInfo kOptimizeCommand{
+    "optimize", "Make the same model with fewer nodes, verified against the original", add};
 
 }  // namespace onnxtool

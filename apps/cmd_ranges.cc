@@ -1,4 +1,5 @@
-// onnxtool ranges: joins what calibration learnt on parts of the data, and shows what range files hold.
+// onnxtool ranges: joins what calibration learnt on parts of the data, and shows what range files
+// hold.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -51,8 +52,8 @@ Section file_section(const std::string& path, const RangeFile& f) {
   s.fields.push_back({"form", "form", std::string("onnxtool"), ""});
   s.fields.push_back({"samples", "samples", static_cast<int64_t>(f.samples), ""});
   s.fields.push_back({"all_samples", "of", static_cast<int64_t>(f.all_samples), ""});
-  s.fields.push_back({"shards", "shards",
-                      fmt::format("{} of {}", f.shards.size(), f.shard_count), ""});
+  s.fields.push_back(
+      {"shards", "shards", fmt::format("{} of {}", f.shards.size(), f.shard_count), ""});
   s.fields.push_back({"kernels", "kernels", f.key.kernel_set + " " + f.key.isa, ""});
   s.fields.push_back({"model_digest", "model digest", short_digest(f.key.model), ""});
   s.fields.push_back({"data_digest", "data digest", short_digest(f.key.data), ""});
@@ -166,8 +167,7 @@ class RangesCommand {
     Section s = file_section(o_.output, merged);
     s.title = "Joined ranges";
     s.tables.clear();
-    s.fields.push_back(
-        {"tensors", "tensors", static_cast<int64_t>(merged.tensors.size()), ""});
+    s.fields.push_back({"tensors", "tensors", static_cast<int64_t>(merged.tensors.size()), ""});
     report.sections.push_back(std::move(s));
     return {};
   }
@@ -188,7 +188,7 @@ Run add(CLI::App& command) {
 
 }  // namespace
 
-extern constinit const CommandInfo kRangesCommand{
-    "ranges", "Join and show what calibration learnt", add};
+extern constinit const CommandInfo kRangesCommand{"ranges", "Join and show what calibration learnt",
+                                                  add};
 
 }  // namespace onnxtool

@@ -39,13 +39,18 @@ void print_error(std::ostream& err, const Error& error) {
 }
 
 std::unique_ptr<CLI::App> make_app(Run& run) {
-  auto app = std::make_unique<CLI::App>("onnxtool checks, optimizes, quantizes, inspects and compares ONNX models, and proves what it does.", "onnxtool");
+  auto app = std::make_unique<CLI::App>(
+      "onnxtool checks, optimizes, quantizes, inspects and compares ONNX models, and proves what "
+      "it does.",
+      "onnxtool");
   app->set_help_flag("-h,--help", "Print this help, or a command's");
-  app->set_version_flag("-V,--version", std::string("onnxtool ") + ONNXTOOL_VERSION, "Print the version");
+  app->set_version_flag("-V,--version", std::string("onnxtool ") + ONNXTOOL_VERSION,
+                        "Print the version");
   app->require_subcommand(1);
   app->allow_extras(false);
-  app->footer("Exit codes: 0 done; 1 ran, and the answer is no; 2 no answer (usage, input, unsupported\n"
-              "operator, failed write); 3 a bug of onnxtool. A command's flags: onnxtool COMMAND --help");
+  app->footer(
+      "Exit codes: 0 done; 1 ran, and the answer is no; 2 no answer (usage, input, unsupported\n"
+      "operator, failed write); 3 a bug of onnxtool. A command's flags: onnxtool COMMAND --help");
   for (const CommandInfo* info : kAll) {
     CLI::App* sub = app->add_subcommand(std::string(info->name), std::string(info->summary));
     Run body = info->add(*sub);
@@ -88,8 +93,10 @@ int run_command_line(const std::vector<std::string>& given, const Streams& strea
   Result<int> code = run(streams);
   if (code.ok()) return *code;
   Error error = std::move(code).error();
-  // Whoever opens a file does not know the directory's other names; those of the place are at hand here.
-  if (const size_t colon = error.message.find(": "); error.code == ErrorCode::kNotFound && error.hint.empty() && colon != std::string::npos)
+  // Whoever opens a file does not know the directory's other names; those of the place are at hand
+  // here.
+  if (const size_t colon = error.message.find(": ");
+      error.code == ErrorCode::kNotFound && error.hint.empty() && colon != std::string::npos)
     error.hint = hint_for_missing(error.message.substr(0, colon));
   print_error(streams.err, error);
   return error.exit_code();

@@ -2,12 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <toml++/toml.h>
 #include <algorithm>
 #include <filesystem>
 #include <optional>
 #include <ostream>
 #include <set>
-#include <toml++/toml.h>
 
 #include "apps/files.h"
 #include "apps/flags.h"
@@ -24,7 +24,9 @@ std::vector<std::string> setting_names(const CLI::App& command) {
   for (const FlagGroup& g : describe_flags(command))
     for (const FlagRow& r : g.rows)
       // Flags that say where settings come from cannot be settings.
-      if (r.long_name != "--config" && r.long_name != "--no-config" && r.long_name != "--help" && !r.long_name.empty()) names.push_back(r.long_name.substr(2));
+      if (r.long_name != "--config" && r.long_name != "--no-config" && r.long_name != "--help" &&
+          !r.long_name.empty())
+        names.push_back(r.long_name.substr(2));
   return names;
 }
 
@@ -48,13 +50,18 @@ std::optional<std::string> as_text(const toml::node& value) {
   return std::nullopt;
 }
 
-Error bad_setting(const std::string& file, const toml::node& at, const std::string& message, std::string hint = {}) {
-  return Error{ErrorCode::kUsage, fmt::format("{}: line {}: {}", file, at.source().begin.line, message), std::move(hint)};
+Error bad_setting(const std::string& file, const toml::node& at, const std::string& message,
+                  std::string hint = {}) {
+  return Error{ErrorCode::kUsage,
+               fmt::format("{}: line {}: {}", file, at.source().begin.line, message),
+               std::move(hint)};
 }
 
 // The values to hand to the flag; none where a switch is off.
-Result<std::vector<std::string>> values_of(const CLI::Option& option, const std::string& name, const toml::node& value, const std::string& file) {
-  const bool is_switch = option.get_expected_min() == 0, repeatable = option.get_multi_option_policy() == CLI::MultiOptionPolicy::TakeAll;
+Result<std::vector<std::string>> values_of(const CLI::Option& option, const std::string& name,
+                                           const toml::node& value, const std::string& file) {
+  const bool is_switch = option.get_expected_min() == 0,
+             repeatable = option.get_multi_option_policy() == CLI::MultiOptionPolicy::TakeAll;
   std::vector<std::string> values;
   if (const auto* b = value.as_boolean(); b && is_switch) {
     if (b->get()) values.emplace_back("true");
@@ -63,7 +70,10 @@ Result<std::vector<std::string>> values_of(const CLI::Option& option, const std:
   if (const auto* list = value.as_array(); list && repeatable) {
     for (const auto& item : *list) {
       const auto text = as_text(item);
-      if (!text) return bad_setting(file, item, fmt::format("setting '{}' holds {}, expected text or numbers", name, kind_of(item)));
+      if (!text)
+        return bad_setting(
+            file, item,
+            fmt::format("setting '{}' holds {}, expected text or numbers", name, kind_of(item)));
       values.push_back(*text);
     }
     return values;
@@ -73,8 +83,12 @@ Result<std::vector<std::string>> values_of(const CLI::Option& option, const std:
     values.push_back(*text);
     return values;
   }
-  const std::string expected = !takes_text ? "true or false" : is_switch ? "true, false or text" : repeatable ? "text, a number or a list of these" : "text or a number";
-  return bad_setting(file, value, fmt::format("setting '{}' is {}, expected {}", name, kind_of(value), expected));
+  const std::string expected = !takes_text  ? "true or false"
+                               : is_switch  ? "true, false or text"
+                               : repeatable ? "text, a number or a list of these"
+                                            : "text or a number";
+  return bad_setting(
+      file, value, fmt::format("setting '{}' is {}, expected {}", name, kind_of(value), expected));
 }
 
 Result<toml::table> read_settings(const std::string& file) {
@@ -82,7 +96,9 @@ Result<toml::table> read_settings(const std::string& file) {
   try {
     return toml::parse(text, file);
   } catch (const toml::parse_error& e) {
-    return Error{ErrorCode::kUsage, fmt::format("{}: line {}: {}", file, e.source().begin.line, e.description()), "settings are TOML: key = value lines under [quantize]"};
+    return Error{ErrorCode::kUsage,
+                 fmt::format("{}: line {}: {}", file, e.source().begin.line, e.description()),
+                 "settings are TOML: key = value lines under [quantize]"};
   }
 }
 
@@ -90,7 +106,10 @@ Result<toml::table> read_settings(const std::string& file) {
 
 void add_config_flags(CLI::App& command) {
   const std::string group = "Settings";
-  command.add_option("--config")->description("Take settings from this file instead of ./onnxtool.toml")->type_name("FILE")->group(group);
+  command.add_option("--config")
+      ->description("Take settings from this file instead of ./onnxtool.toml")
+      ->type_name("FILE")
+      ->group(group);
   command.add_flag("--no-config")->description("Take no settings from a file")->group(group);
 }
 
@@ -111,12 +130,17 @@ Status apply_config(CLI::App& command, const Streams& streams) {
   ONNXTOOL_ASSIGN(const toml::table table, read_settings(file));
   streams.err << "settings from " << printable(file) << "\n";
   std::vector<std::string> commands;
-  for (const CLI::App* sub : command.get_parent()->get_subcommands({})) commands.push_back(sub->get_name());
+  for (const CLI::App* sub : command.get_parent()->get_subcommands({}))
+    commands.push_back(sub->get_name());
   for (const auto& [key, value] : table) {
     const std::string name(key.str());
-    if (!value.is_table()) return bad_setting(file, value, fmt::format("setting '{}' stands outside of a command's section", name), fmt::format("put it under [{}]", command.get_name()));
+    if (!value.is_table())
+      return bad_setting(file, value,
+                         fmt::format("setting '{}' stands outside of a command's section", name),
+                         fmt::format("put it under [{}]", command.get_name()));
     if (std::find(commands.begin(), commands.end(), name) == commands.end())
-      return bad_setting(file, value, fmt::format("unknown section [{}]", name), did_you_mean(name, commands));
+      return bad_setting(file, value, fmt::format("unknown section [{}]", name),
+                         did_you_mean(name, commands));
   }
   const auto* section = table[command.get_name()].as_table();
   if (!section) return {};
@@ -125,7 +149,8 @@ Status apply_config(CLI::App& command, const Streams& streams) {
   std::set<const CLI::Option*> on_command_line, by_settings;
   for (const CLI::Option* o : command.get_options())
     if (o->count()) on_command_line.insert(o);
-  const auto excluded_by = [](const CLI::Option& option, const std::set<const CLI::Option*>& others) -> const CLI::Option* {
+  const auto excluded_by = [](const CLI::Option& option,
+                              const std::set<const CLI::Option*>& others) -> const CLI::Option* {
     for (const CLI::Option* o : option.get_excludes())
       if (others.contains(o)) return o;
     return nullptr;
@@ -133,12 +158,17 @@ Status apply_config(CLI::App& command, const Streams& streams) {
   for (const auto& [key, value] : *section) {
     const std::string name(key.str());
     if (std::find(known.begin(), known.end(), name) == known.end())
-      return bad_setting(file, value, fmt::format("unknown setting '{}' in [{}]", name, command.get_name()), did_you_mean(name, known));
+      return bad_setting(file, value,
+                         fmt::format("unknown setting '{}' in [{}]", name, command.get_name()),
+                         did_you_mean(name, known));
     CLI::Option* option = command.get_option("--" + name);
     ONNXTOOL_ASSIGN(std::vector<std::string> values, values_of(*option, name, value, file));
-    if (values.empty() || on_command_line.contains(option) || excluded_by(*option, on_command_line)) continue;
+    if (values.empty() || on_command_line.contains(option) || excluded_by(*option, on_command_line))
+      continue;
     if (const CLI::Option* other = excluded_by(*option, by_settings))
-      return bad_setting(file, value, fmt::format("settings '{}' and '{}' exclude each other", other->get_lnames()[0], name));
+      return bad_setting(
+          file, value,
+          fmt::format("settings '{}' and '{}' exclude each other", other->get_lnames()[0], name));
     by_settings.insert(option);
     try {
       option->add_result(std::move(values));

@@ -2,10 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <toml++/toml.h>
 #include <algorithm>
 #include <cctype>
 #include <filesystem>
-#include <toml++/toml.h>
 
 #include "apps/files.h"
 
@@ -16,8 +16,9 @@ namespace fs = std::filesystem;
 
 bool ends_with_any_case(const std::string& name, std::string_view ending) {
   if (name.size() < ending.size()) return false;
-  return std::equal(ending.begin(), ending.end(), name.end() - static_cast<std::ptrdiff_t>(ending.size()),
-                    [](char a, char b) { return a == std::tolower(static_cast<unsigned char>(b)); });
+  return std::equal(
+      ending.begin(), ending.end(), name.end() - static_cast<std::ptrdiff_t>(ending.size()),
+      [](char a, char b) { return a == std::tolower(static_cast<unsigned char>(b)); });
 }
 
 std::string without(const std::string& name, std::string_view ending) {
@@ -29,15 +30,21 @@ Result<std::vector<fs::path>> models_in(const fs::path& directory, bool to_onnx)
   std::error_code e;
   std::vector<fs::path> found;
   const auto options = fs::directory_options::skip_permission_denied;
-  for (auto it = fs::recursive_directory_iterator(directory, options, e); !e && it != fs::recursive_directory_iterator(); it.increment(e)) {
+  for (auto it = fs::recursive_directory_iterator(directory, options, e);
+       !e && it != fs::recursive_directory_iterator(); it.increment(e)) {
     const std::string name = it->path().filename().string();
     std::error_code ignored;
-    if (ends_with_any_case(name, to_onnx ? ".ort" : ".onnx") && !ends_with_any_case(name, ".optimized.onnx") && it->is_regular_file(ignored))
+    if (ends_with_any_case(name, to_onnx ? ".ort" : ".onnx") &&
+        !ends_with_any_case(name, ".optimized.onnx") && it->is_regular_file(ignored))
       found.push_back(it->path().lexically_relative(directory));
   }
-  if (e) return Error{ErrorCode::kNotFound, directory.string() + ": cannot be read: " + e.message(), {}};
+  if (e)
+    return Error{ErrorCode::kNotFound, directory.string() + ": cannot be read: " + e.message(), {}};
   if (found.empty())
-    return Error{ErrorCode::kNotFound, fmt::format("{}: holds no file that ends in {}", directory.string(), to_onnx ? ".ort" : ".onnx"), {}};
+    return Error{ErrorCode::kNotFound,
+                 fmt::format("{}: holds no file that ends in {}", directory.string(),
+                             to_onnx ? ".ort" : ".onnx"),
+                 {}};
   std::ranges::sort(found);
   return found;
 }
@@ -50,13 +57,17 @@ class Planner {
     std::error_code ignored;
     if (o_.model != "-" && fs::is_directory(o_.model, ignored)) return directory();
     if (o_.model == "-" && o_.output.empty())
-      return Error{ErrorCode::kUsage, "the model comes from stdin, so its output needs a name", "add -o FILE, or -o - for stdout"};
+      return Error{ErrorCode::kUsage, "the model comes from stdin, so its output needs a name",
+                   "add -o FILE, or -o - for stdout"};
     const bool into_directory = o_.output.ends_with('/') || fs::is_directory(o_.output, ignored);
     if (!o_.output.empty() && !into_directory) {
-      if (styles() > 1) return Error{ErrorCode::kUsage, "--style both writes two files, and -o names one", "name a directory with -o, or leave it out"};
+      if (styles() > 1)
+        return Error{ErrorCode::kUsage, "--style both writes two files, and -o names one",
+                     "name a directory with -o, or leave it out"};
       return std::vector<OrtJob>{{o_.model, {{o_.output, o_.style == "runtime"}}}};
     }
-    const fs::path model(o_.model), target = into_directory ? fs::path(o_.output) : model.parent_path();
+    const fs::path model(o_.model),
+        target = into_directory ? fs::path(o_.output) : model.parent_path();
     ONNXTOOL_ASSIGN(OrtJob one, job(model, target, model.filename()));
     return std::vector<OrtJob>{std::move(one)};
   }
@@ -69,7 +80,8 @@ class Planner {
     const fs::path target = o_.output.empty() ? fs::path(o_.model) : fs::path(o_.output);
     std::error_code ignored;
     if (o_.output == "-" || (fs::exists(target, ignored) && !fs::is_directory(target, ignored)))
-      return Error{ErrorCode::kUsage, o_.output + ": is no directory, and the models come from one", "name a directory with -o"};
+      return Error{ErrorCode::kUsage, o_.output + ": is no directory, and the models come from one",
+                   "name a directory with -o"};
     std::vector<OrtJob> jobs;
     for (const fs::path& relative : found) {
       ONNXTOOL_ASSIGN(OrtJob one, job(o_.model / relative, target, relative));
@@ -78,7 +90,8 @@ class Planner {
     return jobs;
   }
 
-  Result<OrtJob> job(const fs::path& input, const fs::path& target, const fs::path& relative) const {
+  Result<OrtJob> job(const fs::path& input, const fs::path& target,
+                     const fs::path& relative) const {
     OrtJob out{input.string(), {}};
     const std::string name = relative.filename().string();
     const std::string stem = without(name, o_.to_onnx ? ".ort" : ".onnx");
@@ -86,11 +99,13 @@ class Planner {
       const fs::path path = target / relative.parent_path() / (stem + ending);
       std::error_code ignored;
       if (!o_.force && fs::exists(path, ignored))
-        return Error{ErrorCode::kUsage, path.string() + ": exists already", "replace it with --force, or name an output with -o"};
+        return Error{ErrorCode::kUsage, path.string() + ": exists already",
+                     "replace it with --force, or name an output with -o"};
       out.outputs.push_back({path.string(), with_fusions});
       return {};
     };
-    if (o_.to_onnx) ONNXTOOL_TRY(add(".onnx", false));
+    if (o_.to_onnx)
+      ONNXTOOL_TRY(add(".onnx", false));
     else {
       if (o_.style != "runtime") ONNXTOOL_TRY(add(".ort", false));
       if (o_.style != "fixed") ONNXTOOL_TRY(add(".with_runtime_opt.ort", true));
@@ -103,7 +118,9 @@ class Planner {
 
 }  // namespace
 
-Result<std::vector<OrtJob>> plan_ort_jobs(const OrtJobOptions& options) { return Planner(options).plan(); }
+Result<std::vector<OrtJob>> plan_ort_jobs(const OrtJobOptions& options) {
+  return Planner(options).plan();
+}
 
 Result<std::vector<OrtCustomOperator>> read_custom_operators(const std::string& path) {
   ONNXTOOL_ASSIGN(const std::string text, read_text(path));
@@ -111,29 +128,40 @@ Result<std::vector<OrtCustomOperator>> read_custom_operators(const std::string& 
   try {
     table = toml::parse(text);
   } catch (const toml::parse_error& e) {
-    return Error{ErrorCode::kUsage, fmt::format("{}: line {}: {}", path, e.source().begin.line, e.description()), {}};
+    return Error{ErrorCode::kUsage,
+                 fmt::format("{}: line {}: {}", path, e.source().begin.line, e.description()),
+                 {}};
   }
   const auto bad = [&](const toml::node& at, const std::string& what) {
-    return Error{ErrorCode::kUsage, fmt::format("{}: line {}: {}", path, at.source().begin.line, what),
-                 "expected [[operator]] with domain = \"...\", name = \"...\" and, unless it is 1, since_version"};
+    return Error{ErrorCode::kUsage,
+                 fmt::format("{}: line {}: {}", path, at.source().begin.line, what),
+                 "expected [[operator]] with domain = \"...\", name = \"...\" and, unless it is 1, "
+                 "since_version"};
   };
   std::vector<OrtCustomOperator> out;
   for (const auto& [key, node] : table) {
     const toml::array* list = node.as_array();
-    if (key.str() != "operator" || !list) return bad(node, fmt::format("there is no setting '{}'", key.str()));
+    if (key.str() != "operator" || !list)
+      return bad(node, fmt::format("there is no setting '{}'", key.str()));
     for (const toml::node& item : *list) {
       const toml::table* entry = item.as_table();
       if (!entry) return bad(item, "an operator is no table");
       for (const auto& [name, value] : *entry)
-        if (name.str() != "domain" && name.str() != "name" && name.str() != "since_version") return bad(value, fmt::format("an operator has no '{}'", name.str()));
-      const auto domain = (*entry)["domain"].value<std::string>(), name = (*entry)["name"].value<std::string>();
+        if (name.str() != "domain" && name.str() != "name" && name.str() != "since_version")
+          return bad(value, fmt::format("an operator has no '{}'", name.str()));
+      const auto domain = (*entry)["domain"].value<std::string>(),
+                 name = (*entry)["name"].value<std::string>();
       const auto version = (*entry)["since_version"].value_or(int64_t{1});
-      if (!domain || domain->empty() || !name || name->empty()) return bad(item, "an operator needs a domain and a name");
-      if (version < 1 || version > 1'000'000) return bad(item, fmt::format("since_version is {}", version));
+      if (!domain || domain->empty() || !name || name->empty())
+        return bad(item, "an operator needs a domain and a name");
+      if (version < 1 || version > 1'000'000)
+        return bad(item, fmt::format("since_version is {}", version));
       out.push_back({*domain, *name, static_cast<int>(version)});
     }
   }
-  if (out.empty()) return Error{ErrorCode::kUsage, path + ": declares no operator", "expected [[operator]] entries"};
+  if (out.empty())
+    return Error{ErrorCode::kUsage, path + ": declares no operator",
+                 "expected [[operator]] entries"};
   return out;
 }
 

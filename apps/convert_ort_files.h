@@ -1,4 +1,5 @@
-// Which files `convert-ort` reads, and what it calls those that it writes: as onnxruntime's converter does.
+// Which files `convert-ort` reads, and what it calls those that it writes: as onnxruntime's
+// converter does.
 #pragma once
 
 #include <string>
@@ -20,15 +21,15 @@ struct OrtJob {
 };
 
 struct OrtJobOptions {
-  std::string model;             // a file, a directory that is walked, or -
-  std::string output;            // -o; empty: beside each input
-  std::string style = "fixed";   // fixed, runtime or both
+  std::string model;            // a file, a directory that is walked, or -
+  std::string output;           // -o; empty: beside each input
+  std::string style = "fixed";  // fixed, runtime or both
   bool to_onnx = false;
   bool force = false;
 };
 
-/// In the order of their paths. A directory without models is an error, and so are derived names of files
-/// that exist, without `force`.
+/// In the order of their paths. A directory without models is an error, and so are derived names of
+/// files that exist, without `force`.
 Result<std::vector<OrtJob>> plan_ort_jobs(const OrtJobOptions& options);
 
 /// A file of [[operator]] entries with domain, name and, unless it is 1, since_version.

@@ -12,7 +12,9 @@
 namespace onnxtool {
 namespace {
 
-Result<std::pair<std::string, std::string>> split_pair(const std::string& flag, const std::string& value, const std::string& text) {
+Result<std::pair<std::string, std::string>> split_pair(const std::string& flag,
+                                                       const std::string& value,
+                                                       const std::string& text) {
   const size_t equals = text.rfind('=');
   if (equals == std::string::npos || equals == 0 || equals + 1 == text.size())
     return Error{ErrorCode::kUsage, flag + " " + text + ": expected " + value, {}};
@@ -23,13 +25,16 @@ Result<int64_t> parse_extent(const std::string& flag, const std::string& text) {
   int64_t v = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), v);
   if (error != std::errc() || end != text.data() + text.size() || v < 1)
-    return Error{ErrorCode::kUsage, flag + ": '" + text + "' is no extent, expected a whole number of at least 1", {}};
+    return Error{ErrorCode::kUsage,
+                 flag + ": '" + text + "' is no extent, expected a whole number of at least 1",
+                 {}};
   return v;
 }
 
 std::string suggest(const std::string& name, const std::vector<std::string>& known) {
   std::string hint = did_you_mean(name, known);
-  if (hint.empty()) hint = known.empty() ? "it has none" : fmt::format("it has: {}", fmt::join(known, ", "));
+  if (hint.empty())
+    hint = known.empty() ? "it has none" : fmt::format("it has: {}", fmt::join(known, ", "));
   return hint;
 }
 
@@ -37,24 +42,48 @@ std::string suggest(const std::string& name, const std::vector<std::string>& kno
 
 void add_data_flags(CLI::App& command, DataFlags& f) {
   const std::string data = "Data", images = "Images";
-  add_integer(command, f.random, int64_t{1}, int64_t{1} << 40, {"--random", "N", "N seeded random samples instead of data, for a first try", data});
-  add_integer(command, f.seed, uint64_t{0}, std::numeric_limits<uint64_t>::max(), {"--seed", "S", "Seed of --random (default: 0)", data});
-  add_choice(command, f.format, {"--data-format", "auto|npy|npz|safetensors|pb|images|raw", "Read only files of this form; auto looks at the content", data});
-  add_text(command, f.batch_axis, {"--batch-axis", "AXIS", "Arrays stack samples along this axis; -1 is the last", data});
-  add_list(command, f.raw, {"--raw", "INPUT=PATH", "File of plain little-endian values for an input, or a directory of one file per sample", data});
+  add_integer(command, f.random, int64_t{1}, int64_t{1} << 40,
+              {"--random", "N", "N seeded random samples instead of data, for a first try", data});
+  add_integer(command, f.seed, uint64_t{0}, std::numeric_limits<uint64_t>::max(),
+              {"--seed", "S", "Seed of --random (default: 0)", data});
+  add_choice(command, f.format,
+             {"--data-format", "auto|npy|npz|safetensors|pb|images|raw",
+              "Read only files of this form; auto looks at the content", data});
+  add_text(command, f.batch_axis,
+           {"--batch-axis", "AXIS", "Arrays stack samples along this axis; -1 is the last", data});
+  add_list(
+      command, f.raw,
+      {"--raw", "INPUT=PATH",
+       "File of plain little-endian values for an input, or a directory of one file per sample",
+       data});
   add_list(command, f.dims, {"--dim", "NAME=N", "Extent of a named dynamic dimension", data});
-  add_list(command, f.input_shapes, {"--input-shape", "INPUT=DIMS", "Shape of an input, as in x=1,3,224,224", data});
+  add_list(command, f.input_shapes,
+           {"--input-shape", "INPUT=DIMS", "Shape of an input, as in x=1,3,224,224", data});
   std::string presets;
-  for (const PreprocessPreset& p : preprocess_presets()) presets += (presets.empty() ? "" : "|") + std::string(p.name);
-  add_choice(command, f.preprocess, {"--preprocess", presets, "A known pipeline; the flags below change parts of it", images});
-  add_text(command, f.resize, {"--resize", "N|HxW", "Resize: N is the short side in pixels (bilinear, as Pillow)", images});
+  for (const PreprocessPreset& p : preprocess_presets())
+    presets += (presets.empty() ? "" : "|") + std::string(p.name);
+  add_choice(
+      command, f.preprocess,
+      {"--preprocess", presets, "A known pipeline; the flags below change parts of it", images});
+  add_text(
+      command, f.resize,
+      {"--resize", "N|HxW", "Resize: N is the short side in pixels (bilinear, as Pillow)", images});
   add_text(command, f.crop, {"--crop", "N|HxW", "Cut this out of the centre", images});
-  add_choice(command, f.layout, {"--layout", "nchw|nhwc", "Order of the dimensions (default: as the input's shape says)", images});
-  add_choice(command, f.channels, {"--channels", "rgb|bgr|grey", "Order of the channels (default: as the input's shape says)", images});
-  add_text(command, f.scale, {"--scale", "X", "A pixel becomes (pixel x X - mean) / std (default: 1/255)", images});
-  add_text(command, f.mean, {"--mean", "M[,M,M]", "Mean for all channels or for each, in scaled units", images});
+  add_choice(command, f.layout,
+             {"--layout", "nchw|nhwc",
+              "Order of the dimensions (default: as the input's shape says)", images});
+  add_choice(command, f.channels,
+             {"--channels", "rgb|bgr|grey",
+              "Order of the channels (default: as the input's shape says)", images});
+  add_text(command, f.scale,
+           {"--scale", "X", "A pixel becomes (pixel x X - mean) / std (default: 1/255)", images});
+  add_text(command, f.mean,
+           {"--mean", "M[,M,M]", "Mean for all channels or for each, in scaled units", images});
   add_text(command, f.std, {"--std", "S[,S,S]", "Standard deviation, likewise", images});
-  add_text(command, f.labels, {"--labels", "FILE", "Labels as lines NAME LABEL, or LABEL in sample order (default: class directories)", images});
+  add_text(command, f.labels,
+           {"--labels", "FILE",
+            "Labels as lines NAME LABEL, or LABEL in sample order (default: class directories)",
+            images});
 }
 
 Result<DataOptions> data_options(const DataFlags& f) {
@@ -64,8 +93,11 @@ Result<DataOptions> data_options(const DataFlags& f) {
   }
   if (!f.batch_axis.empty()) {
     int64_t axis = 0;
-    const auto [end, error] = std::from_chars(f.batch_axis.data(), f.batch_axis.data() + f.batch_axis.size(), axis);
-    if (error != std::errc() || end != f.batch_axis.data() + f.batch_axis.size()) return Error{ErrorCode::kUsage, "--batch-axis: '" + f.batch_axis + "' is no whole number", {}};
+    const auto [end, error] =
+        std::from_chars(f.batch_axis.data(), f.batch_axis.data() + f.batch_axis.size(), axis);
+    if (error != std::errc() || end != f.batch_axis.data() + f.batch_axis.size())
+      return Error{
+          ErrorCode::kUsage, "--batch-axis: '" + f.batch_axis + "' is no whole number", {}};
     o.batch_axis = axis;
   }
   for (const std::string& text : f.raw) {
@@ -106,13 +138,17 @@ Status apply_shapes(Model& model, const DataFlags& f) {
     names.push_back(v->name());
     if (v->type().shape)
       for (const Dim& d : *v->type().shape)
-        if (!d.symbol.empty() && std::find(symbols.begin(), symbols.end(), d.symbol) == symbols.end()) symbols.push_back(d.symbol);
+        if (!d.symbol.empty() &&
+            std::find(symbols.begin(), symbols.end(), d.symbol) == symbols.end())
+          symbols.push_back(d.symbol);
   }
   for (const std::string& text : f.dims) {
     ONNXTOOL_ASSIGN(const auto pair, split_pair("--dim", "NAME=N", text));
     ONNXTOOL_ASSIGN(const int64_t extent, parse_extent("--dim " + pair.first, pair.second));
     if (std::find(symbols.begin(), symbols.end(), pair.first) == symbols.end())
-      return Error{ErrorCode::kUsage, "--dim: the model has no dimension named '" + pair.first + "'", suggest(pair.first, symbols)};
+      return Error{ErrorCode::kUsage,
+                   "--dim: the model has no dimension named '" + pair.first + "'",
+                   suggest(pair.first, symbols)};
     for (Value* v : model.graph().inputs()) {
       ValueType type = v->type();
       if (!type.shape) continue;
@@ -126,18 +162,27 @@ Status apply_shapes(Model& model, const DataFlags& f) {
     std::vector<int64_t> dims;
     for (size_t start = 0; start <= pair.second.size();) {
       const size_t end = std::min(pair.second.find(',', start), pair.second.size());
-      ONNXTOOL_ASSIGN(const int64_t extent, parse_extent("--input-shape " + pair.first, pair.second.substr(start, end - start)));
+      ONNXTOOL_ASSIGN(const int64_t extent, parse_extent("--input-shape " + pair.first,
+                                                         pair.second.substr(start, end - start)));
       dims.push_back(extent);
       start = end + 1;
     }
     Value* v = nullptr;
     for (Value* in : model.graph().inputs())
       if (in->name() == pair.first) v = in;
-    if (!v) return Error{ErrorCode::kUsage, "--input-shape: the model has no input named '" + pair.first + "'", suggest(pair.first, names)};
+    if (!v)
+      return Error{ErrorCode::kUsage,
+                   "--input-shape: the model has no input named '" + pair.first + "'",
+                   suggest(pair.first, names)};
     const auto& shape = v->type().shape;
     bool fits = !shape || shape->size() == dims.size();
-    for (size_t i = 0; fits && shape && i < dims.size(); ++i) fits = !(*shape)[i].value || *(*shape)[i].value == dims[i];
-    if (!fits) return Error{ErrorCode::kMismatch, "--input-shape " + text + ": the input is " + format_type(v->type()), "only what is unknown or named there can be set, to the same number of dimensions"};
+    for (size_t i = 0; fits && shape && i < dims.size(); ++i)
+      fits = !(*shape)[i].value || *(*shape)[i].value == dims[i];
+    if (!fits)
+      return Error{
+          ErrorCode::kMismatch,
+          "--input-shape " + text + ": the input is " + format_type(v->type()),
+          "only what is unknown or named there can be set, to the same number of dimensions"};
     v->set_type(ValueType::tensor(v->type().dtype, dims));
   }
   return {};

@@ -27,8 +27,8 @@ void add_data_flags(CLI::App& command, DataFlags& flags);
 
 Result<DataOptions> data_options(const DataFlags& flags);
 
-/// --dim NAME=VALUE and --input-shape NAME=D0,D1,...: settles extents of the graph's inputs, in place.
-/// Unknown names list close candidates.
+/// --dim NAME=VALUE and --input-shape NAME=D0,D1,...: settles extents of the graph's inputs, in
+/// place. Unknown names list close candidates.
 Status apply_shapes(Model& model, const DataFlags& flags);
 
 }  // namespace onnxtool

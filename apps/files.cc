@@ -22,7 +22,8 @@ bool is_file_name(const std::string& path) { return !path.empty() && path != "-"
 bool same_place(const std::string& a, const std::string& b) {
   if (same_file(a, b)) return true;
   std::error_code e, f;
-  const fs::path x = fs::weakly_canonical(fs::absolute(a, e), e), y = fs::weakly_canonical(fs::absolute(b, f), f);
+  const fs::path x = fs::weakly_canonical(fs::absolute(a, e), e),
+                 y = fs::weakly_canonical(fs::absolute(b, f), f);
   return !e && !f && x == y;
 }
 
@@ -31,7 +32,8 @@ bool lies_in(const std::string& path, const std::string& directory) {
   std::error_code e;
   if (!fs::is_regular_file(path, e) || !fs::is_directory(directory, e)) return false;
   const auto options = fs::directory_options::skip_permission_denied;
-  for (auto it = fs::recursive_directory_iterator(directory, options, e); !e && it != fs::recursive_directory_iterator(); it.increment(e))
+  for (auto it = fs::recursive_directory_iterator(directory, options, e);
+       !e && it != fs::recursive_directory_iterator(); it.increment(e))
     if (same_file(path, it->path().string())) return true;
   return false;
 }
@@ -40,7 +42,8 @@ bool lies_in(const std::string& path, const std::string& directory) {
 bool holds(const std::string& directory, const std::string& path) {
   if (!is_file_name(directory) || !is_file_name(path)) return false;
   std::error_code e, f;
-  const std::string_view bare(directory.data(), std::max<size_t>(directory.find_last_not_of('/') + 1, 1));
+  const std::string_view bare(directory.data(),
+                              std::max<size_t>(directory.find_last_not_of('/') + 1, 1));
   const fs::path outer = fs::weakly_canonical(fs::absolute(bare, e), e);
   fs::path inner = fs::weakly_canonical(fs::absolute(path, f), f);
   if (e || f) return false;
@@ -58,13 +61,19 @@ Status check_files(const std::vector<NamedPath>& inputs, const std::vector<Named
     if (!is_file_name(path)) continue;
     for (const NamedPath& in : inputs)
       if (is_file_name(in.path) && (same_file(path, in.path) || lies_in(path, in.path)))
-        return Error{ErrorCode::kUsage, path + ": " + flag + " would replace an input (" + in.flag + " " + in.path + ")", "choose another name for " + flag};
+        return Error{
+            ErrorCode::kUsage,
+            path + ": " + flag + " would replace an input (" + in.flag + " " + in.path + ")",
+            "choose another name for " + flag};
     // A pipe or device may take several outputs; a file keeps only the last.
     std::error_code e;
-    if (fs::exists(path, e) && !fs::is_regular_file(path, e) && !fs::is_directory(path, e)) continue;
+    if (fs::exists(path, e) && !fs::is_regular_file(path, e) && !fs::is_directory(path, e))
+      continue;
     for (size_t j = 0; j < i; ++j)
       if (is_file_name(outputs[j].path) && same_place(path, outputs[j].path))
-        return Error{ErrorCode::kUsage, path + ": " + outputs[j].flag + " and " + flag + " would write the same file", "give each its own name"};
+        return Error{ErrorCode::kUsage,
+                     path + ": " + outputs[j].flag + " and " + flag + " would write the same file",
+                     "give each its own name"};
     if (i == 0) continue;
     // Opening finds out about directories, links and permissions; dropping the file leaves nothing.
     ONNXTOOL_ASSIGN([[maybe_unused]] AtomicFile probe, AtomicFile::create(path));
@@ -76,7 +85,10 @@ Status check_output_directory(const std::string& flag, const std::string& direct
                               const std::vector<NamedPath>& inputs) {
   for (const NamedPath& in : inputs)
     if (holds(directory, in.path))
-      return Error{ErrorCode::kUsage, directory + ": " + flag + " would replace an input (" + in.flag + " " + in.path + ")", "choose another directory"};
+      return Error{
+          ErrorCode::kUsage,
+          directory + ": " + flag + " would replace an input (" + in.flag + " " + in.path + ")",
+          "choose another directory"};
   return {};
 }
 
@@ -85,7 +97,9 @@ std::string hint_for_missing(const std::string& path) {
   const fs::path p(path), directory = p.has_parent_path() ? p.parent_path() : fs::path(".");
   const auto listed = [&](const fs::path& where) {
     std::vector<std::string> names;
-    for (auto it = fs::directory_iterator(where, e); !e && it != fs::directory_iterator(); it.increment(e)) names.push_back(it->path().filename().string());
+    for (auto it = fs::directory_iterator(where, e); !e && it != fs::directory_iterator();
+         it.increment(e))
+      names.push_back(it->path().filename().string());
     std::sort(names.begin(), names.end());
     return names;
   };
@@ -102,10 +116,13 @@ std::string hint_for_missing(const std::string& path) {
 
 Result<std::string> read_text(const std::string& path) {
   std::error_code e;
-  if (fs::is_directory(path, e)) return Error{ErrorCode::kNotFound, path + ": is a directory, expected a file", {}};
+  if (fs::is_directory(path, e))
+    return Error{ErrorCode::kNotFound, path + ": is a directory, expected a file", {}};
   errno = 0;
   std::ifstream file(path, std::ios::binary);
-  if (!file) return Error{ErrorCode::kNotFound, path + ": cannot open: " + std::strerror(errno), hint_for_missing(path)};
+  if (!file)
+    return Error{ErrorCode::kNotFound, path + ": cannot open: " + std::strerror(errno),
+                 hint_for_missing(path)};
   return std::string(std::istreambuf_iterator<char>(file), {});
 }
 

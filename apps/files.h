@@ -13,9 +13,9 @@ struct NamedPath {
   std::string flag, path;
 };
 
-/// Checks what is written besides the model before any work is done: no two outputs are one file, none
-/// is an input or lies in a directory of inputs under an input's inode, and each can be created.
-/// The model's own path is outputs[0]; creating it is checked where it is saved.
+/// Checks what is written besides the model before any work is done: no two outputs are one file,
+/// none is an input or lies in a directory of inputs under an input's inode, and each can be
+/// created. The model's own path is outputs[0]; creating it is checked where it is saved.
 Status check_files(const std::vector<NamedPath>& inputs, const std::vector<NamedPath>& outputs);
 
 /// A directory that is written goes whole: no input may lie at its place or in it. `flag` names it.

@@ -23,7 +23,9 @@ std::vector<std::string> split(std::string_view text, char by) {
 
 // Lower-case words are values to type; a placeholder is in capitals.
 std::vector<std::string> choices_in(const std::string& value) {
-  if (value.empty() || std::any_of(value.begin(), value.end(), [](char c) { return (c >= 'A' && c <= 'Z') || c == '['; })) return {};
+  if (value.empty() || std::any_of(value.begin(), value.end(),
+                                   [](char c) { return (c >= 'A' && c <= 'Z') || c == '['; }))
+    return {};
   return split(value, '|');
 }
 
@@ -31,7 +33,8 @@ CLI::Option* describe(CLI::Option* option, const FlagText& text) {
   return option->description(text.description)->group(text.group)->type_name(text.value);
 }
 
-template <class Number> bool parse_whole(const std::string& text, Number& value) {
+template <class Number>
+bool parse_whole(const std::string& text, Number& value) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   return error == std::errc() && end == text.data() + text.size() && !text.empty();
 }
@@ -55,10 +58,13 @@ void wrap(std::string& out, const std::string& text, size_t column, size_t width
   out += '\n';
 }
 
-void append_row(std::string& out, const std::string& left, const std::string& right, size_t column, size_t width) {
+void append_row(std::string& out, const std::string& left, const std::string& right, size_t column,
+                size_t width) {
   out += "  " + left;
-  if (left.size() + 4 > column) out += "\n" + std::string(column, ' ');
-  else out += std::string(column - 2 - left.size(), ' ');
+  if (left.size() + 4 > column)
+    out += "\n" + std::string(column, ' ');
+  else
+    out += std::string(column - 2 - left.size(), ' ');
   wrap(out, right, column, width);
 }
 
@@ -66,8 +72,10 @@ std::string left_side(const FlagRow& row) {
   if (row.long_name.empty()) return row.value;
   std::string out = row.short_name.empty() ? "    " : row.short_name + ", ";
   out += row.long_name;
-  if (row.value.starts_with("[")) out += row.value;
-  else if (!row.value.empty()) out += " " + row.value;
+  if (row.value.starts_with("["))
+    out += row.value;
+  else if (!row.value.empty())
+    out += " " + row.value;
   return out;
 }
 
@@ -78,7 +86,8 @@ std::string command_help(const CLI::App& app, size_t width) {
   for (const FlagGroup& g : groups)
     for (const FlagRow& r : g.rows)
       if (r.long_name.empty()) positionals += " " + r.value;
-  std::string out = app.get_description() + "\n\nUsage: onnxtool " + app.get_name() + " [OPTION...]" + positionals + "\n";
+  std::string out = app.get_description() + "\n\nUsage: onnxtool " + app.get_name() +
+                    " [OPTION...]" + positionals + "\n";
   if (!app.get_footer().empty()) out += "\n" + app.get_footer() + "\n";
   for (const FlagGroup& g : groups) {
     out += "\n" + g.name + "\n";
@@ -99,7 +108,10 @@ CLI::Option* add_text(CLI::App& app, std::string& value, const FlagText& text) {
 }
 
 CLI::Option* add_list(CLI::App& app, std::vector<std::string>& values, const FlagText& text) {
-  return describe(app.add_option(text.names, values)->allow_extra_args(false)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll), text);
+  return describe(app.add_option(text.names, values)
+                      ->allow_extra_args(false)
+                      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll),
+                  text);
 }
 
 CLI::Option* add_switch(CLI::App& app, bool& value, const FlagText& text) {
@@ -113,25 +125,30 @@ CLI::Option* add_switch_with_value(CLI::App& app, std::string& given, const Flag
     return true;
   };
   CLI::Option* option = app.add_option(text.names, CLI::callback_t(take));
-  return describe(option->expected(0)->type_size(0)->multi_option_policy(CLI::MultiOptionPolicy::TakeLast), text);
+  return describe(
+      option->expected(0)->type_size(0)->multi_option_policy(CLI::MultiOptionPolicy::TakeLast),
+      text);
 }
 
 CLI::Option* add_choice(CLI::App& app, std::string& value, const FlagText& text) {
   const auto choices = choices_in(text.value);
   return add_text(app, value, text)->check([choices](const std::string& given) {
     if (std::find(choices.begin(), choices.end(), given) != choices.end()) return std::string();
-    return fmt::format("'{}' is unknown, expected {}{}", given, choices.size() > 1 ? "one of " : "", fmt::join(choices, ", "));
+    return fmt::format("'{}' is unknown, expected {}{}", given, choices.size() > 1 ? "one of " : "",
+                       fmt::join(choices, ", "));
   });
 }
 
 template <class Integer>
-CLI::Option* add_integer(CLI::App& app, Integer& value, Integer low, Integer high, const FlagText& text) {
+CLI::Option* add_integer(CLI::App& app, Integer& value, Integer low, Integer high,
+                         const FlagText& text) {
   CLI::Option* option = app.add_option(text.names, value);
   if (value != Integer{}) option->capture_default_str();
   return describe(option, text)->check([low, high](const std::string& given) {
     Integer parsed = 0;
     if (parse_whole(given, parsed) && parsed >= low && parsed <= high) return std::string();
-    if (high == std::numeric_limits<Integer>::max()) return fmt::format("'{}' is no whole number of at least {}", given, low);
+    if (high == std::numeric_limits<Integer>::max())
+      return fmt::format("'{}' is no whole number of at least {}", given, low);
     return fmt::format("'{}' is no whole number from {} to {}", given, low, high);
   });
 }
@@ -139,12 +156,14 @@ template CLI::Option* add_integer(CLI::App&, int&, int, int, const FlagText&);
 template CLI::Option* add_integer(CLI::App&, int64_t&, int64_t, int64_t, const FlagText&);
 template CLI::Option* add_integer(CLI::App&, uint64_t&, uint64_t, uint64_t, const FlagText&);
 
-CLI::Option* add_number(CLI::App& app, double& value, double low, double high, const FlagText& text) {
-  return describe(app.add_option(text.names, value)->capture_default_str(), text)->check([low, high](const std::string& given) {
-    double parsed = 0;
-    if (parse_whole(given, parsed) && parsed > low && parsed <= high) return std::string();
-    return fmt::format("'{}' is no number above {} and up to {}", given, low, high);
-  });
+CLI::Option* add_number(CLI::App& app, double& value, double low, double high,
+                        const FlagText& text) {
+  return describe(app.add_option(text.names, value)->capture_default_str(), text)
+      ->check([low, high](const std::string& given) {
+        double parsed = 0;
+        if (parse_whole(given, parsed) && parsed > low && parsed <= high) return std::string();
+        return fmt::format("'{}' is no number above {} and up to {}", given, low, high);
+      });
 }
 
 CLI::Option* add_magnitude(CLI::App& app, std::optional<double>& given, const FlagText& text) {
@@ -153,16 +172,20 @@ CLI::Option* add_magnitude(CLI::App& app, std::optional<double>& given, const Fl
     if (!parse_whole(word, parsed) || !std::isfinite(parsed) || parsed < 0) return std::nullopt;
     return parsed;
   };
-  const auto take = [&given, parse](const CLI::results_t& results) { return (given = parse(results[0])).has_value(); };
-  return describe(app.add_option(text.names, CLI::callback_t(take)), text)->check([parse](const std::string& word) {
-    return parse(word) ? std::string() : fmt::format("'{}' is no number of at least 0", word);
-  });
+  const auto take = [&given, parse](const CLI::results_t& results) {
+    return (given = parse(results[0])).has_value();
+  };
+  return describe(app.add_option(text.names, CLI::callback_t(take)), text)
+      ->check([parse](const std::string& word) {
+        return parse(word) ? std::string() : fmt::format("'{}' is no number of at least 0", word);
+      });
 }
 
 std::vector<FlagGroup> describe_flags(const CLI::App& app) {
   std::vector<FlagGroup> groups;
   const auto add = [&](const std::string& name, FlagRow row) {
-    auto it = std::find_if(groups.begin(), groups.end(), [&](const FlagGroup& g) { return g.name == name; });
+    auto it = std::find_if(groups.begin(), groups.end(),
+                           [&](const FlagGroup& g) { return g.name == name; });
     if (it == groups.end()) it = groups.insert(groups.end(), {name, {}});
     it->rows.push_back(std::move(row));
   };
@@ -191,8 +214,10 @@ std::vector<FlagGroup> describe_flags(const CLI::App& app) {
 std::string help_text(const CLI::App& app, size_t width) {
   if (app.get_parent()) return command_help(app, width);
   constexpr size_t kColumn = 18;
-  std::string out = app.get_description() + "\n\nUsage: onnxtool COMMAND [OPTION...] [ARGUMENT...]\n\nCommands\n";
-  for (const CLI::App* sub : app.get_subcommands({})) append_row(out, sub->get_name(), sub->get_description(), kColumn, width);
+  std::string out =
+      app.get_description() + "\n\nUsage: onnxtool COMMAND [OPTION...] [ARGUMENT...]\n\nCommands\n";
+  for (const CLI::App* sub : app.get_subcommands({}))
+    append_row(out, sub->get_name(), sub->get_description(), kColumn, width);
   for (const FlagGroup& g : describe_flags(app)) {
     out += "\n" + g.name + "\n";
     for (const FlagRow& r : g.rows) append_row(out, left_side(r), r.description, kColumn, width);

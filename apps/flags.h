@@ -1,4 +1,5 @@
-// Flags as the command tree holds them: how they are declared, and how help, docs and completions see them.
+// Flags as the command tree holds them: how they are declared, and how help, docs and completions
+// see them.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -24,16 +25,18 @@ CLI::Option* add_text(CLI::App& app, std::string& value, const FlagText& text);
 CLI::Option* add_list(CLI::App& app, std::vector<std::string>& values, const FlagText& text);
 /// Present or not.
 CLI::Option* add_switch(CLI::App& app, bool& value, const FlagText& text);
-/// A switch that takes a value only as --name=VALUE, so that it never eats the next argument. `given`
-/// stays empty without a value.
+/// A switch that takes a value only as --name=VALUE, so that it never eats the next argument.
+/// `given` stays empty without a value.
 CLI::Option* add_switch_with_value(CLI::App& app, std::string& given, const FlagText& text);
 /// One of the words of text.value.
 CLI::Option* add_choice(CLI::App& app, std::string& value, const FlagText& text);
 /// A whole number within bounds.
 template <class Integer>
-CLI::Option* add_integer(CLI::App& app, Integer& value, Integer low, Integer high, const FlagText& text);
+CLI::Option* add_integer(CLI::App& app, Integer& value, Integer low, Integer high,
+                         const FlagText& text);
 /// A finite number in (low, high].
-CLI::Option* add_number(CLI::App& app, double& value, double low, double high, const FlagText& text);
+CLI::Option* add_number(CLI::App& app, double& value, double low, double high,
+                        const FlagText& text);
 /// A finite number of at least 0; `given` stays empty without the flag.
 CLI::Option* add_magnitude(CLI::App& app, std::optional<double>& given, const FlagText& text);
 
@@ -43,7 +46,7 @@ struct FlagRow {
   std::string value;                  // "FILE", "[=NAME]", "" for a switch; a positional's name
   std::string default_value;          // "" when there is none
   std::string description;
-  std::vector<std::string> choices;   // the values that it takes, where these are listed
+  std::vector<std::string> choices;  // the values that it takes, where these are listed
   bool repeatable = false, required = false;
 };
 struct FlagGroup {

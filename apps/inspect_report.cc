@@ -196,7 +196,8 @@ Section layers(const Model& model, const InspectLimits& limits) {
     return a.macs.value_or(-1) > b.macs.value_or(-1);
   });
   Section s{"layers", "Layers by work", {}, {}, {}, false};
-  s.fields.push_back({"macs", "multiply-accumulates", unknown && total == 0 ? Scalar() : Scalar(total), "MACs"});
+  s.fields.push_back(
+      {"macs", "multiply-accumulates", unknown && total == 0 ? Scalar() : Scalar(total), "MACs"});
   if (unknown) {
     s.fields.push_back({"unknown_layers", "layers not counted", unknown, ""});
     s.notes.push_back(

@@ -37,14 +37,15 @@ void on_shrunk_file(const char* path) {
   if (g_err_is_terminal) write_error("\r\033[K");
   write_error("error[not-found]: ");
   write_error(path);
-  write_error(": the file shrank while it was being read\nhint: run again when nothing writes to it\n");
+  write_error(
+      ": the file shrank while it was being read\nhint: run again when nothing writes to it\n");
   ::_exit(2);
 }
 
 void install_handlers() {
   for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) {
-    // What the caller had ignored (nohup, background jobs of a script) stays so; but a closed pipe must
-    // end a run that nobody reads, whoever started it.
+    // What the caller had ignored (nohup, background jobs of a script) stays so; but a closed pipe
+    // must end a run that nobody reads, whoever started it.
     struct sigaction action = {};
     sigaction(number, nullptr, &action);
     if (action.sa_handler == SIG_IGN && number != SIGPIPE) continue;
@@ -61,7 +62,9 @@ void install_handlers() {
 // Lines of help on a terminal follow it; elsewhere they are the same everywhere.
 size_t line_width() {
   struct winsize size = {};
-  if (!::isatty(STDOUT_FILENO) || ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return 100;
+  if (!::isatty(STDOUT_FILENO) || ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 ||
+      size.ws_col == 0)
+    return 100;
   return std::clamp<size_t>(size.ws_col, 60, 120);
 }
 
@@ -82,14 +85,20 @@ int main(int argc, char** argv) {
     code = onnxtool::run_command_line({argv + std::min(argc, 1), argv + argc}, streams);
     std::cout.flush();
     if (!std::cout && code < 2) {
-      onnxtool::print_error(std::cerr, {onnxtool::ErrorCode::kWriteFailed, "stdout: cannot write the report", "is the disk full that it goes to?"});
+      onnxtool::print_error(std::cerr,
+                            {onnxtool::ErrorCode::kWriteFailed, "stdout: cannot write the report",
+                             "is the disk full that it goes to?"});
       code = 2;
     }
   } catch (const std::bad_alloc&) {
-    onnxtool::print_error(std::cerr, {onnxtool::ErrorCode::kOutOfMemory, "out of memory", "give it more, or use fewer --threads: each has a sample of its own"});
+    onnxtool::print_error(std::cerr,
+                          {onnxtool::ErrorCode::kOutOfMemory, "out of memory",
+                           "give it more, or use fewer --threads: each has a sample of its own"});
     code = 2;
   } catch (const std::exception& e) {
-    std::cerr << "internal error: " << e.what() << "\nhint: this is a bug of onnxtool; please report it with the command and the model\n";
+    std::cerr
+        << "internal error: " << e.what()
+        << "\nhint: this is a bug of onnxtool; please report it with the command and the model\n";
   }
   onnxtool::remove_temporary_files();
   return code;

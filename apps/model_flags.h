@@ -21,18 +21,19 @@ struct CommonFlags {
 };
 
 void add_common_flags(CLI::App& command, CommonFlags& flags);
-/// Of them: where reports go; and what commands that give an answer have, --exit-zero and --threads.
+/// Of them: where reports go; and what commands that give an answer have, --exit-zero and
+/// --threads.
 void add_report_flags(CLI::App& command, CommonFlags& flags);
 void add_verdict_flags(CLI::App& command, CommonFlags& flags);
 
-/// Where reports go, checked before any work is done. With the model on stdout text goes to stderr, and
-/// nothing else may want stdout.
+/// Where reports go, checked before any work is done. With the model on stdout text goes to stderr,
+/// and nothing else may want stdout.
 Result<std::vector<ReportTarget>> report_targets(const CommonFlags& flags, bool model_on_stdout);
 
-/// Writes every report; a file is replaced atomically. Findings go to stderr where no text on stdout
-/// shows them.
-Status write_reports(const Report& report, const std::vector<ReportTarget>& targets, const CommonFlags& flags, bool model_on_stdout,
-                     const Streams& streams);
+/// Writes every report; a file is replaced atomically. Findings go to stderr where no text on
+/// stdout shows them.
+Status write_reports(const Report& report, const std::vector<ReportTarget>& targets,
+                     const CommonFlags& flags, bool model_on_stdout, const Streams& streams);
 
 int effective_threads(const CommonFlags& flags);
 

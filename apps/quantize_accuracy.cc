@@ -103,9 +103,10 @@ Status QuantizeAccuracy::improve(Quantizer& quantizer, Quantizer::Output& out,
   }
   if (!target_) return {};
   if (target_->kind == AccuracyTarget::Kind::kDrop && !judged->has_labels())
-    return Error{ErrorCode::kUsage, "--accuracy-target drop needs labels, and the samples of " +
-                                        o_.eval + " have none",
-                 "use class directories or --labels FILE; sqnr and kl need no labels"};
+    return Error{
+        ErrorCode::kUsage,
+        "--accuracy-target drop needs labels, and the samples of " + o_.eval + " have none",
+        "use class directories or --labels FILE; sqnr and kl need no labels"};
   c.progress.stage("reach the target");
   ONNXTOOL_ASSIGN(search_,
                   reach_accuracy(quantizer, out, *target_,

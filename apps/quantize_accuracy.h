@@ -12,7 +12,8 @@
 
 namespace onnxtool {
 
-/// What --accuracy-target asks for. Errors: what is no target, and what other flags leave it without.
+/// What --accuracy-target asks for. Errors: what is no target, and what other flags leave it
+/// without.
 Result<std::optional<AccuracyTarget>> accuracy_target(const QuantizeFlags& flags);
 
 class QuantizeAccuracy {

@@ -31,11 +31,12 @@ void add_quantize_flags(CLI::App& c, QuantizeFlags& o) {
             data});
   add_data_flags(c, o.data);
   calib->excludes(c.get_option("--random"));
-  add_switch(c, o.dynamic,
-             {"--dynamic", "",
-              "Integer weights, and activations quantized while the model runs: MatMul, Gemm, LSTM and "
-              "Gather; needs no data",
-              mode});
+  add_switch(
+      c, o.dynamic,
+      {"--dynamic", "",
+       "Integer weights, and activations quantized while the model runs: MatMul, Gemm, LSTM and "
+       "Gather; needs no data",
+       mode});
   add_switch(c, o.weight_only,
              {"--weight-only", "",
               "Weights of MatMul, Gemm and Gather as integers, activations in float; needs no data",
@@ -85,12 +86,11 @@ void add_quantize_flags(CLI::App& c, QuantizeFlags& o) {
   for (const Target* t : all_targets())
     targets += (targets.empty() ? "" : "|") + std::string(t->name);
   add_choice(c, o.target, {"--target", targets, "Runtime that will run the model", how});
-  add_list(
-      c, o.include,
-      {"--include", "SELECTOR",
-       "Quantize only these of Conv, Gemm and MatMul: op:TYPE, name:GLOB, tensor:GLOB, "
-       "between:FROM,TO, or @FILE with one a line",
-       how});
+  add_list(c, o.include,
+           {"--include", "SELECTOR",
+            "Quantize only these of Conv, Gemm and MatMul: op:TYPE, name:GLOB, tensor:GLOB, "
+            "between:FROM,TO, or @FILE with one a line",
+            how});
   add_list(c, o.exclude, {"--exclude", "SELECTOR", "Leave these nodes in float", how});
   add_list(c, o.overrides,
            {"--override", "SELECTOR:KEY=VALUE",
@@ -112,13 +112,13 @@ void add_quantize_flags(CLI::App& c, QuantizeFlags& o) {
        "Weights that share a scale: 16, 32, 64, 128 or 256 (default: 32 with 4 bits; with 8 bits "
        "128, or with --format qdq an output channel)",
        blocks});
-  add_integer<int64_t>(c, o.accuracy_level, 0, 4,
-                       {"--accuracy-level", "N",
-                        "Of MatMulNBits: 4 multiplies in int8, which is faster; 0 in float",
-                        blocks});
+  add_integer<int64_t>(
+      c, o.accuracy_level, 0, 4,
+      {"--accuracy-level", "N", "Of MatMulNBits: 4 multiplies in int8, which is faster; 0 in float",
+       blocks});
   add_text(c, o.save_ranges,
-           {"--save-ranges", "FILE", "Write what calibration learnt: counts of every tensor's values",
-            ranges});
+           {"--save-ranges", "FILE",
+            "Write what calibration learnt: counts of every tensor's values", ranges});
   add_choice(c, o.ranges_format,
              {"--ranges-format", "onnxtool|ort|trt",
               "What --save-ranges writes: counts, or the ranges that were chosen as onnxruntime's "
@@ -130,10 +130,10 @@ void add_quantize_flags(CLI::App& c, QuantizeFlags& o) {
        "Take what --save-ranges wrote instead of running the samples; or ranges of onnxruntime "
        "(JSON) or TensorRT (calibration cache)",
        ranges});
-  add_text(c, o.shard,
-           {"--shard", "I/N",
-            "Only calibrate, on part I of N (from 0), and save the counts for `ranges merge`",
-            ranges})
+  add_text(
+      c, o.shard,
+      {"--shard", "I/N",
+       "Only calibrate, on part I of N (from 0), and save the counts for `ranges merge`", ranges})
       ->excludes(given);
   add_common_flags(c, o.common);
   add_config_flags(c);
@@ -179,8 +179,10 @@ Result<QuantizeOptions> quantize_options(const QuantizeFlags& o) {
   ONNXTOOL_ASSIGN(q.overrides, Overrides::parse(o.overrides));
   for (const DataType t : q.overrides.weight_types())
     if (q.activation_type == DataType::kInt8 && t == DataType::kUint8)
-      return Error{ErrorCode::kUsage, "--override weight-type=u8: s8 activations with u8 weights run on no integer kernel",
-                   "use s8"};
+      return Error{
+          ErrorCode::kUsage,
+          "--override weight-type=u8: s8 activations with u8 weights run on no integer kernel",
+          "use s8"};
   q.may_leave_in_float = !o.accuracy_target.empty();
   return q;
 }

@@ -40,7 +40,7 @@ struct QuantizeFlags {
   std::string ranges_format = "onnxtool";
   std::string verify = "on";
   bool dry_run = false;
-  std::string settings_file;  // empty: none
+  std::string settings_file;                 // empty: none
   std::set<std::string, std::less<>> given;  // flags on the command line or in the settings
   std::vector<Setting> settings;             // the same with values, for a recipe
   DataFlags data;

@@ -82,7 +82,8 @@ Status QuantizeJob::open_files() {
   }
   std::vector<NamedPath> outputs = {{"the output", output_}, {"--save-ranges", o_.save_ranges}};
   if (!o_.emit_recipe.empty() && !writes())
-    return Error{ErrorCode::kUsage, "--emit-recipe repeats a model, but this run makes none", "leave it out"};
+    return Error{ErrorCode::kUsage, "--emit-recipe repeats a model, but this run makes none",
+                 "leave it out"};
   outputs.push_back({"--emit-recipe", o_.emit_recipe});
   outputs.push_back({"--external-data", data_path_of(output_, save_.data_name)});
   for (const ReportTarget& t : targets_) outputs.push_back({"--report", t.path});
@@ -234,7 +235,8 @@ Result<int> QuantizeJob::finish() {
     progress_.stage("write");
     ONNXTOOL_ASSIGN(saved, save_model(*method_->result().model, output_, save_));
     if (!o_.emit_recipe.empty())
-      ONNXTOOL_TRY(write_text(o_.emit_recipe, recipe_text(o_.settings, method_->decided(*original_))));
+      ONNXTOOL_TRY(
+          write_text(o_.emit_recipe, recipe_text(o_.settings, method_->decided(*original_))));
   }
   progress_.finish();
   report_.sections.push_back(

@@ -56,7 +56,7 @@ class QuantizeJob {
   std::unique_ptr<SampleSource> calibration_, eval_;
   Report report_;
   std::optional<Section> accuracy_, layers_;
-  bool good_ = true;  // no new NaN or infinities
+  bool good_ = true;              // no new NaN or infinities
   std::optional<Finding> unmet_;  // what else forbids to write the model
 };
 

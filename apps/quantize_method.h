@@ -40,7 +40,8 @@ class QuantizeMethod {
   virtual std::string suffix() const = 0;
   /// Whether it cannot do without calibration samples.
   virtual bool needs_samples() const = 0;
-  /// False where quantize() ends with files of its own, and nothing is verified or written after it.
+  /// False where quantize() ends with files of its own, and nothing is verified or written after
+  /// it.
   virtual bool makes_model() const { return true; }
   /// Reads the files that flags name, before any work is done and before anything above is asked.
   virtual Status open() { return {}; }

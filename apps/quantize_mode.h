@@ -7,8 +7,8 @@ namespace onnxtool {
 
 enum class QuantizeMode : uint8_t { kStatic, kDynamic, kWeightOnly, kHalf };
 
-/// --dynamic, --weight-only, --to, else static. Errors: two modes at once; a flag without meaning in the
-/// mode chosen.
+/// --dynamic, --weight-only, --to, else static. Errors: two modes at once; a flag without meaning
+/// in the mode chosen.
 Result<QuantizeMode> quantize_mode(const QuantizeFlags& flags);
 
 }  // namespace onnxtool

@@ -33,10 +33,12 @@ Status QuantizeRanges::open() {
   if (!o_.shard.empty()) {
     ONNXTOOL_ASSIGN(shard_, parse_shard(o_.shard));
     if (o_.save_ranges.empty())
-      return Error{ErrorCode::kUsage, "--shard calibrates on a part of the data, to be joined later",
+      return Error{ErrorCode::kUsage,
+                   "--shard calibrates on a part of the data, to be joined later",
                    "add --save-ranges FILE, and join the files with `onnxtool ranges merge`"};
     if (!counts)
-      return Error{ErrorCode::kUsage, "a shard is saved as counts: ranges of a part cannot be joined",
+      return Error{ErrorCode::kUsage,
+                   "a shard is saved as counts: ranges of a part cannot be joined",
                    "leave out --ranges-format; give it to the run that takes the joined counts"};
   }
   if (o_.ranges.empty()) return {};
@@ -55,7 +57,8 @@ Status QuantizeRanges::open() {
   auto file = load_foreign_ranges(text);
   if (!file.ok()) return refused(file.error());
   if (counts && !o_.save_ranges.empty())
-    return Error{ErrorCode::kUsage, o_.ranges + " holds ranges, not the counts that are to be saved",
+    return Error{ErrorCode::kUsage,
+                 o_.ranges + " holds ranges, not the counts that are to be saved",
                  "say --ranges-format ort or trt"};
   foreign_ = *std::move(file);
   return {};

@@ -20,7 +20,8 @@ class QuantizeRanges {
   Status open();
   /// Ranges of another tool: no samples are needed, and the calibrator does not matter.
   bool foreign() const { return foreign_.has_value(); }
-  /// What another tool reads or has written speaks of the model as it is: nothing may be evened out.
+  /// What another tool reads or has written speaks of the model as it is: nothing may be evened
+  /// out.
   bool of_the_model_as_it_is() const { return foreign() || o_.ranges_format != "onnxtool"; }
   /// A shard ends with its range file; there is no model.
   bool only_a_shard() const { return !o_.shard.empty(); }

@@ -11,9 +11,9 @@ namespace {
 
 // They do not change what is computed, or name files of the one run.
 constexpr std::array<std::string_view, 17> kLeftOut = {
-    "output",  "force",        "no-clobber", "external-data", "dry-run", "report",
-    "json",    "reproducible", "quiet",      "exit-zero",     "threads", "emit-recipe",
-    "no-config", "save-ranges", "ranges-format", "config", "help"};
+    "output",    "force",        "no-clobber",    "external-data", "dry-run", "report",
+    "json",      "reproducible", "quiet",         "exit-zero",     "threads", "emit-recipe",
+    "no-config", "save-ranges",  "ranges-format", "config",        "help"};
 
 // A basic string of TOML.
 std::string quoted(const std::string& text) {
@@ -66,7 +66,8 @@ std::string recipe_text(std::vector<Setting> given, const std::vector<Setting>& 
       it->values = d.values;
     }
   }
-  std::string out = "# Repeats a run: onnxtool quantize MODEL --config THIS_FILE -o OUTPUT\n[quantize]\n";
+  std::string out =
+      "# Repeats a run: onnxtool quantize MODEL --config THIS_FILE -o OUTPUT\n[quantize]\n";
   for (const Setting& s : given) out += line_of(s);
   return out;
 }

@@ -15,8 +15,8 @@ struct Setting {
   bool is_switch = false, is_list = false;
 };
 
-/// What the command line and the settings file gave, less what says where results and reports go and
-/// how a run shows itself.
+/// What the command line and the settings file gave, less what says where results and reports go
+/// and how a run shows itself.
 std::vector<Setting> given_settings(const CLI::App& command);
 
 /// TOML for --config. `decided` is what the run found out: its lists add to those given, its other

@@ -58,11 +58,11 @@ NodeTables node_tables(const std::vector<NodeDecision>& decisions) {
   for (const NodeDecision& d : decisions) {
     ++(d.integer ? out.quantized : out.in_float);
     if (!d.integer) ++floats[d.node->op_type() + ": " + d.reason];
-    out.nodes.rows.push_back({d.node->name().empty() && d.node->num_outputs() && d.node->has_output(0)
-                                  ? d.node->output(0).name()
-                                  : d.node->name(),
-                              d.node->op_type(), d.integer, std::string(d.kernel),
-                              std::string(d.reason)});
+    out.nodes.rows.push_back(
+        {d.node->name().empty() && d.node->num_outputs() && d.node->has_output(0)
+             ? d.node->output(0).name()
+             : d.node->name(),
+         d.node->op_type(), d.integer, std::string(d.kernel), std::string(d.reason)});
   }
   out.nodes.for_people = false;
   out.why = {"float_reasons",
@@ -89,10 +89,9 @@ Section static_section(const Quantizer& q, const Quantizer::Output* out) {
     predicted += fmt::format(", {} QuantizeLinear, {} DequantizeLinear",
                              out->emitted.predicted.quantize, out->emitted.predicted.dequantize);
     s.fields.push_back({"predicted_graph", "predicted graph", predicted, "", Audience::kPeople});
-    s.fields.push_back({"calibrator", "calibrator",
-                        q.has_given_ranges() ? "none: ranges are given"
-                                             : std::string(name(out->calibrator)),
-                        ""});
+    s.fields.push_back(
+        {"calibrator", "calibrator",
+         q.has_given_ranges() ? "none: ranges are given" : std::string(name(out->calibrator)), ""});
     Table trials{"trials",
                  "calibrators tried",
                  {{"calibrator", "calibrator", ""}, {"sqnr_db", "SQNR", "dB"}},

@@ -46,8 +46,7 @@ class WeightOnlyMethod final : public QuantizeMethod {
     Section s{"quantization", "Quantization", {}, {}, {}, false};
     NodeTables tables = node_tables(plan_->decisions);
     s.fields.push_back({"mode", "mode", std::string("weight-only"), ""});
-    s.fields.push_back(
-        {"quantized_nodes", "nodes with integer weights", tables.quantized, ""});
+    s.fields.push_back({"quantized_nodes", "nodes with integer weights", tables.quantized, ""});
     s.fields.push_back({"float_nodes", "nodes with float weights", tables.in_float, ""});
     if (!plan_->weights.empty()) add_weights(s);
     s.tables.push_back(std::move(tables.why));
@@ -73,7 +72,8 @@ class WeightOnlyMethod final : public QuantizeMethod {
     for (const QuantizedWeight& w : sorted) {
       before += w.bytes_before;
       after += w.bytes_after;
-      t.rows.push_back({w.name, int64_t{w.bits}, w.block, w.bytes_before, w.bytes_after, w.sqnr_db});
+      t.rows.push_back(
+          {w.name, int64_t{w.bits}, w.block, w.bytes_before, w.bytes_after, w.sqnr_db});
     }
     s.fields.push_back({"weight_bytes_before", "their weights before", before, "bytes"});
     s.fields.push_back({"weight_bytes_after", "their weights after", after, "bytes"});

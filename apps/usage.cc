@@ -31,7 +31,9 @@ const CLI::Option* named_in(const CLI::App& app, const std::string& text) {
   return o ? o : app.get_option_no_throw("--" + name);
 }
 
-std::string given_name(const CLI::Option& o) { return o.get_positional() ? o.get_name(true) : "--" + o.get_lnames().at(0); }
+std::string given_name(const CLI::Option& o) {
+  return o.get_positional() ? o.get_name(true) : "--" + o.get_lnames().at(0);
+}
 
 std::string with_value(const CLI::Option& o) { return given_name(o) + " " + o.get_type_name(); }
 
@@ -46,9 +48,11 @@ std::string value_error(const CLI::Error& failure) {
 Error usage_error(CLI::App& app, const CLI::ParseError& failure) {
   const auto chosen = app.get_subcommands();
   CLI::App& command = chosen.empty() ? app : *chosen[0];
-  const std::string help = chosen.empty() ? "see onnxtool --help" : "see onnxtool " + command.get_name() + " --help";
+  const std::string help =
+      chosen.empty() ? "see onnxtool --help" : "see onnxtool " + command.get_name() + " --help";
   const auto error = [&](std::string message, const std::string& hint = {}) {
-    return Error{ErrorCode::kUsage, std::move(message), hint.empty() ? help : hint + (hint.ends_with('?') ? " " : "; ") + help};
+    return Error{ErrorCode::kUsage, std::move(message),
+                 hint.empty() ? help : hint + (hint.ends_with('?') ? " " : "; ") + help};
   };
   // A mistyped flag is at the root of most other failures.
   std::vector<std::string> extra = command.remaining();
@@ -58,7 +62,8 @@ Error usage_error(CLI::App& app, const CLI::ParseError& failure) {
     if (!e.starts_with("-") || e == "-" || e == "--") continue;
     const std::string name = e.substr(0, e.find('='));
     if (before_command && command.get_option_no_throw(name))
-      return error(fmt::format("'{}' stands before the command", name), fmt::format("write onnxtool {} {}", command.get_name(), name));
+      return error(fmt::format("'{}' stands before the command", name),
+                   fmt::format("write onnxtool {} {}", command.get_name(), name));
     return error(fmt::format("unknown option '{}'", name), did_you_mean(name, long_names(command)));
   }
   if (chosen.empty()) {
@@ -69,16 +74,25 @@ Error usage_error(CLI::App& app, const CLI::ParseError& failure) {
   }
   const std::string what = failure.what();
   const CLI::Option* option = named_in(command, what);
-  if (dynamic_cast<const CLI::RequiredError*>(&failure) && option) return error(fmt::format("no {} given", given_name(*option)), "usage: " + usage_line(command));
-  if (!extra.empty()) return error(fmt::format("unexpected argument '{}'", extra[0]), "usage: " + usage_line(command));
+  if (dynamic_cast<const CLI::RequiredError*>(&failure) && option)
+    return error(fmt::format("no {} given", given_name(*option)), "usage: " + usage_line(command));
+  if (!extra.empty())
+    return error(fmt::format("unexpected argument '{}'", extra[0]),
+                 "usage: " + usage_line(command));
   if (dynamic_cast<const CLI::ArgumentMismatch*>(&failure) && option) {
-    if (option->get_expected_max() == 0) return error(fmt::format("{} takes no value", given_name(*option)));
-    if (option->count() > 1) return error(fmt::format("{} is given {} times, expected once", given_name(*option), option->count()));
-    return error(fmt::format("{} needs a value", given_name(*option)), "write " + with_value(*option));
+    if (option->get_expected_max() == 0)
+      return error(fmt::format("{} takes no value", given_name(*option)));
+    if (option->count() > 1)
+      return error(
+          fmt::format("{} is given {} times, expected once", given_name(*option), option->count()));
+    return error(fmt::format("{} needs a value", given_name(*option)),
+                 "write " + with_value(*option));
   }
   if (dynamic_cast<const CLI::ExcludesError*>(&failure)) {
     const size_t at = what.find(" excludes ");
-    if (at != std::string::npos) return error(fmt::format("{} and {} exclude each other", what.substr(0, at), what.substr(at + 10)));
+    if (at != std::string::npos)
+      return error(
+          fmt::format("{} and {} exclude each other", what.substr(0, at), what.substr(at + 10)));
   }
   if (option) return error(fmt::format("{}: {}", given_name(*option), value_error(failure)));
   return error(what);

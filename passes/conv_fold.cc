@@ -4,8 +4,11 @@
 
 namespace onnxtool {
 
-MatchOr<ConvFold> match_conv_fold(const Node& node, bool commutes, Affine (*step_of)(const Node&, std::vector<double>), const PassContext& context) {
-  if (node.num_inputs() != 2 || !node.has_input(0) || !node.has_input(1) || !node.has_output(0)) return no_match();
+MatchOr<ConvFold> match_conv_fold(const Node& node, bool commutes,
+                                  Affine (*step_of)(const Node&, std::vector<double>),
+                                  const PassContext& context) {
+  if (node.num_inputs() != 2 || !node.has_input(0) || !node.has_input(1) || !node.has_output(0))
+    return no_match();
   const int constant_index = commutes && node.input(0).constant() ? 0 : 1;
   const Tensor* constant = node.input(constant_index).constant();
   const Node* conv = node.input(1 - constant_index).producer();
@@ -17,7 +20,8 @@ MatchOr<ConvFold> match_conv_fold(const Node& node, bool commutes, Affine (*step
   if (values.empty()) return no_match("constant is not one number per channel");
   const auto folded = fold_affine(*layer, step_of(node, std::move(values)));
   if (!folded) return no_match(folded.reason());
-  if (!may_grow(context, folded->added_bytes, bytes_freed_with(node))) return no_match("the new weight or bias would make the file grow");
+  if (!may_grow(context, folded->added_bytes, bytes_freed_with(node)))
+    return no_match("the new weight or bias would make the file grow");
   return ConvFold{node, *folded};
 }
 

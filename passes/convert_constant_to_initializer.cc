@@ -4,9 +4,9 @@
 //     =>
 //   initializer c
 //
-// Does not fire: sparse_value (an initializer is dense); c is a graph output; IR older than 4, which
-// wants every initializer among the graph inputs.
-// Source: ONNX Constant-1, -11 (sparse_value), -12 (the other forms).
+// Does not fire: sparse_value (an initializer is dense); c is a graph output; IR older than 4,
+// which wants every initializer among the graph inputs. Source: ONNX Constant-1, -11
+// (sparse_value), -12 (the other forms).
 
 #include "passes/pass.h"
 
@@ -19,9 +19,11 @@ struct Match {
 };
 
 MatchOr<Match> match(const Node& constant) {
-  if (!constant.is("Constant") || constant.attributes().size() != 1 || !constant.has_output(0)) return no_match();
+  if (!constant.is("Constant") || constant.attributes().size() != 1 || !constant.has_output(0))
+    return no_match();
   if (constant.output(0).is_graph_output()) return no_match("value is a graph output");
-  if (!may_hold_initializers(constant.graph())) return no_match("initializers would have to be graph inputs (IR older than 4)");
+  if (!may_hold_initializers(constant.graph()))
+    return no_match("initializers would have to be graph inputs (IR older than 4)");
   const Attribute& a = constant.attributes()[0];
   if (const auto* v = a.get<NamedTensor>()) return Match{constant, v->tensor};
   if (const auto* v = a.get<float>()) return Match{constant, Tensor::scalar(*v)};

@@ -1,7 +1,7 @@
 // Makes one initializer of several with the same type, shape and bytes.
 //
-// Does not fire: graph inputs (callers may override them) and graph outputs (they keep their names);
-// strings. Only within one graph: a subgraph's copy stays.
+// Does not fire: graph inputs (callers may override them) and graph outputs (they keep their
+// names); strings. Only within one graph: a subgraph's copy stays.
 
 #include <algorithm>
 #include <bit>
@@ -15,7 +15,8 @@
 namespace onnxtool {
 namespace {
 
-// FNV-1a over 8 bytes at a time: candidates are compared byte by byte afterwards, so it need only be fast.
+// FNV-1a over 8 bytes at a time: candidates are compared byte by byte afterwards, so it need only
+// be fast.
 uint64_t hash_of(std::span<const std::byte> bytes) {
   uint64_t h = 0xcbf29ce484222325u;
   const auto mix = [&](uint64_t word) { h = std::rotl((h ^ word) * 0x100000001b3u, 23); };
@@ -44,7 +45,8 @@ void run_graph(Graph& graph, const std::function<bool(const std::string&)>& may_
   // All bytes are read only where another initializer has the same type, shape and sample.
   std::map<std::tuple<DataType, std::vector<int64_t>, uint64_t>, std::vector<Value*>> alike;
   for (Value* v : graph.initializers())
-    if (const Tensor* t = v->constant(); t && !v->is_graph_output() && t->dtype() != DataType::kString)
+    if (const Tensor* t = v->constant();
+        t && !v->is_graph_output() && t->dtype() != DataType::kString)
       alike[{t->dtype(), t->dims(), hash_of_sample(*t)}].push_back(v);
   for (auto& [key, values] : alike) {
     if (values.size() < 2) continue;
@@ -52,7 +54,9 @@ void run_graph(Graph& graph, const std::function<bool(const std::string&)>& may_
     for (Value* v : values) {
       const uint64_t hash = hash_of(v->constant()->bytes());
       const auto [begin, end] = seen.equal_range(hash);
-      const auto same = std::find_if(begin, end, [&](const auto& entry) { return entry.second->constant()->same_content(*v->constant()); });
+      const auto same = std::find_if(begin, end, [&](const auto& entry) {
+        return entry.second->constant()->same_content(*v->constant());
+      });
       if (same == end) {
         seen.emplace(hash, v);
         continue;

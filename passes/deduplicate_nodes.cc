@@ -4,10 +4,10 @@
 //     =>
 //   readers of b read a
 //
-// Small constants are equal by content, what Shape reads by its shape where all extents are known or named, all
-// else by identity.
-// Does not fire: nodes with subgraphs; random operators and such as may do more than compute; custom
-// operators; outputs that are graph outputs, which keep their names.
+// Small constants are equal by content, what Shape reads by its shape where all extents are known
+// or named, all else by identity. Does not fire: nodes with subgraphs; random operators and such as
+// may do more than compute; custom operators; outputs that are graph outputs, which keep their
+// names.
 
 #include "passes/deduplicate.h"
 
@@ -31,7 +31,9 @@ void append(std::string& key, std::string_view text) {
   key += text;
 }
 
-std::string_view text_of(std::span<const std::byte> bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
+std::string_view text_of(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
 
 // Whether the node may stand for others, and be stood for.
 bool is_plain(const Node& node) {
@@ -43,10 +45,12 @@ bool is_plain(const Node& node) {
 // Every extent is a number or has a name: tensors with such shapes in common have the same Shape.
 bool has_named_shape(const Value& v) {
   return v.type().is_tensor() && v.type().shape &&
-         std::ranges::all_of(*v.type().shape, [](const Dim& d) { return d.value || !d.symbol.empty(); });
+         std::ranges::all_of(*v.type().shape,
+                             [](const Dim& d) { return d.value || !d.symbol.empty(); });
 }
 
-// Ids are unique within a graph only. What a node reads stands in its own graph or in one around it.
+// Ids are unique within a graph only. What a node reads stands in its own graph or in one around
+// it.
 std::string identity(const Value& v, const Graph& reader) {
   int levels = 0;
   for (const Graph* g = &reader; g && g != &v.graph(); g = g->parent()) ++levels;
@@ -56,7 +60,10 @@ std::string identity(const Value& v, const Graph& reader) {
 // Equal keys mean equal results.
 std::string key_of(const Node& node) {
   std::string key;
-  for (const std::string_view part : {std::string_view(node.domain()), std::string_view(node.op_type()), std::string_view(node.overload())}) append(key, part);
+  for (const std::string_view part :
+       {std::string_view(node.domain()), std::string_view(node.op_type()),
+        std::string_view(node.overload())})
+    append(key, part);
   std::map<std::string_view, const Attribute*> attributes;
   for (const Attribute& a : node.attributes()) attributes[a.name] = &a;
   for (const auto& [name, a] : attributes) append(key, encode_attribute(*a).flatten());
@@ -72,7 +79,8 @@ std::string key_of(const Node& node) {
     } else if (node.is("Shape") && has_named_shape(*v)) {
       // Of whatever type.
       key += 's';
-      for (const Dim& d : *v->type().shape) append(key, d.value ? '=' + std::to_string(*d.value) : '?' + d.symbol);
+      for (const Dim& d : *v->type().shape)
+        append(key, d.value ? '=' + std::to_string(*d.value) : '?' + d.symbol);
       key += ';';
     } else {
       key += 'v';
@@ -85,7 +93,8 @@ std::string key_of(const Node& node) {
 }
 
 bool makes_graph_output(const Node& node) {
-  return std::ranges::any_of(node.outputs(), [](const Value* v) { return v && v->is_graph_output(); });
+  return std::ranges::any_of(node.outputs(),
+                             [](const Value* v) { return v && v->is_graph_output(); });
 }
 
 void run_graph(Graph& graph, const std::function<bool(const std::string&)>& may_rewrite) {

@@ -26,10 +26,9 @@ void rewrite(const Match& m, Rewriter& rw) { rw.remove(m.dead); }
 
 }  // namespace
 
-constinit const PassInfo kEliminateDeadCode{
-    .name = "eliminate-dead-code",
-    .summary = "remove nodes whose outputs nobody reads",
-    .level = Level::kBasic,
-    .exactness = Exactness::kExact,
-    .run = run_rule<match, rewrite>};
+constinit const PassInfo kEliminateDeadCode{.name = "eliminate-dead-code",
+                                            .summary = "remove nodes whose outputs nobody reads",
+                                            .level = Level::kBasic,
+                                            .exactness = Exactness::kExact,
+                                            .run = run_rule<match, rewrite>};
 }  // namespace onnxtool

@@ -19,8 +19,10 @@ struct Match {
 };
 
 MatchOr<Match> match(const Node& identity) {
-  if (!identity.is("Identity") || !identity.has_input(0) || !identity.has_output(0)) return no_match();
-  if (const char* reason = cannot_forward(identity.output(0), identity.input(0))) return no_match(reason);
+  if (!identity.is("Identity") || !identity.has_input(0) || !identity.has_output(0))
+    return no_match();
+  if (const char* reason = cannot_forward(identity.output(0), identity.input(0)))
+    return no_match(reason);
   return Match{identity};
 }
 
@@ -31,11 +33,10 @@ void rewrite(const Match& m, Rewriter& rw) {
 
 }  // namespace
 
-constinit const PassInfo kEliminateIdentity{
-    .name = "eliminate-identity",
-    .summary = "remove Identity",
-    .roots = {"Identity"},
-    .level = Level::kBasic,
-    .exactness = Exactness::kExact,
-    .run = run_rule<match, rewrite>};
+constinit const PassInfo kEliminateIdentity{.name = "eliminate-identity",
+                                            .summary = "remove Identity",
+                                            .roots = {"Identity"},
+                                            .level = Level::kBasic,
+                                            .exactness = Exactness::kExact,
+                                            .run = run_rule<match, rewrite>};
 }  // namespace onnxtool

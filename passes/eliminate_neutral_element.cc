@@ -4,11 +4,11 @@
 //     =>
 //   x
 //
-// Exact, so with the signs of zeros: x + 0 goes for integers, and for floats where the zero is -0 (-0 + 0
-// is +0); x - 0 where the zero is +0.
-// Does not fire: a floating constant of several elements, which is a layer's weight that happens to be neutral
-// (runtimes look for it where they fuse normalizations); the constant is not the neutral element everywhere; it gives the result more axes or
-// larger extents than x has, or might; opsets below 7, whose broadcasting is another.
+// Exact, so with the signs of zeros: x + 0 goes for integers, and for floats where the zero is -0
+// (-0 + 0 is +0); x - 0 where the zero is +0. Does not fire: a floating constant of several
+// elements, which is a layer's weight that happens to be neutral (runtimes look for it where they
+// fuse normalizations); the constant is not the neutral element everywhere; it gives the result
+// more axes or larger extents than x has, or might; opsets below 7, whose broadcasting is another.
 // Source: IEEE 754-2019, 6.3 (signs); ONNX Add-7, Mul-7, Div-7, Sub-7, Pow-7, And-7, Or-7.
 
 #include <algorithm>
@@ -30,14 +30,17 @@ struct Match {
 constexpr int64_t kMaxElements = 4096;
 
 bool is_neutral(const Node& n, const Tensor& t) {
-  if (t.dtype() == DataType::kString || t.count() == 0 || t.count() > kMaxElements || bits_of(t.dtype()) < 8) return false;
+  if (t.dtype() == DataType::kString || t.count() == 0 || t.count() > kMaxElements ||
+      bits_of(t.dtype()) < 8)
+    return false;
   const std::vector<double> values = t.to_doubles();
   const auto all = [&](auto&& holds) { return std::ranges::all_of(values, holds); };
   if (n.is("Mul") || n.is("Div") || n.is("Pow")) return all([](double v) { return v == 1; });
   if (n.is("And")) return all([](double v) { return v != 0; });
   if (n.is("Or")) return all([](double v) { return v == 0; });
   const bool wants_minus = n.is("Add") && is_float(t.dtype());
-  return all([&](double v) { return v == 0 && (!is_float(t.dtype()) || std::signbit(v) == wants_minus); });
+  return all(
+      [&](double v) { return v == 0 && (!is_float(t.dtype()) || std::signbit(v) == wants_minus); });
 }
 
 bool is_weight(const Tensor& t) { return is_float(t.dtype()) && t.count() > 1; }
@@ -49,7 +52,8 @@ bool keeps_shape(const Value& x, const Tensor& t, const Value& y) {
 }
 
 MatchOr<Match> match(const Node& node) {
-  if (node.num_inputs() != 2 || !node.has_input(0) || !node.has_input(1) || !node.has_output(0)) return no_match();
+  if (node.num_inputs() != 2 || !node.has_input(0) || !node.has_input(1) || !node.has_output(0))
+    return no_match();
   const bool commutes = !node.is("Div") && !node.is("Sub") && !node.is("Pow");
   for (int i = commutes ? 0 : 1; i < 2; ++i) {
     const Tensor* t = node.input(i).constant();

@@ -5,10 +5,10 @@
 //   LSTM(x, W, R, B, lengths)
 //
 // Zero: a constant, or a ConstantOfShape (whose shape is often computed from a dynamic batch), also
-// behind Expand, Identity, Reshape, Transpose, Unsqueeze, Squeeze and Slice. The state's shape is taken on trust: a
-// model with a wrong one does not run.
-// Does not fire: some element of the state is not known to be +0; the state is a graph input.
-// Source: ONNX LSTM-1, GRU-1, RNN-1: "if not specified - assumed to be 0".
+// behind Expand, Identity, Reshape, Transpose, Unsqueeze, Squeeze and Slice. The state's shape is
+// taken on trust: a model with a wrong one does not run. Does not fire: some element of the state
+// is not known to be +0; the state is a graph input. Source: ONNX LSTM-1, GRU-1, RNN-1: "if not
+// specified - assumed to be 0".
 
 #include <algorithm>
 #include <array>
@@ -24,7 +24,8 @@ struct Match {
   std::vector<int> states;  // inputs
 };
 
-constexpr std::array<std::string_view, 7> kMovement = {"Expand", "Identity", "Reshape", "Transpose", "Unsqueeze", "Squeeze", "Slice"};
+constexpr std::array<std::string_view, 7> kMovement = {
+    "Expand", "Identity", "Reshape", "Transpose", "Unsqueeze", "Squeeze", "Slice"};
 constexpr int kMaxDepth = 16;
 
 // Larger states are data.
@@ -44,14 +45,16 @@ bool is_zero(const Value& v, int depth = 0) {
     const auto* t = a ? a->get<NamedTensor>() : nullptr;
     return !a || (t && is_zero(t->tensor));
   }
-  return std::ranges::find(kMovement, n->op_type()) != kMovement.end() && n->has_input(0) && is_zero(n->input(0), depth + 1);
+  return std::ranges::find(kMovement, n->op_type()) != kMovement.end() && n->has_input(0) &&
+         is_zero(n->input(0), depth + 1);
 }
 
 MatchOr<Match> match(const Node& layer) {
   Match m{layer, {}};
   for (const int i : {5, 6})
     if (layer.has_input(i) && is_zero(layer.input(i))) m.states.push_back(i);
-  if (m.states.empty()) return layer.has_input(5) ? no_match("initial state is not known to be zero") : no_match();
+  if (m.states.empty())
+    return layer.has_input(5) ? no_match("initial state is not known to be zero") : no_match();
   return m;
 }
 

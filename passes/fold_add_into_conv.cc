@@ -8,8 +8,8 @@
 // Does not fire: the convolution's result is used elsewhere; c is not constant, or varies along a
 // spatial axis or the batch (a [W] addend with W == C_out is not a bias), or has more axes than the
 // result; opsets below 7, whose broadcasting is another; the new bias makes the file grow.
-// Numerics: the sum in double, rounded once on store; the convolution adds it before its own rounding.
-// Source: ONNX Conv-11, ConvTranspose-11, Add-7, Sub-7 (multidirectional broadcasting).
+// Numerics: the sum in double, rounded once on store; the convolution adds it before its own
+// rounding. Source: ONNX Conv-11, ConvTranspose-11, Add-7, Sub-7 (multidirectional broadcasting).
 
 #include "passes/conv_fold.h"
 #include "passes/pass.h"
@@ -24,7 +24,9 @@ Affine step_of(const Node& node, std::vector<double> values) {
   return step;
 }
 
-MatchOr<ConvFold> match(const Node& node, const PassContext& context) { return match_conv_fold(node, node.is("Add"), step_of, context); }
+MatchOr<ConvFold> match(const Node& node, const PassContext& context) {
+  return match_conv_fold(node, node.is("Add"), step_of, context);
+}
 
 }  // namespace
 

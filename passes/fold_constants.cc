@@ -4,9 +4,9 @@
 //     =>
 //   y is an initializer (a Constant node where it is a graph output)
 //
-// What several nodes cut out of one constant may be larger than what a single one of them frees; then
-// all that computes from constants around the node is weighed, and folded, together.
-// Does not fire: QuantizeLinear and DequantizeLinear (a folded pair is a float weight again, and the
+// What several nodes cut out of one constant may be larger than what a single one of them frees;
+// then all that computes from constants around the node is weighed, and folded, together. Does not
+// fire: QuantizeLinear and DequantizeLinear (a folded pair is a float weight again, and the
 // quantization is lost); random or unknown operators; nodes with subgraphs; results that are no
 // tensors, of a size not known beforehand, beyond kMaxFoldedBytes, or that make the file grow; what
 // takes more than kMaxFoldedSteps, or the executor cannot compute.
@@ -32,11 +32,16 @@ constexpr int64_t kMaxFoldedBytes = int64_t{256} << 20;
 // A short file can ask for a small result that takes hours; so many steps take seconds at most.
 constexpr int64_t kMaxFoldedSteps = 1'000'000'000;
 
-constexpr std::array<std::string_view, 3> kQuantization = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"};
+constexpr std::array<std::string_view, 3> kQuantization = {"QuantizeLinear", "DequantizeLinear",
+                                                           "DynamicQuantizeLinear"};
 // Their results' extents depend on data, but never exceed what the inputs bound.
-constexpr std::array<std::string_view, 4> kBoundedByInput = {"Compress", "NonZero", "Unique", "StringNormalizer"};
+constexpr std::array<std::string_view, 4> kBoundedByInput = {"Compress", "NonZero", "Unique",
+                                                             "StringNormalizer"};
 
-template <class List> bool contains(const List& list, std::string_view op) { return std::ranges::find(list, op) != list.end(); }
+template <class List>
+bool contains(const List& list, std::string_view op) {
+  return std::ranges::find(list, op) != list.end();
+}
 
 // Bytes of all outputs by their inferred types; nullopt: not known.
 std::optional<int64_t> bytes_of_outputs(const Node& node) {
@@ -45,7 +50,8 @@ std::optional<int64_t> bytes_of_outputs(const Node& node) {
     if (!v) continue;
     const auto dims = v->type().static_dims();
     const auto count = dims ? checked_product(*dims) : std::nullopt;
-    const auto bits = count ? checked_mul(*count, std::max(bits_of(v->type().dtype), 8)) : std::nullopt;
+    const auto bits =
+        count ? checked_mul(*count, std::max(bits_of(v->type().dtype), 8)) : std::nullopt;
     const auto sum = bits ? checked_add(total, *bits / 8) : std::nullopt;
     if (!sum) return std::nullopt;
     total = *sum;
@@ -90,7 +96,9 @@ const char* cannot_compute(const Node& node, const PassContext& context) {
   if (has_subgraph) return "holds a subgraph";
   if (!is_deterministic(node)) return "operator is random or not known";
   for (const Value* v : node.outputs())
-    if (v && v->type().kind != ValueType::Kind::kTensor && v->type().kind != ValueType::Kind::kUnknown) return "result is no tensor";
+    if (v && v->type().kind != ValueType::Kind::kTensor &&
+        v->type().kind != ValueType::Kind::kUnknown)
+      return "result is no tensor";
   if (!context.folder) return "no executor at hand";
   return nullptr;
 }
@@ -103,13 +111,15 @@ void replace(const Node& node, std::vector<Tensor> results, Rewriter& rw) {
   const std::vector<Value*> outputs = node.outputs();
   ONNXTOOL_CHECK(results.size() == outputs.size());
   // make_constant() removes the node with its last output.
-  const bool loses_all = std::ranges::all_of(outputs, [](const Value* v) { return !v || is_read(v); });
+  const bool loses_all =
+      std::ranges::all_of(outputs, [](const Value* v) { return !v || is_read(v); });
   for (size_t i = 0; i < outputs.size(); ++i)
     if (is_read(outputs[i])) rw.make_constant(*outputs[i], std::move(results[i]));
   if (!loses_all) rw.remove(node);
 }
 
-// --- regions: what computes from constants alone, as far as it hangs together -----------------------
+// --- regions: what computes from constants alone, as far as it hangs together
+// -----------------------
 
 // More nodes than that hang together in no model for weights that exporters cut up.
 constexpr size_t kMaxRegion = 512;
@@ -120,14 +130,17 @@ std::vector<const Node*> region_around(const Node& start, const PassContext& con
   std::vector<const Node*> region = {&start};
   const auto computes = [&](const Node& n) {
     return &n.graph() == &start.graph() && std::ranges::all_of(n.inputs(), [&](const Value* v) {
-             return is_constant(v) || (v->producer() && &v->graph() == &start.graph() && known.contains(v->producer()->id()));
-           });
+      return is_constant(v) || (v->producer() && &v->graph() == &start.graph() &&
+                                known.contains(v->producer()->id()));
+    });
   };
   const auto take_readers = [&](const Value* v) {
     if (!v) return;
     for (const Use& use : v->uses()) {
       if (region.size() >= kMaxRegion) return;
-      if (known.contains(use.user->id()) || !computes(*use.user) || cannot_compute(*use.user, context)) continue;
+      if (known.contains(use.user->id()) || !computes(*use.user) ||
+          cannot_compute(*use.user, context))
+        continue;
       known.insert(use.user->id());
       region.push_back(use.user);
     }
@@ -139,7 +152,8 @@ std::vector<const Node*> region_around(const Node& start, const PassContext& con
   return region;
 }
 
-// Whether the file shrinks when all of the region is folded; what is not known beforehand is too much.
+// Whether the file shrinks when all of the region is folded; what is not known beforehand is too
+// much.
 bool region_pays(const std::vector<const Node*>& region, const PassContext& context) {
   std::set<const Node*> members(region.begin(), region.end());
   std::set<const Value*> read;
@@ -154,11 +168,13 @@ bool region_pays(const std::vector<const Node*>& region, const PassContext& cont
       const auto outside = [&](const Use& u) { return !members.contains(u.user); };
       if (!v || (!v->is_graph_output() && std::ranges::none_of(v->uses(), outside))) continue;
       // Its name and dims come to what the node frees at least.
-      added += static_cast<int64_t>(size_bytes_of(v->type().dtype, static_cast<uint64_t>(*checked_product(*v->type().static_dims()))));
+      added += static_cast<int64_t>(size_bytes_of(
+          v->type().dtype, static_cast<uint64_t>(*checked_product(*v->type().static_dims()))));
     }
   }
   for (const Value* v : read)
-    if (!v->is_graph_output() && std::ranges::all_of(v->uses(), [&](const Use& u) { return members.contains(u.user); }))
+    if (!v->is_graph_output() &&
+        std::ranges::all_of(v->uses(), [&](const Use& u) { return members.contains(u.user); }))
       freed += static_cast<int64_t>(encode_tensor(v->name(), *v->constant()).size());
   return may_grow(context, added, freed);
 }
@@ -191,13 +207,17 @@ bool run(const Node& node, Rewriter& rw, const PassContext& context) {
   if (const char* reason = cannot_compute(node, context)) return decline(reason);
   rw.infer_types(node);
   const auto expected_bytes = bytes_of_outputs(node);
-  if (!expected_bytes && !contains(kBoundedByInput, node.op_type())) return decline("result has no known size");
+  if (!expected_bytes && !contains(kBoundedByInput, node.op_type()))
+    return decline("result has no known size");
   if (expected_bytes && *expected_bytes > kMaxFoldedBytes) return decline("result is too large");
   if (takes_too_long(node)) return decline("computing it takes too many steps");
   const int64_t freed = bytes_freed_with(node);
-  const auto too_large = [&] { return fold_region(node, rw, context) || decline("the constant would make the file grow"); };
+  const auto too_large = [&] {
+    return fold_region(node, rw, context) || decline("the constant would make the file grow");
+  };
   // Asked before it is computed, without being charged: most of what does not fit is large.
-  if (expected_bytes && *expected_bytes - freed - kNegligibleGrowth > context.max_growth_bytes) return too_large();
+  if (expected_bytes && *expected_bytes - freed - kNegligibleGrowth > context.max_growth_bytes)
+    return too_large();
 
   auto results = context.folder->evaluate(node);
   if (!results.ok()) return decline("the executor cannot compute it");
@@ -205,7 +225,8 @@ bool run(const Node& node, Rewriter& rw, const PassContext& context) {
   int64_t added = 0;
   for (int i = 0; i < node.num_outputs(); ++i)
     if (is_read(node.outputs()[static_cast<size_t>(i)]))
-      added += static_cast<int64_t>(encode_tensor(node.output(i).name(), (*results)[static_cast<size_t>(i)]).size());
+      added += static_cast<int64_t>(
+          encode_tensor(node.output(i).name(), (*results)[static_cast<size_t>(i)]).size());
   if (!may_grow(context, added, freed)) return too_large();
   replace(node, *std::move(results), rw);
   return true;
@@ -213,10 +234,9 @@ bool run(const Node& node, Rewriter& rw, const PassContext& context) {
 
 }  // namespace
 
-constinit const PassInfo kFoldConstants{
-    .name = "fold-constants",
-    .summary = "compute nodes whose inputs are all constant",
-    .level = Level::kBasic,
-    .exactness = Exactness::kExact,
-    .run = run};
+constinit const PassInfo kFoldConstants{.name = "fold-constants",
+                                        .summary = "compute nodes whose inputs are all constant",
+                                        .level = Level::kBasic,
+                                        .exactness = Exactness::kExact,
+                                        .run = run};
 }  // namespace onnxtool

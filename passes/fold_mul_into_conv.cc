@@ -6,10 +6,10 @@
 //
 // Div by a constant scales by 1 / c. ConvTranspose likewise; Mul in either order of inputs.
 // Does not fire: the convolution's result is used elsewhere; c is not constant, or varies along a
-// spatial axis or the batch, or has more axes than the result; opsets below 7, whose broadcasting is
-// another; the product exceeds the weight's type; the weight is shared and its copy makes the file grow.
-// Numerics: products in double, rounded once on store.
-// Source: ONNX Conv-11, ConvTranspose-11, Mul-7, Div-7 (multidirectional broadcasting).
+// spatial axis or the batch, or has more axes than the result; opsets below 7, whose broadcasting
+// is another; the product exceeds the weight's type; the weight is shared and its copy makes the
+// file grow. Numerics: products in double, rounded once on store. Source: ONNX Conv-11,
+// ConvTranspose-11, Mul-7, Div-7 (multidirectional broadcasting).
 
 #include "passes/conv_fold.h"
 #include "passes/pass.h"
@@ -25,7 +25,9 @@ Affine step_of(const Node& node, std::vector<double> values) {
   return step;
 }
 
-MatchOr<ConvFold> match(const Node& node, const PassContext& context) { return match_conv_fold(node, node.is("Mul"), step_of, context); }
+MatchOr<ConvFold> match(const Node& node, const PassContext& context) {
+  return match_conv_fold(node, node.is("Mul"), step_of, context);
+}
 
 }  // namespace
 

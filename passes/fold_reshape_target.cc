@@ -4,12 +4,12 @@
 //     =>
 //   y = Reshape(x, {0, -1, 0, 64})
 //
-// A number stays; what is the extent of x at the same place becomes 0; what is known of the result's
-// shape is used; the one thing that is left becomes -1, which Reshape computes from the others.
-// Does not fire: two extents are open; one is open beside a 0, since runtimes refuse -1 where another
-// extent turns out to be 0 (a -1 that is in the computed target has this limit already); allowzero, where 0 means something else; the constant would make
-// the file grow.
-// Source: ONNX Reshape-5, -14.
+// A number stays; what is the extent of x at the same place becomes 0; what is known of the
+// result's shape is used; the one thing that is left becomes -1, which Reshape computes from the
+// others. Does not fire: two extents are open; one is open beside a 0, since runtimes refuse -1
+// where another extent turns out to be 0 (a -1 that is in the computed target has this limit
+// already); allowzero, where 0 means something else; the constant would make the file grow. Source:
+// ONNX Reshape-5, -14.
 
 #include "libopt/analysis/seam.h"
 #include "libopt/io/encode.h"
@@ -26,7 +26,9 @@ struct Match {
 };
 
 MatchOr<Match> match(const Node& reshape, const PassContext& context) {
-  if (reshape.opset() < 5 || !reshape.has_input(0) || !reshape.has_input(1) || !reshape.has_output(0)) return no_match();
+  if (reshape.opset() < 5 || !reshape.has_input(0) || !reshape.has_input(1) ||
+      !reshape.has_output(0))
+    return no_match();
   if (reshape.input(1).constant()) return no_match();
   if (reshape.attr<int64_t>("allowzero", 0)) return no_match("allowzero");
   const auto elements = symbolic_elements(reshape.input(1));
@@ -39,9 +41,13 @@ MatchOr<Match> match(const Node& reshape, const PassContext& context) {
     const Dim& e = (*elements)[i];
     const bool fits = out && out->size() == elements->size();
     int64_t extent = -1;
-    if (e.value) extent = *e.value;
-    else if (fits && (*out)[i].value.value_or(0) > 0) extent = *(*out)[i].value;
-    else if (in && i < in->size() && (same_dim((*in)[i], e) || (fits && same_dim((*in)[i], (*out)[i])))) extent = 0;
+    if (e.value)
+      extent = *e.value;
+    else if (fits && (*out)[i].value.value_or(0) > 0)
+      extent = *(*out)[i].value;
+    else if (in && i < in->size() &&
+             (same_dim((*in)[i], e) || (fits && same_dim((*in)[i], (*out)[i]))))
+      extent = 0;
     open += extent == -1;
     unknown += extent == -1 && !e.value;
     copied += extent == 0;
@@ -50,14 +56,16 @@ MatchOr<Match> match(const Node& reshape, const PassContext& context) {
   if (open > 1) return no_match("several extents are open");
   if (unknown && copied) return no_match("an extent is open where another may be 0");
   const Node* producer = reshape.input(1).producer();
-  const int64_t freed = producer && reshape.input(1).has_one_use() ? bytes_freed_with(*producer) : 0;
+  const int64_t freed =
+      producer && reshape.input(1).has_one_use() ? bytes_freed_with(*producer) : 0;
   const int64_t added = static_cast<int64_t>(encode_tensor("shape", Tensor::vector(target)).size());
   if (!may_grow(context, added, freed)) return no_match("the constant would make the file grow");
   return Match{reshape, std::move(target)};
 }
 
 void rewrite(const Match& m, Rewriter& rw) {
-  rw.set_input(m.reshape, 1, &rw.add_constant(Tensor::vector(m.target), m.reshape.output(0).name() + "_shape"));
+  rw.set_input(m.reshape, 1,
+               &rw.add_constant(Tensor::vector(m.target), m.reshape.output(0).name() + "_shape"));
 }
 
 }  // namespace

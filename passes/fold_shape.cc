@@ -37,9 +37,11 @@ MatchOr<Match> match(const Node& node, const PassContext& context) {
   if (type.dtype == DataType::kInt64) {
     tensor = Tensor::from(std::move(dims), *elements);
   } else {
-    tensor = Tensor::from(std::move(dims), std::vector<int32_t>(elements->begin(), elements->end()));
+    tensor =
+        Tensor::from(std::move(dims), std::vector<int32_t>(elements->begin(), elements->end()));
   }
-  if (!may_grow(context, static_cast<int64_t>(encode_tensor(value.name(), tensor).size()), bytes_freed_with(node)))
+  if (!may_grow(context, static_cast<int64_t>(encode_tensor(value.name(), tensor).size()),
+                bytes_freed_with(node)))
     return no_match("the constant would make the file grow");
   return Match{value, std::move(tensor)};
 }
@@ -51,7 +53,8 @@ void rewrite(const Match& m, Rewriter& rw) { rw.make_constant(m.value, m.tensor)
 constinit const PassInfo kFoldShape{
     .name = "fold-shape",
     .summary = "replace integer tensors that follow from known dims by constants",
-    .roots = {"Shape", "Size", "Gather", "Slice", "Concat", "Squeeze", "Unsqueeze", "Cast", "Add", "Sub", "Mul", "Div"},
+    .roots = {"Shape", "Size", "Gather", "Slice", "Concat", "Squeeze", "Unsqueeze", "Cast", "Add",
+              "Sub", "Mul", "Div"},
     .level = Level::kBasic,
     .exactness = Exactness::kExact,
     .run = run_rule<match, rewrite>};

@@ -14,8 +14,8 @@ namespace onnxtool {
 /// Coefficients by power of x.
 using Polynomial = std::map<int, double>;
 
-/// What sums, products and powers with constant scalars make of x; nullopt: something else is in it. The
-/// nodes are taken into the pattern.
+/// What sums, products and powers with constant scalars make of x; nullopt: something else is in
+/// it. The nodes are taken into the pattern.
 std::optional<Polynomial> polynomial_of(Pattern& p, const Value& value, const Value& x);
 
 /// Whether the two have the same coefficients, up to the rounding that constants of the type have.
@@ -27,7 +27,8 @@ struct Product {
   std::vector<const Value*> factors;
 };
 
-/// What a Mul, or a Div by a constant, multiplies: products that nothing else reads are taken apart.
+/// What a Mul, or a Div by a constant, multiplies: products that nothing else reads are taken
+/// apart.
 Product product_of(Pattern& p, const Node& node);
 
 /// y = x / 2 * (1 + f(polynomial in x)): what Gelu and its approximation are.

@@ -4,12 +4,11 @@
 //     =>
 //   y = Cast<T2>(x)
 //
-// Does not fire: the first cast may round, saturate or wrap (float to int to float truncates, int64 to
-// float to double rounds); the second makes integers of floating-point numbers that may be out of their
-// range, for which runtimes have no rule in common; numbers of 8 bits and less, whose casts saturate or
-// wrap by rules of their own; strings; the first result is used elsewhere, unless the second returns to
-// x's type.
-// Source: ONNX Cast-13.
+// Does not fire: the first cast may round, saturate or wrap (float to int to float truncates, int64
+// to float to double rounds); the second makes integers of floating-point numbers that may be out
+// of their range, for which runtimes have no rule in common; numbers of 8 bits and less, whose
+// casts saturate or wrap by rules of their own; strings; the first result is used elsewhere, unless
+// the second returns to x's type. Source: ONNX Cast-13.
 
 #include <algorithm>
 #include <array>
@@ -38,7 +37,8 @@ int mantissa(T t) {
   }
 }
 
-// Bits of magnitude; signed types have one more for the sign. 0: no integer, or one of 8 bits or less.
+// Bits of magnitude; signed types have one more for the sign. 0: no integer, or one of 8 bits or
+// less.
 std::pair<int, bool> integer_bits(T t) {
   switch (t) {
     case T::kBool: return {1, false};
@@ -71,11 +71,13 @@ MatchOr<Match> match(const Node& second) {
   const Node* first = second.input(0).producer();
   if (!first || !first->is("Cast") || !first->has_input(0)) return no_match();
   const Value& x = first->input(0);
-  if (!is_lossless(x.type().dtype, target(*first))) return no_match("first cast may lose something");
+  if (!is_lossless(x.type().dtype, target(*first)))
+    return no_match("first cast may lose something");
   const bool plain = mantissa(target(second)) || integer_bits(target(second)).first;
   if (!plain) return no_match("second cast is to a type of its own rules");
   const bool to_integer = integer_bits(target(second)).first && target(second) != T::kBool;
-  if (to_integer && mantissa(target(*first)) && !is_lossless(x.type().dtype, target(second))) return no_match("numbers may be out of the integer's range");
+  if (to_integer && mantissa(target(*first)) && !is_lossless(x.type().dtype, target(second)))
+    return no_match("numbers may be out of the integer's range");
   const bool returns = target(second) == x.type().dtype;
   if (!returns && !second.input(0).has_one_use()) return no_match("first result has another use");
   return Match{second, x};
@@ -85,11 +87,10 @@ void rewrite(const Match& m, Rewriter& rw) { rw.set_input(m.second, 0, &m.x); }
 
 }  // namespace
 
-constinit const PassInfo kFuseCasts{
-    .name = "fuse-casts",
-    .summary = "make one Cast of two where the first loses nothing",
-    .roots = {"Cast"},
-    .level = Level::kBasic,
-    .exactness = Exactness::kExact,
-    .run = run_rule<match, rewrite>};
+constinit const PassInfo kFuseCasts{.name = "fuse-casts",
+                                    .summary = "make one Cast of two where the first loses nothing",
+                                    .roots = {"Cast"},
+                                    .level = Level::kBasic,
+                                    .exactness = Exactness::kExact,
+                                    .run = run_rule<match, rewrite>};
 }  // namespace onnxtool

@@ -1,12 +1,13 @@
 // Makes one Pad of a Concat with a block of equal elements.
 //
-//   y = Concat<axis>(x, ConstantOfShape<c>(dims))     =>   y = Pad(x, n behind along axis, c)     n = dims[axis]
-//   y = Concat<axis>(ConstantOfShape<c>(dims), x)     =>   y = Pad(x, n before along axis, c)
+//   y = Concat<axis>(x, ConstantOfShape<c>(dims))     =>   y = Pad(x, n behind along axis, c)     n
+//   = dims[axis] y = Concat<axis>(ConstantOfShape<c>(dims), x)     =>   y = Pad(x, n before along
+//   axis, c)
 //
 // Does not fire: more than two inputs; the extents of the block are not constant; the rank of x is
-// not known; types that Pad lacks (bool before opset 13, all but floats before 11); before 11, a double that the float
-// attribute cannot hold.
-// Source: ONNX Pad-2, -11, -13; ConstantOfShape-9; Concat-4.
+// not known; types that Pad lacks (bool before opset 13, all but floats before 11); before 11, a
+// double that the float attribute cannot hold. Source: ONNX Pad-2, -11, -13; ConstantOfShape-9;
+// Concat-4.
 
 #include "passes/pass.h"
 #include "passes/shapes.h"
@@ -30,7 +31,8 @@ Tensor element_of(const Node& block) {
 bool has_pad(DataType type, int opset) {
   if (is_float(type)) return type != DataType::kBfloat16 || opset >= 13;
   if (opset < 11) return false;
-  return type == DataType::kInt64 || type == DataType::kInt32 || (type == DataType::kBool && opset >= 13);
+  return type == DataType::kInt64 || type == DataType::kInt32 ||
+         (type == DataType::kBool && opset >= 13);
 }
 
 bool is_held_by_float(const Tensor& element) {
@@ -40,7 +42,9 @@ bool is_held_by_float(const Tensor& element) {
 }
 
 MatchOr<Match> match(const Node& concat) {
-  if (concat.num_inputs() != 2 || !concat.has_input(0) || !concat.has_input(1) || !concat.has_output(0) || concat.opset() < 9) return no_match();
+  if (concat.num_inputs() != 2 || !concat.has_input(0) || !concat.has_input(1) ||
+      !concat.has_output(0) || concat.opset() < 9)
+    return no_match();
   for (int i = 0; i < 2; ++i) {
     const Node* block = concat.input(i).producer();
     if (!block || !block->is("ConstantOfShape") || &block->graph() != &concat.graph()) continue;
@@ -50,9 +54,11 @@ MatchOr<Match> match(const Node& concat) {
     const auto rank = static_cast<int64_t>(dims->size());
     if (x.type().rank() != rank) return no_match("rank is not known");
     const Attribute* value = block->attribute("value");
-    if (value && (!value->get<NamedTensor>() || value->get<NamedTensor>()->tensor.count() != 1)) return no_match();
+    if (value && (!value->get<NamedTensor>() || value->get<NamedTensor>()->tensor.count() != 1))
+      return no_match();
     if (!has_pad(x.type().dtype, concat.opset())) return no_match("type is not one of Pad's");
-    if (concat.opset() < 11 && !is_held_by_float(element_of(*block))) return no_match("value is no float");
+    if (concat.opset() < 11 && !is_held_by_float(element_of(*block)))
+      return no_match("value is no float");
     int64_t axis = concat.attr<int64_t>("axis", 0);
     if (axis < 0) axis += rank;
     if (axis < 0 || axis >= rank || (*dims)[static_cast<size_t>(axis)] < 0) return no_match();

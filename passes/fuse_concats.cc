@@ -42,9 +42,12 @@ const char* obstacle(const Node& outer, int index, const Node& inner) {
 
 // Whether a later Concat takes this one's inputs over.
 bool is_taken_over(const Node& concat) {
-  if (!concat.has_output(0) || !concat.output(0).has_one_use() || concat.output(0).is_graph_output()) return false;
+  if (!concat.has_output(0) || !concat.output(0).has_one_use() ||
+      concat.output(0).is_graph_output())
+    return false;
   const Use& use = concat.output(0).uses().front();
-  return use.user->is("Concat") && inner_of(*use.user, use.index) && !obstacle(*use.user, use.index, concat);
+  return use.user->is("Concat") && inner_of(*use.user, use.index) &&
+         !obstacle(*use.user, use.index, concat);
 }
 
 // The whole tree is joined at its last Concat: one by one, a chain would take time with its square.
@@ -77,7 +80,8 @@ MatchOr<Match> match(const Node& outer) {
 }
 
 void rewrite(const Match& m, Rewriter& rw) {
-  for (size_t i = 0; i < m.inputs.size(); ++i) rw.set_input(m.outer, static_cast<int>(i), m.inputs[i]);
+  for (size_t i = 0; i < m.inputs.size(); ++i)
+    rw.set_input(m.outer, static_cast<int>(i), m.inputs[i]);
   rw.resize_inputs(m.outer, static_cast<int>(m.inputs.size()));
 }
 

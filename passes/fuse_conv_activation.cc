@@ -6,11 +6,11 @@
 //
 //   Relu, Sigmoid, Tanh, LeakyRelu (alpha), HardSigmoid (alpha, beta), Clip (constant bounds)
 //
-// Does not fire: the convolution's result is used elsewhere; types other than float, which onnxruntime's CPU
-// kernel lacks; bounds of Clip that are not constant; a convolution of
-// dequantized values, which runtimes run on integers. A convolution with an addition behind it is left to
-// onnxruntime, which takes both into its blocked layout, but not a FusedConv of four inputs.
-// Source: onnxruntime 1.31, docs/ContribOperators.md; optimizer/conv_activation_fusion.cc.
+// Does not fire: the convolution's result is used elsewhere; types other than float, which
+// onnxruntime's CPU kernel lacks; bounds of Clip that are not constant; a convolution of
+// dequantized values, which runtimes run on integers. A convolution with an addition behind it is
+// left to onnxruntime, which takes both into its blocked layout, but not a FusedConv of four
+// inputs. Source: onnxruntime 1.31, docs/ContribOperators.md; optimizer/conv_activation_fusion.cc.
 
 #include <limits>
 
@@ -39,12 +39,14 @@ MatchOr<Match> match(const Node& activation) {
   if (!activation.has_input(0) || !activation.has_output(0)) return no_match();
   const Node* conv = activation.input(0).producer();
   if (!conv || !conv->is("Conv") || &conv->graph() != &activation.graph()) return no_match();
-  if (!activation.input(0).has_one_use()) return no_match("result of the convolution has another use");
+  if (!activation.input(0).has_one_use())
+    return no_match("result of the convolution has another use");
   if (activation.input(0).type().dtype != DataType::kFloat) return no_match("type is not float");
   if (reads_dequantized(*conv)) return no_match("layer is one that runs on integers");
   Match m{*conv, activation, {}};
   if (activation.is("LeakyRelu")) m.params = {activation.attr<float>("alpha", 0.01f)};
-  if (activation.is("HardSigmoid")) m.params = {activation.attr<float>("alpha", 0.2f), activation.attr<float>("beta", 0.5f)};
+  if (activation.is("HardSigmoid"))
+    m.params = {activation.attr<float>("alpha", 0.2f), activation.attr<float>("beta", 0.5f)};
   if (activation.is("Clip")) {
     const auto low = bound(activation, "min", 1, std::numeric_limits<float>::lowest());
     const auto high = bound(activation, "max", 2, std::numeric_limits<float>::max());

@@ -4,11 +4,11 @@
 //     =>
 //   y = com.microsoft.FastGelu(x)
 //
-// In any order of sums and factors; the cube as Pow or as products. ONNX's own Gelu with approximate = "tanh" is
-// not written at level basic: runtimes look for the nodes.
-// Does not fire: intermediate results are used elsewhere; constants that differ; types other than float; a
-// scalar, which onnxruntime's FastGelu refuses.
-// Source: onnxruntime 1.31, docs/ContribOperators.md; optimizer/fast_gelu_fusion.cc.
+// In any order of sums and factors; the cube as Pow or as products. ONNX's own Gelu with
+// approximate = "tanh" is not written at level basic: runtimes look for the nodes. Does not fire:
+// intermediate results are used elsewhere; constants that differ; types other than float; a scalar,
+// which onnxruntime's FastGelu refuses. Source: onnxruntime 1.31, docs/ContribOperators.md;
+// optimizer/fast_gelu_fusion.cc.
 
 #include <cmath>
 #include <numbers>
@@ -43,7 +43,8 @@ MatchOr<Match> match(const Node& product) {
 }
 
 void rewrite(const Match& m, Rewriter& rw) {
-  const Node& gelu = rw.add_node("FastGelu", {const_cast<Value*>(&m.x)}, {}, 1, m.product.output(0).name(), "com.microsoft");
+  const Node& gelu = rw.add_node("FastGelu", {const_cast<Value*>(&m.x)}, {}, 1,
+                                 m.product.output(0).name(), "com.microsoft");
   rw.replace_uses(m.product.output(0), gelu.output(0));
   rw.remove(m.product);
 }

@@ -6,9 +6,9 @@
 //   y = com.microsoft.Gelu(x)       before, for onnxruntime
 //
 // In any order of factors and with the constants multiplied or divided by.
-// Does not fire: intermediate results are used elsewhere; constants that differ; opset below 20 for any runtime;
-// types other than float for onnxruntime's own.
-// Source: ONNX Gelu-20; onnxruntime 1.31, docs/ContribOperators.md.
+// Does not fire: intermediate results are used elsewhere; constants that differ; opset below 20 for
+// any runtime; types other than float for onnxruntime's own. Source: ONNX Gelu-20;
+// onnxruntime 1.31, docs/ContribOperators.md.
 
 #include <cmath>
 
@@ -33,7 +33,8 @@ MatchOr<Match> match(const Node& product, const PassContext& context) {
   const auto gate = find_gate(p, product, "Erf");
   if (!gate) return gate.reason() ? no_match(gate.reason()) : no_match();
   const DataType type = gate->x->type().dtype;
-  if (!same_polynomial(gate->argument, {{1, std::sqrt(0.5)}}, type)) return no_match("argument is not x / sqrt(2)");
+  if (!same_polynomial(gate->argument, {{1, std::sqrt(0.5)}}, type))
+    return no_match("argument is not x / sqrt(2)");
   if (!same_rank(*gate->x, product.output(0))) return no_match(kMayEnlarge);
   if (!p.closed()) return no_match(Pattern::kOtherUse);
   const bool standard = product.opset() >= kFirstGelu;
@@ -43,7 +44,8 @@ MatchOr<Match> match(const Node& product, const PassContext& context) {
 }
 
 void rewrite(const Match& m, Rewriter& rw) {
-  const Node& gelu = rw.add_node("Gelu", {const_cast<Value*>(&m.x)}, {}, 1, m.product.output(0).name(), m.standard ? "" : "com.microsoft");
+  const Node& gelu = rw.add_node("Gelu", {const_cast<Value*>(&m.x)}, {}, 1,
+                                 m.product.output(0).name(), m.standard ? "" : "com.microsoft");
   rw.replace_uses(m.product.output(0), gelu.output(0));
   rw.remove(m.product);
 }
@@ -52,7 +54,8 @@ void rewrite(const Match& m, Rewriter& rw) {
 
 constinit const PassInfo kFuseGelu{
     .name = "fuse-gelu",
-    .summary = "make one Gelu of the nodes that compute it with Erf, where the opset or the target has it",
+    .summary =
+        "make one Gelu of the nodes that compute it with Erf, where the opset or the target has it",
     .roots = {"Mul", "Div"},
     .level = Level::kBasic,
     .exactness = Exactness::kRounding,

@@ -35,10 +35,14 @@ MatchOr<Match> match(const Node& activation) {
 void rewrite(const Match& m, Rewriter& rw) {
   rw.set_op(m.gemm, "FusedGemm", "com.microsoft");
   rw.set_attribute(m.gemm, Attribute::of("activation", m.activation.op_type()));
-  if (m.activation.is("LeakyRelu")) rw.set_attribute(m.gemm, Attribute::of("activation_alpha", m.activation.attr<float>("alpha", 0.01f)));
+  if (m.activation.is("LeakyRelu"))
+    rw.set_attribute(m.gemm,
+                     Attribute::of("activation_alpha", m.activation.attr<float>("alpha", 0.01f)));
   if (m.activation.is("HardSigmoid")) {
-    rw.set_attribute(m.gemm, Attribute::of("activation_alpha", m.activation.attr<float>("alpha", 0.2f)));
-    rw.set_attribute(m.gemm, Attribute::of("activation_beta", m.activation.attr<float>("beta", 0.5f)));
+    rw.set_attribute(m.gemm,
+                     Attribute::of("activation_alpha", m.activation.attr<float>("alpha", 0.2f)));
+    rw.set_attribute(m.gemm,
+                     Attribute::of("activation_beta", m.activation.attr<float>("beta", 0.5f)));
   }
   rw.replace_uses(m.activation.output(0), m.gemm.output(0));
   rw.remove(m.activation);

@@ -1,15 +1,16 @@
 // Makes a product of matrices and the addition behind it one Gemm.
 //
-//   y = Add(MatMul(A, B), C)     A [M, K], B [K, N], C of one or two axes that fit [M, N], or a scalar
+//   y = Add(MatMul(A, B), C)     A [M, K], B [K, N], C of one or two axes that fit [M, N], or a
+//   scalar
 //     =>
 //   y = Gemm(A, B, C)
 //
 // Add in either order of inputs.
-// Does not fire: the product is used elsewhere; A or B is not known to have two axes; C is not known to
-// broadcast to the product's shape, rather than the product to C's; other types than float16, float,
-// double and bfloat16 (whose Gemm needs opset 13); opset below 7.
-// Numerics: runtimes add C before or after the rounding of the sum.
-// Source: ONNX Gemm-7 (unidirectional broadcasting), -13 (bfloat16); MatMul-1.
+// Does not fire: the product is used elsewhere; A or B is not known to have two axes; C is not
+// known to broadcast to the product's shape, rather than the product to C's; other types than
+// float16, float, double and bfloat16 (whose Gemm needs opset 13); opset below 7. Numerics:
+// runtimes add C before or after the rounding of the sum. Source: ONNX Gemm-7 (unidirectional
+// broadcasting), -13 (bfloat16); MatMul-1.
 
 #include "passes/pass.h"
 #include "passes/shapes.h"
@@ -35,17 +36,24 @@ bool fits(const Value& c, const std::vector<Dim>& result) {
 }
 
 MatchOr<Match> match(const Node& add) {
-  if (add.num_inputs() != 2 || !add.has_input(0) || !add.has_input(1) || !add.has_output(0)) return no_match();
+  if (add.num_inputs() != 2 || !add.has_input(0) || !add.has_input(1) || !add.has_output(0))
+    return no_match();
   for (int i = 0; i < 2; ++i) {
     const Node* product = add.input(i).producer();
-    if (!product || !product->is("MatMul") || product->num_inputs() != 2 || !product->has_input(0) || !product->has_input(1)) continue;
+    if (!product || !product->is("MatMul") || product->num_inputs() != 2 ||
+        !product->has_input(0) || !product->has_input(1))
+      continue;
     if (add.opset() < 7) return no_match("opset below 7 broadcasts by attribute");
     const auto &a = product->input(0).type().shape, &b = product->input(1).type().shape;
-    if (!a || !b || a->size() != 2 || b->size() != 2) return no_match("factors are not known to be matrices");
-    if (!add.input(i).has_one_use() || &product->graph() != &add.graph()) return no_match("product has another use");
+    if (!a || !b || a->size() != 2 || b->size() != 2)
+      return no_match("factors are not known to be matrices");
+    if (!add.input(i).has_one_use() || &product->graph() != &add.graph())
+      return no_match("product has another use");
     const DataType type = add.output(0).type().dtype;
-    if (!is_float(type) || (type == DataType::kBfloat16 && add.opset() < 13)) return no_match("type is not one of Gemm's");
-    if (!fits(add.input(1 - i), {(*a)[0], (*b)[1]})) return no_match("addend may enlarge the result");
+    if (!is_float(type) || (type == DataType::kBfloat16 && add.opset() < 13))
+      return no_match("type is not one of Gemm's");
+    if (!fits(add.input(1 - i), {(*a)[0], (*b)[1]}))
+      return no_match("addend may enlarge the result");
     return Match{add, *product, add.input(1 - i)};
   }
   return no_match();

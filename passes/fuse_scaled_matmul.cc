@@ -3,13 +3,14 @@
 //   MatMul(Mul(A, c), B), Mul(MatMul(A, B), c)     =>   com.microsoft.FusedMatMul<alpha = c>(A, B)
 //   MatMul(Transpose(A), B)                        =>   com.microsoft.FusedMatMul<transA = 1>(A, B)
 //
-// Either factor; Mul and Div by a constant scalar; Transpose of the last two axes. What is a FusedMatMul already
-// takes more of the kind.
-// Does not fire: the scaled, transposed or multiplied tensor is used elsewhere; another order of axes; dequantized
-// factors, whose product runtimes run on integers; types other than float; a scale that is infinite, NaN or zero, or
-// becomes so with the one that is there already; a Transpose where the other factor may have one axis, or one of the
-// first factor where there may be no matrices at all: onnxruntime's FusedMatMul fails at these.
-// Source: onnxruntime 1.31, docs/ContribOperators.md; optimizer/matmul_scale_fusion.cc, matmul_transpose_fusion.cc.
+// Either factor; Mul and Div by a constant scalar; Transpose of the last two axes. What is a
+// FusedMatMul already takes more of the kind. Does not fire: the scaled, transposed or multiplied
+// tensor is used elsewhere; another order of axes; dequantized factors, whose product runtimes run
+// on integers; types other than float; a scale that is infinite, NaN or zero, or becomes so with
+// the one that is there already; a Transpose where the other factor may have one axis, or one of
+// the first factor where there may be no matrices at all: onnxruntime's FusedMatMul fails at these.
+// Source: onnxruntime 1.31, docs/ContribOperators.md; optimizer/matmul_scale_fusion.cc,
+// matmul_transpose_fusion.cc.
 
 #include <algorithm>
 #include <cmath>
@@ -24,20 +25,26 @@ namespace {
 struct Match {
   const Node& product;
   const Node& taken;
-  int factor;     // which one; -1: `taken` stands behind
-  double scale;   // 0: a Transpose
+  int factor;    // which one; -1: `taken` stands behind
+  double scale;  // 0: a Transpose
 };
 
-bool is_product(const Node& n) { return (n.is("MatMul") || n.is("FusedMatMul", "com.microsoft")) && n.num_inputs() == 2 && n.has_input(0) && n.has_input(1); }
+bool is_product(const Node& n) {
+  return (n.is("MatMul") || n.is("FusedMatMul", "com.microsoft")) && n.num_inputs() == 2 &&
+         n.has_input(0) && n.has_input(1);
+}
 
-bool is_usable(double scale) { return std::isfinite(scale) && std::isnormal(static_cast<float>(scale)); }
+bool is_usable(double scale) {
+  return std::isfinite(scale) && std::isnormal(static_cast<float>(scale));
+}
 
 double alpha_of(const Node& product) { return product.attr<float>("alpha", 1); }
 
 bool has_matrices(const Value& v) {
   const auto& shape = v.type().shape;
   if (!shape || shape->size() < 2) return false;
-  return std::all_of(shape->begin(), shape->end() - 2, [](const Dim& d) { return d.value.value_or(0) > 0; });
+  return std::all_of(shape->begin(), shape->end() - 2,
+                     [](const Dim& d) { return d.value.value_or(0) > 0; });
 }
 
 // Whether FusedMatMul can transpose this factor: its matrices, whatever extents they have when run.
@@ -95,7 +102,8 @@ MatchOr<Match> match(const Node& node) {
     if (factor.type().dtype != DataType::kFloat) return no_match("type is not float");
     if (reads_dequantized(node)) return no_match("product is one that runs on integers");
     if (scale && !is_usable(alpha_of(node) * *scale)) return no_match(kUnusable);
-    if (!scale && !can_transpose(node, i)) return no_match("other factor may have one axis, or there may be no matrices");
+    if (!scale && !can_transpose(node, i))
+      return no_match("other factor may have one axis, or there may be no matrices");
     return Match{node, *made, i, scale.value_or(0)};
   }
   return no_match();
@@ -116,7 +124,8 @@ void rewrite(const Match& m, Rewriter& rw) {
     return;
   }
   const Value* x = &m.taken.input(0);
-  if (m.scale != 0) [[maybe_unused]] const auto again = scalar_operand(m.taken, x);
+  if (m.scale != 0) [[maybe_unused]]
+    const auto again = scalar_operand(m.taken, x);
   rw.set_input(m.product, m.factor, x);
 }
 

@@ -4,10 +4,10 @@
 //     =>
 //   y = Slice<axes a1 + a2>(x)
 //
-// Does not fire: starts, ends, axes or steps are not constant; both cut one axis; something else than
-// such a Slice reads the first result, which would then be made twice; opset below 10, where they were
-// attributes; the rank is not known and axes count from the end.
-// Source: ONNX Slice-10, -13.
+// Does not fire: starts, ends, axes or steps are not constant; both cut one axis; something else
+// than such a Slice reads the first result, which would then be made twice; opset below 10, where
+// they were attributes; the rank is not known and axes count from the end. Source: ONNX Slice-10,
+// -13.
 
 #include <algorithm>
 
@@ -56,7 +56,8 @@ std::optional<Cut> cut_of(const Node& slice) {
 }
 
 bool disjoint(const Ints& a, const Ints& b) {
-  return std::ranges::none_of(a, [&](int64_t axis) { return std::ranges::find(b, axis) != b.end(); });
+  return std::ranges::none_of(a,
+                              [&](int64_t axis) { return std::ranges::find(b, axis) != b.end(); });
 }
 
 MatchOr<Match> match(const Node& second, const PassContext& context) {
@@ -70,14 +71,20 @@ MatchOr<Match> match(const Node& second, const PassContext& context) {
   if (between.is_graph_output()) return no_match("first result is used elsewhere");
   for (const Use& use : between.uses()) {
     const auto other = cut_of(*use.user);
-    if (use.index != 0 || &use.user->graph() != &second.graph() || !other || !disjoint(a->axes, other->axes))
+    if (use.index != 0 || &use.user->graph() != &second.graph() || !other ||
+        !disjoint(a->axes, other->axes))
       return no_match("first result is used elsewhere");
   }
   Cut cut = *a;
-  for (const auto& [to, from] : {std::pair(&cut.starts, &b->starts), {&cut.ends, &b->ends}, {&cut.axes, &b->axes}, {&cut.steps, &b->steps}})
+  for (const auto& [to, from] : {std::pair(&cut.starts, &b->starts),
+                                 {&cut.ends, &b->ends},
+                                 {&cut.axes, &b->axes},
+                                 {&cut.steps, &b->steps}})
     to->insert(to->end(), from->begin(), from->end());
-  const int64_t added = 4 * static_cast<int64_t>(encode_tensor("slice_bounds", Tensor::vector(cut.starts)).size());
-  if (!may_grow(context, added, bytes_freed_with(second) + bytes_freed_with(*first))) return no_match("the bounds would make the file grow");
+  const int64_t added =
+      4 * static_cast<int64_t>(encode_tensor("slice_bounds", Tensor::vector(cut.starts)).size());
+  if (!may_grow(context, added, bytes_freed_with(second) + bytes_freed_with(*first)))
+    return no_match("the bounds would make the file grow");
   return Match{second, first->input(0), std::move(cut)};
 }
 
@@ -93,11 +100,10 @@ void rewrite(const Match& m, Rewriter& rw) {
 
 }  // namespace
 
-constinit const PassInfo kFuseSlices{
-    .name = "fuse-slices",
-    .summary = "make one Slice of two that cut different axes",
-    .roots = {"Slice"},
-    .level = Level::kBasic,
-    .exactness = Exactness::kExact,
-    .run = run_rule<match, rewrite>};
+constinit const PassInfo kFuseSlices{.name = "fuse-slices",
+                                     .summary = "make one Slice of two that cut different axes",
+                                     .roots = {"Slice"},
+                                     .level = Level::kBasic,
+                                     .exactness = Exactness::kExact,
+                                     .run = run_rule<match, rewrite>};
 }  // namespace onnxtool

@@ -4,9 +4,9 @@
 //     =>
 //   y = Transpose<p>(x)     p[i] = p1[p2[i]]; none at all where p is the identity
 //
-// Does not fire: the first result is used elsewhere, unless nothing is left of the two; the identity
-// that is a graph output x cannot take the name of; orders that are no permutations of one length.
-// Source: ONNX Transpose-13.
+// Does not fire: the first result is used elsewhere, unless nothing is left of the two; the
+// identity that is a graph output x cannot take the name of; orders that are no permutations of one
+// length. Source: ONNX Transpose-13.
 
 #include "passes/forward.h"
 #include "passes/layout.h"
@@ -51,11 +51,10 @@ void rewrite(const Match& m, Rewriter& rw) {
 
 }  // namespace
 
-constinit const PassInfo kFuseTransposes{
-    .name = "fuse-transposes",
-    .summary = "make one Transpose of two, or none",
-    .roots = {"Transpose"},
-    .level = Level::kBasic,
-    .exactness = Exactness::kExact,
-    .run = run_rule<match, rewrite>};
+constinit const PassInfo kFuseTransposes{.name = "fuse-transposes",
+                                         .summary = "make one Transpose of two, or none",
+                                         .roots = {"Transpose"},
+                                         .level = Level::kBasic,
+                                         .exactness = Exactness::kExact,
+                                         .run = run_rule<match, rewrite>};
 }  // namespace onnxtool

@@ -10,7 +10,9 @@ int64_t bytes_freed_with(const Node& node) {
   int64_t bytes = static_cast<int64_t>(encode_node(node, /*with_subgraphs=*/false).size());
   for (const Value* v : node.inputs()) {
     const Tensor* t = v ? v->constant() : nullptr;
-    const bool only_here = t && !v->is_graph_output() && std::ranges::all_of(v->uses(), [&](const Use& u) { return u.user == &node; });
+    const bool only_here =
+        t && !v->is_graph_output() &&
+        std::ranges::all_of(v->uses(), [&](const Use& u) { return u.user == &node; });
     if (only_here) bytes += static_cast<int64_t>(encode_tensor(v->name(), *t).size());
   }
   return bytes;

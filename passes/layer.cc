@@ -26,9 +26,11 @@ float to_odd(double d) {
 int64_t channel_of(const Layer& layer, int64_t i) {
   const std::vector<int64_t>& dims = layer.weight->dims();
   switch (layer.kind) {
-    case Layer::Kind::kConv: return i / (layer.weight->count() / layer.channels);  // [C_out, C_in / group, k...]
-    case Layer::Kind::kConvTranspose: {                                            // [C_in, C_out / group, k...]
-      const int64_t group = layer.channels / dims[1], inner = layer.weight->count() / (dims[0] * dims[1]);
+    case Layer::Kind::kConv:
+      return i / (layer.weight->count() / layer.channels);  // [C_out, C_in / group, k...]
+    case Layer::Kind::kConvTranspose: {                     // [C_in, C_out / group, k...]
+      const int64_t group = layer.channels / dims[1],
+                    inner = layer.weight->count() / (dims[0] * dims[1]);
       const int64_t c_in = i / (inner * dims[1]), within = i / inner % dims[1];
       return c_in / (dims[0] / group) * dims[1] + within;
     }
@@ -44,14 +46,17 @@ int64_t channel_of(const Layer& layer, int64_t i) {
 std::vector<double> gemm_bias(const Tensor& c, int64_t channels) {
   std::vector<double> values = c.to_doubles();
   if (c.count() == 1) values.assign(static_cast<size_t>(channels), values[0]);
-  const bool along_channels = c.count() == channels && (c.rank() == 1 || (c.rank() == 2 && c.dims()[0] == 1));
+  const bool along_channels =
+      c.count() == channels && (c.rank() == 1 || (c.rank() == 2 && c.dims()[0] == 1));
   return c.count() == 1 || along_channels ? values : std::vector<double>();
 }
 
 // Sets a constant input: in place where nobody else reads the old one, so that its name stays.
-void set_constant_input(Rewriter& rw, const Node& node, int index, const Tensor& tensor, std::string_view hint) {
+void set_constant_input(Rewriter& rw, const Node& node, int index, const Tensor& tensor,
+                        std::string_view hint) {
   const Value* old = node.has_input(index) ? &node.input(index) : nullptr;
-  if (old && old->initializer() && !old->is_graph_input() && old->has_one_use() && &old->graph() == &node.graph()) {
+  if (old && old->initializer() && !old->is_graph_input() && old->has_one_use() &&
+      &old->graph() == &node.graph()) {
     rw.set_constant(*old, tensor);
     return;
   }
@@ -70,9 +75,15 @@ Tensor round_to(DataType dtype, std::vector<int64_t> dims, const std::vector<dou
   };
   switch (dtype) {
     case DataType::kDouble: store.operator()<double>([](double d) { return d; }); break;
-    case DataType::kFloat: store.operator()<float>([](double d) { return static_cast<float>(d); }); break;
-    case DataType::kFloat16: store.operator()<Half>([](double d) { return Half(to_odd(d)); }); break;
-    case DataType::kBfloat16: store.operator()<Bfloat16>([](double d) { return Bfloat16(to_odd(d)); }); break;
+    case DataType::kFloat:
+      store.operator()<float>([](double d) { return static_cast<float>(d); });
+      break;
+    case DataType::kFloat16:
+      store.operator()<Half>([](double d) { return Half(to_odd(d)); });
+      break;
+    case DataType::kBfloat16:
+      store.operator()<Bfloat16>([](double d) { return Bfloat16(to_odd(d)); });
+      break;
     default: check_failed(__FILE__, __LINE__, "not a float type");
   }
   return Tensor::from_bytes(dtype, std::move(dims), std::move(bytes));
@@ -80,21 +91,28 @@ Tensor round_to(DataType dtype, std::vector<int64_t> dims, const std::vector<dou
 
 MatchOr<Layer> find_layer(const Value& value, const Node& reader) {
   const Node* node = value.producer();
-  if (!node || !node->domain().empty()) return no_match("input is made by no Conv, ConvTranspose, Gemm or MatMul");
+  if (!node || !node->domain().empty())
+    return no_match("input is made by no Conv, ConvTranspose, Gemm or MatMul");
   Layer layer{};
   layer.node = node;
-  if (node->op_type() == "Conv") layer.kind = Layer::Kind::kConv;
-  else if (node->op_type() == "ConvTranspose") layer.kind = Layer::Kind::kConvTranspose;
-  else if (node->op_type() == "Gemm") layer.kind = Layer::Kind::kGemm;
-  else if (node->op_type() == "MatMul") layer.kind = Layer::Kind::kMatMul;
-  else return no_match("input is made by no Conv, ConvTranspose, Gemm or MatMul");
+  if (node->op_type() == "Conv")
+    layer.kind = Layer::Kind::kConv;
+  else if (node->op_type() == "ConvTranspose")
+    layer.kind = Layer::Kind::kConvTranspose;
+  else if (node->op_type() == "Gemm")
+    layer.kind = Layer::Kind::kGemm;
+  else if (node->op_type() == "MatMul")
+    layer.kind = Layer::Kind::kMatMul;
+  else
+    return no_match("input is made by no Conv, ConvTranspose, Gemm or MatMul");
 
   if (!value.has_one_use()) return no_match("layer result has another use");
   if (&node->graph() != &reader.graph()) return no_match("layer is in another graph");
   layer.weight = node->has_input(1) ? node->input(1).constant() : nullptr;
   if (!layer.weight) return no_match("layer weight is not constant");
   const Tensor& w = *layer.weight;
-  if (!is_float(w.dtype()) || w.count() == 0) return no_match("layer weight is not of a float type, or empty");
+  if (!is_float(w.dtype()) || w.count() == 0)
+    return no_match("layer weight is not of a float type, or empty");
   const Tensor* bias = nullptr;
   if (node->has_input(2)) {
     bias = node->input(2).constant();
@@ -102,19 +120,23 @@ MatchOr<Layer> find_layer(const Value& value, const Node& reader) {
     if (!is_float(bias->dtype())) return no_match("layer bias is not of a float type");
   }
 
-  const bool is_conv = layer.kind == Layer::Kind::kConv || layer.kind == Layer::Kind::kConvTranspose;
+  const bool is_conv =
+      layer.kind == Layer::Kind::kConv || layer.kind == Layer::Kind::kConvTranspose;
   if (is_conv) {
     if (w.rank() < 3) return no_match("layer weight has the wrong rank");
     const int64_t group = node->attr<int64_t>("group", 1);
-    if (group < 1 || w.dims()[0] % group != 0) return no_match("group does not divide the weight's channels");
+    if (group < 1 || w.dims()[0] % group != 0)
+      return no_match("group does not divide the weight's channels");
     layer.channels = layer.kind == Layer::Kind::kConv ? w.dims()[0] : w.dims()[1] * group;
     if (bias) layer.bias = bias->to_doubles();
   } else {
     if (w.rank() != 2) return no_match("layer weight has the wrong rank");
-    const bool transposed = layer.kind == Layer::Kind::kGemm && node->attr<int64_t>("transB", 0) != 0;
+    const bool transposed =
+        layer.kind == Layer::Kind::kGemm && node->attr<int64_t>("transB", 0) != 0;
     layer.channels = w.dims()[transposed ? 0 : 1];
     // Gemm broadcast its C by an attribute, and could not do without C, before opset 7.
-    if (layer.kind == Layer::Kind::kGemm && node->opset() < 7) return no_match("opset below 7 broadcasts by attribute");
+    if (layer.kind == Layer::Kind::kGemm && node->opset() < 7)
+      return no_match("opset below 7 broadcasts by attribute");
     if (layer.kind == Layer::Kind::kGemm && bias) {
       layer.bias = gemm_bias(*bias, layer.channels);
       const double beta = node->attr<float>("beta", 1.0f);
@@ -122,13 +144,15 @@ MatchOr<Layer> find_layer(const Value& value, const Node& reader) {
       if (layer.bias.empty()) return no_match("layer bias differs between rows");
     }
   }
-  if (bias && static_cast<int64_t>(layer.bias.size()) != layer.channels) return no_match("layer bias has the wrong size");
+  if (bias && static_cast<int64_t>(layer.bias.size()) != layer.channels)
+    return no_match("layer bias has the wrong size");
   return layer;
 }
 
 MatchOr<FoldedLayer> fold_affine(Layer layer, const Affine& step) {
   const auto channels = static_cast<size_t>(layer.channels);
-  if (!all_finite(step.mean) || !all_finite(step.scale) || !all_finite(step.shift)) return no_match("a parameter is not finite");
+  if (!all_finite(step.mean) || !all_finite(step.scale) || !all_finite(step.shift))
+    return no_match("a parameter is not finite");
   FoldedLayer folded{std::move(layer), {}, {}, 0};
   const Layer& l = folded.layer;
   const Tensor& w = *l.weight;
@@ -136,7 +160,8 @@ MatchOr<FoldedLayer> fold_affine(Layer layer, const Affine& step) {
   if (!step.scale.empty()) {
     std::vector<double> values = w.to_doubles();
     if (!all_finite(values)) return no_match("layer weight is not finite");
-    for (int64_t i = 0; i < w.count(); ++i) values[static_cast<size_t>(i)] *= step.scale[static_cast<size_t>(channel_of(l, i))];
+    for (int64_t i = 0; i < w.count(); ++i)
+      values[static_cast<size_t>(i)] *= step.scale[static_cast<size_t>(channel_of(l, i))];
     folded.weight = round_to(w.dtype(), w.dims(), values);
     if (!all_finite(folded.weight->to_doubles())) return no_match("folded weight exceeds its type");
     if (!l.node->input(1).has_one_use()) folded.added_bytes += static_cast<int64_t>(w.size_bytes());
@@ -145,13 +170,15 @@ MatchOr<FoldedLayer> fold_affine(Layer layer, const Affine& step) {
     std::vector<double> values(channels);
     for (size_t c = 0; c < channels; ++c) {
       const double b = (l.bias.empty() ? 0 : l.bias[c]) - (step.mean.empty() ? 0 : step.mean[c]);
-      values[c] = b * (step.scale.empty() ? 1 : step.scale[c]) + (step.shift.empty() ? 0 : step.shift[c]);
+      values[c] =
+          b * (step.scale.empty() ? 1 : step.scale[c]) + (step.shift.empty() ? 0 : step.shift[c]);
     }
     folded.bias = round_to(w.dtype(), {l.channels}, values);
     if (!all_finite(folded.bias->to_doubles())) return no_match("folded bias exceeds its type");
     const bool replaces = !l.bias.empty() && l.node->has_input(2) && l.node->input(2).has_one_use();
-    folded.added_bytes += static_cast<int64_t>(folded.bias->size_bytes()) -
-                          (replaces ? static_cast<int64_t>(l.node->input(2).constant()->size_bytes()) : 0);
+    folded.added_bytes +=
+        static_cast<int64_t>(folded.bias->size_bytes()) -
+        (replaces ? static_cast<int64_t>(l.node->input(2).constant()->size_bytes()) : 0);
   }
   return folded;
 }
@@ -161,7 +188,8 @@ void apply_fold(const FoldedLayer& folded, Rewriter& rw) {
   if (folded.weight) set_constant_input(rw, node, 1, *folded.weight, "weight");
   if (!folded.bias || folded.layer.kind == Layer::Kind::kMatMul) return;
   set_constant_input(rw, node, 2, *folded.bias, "bias");
-  if (node.attribute("beta")) rw.remove_attribute(node, "beta");  // it is in the bias by now; 1 is the default
+  if (node.attribute("beta"))
+    rw.remove_attribute(node, "beta");  // it is in the bias by now; 1 is the default
 }
 
 std::vector<double> per_channel(const Tensor& constant, int64_t rank, int64_t channels) {
@@ -171,7 +199,9 @@ std::vector<double> per_channel(const Tensor& constant, int64_t rank, int64_t ch
   if (constant.count() == 1) return std::vector<double>(static_cast<size_t>(channels), values[0]);
   // Extents align from the right: axis 1 of the result is this one of the constant.
   const int64_t axis = constant.rank() - (rank - 1);
-  if (axis < 0 || constant.count() != channels || constant.dims()[static_cast<size_t>(axis)] != channels) return {};
+  if (axis < 0 || constant.count() != channels ||
+      constant.dims()[static_cast<size_t>(axis)] != channels)
+    return {};
   return values;
 }
 

@@ -13,18 +13,19 @@ struct Layer {
   enum class Kind : uint8_t { kConv, kConvTranspose, kGemm, kMatMul };
   Kind kind;
   const Node* node;
-  const Tensor* weight;  // input 1
-  int64_t channels;      // of the output: axis 1, for MatMul the last
+  const Tensor* weight;      // input 1
+  int64_t channels;          // of the output: axis 1, for MatMul the last
   std::vector<double> bias;  // [channels], Gemm's beta applied; empty: none
 };
 
-/// y = (x - mean) * scale + shift for each channel. Vectors of [channels]; `mean` and `shift` may be
-/// empty (0), `scale` too (1).
+/// y = (x - mean) * scale + shift for each channel. Vectors of [channels]; `mean` and `shift` may
+/// be empty (0), `scale` too (1).
 struct Affine {
   std::vector<double> mean, scale, shift;
 };
 
-/// What the layer needs to become to do the affine step as well. No weight: it stays; no bias: none.
+/// What the layer needs to become to do the affine step as well. No weight: it stays; no bias:
+/// none.
 struct FoldedLayer {
   Layer layer;
   std::optional<Tensor> weight, bias;
@@ -35,8 +36,8 @@ struct FoldedLayer {
 /// The layer that makes `value` for `reader` alone. Reasons begin with what is wrong of it.
 MatchOr<Layer> find_layer(const Value& value, const Node& reader);
 
-/// Arithmetic in double, rounded once to the weight's type. Fails where a finite weight or bias would
-/// become infinite (float16 overflows early) or the step itself is not finite.
+/// Arithmetic in double, rounded once to the weight's type. Fails where a finite weight or bias
+/// would become infinite (float16 overflows early) or the step itself is not finite.
 MatchOr<FoldedLayer> fold_affine(Layer layer, const Affine& step);
 
 /// Puts the tensors in place. A MatMul has no bias: the caller adds `bias` behind it.

@@ -12,16 +12,25 @@ namespace onnxtool {
 namespace {
 
 constexpr std::array<std::string_view, 43> kUnary = {
-    "Abs",  "Acos",  "Acosh",   "Asin", "Asinh", "Atan",      "Atanh", "Cast",       "Ceil",        "Celu", "Cos",
-    "Cosh", "Elu",   "Erf",     "Exp",  "Floor", "Gelu",      "HardSigmoid", "HardSwish", "IsInf",   "IsNaN", "LeakyRelu",
-    "Log",  "Mish",  "Neg",     "Not",  "Reciprocal", "Relu", "Round", "Selu",       "Shrink",      "Sigmoid", "Sign",
-    "Sin",  "Sinh",  "Softplus", "Softsign", "Sqrt", "Swish", "Tan",   "Tanh",       "ThresholdedRelu", "Identity"};
-constexpr std::array<std::string_view, 20> kBroadcasting = {"Add", "Sub", "Mul", "Div", "Pow", "Mod", "Max", "Min", "Sum", "Mean",
-                                                            "And", "Or", "Xor", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Where", "PRelu"};
-constexpr std::array<std::string_view, 10> kReductions = {"ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax",
-                                                          "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare"};
+    "Abs",       "Acos",     "Acosh",  "Asin",        "Asinh",     "Atan",       "Atanh",
+    "Cast",      "Ceil",     "Celu",   "Cos",         "Cosh",      "Elu",        "Erf",
+    "Exp",       "Floor",    "Gelu",   "HardSigmoid", "HardSwish", "IsInf",      "IsNaN",
+    "LeakyRelu", "Log",      "Mish",   "Neg",         "Not",       "Reciprocal", "Relu",
+    "Round",     "Selu",     "Shrink", "Sigmoid",     "Sign",      "Sin",        "Sinh",
+    "Softplus",  "Softsign", "Sqrt",   "Swish",       "Tan",       "Tanh",       "ThresholdedRelu",
+    "Identity"};
+constexpr std::array<std::string_view, 20> kBroadcasting = {
+    "Add",  "Sub",         "Mul",   "Div",  "Pow", "Mod",   "Max",     "Min",
+    "Sum",  "Mean",        "And",   "Or",   "Xor", "Equal", "Greater", "GreaterOrEqual",
+    "Less", "LessOrEqual", "Where", "PRelu"};
+constexpr std::array<std::string_view, 10> kReductions = {
+    "ReduceL1",   "ReduceL2",  "ReduceLogSum", "ReduceLogSumExp", "ReduceMax",
+    "ReduceMean", "ReduceMin", "ReduceProd",   "ReduceSum",       "ReduceSumSquare"};
 
-template <size_t n> bool among(const std::array<std::string_view, n>& ops, const Node& node) { return std::ranges::find(ops, node.op_type()) != ops.end(); }
+template <size_t n>
+bool among(const std::array<std::string_view, n>& ops, const Node& node) {
+  return std::ranges::find(ops, node.op_type()) != ops.end();
+}
 
 int64_t rank_of(const Perm& perm) { return static_cast<int64_t>(perm.size()); }
 
@@ -31,7 +40,8 @@ constexpr size_t kCopied = 64;
 // The axis of the base; nullopt: out of range.
 std::optional<int64_t> base_axis(int64_t axis, const Perm& perm) {
   if (axis < 0) axis += rank_of(perm);
-  return axis >= 0 && axis < rank_of(perm) ? std::optional(perm[static_cast<size_t>(axis)]) : std::nullopt;
+  return axis >= 0 && axis < rank_of(perm) ? std::optional(perm[static_cast<size_t>(axis)])
+                                           : std::nullopt;
 }
 
 std::optional<std::vector<int64_t>> base_axes(const std::vector<int64_t>& axes, const Perm& perm) {
@@ -54,7 +64,8 @@ Tensor for_base(const Tensor& t, const Perm& perm) {
 }
 
 std::optional<Moved> move_broadcasting(const Node& n, const Perm& perm) {
-  if (n.opset() < (n.is("Max") || n.is("Min") || n.is("Sum") || n.is("Mean") ? 8 : 7)) return std::nullopt;
+  if (n.opset() < (n.is("Max") || n.is("Min") || n.is("Sum") || n.is("Mean") ? 8 : 7))
+    return std::nullopt;
   Moved m;
   for (const Value* v : n.inputs()) {
     if (!v) return std::nullopt;
@@ -62,7 +73,7 @@ std::optional<Moved> move_broadcasting(const Node& n, const Perm& perm) {
     if (v->type().rank() == 0) {
       m.inputs.push_back(Moved::Input::kSame);
     } else if (t && t->rank() <= rank_of(perm) && is_whole(t->dtype())) {
-      if (t->count() != 1 && !(v->has_one_use() || t->size_bytes() <= kCopied) ) return std::nullopt;
+      if (t->count() != 1 && !(v->has_one_use() || t->size_bytes() <= kCopied)) return std::nullopt;
       if (t->count() == 1) {
         m.inputs.push_back(Moved::Input::kSame);
         continue;
@@ -88,10 +99,12 @@ std::optional<Moved> move_unary(const Node& n) {
 
 std::optional<Moved> move_axis(const Node& n, const Perm& perm, int64_t fallback) {
   Moved m;
-  if (std::ranges::find(n.inputs(), nullptr) != n.inputs().end() && n.is("Concat")) return std::nullopt;
+  if (std::ranges::find(n.inputs(), nullptr) != n.inputs().end() && n.is("Concat"))
+    return std::nullopt;
   const auto axis = base_axis(n.attr<int64_t>("axis", fallback), perm);
   if (!axis) return std::nullopt;
-  m.inputs.assign(static_cast<size_t>(n.num_inputs()), n.is("Concat") ? Moved::Input::kBase : Moved::Input::kSame);
+  m.inputs.assign(static_cast<size_t>(n.num_inputs()),
+                  n.is("Concat") ? Moved::Input::kBase : Moved::Input::kSame);
   m.inputs[0] = Moved::Input::kBase;
   m.numbers.emplace_back("axis", *axis);
   return m;
@@ -138,8 +151,10 @@ std::optional<Moved> move_slice(const Node& n, const Perm& perm) {
   auto m = move_unary(n);
   m->inputs[3] = Moved::Input::kConstant;
   // Starts, ends and axes are of one type.
-  if (n.input(3).type().dtype == DataType::kInt64) m->constants.push_back(Tensor::vector(*base));
-  else m->constants.push_back(Tensor::vector(std::vector<int32_t>(base->begin(), base->end())));
+  if (n.input(3).type().dtype == DataType::kInt64)
+    m->constants.push_back(Tensor::vector(*base));
+  else
+    m->constants.push_back(Tensor::vector(std::vector<int32_t>(base->begin(), base->end())));
   return m;
 }
 
@@ -158,7 +173,8 @@ Perm perm_of(const Node& transpose) {
   Perm perm;
   if (const auto given = attribute_ints(transpose, "perm")) {
     perm = *given;
-  } else if (const auto rank = transpose.has_input(0) ? transpose.input(0).type().rank() : std::nullopt) {
+  } else if (const auto rank =
+                 transpose.has_input(0) ? transpose.input(0).type().rank() : std::nullopt) {
     perm.resize(static_cast<size_t>(*rank));
     std::iota(perm.rbegin(), perm.rend(), 0);
   }
@@ -169,7 +185,8 @@ Perm perm_of(const Node& transpose) {
 
 Perm inverse(const Perm& perm) {
   Perm out(perm.size());
-  for (size_t i = 0; i < perm.size(); ++i) out[static_cast<size_t>(perm[i])] = static_cast<int64_t>(i);
+  for (size_t i = 0; i < perm.size(); ++i)
+    out[static_cast<size_t>(perm[i])] = static_cast<int64_t>(i);
   return out;
 }
 
@@ -195,7 +212,8 @@ Tensor transposed(const Tensor& t, const Perm& perm) {
   for (int64_t i = 0; i < t.count(); ++i) {
     int64_t from = 0;
     for (size_t k = 0; k < rank; ++k) from += at[k] * strides[static_cast<size_t>(perm[k])];
-    std::memcpy(bytes.data() + static_cast<size_t>(i) * size, t.bytes().data() + static_cast<size_t>(from) * size, size);
+    std::memcpy(bytes.data() + static_cast<size_t>(i) * size,
+                t.bytes().data() + static_cast<size_t>(from) * size, size);
     for (size_t k = rank; k-- > 0 && ++at[k] == dims[k];) at[k] = 0;
   }
   return Tensor::from_bytes(t.dtype(), std::move(dims), std::move(bytes));
@@ -206,7 +224,8 @@ std::optional<Moved> moved(const Node& n, const Perm& perm) {
   if (among(kUnary, n)) return n.num_inputs() == 1 ? move_unary(n) : std::nullopt;
   if (n.is("Clip")) return move_unary(n);
   if (among(kBroadcasting, n)) return move_broadcasting(n, perm);
-  if (n.is("Concat") && n.opset() >= 4) return n.attribute("axis") ? move_axis(n, perm, 0) : std::nullopt;
+  if (n.is("Concat") && n.opset() >= 4)
+    return n.attribute("axis") ? move_axis(n, perm, 0) : std::nullopt;
   if (n.is("Split")) return move_axis(n, perm, 0);
   if ((n.is("Softmax") || n.is("LogSoftmax")) && n.opset() >= 13) return move_axis(n, perm, -1);
   if (among(kReductions, n)) return move_reduction(n, perm);

@@ -1,6 +1,7 @@
 // How a node looks when what it works on has its axes in another order.
 //
-// A value v is a Transpose with `perm` of another value v', the base: axis i of v is axis perm[i] of v'.
+// A value v is a Transpose with `perm` of another value v', the base: axis i of v is axis perm[i]
+// of v'.
 #pragma once
 
 #include <optional>
@@ -19,7 +20,8 @@ Perm inverse(const Perm& perm);
 Perm composed(const Perm& first, const Perm& second);
 bool is_identity(const Perm& perm);
 
-/// The elements in another order: axis i of the result is axis perm[i] of the tensor, whose elements are whole bytes.
+/// The elements in another order: axis i of the result is axis perm[i] of the tensor, whose
+/// elements are whole bytes.
 Tensor transposed(const Tensor& tensor, const Perm& perm);
 
 /// A node that takes bases instead of values and gives bases.

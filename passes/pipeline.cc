@@ -67,7 +67,8 @@ constexpr const PassInfo* kOptimization[] = {
     &kFuseConcats,
     &kFuseConcatFill,
     &kEliminateZeroState,
-    // Extended passes wait until all that stands above finds nothing. Activations of layers last: they end
+    // Extended passes wait until all that stands above finds nothing. Activations of layers last:
+    // they end
     // what other fusions begin with.
     &kFuseFastGelu,
     &kFuseBiasGelu,

@@ -4,14 +4,14 @@
 //     =>
 //   Relu(Add(x, z))
 //
-// From each Transpose the nodes around it that take another order of axes as well (layout.cc) are a region; its inner
-// values lose the order p. Transposes into it that have the order go, others become one with what undoes p; those that
-// read from it go or become one with p; what else enters or leaves is transposed. The region behind the Transpose, that
-// before it, and both together are weighed; the one that saves most bytes is rewritten.
-// Does not fire: none of the three saves any bytes, where extents that are not known count as kUnknownExtent.
-// Since each rewrite makes the bytes that all Transposes move less, it ends.
-// Numerics: sums over several axes are taken in another order.
-// Source: ONNX Transpose-13 and the operators' texts.
+// From each Transpose the nodes around it that take another order of axes as well (layout.cc) are a
+// region; its inner values lose the order p. Transposes into it that have the order go, others
+// become one with what undoes p; those that read from it go or become one with p; what else enters
+// or leaves is transposed. The region behind the Transpose, that before it, and both together are
+// weighed; the one that saves most bytes is rewritten. Does not fire: none of the three saves any
+// bytes, where extents that are not known count as kUnknownExtent. Since each rewrite makes the
+// bytes that all Transposes move less, it ends. Numerics: sums over several axes are taken in
+// another order. Source: ONNX Transpose-13 and the operators' texts.
 
 #include <algorithm>
 #include <map>
@@ -32,11 +32,14 @@ constexpr size_t kMaxRegion = 400;
 double bytes_moved(const Value& v) {
   double bytes = std::max(1, bits_of(v.type().dtype) / 8);
   if (!v.type().shape) return bytes * kUnknownExtent * kUnknownExtent * kUnknownExtent;
-  for (const Dim& d : *v.type().shape) bytes *= static_cast<double>(d.value.value_or(kUnknownExtent));
+  for (const Dim& d : *v.type().shape)
+    bytes *= static_cast<double>(d.value.value_or(kUnknownExtent));
   return bytes;
 }
 
-bool is_transpose(const Node* n) { return n && n->is("Transpose") && n->has_input(0) && n->has_output(0); }
+bool is_transpose(const Node* n) {
+  return n && n->is("Transpose") && n->has_input(0) && n->has_output(0);
+}
 
 // The order of a Transpose of so many axes; empty: it is none, or its order is not known.
 Perm order_of(const Node* n, const Graph& graph, size_t rank) {
@@ -44,7 +47,8 @@ Perm order_of(const Node* n, const Graph& graph, size_t rank) {
   return perm.size() == rank ? perm : Perm{};
 }
 
-// Nodes that change their order of axes together, by id, so that results do not depend on addresses.
+// Nodes that change their order of axes together, by id, so that results do not depend on
+// addresses.
 struct Region {
   Perm perm;
   std::map<int, Moved> nodes;
@@ -53,13 +57,18 @@ struct Region {
   /// Whether the node takes the base at this input.
   bool takes(const Node& n, int input) const {
     const auto at = nodes.find(n.id());
-    return at != nodes.end() && static_cast<size_t>(input) < at->second.inputs.size() && at->second.inputs[static_cast<size_t>(input)] == Moved::Input::kBase;
+    return at != nodes.end() && static_cast<size_t>(input) < at->second.inputs.size() &&
+           at->second.inputs[static_cast<size_t>(input)] == Moved::Input::kBase;
   }
-  bool takes(const Graph& graph, const Use& use) const { return &use.user->graph() == &graph && takes(*use.user, use.index); }
+  bool takes(const Graph& graph, const Use& use) const {
+    return &use.user->graph() == &graph && takes(*use.user, use.index);
+  }
 };
 
 std::optional<Moved> joins(const Region& region, const Node& n) {
-  const bool same_rank = std::ranges::all_of(n.outputs(), [&](const Value* v) { return v && v->type().rank() == static_cast<int64_t>(region.perm.size()); });
+  const bool same_rank = std::ranges::all_of(n.outputs(), [&](const Value* v) {
+    return v && v->type().rank() == static_cast<int64_t>(region.perm.size());
+  });
   return same_rank ? moved(n, region.perm) : std::nullopt;
 }
 
@@ -70,14 +79,17 @@ Region grow(const Value& start, Perm perm, bool forward, bool backward) {
   std::set<int> refused;
   std::vector<const Value*> open = {&start};
   const auto visit = [&](const Node& n, int input) {
-    if (&n.graph() != &graph || region.holds(&n) || refused.contains(n.id()) || region.nodes.size() >= kMaxRegion) return;
+    if (&n.graph() != &graph || region.holds(&n) || refused.contains(n.id()) ||
+        region.nodes.size() >= kMaxRegion)
+      return;
     auto m = joins(region, n);
     if (!m || (input >= 0 && m->inputs[static_cast<size_t>(input)] != Moved::Input::kBase)) {
       refused.insert(n.id());
       return;
     }
     for (size_t i = 0; i < m->inputs.size(); ++i)
-      if (m->inputs[i] == Moved::Input::kBase && backward) open.push_back(&n.input(static_cast<int>(i)));
+      if (m->inputs[i] == Moved::Input::kBase && backward)
+        open.push_back(&n.input(static_cast<int>(i)));
     for (const Value* v : n.outputs()) open.push_back(v);
     region.nodes.emplace(n.id(), std::move(*m));
   };
@@ -97,9 +109,12 @@ double cost_of_input(const Region& region, const Value& v) {
   if (region.holds(maker)) return 0;
   const Perm perm = order_of(maker, v.graph(), region.perm.size());
   if (perm.empty()) return bytes_moved(v);
-  const bool goes = !v.is_graph_output() && std::ranges::all_of(v.uses(), [&](const Use& u) { return region.takes(v.graph(), u); });
+  const bool goes = !v.is_graph_output() && std::ranges::all_of(v.uses(), [&](const Use& u) {
+    return region.takes(v.graph(), u);
+  });
   // Between two nodes of the region it keeps its place, with another order.
-  const bool cancels = !region.holds(maker->input(0).producer()) && is_identity(composed(perm, inverse(region.perm)));
+  const bool cancels = !region.holds(maker->input(0).producer()) &&
+                       is_identity(composed(perm, inverse(region.perm)));
   if (cancels) return goes ? -bytes_moved(v) : 0;
   return goes ? 0 : bytes_moved(v);
 }
@@ -115,7 +130,8 @@ double cost_of_output(const Region& region, const Value& v) {
       continue;
     }
     const Value& behind = use.user->output(0);
-    const bool between = std::ranges::any_of(behind.uses(), [&](const Use& u) { return region.takes(v.graph(), u); });
+    const bool between = std::ranges::any_of(
+        behind.uses(), [&](const Use& u) { return region.takes(v.graph(), u); });
     if (!between && is_identity(composed(region.perm, perm))) cost -= bytes_moved(behind);
   }
   return stays ? cost + bytes_moved(v) : cost;
@@ -127,7 +143,8 @@ double cost_of(const Region& region, const Graph& graph) {
   for (const auto& [id, m] : region.nodes) {
     const Node& n = *graph.node(id);
     for (size_t i = 0; i < m.inputs.size(); ++i)
-      if (m.inputs[i] == Moved::Input::kBase && seen.insert(&n.input(static_cast<int>(i))).second) cost += cost_of_input(region, n.input(static_cast<int>(i)));
+      if (m.inputs[i] == Moved::Input::kBase && seen.insert(&n.input(static_cast<int>(i))).second)
+        cost += cost_of_input(region, n.input(static_cast<int>(i)));
     for (const Value* v : n.outputs()) cost += cost_of_output(region, *v);
   }
   return cost;
@@ -203,16 +220,23 @@ class Rewrite {
     std::vector<Value*> inputs;
     size_t constants = 0;
     for (size_t i = 0; i < m.inputs.size(); ++i) {
-      if (m.inputs[i] == Moved::Input::kSame) inputs.push_back(n.inputs()[i]);
-      else if (m.inputs[i] == Moved::Input::kBase) inputs.push_back(&base_of(n.input(static_cast<int>(i))));
-      else inputs.push_back(&rw_.add_constant(m.constants[constants++], n.input(static_cast<int>(i)).name()));
+      if (m.inputs[i] == Moved::Input::kSame)
+        inputs.push_back(n.inputs()[i]);
+      else if (m.inputs[i] == Moved::Input::kBase)
+        inputs.push_back(&base_of(n.input(static_cast<int>(i))));
+      else
+        inputs.push_back(
+            &rw_.add_constant(m.constants[constants++], n.input(static_cast<int>(i)).name()));
     }
     std::vector<Attribute> attributes;
     ValueMap none;
-    for (const Attribute& a : n.attributes()) attributes.push_back(copy_attribute(a, rw_.graph(), none));
-    Node& anew = rw_.add_node(n.op_type(), inputs, std::move(attributes), n.num_outputs(), n.output(0).name());
+    for (const Attribute& a : n.attributes())
+      attributes.push_back(copy_attribute(a, rw_.graph(), none));
+    Node& anew = rw_.add_node(n.op_type(), inputs, std::move(attributes), n.num_outputs(),
+                              n.output(0).name());
     for (const auto& [name, list] : m.lists) rw_.set_attribute(anew, Attribute::of(name, list));
-    for (const auto& [name, number] : m.numbers) rw_.set_attribute(anew, Attribute::of(name, number));
+    for (const auto& [name, number] : m.numbers)
+      rw_.set_attribute(anew, Attribute::of(name, number));
     rw_.infer_types(anew);
     for (int i = 0; i < n.num_outputs(); ++i) base_[&n.output(i)] = &anew.output(i);
   }
@@ -233,7 +257,9 @@ class Rewrite {
         rw_.set_attribute(*use.user, Attribute::of("perm", perm));
       }
     }
-    const bool stays = v.is_graph_output() || std::ranges::any_of(v.uses(), [&](const Use& u) { return !region_.takes(rw_.graph(), u); });
+    const bool stays = v.is_graph_output() || std::ranges::any_of(v.uses(), [&](const Use& u) {
+                         return !region_.takes(rw_.graph(), u);
+                       });
     if (!stays) return;
     rw_.place_before(n);
     rw_.replace_uses(v, transpose(base, region_.perm));
@@ -241,7 +267,8 @@ class Rewrite {
 
   const Region& region_;
   Rewriter& rw_;
-  std::map<const Value*, Value*> base_;  // by address, since ids of graphs around are others' here; never walked
+  std::map<const Value*, Value*>
+      base_;  // by address, since ids of graphs around are others' here; never walked
 };
 
 void rewrite(const Match& m, Rewriter& rw) { Rewrite(m.region, rw).run(); }
@@ -250,7 +277,8 @@ void rewrite(const Match& m, Rewriter& rw) { Rewrite(m.region, rw).run(); }
 
 constinit const PassInfo kPushTransposes{
     .name = "push-transposes",
-    .summary = "move Transposes through what works in any order of axes, where fewer bytes are moved then",
+    .summary =
+        "move Transposes through what works in any order of axes, where fewer bytes are moved then",
     .roots = {"Transpose"},
     .level = Level::kBasic,
     .exactness = Exactness::kRounding,

@@ -9,17 +9,21 @@ bool same_dim(const Dim& a, const Dim& b) {
 
 bool same_shape(const Value& a, const Value& b) {
   const auto &x = a.type().shape, &y = b.type().shape;
-  if (!a.type().is_tensor() || !b.type().is_tensor() || !x || !y || x->size() != y->size()) return false;
+  if (!a.type().is_tensor() || !b.type().is_tensor() || !x || !y || x->size() != y->size())
+    return false;
   for (size_t i = 0; i < x->size(); ++i)
     if (!same_dim((*x)[i], (*y)[i])) return false;
   return true;
 }
 
-bool same_rank(const Value& x, const Value& y) { return x.type().rank() && x.type().rank() == y.type().rank(); }
+bool same_rank(const Value& x, const Value& y) {
+  return x.type().rank() && x.type().rank() == y.type().rank();
+}
 
 bool is_row_of(const Value& row, const Value& x) {
   const auto &shape = row.type().shape, &full = x.type().shape;
-  return shape && full && shape->size() == 1 && !full->empty() && (*shape)[0].value && same_dim((*shape)[0], full->back());
+  return shape && full && shape->size() == 1 && !full->empty() && (*shape)[0].value &&
+         same_dim((*shape)[0], full->back());
 }
 
 std::optional<std::vector<int64_t>> constant_ints(const Node& node, int input) {
@@ -34,11 +38,13 @@ std::optional<std::vector<int64_t>> attribute_ints(const Node& node, std::string
   return v ? std::optional(*v) : std::nullopt;
 }
 
-std::optional<std::vector<int64_t>> ints_of(const Node& node, std::string_view attribute, int input, int since) {
+std::optional<std::vector<int64_t>> ints_of(const Node& node, std::string_view attribute, int input,
+                                            int since) {
   return node.opset() >= since ? constant_ints(node, input) : attribute_ints(node, attribute);
 }
 
-std::optional<std::vector<int64_t>> reshape_target(const ValueType& from, const ValueType& to, std::optional<size_t> open) {
+std::optional<std::vector<int64_t>> reshape_target(const ValueType& from, const ValueType& to,
+                                                   std::optional<size_t> open) {
   if (!from.is_tensor() || !to.is_tensor() || !from.shape || !to.shape) return std::nullopt;
   std::vector<int64_t> target;
   int guessed = 0, copied = 0;

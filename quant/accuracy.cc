@@ -71,9 +71,7 @@ class Search {
   bool affords(int64_t samples) const { return result_.runs + kModels * samples <= result_.budget; }
 
   // One full evaluation is kept for the end.
-  int64_t left() const {
-    return result_.budget - result_.runs - kModels * data_.judged.size();
-  }
+  int64_t left() const { return result_.budget - result_.runs - kModels * data_.judged.size(); }
   int64_t sensitivity_samples() const { return std::min(kSensitivitySamples, left() / kModels); }
 
   // Layers by the error that each makes by itself, the largest first.
@@ -176,8 +174,8 @@ class Search {
   Status verify() {
     while (true) {
       ONNXTOOL_ASSIGN(Quantizer::Output candidate, without(chosen_));
-      ONNXTOOL_ASSIGN(result_.after, measure(candidate, data_.judged,
-                                             static_cast<int64_t>(chosen_.size())));
+      ONNXTOOL_ASSIGN(result_.after,
+                      measure(candidate, data_.judged, static_cast<int64_t>(chosen_.size())));
       result_.met = target().met(result_.after);
       result_.in_float = chosen_;
       if (result_.met) {
@@ -231,8 +229,7 @@ Result<AccuracyTarget> parse_accuracy_target(const std::string& text) {
 }
 
 double accuracy_of(const ModelComparison& compared, const AccuracyTarget& target) {
-  if (target.kind == AccuracyTarget::Kind::kDrop)
-    return compared.accuracy.drop().value_or(kNaN);
+  if (target.kind == AccuracyTarget::Kind::kDrop) return compared.accuracy.drop().value_or(kNaN);
   const bool sqnr = target.kind == AccuracyTarget::Kind::kSqnr;
   const double worst = sqnr ? -INFINITY : INFINITY;
   double value = kNaN;

@@ -60,7 +60,8 @@ struct AccuracyData {
 };
 
 /// Puts the layers into float that keep `out` from the target, and replaces it. The cost is at most
-/// 3 x (calibration + one evaluation), less one evaluation that the caller has for the written file.
+/// 3 x (calibration + one evaluation), less one evaluation that the caller has for the written
+/// file.
 Result<AccuracySearch> reach_accuracy(Quantizer& quantizer, Quantizer::Output& out,
                                       const AccuracyTarget& target, const AccuracyData& data);
 

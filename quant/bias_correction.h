@@ -20,8 +20,8 @@ namespace onnxtool {
 /// What is added to the bias of a layer, by channel; layers by the name of their first output.
 using BiasCorrections = std::map<std::string, std::vector<float>>;
 
-/// Of the layers of `placement` on integers that take a bias. `reference` is their model and `test` what
-/// was made of it; outputs are joined by name. Corrections that are not finite are left out.
+/// Of the layers of `placement` on integers that take a bias. `reference` is their model and `test`
+/// what was made of it; outputs are joined by name. Corrections that are not finite are left out.
 Result<BiasCorrections> measure_bias_corrections(const Placement& placement, const Graph& reference,
                                                  const Graph& test, const SampleSource& source,
                                                  const RunOptions& run);

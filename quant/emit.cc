@@ -114,7 +114,8 @@ class Emitter {
     weight_options.ort_compat = options_.ort_compat;
     std::optional<int64_t> axis;
     const bool has_axis = options_.per_channel || model_.opset("") >= kPerChannelOpset;
-    if (wished.per_channel.value_or(options_.per_channel) && has_axis && n.handler->channel_axis) axis = n.handler->channel_axis(*n.node);
+    if (wished.per_channel.value_or(options_.per_channel) && has_axis && n.handler->channel_axis)
+      axis = n.handler->channel_axis(*n.node);
     auto quantized = quantize_weights(values, tensor.dims(), axis, weight_options);
     if (!quantized.ok())
       return std::move(quantized).error().at(n.node->describe() + ", weight '" + w.name() + "'");

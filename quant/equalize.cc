@@ -22,9 +22,10 @@ constexpr double kMinGain = 4;
 // A channel that seldom fires shows no large value on few samples; its raw result's spread tells
 // what it can reach.
 constexpr double kReach = 8;
-// The range that calibrators settle on, as a share of what the channels reach: a large value that is
-// seldom met is cut or costs little. A real network (CIFAR-10, channels scaled at random) gets the
-// noise back that it had as trained from a fifth to over a half; at the whole reach it loses 1 dB.
+// The range that calibrators settle on, as a share of what the channels reach: a large value that
+// is seldom met is cut or costs little. A real network (CIFAR-10, channels scaled at random) gets
+// the noise back that it had as trained from a fifth to over a half; at the whole reach it loses 1
+// dB.
 constexpr double kRangeShare = 0.5;
 // Beyond this the scaled weights could leave the normal range.
 constexpr int kMaxExponent = 24;
@@ -169,8 +170,8 @@ class Noise {
     column_[static_cast<size_t>(channel)] += weight_[static_cast<size_t>(row)] * squares;
   }
 
-  /// reach, nonzero, energy: r, p and q above. Finds exponents by steps of one that lower J, from the
-  /// start given. Returns by what factor J fell against e = 0, where nothing is rescaled.
+  /// reach, nonzero, energy: r, p and q above. Finds exponents by steps of one that lower J, from
+  /// the start given. Returns by what factor J fell against e = 0, where nothing is rescaled.
   double settle(std::vector<double> reach, const std::vector<double>& nonzero,
                 std::vector<double> energy, std::vector<int>& e) {
     reach_ = std::move(reach);
@@ -228,8 +229,7 @@ class Noise {
 
   static double sum(double range, double by_activation, double by_weight, double mean_square) {
     const double step = kRangeShare * range / 255.0;
-    return step * step * by_activation +
-           by_weight * mean_square / (127.0 * 127.0);
+    return step * step * by_activation + by_weight * mean_square / (127.0 * 127.0);
   }
 
   // J at e from scratch; the running terms that steps change.
@@ -305,11 +305,11 @@ class Noise {
   int64_t rows_, channels_;
   std::vector<float> largest_, by_channel_;  // |W|: [rows, channels] and [channels, rows]
   std::vector<double> weight_;               // [rows]: 1 / b^2
-  std::vector<double> column_;               // [channels]: sum over rows of |W_oi|^2 / b_o^2, times p
-  std::vector<double> reach_, energy_;       // [channels]
-  std::vector<double> factor_, row_range_;   // [channels]: 2^e; [rows]: M
+  std::vector<double> column_;          // [channels]: sum over rows of |W_oi|^2 / b_o^2, times p
+  std::vector<double> reach_, energy_;  // [channels]
+  std::vector<double> factor_, row_range_;  // [channels]: 2^e; [rows]: M
   double by_activation_ = 0, mean_square_ = 0;
-  double farthest_ = 0, next_ = 0;           // A, and A without its channel
+  double farthest_ = 0, next_ = 0;  // A, and A without its channel
   size_t farthest_channel_ = 0;
 };
 
@@ -440,9 +440,8 @@ Result<int> equalize(Model& model, const Placement& placement, const SampleSourc
       down.push_back(std::ldexp(1.0f, -x));
     }
     const WeightView w1 = *weight_of(*link.first);
-    scale_weight(model, *link.first, 1, scaled(w1, [&](int64_t row, int64_t) {
-      return down[static_cast<size_t>(row)];
-    }));
+    scale_weight(model, *link.first, 1,
+                 scaled(w1, [&](int64_t row, int64_t) { return down[static_cast<size_t>(row)]; }));
     if (link.first->has_input(2)) {
       std::vector<float> bias = link.first->input(2).constant()->values<float>();
       for (size_t i = 0; i < bias.size(); ++i) bias[i] *= down[bias.size() == e.size() ? i : 0];
@@ -451,8 +450,9 @@ Result<int> equalize(Model& model, const Placement& placement, const SampleSourc
     const WeightView w2 = *weight_of(*link.second);
     const int64_t rows_per_group = w2.rows / w2.group;
     scale_weight(model, *link.second, 1, scaled(w2, [&](int64_t row, int64_t column) {
-      return up[static_cast<size_t>((row / rows_per_group * w2.columns + column) / link.repeat)];
-    }));
+                   return up[static_cast<size_t>((row / rows_per_group * w2.columns + column) /
+                                                 link.repeat)];
+                 }));
   }
   return changed;
 }

@@ -47,8 +47,7 @@ std::string parse_value(const std::string& key, const std::string& value, Overri
     return *v.percentile > 0 && *v.percentile <= 100 ? "" : "a number above 0 and up to 100";
   }
   const size_t comma = value.find(',');
-  if (comma == std::string::npos ||
-      !parse_number(std::string_view(value).substr(0, comma), low) ||
+  if (comma == std::string::npos || !parse_number(std::string_view(value).substr(0, comma), low) ||
       !parse_number(std::string_view(value).substr(comma + 1), high) || low > 0 || high < 0 ||
       low == high)
     return "MIN,MAX with zero between them, as in -1,2.5";
@@ -57,8 +56,8 @@ std::string parse_value(const std::string& key, const std::string& value, Overri
 }
 
 bool is_key(const std::string& key) {
-  for (const char* known : {"type", "weights", "weight-type", "calibrator", "percentile", "range",
-                            "symmetric"})
+  for (const char* known :
+       {"type", "weights", "weight-type", "calibrator", "percentile", "range", "symmetric"})
     if (key == known) return true;
   return false;
 }

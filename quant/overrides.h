@@ -25,8 +25,8 @@ struct OverrideValues {
 
 class Overrides {
  public:
-  /// SELECTOR:KEY=VALUE, split at the last `=` and the last `:` before it. Errors (kUsage) say what is
-  /// wrong and list the keys.
+  /// SELECTOR:KEY=VALUE, split at the last `=` and the last `:` before it. Errors (kUsage) say what
+  /// is wrong and list the keys.
   static Result<Overrides> parse(const std::vector<std::string>& texts);
   bool empty() const { return entries_.empty(); }
   /// Fails (kUsage) for one whose selector matches nothing of the model.

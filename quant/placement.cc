@@ -230,7 +230,8 @@ class Placer {
     for (const Node* n : wrong_) {
       // The target moves a DQ past operators that only move elements.
       const Value* v = &n->input(0);
-      for (const OpHandler* h; v->producer() && (h = find_handler(*v->producer())) && h->role == Role::kPassThrough;)
+      for (const OpHandler* h;
+           v->producer() && (h = find_handler(*v->producer())) && h->role == Role::kPassThrough;)
         v = &v->producer()->input(0);
       Candidate* producer = producer_of(*v);
       if (!producer || !has_integer_consumer(n->output(0))) continue;

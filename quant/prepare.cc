@@ -131,7 +131,8 @@ Result<Preparation> prepare_model(Model& model, const QuantizeOptions& options) 
   free_parameters(model, p);
   const int needed =
       (options.per_channel || options.overrides.asks_for_channels()) && !options.no_opset_change
-          ? kPerChannelOpset : kPerTensorOpset;
+          ? kPerChannelOpset
+          : kPerTensorOpset;
   if (model.opset("") < needed) {
     if (options.no_opset_change)
       return Error{ErrorCode::kUnsupported,

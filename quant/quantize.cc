@@ -94,8 +94,8 @@ Status Quantizer::equalize(const SampleSource& source, const RunOptions& run) {
   return {};
 }
 
-// Values whose counts are needed. A layer that goes back to float later leaves the tensors behind it
-// with ranges of their own.
+// Values whose counts are needed. A layer that goes back to float later leaves the tensors behind
+// it with ranges of their own.
 std::vector<const Value*> Quantizer::observed() const {
   if (!options_.may_leave_in_float && !options_.overrides.leaves_in_float())
     return placement_.watched;
@@ -112,8 +112,8 @@ Status Quantizer::calibrate(const SampleSource& source, const RunOptions& run,
   const bool only_minmax = !c.automatic && (c.calibrator == Calibrator::kMinMax ||
                                             c.calibrator == Calibrator::kMovingAverage);
   const bool averages = !c.automatic && c.calibrator == Calibrator::kMovingAverage;
-  const auto mode = only_minmax && !for_every_calibrator ? Summary::Mode::kMinMax
-                                                         : Summary::Mode::kHistogram;
+  const auto mode =
+      only_minmax && !for_every_calibrator ? Summary::Mode::kMinMax : Summary::Mode::kHistogram;
   std::vector<std::vector<Extremes>> extremes;
   const std::vector<const Value*> watched = observed();
   ONNXTOOL_ASSIGN(auto summaries,
@@ -146,10 +146,9 @@ Status Quantizer::use_ranges(std::map<std::string, Range> ranges) {
   if (!missing.empty())
     return Error{ErrorCode::kMismatch,
                  "the range file lacks tensor '" + missing[0] + "'" +
-                     (missing.size() > 1
-                          ? " and " + std::to_string(missing.size() - 1) + " more of " +
-                                std::to_string(watched.size())
-                          : ""),
+                     (missing.size() > 1 ? " and " + std::to_string(missing.size() - 1) +
+                                               " more of " + std::to_string(watched.size())
+                                         : ""),
                  "it was made from another model, or for another placement: ranges of "
                  "onnxruntime's go with --preset ort-compat and the model that it prepared"};
   given_ = std::move(ranges);

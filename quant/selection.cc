@@ -48,24 +48,33 @@ std::string close_values(const Graph& graph, const std::string& name) {
   std::vector<std::string> known;
   for (const Value* v : graph.values()) known.push_back(v->name());
   std::string hint;
-  for (const std::string& c : close_candidates(name, known)) hint += (hint.empty() ? "did you mean '" : "' or '") + c;
+  for (const std::string& c : close_candidates(name, known))
+    hint += (hint.empty() ? "did you mean '" : "' or '") + c;
   return hint.empty() ? "names are those of tensors in the graph" : hint + "'?";
 }
 
 // Names may hold commas: the first split of which both sides exist counts.
 Result<std::unordered_set<std::string>> find_between(const std::string& text, const Graph& graph) {
-  const Error no_pair{ErrorCode::kUsage, "selector 'between:" + text + "' is not of the form between:FROM,TO", {}};
+  const Error no_pair{
+      ErrorCode::kUsage, "selector 'between:" + text + "' is not of the form between:FROM,TO", {}};
   std::optional<Error> error;
-  for (size_t comma = text.find(','); comma != std::string::npos; comma = text.find(',', comma + 1)) {
+  for (size_t comma = text.find(','); comma != std::string::npos;
+       comma = text.find(',', comma + 1)) {
     const std::string from = text.substr(0, comma), to = text.substr(comma + 1);
     const Value *a = graph.find(from), *b = graph.find(to);
     if (a && b) {
       auto results = results_between(*a, *b);
       if (!results.empty()) return results;
-      return Error{ErrorCode::kUsage, "selector 'between:" + text + "': no path leads from '" + from + "' to '" + to + "'", {}};
+      return Error{
+          ErrorCode::kUsage,
+          "selector 'between:" + text + "': no path leads from '" + from + "' to '" + to + "'",
+          {}};
     }
     const std::string& missing = a ? to : from;
-    if (!error) error = Error{ErrorCode::kUsage, "selector 'between:" + text + "': there is no tensor '" + missing + "'", close_values(graph, missing)};
+    if (!error)
+      error = Error{ErrorCode::kUsage,
+                    "selector 'between:" + text + "': there is no tensor '" + missing + "'",
+                    close_values(graph, missing)};
   }
   return error ? *std::move(error) : no_pair;
 }
@@ -101,8 +110,8 @@ Result<Selection> Selection::parse(const std::vector<std::string>& texts) {
     if (text.starts_with(kTensor) && text.size() > kTensor.size())
       s.tensors_.push_back(text.substr(kTensor.size()));
     else if (text.starts_with(kBetween) && text.size() > kBetween.size())
-      s.paths_.push_back({text.substr(kBetween.size()),
-                          std::make_shared<std::unordered_set<std::string>>()});
+      s.paths_.push_back(
+          {text.substr(kBetween.size()), std::make_shared<std::unordered_set<std::string>>()});
     else
       nodes.push_back(text);
   }

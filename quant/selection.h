@@ -1,6 +1,6 @@
-// Which nodes and tensors a flag of quantization means: selectors of nodes (libopt/ir/selector.h), and
-// besides `tensor:GLOB` (what makes such a tensor, or the tensor) and `between:FROM,TO` (what lies on a
-// path from one tensor to the other).
+// Which nodes and tensors a flag of quantization means: selectors of nodes (libopt/ir/selector.h),
+// and besides `tensor:GLOB` (what makes such a tensor, or the tensor) and `between:FROM,TO` (what
+// lies on a path from one tensor to the other).
 #pragma once
 
 #include <memory>

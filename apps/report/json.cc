@@ -13,10 +13,14 @@ using Json = nlohmann::ordered_json;
 constexpr const char* kSchema = "onnxtool-report-1";
 
 void put(Json& object, const std::string& key, const Scalar& value) {
-  if (const auto* b = std::get_if<bool>(&value)) object[key] = *b;
-  else if (const auto* i = std::get_if<int64_t>(&value)) object[key] = *i;
-  else if (const auto* s = std::get_if<std::string>(&value)) object[key] = *s;
-  else if (const auto* d = std::get_if<double>(&value); d && std::isfinite(*d)) object[key] = *d;
+  if (const auto* b = std::get_if<bool>(&value))
+    object[key] = *b;
+  else if (const auto* i = std::get_if<int64_t>(&value))
+    object[key] = *i;
+  else if (const auto* s = std::get_if<std::string>(&value))
+    object[key] = *s;
+  else if (const auto* d = std::get_if<double>(&value); d && std::isfinite(*d))
+    object[key] = *d;
   else {
     object[key] = nullptr;
     if (d) object[key + "_is"] = std::isnan(*d) ? "nan" : *d > 0 ? "infinity" : "-infinity";
@@ -56,7 +60,11 @@ std::string render_json(const Report& report, const RenderOptions& options) {
   if (!report.findings.empty()) {
     Json list = Json::array();
     for (const Finding& f : report.findings) {
-      list.push_back({{"code", f.code}, {"severity", f.severity}, {"place", f.place}, {"message", f.message}, {"hint", f.hint}});
+      list.push_back({{"code", f.code},
+                      {"severity", f.severity},
+                      {"place", f.place},
+                      {"message", f.message},
+                      {"hint", f.hint}});
       if (!f.file.empty()) list.back()["file"] = f.file;
       if (f.byte_offset) list.back()["byte_offset"] = *f.byte_offset;
     }

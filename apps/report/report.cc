@@ -12,12 +12,8 @@ struct Format {
   std::string (*render)(const Report&, const RenderOptions&);
 };
 constexpr Format kFormats[] = {
-    {"text", render_text},
-    {"json", render_json},
-    {"markdown", render_markdown},
-    {"junit", render_junit},
-    {"sarif", render_sarif},
-    {"github", render_github},
+    {"text", render_text},   {"json", render_json},   {"markdown", render_markdown},
+    {"junit", render_junit}, {"sarif", render_sarif}, {"github", render_github},
 };
 
 const Format* find_format(const std::string& name) {
@@ -36,10 +32,13 @@ std::string report_formats() {
 
 Result<ReportTarget> parse_report_target(const std::string& text) {
   const size_t equals = text.find('=');
-  ReportTarget target{text.substr(0, equals), equals == std::string::npos ? "" : text.substr(equals + 1)};
+  ReportTarget target{text.substr(0, equals),
+                      equals == std::string::npos ? "" : text.substr(equals + 1)};
   if (!find_format(target.format))
-    return Error{ErrorCode::kUsage, "--report: unknown format '" + target.format + "'", "known: " + report_formats()};
-  if (equals != std::string::npos && target.path.empty()) return Error{ErrorCode::kUsage, "--report " + text + ": the path is empty", {}};
+    return Error{ErrorCode::kUsage, "--report: unknown format '" + target.format + "'",
+                 "known: " + report_formats()};
+  if (equals != std::string::npos && target.path.empty())
+    return Error{ErrorCode::kUsage, "--report " + text + ": the path is empty", {}};
   return target;
 }
 
@@ -48,20 +47,28 @@ namespace {
 // Length of the well-formed UTF-8 sequence at the start, and its code point; 0 where there is none.
 size_t decode_utf8(std::string_view s, uint32_t& point) {
   const auto byte = [&](size_t i) { return static_cast<unsigned char>(s[i]); };
-  const size_t length = byte(0) < 0x80 ? 1 : byte(0) < 0xc2 ? 0 : byte(0) < 0xe0 ? 2 : byte(0) < 0xf0 ? 3 : byte(0) < 0xf5 ? 4 : 0;
+  const size_t length = byte(0) < 0x80   ? 1
+                        : byte(0) < 0xc2 ? 0
+                        : byte(0) < 0xe0 ? 2
+                        : byte(0) < 0xf0 ? 3
+                        : byte(0) < 0xf5 ? 4
+                                         : 0;
   if (length == 0 || s.size() < length) return 0;
   point = length == 1 ? byte(0) : byte(0) & (0x7fu >> length);
   for (size_t i = 1; i < length; ++i) {
     if ((byte(i) & 0xc0) != 0x80) return 0;
     point = point << 6 | (byte(i) & 0x3f);
   }
-  if ((length == 3 && point < 0x800) || (length == 4 && (point < 0x10000 || point > 0x10ffff)) || (point >= 0xd800 && point < 0xe000)) return 0;
+  if ((length == 3 && point < 0x800) || (length == 4 && (point < 0x10000 || point > 0x10ffff)) ||
+      (point >= 0xd800 && point < 0xe000))
+    return 0;
   return length;
 }
 
 // Moves the cursor, colours, or reverses the text that follows.
 bool controls_terminal(uint32_t point) {
-  return point < 0x20 || (point >= 0x7f && point < 0xa0) || (point >= 0x202a && point <= 0x202e) || (point >= 0x2066 && point <= 0x2069);
+  return point < 0x20 || (point >= 0x7f && point < 0xa0) || (point >= 0x202a && point <= 0x202e) ||
+         (point >= 0x2066 && point <= 0x2069);
 }
 
 }  // namespace
@@ -73,7 +80,8 @@ std::string printable(std::string_view text) {
     const size_t length = decode_utf8(text, point);
     const bool as_is = length && !controls_terminal(point);
     const size_t take = std::max<size_t>(length, 1);
-    for (const char c : text.substr(0, take)) out += as_is ? std::string(1, c) : fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+    for (const char c : text.substr(0, take))
+      out += as_is ? std::string(1, c) : fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
     text.remove_prefix(take);
   }
   return out;

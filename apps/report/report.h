@@ -21,7 +21,7 @@ struct Field {
   std::string key;    // snake_case, for JSON
   std::string label;  // for people
   Scalar value;
-  std::string unit;   // "bytes", "dB", "ms"; shown to people, part of `key`'s meaning in JSON
+  std::string unit;  // "bytes", "dB", "ms"; shown to people, part of `key`'s meaning in JSON
   Audience audience = Audience::kAll;  // people: in text only; programs: in JSON only
 };
 
@@ -41,8 +41,8 @@ struct Table {
 
 struct Finding {
   std::string code, severity, message, place, hint;
-  std::string file = {};                      // which of several inputs; empty: the only one
-  std::optional<int64_t> byte_offset = {};    // of the place, from the start of the file
+  std::string file = {};                    // which of several inputs; empty: the only one
+  std::optional<int64_t> byte_offset = {};  // of the place, from the start of the file
 };
 
 /// What a code means, for forms that list rules beside results.
@@ -50,8 +50,8 @@ struct ReportRule {
   std::string code, severity, summary, explanation, fix;
 };
 
-/// One thing that was asked and answered, for forms that show tests. A finding of the same code and place
-/// speaks of the same failure.
+/// One thing that was asked and answered, for forms that show tests. A finding of the same code and
+/// place speaks of the same failure.
 struct Check {
   enum class Verdict : uint8_t { kPass, kFail, kNone };
   std::string place, name, code, message;
@@ -107,8 +107,8 @@ std::string render(const Report& report, const std::string& format, const Render
 
 /// A number as people read it: `12,345`, `35.93`, `-`.
 std::string format_scalar(const Scalar& value, const std::string& unit);
-/// What would steer a terminal, and bytes that are not UTF-8, as \xNN: names come from files that nobody
-/// vouches for.
+/// What would steer a terminal, and bytes that are not UTF-8, as \xNN: names come from files that
+/// nobody vouches for.
 std::string printable(std::string_view text);
 
 }  // namespace onnxtool

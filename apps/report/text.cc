@@ -9,10 +9,14 @@
 namespace onnxtool {
 namespace {
 
-bool is_number(const Scalar& s) { return std::holds_alternative<int64_t>(s) || std::holds_alternative<double>(s); }
+bool is_number(const Scalar& s) {
+  return std::holds_alternative<int64_t>(s) || std::holds_alternative<double>(s);
+}
 
 size_t length(const std::string& text) {
-  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
+  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) {
+    return (static_cast<unsigned char>(c) & 0xc0) != 0x80;
+  }));
 }
 
 // Both ends of an endless name stay: paths in a model differ at the end.
@@ -36,22 +40,26 @@ std::string padded(const std::string& text, size_t width, bool right) {
 void append_table(std::string& out, const Table& table) {
   if (table.rows.empty() || !table.for_people) return;
   if (!table.title.empty()) out += "  " + table.title + "\n";
-  const size_t shown = table.shown_rows ? std::min(table.shown_rows, table.rows.size()) : table.rows.size();
+  const size_t shown =
+      table.shown_rows ? std::min(table.shown_rows, table.rows.size()) : table.rows.size();
   std::vector<size_t> widths;
   std::vector<bool> right;  // numbers, and gaps between them
   for (size_t c = 0; c < table.columns.size(); ++c) {
     const Column& column = table.columns[c];
     widths.push_back(column.label.size() + (column.unit.empty() ? 0 : column.unit.size() + 1));
-    right.push_back(std::any_of(table.rows.begin(), table.rows.end(), [&](const auto& row) { return is_number(row[c]); }));
+    right.push_back(std::any_of(table.rows.begin(), table.rows.end(),
+                                [&](const auto& row) { return is_number(row[c]); }));
   }
   std::vector<std::vector<std::string>> cells;
   for (size_t r = 0; r < shown; ++r) {
     cells.emplace_back();
     for (size_t c = 0; c < table.columns.size(); ++c) {
       cells.back().push_back(format_scalar(table.rows[r][c], table.columns[c].unit));
-      // One endless name must not push every other column off the screen; a column of its own may be long.
+      // One endless name must not push every other column off the screen; a column of its own may
+      // be long.
       constexpr size_t kMaxCell = 60;
-      if (c + 1 < table.columns.size()) cells.back().back() = shortened(cells.back().back(), kMaxCell);
+      if (c + 1 < table.columns.size())
+        cells.back().back() = shortened(cells.back().back(), kMaxCell);
       widths[c] = std::max(widths[c], length(cells.back().back()));
     }
   }
@@ -65,11 +73,13 @@ void append_table(std::string& out, const Table& table) {
   out += line + "\n";
   for (size_t r = 0; r < shown; ++r) {
     line = "   ";
-    for (size_t c = 0; c < table.columns.size(); ++c) line += " " + padded(cells[r][c], widths[c], right[c]) + " ";
+    for (size_t c = 0; c < table.columns.size(); ++c)
+      line += " " + padded(cells[r][c], widths[c], right[c]) + " ";
     while (line.ends_with(' ')) line.pop_back();
     out += line + "\n";
   }
-  if (shown < table.rows.size()) out += fmt::format("    ... and {} more (all are in --json)\n", table.rows.size() - shown);
+  if (shown < table.rows.size())
+    out += fmt::format("    ... and {} more (all are in --json)\n", table.rows.size() - shown);
 }
 
 }  // namespace
@@ -82,11 +92,13 @@ std::string render_text(const Report& report, const RenderOptions& options) {
     if (!s.title.empty()) out += s.title + "\n";
     size_t width = 0;
     std::vector<Field> fields;
-    std::copy_if(s.fields.begin(), s.fields.end(), std::back_inserter(fields), [](const Field& f) { return f.audience != Audience::kPrograms; });
+    std::copy_if(s.fields.begin(), s.fields.end(), std::back_inserter(fields),
+                 [](const Field& f) { return f.audience != Audience::kPrograms; });
     for (const Field& f : fields) width = std::max(width, length(printable(f.label)));
     for (const Field& f : fields) {
       std::string value = format_scalar(f.value, f.unit);
-      if (!f.unit.empty() && is_number(f.value) && value != "-" && value != "identical") value += " " + f.unit;
+      if (!f.unit.empty() && is_number(f.value) && value != "-" && value != "identical")
+        value += " " + f.unit;
       out += "  " + padded(printable(f.label), width, false) + "  " + value + "\n";
     }
     for (const std::string& n : s.notes) out += "  " + printable(n) + "\n";
@@ -99,8 +111,10 @@ std::string render_text(const Report& report, const RenderOptions& options) {
 std::string render_findings(const Report& report) {
   std::string out;
   for (const Finding& f : report.findings) {
-    const std::string file = f.file.empty() || report.inputs.size() < 2 ? "" : printable(f.file) + ": ";
-    out += fmt::format("{}[{}]: {}{}{}\n", f.severity, f.code, file, f.place.empty() ? "" : printable(f.place) + ": ", printable(f.message));
+    const std::string file =
+        f.file.empty() || report.inputs.size() < 2 ? "" : printable(f.file) + ": ";
+    out += fmt::format("{}[{}]: {}{}{}\n", f.severity, f.code, file,
+                       f.place.empty() ? "" : printable(f.place) + ": ", printable(f.message));
     if (!f.hint.empty()) out += "hint: " + printable(f.hint) + "\n";
   }
   return out;

@@ -20,6 +20,7 @@ struct TraceProcess {
 };
 
 /// JSON object form, complete events.
-std::string render_trace(const std::vector<TraceProcess>& processes, const std::vector<TraceEvent>& events);
+std::string render_trace(const std::vector<TraceProcess>& processes,
+                         const std::vector<TraceEvent>& events);
 
 }  // namespace onnxtool

@@ -24,7 +24,9 @@ Status cut(Graph& graph, Node& node, const std::string& prefix) {
       continue;
     }
     if (!made.type().is_tensor() || !made.type().shape)
-      return Error{ErrorCode::kUnsupported, node.describe() + ": the type of its result '" + made.name() + "' is not known", {}};
+      return Error{ErrorCode::kUnsupported,
+                   node.describe() + ": the type of its result '" + made.name() + "' is not known",
+                   {}};
     Value& fed = graph.add_value(graph.fresh_name(prefix + "out." + std::to_string(i)));
     fed.set_type(made.type());
     graph.add_input(fed);

@@ -12,8 +12,9 @@ namespace {
 
 // verifier.h states these.
 constexpr double kUnits = 4;
-// Of errors that are draws from one distribution, 16 x never happens by chance. The units are for models whose
-// weights are few bits wide: the original may round nothing at all, while a folded weight must.
+// Of errors that are draws from one distribution, 16 x never happens by chance. The units are for
+// models whose weights are few bits wide: the original may round nothing at all, while a folded
+// weight must.
 constexpr double kErrorRatio = 16;
 constexpr double kJudgedUnits = 64;
 constexpr double kDiscreteShare = 0.01;
@@ -32,31 +33,36 @@ std::string format_index(int64_t flat, const std::vector<int64_t>& dims) {
 }
 
 std::string differ_at(int64_t i, const Tensor& t, double before, double after) {
-  return fmt::format("{} where it was {}, at {} of {}", after, before, format_index(i, t.dims()), format_dims(t.dims()));
+  return fmt::format("{} where it was {}, at {} of {}", after, before, format_index(i, t.dims()),
+                     format_dims(t.dims()));
 }
 
 bool same(double a, double b) { return a == b || (std::isnan(a) && std::isnan(b)); }
 
 // Strings, and numbers that are no floats, at the same place in both.
 bool element_equal(const Tensor& a, const Tensor& b, int64_t i) {
-  if (a.dtype() == DataType::kString) return a.strings()[static_cast<size_t>(i)] == b.strings()[static_cast<size_t>(i)];
+  if (a.dtype() == DataType::kString)
+    return a.strings()[static_cast<size_t>(i)] == b.strings()[static_cast<size_t>(i)];
   const auto size = static_cast<size_t>(bits_of(a.dtype()) / 8), at = static_cast<size_t>(i) * size;
   return std::ranges::equal(a.bytes().subspan(at, size), b.bytes().subspan(at, size));
 }
 
 int64_t mismatches(const Tensor& a, const Tensor& b) {
   if (a.dtype() != b.dtype() || a.dims() != b.dims()) return a.count();
-  if (bits_of(a.dtype()) < 8 && a.dtype() != DataType::kString) return a.same_content(b) ? 0 : a.count();
+  if (bits_of(a.dtype()) < 8 && a.dtype() != DataType::kString)
+    return a.same_content(b) ? 0 : a.count();
   int64_t n = 0;
   for (int64_t i = 0; i < a.count(); ++i) n += !element_equal(a, b, i);
   return n;
 }
 
-std::string discrete_difference(const Tensor& before, const Tensor& after, const Rounding& rounding) {
+std::string discrete_difference(const Tensor& before, const Tensor& after,
+                                const Rounding& rounding) {
   const int64_t wrong = mismatches(before, after);
   if (wrong == 0) return {};
   auto allowed = rounding.tight ? 0.0 : kDiscreteShare * static_cast<double>(before.count());
-  if (!rounding.tight && rounding.oracle) allowed = std::max(allowed, 2 * static_cast<double>(mismatches(before, *rounding.oracle)));
+  if (!rounding.tight && rounding.oracle)
+    allowed = std::max(allowed, 2 * static_cast<double>(mismatches(before, *rounding.oracle)));
   if (static_cast<double>(wrong) <= allowed) return {};
   return fmt::format("{} of {} elements differ", wrong, before.count());
 }
@@ -69,7 +75,8 @@ std::string difference_in_bits(const Tensor& before, const Tensor& after) {
   const std::vector<double> b = before.to_doubles(), a = after.to_doubles();
   for (size_t i = 0; i < b.size(); ++i)
     if (!same(b[i], a[i]) || std::signbit(b[i]) != std::signbit(a[i]))
-      if (!(std::isnan(b[i]) && std::isnan(a[i]))) return differ_at(static_cast<int64_t>(i), before, b[i], a[i]);
+      if (!(std::isnan(b[i]) && std::isnan(a[i])))
+        return differ_at(static_cast<int64_t>(i), before, b[i], a[i]);
   return {};
 }
 
@@ -84,7 +91,8 @@ double relative_unit(DataType dtype) {
   }
 }
 
-std::string difference_beyond_rounding(const Tensor& before, const Tensor& after, const Rounding& rounding) {
+std::string difference_beyond_rounding(const Tensor& before, const Tensor& after,
+                                       const Rounding& rounding) {
   if (!is_float(before.dtype())) return discrete_difference(before, after, rounding);
   const std::vector<double> b = before.to_doubles(), a = after.to_doubles();
   double largest = 0;
@@ -94,7 +102,9 @@ std::string difference_beyond_rounding(const Tensor& before, const Tensor& after
   const Tensor* oracle = rounding.tight ? nullptr : rounding.oracle;
   const std::vector<double> truth = oracle ? oracle->to_doubles() : std::vector<double>();
   // The oracle's exponent range is wider: what overflowed is no error of it.
-  const auto judged = [&](size_t i) { return oracle && std::isfinite(b[i]) && std::isfinite(truth[i]); };
+  const auto judged = [&](size_t i) {
+    return oracle && std::isfinite(b[i]) && std::isfinite(truth[i]);
+  };
   if (oracle) {
     double error = 0;
     for (size_t i = 0; i < b.size(); ++i)
@@ -105,14 +115,16 @@ std::string difference_beyond_rounding(const Tensor& before, const Tensor& after
   }
   for (size_t i = 0; i < b.size(); ++i) {
     if (same(a[i], b[i])) continue;
-    if (!(std::abs(a[i] - (judged(i) ? truth[i] : b[i])) <= bound)) return differ_at(static_cast<int64_t>(i), before, b[i], a[i]);
+    if (!(std::abs(a[i] - (judged(i) ? truth[i] : b[i])) <= bound))
+      return differ_at(static_cast<int64_t>(i), before, b[i], a[i]);
   }
   return {};
 }
 
 std::vector<Tensor> widened(const std::vector<Tensor>& inputs) {
   std::vector<Tensor> out;
-  for (const Tensor& t : inputs) out.push_back(is_float(t.dtype()) ? *convert_tensor(t, DataType::kDouble) : t);
+  for (const Tensor& t : inputs)
+    out.push_back(is_float(t.dtype()) ? *convert_tensor(t, DataType::kDouble) : t);
   return out;
 }
 

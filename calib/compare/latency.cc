@@ -26,7 +26,12 @@ Latency summarize_latency(std::vector<double> ms) {
   if (ms.empty()) return {};
   std::sort(ms.begin(), ms.end());
   const double sum = std::accumulate(ms.begin(), ms.end(), 0.0);
-  return {static_cast<int64_t>(ms.size()), ms[0], sum / static_cast<double>(ms.size()), quantile(ms, 0.5), quantile(ms, 0.9), quantile(ms, 0.99)};
+  return {static_cast<int64_t>(ms.size()),
+          ms[0],
+          sum / static_cast<double>(ms.size()),
+          quantile(ms, 0.5),
+          quantile(ms, 0.9),
+          quantile(ms, 0.99)};
 }
 
 RatioInterval ratio_interval(std::span<const double> a, std::span<const double> b) {

@@ -13,8 +13,8 @@ struct Latency {
   double min = 0, mean = 0, p50 = 0, p90 = 0, p99 = 0;
 };
 
-/// Quantiles are timings that were taken (the smallest that at least p % of all do not exceed); all 0
-/// without timings.
+/// Quantiles are timings that were taken (the smallest that at least p % of all do not exceed); all
+/// 0 without timings.
 Latency summarize_latency(std::vector<double> ms);
 
 struct RatioInterval {
@@ -22,8 +22,8 @@ struct RatioInterval {
   double low = 0, high = 0;  // 95 % of the medians of resampled ratios lie between
 };
 
-/// `a` and `b` are timings taken in turns, pair by pair, so that what disturbs both does not count. The
-/// same timings give the same interval. At least one pair; every b[i] above 0.
+/// `a` and `b` are timings taken in turns, pair by pair, so that what disturbs both does not count.
+/// The same timings give the same interval. At least one pair; every b[i] above 0.
 RatioInterval ratio_interval(std::span<const double> a, std::span<const double> b);
 
 }  // namespace onnxtool

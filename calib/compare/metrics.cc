@@ -1,5 +1,5 @@
-// One sample is read in blocks of kBlock pairs, widened to double. Each block is summed in kLanes lanes
-// and the blocks pairwise, so the order of additions depends on the number of elements alone.
+// One sample is read in blocks of kBlock pairs, widened to double. Each block is summed in kLanes
+// lanes and the blocks pairwise, so the order of additions depends on the number of elements alone.
 
 #include "calib/compare/metrics.h"
 
@@ -61,18 +61,23 @@ int64_t position(double v) {
   return bits < 0 ? -(bits & 0x7fffffffffffffff) : bits;
 }
 int64_t position(Half v) { return v.bits & 0x8000 ? -int64_t{v.bits & 0x7fff} : int64_t{v.bits}; }
-int64_t position(Bfloat16 v) { return v.bits & 0x8000 ? -int64_t{v.bits & 0x7fff} : int64_t{v.bits}; }
+int64_t position(Bfloat16 v) {
+  return v.bits & 0x8000 ? -int64_t{v.bits & 0x7fff} : int64_t{v.bits};
+}
 
 template <class T>
 uint64_t steps_between(T a, T b) {
   const int64_t x = position(a), y = position(b);
-  return x > y ? static_cast<uint64_t>(x) - static_cast<uint64_t>(y) : static_cast<uint64_t>(y) - static_cast<uint64_t>(x);
+  return x > y ? static_cast<uint64_t>(x) - static_cast<uint64_t>(y)
+               : static_cast<uint64_t>(y) - static_cast<uint64_t>(x);
 }
 
 template <class T>
 double widen(T v) {
-  if constexpr (std::is_same_v<T, Half> || std::is_same_v<T, Bfloat16>) return static_cast<double>(static_cast<float>(v));
-  else return static_cast<double>(v);
+  if constexpr (std::is_same_v<T, Half> || std::is_same_v<T, Bfloat16>)
+    return static_cast<double>(static_cast<float>(v));
+  else
+    return static_cast<double>(v);
 }
 
 /// The narrower of two floating types; of two of equal width (float16, bfloat16) the second.
@@ -81,8 +86,10 @@ using Narrower = std::conditional_t<(sizeof(T) <= sizeof(R)), T, R>;
 
 template <class N, class From>
 N narrow(From v) {
-  if constexpr (std::is_same_v<N, From>) return v;
-  else return N(widen(v));
+  if constexpr (std::is_same_v<N, From>)
+    return v;
+  else
+    return N(widen(v));
 }
 
 /// Finite pairs of one block, and where they stood.
@@ -96,11 +103,13 @@ struct Sums {
   PairwiseSum r2, t2, rt, e2, abs_e;
 };
 
-void take_block(SampleMetrics& m, Sums& sums, Block& b, const MetricOptions& options, double floor) {
+void take_block(SampleMetrics& m, Sums& sums, Block& b, const MetricOptions& options,
+                double floor) {
   // Pad with equal pairs, so that every block is summed in whole lanes.
   const size_t padded = (b.size + kLanes - 1) / kLanes * kLanes;
   for (size_t i = b.size; i < padded; ++i) b.r[i] = b.t[i] = 0;
-  double r2[kLanes] = {}, t2[kLanes] = {}, rt[kLanes] = {}, e2[kLanes] = {}, abs_e[kLanes] = {}, max_e[kLanes] = {};
+  double r2[kLanes] = {}, t2[kLanes] = {}, rt[kLanes] = {}, e2[kLanes] = {}, abs_e[kLanes] = {},
+         max_e[kLanes] = {};
   for (size_t i = 0; i < padded; i += kLanes) {
     for (size_t k = 0; k < kLanes; ++k) {
       const double r = b.r[i + k], t = b.t[i + k], e = t - r, a = std::fabs(e);
@@ -113,7 +122,8 @@ void take_block(SampleMetrics& m, Sums& sums, Block& b, const MetricOptions& opt
     }
   }
   const auto fold = [](const double* lanes) {
-    return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
+    return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) +
+           ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
   };
   sums.r2.add(fold(r2));
   sums.t2.add(fold(t2));
@@ -150,14 +160,16 @@ void take_block(SampleMetrics& m, Sums& sums, Block& b, const MetricOptions& opt
       relative[i] = static_cast<float>(rel);
     }
     m.mismatches += e != 0;
-    const bool outside = options.either_or ? e > options.atol && e > options.rtol * r : !(e <= options.atol + options.rtol * r);
+    const bool outside = options.either_or ? e > options.atol && e > options.rtol * r
+                                           : !(e <= options.atol + options.rtol * r);
     m.outside_band += outside;
   }
   if (options.relative) m.relative.add(std::span<const float>(relative.data(), b.size));
 }
 
 template <class R, class T>
-void compare_floats(SampleMetrics& m, const R* r, const T* t, size_t n, const MetricOptions& options) {
+void compare_floats(SampleMetrics& m, const R* r, const T* t, size_t n,
+                    const MetricOptions& options) {
   for (size_t i = 0; i < n; ++i) {
     const double a = std::fabs(widen(r[i]));
     if (a > m.absmax_r && a != kInf) m.absmax_r = a;
@@ -226,18 +238,21 @@ void gather(const T* data, Rows rows, int64_t row, std::vector<double>& to) {
 int64_t argmax_of(std::span<const double> v) {
   int64_t best = -1;
   for (size_t i = 0; i < v.size(); ++i)
-    if (!std::isnan(v[i]) && (best < 0 || v[i] > v[static_cast<size_t>(best)])) best = static_cast<int64_t>(i);
+    if (!std::isnan(v[i]) && (best < 0 || v[i] > v[static_cast<size_t>(best)]))
+      best = static_cast<int64_t>(i);
   return best;
 }
 
 void top_of(std::span<const double> v, size_t k, std::vector<int64_t>& order) {
   order.resize(v.size());
   std::iota(order.begin(), order.end(), int64_t{0});
-  std::partial_sort(order.begin(), order.begin() + static_cast<int64_t>(k), order.end(), [&](int64_t a, int64_t b) {
-    const double x = v[static_cast<size_t>(a)], y = v[static_cast<size_t>(b)];
-    if (std::isnan(x) || std::isnan(y)) return std::isnan(x) == std::isnan(y) ? a < b : std::isnan(y);
-    return x != y ? x > y : a < b;
-  });
+  std::partial_sort(order.begin(), order.begin() + static_cast<int64_t>(k), order.end(),
+                    [&](int64_t a, int64_t b) {
+                      const double x = v[static_cast<size_t>(a)], y = v[static_cast<size_t>(b)];
+                      if (std::isnan(x) || std::isnan(y))
+                        return std::isnan(x) == std::isnan(y) ? a < b : std::isnan(y);
+                      return x != y ? x > y : a < b;
+                    });
   order.resize(k);
 }
 
@@ -255,7 +270,8 @@ std::optional<double> divergence(std::span<const double> r, std::span<const doub
     sum_r += std::exp(r[i] - max_r);
     sum_t += std::exp(t[i] - max_t);
   }
-  const double log_floor = std::log(kSmallestProbability), log_r = std::log(sum_r), log_t = std::log(sum_t);
+  const double log_floor = std::log(kSmallestProbability), log_r = std::log(sum_r),
+               log_t = std::log(sum_t);
   double kl = 0;
   for (size_t i = 0; i < r.size(); ++i) {
     const double log_p = r[i] - max_r - log_r;
@@ -357,11 +373,12 @@ void join(SampleMetrics& a, const SampleMetrics& b) {
   a.max_ulp = std::max(a.max_ulp, b.max_ulp);
   a.kl_max = std::max(a.kl_max, b.kl_max);
   for (uint64_t SampleMetrics::*count :
-       {&SampleMetrics::outside_band, &SampleMetrics::mismatches, &SampleMetrics::nan_reference_only,
-        &SampleMetrics::nan_test_only, &SampleMetrics::nan_both, &SampleMetrics::infinity_mismatches,
-        &SampleMetrics::infinity_equal, &SampleMetrics::rows, &SampleMetrics::argmax_equal, &SampleMetrics::argmax_flips,
-        &SampleMetrics::argmax_ties, &SampleMetrics::topk_set_equal, &SampleMetrics::topk_order_equal,
-        &SampleMetrics::kl_rows, &SampleMetrics::non_finite_mismatches})
+       {&SampleMetrics::outside_band, &SampleMetrics::mismatches,
+        &SampleMetrics::nan_reference_only, &SampleMetrics::nan_test_only, &SampleMetrics::nan_both,
+        &SampleMetrics::infinity_mismatches, &SampleMetrics::infinity_equal, &SampleMetrics::rows,
+        &SampleMetrics::argmax_equal, &SampleMetrics::argmax_flips, &SampleMetrics::argmax_ties,
+        &SampleMetrics::topk_set_equal, &SampleMetrics::topk_order_equal, &SampleMetrics::kl_rows,
+        &SampleMetrics::non_finite_mismatches})
     a.*count += b.*count;
 }
 
@@ -386,11 +403,13 @@ constexpr MetricInfo kInfos[] = {
     {"mismatch", "share", false, "elements that are not equal"},
     {"outside", "share", false, "elements outside atol + rtol |r|"},
 };
-constexpr Metric kMetrics[] = {Metric::kMaxAbs, Metric::kMeanAbs, Metric::kRmse, Metric::kMaxRel, Metric::kRelP50,
-                               Metric::kRelP99, Metric::kSqnr, Metric::kSqnrMin, Metric::kPsnr, Metric::kCosine,
-                               Metric::kGain, Metric::kUlp, Metric::kKl, Metric::kKlMax, Metric::kArgmax,
-                               Metric::kFlips, Metric::kTopK, Metric::kMismatches, Metric::kOutside};
-static_assert(std::size(kInfos) == std::size(kMetrics) && static_cast<size_t>(Metric::kOutside) + 1 == std::size(kInfos));
+constexpr Metric kMetrics[] = {
+    Metric::kMaxAbs, Metric::kMeanAbs, Metric::kRmse,       Metric::kMaxRel, Metric::kRelP50,
+    Metric::kRelP99, Metric::kSqnr,    Metric::kSqnrMin,    Metric::kPsnr,   Metric::kCosine,
+    Metric::kGain,   Metric::kUlp,     Metric::kKl,         Metric::kKlMax,  Metric::kArgmax,
+    Metric::kFlips,  Metric::kTopK,    Metric::kMismatches, Metric::kOutside};
+static_assert(std::size(kInfos) == std::size(kMetrics) &&
+              static_cast<size_t>(Metric::kOutside) + 1 == std::size(kInfos));
 
 /// q in [0, 1] of an ascending list, as numpy.percentile interpolates.
 double percentile_of(const std::vector<double>& sorted, double q) {
@@ -418,16 +437,22 @@ double SampleMetrics::sqnr() const {
   return sqnr_of(sum_r2, sum_e2);
 }
 
-Result<SampleMetrics> compare_sample(const ConstView& reference, const ConstView& test, const MetricOptions& options) {
+Result<SampleMetrics> compare_sample(const ConstView& reference, const ConstView& test,
+                                     const MetricOptions& options) {
   for (const ConstView* v : {&reference, &test})
     if (v->space != MemorySpace::kHost || v->layout != Layout::kPlain)
       return Error{ErrorCode::kUnsupported, "a tensor is not plain host memory", {}};
   const bool both_floating = is_float(reference.dtype) && is_float(test.dtype);
   if (reference.dtype != test.dtype && !(both_floating && options.allow_dtype_change))
     return Error{ErrorCode::kMismatch,
-                 "type is " + std::string(name(test.dtype)) + ", but " + std::string(name(reference.dtype)) + " in the reference", {}};
+                 "type is " + std::string(name(test.dtype)) + ", but " +
+                     std::string(name(reference.dtype)) + " in the reference",
+                 {}};
   if (!std::equal(reference.dims.begin(), reference.dims.end(), test.dims.begin(), test.dims.end()))
-    return Error{ErrorCode::kMismatch, "shape is " + dims_text(test.dims) + ", but " + dims_text(reference.dims) + " in the reference", {}};
+    return Error{ErrorCode::kMismatch,
+                 "shape is " + dims_text(test.dims) + ", but " + dims_text(reference.dims) +
+                     " in the reference",
+                 {}};
 
   SampleMetrics m;
   m.elements = static_cast<uint64_t>(reference.count);
@@ -440,7 +465,8 @@ Result<SampleMetrics> compare_sample(const ConstView& reference, const ConstView
     if (options.top_k > 0 && axis >= 0 && axis < rank_of && reference.count > 0) {
       rows.n = reference.dims[static_cast<size_t>(axis)];
       for (int64_t d = 0; d < rank_of; ++d)
-        if (d != axis) (d < axis ? rows.outer : rows.inner) *= reference.dims[static_cast<size_t>(d)];
+        if (d != axis)
+          (d < axis ? rows.outer : rows.inner) *= reference.dims[static_cast<size_t>(d)];
     }
     visit_floating(reference.dtype, [&]<class R>(R) {
       visit_floating(test.dtype, [&]<class T>(T) {
@@ -460,12 +486,14 @@ Result<SampleMetrics> compare_sample(const ConstView& reference, const ConstView
     m.max_abs = kNan;
     m.compared = m.elements;
   } else if (visit_integer(reference.dtype, [&]<class T>(T) {
-               compare_integers(m, static_cast<const T*>(reference.data), static_cast<const T*>(test.data), n);
+               compare_integers(m, static_cast<const T*>(reference.data),
+                                static_cast<const T*>(test.data), n);
              })) {
     m.compared = m.elements;
     if (n && m.max_abs_index < 0) m.max_abs_index = 0;
   } else {
-    return Error{ErrorCode::kUnsupported, "no comparison of type " + std::string(name(reference.dtype)), {}};
+    return Error{
+        ErrorCode::kUnsupported, "no comparison of type " + std::string(name(reference.dtype)), {}};
   }
   if (!both_floating) m.outside_band = m.mismatches;
   m.identical = m.mismatches == 0;
@@ -488,7 +516,9 @@ void OutputMetrics::add(int64_t sample, SampleMetrics metrics) {
   ONNXTOOL_CHECK(fresh && !failures_.contains(sample));
 }
 
-void OutputMetrics::add_failure(int64_t sample, std::string why) { failures_.emplace(sample, std::move(why)); }
+void OutputMetrics::add_failure(int64_t sample, std::string why) {
+  failures_.emplace(sample, std::move(why));
+}
 
 OutputMetrics::Total OutputMetrics::total() const {
   Total total;
@@ -559,8 +589,12 @@ std::optional<double> OutputMetrics::value(Metric metric) const {
   const SampleMetrics& m = total.all;
   if (!m.any()) return std::nullopt;
   const auto compared = static_cast<double>(m.compared), rows = static_cast<double>(m.rows);
-  const auto of_floats = [&](double v) { return m.floating && m.compared ? std::optional(v) : std::nullopt; };
-  const auto of_rows = [&](uint64_t n) { return m.rows ? std::optional(static_cast<double>(n) / rows) : std::nullopt; };
+  const auto of_floats = [&](double v) {
+    return m.floating && m.compared ? std::optional(v) : std::nullopt;
+  };
+  const auto of_rows = [&](uint64_t n) {
+    return m.rows ? std::optional(static_cast<double>(n) / rows) : std::nullopt;
+  };
   const auto relative = [&](double q) -> std::optional<double> {
     if (!m.floating || m.relative.count() == 0) return std::nullopt;
     const double mass = q * static_cast<double>(m.relative.count());
@@ -568,33 +602,44 @@ std::optional<double> OutputMetrics::value(Metric metric) const {
     return Density(m.relative).quantile(mass);
   };
   switch (metric) {
-    case Metric::kMaxAbs: return m.max_abs_index < 0 || std::isnan(m.max_abs) ? std::nullopt : std::optional(m.max_abs);
+    case Metric::kMaxAbs:
+      return m.max_abs_index < 0 || std::isnan(m.max_abs) ? std::nullopt : std::optional(m.max_abs);
     case Metric::kMeanAbs: return of_floats(m.sum_abs_e / compared);
     case Metric::kRmse: return of_floats(std::sqrt(m.sum_e2 / compared));
     case Metric::kMaxRel: return of_floats(m.max_rel);
     case Metric::kRelP50: return relative(0.5);
     case Metric::kRelP99: return relative(0.99);
-    case Metric::kSqnr: return of_floats(m.non_finite_mismatches ? kNan : sqnr_of(m.sum_r2, m.sum_e2));
-    case Metric::kSqnrMin: return of_floats(total.per_sample.undefined ? -kInf : total.per_sample.min);
+    case Metric::kSqnr:
+      return of_floats(m.non_finite_mismatches ? kNan : sqnr_of(m.sum_r2, m.sum_e2));
+    case Metric::kSqnrMin:
+      return of_floats(total.per_sample.undefined ? -kInf : total.per_sample.min);
     case Metric::kPsnr:
-      return of_floats(m.sum_e2 == 0 ? kInf : m.absmax_r == 0 ? -kInf : 20 * std::log10(m.absmax_r / std::sqrt(m.sum_e2 / compared)));
+      return of_floats(m.sum_e2 == 0 ? kInf
+                       : m.absmax_r == 0
+                           ? -kInf
+                           : 20 * std::log10(m.absmax_r / std::sqrt(m.sum_e2 / compared)));
     case Metric::kCosine: {
       const bool zero_r = m.sum_r2 == 0, zero_t = m.sum_t2 == 0;
       if (zero_r || zero_t) return of_floats(zero_r && zero_t ? 1 : 0);
-      if (m.sum_rt == m.sum_r2 && m.sum_rt == m.sum_t2) return of_floats(1);  // equal: no rounding of the roots
-      return of_floats(std::clamp(m.sum_rt / (std::sqrt(m.sum_r2) * std::sqrt(m.sum_t2)), -1.0, 1.0));
+      if (m.sum_rt == m.sum_r2 && m.sum_rt == m.sum_t2)
+        return of_floats(1);  // equal: no rounding of the roots
+      return of_floats(
+          std::clamp(m.sum_rt / (std::sqrt(m.sum_r2) * std::sqrt(m.sum_t2)), -1.0, 1.0));
     }
     case Metric::kGain:
       if (m.sum_r2 == 0) return of_floats(m.sum_t2 == 0 ? 1 : kInf);
       return of_floats(std::sqrt(m.sum_t2 / m.sum_r2));
     case Metric::kUlp: return of_floats(static_cast<double>(m.max_ulp));
-    case Metric::kKl: return m.kl_rows ? std::optional(m.kl_sum / static_cast<double>(m.kl_rows)) : std::nullopt;
+    case Metric::kKl:
+      return m.kl_rows ? std::optional(m.kl_sum / static_cast<double>(m.kl_rows)) : std::nullopt;
     case Metric::kKlMax: return m.kl_rows ? std::optional(m.kl_max) : std::nullopt;
     case Metric::kArgmax: return of_rows(m.argmax_equal);
     case Metric::kFlips: return of_rows(m.argmax_flips);
     case Metric::kTopK: return of_rows(m.topk_set_equal);
-    case Metric::kMismatches: return static_cast<double>(m.mismatches) / static_cast<double>(m.elements);
-    case Metric::kOutside: return static_cast<double>(m.outside_band) / static_cast<double>(m.elements);
+    case Metric::kMismatches:
+      return static_cast<double>(m.mismatches) / static_cast<double>(m.elements);
+    case Metric::kOutside:
+      return static_cast<double>(m.outside_band) / static_cast<double>(m.elements);
   }
   return std::nullopt;
 }
@@ -614,14 +659,18 @@ Verdict OutputMetrics::judge(Metric metric, double limit) const {
   if (const auto verdict = settled(!failures_.empty(), total().all)) return *verdict;
   const auto v = value(metric);
   if (!v) return Verdict::kNone;
-  const bool inside = metric == Metric::kGain ? std::fabs(*v - 1) <= limit : info(metric).higher_is_better ? *v >= limit : *v <= limit;
+  const bool inside = metric == Metric::kGain         ? std::fabs(*v - 1) <= limit
+                      : info(metric).higher_is_better ? *v >= limit
+                                                      : *v <= limit;
   return inside ? Verdict::kPass : Verdict::kFail;
 }
 
 Verdict OutputMetrics::judge_band(double max_share) const {
   const SampleMetrics all = total().all;
   if (const auto verdict = settled(!failures_.empty(), all)) return *verdict;
-  return static_cast<double>(all.outside_band) <= max_share * static_cast<double>(all.elements) ? Verdict::kPass : Verdict::kFail;
+  return static_cast<double>(all.outside_band) <= max_share * static_cast<double>(all.elements)
+             ? Verdict::kPass
+             : Verdict::kFail;
 }
 
 int64_t argmax(const ConstView& scores) {
@@ -639,22 +688,30 @@ int64_t argmax(const ConstView& scores) {
   return best;
 }
 
-Status ClassAccuracy::add(int64_t sample, const ConstView& reference, const ConstView& test, int64_t label) {
+Status ClassAccuracy::add(int64_t sample, const ConstView& reference, const ConstView& test,
+                          int64_t label) {
   for (const auto& [view, side] : {std::pair(&reference, "reference"), std::pair(&test, "test")}) {
-    const auto wide = std::count_if(view->dims.begin(), view->dims.end(), [](int64_t d) { return d != 1; });
+    const auto wide =
+        std::count_if(view->dims.begin(), view->dims.end(), [](int64_t d) { return d != 1; });
     if (!is_float(view->dtype) || wide > 1)
-      return Error{ErrorCode::kMismatch, std::string(side) + " scores are " + std::string(name(view->dtype)) + dims_text(view->dims) +
-                       ", expected floats with one extent above 1", {}};
+      return Error{ErrorCode::kMismatch,
+                   std::string(side) + " scores are " + std::string(name(view->dtype)) +
+                       dims_text(view->dims) + ", expected floats with one extent above 1",
+                   {}};
     if (label < 0 || label >= view->count)
-      return Error{ErrorCode::kMismatch, "label is " + std::to_string(label) + ", but the " + side + " has " +
-                       std::to_string(view->count) + " classes", {}};
+      return Error{ErrorCode::kMismatch,
+                   "label is " + std::to_string(label) + ", but the " + side + " has " +
+                       std::to_string(view->count) + " classes",
+                   {}};
   }
-  ONNXTOOL_CHECK(images_.emplace(sample, Image{argmax(reference) == label, argmax(test) == label}).second);
+  ONNXTOOL_CHECK(
+      images_.emplace(sample, Image{argmax(reference) == label, argmax(test) == label}).second);
   return {};
 }
 
 int64_t ClassAccuracy::reference_correct() const {
-  return std::count_if(images_.begin(), images_.end(), [](const auto& i) { return i.second.reference; });
+  return std::count_if(images_.begin(), images_.end(),
+                       [](const auto& i) { return i.second.reference; });
 }
 int64_t ClassAccuracy::test_correct() const {
   return std::count_if(images_.begin(), images_.end(), [](const auto& i) { return i.second.test; });
@@ -673,7 +730,8 @@ std::vector<int64_t> ClassAccuracy::won() const {
 }
 std::optional<double> ClassAccuracy::drop() const {
   if (images_.empty()) return std::nullopt;
-  return 100.0 * static_cast<double>(reference_correct() - test_correct()) / static_cast<double>(images_.size());
+  return 100.0 * static_cast<double>(reference_correct() - test_correct()) /
+         static_cast<double>(images_.size());
 }
 Verdict ClassAccuracy::judge_drop(double limit) const {
   const auto d = drop();

@@ -1,7 +1,8 @@
 // How far a test output is from the reference: one pass per sample, doubles, a fixed order.
 //
-// compare_sample() is pure, so samples may be compared in parallel; OutputMetrics folds the results in
-// order of sample id, so that no bit depends on threads. Sums are pairwise over blocks of fixed size.
+// compare_sample() is pure, so samples may be compared in parallel; OutputMetrics folds the results
+// in order of sample id, so that no bit depends on threads. Sums are pairwise over blocks of fixed
+// size.
 //
 // Notation: r reference, t test, e = t - r, sums over the pairs of finite values.
 #pragma once
@@ -53,42 +54,44 @@ struct MetricOptions {
 /// One output of one sample. Counts are of elements unless said otherwise.
 struct SampleMetrics {
   uint64_t elements = 0;
-  uint64_t compared = 0;          // finite on both sides (or: integers, strings, all of them)
-  bool floating = true;           // integers, bool and strings have mismatches and max_abs only
-  bool identical = true;          // equal bits or values everywhere, NaN per nan_equal
+  uint64_t compared = 0;  // finite on both sides (or: integers, strings, all of them)
+  bool floating = true;   // integers, bool and strings have mismatches and max_abs only
+  bool identical = true;  // equal bits or values everywhere, NaN per nan_equal
 
   double sum_r2 = 0, sum_t2 = 0, sum_rt = 0, sum_e2 = 0, sum_abs_e = 0;
-  double max_abs = 0;             // of |e|; integers: largest step difference
-  int64_t max_abs_index = -1;     // lowest flat index where it occurs; -1: nothing compared
+  double max_abs = 0;          // of |e|; integers: largest step difference
+  int64_t max_abs_index = -1;  // lowest flat index where it occurs; -1: nothing compared
   double max_rel = 0;
   int64_t max_rel_index = -1;
   double absmax_r = 0;
-  uint64_t outside_band = 0;      // non-finite mismatches included
-  uint64_t max_ulp = 0;           // steps between the floats of the narrower type; 0 and -0 are equal
-  uint64_t mismatches = 0;        // integers, bool, strings: exact inequality; floats: r != t, non-finite included
+  uint64_t outside_band = 0;  // non-finite mismatches included
+  uint64_t max_ulp = 0;       // steps between the floats of the narrower type; 0 and -0 are equal
+  uint64_t mismatches =
+      0;  // integers, bool, strings: exact inequality; floats: r != t, non-finite included
 
   uint64_t nan_reference_only = 0, nan_test_only = 0, nan_both = 0;
   uint64_t infinity_mismatches = 0;  // infinite on one side, or on both with unequal signs
   uint64_t infinity_equal = 0;
 
-  uint64_t rows = 0;              // ranked
-  uint64_t argmax_equal = 0;      // rows
-  uint64_t argmax_flips = 0;      // rows whose argmax changed, each side preferring its own strictly
-  uint64_t argmax_ties = 0;       // rows whose argmax changed where one side scored both equal
+  uint64_t rows = 0;          // ranked
+  uint64_t argmax_equal = 0;  // rows
+  uint64_t argmax_flips = 0;  // rows whose argmax changed, each side preferring its own strictly
+  uint64_t argmax_ties = 0;   // rows whose argmax changed where one side scored both equal
   uint64_t topk_set_equal = 0, topk_order_equal = 0;  // rows
-  uint64_t kl_rows = 0;           // ranked rows without NaN or +inf
-  double kl_sum = 0, kl_max = 0;  // over them
+  uint64_t kl_rows = 0;                               // ranked rows without NaN or +inf
+  double kl_sum = 0, kl_max = 0;                      // over them
 
-  Summary relative;               // of the relative errors
+  Summary relative;  // of the relative errors
 
-  /// Elements that only a NaN or an infinity tells apart: NaN on one side, an infinity that differs,
-  /// NaN on both sides where that is not equal.
+  /// Elements that only a NaN or an infinity tells apart: NaN on one side, an infinity that
+  /// differs, NaN on both sides where that is not equal.
   uint64_t non_finite_mismatches = 0;
 
   /// Whether anything was compared: values, or infinities that agree. NaN on both sides is nothing.
   bool any() const { return compared + infinity_equal + non_finite_mismatches != 0; }
   /// 10 log10(sum r^2 / sum e^2): +inf when there is no error, -inf when r is all zero and t is
-  /// not, NaN when nothing was compared, a non-finite value mismatches, or the output is not floating.
+  /// not, NaN when nothing was compared, a non-finite value mismatches, or the output is not
+  /// floating.
   double sqnr() const;
 };
 
@@ -99,13 +102,30 @@ Result<SampleMetrics> compare_sample(const ConstView& reference, const ConstView
 
 /// What a gate can name. Each knows its direction.
 enum class Metric : uint8_t {
-  kMaxAbs, kMeanAbs, kRmse, kMaxRel, kRelP50, kRelP99, kSqnr, kSqnrMin, kPsnr, kCosine, kGain, kUlp,
-  kKl, kKlMax, kArgmax, kFlips, kTopK, kMismatches, kOutside,
+  kMaxAbs,
+  kMeanAbs,
+  kRmse,
+  kMaxRel,
+  kRelP50,
+  kRelP99,
+  kSqnr,
+  kSqnrMin,
+  kPsnr,
+  kCosine,
+  kGain,
+  kUlp,
+  kKl,
+  kKlMax,
+  kArgmax,
+  kFlips,
+  kTopK,
+  kMismatches,
+  kOutside,
 };
 struct MetricInfo {
-  std::string_view name;   // as in --gate NAME=LIMIT
-  std::string_view unit;   // "", "dB", "share", "steps"
-  bool higher_is_better;   // kGain: its distance from 1 is judged, so lower is better
+  std::string_view name;  // as in --gate NAME=LIMIT
+  std::string_view unit;  // "", "dB", "share", "steps"
+  bool higher_is_better;  // kGain: its distance from 1 is judged, so lower is better
   std::string_view summary;
 };
 const MetricInfo& info(Metric metric);
@@ -128,18 +148,19 @@ class OutputMetrics {
 
   /// Sums, extrema and counts over all samples; indices stay relative to their sample.
   struct Total {
-    SampleMetrics all;               // folded in order of sample id
+    SampleMetrics all;  // folded in order of sample id
     int64_t max_abs_sample = -1;
     int64_t max_rel_sample = -1;
-    /// SQNR per sample of a floating output. Samples without error count as identical, those at -inf
-    /// or with a non-finite mismatch as undefined; both stay out of the figures, but an undefined one
-    /// is the worst. Percentiles interpolate linearly, as numpy's. All +inf where no sample is left.
+    /// SQNR per sample of a floating output. Samples without error count as identical, those at
+    /// -inf or with a non-finite mismatch as undefined; both stay out of the figures, but an
+    /// undefined one is the worst. Percentiles interpolate linearly, as numpy's. All +inf where no
+    /// sample is left.
     struct PerSample {
       double min = std::numeric_limits<double>::infinity();
       double p1 = min, p5 = min, median = min, mean = min;
-      int64_t worst = -1;            // lowest id with the lowest SQNR; -1: none differs
-      int64_t identical = 0;         // samples
-      int64_t undefined = 0;         // -inf or NaN
+      int64_t worst = -1;     // lowest id with the lowest SQNR; -1: none differs
+      int64_t identical = 0;  // samples
+      int64_t undefined = 0;  // -inf or NaN
     } per_sample;
   };
   Total total() const;
@@ -147,8 +168,9 @@ class OutputMetrics {
   /// nullopt: not defined here (nothing compared, an integer output, no rows to rank).
   std::optional<double> value(Metric metric) const;
 
-  /// Whether the value is provably inside the limit: kFail on a failed sample or a non-finite mismatch,
-  /// whatever the metric; kNone when nothing was compared or the metric is not defined for this output.
+  /// Whether the value is provably inside the limit: kFail on a failed sample or a non-finite
+  /// mismatch, whatever the metric; kNone when nothing was compared or the metric is not defined
+  /// for this output.
   Verdict judge(Metric metric, double limit) const;
 
   /// The default gate: at most `max_share` of the elements outside the band (integers: unequal).
@@ -164,8 +186,9 @@ class OutputMetrics {
 /// Classification: right answers of both sides, image by image.
 class ClassAccuracy {
  public:
-  /// Scores of one image: floating, at most one extent above 1 ([classes], [1, classes, 1, 1], ...).
-  /// The class is the argmax, ties to the lower index, NaN never wins. label: index into them.
+  /// Scores of one image: floating, at most one extent above 1 ([classes], [1, classes, 1, 1],
+  /// ...). The class is the argmax, ties to the lower index, NaN never wins. label: index into
+  /// them.
   Status add(int64_t sample, const ConstView& reference, const ConstView& test, int64_t label);
 
   int64_t images() const { return static_cast<int64_t>(images_.size()); }

@@ -10,16 +10,21 @@
 namespace onnxtool {
 namespace {
 
-constexpr bool widens(DataType t) { return t == DataType::kFloat || t == DataType::kFloat16 || t == DataType::kBfloat16; }
+constexpr bool widens(DataType t) {
+  return t == DataType::kFloat || t == DataType::kFloat16 || t == DataType::kBfloat16;
+}
 
 // Inputs that are float whatever the data's type is.
 bool stays_float(const Use& use) {
   const Node& n = *use.user;
-  return (n.is("Resize") && n.opset() >= 11 && use.index == 2) || (n.is("Resize") && n.opset() < 11 && use.index == 1) ||
+  return (n.is("Resize") && n.opset() >= 11 && use.index == 2) ||
+         (n.is("Resize") && n.opset() < 11 && use.index == 1) ||
          (n.is("Upsample") && use.index == 1);
 }
 
-Result<Tensor> widened(const Tensor& t) { return widens(t.dtype()) ? convert_tensor(t, DataType::kDouble) : Result<Tensor>(t); }
+Result<Tensor> widened(const Tensor& t) {
+  return widens(t.dtype()) ? convert_tensor(t, DataType::kDouble) : Result<Tensor>(t);
+}
 
 ValueType widened(ValueType type) {
   if (type.is_tensor() && widens(type.dtype)) type.dtype = DataType::kDouble;
@@ -40,14 +45,17 @@ Status widen_attributes(Node& node) {
       ONNXTOOL_ASSIGN(Tensor wide, widened(t->tensor));
       changed.push_back(Attribute::of(a.name, NamedTensor{t->name, std::move(wide)}));
     } else if (node.is("Constant") && a.get<float>()) {
-      changed.push_back(Attribute::of("value", NamedTensor{"", Tensor::scalar(static_cast<double>(*a.get<float>()))}));
+      changed.push_back(Attribute::of(
+          "value", NamedTensor{"", Tensor::scalar(static_cast<double>(*a.get<float>()))}));
     } else if (node.is("Constant") && a.get<std::vector<float>>()) {
       const auto& v = *a.get<std::vector<float>>();
-      changed.push_back(Attribute::of("value", NamedTensor{"", Tensor::vector(std::vector<double>(v.begin(), v.end()))}));
+      changed.push_back(Attribute::of(
+          "value", NamedTensor{"", Tensor::vector(std::vector<double>(v.begin(), v.end()))}));
     }
   }
   if (node.is("ConstantOfShape") && !node.attribute("value"))
-    changed.push_back(Attribute::of("value", NamedTensor{"", Tensor::vector(std::vector<double>{0})}));
+    changed.push_back(
+        Attribute::of("value", NamedTensor{"", Tensor::vector(std::vector<double>{0})}));
   if (node.is("Constant") && !changed.empty()) node.remove_attribute(node.attributes()[0].name);
   for (Attribute& a : changed) node.set_attribute(std::move(a));
   return {};
@@ -84,7 +92,8 @@ Status widen(Graph& graph) {
 }  // namespace
 
 Result<std::unique_ptr<Model>> in_double_precision(const Model& model) {
-  if (!model.functions.empty()) return Error{ErrorCode::kUnsupported, "local functions are not widened", {}};
+  if (!model.functions.empty())
+    return Error{ErrorCode::kUnsupported, "local functions are not widened", {}};
   std::unique_ptr<Model> wide = model.clone();
   ONNXTOOL_TRY(widen(wide->graph()));
   ONNXTOOL_TRY(infer_graph(wide->graph()));

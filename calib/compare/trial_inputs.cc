@@ -13,13 +13,14 @@
 namespace onnxtool {
 namespace {
 
-// Extents of one attempt: of dynamic dimensions that come first in an input (batches, as a rule), and
-// of all others, whose symbols differ from each other by `step`. Images and sound want room: a model
-// that fails on the small ones gets it later.
+// Extents of one attempt: of dynamic dimensions that come first in an input (batches, as a rule),
+// and of all others, whose symbols differ from each other by `step`. Images and sound want room: a
+// model that fails on the small ones gets it later.
 struct Extents {
   int64_t first, other, step;
 };
-constexpr std::array<Extents, 8> kExtents = {{{2, 6, 0}, {1, 16, 0}, {3, 7, 1}, {1, 64, 0}, {1, 1, 0}, {2, 224, 0}, {1, 32, 3}, {4, 4, 0}}};
+constexpr std::array<Extents, 8> kExtents = {
+    {{2, 6, 0}, {1, 16, 0}, {3, 7, 1}, {1, 64, 0}, {1, 1, 0}, {2, 224, 0}, {1, 32, 3}, {4, 4, 0}}};
 
 // Integers that nothing bounds.
 constexpr std::array<IntegerBounds, 3> kUnbounded = {{{0, 1}, {-3, 3}, {1, 2}}};
@@ -28,34 +29,45 @@ constexpr std::array<IntegerBounds, 3> kUnbounded = {{{0, 1}, {-3, 3}, {1, 2}}};
 constexpr int64_t kMaxElements = int64_t{1} << 28;
 
 constexpr std::array<double, 6> kEdges = {0.0, -0.0, 1.0, -1.0, 1e-30, 100.0};
-constexpr std::array<double, 3> kNonFinite = {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity(),
+constexpr std::array<double, 3> kNonFinite = {std::numeric_limits<double>::quiet_NaN(),
+                                              std::numeric_limits<double>::infinity(),
                                               -std::numeric_limits<double>::infinity()};
 // One value in so many is an edge.
 constexpr uint64_t kEdgeEvery = 7;
 
 bool is_integer(DataType t) {
   switch (t) {
-    case DataType::kInt8: case DataType::kInt16: case DataType::kInt32: case DataType::kInt64:
-    case DataType::kUint8: case DataType::kUint16: case DataType::kUint32: case DataType::kUint64: return true;
+    case DataType::kInt8:
+    case DataType::kInt16:
+    case DataType::kInt32:
+    case DataType::kInt64:
+    case DataType::kUint8:
+    case DataType::kUint16:
+    case DataType::kUint32:
+    case DataType::kUint64: return true;
     default: return false;
   }
 }
 
 bool is_unsigned(DataType t) {
-  return t == DataType::kUint8 || t == DataType::kUint16 || t == DataType::kUint32 || t == DataType::kUint64;
+  return t == DataType::kUint8 || t == DataType::kUint16 || t == DataType::kUint32 ||
+         t == DataType::kUint64;
 }
 
 class Random {
  public:
   explicit Random(uint64_t seed) : engine_(seed) {}
   uint64_t below(uint64_t n) { return engine_() % n; }
-  double between(double low, double high) { return low + static_cast<double>(engine_() >> 11) * 0x1p-53 * (high - low); }
+  double between(double low, double high) {
+    return low + static_cast<double>(engine_() >> 11) * 0x1p-53 * (high - low);
+  }
 
  private:
   std::mt19937_64 engine_;
 };
 
-Tensor floats(DataType dtype, const std::vector<int64_t>& dims, size_t count, Random& random, bool edges, bool non_finite) {
+Tensor floats(DataType dtype, const std::vector<int64_t>& dims, size_t count, Random& random,
+              bool edges, bool non_finite) {
   std::vector<double> values(count);
   for (double& v : values) {
     v = random.between(-2, 2);
@@ -77,11 +89,15 @@ IntegerBounds range_of(DataType dtype, int attempt) {
   return bounds;
 }
 
-// One element may be the condition of an If: of every two attempts one draws 0 and the other not, as far
-// as the bounds have such numbers. Which one comes first differs between inputs and between pairs.
+// One element may be the condition of an If: of every two attempts one draws 0 and the other not,
+// as far as the bounds have such numbers. Which one comes first differs between inputs and between
+// pairs.
 int64_t condition(IntegerBounds bounds, bool zero, Random& random) {
   if (zero && bounds.low <= 0 && bounds.high >= 0) return 0;
-  const auto draw = [&] { return bounds.low + static_cast<int64_t>(random.below(static_cast<uint64_t>(bounds.high - bounds.low) + 1)); };
+  const auto draw = [&] {
+    return bounds.low +
+           static_cast<int64_t>(random.below(static_cast<uint64_t>(bounds.high - bounds.low) + 1));
+  };
   int64_t value = draw();
   while (!zero && value == 0 && bounds.low < bounds.high) value = draw();
   return value;
@@ -102,9 +118,13 @@ Result<TrialInputs> TrialInputs::of(const Model& model) {
   for (const Value* v : model.graph().inputs()) {
     if (v->initializer()) continue;
     const ValueType& type = v->type();
-    const bool drawable = is_float(type.dtype) || is_integer(type.dtype) || type.dtype == DataType::kBool || type.dtype == DataType::kString;
+    const bool drawable = is_float(type.dtype) || is_integer(type.dtype) ||
+                          type.dtype == DataType::kBool || type.dtype == DataType::kString;
     if (!type.is_tensor() || !type.shape || !drawable)
-      return Error{ErrorCode::kUnsupported, "no values can be drawn for input '" + v->name() + "', which is " + format_type(type), {}};
+      return Error{
+          ErrorCode::kUnsupported,
+          "no values can be drawn for input '" + v->name() + "', which is " + format_type(type),
+          {}};
     Input input{v->name(), type.dtype, *type.shape, false, {}};
     if (const auto known = bounds.find(v->name()); known != bounds.end()) {
       input.bounded = true;
@@ -119,7 +139,8 @@ std::vector<Tensor> TrialInputs::make(int attempt, bool edges, bool non_finite) 
   const Extents& extents = kExtents[static_cast<size_t>(attempt) % kExtents.size()];
   constexpr uint64_t kSeed = 0x6f6e6e78u;
   Random random(kSeed + static_cast<uint64_t>(attempt));
-  Random pairs(~kSeed - static_cast<uint64_t>(attempt / 2));  // the same for both attempts of a pair
+  Random pairs(~kSeed -
+               static_cast<uint64_t>(attempt / 2));  // the same for both attempts of a pair
   std::map<std::string, int64_t> symbols;
   std::vector<Tensor> out;
   for (const Input& in : inputs_) {
@@ -129,7 +150,8 @@ std::vector<Tensor> TrialInputs::make(int attempt, bool edges, bool non_finite) 
       const Dim& d = in.dims[axis];
       int64_t extent = axis == 0 && in.dims.size() > 1 ? extents.first : extents.other;
       if (!d.value && !d.symbol.empty()) {
-        const auto [it, fresh] = symbols.emplace(d.symbol, extent + extents.step * static_cast<int64_t>(symbols.size()));
+        const auto [it, fresh] =
+            symbols.emplace(d.symbol, extent + extents.step * static_cast<int64_t>(symbols.size()));
         extent = it->second;
       }
       dims.push_back(d.value.value_or(extent));
@@ -137,7 +159,8 @@ std::vector<Tensor> TrialInputs::make(int attempt, bool edges, bool non_finite) 
     // Too large to be run: one element a dynamic dimension is left to try.
     auto count = checked_product(dims);
     if (!count || *count < 0 || *count > kMaxElements) {
-      for (size_t axis = 0; axis < dims.size(); ++axis) dims[axis] = std::clamp<int64_t>(dims[axis], 0, 1);
+      for (size_t axis = 0; axis < dims.size(); ++axis)
+        dims[axis] = std::clamp<int64_t>(dims[axis], 0, 1);
       count = checked_product(dims);
     }
     const auto n = static_cast<size_t>(*count);
@@ -149,18 +172,23 @@ std::vector<Tensor> TrialInputs::make(int attempt, bool edges, bool non_finite) 
       IntegerBounds b = in.bounded ? in.bounds : range_of(in.dtype, attempt);
       if (b.high < b.low) b.high = b.low;
       std::vector<int64_t> values(n);
-      for (int64_t& v : values) v = b.low + static_cast<int64_t>(random.below(static_cast<uint64_t>(b.high - b.low) + 1));
+      for (int64_t& v : values)
+        v = b.low + static_cast<int64_t>(random.below(static_cast<uint64_t>(b.high - b.low) + 1));
       if (n == 1 && !in.bounded) values[0] = condition(b, zero, random);
       auto converted = convert_tensor(Tensor::from(dims, values), in.dtype);
       // Bounds beyond a narrow type: what fits every one is 0.
-      out.push_back(converted.ok() ? *std::move(converted) : *convert_tensor(Tensor::from(dims, std::vector<int64_t>(n, 0)), in.dtype));
+      out.push_back(converted.ok() ? *std::move(converted)
+                                   : *convert_tensor(Tensor::from(dims, std::vector<int64_t>(n, 0)),
+                                                     in.dtype));
     }
   }
   return out;
 }
 
 bool TrialInputs::has_dynamic_dims() const {
-  return std::ranges::any_of(inputs_, [](const Input& in) { return std::ranges::any_of(in.dims, [](const Dim& d) { return !d.value; }); });
+  return std::ranges::any_of(inputs_, [](const Input& in) {
+    return std::ranges::any_of(in.dims, [](const Dim& d) { return !d.value; });
+  });
 }
 
 std::vector<std::string> TrialInputs::names() const {

@@ -14,15 +14,16 @@ namespace onnxtool {
 
 class TrialInputs {
  public:
-  /// Errors: an input that is no tensor, of no known type or rank, or of a type without values to draw.
+  /// Errors: an input that is no tensor, of no known type or rank, or of a type without values to
+  /// draw.
   static Result<TrialInputs> of(const Model& model);
 
-  /// Number `attempt` (0, 1, ...): the same every time. Attempts differ in values and in the extents of
-  /// dynamic dimensions, where equal symbols get equal extents. Integers lie within what their uses
-  /// bound; where nothing does, attempts take small ranges of both signs in turn, and an input of one
-  /// element, which may be a condition, is 0 in one of the attempts 0 and 1 and not 0 in the other, and
-  /// so are later pairs of booleans. `edges` sprinkles
-  /// 0, -0 and tiny and large numbers over floating inputs, and with `non_finite` NaN and infinities.
+  /// Number `attempt` (0, 1, ...): the same every time. Attempts differ in values and in the
+  /// extents of dynamic dimensions, where equal symbols get equal extents. Integers lie within what
+  /// their uses bound; where nothing does, attempts take small ranges of both signs in turn, and an
+  /// input of one element, which may be a condition, is 0 in one of the attempts 0 and 1 and not 0
+  /// in the other, and so are later pairs of booleans. `edges` sprinkles 0, -0 and tiny and large
+  /// numbers over floating inputs, and with `non_finite` NaN and infinities.
   std::vector<Tensor> make(int attempt, bool edges, bool non_finite) const;
 
   /// Whether extents vary between attempts.

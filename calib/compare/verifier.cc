@@ -42,12 +42,14 @@ class Side {
     std::vector<Tensor> inputs, results;
     for (const std::string& wanted : plan_->input_names()) {
       const auto at = std::ranges::find(names, wanted);
-      if (at == names.end()) return Error{ErrorCode::kMismatch, "input '" + wanted + "' is new", {}};
+      if (at == names.end())
+        return Error{ErrorCode::kMismatch, "input '" + wanted + "' is new", {}};
       inputs.push_back(values[static_cast<size_t>(at - names.begin())]);
     }
     ONNXTOOL_TRY(context_.run(inputs, &results));
     Outputs out;
-    for (size_t i = 0; i < results.size(); ++i) out[plan_->output_names()[i]] = std::move(results[i]);
+    for (size_t i = 0; i < results.size(); ++i)
+      out[plan_->output_names()[i]] = std::move(results[i]);
     return out;
   }
 
@@ -81,8 +83,10 @@ Runnable make_runnable(const Model& model, const PlanOptions& options) {
     for (const Node* n : Plan::nodes_in_the_way(r.model->graph(), options)) chosen.insert(n);
   if (chosen.empty()) return r;
   const auto cut = cut_out(*r.model, [&](const Node& n) { return chosen.contains(&n); });
-  if (cut.ok()) r.cut = *cut;
-  else r.obstacle = cut.error().message;
+  if (cut.ok())
+    r.cut = *cut;
+  else
+    r.obstacle = cut.error().message;
   return r;
 }
 
@@ -91,12 +95,14 @@ Runnable make_runnable(const Model& model, const PlanOptions& options) {
 DataType coarsest_type(const Graph& graph) {
   DataType coarsest = DataType::kFloat;
   for (const Value* v : graph.values())
-    if (v->type().is_tensor() && relative_unit(v->type().dtype) > relative_unit(coarsest)) coarsest = v->type().dtype;
+    if (v->type().is_tensor() && relative_unit(v->type().dtype) > relative_unit(coarsest))
+      coarsest = v->type().dtype;
   for (const Node& n : graph.nodes()) {
     // 8-bit integers are pixels too; a quantizer says that they are rounded values.
     if (n.is("QuantizeLinear") || n.is("DynamicQuantizeLinear")) return kQuantized;
     n.for_each_subgraph([&](const Graph& sub) {
-      if (const DataType t = coarsest_type(sub); relative_unit(t) > relative_unit(coarsest)) coarsest = t;
+      if (const DataType t = coarsest_type(sub); relative_unit(t) > relative_unit(coarsest))
+        coarsest = t;
     });
   }
   return coarsest;
@@ -105,7 +111,9 @@ DataType coarsest_type(const Graph& graph) {
 class ExecutingVerifier final : public Verifier {
  public:
   ExecutingVerifier(const Model& original, const VerifierOptions& options)
-      : options_(options), whole_(original.clone()), original_(make_runnable(original, plan_options(options.threads, false))),
+      : options_(options),
+        whole_(original.clone()),
+        original_(make_runnable(original, plan_options(options.threads, false))),
         unit_(relative_unit(coarsest_type(original_.model->graph()))) {}
 
   Verification verify(Model& rewritten, Exactness exactness) override {
@@ -115,7 +123,9 @@ class ExecutingVerifier final : public Verifier {
     for (const std::string& obstacle : {original_.obstacle, after.obstacle})
       if (!obstacle.empty()) return unverified(std::move(v), *whole_, obstacle);
     if (after.cut != original_.cut)
-      return unverified(std::move(v), *whole_, fmt::format("{} nodes of the original cannot be run, and {} of the result", original_.cut, after.cut));
+      return unverified(std::move(v), *whole_,
+                        fmt::format("{} nodes of the original cannot be run, and {} of the result",
+                                    original_.cut, after.cut));
     const auto trial = TrialInputs::of(*original_.model);
     if (!trial.ok()) return unverified(std::move(v), *whole_, trial.error().message);
     compare(*after.model, *trial, exactness, /*portable=*/false, v);
@@ -125,7 +135,8 @@ class ExecutingVerifier final : public Verifier {
       compare(*after.model, *trial, exactness, /*portable=*/true, again);
       v = std::move(again);
     }
-    if (v.equal && !v.compared_anything() && v.obstacle.empty()) v.obstacle = "the original fails on every set of inputs";
+    if (v.equal && !v.compared_anything() && v.obstacle.empty())
+      v.obstacle = "the original fails on every set of inputs";
     if (!v.compared_anything() && v.equal) return unverified(std::move(v), *whole_, v.obstacle);
     return v;
   }
@@ -138,7 +149,8 @@ class ExecutingVerifier final : public Verifier {
     return v;
   }
 
-  void compare(const Model& after, const TrialInputs& trial, Exactness exactness, bool portable, Verification& v) {
+  void compare(const Model& after, const TrialInputs& trial, Exactness exactness, bool portable,
+               Verification& v) {
     const PlanOptions plan = plan_options(options_.threads, portable);
     auto first = Side::of(*original_.model, plan);
     if (!first.ok()) {
@@ -146,15 +158,18 @@ class ExecutingVerifier final : public Verifier {
       return;
     }
     auto second = Side::of(after, plan);
-    if (!second.ok()) return breach(v, "the rewritten model cannot be run: " + second.error().message);
+    if (!second.ok())
+      return breach(v, "the rewritten model cannot be run: " + second.error().message);
     const bool exact = exactness == Exactness::kExact;
     v.basis = exact ? "bit by bit" : "up to rounding";
     std::unique_ptr<Side> oracle;
     bool no_oracle = false;
     int spent = 0;
-    for (int attempt = 0; attempt < options_.max_attempts && v.inputs < options_.wanted_inputs && spent <= options_.max_inferences - 2; ++attempt) {
-      // Every second set has edges; where rounding may move, only finite ones: an overflow that comes
-      // earlier or later is no fault.
+    for (int attempt = 0; attempt < options_.max_attempts && v.inputs < options_.wanted_inputs &&
+                          spent <= options_.max_inferences - 2;
+         ++attempt) {
+      // Every second set has edges; where rounding may move, only finite ones: an overflow that
+      // comes earlier or later is no fault.
       const std::vector<Tensor> inputs = trial.make(attempt, attempt % 2 == 1, exact);
       const auto before = first->run(trial.names(), inputs);
       const std::string unfit = before.ok() ? undeclared(*before) : before.error().message;
@@ -197,23 +212,29 @@ class ExecutingVerifier final : public Verifier {
       const auto& shape = o->type().shape;
       if (at == outputs.end() || !shape) continue;
       bool fits = shape->size() == at->second.dims().size();
-      for (size_t i = 0; fits && i < shape->size(); ++i) fits = !(*shape)[i].value || *(*shape)[i].value == at->second.dims()[i];
-      if (!fits) return fmt::format("output '{}' is {}, declared as {}", o->name(), format_dims(at->second.dims()), format_type(o->type()));
+      for (size_t i = 0; fits && i < shape->size(); ++i)
+        fits = !(*shape)[i].value || *(*shape)[i].value == at->second.dims()[i];
+      if (!fits)
+        return fmt::format("output '{}' is {}, declared as {}", o->name(),
+                           format_dims(at->second.dims()), format_type(o->type()));
     }
     return {};
   }
 
   template <class Ask>
-  void compare_outputs(const Outputs& before, const Outputs& now, bool exact, Ask&& ask_oracle, Verification& v) const {
+  void compare_outputs(const Outputs& before, const Outputs& now, bool exact, Ask&& ask_oracle,
+                       Verification& v) const {
     for (const auto& [name, b] : before) {
       const auto at = now.find(name);
       if (at == now.end()) return breach(v, "output '" + name + "' is gone");
       const Tensor& a = at->second;
       v.elements += b.count();
       if (a.dtype() != b.dtype() || a.dims() != b.dims())
-        return breach(v, fmt::format("output '{}' is {}{}, was {}{}", name, onnxtool::name(a.dtype()), format_dims(a.dims()),
+        return breach(v, fmt::format("output '{}' is {}{}, was {}{}", name,
+                                     onnxtool::name(a.dtype()), format_dims(a.dims()),
                                      onnxtool::name(b.dtype()), format_dims(b.dims())));
-      std::string why = exact ? difference_in_bits(b, a) : difference_beyond_rounding(b, a, {unit_, nullptr, true});
+      std::string why = exact ? difference_in_bits(b, a)
+                              : difference_beyond_rounding(b, a, {unit_, nullptr, true});
       if (!exact && !why.empty()) {
         const Outputs* truth = ask_oracle();
         const auto t = truth ? truth->find(name) : Outputs::const_iterator();
@@ -245,7 +266,9 @@ class ExecutingVerifier final : public Verifier {
 }  // namespace
 
 VerifierOptions quick_verification(int threads) { return {3, 8, 8, threads}; }
-VerifierOptions full_verification(int threads) { return {16, 32, std::numeric_limits<int>::max(), threads}; }
+VerifierOptions full_verification(int threads) {
+  return {16, 32, std::numeric_limits<int>::max(), threads};
+}
 
 std::unique_ptr<Verifier> make_verifier(const Model& original, const VerifierOptions& options) {
   return std::make_unique<ExecutingVerifier>(original, options);

@@ -14,11 +14,14 @@ void bound_uses(const Value& v, IntegerBounds& bounds, bool& found, int depth) {
       const auto& shape = *n.input(0).type().shape;
       int64_t axis = n.attr<int64_t>("axis", 0);
       if (axis < 0) axis += static_cast<int64_t>(shape.size());
-      if (axis < 0 || axis >= static_cast<int64_t>(shape.size()) || !shape[static_cast<size_t>(axis)].value) continue;
+      if (axis < 0 || axis >= static_cast<int64_t>(shape.size()) ||
+          !shape[static_cast<size_t>(axis)].value)
+        continue;
       const int64_t high = std::max<int64_t>(*shape[static_cast<size_t>(axis)].value - 1, 0);
       bounds.high = found ? std::min(bounds.high, high) : high;
       found = true;
-    } else if (n.is("Identity") || n.is("Reshape") || n.is("Unsqueeze") || n.is("Squeeze") || n.is("Cast") || n.is("Transpose") || n.is("Flatten")) {
+    } else if (n.is("Identity") || n.is("Reshape") || n.is("Unsqueeze") || n.is("Squeeze") ||
+               n.is("Cast") || n.is("Transpose") || n.is("Flatten")) {
       if (use.index == 0 && n.has_output(0)) bound_uses(n.output(0), bounds, found, depth + 1);
     }
   }
@@ -30,7 +33,10 @@ Result<std::vector<InputSpec>> input_specs(const Model& model) {
   std::vector<InputSpec> specs;
   for (const Value* v : model.graph().inputs()) {
     if (v->initializer()) continue;
-    if (!v->type().is_tensor()) return Error{ErrorCode::kUnsupported, "input '" + v->name() + "' is " + format_type(v->type()) + ", expected a tensor", {}};
+    if (!v->type().is_tensor())
+      return Error{ErrorCode::kUnsupported,
+                   "input '" + v->name() + "' is " + format_type(v->type()) + ", expected a tensor",
+                   {}};
     InputSpec s;
     s.name = v->name();
     s.dtype = v->type().dtype;

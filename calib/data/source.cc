@@ -115,7 +115,9 @@ class Opener {
 
   Error no_samples(const std::string& why) const {
     Error error = bad_data(path_ + ": no samples, " + why);
-    if (error.hint.empty()) error.hint = "put .npy, .npz, safetensors, test_data_set_N or images there, or give another path";
+    if (error.hint.empty())
+      error.hint =
+          "put .npy, .npz, safetensors, test_data_set_N or images there, or give another path";
     return error;
   }
 

@@ -7,7 +7,9 @@
 namespace onnxtool {
 namespace {
 
-size_t rounded(size_t n) { return (std::max<size_t>(n, 1) + kBufferAlignment - 1) / kBufferAlignment * kBufferAlignment; }
+size_t rounded(size_t n) {
+  return (std::max<size_t>(n, 1) + kBufferAlignment - 1) / kBufferAlignment * kBufferAlignment;
+}
 
 }  // namespace
 
@@ -21,7 +23,8 @@ void* Arena::acquire(size_t size_bytes, int* ticket) {
   // The k-th request of this run goes where the k-th of the recorded run went, as long as this run
   // does the same things in the same order: sizes here, and the tick of every acquire and release.
   // A buffer that outlives its planned end shows as a wrong tick before anything can overlap it.
-  const bool in_block = replaying_ && k < plan_.size() && plan_[k].size == size && plan_[k].begin == tick_;
+  const bool in_block =
+      replaying_ && k < plan_.size() && plan_[k].size == size && plan_[k].begin == tick_;
   if (!in_block) replaying_ = false;
   void* data = in_block ? block_ + plan_[k].offset : heap(size);
   if (!data) return nullptr;
@@ -48,7 +51,8 @@ void Arena::finish_run() {
     // Greedy by size: each buffer goes to the lowest offset that is free during its whole life.
     std::vector<size_t> order(plan_.size());
     std::iota(order.begin(), order.end(), size_t{0});
-    std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return plan_[a].size > plan_[b].size; });
+    std::stable_sort(order.begin(), order.end(),
+                     [&](size_t a, size_t b) { return plan_[a].size > plan_[b].size; });
     std::vector<size_t> placed;  // by offset
     size_t total = 0;
     for (size_t i : order) {
@@ -61,7 +65,10 @@ void Arena::finish_run() {
       }
       plan_[i].offset = offset;
       total = std::max(total, offset + plan_[i].size);
-      placed.insert(std::upper_bound(placed.begin(), placed.end(), i, [&](size_t a, size_t b) { return plan_[a].offset < plan_[b].offset; }), i);
+      placed.insert(
+          std::upper_bound(placed.begin(), placed.end(), i,
+                           [&](size_t a, size_t b) { return plan_[a].offset < plan_[b].offset; }),
+          i);
     }
     std::free(block_);
     block_ = static_cast<std::byte*>(heap(total));

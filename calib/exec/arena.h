@@ -1,6 +1,7 @@
-// Memory of one run context: the first run with some shapes allocates from the heap and records what
-// it did; later runs with the same shapes replay it in one block, where a buffer takes the place of
-// others that are dead by then. So peak memory is the live set, and a steady run allocates nothing.
+// Memory of one run context: the first run with some shapes allocates from the heap and records
+// what it did; later runs with the same shapes replay it in one block, where a buffer takes the
+// place of others that are dead by then. So peak memory is the live set, and a steady run allocates
+// nothing.
 #pragma once
 
 #include <cstddef>
@@ -31,8 +32,8 @@ class Arena {
  private:
   struct Event {
     size_t size = 0;
-    int begin = 0, end = 0;   // ticks of acquire and release
-    size_t offset = 0;        // in the block
+    int begin = 0, end = 0;  // ticks of acquire and release
+    size_t offset = 0;       // in the block
   };
   static void* heap(size_t size);
 

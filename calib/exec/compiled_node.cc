@@ -10,13 +10,15 @@ const ConstView& AlignedTensor::view() {
   const std::lock_guard lock(mutex_);
   if (ready_.load(std::memory_order_relaxed)) return view_;
   const std::span<const std::byte> bytes = tensor_.bytes();
-  // Kernels rely on the element's natural alignment only; a copy is also padded to the widest vector.
+  // Kernels rely on the element's natural alignment only; a copy is also padded to the widest
+  // vector.
   const auto natural = static_cast<size_t>(std::max(bits_of(tensor_.dtype()) / 8, 1));
   const void* data = bytes.data();
   if (tensor_.dtype() == DataType::kString) {
     data = tensor_.strings().data();
   } else if (reinterpret_cast<uintptr_t>(data) % natural != 0) {
-    copy_.reset(std::aligned_alloc(kBufferAlignment, (bytes.size() + kBufferAlignment) / kBufferAlignment * kBufferAlignment));
+    copy_.reset(std::aligned_alloc(
+        kBufferAlignment, (bytes.size() + kBufferAlignment) / kBufferAlignment * kBufferAlignment));
     if (!copy_) throw std::bad_alloc();
     // In parts, whose originals leave memory at once: a large tensor is never there twice.
     constexpr size_t kPart = size_t{4} << 20;
@@ -41,15 +43,26 @@ void AlignedTensor::drop() {
 }
 
 CompiledNode::CompiledNode(const Node& node, int threads)
-    : description(node.describe()), op_type_(node.op_type()), domain_(node.domain()), opset_(node.opset()), threads_(threads) {
+    : description(node.describe()),
+      op_type_(node.op_type()),
+      domain_(node.domain()),
+      opset_(node.opset()),
+      threads_(threads) {
   for (const Attribute& a : node.attributes()) {
-    if (const auto* v = a.get<float>()) attributes_.emplace_back(a.name, *v);
-    else if (const auto* i = a.get<int64_t>()) attributes_.emplace_back(a.name, *i);
-    else if (const auto* s = a.get<std::string>()) attributes_.emplace_back(a.name, *s);
-    else if (const auto* fs = a.get<std::vector<float>>()) attributes_.emplace_back(a.name, *fs);
-    else if (const auto* is = a.get<std::vector<int64_t>>()) attributes_.emplace_back(a.name, *is);
-    else if (const auto* ss = a.get<std::vector<std::string>>()) attributes_.emplace_back(a.name, *ss);
-    else if (const auto* t = a.get<NamedTensor>()) attributes_.emplace_back(a.name, std::make_shared<AlignedTensor>(t->tensor));
+    if (const auto* v = a.get<float>())
+      attributes_.emplace_back(a.name, *v);
+    else if (const auto* i = a.get<int64_t>())
+      attributes_.emplace_back(a.name, *i);
+    else if (const auto* s = a.get<std::string>())
+      attributes_.emplace_back(a.name, *s);
+    else if (const auto* fs = a.get<std::vector<float>>())
+      attributes_.emplace_back(a.name, *fs);
+    else if (const auto* is = a.get<std::vector<int64_t>>())
+      attributes_.emplace_back(a.name, *is);
+    else if (const auto* ss = a.get<std::vector<std::string>>())
+      attributes_.emplace_back(a.name, *ss);
+    else if (const auto* t = a.get<NamedTensor>())
+      attributes_.emplace_back(a.name, std::make_shared<AlignedTensor>(t->tensor));
   }
 }
 
@@ -59,17 +72,21 @@ void CompiledNode::become(std::string_view op_type, std::string_view domain, int
   opset_ = opset;
 }
 
-void CompiledNode::set_attribute(std::string_view name, const std::variant<float, int64_t, std::string_view>& value) {
+void CompiledNode::set_attribute(std::string_view name,
+                                 const std::variant<float, int64_t, std::string_view>& value) {
   const auto payload = [](const auto& v) -> Payload {
-    if constexpr (std::is_same_v<std::decay_t<decltype(v)>, std::string_view>) return std::string(v);
-    else return v;
+    if constexpr (std::is_same_v<std::decay_t<decltype(v)>, std::string_view>)
+      return std::string(v);
+    else
+      return v;
   };
   std::erase_if(attributes_, [&](const auto& a) { return a.first == name; });
   attributes_.emplace_back(name, std::visit(payload, value));
 }
 
 std::string CompiledNode::operators() const {
-  constexpr std::string_view kNames[] = {"Add", "Relu", "LeakyRelu", "Clip", "Sigmoid", "HardSwish", "HardSigmoid", "Silu"};
+  constexpr std::string_view kNames[] = {"Add",     "Relu",      "LeakyRelu",   "Clip",
+                                         "Sigmoid", "HardSwish", "HardSigmoid", "Silu"};
   std::string text = op_type_;
   if (biased) text += " + Add";
   for (const PostOp& op : fused) text += " + " + std::string(kNames[static_cast<size_t>(op.kind)]);

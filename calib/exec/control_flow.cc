@@ -7,7 +7,9 @@ namespace {
 
 Result<bool> scalar_bool(RunContext::Impl& run, const Step& step, int slot) {
   ONNXTOOL_ASSIGN(ConstView v, run.host_view(slot));
-  if (v.dtype != DataType::kBool || v.count != 1) return wrong(step, "condition has " + std::to_string(v.count) + " elements of type " + std::string(name(v.dtype)) + ", expected one bool");
+  if (v.dtype != DataType::kBool || v.count != 1)
+    return wrong(step, "condition has " + std::to_string(v.count) + " elements of type " +
+                           std::string(name(v.dtype)) + ", expected one bool");
   return *static_cast<const uint8_t*>(v.data) != 0;
 }
 
@@ -24,14 +26,16 @@ Status run_if(RunContext::Impl& run, const Step& step, size_t index) {
   ONNXTOOL_TRY(bind_captured(run, child, *sub));
   ONNXTOOL_TRY(child.run_steps(nullptr));
   for (size_t i = 0; i < step.outputs.size() && i < child.plan().output_slots.size(); ++i)
-    if (step.outputs[i] >= 0) ONNXTOOL_TRY(run.copy_from(step.outputs[i], child, child.plan().output_slots[i]));
+    if (step.outputs[i] >= 0)
+      ONNXTOOL_TRY(run.copy_from(step.outputs[i], child, child.plan().output_slots[i]));
   return {};
 }
 
 namespace {
 
 Error loop_limit(const Step& step, const std::string& what) {
-  return Error{ErrorCode::kLimit, step.node->description + ": " + what, "the loop's condition may never become false"};
+  return Error{ErrorCode::kLimit, step.node->description + ": " + what,
+               "the loop's condition may never become false"};
 }
 
 }  // namespace
@@ -46,7 +50,8 @@ Status run_loop(RunContext::Impl& run, const Step& step, size_t index) {
   int64_t trips = std::numeric_limits<int64_t>::max();
   if (!in.empty() && in[0] >= 0) {
     ONNXTOOL_ASSIGN(ConstView v, run.host_view(in[0]));
-    if (v.dtype != DataType::kInt64 || v.count != 1) return wrong(step, "the trip count is no int64 scalar");
+    if (v.dtype != DataType::kInt64 || v.count != 1)
+      return wrong(step, "the trip count is no int64 scalar");
     trips = *static_cast<const int64_t*>(v.data);
   }
   uint8_t condition = 1;
@@ -55,9 +60,12 @@ Status run_loop(RunContext::Impl& run, const Step& step, size_t index) {
     condition = c;
   }
   const size_t carried = in.size() > 2 ? in.size() - 2 : 0;
-  if (static_cast<size_t>(sub->own_inputs) != carried + 2 || body.output_slots.size() < carried + 1 || step.outputs.size() > body.output_slots.size() - 1)
-    return wrong(step, "the body has " + std::to_string(sub->own_inputs) + " inputs and " + std::to_string(body.output_slots.size()) + " outputs, expected " +
-                           std::to_string(carried + 2) + " and at least " + std::to_string(std::max(carried, step.outputs.size()) + 1));
+  if (static_cast<size_t>(sub->own_inputs) != carried + 2 ||
+      body.output_slots.size() < carried + 1 || step.outputs.size() > body.output_slots.size() - 1)
+    return wrong(step, "the body has " + std::to_string(sub->own_inputs) + " inputs and " +
+                           std::to_string(body.output_slots.size()) + " outputs, expected " +
+                           std::to_string(carried + 2) + " and at least " +
+                           std::to_string(std::max(carried, step.outputs.size()) + 1));
   const size_t scans = body.output_slots.size() - 1 - carried;
   std::vector<Stacker> stackers = stackers_for(*sub, 1 + carried, scans);
   std::vector<Datum> state(carried);
@@ -66,18 +74,22 @@ Status run_loop(RunContext::Impl& run, const Step& step, size_t index) {
     ONNXTOOL_ASSIGN(state[i], run.datum(slot));
   }
   for (int64_t trip = 0; trip < trips && condition; ++trip) {
-    if (trip == kMaxIterations) return loop_limit(step, "still running after " + std::to_string(kMaxIterations) + " iterations");
+    if (trip == kMaxIterations)
+      return loop_limit(step,
+                        "still running after " + std::to_string(kMaxIterations) + " iterations");
     const EndRun guard{child};
     ONNXTOOL_TRY(bind_captured(run, child, *sub));
     child.bind_external(body.input_slots[0], DataType::kInt64, {}, &trip);
     child.bind_external(body.input_slots[1], DataType::kBool, {}, &condition);
-    for (size_t i = 0; i < carried; ++i) ONNXTOOL_TRY(child.hold(body.input_slots[i + 2], std::move(state[i])));
+    for (size_t i = 0; i < carried; ++i)
+      ONNXTOOL_TRY(child.hold(body.input_slots[i + 2], std::move(state[i])));
     ONNXTOOL_TRY(child.run_steps(nullptr));
     ONNXTOOL_ASSIGN(const bool next, scalar_bool(child, step, body.output_slots[0]));
     for (size_t i = 0; i < carried; ++i) {
       ONNXTOOL_ASSIGN(state[i], child.datum(body.output_slots[i + 1]));
     }
-    for (size_t i = 0; i < scans; ++i) ONNXTOOL_TRY(stackers[i].add(child, body.output_slots[1 + carried + i]));
+    for (size_t i = 0; i < scans; ++i)
+      ONNXTOOL_TRY(stackers[i].add(child, body.output_slots[1 + carried + i]));
     condition = next;
   }
   for (size_t i = 0; i < step.outputs.size(); ++i) {

@@ -32,14 +32,18 @@ std::optional<int64_t> last_extent(const Value& v) {
 
 class Finder {
  public:
-  Finder(const Graph& graph, const std::function<bool(const Value&)>& is_watched) : graph_(graph), is_watched_(is_watched) {}
+  Finder(const Graph& graph, const std::function<bool(const Value&)>& is_watched)
+      : graph_(graph), is_watched_(is_watched) {}
 
   FloatGroups run() {
     for (const Node& n : graph_.nodes()) {
       if (!n.domain().empty() || n.opset() < 7) continue;
-      if (n.is("ReduceMean")) keep(layer_norm(n));
-      else if (n.is("MatMul")) keep(transposed_product(n));
-      else if (n.is("Erf") || n.is("Tanh")) keep(gelu(n));
+      if (n.is("ReduceMean"))
+        keep(layer_norm(n));
+      else if (n.is("MatMul"))
+        keep(transposed_product(n));
+      else if (n.is("Erf") || n.is("Tanh"))
+        keep(gelu(n));
     }
     return std::move(found_);
   }
@@ -57,7 +61,9 @@ class Finder {
   // Whether nobody but nodes of this graph reads the value.
   bool is_inner(const Value& v) const {
     return !v.is_graph_output() && !is_watched_(v) &&
-           std::all_of(v.uses().begin(), v.uses().end(), [&](const auto& u) { return &u.user->graph() == &graph_ && has_one_result(*u.user); });
+           std::all_of(v.uses().begin(), v.uses().end(), [&](const auto& u) {
+             return &u.user->graph() == &graph_ && has_one_result(*u.user);
+           });
   }
 
   // The only reader of a value, if it is this operator of ai.onnx with two inputs (one for Sqrt).
@@ -69,7 +75,9 @@ class Finder {
 
   // Mean along the last axis, which stays.
   static bool is_row_mean(const Node& n) {
-    if (!n.is("ReduceMean") || !has_one_result(n) || n.num_inputs() < 1 || !n.has_input(0) || n.attr<int64_t>("keepdims", 1) != 1) return false;
+    if (!n.is("ReduceMean") || !has_one_result(n) || n.num_inputs() < 1 || !n.has_input(0) ||
+        n.attr<int64_t>("keepdims", 1) != 1)
+      return false;
     const auto& shape = n.input(0).type().shape;
     if (!shape || shape->empty() || n.input(0).type().dtype != DataType::kFloat) return false;
     std::vector<int64_t> axes;
@@ -79,7 +87,8 @@ class Finder {
     } else {
       axes = n.attr<std::vector<int64_t>>("axes", {});
     }
-    return axes.size() == 1 && (axes[0] == -1 || axes[0] == static_cast<int64_t>(shape->size()) - 1);
+    return axes.size() == 1 &&
+           (axes[0] == -1 || axes[0] == static_cast<int64_t>(shape->size()) - 1);
   }
 
   // The operand beside `v` where it holds one value for each index of v's last axis.
@@ -87,32 +96,41 @@ class Finder {
     const Value& other = &n.input(0) == &v ? n.input(1) : n.input(0);
     const Tensor* t = other.constant();
     const auto extent = last_extent(v);
-    return t && extent && t->dtype() == DataType::kFloat && t->rank() == 1 && t->count() == *extent ? &other : nullptr;
+    return t && extent && t->dtype() == DataType::kFloat && t->rank() == 1 && t->count() == *extent
+               ? &other
+               : nullptr;
   }
 
-  // d = x - mean(x), y = d / sqrt(mean(d^2) + epsilon) * scale + bias; the difference may be written twice.
+  // d = x - mean(x), y = d / sqrt(mean(d^2) + epsilon) * scale + bias; the difference may be
+  // written twice.
   std::optional<FloatGroup> layer_norm(const Node& mean) const {
-    if (!is_row_mean(mean) || !is_inner(mean.output(0)) || !last_extent(mean.input(0))) return std::nullopt;
+    if (!is_row_mean(mean) || !is_inner(mean.output(0)) || !last_extent(mean.input(0)))
+      return std::nullopt;
     const Value &x = mean.input(0), &m = mean.output(0);
     FloatGroup g{"LayerNormalization", "", 17, {&x}, {}, nullptr, {&mean}};
     const Node *square = nullptr, *quotient = nullptr;
     for (const auto& use : m.uses()) {
       const Node& difference = *use.user;
-      if (!difference.is("Sub") || !has_inputs(difference, 2) || &difference.input(0) != &x || &difference.input(1) != &m) return std::nullopt;
+      if (!difference.is("Sub") || !has_inputs(difference, 2) || &difference.input(0) != &x ||
+          &difference.input(1) != &m)
+        return std::nullopt;
       const Value& d = difference.output(0);
       if (!is_inner(d)) return std::nullopt;
       g.nodes.push_back(&difference);
       for (const auto& u : d.uses()) {
         const Node* n = u.user;
         if (!has_inputs(*n, 2)) return std::nullopt;
-        const bool squares = (n->is("Pow") && &n->input(0) == &d && scalar(n->input(1)) == 2.0f) || (n->is("Mul") && &n->input(0) == &d && &n->input(1) == &d);
+        const bool squares = (n->is("Pow") && &n->input(0) == &d && scalar(n->input(1)) == 2.0f) ||
+                             (n->is("Mul") && &n->input(0) == &d && &n->input(1) == &d);
         const Node*& role = squares ? square : quotient;
-        if (!squares && (!n->is("Div") || &n->input(0) != &d || &n->input(1) == &d)) return std::nullopt;
+        if (!squares && (!n->is("Div") || &n->input(0) != &d || &n->input(1) == &d))
+          return std::nullopt;
         if (role && role != n) return std::nullopt;
         role = n;
       }
     }
-    if (!square || !quotient || !square->output(0).has_one_use() || !is_inner(square->output(0))) return std::nullopt;
+    if (!square || !quotient || !square->output(0).has_one_use() || !is_inner(square->output(0)))
+      return std::nullopt;
     const Node* variance = square->output(0).uses()[0].user;
     if (!is_row_mean(*variance)) return std::nullopt;
     const Node* sum = reader(variance->output(0), "Add");
@@ -138,20 +156,34 @@ class Finder {
 
   // A weight that is used elsewhere too is often kept once, and transposed when the model runs.
   std::optional<FloatGroup> transposed_product(const Node& product) const {
-    if (!has_inputs(product, 2) || !has_one_result(product) || product.input(0).type().dtype != DataType::kFloat) return std::nullopt;
+    if (!has_inputs(product, 2) || !has_one_result(product) ||
+        product.input(0).type().dtype != DataType::kFloat)
+      return std::nullopt;
     const Value& turned = product.input(1);
     const Node* transpose = turned.producer();
-    if (!transpose || &transpose->graph() != &graph_ || !transpose->is("Transpose") || !has_inputs(*transpose, 1) || reader(turned, "MatMul") != &product) return std::nullopt;
+    if (!transpose || &transpose->graph() != &graph_ || !transpose->is("Transpose") ||
+        !has_inputs(*transpose, 1) || reader(turned, "MatMul") != &product)
+      return std::nullopt;
     const Tensor* weight = transpose->input(0).constant();
     const auto perm = transpose->attr<std::vector<int64_t>>("perm", {1, 0});
-    if (!weight || weight->rank() != 2 || weight->dtype() != DataType::kFloat || perm != std::vector<int64_t>{1, 0}) return std::nullopt;
-    return FloatGroup{"FusedMatMul", "com.microsoft", 1, {&product.input(0), &transpose->input(0)}, {{"transB", int64_t{1}}}, &product, {transpose, &product}};
+    if (!weight || weight->rank() != 2 || weight->dtype() != DataType::kFloat ||
+        perm != std::vector<int64_t>{1, 0})
+      return std::nullopt;
+    return FloatGroup{"FusedMatMul",
+                      "com.microsoft",
+                      1,
+                      {&product.input(0), &transpose->input(0)},
+                      {{"transB", int64_t{1}}},
+                      &product,
+                      {transpose, &product}};
   }
 
   // The maker of `v` if it is this operator with a constant scalar beside it, which `other` gets.
-  const Node* scaled(const Value& v, std::string_view op, const Value*& x, std::optional<float>& factor) const {
+  const Node* scaled(const Value& v, std::string_view op, const Value*& x,
+                     std::optional<float>& factor) const {
     const Node* n = v.producer();
-    if (!n || &n->graph() != &graph_ || !n->is(op) || !has_one_result(*n) || !has_inputs(*n, 2)) return nullptr;
+    if (!n || &n->graph() != &graph_ || !n->is(op) || !has_one_result(*n) || !has_inputs(*n, 2))
+      return nullptr;
     factor = scalar(n->input(1));
     x = &n->input(0);
     if (!factor && op != "Div" && op != "Pow") {
@@ -166,7 +198,8 @@ class Finder {
     const Value* x = nullptr;
     std::optional<float> factor;
     const Node* n = scaled(v, "Div", x, factor);
-    const bool fits = n ? near(factor, std::sqrt(2.0)) : (n = scaled(v, "Mul", x, factor)) && near(factor, std::sqrt(0.5));
+    const bool fits = n ? near(factor, std::sqrt(2.0))
+                        : (n = scaled(v, "Mul", x, factor)) && near(factor, std::sqrt(0.5));
     if (!fits) return nullptr;
     nodes.push_back(n);
     return x;
@@ -177,7 +210,9 @@ class Finder {
     const Node* outer = scaled(v, "Mul", sum, factor);
     if (!outer || !near(factor, std::sqrt(2 / std::acos(-1.0)))) return nullptr;
     const Node* add = sum->producer();
-    if (!add || &add->graph() != &graph_ || !add->is("Add") || !has_inputs(*add, 2) || !has_one_result(*add)) return nullptr;
+    if (!add || &add->graph() != &graph_ || !add->is("Add") || !has_inputs(*add, 2) ||
+        !has_one_result(*add))
+      return nullptr;
     for (const int i : {0, 1}) {
       const Node* inner = scaled(add->input(i), "Mul", cube, factor);
       if (!inner || !near(factor, 0.044715)) continue;
@@ -191,19 +226,29 @@ class Finder {
 
   // 0.5 * x * (1 + f(...)), however the product is grouped.
   std::optional<FloatGroup> gelu(const Node& f) const {
-    if (!has_inputs(f, 1) || !has_one_result(f) || f.input(0).type().dtype != DataType::kFloat) return std::nullopt;
+    if (!has_inputs(f, 1) || !has_one_result(f) || f.input(0).type().dtype != DataType::kFloat)
+      return std::nullopt;
     const bool erf = f.is("Erf");
-    FloatGroup g{"Gelu", "", 20, {}, {{"approximate", erf ? std::string_view("none") : std::string_view("tanh")}}, nullptr, {&f}};
+    FloatGroup g{"Gelu",
+                 "",
+                 20,
+                 {},
+                 {{"approximate", erf ? std::string_view("none") : std::string_view("tanh")}},
+                 nullptr,
+                 {&f}};
     const Value* x = erf ? inside_erf(f.input(0), g.nodes) : inside_tanh(f.input(0), g.nodes);
     // Beside a scalar x a constant [1] would give the result a rank that Gelu does not.
     if (!x || !x->type().shape || x->type().shape->empty()) return std::nullopt;
     g.inputs = {x};
     const Node* plus_one = reader(f.output(0), "Add");
-    if (!plus_one || scalar(plus_one->input(&plus_one->input(0) == &f.output(0) ? 1 : 0)) != 1.0f) return std::nullopt;
+    if (!plus_one || scalar(plus_one->input(&plus_one->input(0) == &f.output(0) ? 1 : 0)) != 1.0f)
+      return std::nullopt;
     const Node* product = reader(plus_one->output(0), "Mul");
     if (!product) return std::nullopt;
     g.nodes.insert(g.nodes.end(), {plus_one, product});
-    const auto beside = [](const Node& n, const Value& v) -> const Value& { return n.input(&n.input(0) == &v ? 1 : 0); };
+    const auto beside = [](const Node& n, const Value& v) -> const Value& {
+      return n.input(&n.input(0) == &v ? 1 : 0);
+    };
     const Value& other = beside(*product, plus_one->output(0));
     const Value* halved = nullptr;
     std::optional<float> half;
@@ -227,7 +272,9 @@ class Finder {
   }
 
   bool read_only_by(const std::vector<const Node*>& nodes, const Value& v) const {
-    return is_inner(v) && std::all_of(v.uses().begin(), v.uses().end(), [&](const auto& u) { return std::find(nodes.begin(), nodes.end(), u.user) != nodes.end(); });
+    return is_inner(v) && std::all_of(v.uses().begin(), v.uses().end(), [&](const auto& u) {
+             return std::find(nodes.begin(), nodes.end(), u.user) != nodes.end();
+           });
   }
 
   const Graph& graph_;
@@ -237,6 +284,9 @@ class Finder {
 
 }  // namespace
 
-FloatGroups find_float_groups(const Graph& graph, const std::function<bool(const Value&)>& is_watched) { return Finder(graph, is_watched).run(); }
+FloatGroups find_float_groups(const Graph& graph,
+                              const std::function<bool(const Value&)>& is_watched) {
+  return Finder(graph, is_watched).run();
+}
 
 }  // namespace onnxtool

@@ -19,7 +19,10 @@ class PlanFolder final : public Folder {
         inputs.push_back(nullptr);
         continue;
       }
-      if (!v->constant()) return Error{ErrorCode::kUnsupported, node.describe() + ": input '" + v->name() + "' is not constant", {}};
+      if (!v->constant())
+        return Error{ErrorCode::kUnsupported,
+                     node.describe() + ": input '" + v->name() + "' is not constant",
+                     {}};
       Value* known = graph.find(v->name());
       inputs.push_back(known ? known : &graph.add_initializer(*v->constant(), v->name()));
     }
@@ -35,7 +38,8 @@ class PlanFolder final : public Folder {
       Attribute b;
       b.name = a.name;
       b.kind = a.kind;
-      if (!copy_payload(a, b)) return Error{ErrorCode::kUnsupported, node.describe() + ": has a subgraph", {}};
+      if (!copy_payload(a, b))
+        return Error{ErrorCode::kUnsupported, node.describe() + ": has a subgraph", {}};
       copy.set_attribute(std::move(b));
     }
     PlanOptions options;
@@ -45,7 +49,8 @@ class PlanFolder final : public Folder {
     std::vector<Tensor> results, by_output;
     ONNXTOOL_TRY(context.run({}, &results));
     size_t next = 0;
-    for (const Value* v : node.outputs()) by_output.push_back(v ? std::move(results[next++]) : Tensor());
+    for (const Value* v : node.outputs())
+      by_output.push_back(v ? std::move(results[next++]) : Tensor());
     return by_output;
   }
 
@@ -54,7 +59,8 @@ class PlanFolder final : public Folder {
     return std::visit(
         [&](const auto& v) {
           using T = std::decay_t<decltype(v)>;
-          if constexpr (std::is_same_v<T, std::unique_ptr<Graph>> || std::is_same_v<T, std::vector<std::unique_ptr<Graph>>>) {
+          if constexpr (std::is_same_v<T, std::unique_ptr<Graph>> ||
+                        std::is_same_v<T, std::vector<std::unique_ptr<Graph>>>) {
             return false;
           } else {
             to.value = v;

@@ -7,7 +7,8 @@
 
 namespace onnxtool {
 
-/// Folds with the portable `cpu` kernels, so the bytes written into a model are the same everywhere.
+/// Folds with the portable `cpu` kernels, so the bytes written into a model are the same
+/// everywhere.
 std::unique_ptr<Folder> make_folder();
 
 }  // namespace onnxtool

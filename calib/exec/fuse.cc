@@ -16,10 +16,13 @@ std::optional<float> bound(const Node& clip, int input, const char* attribute, f
 }
 
 bool same_static_shape(const Value& a, const Value& b) {
-  if (!a.type().shape || !b.type().shape || a.type().shape->size() != b.type().shape->size()) return false;
+  if (!a.type().shape || !b.type().shape || a.type().shape->size() != b.type().shape->size())
+    return false;
   for (size_t i = 0; i < a.type().shape->size(); ++i) {
     const Dim &x = (*a.type().shape)[i], &y = (*b.type().shape)[i];
-    const bool equal = x.value && y.value ? *x.value == *y.value : !x.value && !y.value && !x.symbol.empty() && x.symbol == y.symbol;
+    const bool equal = x.value && y.value
+                           ? *x.value == *y.value
+                           : !x.value && !y.value && !x.symbol.empty() && x.symbol == y.symbol;
     if (!equal) return false;
   }
   return true;
@@ -29,18 +32,25 @@ bool same_static_shape(const Value& a, const Value& b) {
 bool is_bias(const Value& other, const Value& value) {
   const Tensor* t = other.constant();
   const auto& shape = value.type().shape;
-  return t && t->dtype() == DataType::kFloat && t->rank() == 1 && shape && !shape->empty() && shape->back().value == std::optional<int64_t>(t->count());
+  return t && t->dtype() == DataType::kFloat && t->rank() == 1 && shape && !shape->empty() &&
+         shape->back().value == std::optional<int64_t>(t->count());
 }
 
 // The post-op that `user` is when fed by `value`; for kAdd, `other` is the second operand.
 std::optional<PostOp> as_post_op(const Node& user, const Value& value, const Value*& other) {
   PostOp op{};
   other = nullptr;
-  if (user.is("Relu")) op.kind = PostOp::Kind::kRelu;
-  else if (user.is("Sigmoid")) op.kind = PostOp::Kind::kSigmoid;
-  else if (user.is("HardSwish")) op.kind = PostOp::Kind::kHardSwish;
-  else if (user.is("LeakyRelu")) op.kind = PostOp::Kind::kLeakyRelu, op.alpha = user.attr<float>("alpha", 0.01f);
-  else if (user.is("HardSigmoid")) op.kind = PostOp::Kind::kHardSigmoid, op.alpha = user.attr<float>("alpha", 0.2f), op.beta = user.attr<float>("beta", 0.5f);
+  if (user.is("Relu"))
+    op.kind = PostOp::Kind::kRelu;
+  else if (user.is("Sigmoid"))
+    op.kind = PostOp::Kind::kSigmoid;
+  else if (user.is("HardSwish"))
+    op.kind = PostOp::Kind::kHardSwish;
+  else if (user.is("LeakyRelu"))
+    op.kind = PostOp::Kind::kLeakyRelu, op.alpha = user.attr<float>("alpha", 0.01f);
+  else if (user.is("HardSigmoid"))
+    op.kind = PostOp::Kind::kHardSigmoid, op.alpha = user.attr<float>("alpha", 0.2f),
+    op.beta = user.attr<float>("beta", 0.5f);
   else if (user.is("Clip")) {
     if (user.num_inputs() < 1 || &user.input(0) != &value) return std::nullopt;
     const auto low = bound(user, 1, "min", std::numeric_limits<float>::lowest());
@@ -49,7 +59,9 @@ std::optional<PostOp> as_post_op(const Node& user, const Value& value, const Val
     op.kind = PostOp::Kind::kClip, op.alpha = *low, op.beta = *high;
   } else if (user.is("Add") && user.opset() >= 7) {
     other = &user.input(0) == &value ? &user.input(1) : &user.input(0);
-    if (other == &value || other->constant() || !same_static_shape(*other, value) || !same_static_shape(value, user.output(0))) return std::nullopt;
+    if (other == &value || other->constant() || !same_static_shape(*other, value) ||
+        !same_static_shape(value, user.output(0)))
+      return std::nullopt;
     op.kind = PostOp::Kind::kAdd;
   } else {
     return std::nullopt;
@@ -68,9 +80,12 @@ std::optional<Silu> silu_of(const Value& x, const std::function<bool(const Value
   if (x.uses().size() != 2 || x.is_graph_output() || is_watched(x)) return std::nullopt;
   const Node *a = x.uses()[0].user, *b = x.uses()[1].user;
   if (!a->is("Sigmoid")) std::swap(a, b);
-  if (!has_one_result(*a) || !has_one_result(*b) || !a->is("Sigmoid") || !b->is("Mul") || &a->graph() != &x.graph() || &b->graph() != &x.graph()) return std::nullopt;
+  if (!has_one_result(*a) || !has_one_result(*b) || !a->is("Sigmoid") || !b->is("Mul") ||
+      &a->graph() != &x.graph() || &b->graph() != &x.graph())
+    return std::nullopt;
   const Value& s = a->output(0);
-  if (!s.has_one_use() || s.is_graph_output() || is_watched(s) || s.uses()[0].user != b) return std::nullopt;
+  if (!s.has_one_use() || s.is_graph_output() || is_watched(s) || s.uses()[0].user != b)
+    return std::nullopt;
   return Silu{a, b};
 }
 
@@ -83,13 +98,16 @@ std::optional<float> scalar_beside(const Node& node, const Value& x, bool commut
   if (!second && !(commutes && &node.input(1) == &x)) return std::nullopt;
   const Value& other = node.input(second ? 1 : 0);
   const Tensor* t = other.constant();
-  if (!t || t->count() != 1 || t->dtype() != DataType::kFloat || !same_static_shape(x, node.output(0))) return std::nullopt;
+  if (!t || t->count() != 1 || t->dtype() != DataType::kFloat ||
+      !same_static_shape(x, node.output(0)))
+    return std::nullopt;
   return t->values<float>()[0];
 }
 
 // Whether `node` divides x by 6, up to rounding of the factor.
 bool is_sixth(const Node& node, const Value& x) {
-  const auto s = node.is("Mul") || node.is("Div") ? scalar_beside(node, x, node.is("Mul")) : std::nullopt;
+  const auto s =
+      node.is("Mul") || node.is("Div") ? scalar_beside(node, x, node.is("Mul")) : std::nullopt;
   return s && (node.is("Mul") ? std::abs(*s * 6 - 1) < 1e-6f : *s == 6);
 }
 
@@ -102,9 +120,12 @@ const Node* only_reader(const Value& v, const Watched& is_watched) {
 
 // clip(x + 3, 0, 6) beginning with the node `add`: its Clip; nullptr: something else.
 const Node* clip_of(const Node& add, const Value& x, const Watched& is_watched) {
-  if (!add.is("Add") || add.opset() < 7 || !has_one_result(add) || scalar_beside(add, x, true) != 3.0f) return nullptr;
+  if (!add.is("Add") || add.opset() < 7 || !has_one_result(add) ||
+      scalar_beside(add, x, true) != 3.0f)
+    return nullptr;
   const Node* clip = only_reader(add.output(0), is_watched);
-  if (!clip || !clip->is("Clip") || !clip->has_input(0) || &clip->input(0) != &add.output(0)) return nullptr;
+  if (!clip || !clip->is("Clip") || !clip->has_input(0) || &clip->input(0) != &add.output(0))
+    return nullptr;
   return bound(*clip, 1, "min", -1) == 0.0f && bound(*clip, 2, "max", 0) == 6.0f ? clip : nullptr;
 }
 
@@ -122,38 +143,50 @@ std::vector<const Node*> hard_swish_of(const Value& x, const Watched& is_watched
   if (x.uses().size() != 2 || x.is_graph_output() || is_watched(x)) return {};
   const Node *add = x.uses()[0].user, *product = x.uses()[1].user;
   if (!add->is("Add")) std::swap(add, product);
-  if (!product->is("Mul") || &add->graph() != &x.graph() || &product->graph() != &x.graph() || !has_one_result(*product)) return {};
+  if (!product->is("Mul") || &add->graph() != &x.graph() || &product->graph() != &x.graph() ||
+      !has_one_result(*product))
+    return {};
   const Node* clip = clip_of(*add, x, is_watched);
   const Node* next = clip ? only_reader(clip->output(0), is_watched) : nullptr;
   if (!next) return {};
   const auto multiplies = [&](const Value& gate) {
     return product->num_inputs() == 2 && product->has_input(0) && product->has_input(1) &&
-           ((&product->input(0) == &x && &product->input(1) == &gate) || (&product->input(1) == &x && &product->input(0) == &gate));
+           ((&product->input(0) == &x && &product->input(1) == &gate) ||
+            (&product->input(1) == &x && &product->input(0) == &gate));
   };
   if (next == product && multiplies(clip->output(0))) {
     const Node* sixth = only_reader(product->output(0), is_watched);
     if (!sixth || !is_sixth(*sixth, product->output(0))) return {};
     return {add, clip, product, sixth};
   }
-  if (!is_sixth(*next, clip->output(0)) || only_reader(next->output(0), is_watched) != product || !multiplies(next->output(0))) return {};
+  if (!is_sixth(*next, clip->output(0)) || only_reader(next->output(0), is_watched) != product ||
+      !multiplies(next->output(0)))
+    return {};
   return {add, clip, next, product};
 }
 
 }  // namespace
 
-const Node* find_bias(const Node& node, const std::function<bool(const Value&)>& is_watched, const Value*& bias) {
-  if (!node.domain().empty() || !node.is("MatMul") || node.num_inputs() != 2 || !node.has_input(1) || !has_one_result(node)) return nullptr;
+const Node* find_bias(const Node& node, const std::function<bool(const Value&)>& is_watched,
+                      const Value*& bias) {
+  if (!node.domain().empty() || !node.is("MatMul") || node.num_inputs() != 2 ||
+      !node.has_input(1) || !has_one_result(node))
+    return nullptr;
   const Tensor* right = node.input(1).constant();
   const Value& product = node.output(0);
   const Node* add = only_reader(product, is_watched);
-  if (!right || right->rank() != 2 || product.type().dtype != DataType::kFloat || !add || !add->is("Add") || add->opset() < 7) return nullptr;
+  if (!right || right->rank() != 2 || product.type().dtype != DataType::kFloat || !add ||
+      !add->is("Add") || add->opset() < 7)
+    return nullptr;
   if (add->num_inputs() != 2 || !add->has_input(0) || !add->has_input(1)) return nullptr;
   bias = &add->input(&add->input(0) == &product ? 1 : 0);
   return is_bias(*bias, product) && bias->constant()->count() == right->dims()[1] ? add : nullptr;
 }
 
-std::vector<const Node*> find_post_ops(const Node& node, const Value* result, const KernelInfo& kernel, const NodeView& view,
-                                       const std::function<bool(const Value&)>& is_watched, std::vector<PostOp>& post_ops,
+std::vector<const Node*> find_post_ops(const Node& node, const Value* result,
+                                       const KernelInfo& kernel, const NodeView& view,
+                                       const std::function<bool(const Value&)>& is_watched,
+                                       std::vector<PostOp>& post_ops,
                                        std::vector<const Value*>& extra_inputs) {
   std::vector<const Node*> taken;
   if (node.num_inputs() > kFirstFusedInput) return taken;

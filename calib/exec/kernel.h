@@ -27,21 +27,25 @@ namespace onnxtool {
 /// Where bytes live. Plans insert copies between spaces; kernels declare theirs (KernelSet::space).
 enum class MemorySpace : uint8_t { kHost, kDevice };
 
-/// Physical order of a tensor of logical shape [N, C, spatial...]; dims are always the logical ones.
-/// kChannelsLast: [N, spatial..., C], no padding. kBlocked8/16: [N, ceil(C/b), spatial..., b] with
-/// the last block padded by zeros.
+/// Physical order of a tensor of logical shape [N, C, spatial...]; dims are always the logical
+/// ones. kChannelsLast: [N, spatial..., C], no padding. kBlocked8/16: [N, ceil(C/b), spatial..., b]
+/// with the last block padded by zeros.
 enum class Layout : uint8_t { kPlain, kChannelsLast, kBlocked8, kBlocked16 };
 
 struct ConstView {
   DataType dtype = DataType::kUndefined;
   std::span<const int64_t> dims;
-  const void* data = nullptr;  // aligned for its elements (results: to 64 bytes); strings: std::string[]
-  int64_t count = 0;           // product of dims
+  const void* data =
+      nullptr;        // aligned for its elements (results: to 64 bytes); strings: std::string[]
+  int64_t count = 0;  // product of dims
   MemorySpace space = MemorySpace::kHost;
   Layout layout = Layout::kPlain;
 
   int64_t rank() const { return static_cast<int64_t>(dims.size()); }
-  template <class T> std::span<const T> as() const { return {static_cast<const T*>(data), static_cast<size_t>(count)}; }
+  template <class T>
+  std::span<const T> as() const {
+    return {static_cast<const T*>(data), static_cast<size_t>(count)};
+  }
 };
 
 struct MutableView {
@@ -52,20 +56,32 @@ struct MutableView {
   MemorySpace space = MemorySpace::kHost;
   Layout layout = Layout::kPlain;
 
-  template <class T> std::span<T> as() const { return {static_cast<T*>(data), static_cast<size_t>(count)}; }
+  template <class T>
+  std::span<T> as() const {
+    return {static_cast<T*>(data), static_cast<size_t>(count)};
+  }
 };
 
-/// Inputs that fusion adds to a node start here, behind every operator's own: an optional input that is
-/// absent stays absent.
+/// Inputs that fusion adds to a node start here, behind every operator's own: an optional input
+/// that is absent stays absent.
 inline constexpr int kFirstFusedInput = 8;
 
 /// What a plan fused behind a convolution or matrix product, applied in this order to each element.
 struct PostOp {
-  enum class Kind : uint8_t { kAdd, kRelu, kLeakyRelu, kClip, kSigmoid, kHardSwish, kHardSigmoid, kSilu };  // kSilu: x * sigmoid(x)
+  enum class Kind : uint8_t {
+    kAdd,
+    kRelu,
+    kLeakyRelu,
+    kClip,
+    kSigmoid,
+    kHardSwish,
+    kHardSigmoid,
+    kSilu
+  };  // kSilu: x * sigmoid(x)
   Kind kind;
-  float alpha = 0;      // kLeakyRelu slope; kClip lower bound; kHardSigmoid alpha
-  float beta = 0;       // kClip upper bound; kHardSigmoid beta
-  int input = -1;       // kAdd: index of the extra input, same shape as the output
+  float alpha = 0;  // kLeakyRelu slope; kClip lower bound; kHardSigmoid alpha
+  float beta = 0;   // kClip upper bound; kHardSigmoid beta
+  int input = -1;   // kAdd: index of the extra input, same shape as the output
 };
 
 /// Read-only view of a node: attributes by name, static facts about its inputs.
@@ -76,7 +92,7 @@ class NodeView {
   virtual std::string_view domain() const = 0;
   /// The opset version that the model declares for domain(): kernels serve a range of them.
   virtual int opset() const = 0;
-  virtual int num_inputs() const = 0;   // trailing absent ones included
+  virtual int num_inputs() const = 0;  // trailing absent ones included
   virtual int num_outputs() const = 0;
   virtual bool has_input(int i) const = 0;
   virtual bool wants_output(int i) const = 0;
@@ -121,22 +137,31 @@ class KernelContext {
   virtual const ConstView& input(int i) const = 0;  // must be present
   virtual bool wants_output(int i) const = 0;
   /// Allocates output i (uninitialised). Fails when dims overflow or the memory limit is hit.
-  virtual Result<MutableView> output(int i, DataType dtype, std::span<const int64_t> dims, Layout layout) = 0;
+  virtual Result<MutableView> output(int i, DataType dtype, std::span<const int64_t> dims,
+                                     Layout layout) = 0;
   /// As output(), but takes over input `in`'s buffer when this is its last use and sizes are equal.
-  virtual Result<MutableView> output_in_place(int i, int in, DataType dtype, std::span<const int64_t> dims) = 0;
+  virtual Result<MutableView> output_in_place(int i, int in, DataType dtype,
+                                              std::span<const int64_t> dims) = 0;
   /// Output i is input `in`'s bytes under other dims (equal count and type): no copy.
   virtual Status output_view(int i, int in, std::span<const int64_t> dims) = 0;
   /// Working memory of this run, aligned to 64 bytes, freed when run() returns.
   virtual Result<void*> scratch(size_t size_bytes) = 0;
   /// Runs body(begin, end) over [0, count) on up to node().threads() threads, in pieces of at least
   /// `grain` elements. Pieces must be independent: results may not depend on the split.
-  virtual void parallel_for(int64_t count, int64_t grain, void (*body)(void*, int64_t, int64_t), void* closure) = 0;
+  virtual void parallel_for(int64_t count, int64_t grain, void (*body)(void*, int64_t, int64_t),
+                            void* closure) = 0;
 
   Result<MutableView> output(int i, DataType dtype, std::span<const int64_t> dims) {
     return output(i, dtype, dims, Layout::kPlain);
   }
-  template <class Body> void parallel(int64_t count, int64_t grain, Body&& body) {
-    parallel_for(count, grain, [](void* c, int64_t b, int64_t e) { (*static_cast<std::remove_reference_t<Body>*>(c))(b, e); }, &body);
+  template <class Body>
+  void parallel(int64_t count, int64_t grain, Body&& body) {
+    parallel_for(
+        count, grain,
+        [](void* c, int64_t b, int64_t e) {
+          (*static_cast<std::remove_reference_t<Body>*>(c))(b, e);
+        },
+        &body);
   }
 };
 
@@ -144,8 +169,8 @@ class KernelContext {
 struct KernelInfo {
   std::string_view domain = "";  // "" is ai.onnx
   std::string_view op;
-  int since = 1;                                  // first opset served
-  int until = std::numeric_limits<int>::max();    // last opset served
+  int since = 1;                                // first opset served
+  int until = std::numeric_limits<int>::max();  // last opset served
   /// Element types accepted by input 0 (or, with no input, by output 0); empty: any.
   std::initializer_list<DataType> types = {};
   /// nullptr: nothing to prepare. An error here is the node's error.
@@ -171,17 +196,19 @@ struct DeviceApi {
 
 /// A table of kernels, handed to plan compilation; earlier sets in a plan's list are preferred.
 struct KernelSet {
-  std::string_view name;   // "cpu", "dnnl", "cuda"
+  std::string_view name;  // "cpu", "dnnl", "cuda"
   MemorySpace space = MemorySpace::kHost;
   std::span<const KernelInfo* const> kernels;
   const DeviceApi* device = nullptr;  // present exactly when space is kDevice
-  std::string_view isa;    // what the set dispatched to on this machine, for range files
+  std::string_view isa;               // what the set dispatched to on this machine, for range files
 };
 
-/// Modules export `extern "C" const KernelSet* onnxtool_kernel_set(int abi)`; nullptr: other abi, or
-/// this machine lacks what the module needs.
+/// Modules export `extern "C" const KernelSet* onnxtool_kernel_set(int abi)`; nullptr: other abi,
+/// or this machine lacks what the module needs.
 inline constexpr int kKernelAbi = 1;
 
-inline Error kernel_error(ErrorCode code, std::string message) { return Error{code, std::move(message), {}}; }
+inline Error kernel_error(ErrorCode code, std::string message) {
+  return Error{code, std::move(message), {}};
+}
 
 }  // namespace onnxtool

@@ -6,7 +6,9 @@
 namespace onnxtool {
 namespace {
 
-int64_t block_of(Layout layout) { return layout == Layout::kBlocked16 ? 16 : layout == Layout::kBlocked8 ? 8 : 1; }
+int64_t block_of(Layout layout) {
+  return layout == Layout::kBlocked16 ? 16 : layout == Layout::kBlocked8 ? 8 : 1;
+}
 
 // [N, C, spatial] with spatial dims flattened; a channels-last tensor is one block of all channels.
 struct Extents {
@@ -22,18 +24,21 @@ Extents extents_of(std::span<const int64_t> dims, Layout layout) {
   return e;
 }
 
-template <class T> void to_blocked(const T* from, T* to, Extents e) {
+template <class T>
+void to_blocked(const T* from, T* to, Extents e) {
   const int64_t blocks = e.block ? (e.c + e.block - 1) / e.block : 0;
   for (int64_t n = 0; n < e.n; ++n)
     for (int64_t b = 0; b < blocks; ++b)
       for (int64_t s = 0; s < e.spatial; ++s)
         for (int64_t i = 0; i < e.block; ++i) {
           const int64_t c = b * e.block + i;
-          to[((n * blocks + b) * e.spatial + s) * e.block + i] = c < e.c ? from[(n * e.c + c) * e.spatial + s] : T{};
+          to[((n * blocks + b) * e.spatial + s) * e.block + i] =
+              c < e.c ? from[(n * e.c + c) * e.spatial + s] : T{};
         }
 }
 
-template <class T> void from_blocked(const T* from, T* to, Extents e) {
+template <class T>
+void from_blocked(const T* from, T* to, Extents e) {
   const int64_t blocks = e.block ? (e.c + e.block - 1) / e.block : 0;
   for (int64_t n = 0; n < e.n; ++n)
     for (int64_t c = 0; c < e.c; ++c) {
@@ -43,14 +48,19 @@ template <class T> void from_blocked(const T* from, T* to, Extents e) {
     }
 }
 
-template <class T> void convert(const void* from, Layout from_layout, void* to, Layout to_layout, std::span<const int64_t> dims) {
-  if (from_layout == Layout::kPlain) to_blocked(static_cast<const T*>(from), static_cast<T*>(to), extents_of(dims, to_layout));
-  else from_blocked(static_cast<const T*>(from), static_cast<T*>(to), extents_of(dims, from_layout));
+template <class T>
+void convert(const void* from, Layout from_layout, void* to, Layout to_layout,
+             std::span<const int64_t> dims) {
+  if (from_layout == Layout::kPlain)
+    to_blocked(static_cast<const T*>(from), static_cast<T*>(to), extents_of(dims, to_layout));
+  else
+    from_blocked(static_cast<const T*>(from), static_cast<T*>(to), extents_of(dims, from_layout));
 }
 
 }  // namespace
 
-std::optional<size_t> layout_size_bytes(DataType dtype, std::span<const int64_t> dims, Layout layout) {
+std::optional<size_t> layout_size_bytes(DataType dtype, std::span<const int64_t> dims,
+                                        Layout layout) {
   const auto count = checked_product(dims);
   if (!count || *count > (int64_t{1} << 56)) return std::nullopt;
   const int64_t block = block_of(layout);
@@ -61,7 +71,8 @@ std::optional<size_t> layout_size_bytes(DataType dtype, std::span<const int64_t>
   return size_bytes_of(dtype, static_cast<uint64_t>(*padded));
 }
 
-void convert_layout(const void* from, Layout from_layout, void* to, Layout to_layout, DataType dtype, std::span<const int64_t> dims) {
+void convert_layout(const void* from, Layout from_layout, void* to, Layout to_layout,
+                    DataType dtype, std::span<const int64_t> dims) {
   ONNXTOOL_CHECK((from_layout == Layout::kPlain) != (to_layout == Layout::kPlain));
   switch (bits_of(dtype)) {
     case 8: return convert<uint8_t>(from, from_layout, to, to_layout, dims);

@@ -36,9 +36,11 @@ const KernelSet* load_module(const std::string& name, std::string& reason) {
     reason = file + " could not be loaded: " + ::dlerror();
     return nullptr;
   }
-  const auto entry = reinterpret_cast<const KernelSet* (*)(int)>(::dlsym(handle, "onnxtool_kernel_set"));
+  const auto entry =
+      reinterpret_cast<const KernelSet* (*)(int)>(::dlsym(handle, "onnxtool_kernel_set"));
   const KernelSet* set = entry ? entry(kKernelAbi) : nullptr;
-  if (!set) reason = file + (entry ? " does not fit this build or this machine" : " is no kernel module");
+  if (!set)
+    reason = file + (entry ? " does not fit this build or this machine" : " is no kernel module");
   return set;
 }
 
@@ -60,11 +62,16 @@ Result<KernelSets> load_kernel_sets(const std::string& wanted) {
   for (const std::string& name : names) {
     if (name == "cpu") continue;
     if (std::find(std::begin(kModules), std::end(kModules), name) == std::end(kModules))
-      return Error{ErrorCode::kUsage, "unknown kernel set '" + name + "'", "known: cpu, dnnl, cuda, auto"};
+      return Error{ErrorCode::kUsage, "unknown kernel set '" + name + "'",
+                   "known: cpu, dnnl, cuda, auto"};
     std::string reason;
-    if (const KernelSet* set = load_module(name, reason)) out.sets.push_back(set);
-    else if (!automatic) return Error{ErrorCode::kUnsupported, "kernel set '" + name + "': " + reason, "use --kernels cpu"};
-    else if (name == "dnnl") out.notes.push_back("without oneDNN (" + reason + "): models run slower");
+    if (const KernelSet* set = load_module(name, reason))
+      out.sets.push_back(set);
+    else if (!automatic)
+      return Error{ErrorCode::kUnsupported, "kernel set '" + name + "': " + reason,
+                   "use --kernels cpu"};
+    else if (name == "dnnl")
+      out.notes.push_back("without oneDNN (" + reason + "): models run slower");
   }
   out.sets.push_back(&cpu_kernel_set());
   return out;

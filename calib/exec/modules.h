@@ -10,12 +10,12 @@
 namespace onnxtool {
 
 struct KernelSets {
-  std::vector<const KernelSet*> sets;   // preferred first; `cpu` is always the last
-  std::vector<std::string> notes;       // one per module that was wanted and is missing
+  std::vector<const KernelSet*> sets;  // preferred first; `cpu` is always the last
+  std::vector<std::string> notes;      // one per module that was wanted and is missing
 };
 
-/// `wanted`: "auto" (every module that is there, then cpu), or a comma-separated list such as "cpu" or
-/// "dnnl,cpu". Modules are loaded from beside the binary only, once per process.
+/// `wanted`: "auto" (every module that is there, then cpu), or a comma-separated list such as "cpu"
+/// or "dnnl,cpu". Modules are loaded from beside the binary only, once per process.
 Result<KernelSets> load_kernel_sets(const std::string& wanted);
 
 }  // namespace onnxtool

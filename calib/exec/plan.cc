@@ -57,8 +57,13 @@ std::vector<int64_t> known_dims(const Value& v) {
 
 class PlanCompiler {
  public:
-  PlanCompiler(const Graph& graph, const PlanOptions& options, Plan::Impl& plan, std::span<const Value* const> captured)
-      : graph_(graph), options_(options), plan_(plan), captured_(captured), captured_set_(captured.begin(), captured.end()) {}
+  PlanCompiler(const Graph& graph, const PlanOptions& options, Plan::Impl& plan,
+               std::span<const Value* const> captured)
+      : graph_(graph),
+        options_(options),
+        plan_(plan),
+        captured_(captured),
+        captured_set_(captured.begin(), captured.end()) {}
 
   Status compile() {
     plan_.kernel_sets = options_.kernel_sets;
@@ -79,7 +84,8 @@ class PlanCompiler {
     if (!unsupported_.empty()) {
       std::string list;
       for (const std::string& op : unsupported_) list += (list.empty() ? "" : ", ") + op;
-      return Error{ErrorCode::kUnsupported, "no kernel for " + list, "a model runs only with all of its operators: replace these by standard ones"};
+      return Error{ErrorCode::kUnsupported, "no kernel for " + list,
+                   "a model runs only with all of its operators: replace these by standard ones"};
     }
     ONNXTOOL_CHECK(delayed_.empty());
     ONNXTOOL_TRY(prepare_steps(plan_.steps));
@@ -91,7 +97,8 @@ class PlanCompiler {
     plan_.watch_of_slot.assign(static_cast<size_t>(plan_.num_slots), -1);
     for (size_t i = 0; i < options_.watched.size(); ++i) {
       const auto it = slots_.find(options_.watched[i]);
-      if (it != slots_.end()) plan_.watch_of_slot[static_cast<size_t>(it->second)] = static_cast<int>(i);
+      if (it != slots_.end())
+        plan_.watch_of_slot[static_cast<size_t>(it->second)] = static_cast<int>(i);
     }
     return {};
   }
@@ -102,14 +109,16 @@ class PlanCompiler {
     if (!fresh) return it->second;
     ++plan_.num_slots;
     const Tensor* t = v.constant() ? v.constant() : v.initializer();
-    if (t && !captured_set_.contains(&v)) plan_.constants.emplace_back(it->second, constants_[&v] = std::make_shared<AlignedTensor>(*t));
+    if (t && !captured_set_.contains(&v))
+      plan_.constants.emplace_back(it->second,
+                                   constants_[&v] = std::make_shared<AlignedTensor>(*t));
     return it->second;
   }
 
   // Where two nodes want one tensor, they share its aligned copy.
   std::shared_ptr<AlignedTensor> constant_of(const Value& v) {
-    // An outer constant is one here too: folding and prepacking see through the subgraph's border. So is
-    // an input's default, as runs are never given another value for it.
+    // An outer constant is one here too: folding and prepacking see through the subgraph's border.
+    // So is an input's default, as runs are never given another value for it.
     const Tensor* t = v.constant() ? v.constant() : v.initializer();
     if (!t) return nullptr;
     auto& aligned = constants_[&v];
@@ -118,25 +127,32 @@ class PlanCompiler {
   }
 
   Status add_node(const Node& node) {
-    if (const auto it = float_groups_.find(&node); it != float_groups_.end()) return add_group(it->second);
+    if (const auto it = float_groups_.find(&node); it != float_groups_.end())
+      return add_group(it->second);
     if (taken_.contains(&node)) {
       add_delayed(node);
       return {};
     }
     // A Constant node's tensor is a constant slot already.
-    if (node.is("Constant") && node.num_outputs() == 1 && node.has_output(0) && node.output(0).constant()) return {};
+    if (node.is("Constant") && node.num_outputs() == 1 && node.has_output(0) &&
+        node.output(0).constant())
+      return {};
     if (const auto it = groups_.find(&node); it != groups_.end()) return add_group(it->second);
     Step step;
     step.node = std::make_unique<CompiledNode>(node, options_.threads);
     CompiledNode& c = *step.node;
     for (const Value* v : node.inputs()) add_input(c, v);
-    for (const Value* v : node.outputs()) c.wanted.push_back(v && (!v->unused() || watched_.contains(v)));
+    for (const Value* v : node.outputs())
+      c.wanted.push_back(v && (!v->unused() || watched_.contains(v)));
     step.native = find_native_op(node);
     if (step.native) {
       ONNXTOOL_TRY(compile_subgraphs(node, step));
     } else {
-      const bool first = node.num_inputs() > 0 && node.has_input(0), result = node.num_outputs() > 0 && node.has_output(0);
-      select_kernel(step, first ? node.input(0).type().dtype : result ? node.output(0).type().dtype : DataType::kUndefined);
+      const bool first = node.num_inputs() > 0 && node.has_input(0),
+                 result = node.num_outputs() > 0 && node.has_output(0);
+      select_kernel(step, first    ? node.input(0).type().dtype
+                          : result ? node.output(0).type().dtype
+                                   : DataType::kUndefined);
       if (!step.kernel) {
         unsupported_.insert(describe_missing(node));
         return {};
@@ -147,16 +163,20 @@ class PlanCompiler {
     if (options_.fuse && step.kernel) {
       std::vector<const Value*> extra;
       // An addition that the branch before this one took is no longer there to be fused.
-      const auto keeps = [&](const Value& v) { return watched_.contains(&v) || (v.has_one_use() && taken_.contains(v.uses()[0].user)); };
+      const auto keeps = [&](const Value& v) {
+        return watched_.contains(&v) || (v.has_one_use() && taken_.contains(v.uses()[0].user));
+      };
       const Value* bias = nullptr;
       const Node* added = find_bias(node, keeps, bias);
       if (added) {
         c.biased = true;
         add_input(c, bias);
       }
-      auto chain = find_post_ops(node, added ? &added->output(0) : nullptr, *step.kernel, c, keeps, c.fused, extra);
+      auto chain = find_post_ops(node, added ? &added->output(0) : nullptr, *step.kernel, c, keeps,
+                                 c.fused, extra);
       if (added) chain.insert(chain.begin(), added);
-      while (!extra.empty() && c.inputs.size() < static_cast<size_t>(kFirstFusedInput)) add_input(c, nullptr);
+      while (!extra.empty() && c.inputs.size() < static_cast<size_t>(kFirstFusedInput))
+        add_input(c, nullptr);
       for (const Value* v : extra) {
         c.inputs.push_back(slot(*v));
         c.dtypes.push_back(v->type().dtype);
@@ -187,19 +207,22 @@ class PlanCompiler {
 
   // A fused step runs where its last node stood: by then every extra input has been made.
   void place(Step step, const Node& first, const Node& last) {
-    if (&first == &last) plan_.steps.push_back(std::move(step));
-    else delayed_.emplace(&last, std::move(step));
+    if (&first == &last)
+      plan_.steps.push_back(std::move(step));
+    else
+      delayed_.emplace(&last, std::move(step));
   }
 
   void find_groups() {
     IntegerGroups found = find_integer_groups(
         graph_, {.is_watched = [&](const Value& v) { return watched_.contains(&v); },
-                 .has_kernel = [&](std::string_view op, std::string_view domain, int opset, DataType type) {
-                   for (const KernelSet* set : options_.kernel_sets)
-                     for (const KernelInfo* k : set->kernels)
-                       if (serves(*k, op, domain, opset, type)) return true;
-                   return false;
-                 }});
+                 .has_kernel =
+                     [&](std::string_view op, std::string_view domain, int opset, DataType type) {
+                       for (const KernelSet* set : options_.kernel_sets)
+                         for (const KernelInfo* k : set->kernels)
+                           if (serves(*k, op, domain, opset, type)) return true;
+                       return false;
+                     }});
     groups_ = std::move(found.by_core);
     taken_.insert(found.replaced.begin(), found.replaced.end());
   }
@@ -222,12 +245,18 @@ class PlanCompiler {
   }
 
   void find_operators_in_parts() {
-    FloatGroups found = find_float_groups(graph_, [&](const Value& v) { return watched_.contains(&v); });
+    FloatGroups found =
+        find_float_groups(graph_, [&](const Value& v) { return watched_.contains(&v); });
     for (auto& [last, group] : found.by_last) {
-      const bool free = std::none_of(group.nodes.begin(), group.nodes.end(), [&](const Node* n) { return taken_.contains(n) || groups_.contains(n); });
-      const bool known = std::any_of(options_.kernel_sets.begin(), options_.kernel_sets.end(), [&](const KernelSet* set) {
-        return std::any_of(set->kernels.begin(), set->kernels.end(), [&](const KernelInfo* k) { return serves(*k, group.op, group.domain, group.opset, DataType::kFloat); });
+      const bool free = std::none_of(group.nodes.begin(), group.nodes.end(), [&](const Node* n) {
+        return taken_.contains(n) || groups_.contains(n);
       });
+      const bool known = std::any_of(
+          options_.kernel_sets.begin(), options_.kernel_sets.end(), [&](const KernelSet* set) {
+            return std::any_of(set->kernels.begin(), set->kernels.end(), [&](const KernelInfo* k) {
+              return serves(*k, group.op, group.domain, group.opset, DataType::kFloat);
+            });
+          });
       if (!free || !known) continue;
       taken_.insert(group.nodes.begin(), group.nodes.end());
       float_groups_.emplace(last, std::move(group));
@@ -257,9 +286,11 @@ class PlanCompiler {
     delayed_.erase(it);
   }
 
-  static bool serves(const KernelInfo& k, std::string_view op, std::string_view domain, int opset, DataType type) {
+  static bool serves(const KernelInfo& k, std::string_view op, std::string_view domain, int opset,
+                     DataType type) {
     if (k.op != op || k.domain != domain || opset < k.since || opset > k.until) return false;
-    return type == DataType::kUndefined || k.types.size() == 0 || std::find(k.types.begin(), k.types.end(), type) != k.types.end();
+    return type == DataType::kUndefined || k.types.size() == 0 ||
+           std::find(k.types.begin(), k.types.end(), type) != k.types.end();
   }
 
   // `type`: of the first input, or, without inputs, of the first output.
@@ -267,7 +298,8 @@ class PlanCompiler {
     const CompiledNode& c = *step.node;
     for (const KernelSet* set : options_.kernel_sets)
       for (const KernelInfo* k : set->kernels) {
-        if (!serves(*k, c.op_type(), c.domain(), c.opset(), type) || (k->accepts && !k->accepts(c))) continue;
+        if (!serves(*k, c.op_type(), c.domain(), c.opset(), type) || (k->accepts && !k->accepts(c)))
+          continue;
         step.kernel = k;
         step.set = set;
         return;
@@ -277,7 +309,8 @@ class PlanCompiler {
   static std::string describe_missing(const Node& node) {
     std::string s = node.domain().empty() ? node.op_type() : node.domain() + "." + node.op_type();
     s += " (opset " + std::to_string(node.opset());
-    if (node.num_inputs() > 0 && node.has_input(0) && node.input(0).type().is_tensor()) s += ", " + std::string(name(node.input(0).type().dtype));
+    if (node.num_inputs() > 0 && node.has_input(0) && node.input(0).type().is_tensor())
+      s += ", " + std::string(name(node.input(0).type().dtype));
     return s + ")";
   }
 
@@ -298,7 +331,9 @@ class PlanCompiler {
       // Inputs with a default have no slot to bind, so they do not count as inputs of an iteration.
       sub.own_inputs = static_cast<int>(sub.plan->impl().input_slots.size() - captures.size());
       if (node.is("If") && sub.own_inputs)
-        return Error{ErrorCode::kBadModel, node.describe() + ": " + a.name + " has inputs, expected none", {}};
+        return Error{ErrorCode::kBadModel,
+                     node.describe() + ": " + a.name + " has inputs, expected none",
+                     {}};
       for (const Value* v : captures) sub.captured.push_back(slot(*v));
       for (const Value* v : (*g)->outputs()) sub.output_types.push_back(v->type());
       step.subplans.push_back(std::move(sub));
@@ -307,9 +342,13 @@ class PlanCompiler {
   }
 
  public:
-  bool can_add(const Node& node) { return add_node(node).ok() && unsupported_.empty() && prepare_steps(plan_.steps).ok(); }
+  bool can_add(const Node& node) {
+    return add_node(node).ok() && unsupported_.empty() && prepare_steps(plan_.steps).ok();
+  }
 
-  static Result<std::shared_ptr<const Plan>> compile_graph(const Graph& graph, const PlanOptions& options, std::span<const Value* const> captured) {
+  static Result<std::shared_ptr<const Plan>> compile_graph(const Graph& graph,
+                                                           const PlanOptions& options,
+                                                           std::span<const Value* const> captured) {
     std::shared_ptr<Plan> plan(new Plan);
     ONNXTOOL_TRY(PlanCompiler(graph, options, *plan->impl_, captured).compile());
     return std::shared_ptr<const Plan>(std::move(plan));
@@ -322,19 +361,23 @@ class PlanCompiler {
     for (size_t i = 0; i < plan_.steps.size(); ++i) {
       const CompiledNode& node = *plan_.steps[i].node;
       for (size_t k = 0; k < node.inputs.size(); ++k)
-        if (const int s = node.inputs[k]; s >= 0 && !node.dropped[k]) last[static_cast<size_t>(s)] = static_cast<int>(i);
+        if (const int s = node.inputs[k]; s >= 0 && !node.dropped[k])
+          last[static_cast<size_t>(s)] = static_cast<int>(i);
       for (const SubPlan& sub : plan_.steps[i].subplans)
         for (int s : sub.captured) last[static_cast<size_t>(s)] = static_cast<int>(i);
       // Watched but never read: it goes right after it was shown.
       for (int s : plan_.steps[i].outputs)
-        if (s >= 0 && last[static_cast<size_t>(s)] < 0) last[static_cast<size_t>(s)] = static_cast<int>(i);
+        if (s >= 0 && last[static_cast<size_t>(s)] < 0)
+          last[static_cast<size_t>(s)] = static_cast<int>(i);
     }
-    for (int s : plan_.output_slots) last[static_cast<size_t>(s)] = static_cast<int>(plan_.steps.size());
+    for (int s : plan_.output_slots)
+      last[static_cast<size_t>(s)] = static_cast<int>(plan_.steps.size());
     std::vector<bool> is_constant(static_cast<size_t>(plan_.num_slots), false);
     for (const auto& [s, tensor] : plan_.constants) is_constant[static_cast<size_t>(s)] = true;
     for (int s = 0; s < plan_.num_slots; ++s) {
       const int step = last[static_cast<size_t>(s)];
-      if (step >= 0 && step < static_cast<int>(plan_.steps.size()) && !is_constant[static_cast<size_t>(s)])
+      if (step >= 0 && step < static_cast<int>(plan_.steps.size()) &&
+          !is_constant[static_cast<size_t>(s)])
         plan_.steps[static_cast<size_t>(step)].releases.push_back(s);
     }
   }
@@ -364,7 +407,9 @@ std::string Plan::describe_kernels() const {
   std::map<std::string_view, int> counts;
   for (const Step& s : impl_->steps) ++counts[s.set ? s.set->name : "executor"];
   std::string out;
-  for (const auto& [name, count] : counts) out += (out.empty() ? "" : ", ") + std::string(name) + ": " + std::to_string(count) + (count == 1 ? " step" : " steps");
+  for (const auto& [name, count] : counts)
+    out += (out.empty() ? "" : ", ") + std::string(name) + ": " + std::to_string(count) +
+           (count == 1 ? " step" : " steps");
   return out;
 }
 
@@ -387,7 +432,9 @@ bool has_kernel(const Node& node, const PlanOptions& options) {
   if (find_native_op(node)) return true;
   for (const KernelSet* set : options.kernel_sets)
     for (const KernelInfo* k : set->kernels)
-      if (k->op == node.op_type() && k->domain == node.domain() && node.opset() >= k->since && node.opset() <= k->until) return true;
+      if (k->op == node.op_type() && k->domain == node.domain() && node.opset() >= k->since &&
+          node.opset() <= k->until)
+        return true;
   return false;
 }
 
@@ -404,9 +451,11 @@ bool any_node(const Graph& graph, const std::function<bool(const Node&)>& is) {
 
 Result<std::shared_ptr<const Plan>> Plan::compile(const Graph& graph, const PlanOptions& options) {
   const auto lacks_kernel = [&](const Node& n) { return !has_kernel(n, options); };
-  // What no kernel runs may be a function, of the model or of the standard: its body runs in its place.
+  // What no kernel runs may be a function, of the model or of the standard: its body runs in its
+  // place.
   const bool is_whole = &graph == &graph.model().graph();
-  if (!is_whole || !any_node(graph, [&](const Node& n) { return called_function(n) || lacks_kernel(n); }))
+  if (!is_whole ||
+      !any_node(graph, [&](const Node& n) { return called_function(n) || lacks_kernel(n); }))
     return PlanCompiler::compile_graph(graph, options, {});
   const std::unique_ptr<Model> copy = graph.model().clone();
   ONNXTOOL_TRY(inline_calls(copy->graph(), lacks_kernel));

@@ -20,8 +20,8 @@ class Observer {
   /// `watch` indexes PlanOptions::watched. The view holds exactly the logical elements; their order
   /// is that of view.layout, which is kPlain when needs_plain().
   virtual Status observe(int watch, const ConstView& value) = 0;
-  /// Asked after observe() of a node's result: a tensor of its type that takes its place for all that
-  /// read it from then on, and stays valid until the run ends; nullptr: it stays.
+  /// Asked after observe() of a node's result: a tensor of its type that takes its place for all
+  /// that read it from then on, and stays valid until the run ends; nullptr: it stays.
   virtual const Tensor* replacement(int /*watch*/) { return nullptr; }
   /// Whether element order matters. When false, channels-last values are shown as they are.
   virtual bool needs_plain() const { return false; }
@@ -50,7 +50,8 @@ class Plan {
   struct Impl;
   /// The graph's values should carry types (infer_graph): kernels are chosen by them. Fails with
   /// kUnsupported where no set has a kernel for a node, naming all such operators.
-  static Result<std::shared_ptr<const Plan>> compile(const Graph& graph, const PlanOptions& options);
+  static Result<std::shared_ptr<const Plan>> compile(const Graph& graph,
+                                                     const PlanOptions& options);
   ~Plan();
 
   /// The nodes of the graph that keep it from being compiled, each looked at alone: no kernel, or a
@@ -89,10 +90,12 @@ class RunContext {
 
   /// Runs once. `inputs` follow Plan::input_names(). Outputs are copies, in the order of
   /// Plan::output_names(); nullptr: not wanted. Errors name the node.
-  Status run(std::span<const Tensor> inputs, std::vector<Tensor>* outputs, Observer* observer = nullptr);
+  Status run(std::span<const Tensor> inputs, std::vector<Tensor>* outputs,
+             Observer* observer = nullptr);
   /// The same for models whose inputs or outputs may be sequences, maps or optionals; run() refuses
   /// outputs of that kind.
-  Status run_data(std::span<const Datum> inputs, std::vector<Datum>* outputs, Observer* observer = nullptr);
+  Status run_data(std::span<const Datum> inputs, std::vector<Datum>* outputs,
+                  Observer* observer = nullptr);
   /// From now on times each step, those of subgraphs included, up to a bound of some million.
   void enable_profile();
   /// In order of completion: what ran in a subgraph stands before the node that holds it.

@@ -40,14 +40,16 @@ class AlignedTensor {
   ConstView view_;
 };
 
-/// A node's facts, decoded once: what kernels see of it (NodeView), independent of the graph's life.
+/// A node's facts, decoded once: what kernels see of it (NodeView), independent of the graph's
+/// life.
 class CompiledNode final : public NodeView {
  public:
   CompiledNode(const Node& node, int threads);
   /// Another operator, which takes the node's attributes.
   void become(std::string_view op_type, std::string_view domain, int opset);
   /// For an operator that is not the node's.
-  void set_attribute(std::string_view name, const std::variant<float, int64_t, std::string_view>& value);
+  void set_attribute(std::string_view name,
+                     const std::variant<float, int64_t, std::string_view>& value);
   /// "Conv + Add + Relu": its operator and what was fused behind it.
   std::string operators() const;
 
@@ -56,18 +58,29 @@ class CompiledNode final : public NodeView {
   int opset() const override { return opset_; }
   int num_inputs() const override { return static_cast<int>(inputs.size()); }
   int num_outputs() const override { return static_cast<int>(wanted.size()); }
-  bool has_input(int i) const override { return i < num_inputs() && inputs[static_cast<size_t>(i)] >= 0; }
-  bool wants_output(int i) const override { return i < num_outputs() && wanted[static_cast<size_t>(i)]; }
+  bool has_input(int i) const override {
+    return i < num_inputs() && inputs[static_cast<size_t>(i)] >= 0;
+  }
+  bool wants_output(int i) const override {
+    return i < num_outputs() && wanted[static_cast<size_t>(i)];
+  }
   const ConstView* constant(int i) const override;
   void drop_constant(int i) const override;
-  DataType input_dtype(int i) const override { return i < static_cast<int>(dtypes.size()) ? dtypes[static_cast<size_t>(i)] : DataType::kUndefined; }
+  DataType input_dtype(int i) const override {
+    return i < static_cast<int>(dtypes.size()) ? dtypes[static_cast<size_t>(i)]
+                                               : DataType::kUndefined;
+  }
   std::span<const int64_t> input_dims(int i) const override {
     if (i >= static_cast<int>(dims.size())) return {};
     return dims[static_cast<size_t>(i)];
   }
   bool has_attribute(std::string_view name) const override { return find(name) != nullptr; }
-  int64_t attr_int(std::string_view name, int64_t fallback) const override { return get<int64_t>(name, fallback); }
-  float attr_float(std::string_view name, float fallback) const override { return get<float>(name, fallback); }
+  int64_t attr_int(std::string_view name, int64_t fallback) const override {
+    return get<int64_t>(name, fallback);
+  }
+  float attr_float(std::string_view name, float fallback) const override {
+    return get<float>(name, fallback);
+  }
   std::string_view attr_string(std::string_view name, std::string_view fallback) const override;
   std::span<const int64_t> attr_ints(std::string_view name) const override;
   std::span<const float> attr_floats(std::string_view name) const override;
@@ -76,21 +89,23 @@ class CompiledNode final : public NodeView {
   std::span<const PostOp> post_ops() const override { return fused; }
   int threads() const override { return threads_; }
 
-  std::string description;                     // for errors
-  std::vector<int> inputs;                     // slots; -1: absent
-  std::vector<bool> wanted;                    // outputs that somebody reads
-  std::vector<DataType> dtypes;                // of inputs, where known
-  std::vector<std::vector<int64_t>> dims;      // of inputs, where known; see NodeView::input_dims
+  std::string description;                 // for errors
+  std::vector<int> inputs;                 // slots; -1: absent
+  std::vector<bool> wanted;                // outputs that somebody reads
+  std::vector<DataType> dtypes;            // of inputs, where known
+  std::vector<std::vector<int64_t>> dims;  // of inputs, where known; see NodeView::input_dims
   std::vector<std::shared_ptr<AlignedTensor>> constants;  // of inputs; null: not constant
   mutable std::vector<bool> dropped;
   std::vector<PostOp> fused;
   bool biased = false;  // input 2 of a MatMul is what an Add behind it added
 
  private:
-  using Payload = std::variant<float, int64_t, std::string, std::vector<float>, std::vector<int64_t>, std::vector<std::string>,
-                               std::shared_ptr<AlignedTensor>>;
+  using Payload =
+      std::variant<float, int64_t, std::string, std::vector<float>, std::vector<int64_t>,
+                   std::vector<std::string>, std::shared_ptr<AlignedTensor>>;
   const Payload* find(std::string_view name) const;
-  template <class T> T get(std::string_view name, T fallback) const {
+  template <class T>
+  T get(std::string_view name, T fallback) const {
     const Payload* p = find(name);
     const T* v = p ? std::get_if<T>(p) : nullptr;
     return v ? *v : fallback;
@@ -112,7 +127,8 @@ struct SubPlan {
 };
 
 struct Step;
-/// Runs a node that no kernel can: control flow, and what takes or gives sequences, maps, optionals.
+/// Runs a node that no kernel can: control flow, and what takes or gives sequences, maps,
+/// optionals.
 using NativeOp = Status (*)(RunContext::Impl& run, const Step& step, size_t step_index);
 
 /// One unit of work: a node, with what was fused behind it.
@@ -122,19 +138,20 @@ struct Step {
   NativeOp native = nullptr;
   const KernelSet* set = nullptr;
   std::unique_ptr<KernelState> state;
-  std::vector<int> outputs;       // slots; -1: absent
-  std::vector<int> releases;      // slots that nobody reads after this step
+  std::vector<int> outputs;   // slots; -1: absent
+  std::vector<int> releases;  // slots that nobody reads after this step
   std::vector<SubPlan> subplans;
 };
 
 struct Plan::Impl {
   int num_slots = 0;
   std::vector<Step> steps;
-  std::vector<std::pair<int, std::shared_ptr<AlignedTensor>>> constants;  // bound before each first run
+  std::vector<std::pair<int, std::shared_ptr<AlignedTensor>>>
+      constants;  // bound before each first run
   std::vector<int> input_slots, output_slots;
   std::vector<std::string> input_names, output_names;
-  std::vector<int> watch_of_slot;             // -1: not watched
-  std::vector<int> last_step_of_slot;         // -1: never read; num steps: graph output
+  std::vector<int> watch_of_slot;      // -1: not watched
+  std::vector<int> last_step_of_slot;  // -1: never read; num steps: graph output
   std::vector<const KernelSet*> kernel_sets;
   int threads = 1;
 };
@@ -144,9 +161,9 @@ struct Buffer {
   int references = 1;
   void* data = nullptr;
   size_t size = 0;
-  int ticket = -1;                        // of the arena; -1: not from it
-  const DeviceApi* device = nullptr;      // allocated there
-  std::vector<std::string> strings;       // string tensors
+  int ticket = -1;                    // of the arena; -1: not from it
+  const DeviceApi* device = nullptr;  // allocated there
+  std::vector<std::string> strings;   // string tensors
 };
 
 /// One physical form of a value.
@@ -154,7 +171,8 @@ struct Representation {
   MemorySpace space = MemorySpace::kHost;
   Layout layout = Layout::kPlain;
   void* data = nullptr;
-  Buffer* buffer = nullptr;  // nullptr: memory that belongs to somebody else (constant, graph input)
+  Buffer* buffer =
+      nullptr;  // nullptr: memory that belongs to somebody else (constant, graph input)
 };
 
 /// A value during a run: its logical facts and up to three physical forms of it.
@@ -162,25 +180,32 @@ struct SlotValue {
   DataType dtype = DataType::kUndefined;
   std::vector<int64_t> dims;
   int64_t count = 0;
-  int num_forms = 0;  // 0: absent
+  int num_forms = 0;                    // 0: absent
   std::array<Representation, 6> forms;  // host and device, plain and two layouts at most
-  // A sequence, map or empty optional, which has no forms; or the tensor whose bytes the host form is.
+  // A sequence, map or empty optional, which has no forms; or the tensor whose bytes the host form
+  // is.
   std::unique_ptr<Datum> held;
 };
 
 /// Bytes of a tensor of this layout, block padding included; nullopt on overflow.
-std::optional<size_t> layout_size_bytes(DataType dtype, std::span<const int64_t> dims, Layout layout);
+std::optional<size_t> layout_size_bytes(DataType dtype, std::span<const int64_t> dims,
+                                        Layout layout);
 /// Copies between layouts; one side is kPlain. Padding of blocked targets is zero.
-void convert_layout(const void* from, Layout from_layout, void* to, Layout to_layout, DataType dtype, std::span<const int64_t> dims);
+void convert_layout(const void* from, Layout from_layout, void* to, Layout to_layout,
+                    DataType dtype, std::span<const int64_t> dims);
 
-/// The Add behind a MatMul with constant weights that adds a constant to each of its columns: `bias` can
-/// then be the MatMul's third input. nullptr: there is none.
-const Node* find_bias(const Node& node, const std::function<bool(const Value&)>& is_watched, const Value*& bias);
+/// The Add behind a MatMul with constant weights that adds a constant to each of its columns:
+/// `bias` can then be the MatMul's third input. nullptr: there is none.
+const Node* find_bias(const Node& node, const std::function<bool(const Value&)>& is_watched,
+                      const Value*& bias);
 
-/// What is fused behind `result` (nullptr: the node's first output): a chain of single-use, unwatched results. Returns the nodes taken,
-/// in order, and appends to `post_ops` and `extra_inputs` (kAdd operands).
-std::vector<const Node*> find_post_ops(const Node& node, const Value* result, const KernelInfo& kernel, const NodeView& view,
-                                       const std::function<bool(const Value&)>& is_watched, std::vector<PostOp>& post_ops,
+/// What is fused behind `result` (nullptr: the node's first output): a chain of single-use,
+/// unwatched results. Returns the nodes taken, in order, and appends to `post_ops` and
+/// `extra_inputs` (kAdd operands).
+std::vector<const Node*> find_post_ops(const Node& node, const Value* result,
+                                       const KernelInfo& kernel, const NodeView& view,
+                                       const std::function<bool(const Value&)>& is_watched,
+                                       std::vector<PostOp>& post_ops,
                                        std::vector<const Value*>& extra_inputs);
 
 /// Steps as they ran, those of subgraphs included.
@@ -212,10 +237,13 @@ struct RunContext::Impl {
   Status bind_from(int slot, Impl& other, int other_slot);
   /// Takes over a value of another context (a copy in host memory, plain layout).
   Status copy_from(int slot, Impl& other, int other_slot);
-  Result<MutableView> allocate(int slot, DataType dtype, std::span<const int64_t> dims, Layout layout, const KernelSet* set);
-  /// The value in the wanted space, in a layout that `takes` (plain always does); converts if needed.
+  Result<MutableView> allocate(int slot, DataType dtype, std::span<const int64_t> dims,
+                               Layout layout, const KernelSet* set);
+  /// The value in the wanted space, in a layout that `takes` (plain always does); converts if
+  /// needed.
   Result<ConstView> view(int slot, const KernelSet* set, const std::function<bool(Layout)>& takes);
-  template <class Bind> Status run_bound(size_t count, const Bind& bind, std::vector<Datum>* outputs, Observer* observer);
+  template <class Bind>
+  Status run_bound(size_t count, const Bind& bind, std::vector<Datum>* outputs, Observer* observer);
   Result<ConstView> host_view(int slot);
   /// A copy of the value in host memory.
   Result<Tensor> take_tensor(int slot);
@@ -223,12 +251,18 @@ struct RunContext::Impl {
   Status hold(int slot, Datum value);
   /// The slot's value, shared where it is held, else a copy.
   Result<Datum> datum(int slot);
-  /// As datum(), but leaves nothing in the slot when `step` is its last reader: a sequence that nobody
-  /// else has can then be changed in place.
+  /// As datum(), but leaves nothing in the slot when `step` is its last reader: a sequence that
+  /// nobody else has can then be changed in place.
   Result<Datum> take_datum(int slot, size_t step);
-  bool is_none(int slot) const { return slots_[static_cast<size_t>(slot)].held && slots_[static_cast<size_t>(slot)].held->is_none(); }
+  bool is_none(int slot) const {
+    return slots_[static_cast<size_t>(slot)].held &&
+           slots_[static_cast<size_t>(slot)].held->is_none();
+  }
   /// Whether the slot has a value without a tensor's form.
-  bool is_container(int slot) const { return slots_[static_cast<size_t>(slot)].held && !slots_[static_cast<size_t>(slot)].held->is_tensor(); }
+  bool is_container(int slot) const {
+    return slots_[static_cast<size_t>(slot)].held &&
+           !slots_[static_cast<size_t>(slot)].held->is_tensor();
+  }
   void release(int slot);
   void set_dims(SlotValue& value, std::span<const int64_t> dims);
   void share(int slot, int from, std::span<const int64_t> dims);

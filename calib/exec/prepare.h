@@ -7,9 +7,9 @@
 
 namespace onnxtool {
 
-/// Lets every step's kernel decode and prepack, in parallel. Aligned copies of constants go as soon as the
-/// last step that could want them has been prepared, so that they never exist all at once. The error is
-/// that of the first step that has one.
+/// Lets every step's kernel decode and prepack, in parallel. Aligned copies of constants go as soon
+/// as the last step that could want them has been prepared, so that they never exist all at once.
+/// The error is that of the first step that has one.
 Status prepare_steps(std::span<Step> steps);
 
 }  // namespace onnxtool

@@ -10,50 +10,66 @@ namespace onnxtool {
 namespace {
 
 bool kernel_takes(const Step& step, int input, Layout layout) {
-  return layout == Layout::kPlain || (step.kernel->takes_layout && step.kernel->takes_layout(input, layout));
+  return layout == Layout::kPlain ||
+         (step.kernel->takes_layout && step.kernel->takes_layout(input, layout));
 }
 
 constexpr size_t kMostEvents = size_t{1} << 22;  // 128 MB
 
-int64_t now_ns() { return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+int64_t now_ns() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
 
 Error out_of_memory(size_t size_bytes) {
-  return Error{ErrorCode::kOutOfMemory, "out of memory while asking for " + std::to_string(size_bytes) + " bytes", "use fewer threads or smaller samples"};
+  return Error{ErrorCode::kOutOfMemory,
+               "out of memory while asking for " + std::to_string(size_bytes) + " bytes",
+               "use fewer threads or smaller samples"};
 }
 
 // What a kernel sees of one execution.
 class StepContext final : public KernelContext {
  public:
-  StepContext(RunContext::Impl& run, const Step& step, size_t index) : run_(run), step_(step), index_(index) {}
+  StepContext(RunContext::Impl& run, const Step& step, size_t index)
+      : run_(run), step_(step), index_(index) {}
   ~StepContext() override {
     for (Buffer* b : scratch_) run_.drop(b);
   }
 
   const NodeView& node() const override { return *step_.node; }
   const KernelState* state() const override { return step_.state.get(); }
-  bool has_input(int i) const override { return i < static_cast<int>(run_.views_.size()) && run_.views_[static_cast<size_t>(i)].dtype != DataType::kUndefined; }
+  bool has_input(int i) const override {
+    return i < static_cast<int>(run_.views_.size()) &&
+           run_.views_[static_cast<size_t>(i)].dtype != DataType::kUndefined;
+  }
   const ConstView& input(int i) const override {
     ONNXTOOL_CHECK(has_input(i));
     return run_.views_[static_cast<size_t>(i)];
   }
   bool wants_output(int i) const override { return slot_of(i) >= 0; }
 
-  Result<MutableView> output(int i, DataType dtype, std::span<const int64_t> dims, Layout layout) override {
+  Result<MutableView> output(int i, DataType dtype, std::span<const int64_t> dims,
+                             Layout layout) override {
     return run_.allocate(slot_or_spare(i), dtype, dims, layout, step_.set);
   }
 
-  Result<MutableView> output_in_place(int i, int in, DataType dtype, std::span<const int64_t> dims) override {
+  Result<MutableView> output_in_place(int i, int in, DataType dtype,
+                                      std::span<const int64_t> dims) override {
     const ConstView& view = input(in);
     const int in_slot = step_.node->inputs[static_cast<size_t>(in)], out_slot = slot_of(i);
     SlotValue& value = run_.slots_[static_cast<size_t>(in_slot)];
     const auto count = checked_product(dims);
     // Elementwise kernels give their output the input's layout, whichever buffer it gets.
     const auto needed = layout_size_bytes(dtype, dims, view.layout);
-    const bool last_use = run_.plan().last_step_of_slot[static_cast<size_t>(in_slot)] == static_cast<int>(index_);
+    const bool last_use =
+        run_.plan().last_step_of_slot[static_cast<size_t>(in_slot)] == static_cast<int>(index_);
     if (out_slot >= 0 && last_use && count && needed)
       for (int f = 0; f < value.num_forms; ++f) {
         Representation& form = value.forms[static_cast<size_t>(f)];
-        if (form.data != view.data || !form.buffer || form.buffer->references != 1 || form.buffer->size != *needed) continue;
+        if (form.data != view.data || !form.buffer || form.buffer->references != 1 ||
+            form.buffer->size != *needed)
+          continue;
         ++form.buffer->references;
         run_.release(out_slot);
         SlotValue& out = run_.slots_[static_cast<size_t>(out_slot)];
@@ -71,7 +87,8 @@ class StepContext final : public KernelContext {
     if (slot_of(i) < 0) return {};
     const auto count = checked_product(dims);
     if (!count || *count != input(in).count)
-      return kernel_error(ErrorCode::kMismatch, "cannot view " + std::to_string(input(in).count) + " elements as other dims");
+      return kernel_error(ErrorCode::kMismatch, "cannot view " + std::to_string(input(in).count) +
+                                                    " elements as other dims");
     run_.share(slot_of(i), step_.node->inputs[static_cast<size_t>(in)], dims);
     return {};
   }
@@ -82,12 +99,15 @@ class StepContext final : public KernelContext {
     return b->data;
   }
 
-  void parallel_for(int64_t count, int64_t grain, void (*body)(void*, int64_t, int64_t), void* closure) override {
+  void parallel_for(int64_t count, int64_t grain, void (*body)(void*, int64_t, int64_t),
+                    void* closure) override {
     run_pieces(step_.node->threads(), count, grain, body, closure);
   }
 
  private:
-  int slot_of(int i) const { return i < static_cast<int>(step_.outputs.size()) ? step_.outputs[static_cast<size_t>(i)] : -1; }
+  int slot_of(int i) const {
+    return i < static_cast<int>(step_.outputs.size()) ? step_.outputs[static_cast<size_t>(i)] : -1;
+  }
   // A kernel may compute outputs that nobody wants: they go to spare slots past the plan's own.
   int slot_or_spare(int i) const {
     if (slot_of(i) >= 0) return slot_of(i);
@@ -116,7 +136,8 @@ size_t spare_slots(const Plan::Impl& plan) {
 
 }  // namespace
 
-RunContext::Impl::Impl(std::shared_ptr<const Plan> p) : plan_(std::move(p)), slots_(static_cast<size_t>(plan().num_slots) + spare_slots(plan())) {}
+RunContext::Impl::Impl(std::shared_ptr<const Plan> p)
+    : plan_(std::move(p)), slots_(static_cast<size_t>(plan().num_slots) + spare_slots(plan())) {}
 
 RunContext::Impl::~Impl() { end_run(); }
 
@@ -132,7 +153,8 @@ Result<Buffer*> RunContext::Impl::new_buffer(size_t size_bytes, const DeviceApi*
   buffer->ticket = -1;
   buffer->size = size_bytes;
   buffer->device = device;
-  buffer->data = device ? device->allocate(std::max<size_t>(size_bytes, 1)) : arena_.acquire(size_bytes, &buffer->ticket);
+  buffer->data = device ? device->allocate(std::max<size_t>(size_bytes, 1))
+                        : arena_.acquire(size_bytes, &buffer->ticket);
   if (!buffer->data) return out_of_memory(size_bytes);
   return buffer.release();
 }
@@ -140,18 +162,23 @@ Result<Buffer*> RunContext::Impl::new_buffer(size_t size_bytes, const DeviceApi*
 void RunContext::Impl::drop(Buffer* buffer) {
   if (!buffer || --buffer->references) return;
   std::unique_ptr<Buffer> idle(buffer);
-  if (buffer->device) buffer->device->release(buffer->data);
-  else if (buffer->ticket >= 0) arena_.release(buffer->data, buffer->ticket);
+  if (buffer->device)
+    buffer->device->release(buffer->data);
+  else if (buffer->ticket >= 0)
+    arena_.release(buffer->data, buffer->ticket);
   if (buffer->strings.capacity()) buffer->strings = {};
   idle_buffers_.push_back(std::move(idle));
 }
 
 void RunContext::Impl::set_dims(SlotValue& v, std::span<const int64_t> dims) {
   const int64_t* own = v.dims.data();
-  const bool inside = std::less_equal<>()(own, dims.data()) && std::less<>()(dims.data(), own + v.dims.size());
+  const bool inside =
+      std::less_equal<>()(own, dims.data()) && std::less<>()(dims.data(), own + v.dims.size());
   // The slot's own dims, or a part of them, may be what is given.
-  if (inside) v.dims = std::vector<int64_t>(dims.begin(), dims.end());
-  else v.dims.assign(dims.begin(), dims.end());
+  if (inside)
+    v.dims = std::vector<int64_t>(dims.begin(), dims.end());
+  else
+    v.dims.assign(dims.begin(), dims.end());
 }
 
 void RunContext::Impl::release(int slot) {
@@ -161,7 +188,8 @@ void RunContext::Impl::release(int slot) {
   if (v.held) v.held.reset();
 }
 
-void RunContext::Impl::bind_external(int slot, DataType dtype, std::span<const int64_t> dims, const void* data) {
+void RunContext::Impl::bind_external(int slot, DataType dtype, std::span<const int64_t> dims,
+                                     const void* data) {
   release(slot);
   SlotValue& v = slots_[static_cast<size_t>(slot)];
   v.dtype = dtype;
@@ -181,15 +209,18 @@ Status RunContext::Impl::bind_tensor(int slot, const Tensor& tensor) {
     bind_external(slot, tensor.dtype(), tensor.dims(), bytes.data());
     return {};
   }
-  ONNXTOOL_ASSIGN(MutableView view, allocate(slot, tensor.dtype(), tensor.dims(), Layout::kPlain, nullptr));
+  ONNXTOOL_ASSIGN(MutableView view,
+                  allocate(slot, tensor.dtype(), tensor.dims(), Layout::kPlain, nullptr));
   if (!bytes.empty()) std::memcpy(view.data, bytes.data(), bytes.size());
   return {};
 }
 
 Status RunContext::Impl::hold(int slot, Datum value) {
   auto held = std::make_unique<Datum>(std::move(value));
-  if (held->is_tensor()) ONNXTOOL_TRY(bind_tensor(slot, held->tensor()));
-  else release(slot);
+  if (held->is_tensor())
+    ONNXTOOL_TRY(bind_tensor(slot, held->tensor()));
+  else
+    release(slot);
   SlotValue& v = slots_[static_cast<size_t>(slot)];
   // What had to be copied to be aligned needs nobody to keep it.
   if (!held->is_tensor() || !v.forms[0].buffer) v.held = std::move(held);
@@ -206,14 +237,17 @@ Result<Datum> RunContext::Impl::datum(int slot) {
 
 Result<Datum> RunContext::Impl::take_datum(int slot, size_t step) {
   SlotValue& v = slots_[static_cast<size_t>(slot)];
-  if (!is_container(slot) || plan().last_step_of_slot[static_cast<size_t>(slot)] != static_cast<int>(step)) return datum(slot);
+  if (!is_container(slot) ||
+      plan().last_step_of_slot[static_cast<size_t>(slot)] != static_cast<int>(step))
+    return datum(slot);
   Datum taken = std::move(*v.held);
   v.held.reset();
   return taken;
 }
 
 Status RunContext::Impl::bind_from(int slot, Impl& other, int other_slot) {
-  if (other.is_container(other_slot)) return hold(slot, *other.slots_[static_cast<size_t>(other_slot)].held);
+  if (other.is_container(other_slot))
+    return hold(slot, *other.slots_[static_cast<size_t>(other_slot)].held);
   auto view = other.host_view(other_slot);
   if (!view.ok()) return std::move(view).error();
   bind_external(slot, view->dtype, view->dims, view->data);
@@ -221,22 +255,29 @@ Status RunContext::Impl::bind_from(int slot, Impl& other, int other_slot) {
 }
 
 Status RunContext::Impl::copy_from(int slot, Impl& other, int other_slot) {
-  if (other.is_container(other_slot)) return hold(slot, *other.slots_[static_cast<size_t>(other_slot)].held);
+  if (other.is_container(other_slot))
+    return hold(slot, *other.slots_[static_cast<size_t>(other_slot)].held);
   auto view = other.host_view(other_slot);
   if (!view.ok()) return std::move(view).error();
   const std::vector<int64_t> dims(view->dims.begin(), view->dims.end());
   ONNXTOOL_ASSIGN(MutableView target, allocate(slot, view->dtype, dims, Layout::kPlain, nullptr));
   if (view->dtype == DataType::kString) {
-    std::copy_n(static_cast<const std::string*>(view->data), view->count, static_cast<std::string*>(target.data));
+    std::copy_n(static_cast<const std::string*>(view->data), view->count,
+                static_cast<std::string*>(target.data));
   } else if (view->count) {
-    std::memcpy(target.data, view->data, size_bytes_of(view->dtype, static_cast<uint64_t>(view->count)));
+    std::memcpy(target.data, view->data,
+                size_bytes_of(view->dtype, static_cast<uint64_t>(view->count)));
   }
   return {};
 }
 
-Result<MutableView> RunContext::Impl::allocate(int slot, DataType dtype, std::span<const int64_t> dims, Layout layout, const KernelSet* set) {
+Result<MutableView> RunContext::Impl::allocate(int slot, DataType dtype,
+                                               std::span<const int64_t> dims, Layout layout,
+                                               const KernelSet* set) {
   const auto size = layout_size_bytes(dtype, dims, layout);
-  if (!size) return Error{ErrorCode::kMismatch, "a result would have impossible dims " + format_dims(dims), {}};
+  if (!size)
+    return Error{
+        ErrorCode::kMismatch, "a result would have impossible dims " + format_dims(dims), {}};
   const DeviceApi* device = set && dtype != DataType::kString ? set->device : nullptr;
   ONNXTOOL_ASSIGN(Buffer * buffer, new_buffer(*size, device));
   SlotValue& v = slots_[static_cast<size_t>(slot)];
@@ -245,18 +286,29 @@ Result<MutableView> RunContext::Impl::allocate(int slot, DataType dtype, std::sp
   set_dims(v, dims);
   v.count = *checked_product(v.dims);
   if (dtype == DataType::kString) buffer->strings.resize(static_cast<size_t>(v.count));
-  void* data = dtype == DataType::kString ? static_cast<void*>(buffer->strings.data()) : buffer->data;
+  void* data =
+      dtype == DataType::kString ? static_cast<void*>(buffer->strings.data()) : buffer->data;
   v.forms[0] = {device ? MemorySpace::kDevice : MemorySpace::kHost, layout, data, buffer};
   v.num_forms = 1;
   return MutableView{dtype, v.dims, data, v.count, v.forms[0].space, layout};
 }
 
-Result<ConstView> RunContext::Impl::view(int slot, const KernelSet* set, const std::function<bool(Layout)>& takes) {
+Result<ConstView> RunContext::Impl::view(int slot, const KernelSet* set,
+                                         const std::function<bool(Layout)>& takes) {
   SlotValue& v = slots_[static_cast<size_t>(slot)];
-  if (v.held && !v.held->is_tensor()) return Error{ErrorCode::kMismatch, std::string("a ") + v.held->kind_name() + " stands where a tensor is expected", {}};
-  if (!v.num_forms) return Error{ErrorCode::kUnsupported, "a value that is read is neither input, constant nor result (a sparse initializer?)", {}};
+  if (v.held && !v.held->is_tensor())
+    return Error{ErrorCode::kMismatch,
+                 std::string("a ") + v.held->kind_name() + " stands where a tensor is expected",
+                 {}};
+  if (!v.num_forms)
+    return Error{
+        ErrorCode::kUnsupported,
+        "a value that is read is neither input, constant nor result (a sparse initializer?)",
+        {}};
   const MemorySpace space = set && v.dtype != DataType::kString ? set->space : MemorySpace::kHost;
-  const auto shown = [&](const Representation& r) { return ConstView{v.dtype, v.dims, r.data, v.count, r.space, r.layout}; };
+  const auto shown = [&](const Representation& r) {
+    return ConstView{v.dtype, v.dims, r.data, v.count, r.space, r.layout};
+  };
   for (int f = 0; f < v.num_forms; ++f) {
     const Representation& r = v.forms[static_cast<size_t>(f)];
     if (r.space == space && takes(r.layout)) return shown(r);
@@ -264,7 +316,8 @@ Result<ConstView> RunContext::Impl::view(int slot, const KernelSet* set, const s
   // Make the missing form: layouts change on the host only, so a device value goes through it.
   const auto add_form = [&](MemorySpace to, Layout layout) -> Result<Representation> {
     const auto size = layout_size_bytes(v.dtype, v.dims, layout);
-    ONNXTOOL_ASSIGN(Buffer * buffer, new_buffer(*size, to == MemorySpace::kDevice ? set->device : nullptr));
+    ONNXTOOL_ASSIGN(Buffer * buffer,
+                    new_buffer(*size, to == MemorySpace::kDevice ? set->device : nullptr));
     const Representation form{to, layout, buffer->data, buffer};
     ONNXTOOL_CHECK(v.num_forms < static_cast<int>(v.forms.size()));
     v.forms[static_cast<size_t>(v.num_forms++)] = form;
@@ -273,11 +326,13 @@ Result<ConstView> RunContext::Impl::view(int slot, const KernelSet* set, const s
   const Representation first = v.forms[0];
   Representation host = first;
   for (int f = 0; f < v.num_forms; ++f)
-    if (v.forms[static_cast<size_t>(f)].space == MemorySpace::kHost) host = v.forms[static_cast<size_t>(f)];
+    if (v.forms[static_cast<size_t>(f)].space == MemorySpace::kHost)
+      host = v.forms[static_cast<size_t>(f)];
   if (host.space == MemorySpace::kDevice) {
     ONNXTOOL_ASSIGN(host, add_form(MemorySpace::kHost, first.layout));
     const DeviceApi* api = first.buffer->device;
-    ONNXTOOL_TRY(api->to_host(host.data, first.data, *layout_size_bytes(v.dtype, v.dims, first.layout)));
+    ONNXTOOL_TRY(
+        api->to_host(host.data, first.data, *layout_size_bytes(v.dtype, v.dims, first.layout)));
   }
   if (!takes(host.layout)) {
     const Representation blocked = host;
@@ -286,7 +341,8 @@ Result<ConstView> RunContext::Impl::view(int slot, const KernelSet* set, const s
   }
   if (space == MemorySpace::kHost) return shown(host);
   ONNXTOOL_ASSIGN(Representation device, add_form(MemorySpace::kDevice, host.layout));
-  ONNXTOOL_TRY(set->device->to_device(device.data, host.data, *layout_size_bytes(v.dtype, v.dims, host.layout)));
+  ONNXTOOL_TRY(set->device->to_device(device.data, host.data,
+                                      *layout_size_bytes(v.dtype, v.dims, host.layout)));
   return shown(device);
 }
 
@@ -303,7 +359,10 @@ Result<Tensor> RunContext::Impl::take_tensor(int slot) {
     return Tensor::from_strings(std::move(dims), std::vector<std::string>(s, s + view->count));
   }
   const auto* b = static_cast<const std::byte*>(view->data);
-  return Tensor::from_bytes(view->dtype, std::move(dims), std::vector<std::byte>(b, b + size_bytes_of(view->dtype, static_cast<uint64_t>(view->count))));
+  return Tensor::from_bytes(
+      view->dtype, std::move(dims),
+      std::vector<std::byte>(b,
+                             b + size_bytes_of(view->dtype, static_cast<uint64_t>(view->count))));
 }
 
 void RunContext::Impl::share(int slot, int from, std::span<const int64_t> dims) {
@@ -351,8 +410,9 @@ Status RunContext::Impl::run_step(size_t index, Observer* observer) {
       }
       // Nearly all values have one form, in the order that all kernels take.
       const SlotValue& v = slots_[static_cast<size_t>(inputs[i])];
-      if (const Representation& r = v.forms[0]; v.num_forms && r.layout == Layout::kPlain && r.space == MemorySpace::kHost && !step.set->device &&
-                                                (!v.held || v.held->is_tensor())) {
+      if (const Representation& r = v.forms[0];
+          v.num_forms && r.layout == Layout::kPlain && r.space == MemorySpace::kHost &&
+          !step.set->device && (!v.held || v.held->is_tensor())) {
         views_[i] = ConstView{v.dtype, v.dims, r.data, v.count, r.space, r.layout};
         continue;
       }
@@ -365,25 +425,30 @@ Status RunContext::Impl::run_step(size_t index, Observer* observer) {
     const auto& types = step.kernel->types;
     if (!views_.empty() && views_[0].dtype != DataType::kUndefined && types.size() > 0 &&
         std::find(types.begin(), types.end(), views_[0].dtype) == types.end())
-      return kernel_error(ErrorCode::kUnsupported, "element type " + std::string(name(views_[0].dtype)) +
+      return kernel_error(ErrorCode::kUnsupported, "element type " +
+                                                       std::string(name(views_[0].dtype)) +
                                                        " of input 0 is not supported")
           .at(step.node->description);
     StepContext context(*this, step, index);
-    if (Status s = step.kernel->run(context); !s.ok()) return std::move(s).error().at(step.node->description);
+    if (Status s = step.kernel->run(context); !s.ok())
+      return std::move(s).error().at(step.node->description);
   }
   for (int s : step.outputs) {
     if (s < 0) continue;
     const int watch = plan().watch_of_slot[static_cast<size_t>(s)];
     if (watch < 0 || !observer || is_container(s)) continue;
     const bool plain = observer->needs_plain();
-    const auto takes = [&](Layout l) { return l == Layout::kPlain || (!plain && l == Layout::kChannelsLast); };
+    const auto takes = [&](Layout l) {
+      return l == Layout::kPlain || (!plain && l == Layout::kChannelsLast);
+    };
     ONNXTOOL_ASSIGN(ConstView shown, view(s, nullptr, takes));
     ONNXTOOL_TRY(observer->observe(watch, shown));
     if (const Tensor* other = observer->replacement(watch)) ONNXTOOL_TRY(bind_tensor(s, *other));
   }
   for (int s : step.releases) release(s);
   if (spare_used_)
-    for (size_t spare = static_cast<size_t>(plan().num_slots); spare < slots_.size(); ++spare) release(static_cast<int>(spare));
+    for (size_t spare = static_cast<size_t>(plan().num_slots); spare < slots_.size(); ++spare)
+      release(static_cast<int>(spare));
   spare_used_ = false;
   return {};
 }
@@ -398,24 +463,37 @@ Status RunContext::Impl::run_steps(Observer* observer) {
   for (size_t i = 0; i < plan().steps.size(); ++i) {
     const int64_t start = trace_ ? now_ns() : 0;
     ONNXTOOL_TRY(run_step(i, observer));
-    if (trace_ && trace_->events.size() < kMostEvents) trace_->events.push_back({&plan().steps[i], depth_, start - trace_->begin_ns, now_ns() - start});
+    if (trace_ && trace_->events.size() < kMostEvents)
+      trace_->events.push_back(
+          {&plan().steps[i], depth_, start - trace_->begin_ns, now_ns() - start});
   }
   return {};
 }
 
-Status RunContext::Impl::run(std::span<const Datum> inputs, std::vector<Datum>* outputs, Observer* observer) {
-  const auto bind = [&](int slot, size_t i) { return inputs[i].is_tensor() ? bind_tensor(slot, inputs[i].tensor()) : hold(slot, inputs[i]); };
+Status RunContext::Impl::run(std::span<const Datum> inputs, std::vector<Datum>* outputs,
+                             Observer* observer) {
+  const auto bind = [&](int slot, size_t i) {
+    return inputs[i].is_tensor() ? bind_tensor(slot, inputs[i].tensor()) : hold(slot, inputs[i]);
+  };
   return run_bound(inputs.size(), bind, outputs, observer);
 }
 
-Status RunContext::Impl::run(std::span<const Tensor> inputs, std::vector<Datum>* outputs, Observer* observer) {
-  return run_bound(inputs.size(), [&](int slot, size_t i) { return bind_tensor(slot, inputs[i]); }, outputs, observer);
+Status RunContext::Impl::run(std::span<const Tensor> inputs, std::vector<Datum>* outputs,
+                             Observer* observer) {
+  return run_bound(
+      inputs.size(), [&](int slot, size_t i) { return bind_tensor(slot, inputs[i]); }, outputs,
+      observer);
 }
 
-template <class Bind> Status RunContext::Impl::run_bound(size_t count, const Bind& bind, std::vector<Datum>* outputs, Observer* observer) {
+template <class Bind>
+Status RunContext::Impl::run_bound(size_t count, const Bind& bind, std::vector<Datum>* outputs,
+                                   Observer* observer) {
   const Plan::Impl& p = plan();
   if (count != p.input_slots.size())
-    return Error{ErrorCode::kMismatch, "the model takes " + std::to_string(p.input_slots.size()) + " inputs, " + std::to_string(count) + " were given", {}};
+    return Error{ErrorCode::kMismatch,
+                 "the model takes " + std::to_string(p.input_slots.size()) + " inputs, " +
+                     std::to_string(count) + " were given",
+                 {}};
   struct Ended {
     Impl& run;
     ~Ended() { run.end_run(); }
@@ -440,27 +518,34 @@ template <class Bind> Status RunContext::Impl::run_bound(size_t count, const Bin
       }
     }
   } catch (const std::bad_alloc&) {
-    return Error{ErrorCode::kOutOfMemory, "out of memory while running the model", "use fewer threads or smaller samples"};
+    return Error{ErrorCode::kOutOfMemory, "out of memory while running the model",
+                 "use fewer threads or smaller samples"};
   }
   return {};
 }
 
-RunContext::RunContext(std::shared_ptr<const Plan> plan) : impl_(std::make_unique<Impl>(std::move(plan))) {}
+RunContext::RunContext(std::shared_ptr<const Plan> plan)
+    : impl_(std::make_unique<Impl>(std::move(plan))) {}
 RunContext::~RunContext() = default;
 RunContext::RunContext(RunContext&&) noexcept = default;
 
-Status RunContext::run_data(std::span<const Datum> inputs, std::vector<Datum>* outputs, Observer* observer) {
+Status RunContext::run_data(std::span<const Datum> inputs, std::vector<Datum>* outputs,
+                            Observer* observer) {
   return impl_->run(inputs, outputs, observer);
 }
 
-Status RunContext::run(std::span<const Tensor> inputs, std::vector<Tensor>* outputs, Observer* observer) {
+Status RunContext::run(std::span<const Tensor> inputs, std::vector<Tensor>* outputs,
+                       Observer* observer) {
   std::vector<Datum> made;
   ONNXTOOL_TRY(impl_->run(inputs, outputs ? &made : nullptr, observer));
   if (!outputs) return {};
   outputs->clear();
   for (size_t i = 0; i < made.size(); ++i) {
     if (!made[i].is_tensor())
-      return Error{ErrorCode::kUnsupported, "output '" + impl_->plan().output_names[i] + "' is a " + made[i].kind_name() + ", expected a tensor", {}};
+      return Error{ErrorCode::kUnsupported,
+                   "output '" + impl_->plan().output_names[i] + "' is a " + made[i].kind_name() +
+                       ", expected a tensor",
+                   {}};
     outputs->push_back(made[i].tensor());
   }
   return {};
@@ -475,7 +560,9 @@ std::vector<StepTime> RunContext::profile() const {
   std::vector<StepTime> out;
   if (!impl_->trace_) return out;
   for (const Trace::Event& e : impl_->trace_->events)
-    out.push_back({e.step->node->operators(), e.step->node->description, e.step->set ? e.step->set->name : "executor", e.depth, e.start_ns, e.duration_ns});
+    out.push_back({e.step->node->operators(), e.step->node->description,
+                   e.step->set ? e.step->set->name : "executor", e.depth, e.start_ns,
+                   e.duration_ns});
   return out;
 }
 

@@ -46,19 +46,23 @@ int available_threads() {
 }
 
 void run_gathered(int threads, const std::function<void()>& body) {
-  if (threads <= 1) body();
-  else arena_of(threads).execute(body);
+  if (threads <= 1)
+    body();
+  else
+    arena_of(threads).execute(body);
 }
 
-void run_pieces(int threads, int64_t count, int64_t grain, void (*body)(void*, int64_t, int64_t), void* closure) {
+void run_pieces(int threads, int64_t count, int64_t grain, void (*body)(void*, int64_t, int64_t),
+                void* closure) {
   if (count <= 0) return;
   if (threads <= 1 || count <= grain) {
     body(closure, 0, count);
     return;
   }
   arena_of(threads).execute([&] {
-    tbb::parallel_for(tbb::blocked_range<int64_t>(0, count, static_cast<size_t>(std::max<int64_t>(grain, 1))),
-                      [&](const tbb::blocked_range<int64_t>& r) { body(closure, r.begin(), r.end()); });
+    tbb::parallel_for(
+        tbb::blocked_range<int64_t>(0, count, static_cast<size_t>(std::max<int64_t>(grain, 1))),
+        [&](const tbb::blocked_range<int64_t>& r) { body(closure, r.begin(), r.end()); });
   });
 }
 

@@ -60,7 +60,9 @@ Result<Calibrator> parse_calibrator(std::string_view text) {
     if (e.name == text) return e.calibrator;
     known += (known.empty() ? "" : ", ") + std::string(e.name);
   }
-  return Error{ErrorCode::kUsage, "calibrator '" + std::string(text) + "' is unknown, expected one of " + known, {}};
+  return Error{ErrorCode::kUsage,
+               "calibrator '" + std::string(text) + "' is unknown, expected one of " + known,
+               {}};
 }
 
 Result<Range> calibrate(Calibrator calibrator, const Summary& summary, const QuantScheme& scheme,
@@ -69,25 +71,39 @@ Result<Range> calibrate(Calibrator calibrator, const Summary& summary, const Qua
   if (!summary.all_finite())
     return Error{ErrorCode::kNotFinite,
                  std::to_string(summary.nan()) + " NaN and " +
-                     std::to_string(summary.positive_infinity() + summary.negative_infinity()) + " infinite among " +
-                     std::to_string(summary.count()) + " values, expected finite ones only", {}};
+                     std::to_string(summary.positive_infinity() + summary.negative_infinity()) +
+                     " infinite among " + std::to_string(summary.count()) +
+                     " values, expected finite ones only",
+                 {}};
   if (calibrator == Calibrator::kMinMax) return minmax_range(summary, scheme);
   if (calibrator == Calibrator::kMovingAverage) {
-    if (samples.empty()) return Error{ErrorCode::kBadData, "the moving average needs the extremes of each sample, which were not kept", {}};
+    if (samples.empty())
+      return Error{ErrorCode::kBadData,
+                   "the moving average needs the extremes of each sample, which were not kept",
+                   {}};
     return moving_average_range(samples, scheme, options.ort_compat);
   }
   // Its 128 bins leave the default entropy search with one candidate, which holds everything.
-  if (calibrator == Calibrator::kEntropy && options.ort_compat) return minmax_range(summary, scheme);
+  if (calibrator == Calibrator::kEntropy && options.ort_compat)
+    return minmax_range(summary, scheme);
   if (summary.mode() != Summary::Mode::kHistogram)
-    return Error{ErrorCode::kBadData, "calibrator '" + std::string(name(calibrator)) + "' needs a histogram, but only min and max were kept", {}};
-  if (calibrator == Calibrator::kPercentile && !(options.percentile > 0 && options.percentile <= 100))
-    return Error{ErrorCode::kUsage, "percentile is " + std::to_string(options.percentile) + ", expected more than 0 and at most 100", {}};
+    return Error{ErrorCode::kBadData,
+                 "calibrator '" + std::string(name(calibrator)) +
+                     "' needs a histogram, but only min and max were kept",
+                 {}};
+  if (calibrator == Calibrator::kPercentile &&
+      !(options.percentile > 0 && options.percentile <= 100))
+    return Error{ErrorCode::kUsage,
+                 "percentile is " + std::to_string(options.percentile) +
+                     ", expected more than 0 and at most 100",
+                 {}};
   const Density density(summary);
   switch (calibrator) {
     case Calibrator::kMinMax:
     case Calibrator::kMovingAverage: break;
     case Calibrator::kPercentile:
-      return options.ort_compat ? ort_percentile_range(density, options.percentile) : percentile_range(density, scheme, options.percentile);
+      return options.ort_compat ? ort_percentile_range(density, options.percentile)
+                                : percentile_range(density, scheme, options.percentile);
     case Calibrator::kEntropy: return entropy_range(density, scheme);
     case Calibrator::kMse: return mse_range(density, scheme);
   }
@@ -106,7 +122,8 @@ double expected_sqnr(const Summary& summary, Range range, const QuantScheme& sch
     return std::numeric_limits<double>::quiet_NaN();
   const Density density(summary);
   const double error = density.squared_error(grid_of(range, scheme), scheme);
-  return error > 0 ? 10 * std::log10(density.energy() / error) : std::numeric_limits<double>::infinity();
+  return error > 0 ? 10 * std::log10(density.energy() / error)
+                   : std::numeric_limits<double>::infinity();
 }
 
 }  // namespace onnxtool

@@ -37,12 +37,12 @@ struct Grid {
   int32_t zero_point = 0;
 };
 
-/// Scale and zero point before any rounding of the scale to a tensor type; quant/params.h adds that.
-/// The range is widened to hold zero; symmetric: to [-m, m], m = max(|min|, |max|), zero point
-/// round((qmin + qmax) / 2). Rounding is half to even. A range whose scale would fall below the
-/// smallest normal float gives {1, 0}. The zero point is not clipped to the type (it cannot leave
-/// [qmin, qmax], since the range holds zero).
-/// Source: onnxruntime quantization tool, compute_scale_zp.
+/// Scale and zero point before any rounding of the scale to a tensor type; quant/params.h adds
+/// that. The range is widened to hold zero; symmetric: to [-m, m], m = max(|min|, |max|), zero
+/// point round((qmin + qmax) / 2). Rounding is half to even. A range whose scale would fall below
+/// the smallest normal float gives {1, 0}. The zero point is not clipped to the type (it cannot
+/// leave [qmin, qmax], since the range holds zero). Source: onnxruntime quantization tool,
+/// compute_scale_zp.
 Grid grid_of(Range range, const QuantScheme& scheme);
 
 enum class Calibrator : uint8_t { kMinMax, kMovingAverage, kPercentile, kEntropy, kMse };
@@ -66,16 +66,17 @@ struct Extremes {
 };
 
 /// Errors: nothing was observed (kBadData), NaN or infinities were (kNotFinite), the summary has no
-/// histogram and the calibrator needs one, or an option lies outside its domain (kUsage). The caller
-/// adds the tensor's name. An all-zero tensor gives {0, 0}. The moving average wants the extremes of
-/// every sample, in order; without any it fails (kBadData).
+/// histogram and the calibrator needs one, or an option lies outside its domain (kUsage). The
+/// caller adds the tensor's name. An all-zero tensor gives {0, 0}. The moving average wants the
+/// extremes of every sample, in order; without any it fails (kBadData).
 Result<Range> calibrate(Calibrator calibrator, const Summary& summary, const QuantScheme& scheme,
                         const CalibratorOptions& options = {},
                         std::span<const Extremes> samples = {});
 
 /// Expected signal-to-quantization-noise ratio in dB of quantizing the summarized values on
-/// grid_of(range, scheme): 10 log10(E[x^2] / E[(x - dq(q(x)))^2]), by exact integration of a uniform
-/// density in each bucket. +inf without error (an all-zero tensor included); NaN without a histogram.
+/// grid_of(range, scheme): 10 log10(E[x^2] / E[(x - dq(q(x)))^2]), by exact integration of a
+/// uniform density in each bucket. +inf without error (an all-zero tensor included); NaN without a
+/// histogram.
 double expected_sqnr(const Summary& summary, Range range, const QuantScheme& scheme);
 
 /// The mean squared error behind expected_sqnr, over all finite values (zeros included).

@@ -7,8 +7,8 @@
 
 namespace onnxtool {
 
-/// Sums and extrema of one tensor's channels, each in an array of its own, so that the loops over channels
-/// are vectors.
+/// Sums and extrema of one tensor's channels, each in an array of its own, so that the loops over
+/// channels are vectors.
 struct ChannelSums {
   std::vector<double> squares, nonzero;
   std::vector<float> min, max;  // zero included

@@ -11,7 +11,8 @@ namespace {
 
 class SummaryObserver final : public Observer {
  public:
-  SummaryObserver(std::span<const Value* const> watched, Summary::Mode mode) : watched_(watched), summaries(watched.size(), Summary(mode)) {}
+  SummaryObserver(std::span<const Value* const> watched, Summary::Mode mode)
+      : watched_(watched), summaries(watched.size(), Summary(mode)) {}
   Status observe(int watch, const ConstView& value) override {
     const auto i = static_cast<size_t>(watch);
     ONNXTOOL_TRY(summaries[i].add(value));
@@ -22,10 +23,12 @@ class SummaryObserver final : public Observer {
     }
     if (summaries[i].all_finite()) return {};
     const Summary& s = summaries[i];
-    return Error{ErrorCode::kNotFinite,
-                 "tensor '" + watched_[i]->name() + "' holds " + std::to_string(s.nan()) + " NaN and " +
-                     std::to_string(s.positive_infinity() + s.negative_infinity()) + " infinite values, expected finite ones",
-                 "exclude the operator that makes it (--exclude), or mend the data or its preprocessing"};
+    return Error{
+        ErrorCode::kNotFinite,
+        "tensor '" + watched_[i]->name() + "' holds " + std::to_string(s.nan()) + " NaN and " +
+            std::to_string(s.positive_infinity() + s.negative_infinity()) +
+            " infinite values, expected finite ones",
+        "exclude the operator that makes it (--exclude), or mend the data or its preprocessing"};
   }
 
  private:
@@ -44,14 +47,16 @@ class ChannelObserver final : public Observer {
   Status observe(int watch, const ConstView& v) override {
     if (v.dtype != DataType::kFloat || v.dims.size() < 2 || v.count == 0) return {};
     ChannelSums& to = sums[static_cast<size_t>(watch)];
-    const int64_t channels = v.dims[1], per_item = v.count / v.dims[0], spatial = per_item / channels;
+    const int64_t channels = v.dims[1], per_item = v.count / v.dims[0],
+                  spatial = per_item / channels;
     to.start(static_cast<size_t>(channels), v.dims[0] * spatial);
     const float* x = static_cast<const float*>(v.data);
     for (int64_t n = 0; n < v.dims[0]; ++n, x += per_item) {
       if (v.layout == Layout::kChannelsLast) {
         for (int64_t s = 0; s < spatial; ++s) to.add_pixel(x + s * channels);
       } else {
-        for (int64_t c = 0; c < channels; ++c) to.add_plane(static_cast<size_t>(c), x + c * spatial, spatial);
+        for (int64_t c = 0; c < channels; ++c)
+          to.add_plane(static_cast<size_t>(c), x + c * spatial, spatial);
       }
     }
     return {};
@@ -83,7 +88,8 @@ std::vector<ChannelStatistics> join(std::span<const ChannelObserver> samples, si
 
 }  // namespace
 
-Status run_samples(const Graph& graph, std::span<const Value* const> watched, const SampleSource& source, const RunOptions& options,
+Status run_samples(const Graph& graph, std::span<const Value* const> watched,
+                   const SampleSource& source, const RunOptions& options,
                    const std::function<Status(int, int64_t, const Sample&, RunContext&)>& body) {
   const int workers = static_cast<int>(std::clamp<int64_t>(source.size(), 1, options.threads));
   PlanOptions plan_options;
@@ -105,32 +111,43 @@ Status run_samples(const Graph& graph, std::span<const Value* const> watched, co
   });
 }
 
-Result<std::vector<Summary>> collect_summaries(const Graph& graph, std::span<const Value* const> watched, const SampleSource& source,
-                                               const RunOptions& options, Summary::Mode mode, std::vector<std::vector<Extremes>>* extremes) {
-  std::vector<SummaryObserver> observers(static_cast<size_t>(std::max(options.threads, 1)), SummaryObserver(watched, mode));
-  if (extremes) extremes->assign(watched.size(), std::vector<Extremes>(static_cast<size_t>(source.size())));
+Result<std::vector<Summary>> collect_summaries(const Graph& graph,
+                                               std::span<const Value* const> watched,
+                                               const SampleSource& source,
+                                               const RunOptions& options, Summary::Mode mode,
+                                               std::vector<std::vector<Extremes>>* extremes) {
+  std::vector<SummaryObserver> observers(static_cast<size_t>(std::max(options.threads, 1)),
+                                         SummaryObserver(watched, mode));
+  if (extremes)
+    extremes->assign(watched.size(), std::vector<Extremes>(static_cast<size_t>(source.size())));
   for (SummaryObserver& o : observers) o.extremes = extremes;
-  ONNXTOOL_TRY(run_samples(graph, watched, source, options, [&](int worker, int64_t index, const Sample& sample, RunContext& context) {
-    SummaryObserver& observer = observers[static_cast<size_t>(worker)];
-    observer.sample_index = static_cast<size_t>(index);
-    return context.run(sample.inputs, nullptr, &observer);
-  }));
+  ONNXTOOL_TRY(
+      run_samples(graph, watched, source, options,
+                  [&](int worker, int64_t index, const Sample& sample, RunContext& context) {
+                    SummaryObserver& observer = observers[static_cast<size_t>(worker)];
+                    observer.sample_index = static_cast<size_t>(index);
+                    return context.run(sample.inputs, nullptr, &observer);
+                  }));
   std::vector<Summary> merged = std::move(observers[0].summaries);
   for (size_t w = 1; w < observers.size(); ++w)
     for (size_t i = 0; i < merged.size(); ++i) merged[i].merge(observers[w].summaries[i]);
   return merged;
 }
 
-Result<std::vector<std::vector<ChannelStatistics>>> collect_channels(const Graph& graph, std::span<const Value* const> watched,
-                                                                     const SampleSource& source, const RunOptions& options, int64_t max_samples) {
+Result<std::vector<std::vector<ChannelStatistics>>> collect_channels(
+    const Graph& graph, std::span<const Value* const> watched, const SampleSource& source,
+    const RunOptions& options, int64_t max_samples) {
   const SpreadSamples some(source, max_samples);
   // Kept per sample and added in order: sums of doubles depend on it.
-  std::vector<ChannelObserver> observers(static_cast<size_t>(some.size()), ChannelObserver(watched.size()));
+  std::vector<ChannelObserver> observers(static_cast<size_t>(some.size()),
+                                         ChannelObserver(watched.size()));
   RunOptions quiet = options;
   quiet.progress = nullptr;
-  ONNXTOOL_TRY(run_samples(graph, watched, some, quiet, [&](int, int64_t index, const Sample& sample, RunContext& context) {
-    return context.run(sample.inputs, nullptr, &observers[static_cast<size_t>(index)]);
-  }));
+  ONNXTOOL_TRY(run_samples(graph, watched, some, quiet,
+                           [&](int, int64_t index, const Sample& sample, RunContext& context) {
+                             return context.run(sample.inputs, nullptr,
+                                                &observers[static_cast<size_t>(index)]);
+                           }));
   std::vector<std::vector<ChannelStatistics>> all;
   for (size_t i = 0; i < watched.size(); ++i) all.push_back(join(observers, i));
   return all;

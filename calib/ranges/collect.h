@@ -58,15 +58,18 @@ struct RunOptions {
 
 /// Calls body(worker, index, sample, context) for every sample of the source on a plan compiled for
 /// `watched`. Errors name the sample.
-Status run_samples(const Graph& graph, std::span<const Value* const> watched, const SampleSource& source, const RunOptions& options,
-                   const std::function<Status(int worker, int64_t index, const Sample& sample, RunContext& context)>& body);
+Status run_samples(const Graph& graph, std::span<const Value* const> watched,
+                   const SampleSource& source, const RunOptions& options,
+                   const std::function<Status(int worker, int64_t index, const Sample& sample,
+                                              RunContext& context)>& body);
 
 /// Summaries in the order of `watched`, the same bits for any thread count. NaN or infinities in a
-/// watched value are an error (kNotFinite) that names tensor and sample. `extremes`, where given, gets
-/// those of every sample, in order, for each of `watched`.
-Result<std::vector<Summary>> collect_summaries(const Graph& graph, std::span<const Value* const> watched, const SampleSource& source,
-                                               const RunOptions& options, Summary::Mode mode,
-                                               std::vector<std::vector<Extremes>>* extremes = nullptr);
+/// watched value are an error (kNotFinite) that names tensor and sample. `extremes`, where given,
+/// gets those of every sample, in order, for each of `watched`.
+Result<std::vector<Summary>> collect_summaries(
+    const Graph& graph, std::span<const Value* const> watched, const SampleSource& source,
+    const RunOptions& options, Summary::Mode mode,
+    std::vector<std::vector<Extremes>>* extremes = nullptr);
 
 /// What one channel (axis 1) of a value holds.
 struct ChannelStatistics {
@@ -75,9 +78,10 @@ struct ChannelStatistics {
   float min = 0, max = 0;  // zero included
 };
 
-/// Per channel of each watched value over `max_samples` samples, evenly spaced; empty for values of rank
-/// below 2. The same bits for any thread count.
-Result<std::vector<std::vector<ChannelStatistics>>> collect_channels(const Graph& graph, std::span<const Value* const> watched,
-                                                                     const SampleSource& source, const RunOptions& options, int64_t max_samples);
+/// Per channel of each watched value over `max_samples` samples, evenly spaced; empty for values of
+/// rank below 2. The same bits for any thread count.
+Result<std::vector<std::vector<ChannelStatistics>>> collect_channels(
+    const Graph& graph, std::span<const Value* const> watched, const SampleSource& source,
+    const RunOptions& options, int64_t max_samples);
 
 }  // namespace onnxtool

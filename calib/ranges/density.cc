@@ -50,22 +50,26 @@ void Density::Side::finish() {
 }
 
 double Density::Side::mass_to(double x) const {
-  const auto i = static_cast<size_t>(std::upper_bound(lower.begin(), lower.end(), x) - lower.begin());
+  const auto i =
+      static_cast<size_t>(std::upper_bound(lower.begin(), lower.end(), x) - lower.begin());
   if (i == 0) return 0;
   const size_t last = i - 1;  // the last bucket that begins at or below x
   return mass[last] + (x >= upper[last] ? count[last] : spread[last] * (x - lower[last]));
 }
 
 double Density::Side::energy_to(double x) const {
-  const auto i = static_cast<size_t>(std::upper_bound(lower.begin(), lower.end(), x) - lower.begin());
+  const auto i =
+      static_cast<size_t>(std::upper_bound(lower.begin(), lower.end(), x) - lower.begin());
   if (i == 0) return 0;
   const size_t last = i - 1;
-  return x >= upper[last] ? energy[i] : energy[last] + spread[last] * (cube(x) - cube(lower[last])) / 3;
+  return x >= upper[last] ? energy[i]
+                          : energy[last] + spread[last] * (cube(x) - cube(lower[last])) / 3;
 }
 
 double Density::Side::clipped(double limit) const {
   // The first bucket that ends above the limit may begin below it.
-  const auto i = static_cast<size_t>(std::upper_bound(upper.begin(), upper.end(), limit) - upper.begin());
+  const auto i =
+      static_cast<size_t>(std::upper_bound(upper.begin(), upper.end(), limit) - upper.begin());
   if (i == size()) return 0;
   double sum = 0;
   size_t whole = i;
@@ -82,8 +86,10 @@ double Density::Side::rounded(double step, double limit) const {
   const double half = std::min(0.5 * step, limit);
   double error = energy_to(half);
   if (limit <= half) return error;
-  auto first = static_cast<size_t>(std::upper_bound(upper.begin(), upper.end(), half) - upper.begin());
-  const auto end = static_cast<size_t>(std::upper_bound(upper.begin(), upper.end(), limit) - upper.begin());
+  auto first =
+      static_cast<size_t>(std::upper_bound(upper.begin(), upper.end(), half) - upper.begin());
+  const auto end =
+      static_cast<size_t>(std::upper_bound(upper.begin(), upper.end(), limit) - upper.begin());
   const double inverse = 1 / step;
   const auto cells = [&](size_t i, double from, double to) {
     return spread[i] * (rounding_integral(to * inverse) - rounding_integral(from * inverse));
@@ -111,10 +117,13 @@ double Density::Side::rounded(double step, double limit) const {
 }
 
 Density::Density(const Summary& summary)
-    : total_(static_cast<double>(summary.finite())), zeros_(static_cast<double>(summary.zeros())),
-      min_(summary.min()), max_(summary.max()) {
+    : total_(static_cast<double>(summary.finite())),
+      zeros_(static_cast<double>(summary.zeros())),
+      min_(summary.min()),
+      max_(summary.max()) {
   const std::vector<Summary::Bucket> buckets = summary.buckets();
-  const auto split = std::find_if(buckets.begin(), buckets.end(), [](const auto& b) { return b.upper > 0; });
+  const auto split =
+      std::find_if(buckets.begin(), buckets.end(), [](const auto& b) { return b.upper > 0; });
   for (auto it = split; it != buckets.begin();) {
     --it;
     negative_.append(-it->upper, -it->lower, static_cast<double>(it->count));
@@ -157,7 +166,8 @@ double Density::quantile(double mass) const {
 double Density::magnitude_quantile(double mass) const {
   const double extreme = std::max({max_, -min_, 0.0});
   if (mass >= total_) return extreme;
-  return invert(0, extreme, mass, [this](double x) { return zeros_ + positive_.mass_to(x) + negative_.mass_to(x); });
+  return invert(0, extreme, mass,
+                [this](double x) { return zeros_ + positive_.mass_to(x) + negative_.mass_to(x); });
 }
 
 double Density::squared_error(const Grid& grid, const QuantScheme& scheme) const {
@@ -173,7 +183,8 @@ double Density::approximate_error(double low, double high, double step) const {
   const auto side = [step](const Side& s, double limit) {
     if (s.size() == 0) return 0.0;
     const double half = std::min(0.5 * step, limit);
-    return s.energy_to(half) + (s.mass_to(limit) - s.mass_to(half)) * step * step / 12 + s.clipped(limit);
+    return s.energy_to(half) + (s.mass_to(limit) - s.mass_to(half)) * step * step / 12 +
+           s.clipped(limit);
   };
   return side(positive_, high) + side(negative_, -low);
 }

@@ -1,22 +1,23 @@
-// entropy: the limits that lose the least information, after S. Migacz, "8-bit Inference with TensorRT"
-// (GTC 2017), on linear bins cut from the log-linear histogram.
+// entropy: the limits that lose the least information, after S. Migacz, "8-bit Inference with
+// TensorRT" (GTC 2017), on linear bins cut from the log-linear histogram.
 //
 // For a slice of the bins,
 //   P   the slice, with the values outside of it added to its edge bins
 //   Q   the slice alone, its bins merged into as many groups as the grid has levels there, and each
 //       group's mass spread evenly over its bins that are not empty
 // and the slice with the least KL(P || Q) wins. P and Q are normalized; Q is mixed with 1e-4 of a
-// uniform distribution, so that an edge bin that only outliers fill has a finite cost. Zeros are left
-// out: every grid represents them exactly, and after a Relu they would drown the rest.
+// uniform distribution, so that an edge bin that only outliers fill has a finite cost. Zeros are
+// left out: every grid represents them exactly, and after a Relu they would drown the rest.
 //
 //   symmetric, or one sign only   slices begin at zero (of |x| when symmetric); the end is searched
-//   asymmetric, both signs        both ends are limits; each is searched in turn with the other fixed
+//   asymmetric, both signs        both ends are limits; each is searched in turn with the other
+//   fixed
 //
-// Linear bins over a range with a far outlier would put everything into the first of them, where every
-// slice looks perfect. So bins reach to eight times the 99th percentile of the magnitudes at most, and
-// where the best slice uses less than a quarter of them, they are cut anew over twice that slice; what
-// lies outside is kept as outliers. Empty-bin masking and group sums come from prefix sums, so that a candidate
-// costs one logarithm a level.
+// Linear bins over a range with a far outlier would put everything into the first of them, where
+// every slice looks perfect. So bins reach to eight times the 99th percentile of the magnitudes at
+// most, and where the best slice uses less than a quarter of them, they are cut anew over twice
+// that slice; what lies outside is kept as outliers. Empty-bin masking and group sums come from
+// prefix sums, so that a candidate costs one logarithm a level.
 
 #include <algorithm>
 #include <cmath>
@@ -28,7 +29,7 @@
 namespace onnxtool {
 namespace {
 
-constexpr int kBins = 2048;  // as in the source; per sign
+constexpr int kBins = 2048;           // as in the source; per sign
 constexpr int kSteps[] = {64, 8, 1};  // of the search for a slice's end, coarse to fine
 constexpr int kMaxZooms = 12;
 constexpr double kReach = 8, kReachPercentile = 99;
@@ -39,7 +40,12 @@ class Bins {
   /// mass_to(x) is the number of non-zero values <= x; bins divide [low, high] evenly.
   template <class MassTo>
   Bins(double low, double high, int bins, double total, const MassTo& mass_to)
-      : low_(low), width_((high - low) / bins), mass_(static_cast<size_t>(bins)), sum_(1), filled_(1), entropy_(1) {
+      : low_(low),
+        width_((high - low) / bins),
+        mass_(static_cast<size_t>(bins)),
+        sum_(1),
+        filled_(1),
+        entropy_(1) {
     below_ = mass_to(std::nextafter(low, -std::numeric_limits<double>::infinity()));
     double before = below_;
     for (int i = 0; i < bins; ++i) {
@@ -59,7 +65,8 @@ class Bins {
 
   /// KL(P || Q) of bins [a, b) on `levels` levels.
   double divergence(int a, int b, int levels) const {
-    const double inside = sum(a, b), outside_low = below_ + sum(0, a), outside_high = above_ + sum(b, size());
+    const double inside = sum(a, b), outside_low = below_ + sum(0, a),
+                 outside_high = above_ + sum(b, size());
     const double total = inside + outside_low + outside_high;
     if (inside <= 0) return std::numeric_limits<double>::infinity();
     // Sum of p log p, with both edge bins replaced; a == b - 1 cannot occur.
@@ -99,7 +106,8 @@ class Bins {
   std::vector<double> mass_, sum_, filled_, entropy_;  // the last three: prefix sums
 };
 
-/// The candidate in [first, last] with the least cost; the larger slice, given by `outward`, on a tie.
+/// The candidate in [first, last] with the least cost; the larger slice, given by `outward`, on a
+/// tie.
 template <class Cost>
 int least(int first, int last, bool outward_is_up, const Cost& cost) {
   int from = first, to = last;
@@ -123,9 +131,10 @@ int least(int first, int last, bool outward_is_up, const Cost& cost) {
 /// The upper limit for values of one sign, given by their magnitudes.
 template <class MassTo>
 double one_limit(double high, int levels, double total, const MassTo& mass_to) {
-  for (int zoom = 0; ; ++zoom) {
+  for (int zoom = 0;; ++zoom) {
     const Bins bins(0, high, kBins, total, mass_to);
-    const int end = least(levels, kBins, true, [&](int b) { return bins.divergence(0, b, levels); });
+    const int end =
+        least(levels, kBins, true, [&](int b) { return bins.divergence(0, b, levels); });
     const double limit = end == kBins ? high : bins.edge(end);
     if (end * 4 >= kBins || zoom == kMaxZooms) return limit;
     high = 2 * limit;
@@ -140,7 +149,8 @@ Range entropy_range(const Density& density, const QuantScheme& scheme) {
   const double nonzero = density.total() - density.zeros();
   const double extreme = std::max(high, -low);
   if (extreme == 0) return {0, 0};
-  const double reach = kReach * density.magnitude_quantile(density.zeros() + nonzero * (kReachPercentile / 100));
+  const double reach =
+      kReach * density.magnitude_quantile(density.zeros() + nonzero * (kReachPercentile / 100));
 
   const bool one_sided = !(density.any_negative() && density.any_positive());
   if (scheme.symmetric || one_sided) {
@@ -148,7 +158,8 @@ Range entropy_range(const Density& density, const QuantScheme& scheme) {
     // With at least as many levels as bins nothing is ever lost: 16-bit grids keep everything.
     double limit = extreme;
     if (levels < kBins && levels > 1)
-      limit = one_limit(std::min(extreme, reach), static_cast<int>(levels), nonzero, [&](double x) { return density.nonzero_magnitudes_to(x); });
+      limit = one_limit(std::min(extreme, reach), static_cast<int>(levels), nonzero,
+                        [&](double x) { return density.nonzero_magnitudes_to(x); });
     if (scheme.symmetric) return {-limit + 0.0, limit};
     return density.any_negative() ? Range{-limit, 0} : Range{0, limit};
   }
@@ -157,20 +168,27 @@ Range entropy_range(const Density& density, const QuantScheme& scheme) {
   const int levels = static_cast<int>(all_levels);
   Range window{std::max(low, -reach), std::min(high, reach)};
   for (int zoom = 0;; ++zoom) {
-    const Bins bins(window.min, window.max, 2 * kBins, nonzero, [&](double x) { return density.nonzero_to(x); });
-    const int zero = static_cast<int>(std::lround(-window.min / (window.max - window.min) * bins.size()));
+    const Bins bins(window.min, window.max, 2 * kBins, nonzero,
+                    [&](double x) { return density.nonzero_to(x); });
+    const int zero =
+        static_cast<int>(std::lround(-window.min / (window.max - window.min) * bins.size()));
     int a = 0, b = bins.size();
     for (int turn = 0; turn < 3; ++turn) {
       const int first_b = std::max(zero, a + levels);
-      const int next_b = first_b > bins.size() ? b : least(first_b, bins.size(), true, [&](int i) { return bins.divergence(a, i, levels); });
+      const int next_b = first_b > bins.size() ? b : least(first_b, bins.size(), true, [&](int i) {
+        return bins.divergence(a, i, levels);
+      });
       const int last_a = std::min(zero, next_b - levels);
-      const int next_a = last_a < 0 ? a : least(0, last_a, false, [&](int i) { return bins.divergence(i, next_b, levels); });
+      const int next_a = last_a < 0 ? a : least(0, last_a, false, [&](int i) {
+        return bins.divergence(i, next_b, levels);
+      });
       const bool same = next_a == a && next_b == b;
       a = next_a;
       b = next_b;
       if (same) break;
     }
-    const Range best{a == 0 ? window.min : std::min(0.0, bins.edge(a)), b == bins.size() ? window.max : std::max(0.0, bins.edge(b))};
+    const Range best{a == 0 ? window.min : std::min(0.0, bins.edge(a)),
+                     b == bins.size() ? window.max : std::max(0.0, bins.edge(b))};
     if ((b - a) * 4 >= bins.size() || zoom == kMaxZooms) return best;
     window = {std::max(window.min, 2 * best.min), std::min(window.max, 2 * best.max)};
   }

@@ -27,15 +27,18 @@ std::string save_onnxruntime_ranges(const std::map<std::string, Range>& ranges) 
   std::string out = "{\"CLS\": \"TensorsData\", \"data\": {";
   const char* separator = "";
   const auto array = [](double value) {
-    return "{\"data\": " + json_number(static_cast<float>(value)) + ", \"dtype\": \"float32\", \"CLS\": \"numpy.array\"}";
+    return "{\"data\": " + json_number(static_cast<float>(value)) +
+           ", \"dtype\": \"float32\", \"CLS\": \"numpy.array\"}";
   };
   for (const auto& [name, range] : ranges) {
-    out += separator + json_string(name) + ": {\"lowest\": " + array(range.min) + ", \"highest\": " + array(range.max) +
-           ", \"CLS\": \"TensorData\"}";
+    out += separator + json_string(name) + ": {\"lowest\": " + array(range.min) +
+           ", \"highest\": " + array(range.max) + ", \"CLS\": \"TensorData\"}";
     separator = ", ";
   }
-  return out + "}, \"calibration_method\": {\"CLS\": \"CalibrationMethod\", \"value\": \"CalibrationMethod.MinMax\"}, "
-               "\"smooth_quant\": false}\n";
+  return out +
+         "}, \"calibration_method\": {\"CLS\": \"CalibrationMethod\", \"value\": "
+         "\"CalibrationMethod.MinMax\"}, "
+         "\"smooth_quant\": false}\n";
 }
 
 Result<std::map<std::string, Range>> load_onnxruntime_ranges(std::string_view text) {
@@ -44,7 +47,9 @@ Result<std::map<std::string, Range>> load_onnxruntime_ranges(std::string_view te
   const Json* table = &json;
   if (const auto cls = json.find("CLS"); cls != json.end()) {
     if (*cls != "TensorsData" || !json.contains("data") || !json["data"].is_object())
-      return bad("is no calibration table: 'CLS' is " + cls->dump(-1, ' ', true, Json::error_handler_t::replace) + " or 'data' is missing");
+      return bad("is no calibration table: 'CLS' is " +
+                 cls->dump(-1, ' ', true, Json::error_handler_t::replace) +
+                 " or 'data' is missing");
     table = &json["data"];
   }
   std::map<std::string, Range> ranges;
@@ -69,9 +74,11 @@ Result<std::map<std::string, Range>> load_onnxruntime_ranges(std::string_view te
     const auto low = limit("lowest"), high = limit("highest");
     if (!low || !high) return bad(place + "has no single 'lowest' and 'highest'");
     if (!std::isfinite(*low) || !std::isfinite(*high) || *low > *high)
-      return bad(place + "'lowest' " + json_number(*low) + " and 'highest' " + json_number(*high) + " are no range");
+      return bad(place + "'lowest' " + json_number(*low) + " and 'highest' " + json_number(*high) +
+                 " are no range");
     // It reads them as floats, whatever digits stand there.
-    ranges[item.key()] = {static_cast<double>(static_cast<float>(*low)), static_cast<double>(static_cast<float>(*high))};
+    ranges[item.key()] = {static_cast<double>(static_cast<float>(*low)),
+                          static_cast<double>(static_cast<float>(*high))};
   }
   return ranges;
 }
@@ -85,8 +92,13 @@ Result<std::string> save_tensorrt_ranges(const std::map<std::string, Range>& ran
   std::string out = std::string(kTensorRtHeader) + "\n";
   for (const auto& [name, range] : ranges) {
     if (name.find_first_of("\r\n") != std::string::npos)
-      return Error{ErrorCode::kUnsupported, "tensor " + json_string(name) + " has a line break in its name, which a TensorRT calibration cache cannot hold", {}};
-    const auto scale = static_cast<float>(std::max(std::fabs(range.min), std::fabs(range.max)) / kTensorRtLevels);
+      return Error{
+          ErrorCode::kUnsupported,
+          "tensor " + json_string(name) +
+              " has a line break in its name, which a TensorRT calibration cache cannot hold",
+          {}};
+    const auto scale =
+        static_cast<float>(std::max(std::fabs(range.min), std::fabs(range.max)) / kTensorRtLevels);
     std::array<char, 8> hex;
     uint32_t bits = std::bit_cast<uint32_t>(scale);
     for (size_t i = hex.size(); i-- > 0; bits >>= 4) hex[i] = "0123456789abcdef"[bits & 15];
@@ -105,7 +117,8 @@ Result<std::map<std::string, Range>> load_tensorrt_ranges(std::string_view text)
     if (line.ends_with('\r')) line.remove_suffix(1);
     ++line_number;
     if (line_number == 1) {
-      if (!line.starts_with("TRT-")) return bad("is no TensorRT calibration cache: the first line does not begin with TRT-");
+      if (!line.starts_with("TRT-"))
+        return bad("is no TensorRT calibration cache: the first line does not begin with TRT-");
       continue;
     }
     if (line.empty()) continue;
@@ -118,7 +131,8 @@ Result<std::map<std::string, Range>> load_tensorrt_ranges(std::string_view text)
       return bad(place + "expected `name: ` and eight hexadecimal digits");
     const auto scale = static_cast<double>(std::bit_cast<float>(bits));
     if (!std::isfinite(scale) || scale < 0) return bad(place + "the scale is no positive float");
-    ranges[std::string(line.substr(0, colon))] = {-scale * kTensorRtLevels + 0.0, scale * kTensorRtLevels};
+    ranges[std::string(line.substr(0, colon))] = {-scale * kTensorRtLevels + 0.0,
+                                                  scale * kTensorRtLevels};
   }
   if (line_number == 0) return bad("is no TensorRT calibration cache: the file is empty");
   return ranges;
@@ -136,7 +150,9 @@ std::string_view name(RangeForm form) {
 RangeForm detect_ranges(std::string_view text) {
   constexpr size_t kHead = 256;  // save_ranges() says what it is first of all
   if (text.starts_with("TRT-")) return RangeForm::kTrt;
-  return text.substr(0, kHead).find("\"onnxtool-ranges\"") != std::string_view::npos ? RangeForm::kOnnxtool : RangeForm::kOrt;
+  return text.substr(0, kHead).find("\"onnxtool-ranges\"") != std::string_view::npos
+             ? RangeForm::kOnnxtool
+             : RangeForm::kOrt;
 }
 
 Result<ForeignRanges> load_foreign_ranges(std::string_view text) {
@@ -144,7 +160,9 @@ Result<ForeignRanges> load_foreign_ranges(std::string_view text) {
   ForeignRanges out;
   out.form = detect_ranges(text);
   if (out.form != RangeForm::kTrt && (first == std::string_view::npos || text[first] != '{'))
-    return bad("is no range file: neither onnxtool's, nor onnxruntime's calibration JSON, nor a TensorRT calibration cache");
+    return bad(
+        "is no range file: neither onnxtool's, nor onnxruntime's calibration JSON, nor a TensorRT "
+        "calibration cache");
   if (out.form == RangeForm::kTrt) {
     ONNXTOOL_ASSIGN(out.ranges, load_tensorrt_ranges(text));
   } else {

@@ -1,13 +1,14 @@
 // mse: the grid with the least expected squared error E[(x - dq(q(x)))^2], rounding and saturation
 // together, integrated exactly over the histogram (density.h).
 //
-// The unknowns are the scale and, when asymmetric and both signs occur, the zero point. A coarse search
-// over limits (geometric ladders from the extrema inwards) uses the closed form of a smooth density;
-// its best point, and the ranges of minmax and of three percentiles, are then compared and refined with
-// the exact integral. So the result is never worse than minmax on the observed values.
+// The unknowns are the scale and, when asymmetric and both signs occur, the zero point. A coarse
+// search over limits (geometric ladders from the extrema inwards) uses the closed form of a smooth
+// density; its best point, and the ranges of minmax and of three percentiles, are then compared and
+// refined with the exact integral. So the result is never worse than minmax on the observed values.
 //
-// Source: the objective is that of R. Banner et al., "Post-training 4-bit quantization of convolution
-// networks for rapid-deployment" (2019), section 2.1, without its assumption on the distribution.
+// Source: the objective is that of R. Banner et al., "Post-training 4-bit quantization of
+// convolution networks for rapid-deployment" (2019), section 2.1, without its assumption on the
+// distribution.
 
 #include <algorithm>
 #include <cmath>
@@ -18,7 +19,8 @@
 namespace onnxtool {
 namespace {
 
-constexpr int kRungs = 40;      // of a ladder: neighbours differ by 10 % where 1.5 % of the range remains
+constexpr int kRungs =
+    40;  // of a ladder: neighbours differ by 10 % where 1.5 % of the range remains
 constexpr int kPairRungs = 20;  // with both limits free
 // Ladders reach from the extremum to half of this percentile of the side's magnitudes.
 constexpr double kInnermost = 0.95;
@@ -31,7 +33,9 @@ struct Best {
 class Search {
  public:
   Search(const Density& density, const QuantScheme& scheme)
-      : density_(density), scheme_(scheme), levels_(static_cast<double>(scheme.qmax) - scheme.qmin) {}
+      : density_(density),
+        scheme_(scheme),
+        levels_(static_cast<double>(scheme.qmax) - scheme.qmin) {}
 
   void consider(const Grid& grid) {
     const double error = density_.squared_error(grid, scheme_);
@@ -50,7 +54,8 @@ class Search {
     }
   }
 
-  /// Neighbouring zero points, each with the scale that keeps one of the two limits, until none is better.
+  /// Neighbouring zero points, each with the scale that keeps one of the two limits, until none is
+  /// better.
   void refine_zero_point() {
     const auto step = std::max<int32_t>(1, static_cast<int32_t>(levels_ / 255));
     for (int moves = 0; moves < 16; ++moves) {
@@ -59,9 +64,11 @@ class Search {
         if (zero < scheme_.qmin || zero > scheme_.qmax) continue;
         consider(Grid{from.scale, zero});
         if (zero > scheme_.qmin && from.zero_point > scheme_.qmin)
-          consider(Grid{from.scale * (from.zero_point - scheme_.qmin) / (zero - scheme_.qmin), zero});
+          consider(
+              Grid{from.scale * (from.zero_point - scheme_.qmin) / (zero - scheme_.qmin), zero});
         if (zero < scheme_.qmax && from.zero_point < scheme_.qmax)
-          consider(Grid{from.scale * (scheme_.qmax - from.zero_point) / (scheme_.qmax - zero), zero});
+          consider(
+              Grid{from.scale * (scheme_.qmax - from.zero_point) / (scheme_.qmax - zero), zero});
       }
       if (best_.grid.zero_point == from.zero_point) break;
     }
@@ -81,7 +88,8 @@ class Search {
 /// Ascending factors of the outermost limit, from `inner` to 1.
 std::vector<double> ladder(double inner, int rungs) {
   std::vector<double> factors;
-  for (int i = 0; i < rungs; ++i) factors.push_back(std::pow(inner, 1 - static_cast<double>(i) / (rungs - 1)));
+  for (int i = 0; i < rungs; ++i)
+    factors.push_back(std::pow(inner, 1 - static_cast<double>(i) / (rungs - 1)));
   return factors;
 }
 
@@ -105,14 +113,18 @@ Range mse_range(const Density& density, const QuantScheme& scheme) {
   double ratio;
   if (two_sided) {
     const double positives = nonzero - density.negatives();
-    const double inner_low = innermost(density.quantile((1 - kInnermost) * density.negatives()), -low);
-    const double inner_high = innermost(density.quantile(density.total() - (1 - kInnermost) * positives), high);
-    const std::vector<double> lows = ladder(inner_low, kPairRungs), highs = ladder(inner_high, kPairRungs);
+    const double inner_low =
+        innermost(density.quantile((1 - kInnermost) * density.negatives()), -low);
+    const double inner_high =
+        innermost(density.quantile(density.total() - (1 - kInnermost) * positives), high);
+    const std::vector<double> lows = ladder(inner_low, kPairRungs),
+                              highs = ladder(inner_high, kPairRungs);
     double least = -1;
     Range best{low, high};
     for (double l : lows) {
       for (double h : highs) {
-        const double error = density.approximate_error(l * low, h * high, (h * high - l * low) / search.levels());
+        const double error =
+            density.approximate_error(l * low, h * high, (h * high - l * low) / search.levels());
         if (least < 0 || error < least) {
           least = error;
           best = {l * low, h * high};
@@ -123,8 +135,10 @@ Range mse_range(const Density& density, const QuantScheme& scheme) {
     ratio = std::pow(std::min(inner_low, inner_high), -1.0 / (kPairRungs - 1));
   } else {
     const double extreme = std::max(high, -low);
-    const double inner = innermost(density.magnitude_quantile(density.total() - (1 - kInnermost) * nonzero), extreme);
-    for (double factor : ladder(inner, kRungs)) search.consider(Grid{widest.scale * factor, widest.zero_point});
+    const double inner = innermost(
+        density.magnitude_quantile(density.total() - (1 - kInnermost) * nonzero), extreme);
+    for (double factor : ladder(inner, kRungs))
+      search.consider(Grid{widest.scale * factor, widest.zero_point});
     ratio = std::pow(inner, -1.0 / (kRungs - 1));
   }
 

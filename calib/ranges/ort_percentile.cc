@@ -1,6 +1,6 @@
-// percentile as onnxruntime's quantize_static computes it (1.31): 2048 linear bins over the magnitudes,
-// and the left edge of the bin where their cumulated share reaches the percentile is the limit on both
-// sides, cut at what was observed. A grid need not be symmetric for that.
+// percentile as onnxruntime's quantize_static computes it (1.31): 2048 linear bins over the
+// magnitudes, and the left edge of the bin where their cumulated share reaches the percentile is
+// the limit on both sides, cut at what was observed. A grid need not be symmetric for that.
 //
 // Its bins are cut from all values at once; here they are read off the log-linear histogram, whose
 // steps are finer than they are anywhere but in the lowest few.

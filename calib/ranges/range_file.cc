@@ -1,5 +1,5 @@
-// Range files as JSON. The histogram is text inside it: "index:count,count;index:count", a run for each
-// stretch of consecutive buckets, index = pattern >> 15 (summary.h).
+// Range files as JSON. The histogram is text inside it: "index:count,count;index:count", a run for
+// each stretch of consecutive buckets, index = pattern >> 15 (summary.h).
 
 #include "calib/ranges/range_file.h"
 
@@ -48,7 +48,8 @@ std::string histogram_text(const Summary& s) {
 // Flat, and both ends of a sample side by side.
 std::string extremes_text(const std::vector<Extremes>& extremes) {
   std::string text = "[";
-  for (const Extremes& e : extremes) text += (text.size() > 1 ? ", " : "") + json_number(e.min) + ", " + json_number(e.max);
+  for (const Extremes& e : extremes)
+    text += (text.size() > 1 ? ", " : "") + json_number(e.min) + ", " + json_number(e.max);
   return text + "]";
 }
 
@@ -78,7 +79,9 @@ std::optional<std::vector<Summary::Count>> parse_histogram(std::string_view text
 std::optional<float> as_float(const Json& v) {
   if (!v.is_number()) return std::nullopt;
   const auto d = v.get<double>();
-  if (!(std::fabs(d) <= static_cast<double>(std::numeric_limits<float>::max())) || static_cast<double>(static_cast<float>(d)) != d) return std::nullopt;
+  if (!(std::fabs(d) <= static_cast<double>(std::numeric_limits<float>::max())) ||
+      static_cast<double>(static_cast<float>(d)) != d)
+    return std::nullopt;
   return static_cast<float>(d);
 }
 
@@ -115,7 +118,9 @@ class Fields {
       good = min && max && *min <= *max;
       if (good) out.push_back({*min, *max});
     }
-    if (!good) fail(std::string("'") + key + "' does not hold a lowest and a highest value for each of " + std::to_string(samples) + " samples");
+    if (!good)
+      fail(std::string("'") + key + "' does not hold a lowest and a highest value for each of " +
+           std::to_string(samples) + " samples");
     return out;
   }
   const Json* find(const char* key) {
@@ -142,8 +147,10 @@ class Fields {
 // How many samples the shards of a file have.
 uint64_t samples_in(const RangeFile& file) {
   uint64_t sum = 0;
-  const auto all = static_cast<int64_t>(std::min<uint64_t>(file.all_samples, std::numeric_limits<int64_t>::max() / 2));
-  for (const int s : file.shards) sum += static_cast<uint64_t>(Shard{s, file.shard_count}.samples_of(all));
+  const auto all = static_cast<int64_t>(
+      std::min<uint64_t>(file.all_samples, std::numeric_limits<int64_t>::max() / 2));
+  for (const int s : file.shards)
+    sum += static_cast<uint64_t>(Shard{s, file.shard_count}.samples_of(all));
   return sum;
 }
 
@@ -151,7 +158,8 @@ uint64_t samples_in(const RangeFile& file) {
 std::vector<int64_t> positions_in(const RangeFile& file) {
   std::vector<int64_t> out;
   for (const int s : file.shards)
-    for (auto p = int64_t{s}; p < static_cast<int64_t>(file.all_samples); p += file.shard_count) out.push_back(p);
+    for (auto p = int64_t{s}; p < static_cast<int64_t>(file.all_samples); p += file.shard_count)
+      out.push_back(p);
   std::sort(out.begin(), out.end());
   return out;
 }
@@ -167,7 +175,9 @@ void merge_extremes(RangeFile& whole, const RangeFile& part) {
     const std::vector<Extremes>& added = part.extremes.at(name);
     std::vector<Extremes> joined;
     for (size_t i = 0, j = 0; i < mine.size() || j < theirs.size();)
-      joined.push_back(j == theirs.size() || (i < mine.size() && mine[i] < theirs[j]) ? extremes[i++] : added[j++]);
+      joined.push_back(j == theirs.size() || (i < mine.size() && mine[i] < theirs[j])
+                           ? extremes[i++]
+                           : added[j++]);
     extremes = std::move(joined);
   }
 }
@@ -176,7 +186,9 @@ void merge_extremes(RangeFile& whole, const RangeFile& part) {
 
 std::string save_ranges(const RangeFile& file) {
   std::string out = "{\n";
-  const auto line = [&](const char* key, const std::string& value) { out += std::string("\"") + key + "\": " + value + ",\n"; };
+  const auto line = [&](const char* key, const std::string& value) {
+    out += std::string("\"") + key + "\": " + value + ",\n";
+  };
   line("format", json_string(kFormat));
   line("version", std::to_string(kVersion));
   line("model", json_string(file.key.model));
@@ -193,12 +205,15 @@ std::string save_ranges(const RangeFile& file) {
   out += "\"tensors\": {";
   const char* separator = "\n";
   for (const auto& [name, s] : file.tensors) {
-    out += separator + json_string(name) + ": {\"min\": " + json_number(s.min()) + ", \"max\": " + json_number(s.max()) +
-           ", \"finite\": " + std::to_string(s.finite()) + ", \"zeros\": " + std::to_string(s.zeros()) +
-           ", \"nan\": " + std::to_string(s.nan()) + ", \"positive_infinity\": " + std::to_string(s.positive_infinity()) +
+    out += separator + json_string(name) + ": {\"min\": " + json_number(s.min()) +
+           ", \"max\": " + json_number(s.max()) + ", \"finite\": " + std::to_string(s.finite()) +
+           ", \"zeros\": " + std::to_string(s.zeros()) + ", \"nan\": " + std::to_string(s.nan()) +
+           ", \"positive_infinity\": " + std::to_string(s.positive_infinity()) +
            ", \"negative_infinity\": " + std::to_string(s.negative_infinity());
-    if (s.mode() == Summary::Mode::kHistogram) out += ", \"histogram\": \"" + histogram_text(s) + '"';
-    if (const auto e = file.extremes.find(name); e != file.extremes.end()) out += ", \"extremes\": " + extremes_text(e->second);
+    if (s.mode() == Summary::Mode::kHistogram)
+      out += ", \"histogram\": \"" + histogram_text(s) + '"';
+    if (const auto e = file.extremes.find(name); e != file.extremes.end())
+      out += ", \"extremes\": " + extremes_text(e->second);
     out += '}';
     separator = ",\n";
   }
@@ -209,30 +224,37 @@ std::string save_ranges(const RangeFile& file) {
 Result<RangeFile> load_ranges(std::string_view text) {
   ONNXTOOL_ASSIGN(const Json json, parse_json(text));
   Fields top(json, "");
-  if (top.text("format") != kFormat) return bad("is no range file: 'format' is not \"" + std::string(kFormat) + "\"");
+  if (top.text("format") != kFormat)
+    return bad("is no range file: 'format' is not \"" + std::string(kFormat) + "\"");
   if (const uint64_t version = top.count("version"); !top.error() && version != kVersion)
-    return bad("range file has version " + std::to_string(version) + ", expected " + std::to_string(kVersion));
+    return bad("range file has version " + std::to_string(version) + ", expected " +
+               std::to_string(kVersion));
   RangeFile file;
-  file.key = {top.text("model"), top.text("data"), top.text("options"), top.text("kernel_set"), top.text("isa")};
+  file.key = {top.text("model"), top.text("data"), top.text("options"), top.text("kernel_set"),
+              top.text("isa")};
   const uint64_t shard_count = top.count("shard_count");
   file.samples = top.count("samples");
   file.all_samples = top.count("all_samples");
   const Json* shards = top.find("shards");
   const Json* tensors = top.find("tensors");
   if (top.error()) return *top.error();
-  if (!DataDigest().parse(file.key.data)) return bad("'data' is not a digest of 64 hexadecimal digits");
-  if (shard_count < 1 || shard_count > kMaxShards) return bad("'shard_count' is " + std::to_string(shard_count));
+  if (!DataDigest().parse(file.key.data))
+    return bad("'data' is not a digest of 64 hexadecimal digits");
+  if (shard_count < 1 || shard_count > kMaxShards)
+    return bad("'shard_count' is " + std::to_string(shard_count));
   file.shard_count = static_cast<int>(shard_count);
   if (!shards->is_array() || shards->empty()) return bad("'shards' is not a list of shards");
   file.shards.clear();
   for (const Json& s : *shards) {
     if (!s.is_number_unsigned() || s.get<uint64_t>() >= shard_count ||
         (!file.shards.empty() && file.shards.back() >= s.get<int>()))
-      return bad("'shards' is not an ascending list of shards below " + std::to_string(shard_count));
+      return bad("'shards' is not an ascending list of shards below " +
+                 std::to_string(shard_count));
     file.shards.push_back(s.get<int>());
   }
   if (const uint64_t expected = samples_in(file); file.samples != expected)
-    return bad("'samples' is " + std::to_string(file.samples) + ", but these shards of " + std::to_string(file.all_samples) + " samples have " + std::to_string(expected));
+    return bad("'samples' is " + std::to_string(file.samples) + ", but these shards of " +
+               std::to_string(file.all_samples) + " samples have " + std::to_string(expected));
   if (!tensors->is_object()) return bad("'tensors' is not an object");
   for (const auto& [name, value] : tensors->items()) {
     const std::string place = "tensor '" + name + "'";
@@ -251,7 +273,8 @@ Result<RangeFile> load_ranges(std::string_view text) {
     if (f.error()) return *f.error();
     const auto counts = parse_histogram(runs);
     if (!counts) return bad(place + ": 'histogram' is not a list of runs index:count,...");
-    auto summary = Summary::restore(histogram ? Summary::Mode::kHistogram : Summary::Mode::kMinMax, h, *counts);
+    auto summary = Summary::restore(histogram ? Summary::Mode::kHistogram : Summary::Mode::kMinMax,
+                                    h, *counts);
     if (!summary.ok()) return std::move(summary).error().at(place);
     file.tensors.emplace(name, *std::move(summary));
   }
@@ -261,12 +284,14 @@ Result<RangeFile> load_ranges(std::string_view text) {
 Status check_ranges(const RangeFile& file, const RangeKey& expected) {
   if (!file.complete())
     return Error{ErrorCode::kMismatch,
-                 "ranges hold " + std::to_string(file.shards.size()) + " of " + std::to_string(file.shard_count) + " shards",
+                 "ranges hold " + std::to_string(file.shards.size()) + " of " +
+                     std::to_string(file.shard_count) + " shards",
                  "join the parts with `onnxtool ranges merge`"};
   std::string differing;
   const auto compare = [&](const char* what, const std::string& found, const std::string& wanted) {
     if (wanted.empty() || found == wanted) return;
-    differing += (differing.empty() ? "" : "; ") + std::string(what) + " is " + found + ", expected " + wanted;
+    differing += (differing.empty() ? "" : "; ") + std::string(what) + " is " + found +
+                 ", expected " + wanted;
   };
   compare("model digest", file.key.model, expected.model);
   compare("data digest", file.key.data, expected.data);
@@ -286,7 +311,9 @@ Result<RangeFile> merge_ranges(std::vector<RangeFile> parts, bool mix_isa) {
   for (size_t i = 1; i < parts.size(); ++i) {
     RangeFile& part = parts[i];
     const std::string place = "part " + std::to_string(i + 1);
-    const auto mismatch = [&](const std::string& what) { return Error{ErrorCode::kMismatch, place + ": " + what, {}}; };
+    const auto mismatch = [&](const std::string& what) {
+      return Error{ErrorCode::kMismatch, place + ": " + what, {}};
+    };
     const auto differs = [&](const char* what, const std::string& found, const std::string& first) {
       return mismatch(std::string(what) + " is " + found + ", but " + first + " in the first part");
     };
@@ -294,27 +321,34 @@ Result<RangeFile> merge_ranges(std::vector<RangeFile> parts, bool mix_isa) {
     if (k.model != first.model) return differs("model digest", k.model, first.model);
     if (k.options != first.options) return differs("options digest", k.options, first.options);
     if (part.shard_count != result.shard_count)
-      return differs("shard count", std::to_string(part.shard_count), std::to_string(result.shard_count));
+      return differs("shard count", std::to_string(part.shard_count),
+                     std::to_string(result.shard_count));
     if (part.all_samples != result.all_samples)
-      return differs("the number of all samples", std::to_string(part.all_samples), std::to_string(result.all_samples));
+      return differs("the number of all samples", std::to_string(part.all_samples),
+                     std::to_string(result.all_samples));
     if (k.kernel_set != first.kernel_set || k.isa != first.isa) {
       if (!mix_isa) {
-        Error e = differs("kernel set and ISA", k.kernel_set + " " + k.isa, first.kernel_set + " " + first.isa);
-        e.hint = "parts that other kernels computed differ in the last bits; --allow-mixed-isa joins them all the same";
+        Error e = differs("kernel set and ISA", k.kernel_set + " " + k.isa,
+                          first.kernel_set + " " + first.isa);
+        e.hint =
+            "parts that other kernels computed differ in the last bits; --allow-mixed-isa joins "
+            "them all the same";
         return e;
       }
       if (k.kernel_set != first.kernel_set) result.key.kernel_set = "mixed";
       result.key.isa = "mixed";
     }
     for (int s : part.shards)
-      if (!shards.insert(s).second) return mismatch("shard " + std::to_string(s) + " is already in");
+      if (!shards.insert(s).second)
+        return mismatch("shard " + std::to_string(s) + " is already in");
     if (part.tensors.size() != result.tensors.size() ||
         !std::equal(part.tensors.begin(), part.tensors.end(), result.tensors.begin(),
                     [](const auto& a, const auto& b) { return a.first == b.first; }))
       return mismatch("holds other tensors than the first part");
     merge_extremes(result, part);
     DataDigest digest, added;
-    if (!digest.parse(first.data) || !added.parse(k.data)) return mismatch("the data digest is not one");
+    if (!digest.parse(first.data) || !added.parse(k.data))
+      return mismatch("the data digest is not one");
     digest.add(added);
     result.key.data = digest.hex();
     auto to = result.tensors.begin();

@@ -1,5 +1,5 @@
-// The first look at a span of floats: extrema, and which histogram bucket each value belongs to. Written
-// once per instruction set; all give the same answer.
+// The first look at a span of floats: extrema, and which histogram bucket each value belongs to.
+// Written once per instruction set; all give the same answer.
 #pragma once
 
 #include <cstddef>
@@ -23,8 +23,8 @@ struct Extrema {
 struct Scan {
   /// Takes x[0..n) into `e`.
   void (*extrema)(Extrema& e, const float* x, size_t n);
-  /// The same, and the upper 17 bits of each value that is not zero, in order, to `buckets`, which has room
-  /// for n + kSlack. Returns their number.
+  /// The same, and the upper 17 bits of each value that is not zero, in order, to `buckets`, which
+  /// has room for n + kSlack. Returns their number.
   size_t (*buckets)(Extrema& e, const float* x, size_t n, uint32_t* buckets);
 
   static constexpr size_t kSlack = 16;  // whole vectors are stored

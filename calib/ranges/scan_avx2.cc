@@ -1,5 +1,5 @@
-// Scan with vectors of 8 floats. Values that are not zero move to the front of their vector by a table of
-// permutations.
+// Scan with vectors of 8 floats. Values that are not zero move to the front of their vector by a
+// table of permutations.
 
 #if defined(__x86_64__)
 
@@ -27,9 +27,13 @@ struct Lanes {
   __m256 min, max, min_abs, nan = _mm256_setzero_ps();
   __m256i zeros = _mm256_setzero_si256();  // minus their number
 
-  explicit Lanes(const Extrema& e) : min(_mm256_set1_ps(e.min)), max(_mm256_set1_ps(e.max)), min_abs(_mm256_set1_ps(e.min_abs)) {}
+  explicit Lanes(const Extrema& e)
+      : min(_mm256_set1_ps(e.min)),
+        max(_mm256_set1_ps(e.max)),
+        min_abs(_mm256_set1_ps(e.min_abs)) {}
 
-  // The lanes that hold zeros, all ones. NaN stays out of min and max: they give their second operand then.
+  // The lanes that hold zeros, all ones. NaN stays out of min and max: they give their second
+  // operand then.
   __m256 take(__m256 v) {
     min = _mm256_min_ps(v, min);
     max = _mm256_max_ps(v, max);
@@ -76,11 +80,13 @@ size_t buckets(Extrema& e, const float* x, size_t n, uint32_t* to) {
   for (; i + kLanes <= n; i += kLanes) {
     const __m256 v = _mm256_loadu_ps(x + i);
     const __m256 zero = lanes.take(v);
-    lanes.min_abs = _mm256_min_ps(_mm256_blendv_ps(_mm256_and_ps(v, magnitude), infinity, zero), lanes.min_abs);
+    lanes.min_abs =
+        _mm256_min_ps(_mm256_blendv_ps(_mm256_and_ps(v, magnitude), infinity, zero), lanes.min_abs);
     const auto mask = static_cast<uint32_t>(~_mm256_movemask_ps(zero)) & 0xff;
     const __m256i front = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kFront.lanes[mask]));
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + kept),
-                        _mm256_permutevar8x32_epi32(_mm256_srli_epi32(_mm256_castps_si256(v), 15), front));
+    _mm256_storeu_si256(
+        reinterpret_cast<__m256i*>(to + kept),
+        _mm256_permutevar8x32_epi32(_mm256_srli_epi32(_mm256_castps_si256(v), 15), front));
     kept += static_cast<size_t>(__builtin_popcount(mask));
   }
   lanes.into(e);

@@ -16,7 +16,10 @@ struct Lanes {
   uint64_t zeros = 0;
   uint32_t nan = 0;
 
-  explicit Lanes(const Extrema& e) : min(_mm512_set1_ps(e.min)), max(_mm512_set1_ps(e.max)), min_abs(_mm512_set1_ps(e.min_abs)) {}
+  explicit Lanes(const Extrema& e)
+      : min(_mm512_set1_ps(e.min)),
+        max(_mm512_set1_ps(e.max)),
+        min_abs(_mm512_set1_ps(e.min_abs)) {}
 
   // The lanes that are not zero. NaN stays out of min and max: they give their second operand then.
   __mmask16 take(__m512 v) {
@@ -63,7 +66,8 @@ size_t buckets(Extrema& e, const float* x, size_t n, uint32_t* to) {
     const __mmask16 used = lanes.take(v);
     lanes.min_abs = _mm512_mask_min_ps(lanes.min_abs, used, _mm512_abs_ps(v), lanes.min_abs);
     // Stored whole: a store under a mask of lanes to compress is slow on some processors.
-    _mm512_storeu_si512(to + kept, _mm512_maskz_compress_epi32(used, _mm512_srli_epi32(_mm512_castps_si512(v), 15)));
+    _mm512_storeu_si512(to + kept, _mm512_maskz_compress_epi32(
+                                       used, _mm512_srli_epi32(_mm512_castps_si512(v), 15)));
     kept += static_cast<size_t>(__builtin_popcount(used));
   }
   lanes.into(e);

@@ -4,7 +4,8 @@
 
 #include "calib/ranges/scan.h"
 
-namespace onnxtool { namespace {
+namespace onnxtool {
+namespace {
 
 inline void take_extrema(Extrema& e, float v) {
   if (v < e.min) e.min = v;
@@ -21,4 +22,5 @@ inline size_t take_bucket(Extrema& e, float v, uint32_t* to) {
   return v != 0;
 }
 
-}}  // namespace onnxtool
+}  // namespace
+}  // namespace onnxtool

@@ -22,11 +22,12 @@ Result<Shard> parse_shard(const std::string& text) {
   if (slash == std::string::npos ||
       !parse_number(std::string_view(text).substr(0, slash), s.index) ||
       !parse_number(std::string_view(text).substr(slash + 1), s.count))
-    return Error{ErrorCode::kUsage, "--shard: '" + text + "' is not of the form i/n, as in 0/4", {}};
+    return Error{
+        ErrorCode::kUsage, "--shard: '" + text + "' is not of the form i/n, as in 0/4", {}};
   if (s.count < 1 || s.count > kMaxShards)
     return Error{ErrorCode::kUsage,
-                 "--shard: there cannot be " + std::to_string(s.count) +
-                     " shards, expected 1 to " + std::to_string(kMaxShards),
+                 "--shard: there cannot be " + std::to_string(s.count) + " shards, expected 1 to " +
+                     std::to_string(kMaxShards),
                  {}};
   if (s.index < 0 || s.index >= s.count)
     return Error{ErrorCode::kUsage,
@@ -101,7 +102,8 @@ Result<Sample> DigestedSamples::read(int64_t index) const {
 
 Result<DataDigest> digest_samples(const SampleSource& source, int threads) {
   const DigestedSamples digested(source, {});
-  ONNXTOOL_TRY(for_each_sample(digested, threads, [](int, int64_t, Sample) -> Status { return {}; }));
+  ONNXTOOL_TRY(
+      for_each_sample(digested, threads, [](int, int64_t, Sample) -> Status { return {}; }));
   return digested.digest();
 }
 

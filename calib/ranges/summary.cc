@@ -1,8 +1,8 @@
-// Counting is the hot loop of calibration. Large spans are counted in a table of 32-bit counters that
-// belongs to the thread, one per pattern >> 15, and the octaves that occurred are then added to the
-// summary: no lookup of the octave per element. Two counters a bucket, used in turn, halve the wait of
-// an increment on the one before when values repeat. Zeros, which repeat most (after a Relu), are only
-// counted, by the scan that also finds the extrema.
+// Counting is the hot loop of calibration. Large spans are counted in a table of 32-bit counters
+// that belongs to the thread, one per pattern >> 15, and the octaves that occurred are then added
+// to the summary: no lookup of the octave per element. Two counters a bucket, used in turn, halve
+// the wait of an increment on the one before when values repeat. Zeros, which repeat most (after a
+// Relu), are only counted, by the scan that also finds the extrema.
 
 #include "calib/ranges/summary.h"
 
@@ -69,8 +69,14 @@ Error inconsistent(const std::string& what) { return Error{ErrorCode::kBadData, 
 }  // namespace
 
 Summary::Summary(const Summary& other)
-    : mode_(other.mode_), min_(other.min_), max_(other.max_), finite_(other.finite_), zeros_(other.zeros_),
-      nan_(other.nan_), positive_infinity_(other.positive_infinity_), negative_infinity_(other.negative_infinity_) {
+    : mode_(other.mode_),
+      min_(other.min_),
+      max_(other.max_),
+      finite_(other.finite_),
+      zeros_(other.zeros_),
+      nan_(other.nan_),
+      positive_infinity_(other.positive_infinity_),
+      negative_infinity_(other.negative_infinity_) {
   octaves_.resize(other.octaves_.size());
   for (size_t i = 0; i < octaves_.size(); ++i)
     if (other.octaves_[i]) octaves_[i] = std::make_unique<Octave>(*other.octaves_[i]);
@@ -127,14 +133,17 @@ void Summary::count_directly(const float* x, size_t n) {
   if (octaves_.empty()) octaves_.resize(kOctaves);
   for (size_t i = 0; i < n; ++i) {
     const uint32_t bits = std::bit_cast<uint32_t>(x[i]), o = bits >> 23;
-    if (!octaves_[o]) [[unlikely]] octaves_[o] = std::make_unique<Octave>();
-    (*octaves_[o])[bits >> 15 & (kStepsPerOctave - 1)] += bits << 1 != 0;  // no branch: zeros are irregular
+    if (!octaves_[o]) [[unlikely]]
+      octaves_[o] = std::make_unique<Octave>();
+    (*octaves_[o])[bits >> 15 & (kStepsPerOctave - 1)] +=
+        bits << 1 != 0;  // no branch: zeros are irregular
   }
 }
 
 void Summary::take_table(uint32_t* lanes, float min_abs, float max_abs, bool negative) {
   if (max_abs == 0) return;
-  const uint32_t first = std::bit_cast<uint32_t>(min_abs) >> 23, last = std::bit_cast<uint32_t>(max_abs) >> 23;
+  const uint32_t first = std::bit_cast<uint32_t>(min_abs) >> 23,
+                 last = std::bit_cast<uint32_t>(max_abs) >> 23;
   for (uint32_t sign : {0u, kSignOctave}) {
     if (sign && !negative) break;
     for (uint32_t o = sign + first; o <= sign + last; ++o) {
@@ -226,7 +235,9 @@ Status Summary::add(const ConstView& tensor) {
     case DataType::kDouble: for_logical<double>(tensor, sink); break;
     default:
       return Error{ErrorCode::kUnsupported,
-                   "no range of a tensor of type " + std::string(name(tensor.dtype)) + ", expected a floating type", {}};
+                   "no range of a tensor of type " + std::string(name(tensor.dtype)) +
+                       ", expected a floating type",
+                   {}};
   }
   return {};
 }
@@ -262,8 +273,9 @@ std::vector<Summary::Count> Summary::counts() const {
 
 std::vector<Summary::Bucket> Summary::buckets() const {
   const std::vector<Count> all = counts();
-  const auto split = std::lower_bound(all.begin(), all.end(), kSignBucket,
-                                      [](const Count& c, uint32_t index) { return c.index < index; });
+  const auto split =
+      std::lower_bound(all.begin(), all.end(), kSignBucket,
+                       [](const Count& c, uint32_t index) { return c.index < index; });
   std::vector<Bucket> result;
   result.reserve(all.size());
   for (auto it = all.end(); it != split;) {  // negative values ascend as patterns descend
@@ -317,7 +329,8 @@ Result<Summary> Summary::restore(Mode mode, const Header& header, std::span<cons
   if (!std::isfinite(header.min) || !std::isfinite(header.max) || header.min > header.max)
     return inconsistent("min and max are not finite values in ascending order");
   if (header.zeros > header.finite) return inconsistent("more zeros than finite values");
-  if (header.zeros && (header.min > 0 || header.max < 0)) return inconsistent("zeros lie outside min and max");
+  if (header.zeros && (header.min > 0 || header.max < 0))
+    return inconsistent("zeros lie outside min and max");
   if (mode == Mode::kMinMax) {
     if (!counts.empty()) return inconsistent("a histogram where only min and max are kept");
     return s;
@@ -325,32 +338,41 @@ Result<Summary> Summary::restore(Mode mode, const Header& header, std::span<cons
   uint64_t total = header.zeros;
   for (size_t i = 0; i < counts.size(); ++i) {
     const Count& c = counts[i];
-    if (c.index >= kBuckets || (c.index & (kSignBucket - 1)) >= kSpecialOctave * kStepsPerOctave || c.count == 0 ||
-        (i && counts[i - 1].index >= c.index))
-      return inconsistent("histogram bucket " + std::to_string(c.index) + " is out of order, empty or not finite");
-    if (__builtin_add_overflow(total, c.count, &total)) return inconsistent("histogram counts pass 64 bits");
+    if (c.index >= kBuckets || (c.index & (kSignBucket - 1)) >= kSpecialOctave * kStepsPerOctave ||
+        c.count == 0 || (i && counts[i - 1].index >= c.index))
+      return inconsistent("histogram bucket " + std::to_string(c.index) +
+                          " is out of order, empty or not finite");
+    if (__builtin_add_overflow(total, c.count, &total))
+      return inconsistent("histogram counts pass 64 bits");
     s.octave(c.index / kStepsPerOctave)[c.index % kStepsPerOctave] = c.count;
   }
   if (total != header.finite)
     return inconsistent("histogram and zeros hold " + std::to_string(total) + " values, but " +
                         std::to_string(header.finite) + " are counted as finite");
   // The extrema must lie in the outermost buckets: calibrators integrate between them.
-  const auto positive_end = std::lower_bound(counts.begin(), counts.end(), kSignBucket,
-                                             [](const Count& c, uint32_t index) { return c.index < index; });
-  const bool any_negative = positive_end != counts.end(), any_positive = positive_end != counts.begin();
+  const auto positive_end =
+      std::lower_bound(counts.begin(), counts.end(), kSignBucket,
+                       [](const Count& c, uint32_t index) { return c.index < index; });
+  const bool any_negative = positive_end != counts.end(),
+             any_positive = positive_end != counts.begin();
   uint32_t lowest = 0, highest = 0;  // the bucket of zero
-  if (any_negative) lowest = counts.back().index;
-  else if (header.zeros == 0 && any_positive) lowest = counts.front().index;
-  if (any_positive) highest = (positive_end - 1)->index;
-  else if (header.zeros == 0 && any_negative) highest = positive_end->index;
+  if (any_negative)
+    lowest = counts.back().index;
+  else if (header.zeros == 0 && any_positive)
+    lowest = counts.front().index;
+  if (any_positive)
+    highest = (positive_end - 1)->index;
+  else if (header.zeros == 0 && any_negative)
+    highest = positive_end->index;
   if (bucket_of(header.min + 0.0f) != lowest || bucket_of(header.max + 0.0f) != highest)
     return inconsistent("min and max lie outside the outermost histogram buckets");
   return s;
 }
 
 bool Summary::operator==(const Summary& other) const {
-  return mode_ == other.mode_ && min() == other.min() && max() == other.max() && finite_ == other.finite_ &&
-         zeros_ == other.zeros_ && nan_ == other.nan_ && positive_infinity_ == other.positive_infinity_ &&
+  return mode_ == other.mode_ && min() == other.min() && max() == other.max() &&
+         finite_ == other.finite_ && zeros_ == other.zeros_ && nan_ == other.nan_ &&
+         positive_infinity_ == other.positive_infinity_ &&
          negative_infinity_ == other.negative_infinity_ && counts() == other.counts();
 }
 

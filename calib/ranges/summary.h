@@ -2,8 +2,8 @@
 //
 // The bucket of a value is the top 17 bits of its binary32 pattern: sign, exponent, and the upper 8
 // bits of the mantissa, so 256 steps an octave and a relative width of at most 1/256 (the layout of
-// HdrHistogram). Counts are exact 64-bit integers, so summaries merge exactly in any order, and memory
-// depends on the octaves that occur (2 KiB each), never on the number of samples.
+// HdrHistogram). Counts are exact 64-bit integers, so summaries merge exactly in any order, and
+// memory depends on the octaves that occur (2 KiB each), never on the number of samples.
 #pragma once
 
 #include <array>
@@ -24,7 +24,8 @@ class Summary {
 
   /// Patterns share their upper bits within a bucket; an octave is one sign and exponent.
   static constexpr uint32_t kStepsPerOctave = 256;
-  static constexpr uint32_t kOctaves = 512;  // 0..255 positive, 256..511 negative (index = pattern >> 23)
+  static constexpr uint32_t kOctaves =
+      512;  // 0..255 positive, 256..511 negative (index = pattern >> 23)
 
   /// Counted values lie in [lower, upper], taken as uniformly spread; lower == upper is one value.
   /// The outermost buckets end at the exact min and max.
@@ -43,8 +44,8 @@ class Summary {
 
   /// Not thread-safe: one summary per thread, merged afterwards.
   void add(std::span<const float> values);
-  /// The logical elements of a float, float16, bfloat16 or double tensor in host memory, whatever its
-  /// layout: the padding of blocked layouts is not counted. Doubles are rounded to float.
+  /// The logical elements of a float, float16, bfloat16 or double tensor in host memory, whatever
+  /// its layout: the padding of blocked layouts is not counted. Doubles are rounded to float.
   Status add(const ConstView& tensor);
   /// Exact, commutative and associative. The result has a histogram only if both have one.
   void merge(const Summary& other);
@@ -63,7 +64,8 @@ class Summary {
   float min() const { return finite_ ? min_ + 0.0f : 0.0f; }
   float max() const { return finite_ ? max_ + 0.0f : 0.0f; }
 
-  /// The non-zero finite values in ascending order; no bucket spans zero or is empty. Empty in kMinMax.
+  /// The non-zero finite values in ascending order; no bucket spans zero or is empty. Empty in
+  /// kMinMax.
   std::vector<Bucket> buckets() const;
   /// Of the finite values, zeros included, from the histogram (uniform density inside a bucket).
   /// 0 where there is no histogram or nothing finite.
@@ -105,7 +107,8 @@ class Summary {
   Mode mode_;
   float min_ = 0, max_ = 0;  // meaningless while finite_ == 0
   uint64_t finite_ = 0, zeros_ = 0, nan_ = 0, positive_infinity_ = 0, negative_infinity_ = 0;
-  // Zeros are counted in zeros_ and not here. nullptr until an octave occurs; empty until the first value.
+  // Zeros are counted in zeros_ and not here. nullptr until an octave occurs; empty until the first
+  // value.
   std::vector<std::unique_ptr<Octave>> octaves_;
 };
 

@@ -14,12 +14,13 @@ namespace {
 // Functions may not call themselves, but a hostile file can say so, or nest calls without end.
 constexpr size_t kMaxCallDepth = 64;
 
-constexpr std::array<std::string_view, 5> kPureDomains = {"", "ai.onnx.ml", "ai.onnx.preview", "ai.onnx.preview.training",
-                                                          "com.microsoft"};
+constexpr std::array<std::string_view, 5> kPureDomains = {
+    "", "ai.onnx.ml", "ai.onnx.preview", "ai.onnx.preview.training", "com.microsoft"};
 
-// Whether something is true of a node, of the body of the function that it calls, and of every node in
-// its subgraphs. Each function is looked into once, however often it is called.
-template <class F> class ForAll {
+// Whether something is true of a node, of the body of the function that it calls, and of every node
+// in its subgraphs. Each function is looked into once, however often it is called.
+template <class F>
+class ForAll {
  public:
   explicit ForAll(F holds) : holds_(holds) {}
 
@@ -54,7 +55,9 @@ template <class F> class ForAll {
 }  // namespace
 
 bool may_have_effects(const Node& node) {
-  return !ForAll([](const Node& n) { return std::ranges::find(kPureDomains, n.domain()) != kPureDomains.end(); })(node);
+  return !ForAll([](const Node& n) {
+    return std::ranges::find(kPureDomains, n.domain()) != kPureDomains.end();
+  })(node);
 }
 
 bool is_deterministic(const Node& node) {

@@ -1,8 +1,8 @@
 // The elements of small integer tensors through the operators with which exporters compute shapes.
 //
 // onnx's own functions know them from opset 13 on only, and lose everything where one element is
-// arithmetic on a named extent. Elements are numbers, names, or unknown; the rank is at most 1, so a
-// tensor is a list.
+// arithmetic on a named extent. Elements are numbers, names, or unknown; the rank is at most 1, so
+// a tensor is a list.
 
 #include <algorithm>
 #include <functional>
@@ -23,7 +23,9 @@ constexpr size_t kMaxName = 200;
 struct Inputs {
   const Node& node;
   const ElementSource& source;
-  const Elements* operator[](int i) const { return node.has_input(i) ? source(node.input(i)) : nullptr; }
+  const Elements* operator[](int i) const {
+    return node.has_input(i) ? source(node.input(i)) : nullptr;
+  }
   /// All of an input's elements, as numbers.
   std::optional<std::vector<int64_t>> numbers(int i) const {
     const Elements* e = (*this)[i];
@@ -39,17 +41,21 @@ struct Inputs {
 
 std::optional<Elements> shape(const Inputs& in) {
   const Node& n = in.node;
-  if (!n.has_input(0) || !n.input(0).type().is_tensor() || !n.input(0).type().shape) return std::nullopt;
+  if (!n.has_input(0) || !n.input(0).type().is_tensor() || !n.input(0).type().shape)
+    return std::nullopt;
   const auto& dims = *n.input(0).type().shape;
   const auto rank = static_cast<int64_t>(dims.size());
   const auto bound = [&](int64_t v) { return std::clamp<int64_t>(v < 0 ? v + rank : v, 0, rank); };
-  const int64_t start = bound(n.attr<int64_t>("start", 0)), end = n.attribute("end") ? bound(n.attr<int64_t>("end", rank)) : rank;
+  const int64_t start = bound(n.attr<int64_t>("start", 0)),
+                end = n.attribute("end") ? bound(n.attr<int64_t>("end", rank)) : rank;
   Elements out;
   for (int64_t i = start; i < end; ++i) {
     const Dim& d = dims[static_cast<size_t>(i)];
     Element* e = out.add_dim();
-    if (d.value) e->set_dim_value(*d.value);
-    else if (!d.symbol.empty()) e->set_dim_param(d.symbol);
+    if (d.value)
+      e->set_dim_value(*d.value);
+    else if (!d.symbol.empty())
+      e->set_dim_param(d.symbol);
   }
   return out;
 }
@@ -67,7 +73,8 @@ std::optional<Elements> gather(const Inputs& in) {
   return out;
 }
 
-std::optional<int64_t> single(const Inputs& in, int input, const char* attribute, std::optional<int64_t> fallback) {
+std::optional<int64_t> single(const Inputs& in, int input, const char* attribute,
+                              std::optional<int64_t> fallback) {
   if (in.node.opset() >= 10) {
     if (!in.node.has_input(input)) return fallback;
     const auto v = in.numbers(input);
@@ -81,19 +88,25 @@ std::optional<int64_t> single(const Inputs& in, int input, const char* attribute
 
 std::optional<Elements> slice(const Inputs& in) {
   const Elements* data = in[0];
-  const auto start = single(in, 1, "starts", std::nullopt), end = single(in, 2, "ends", std::nullopt);
+  const auto start = single(in, 1, "starts", std::nullopt),
+             end = single(in, 2, "ends", std::nullopt);
   const auto axis = single(in, 3, "axes", 0), step = single(in, 4, "", 1);
-  if (!data || !start || !end || !axis || !step || *step == 0 || (*axis != 0 && *axis != -1)) return std::nullopt;
+  if (!data || !start || !end || !axis || !step || *step == 0 || (*axis != 0 && *axis != -1))
+    return std::nullopt;
   const int64_t n = data->dim_size();
   // Slice-13: negative counts from the end, then clamped to [0, n], or to [-1, n - 1] backwards.
   const int64_t low = *step > 0 ? 0 : -1, high = *step > 0 ? n : n - 1;
-  const auto bound = [&](int64_t v, bool is_start) { return std::clamp<int64_t>(v < 0 ? v + n : v, is_start ? std::max<int64_t>(low, 0) : low, high); };
+  const auto bound = [&](int64_t v, bool is_start) {
+    return std::clamp<int64_t>(v < 0 ? v + n : v, is_start ? std::max<int64_t>(low, 0) : low, high);
+  };
   const int64_t from = n == 0 ? 0 : bound(*start, true), to = n == 0 ? 0 : bound(*end, false);
   Elements out;
   if (*step > 0) {
-    for (int64_t i = from; i < to; i += std::min(*step, n)) *out.add_dim() = data->dim(static_cast<int>(i));
+    for (int64_t i = from; i < to; i += std::min(*step, n))
+      *out.add_dim() = data->dim(static_cast<int>(i));
   } else {
-    for (int64_t i = from; i > to; i += std::max(*step, -n)) *out.add_dim() = data->dim(static_cast<int>(i));
+    for (int64_t i = from; i > to; i += std::max(*step, -n))
+      *out.add_dim() = data->dim(static_cast<int>(i));
   }
   return out;
 }
@@ -115,17 +128,21 @@ std::optional<Elements> same(const Inputs& in) {
 
 std::optional<int64_t> compute(std::string_view op, int64_t a, int64_t b) {
   if (op == "Add") return checked_add(a, b);
-  if (op == "Sub") return b == std::numeric_limits<int64_t>::min() ? std::nullopt : checked_add(a, -b);
+  if (op == "Sub")
+    return b == std::numeric_limits<int64_t>::min() ? std::nullopt : checked_add(a, -b);
   if (op == "Mul") return checked_mul(a, b);
   if (op == "Max") return std::max(a, b);
   if (op == "Min") return std::min(a, b);
-  // Divisors below 1 are no extents; Div truncates towards zero, and so agrees with what all runtimes do.
+  // Divisors below 1 are no extents; Div truncates towards zero, and so agrees with what all
+  // runtimes do.
   if (op == "Div" && b > 0) return a / b;
   if (op == "Mod" && a >= 0 && b > 0) return a % b;
   return std::nullopt;
 }
 
-std::string text(const Element& e) { return e.has_dim_value() ? std::to_string(e.dim_value()) : e.dim_param(); }
+std::string text(const Element& e) {
+  return e.has_dim_value() ? std::to_string(e.dim_value()) : e.dim_param();
+}
 
 // What two operands make; the same operands make the same name. Sub has none: what may be negative
 // would mean something else in a shape.
@@ -135,13 +152,16 @@ Element combine(std::string_view op, const Element& a, const Element& b) {
     if (const auto v = compute(op, a.dim_value(), b.dim_value())) out.set_dim_value(*v);
     return out;
   }
-  const auto is = [](const Element& e, int64_t v) { return e.has_dim_value() && e.dim_value() == v; };
+  const auto is = [](const Element& e, int64_t v) {
+    return e.has_dim_value() && e.dim_value() == v;
+  };
   if (is(b, 0) && (op == "Add" || op == "Sub")) return a;
   if (is(a, 0) && op == "Add") return b;
   if (is(b, 1) && (op == "Mul" || op == "Div")) return a;
   if (is(a, 1) && op == "Mul") return b;
   std::string x = text(a), y = text(b);
-  if (x.empty() || y.empty() || op == "Sub" || op == "Mod" || (a.has_dim_value() && a.dim_value() < 0) || (b.has_dim_value() && b.dim_value() < 0))
+  if (x.empty() || y.empty() || op == "Sub" || op == "Mod" ||
+      (a.has_dim_value() && a.dim_value() < 0) || (b.has_dim_value() && b.dim_value() < 0))
     return out;
   if (op != "Div" && y < x) std::swap(x, y);
   const std::string name = std::string(kInventedDim) + std::string(op) + "(" + x + "," + y + ")";
@@ -152,10 +172,12 @@ Element combine(std::string_view op, const Element& a, const Element& b) {
 std::optional<Elements> binary(const Inputs& in) {
   if (in.node.num_inputs() != 2) return std::nullopt;
   const Elements *a = in[0], *b = in[1];
-  if (!a || !b || (a->dim_size() != b->dim_size() && a->dim_size() != 1 && b->dim_size() != 1)) return std::nullopt;
+  if (!a || !b || (a->dim_size() != b->dim_size() && a->dim_size() != 1 && b->dim_size() != 1))
+    return std::nullopt;
   Elements out;
   for (int i = 0; i < (a->dim_size() == 1 ? b->dim_size() : a->dim_size()); ++i)
-    *out.add_dim() = combine(in.node.op_type(), a->dim(a->dim_size() == 1 ? 0 : i), b->dim(b->dim_size() == 1 ? 0 : i));
+    *out.add_dim() = combine(in.node.op_type(), a->dim(a->dim_size() == 1 ? 0 : i),
+                             b->dim(b->dim_size() == 1 ? 0 : i));
   return out;
 }
 
@@ -173,18 +195,22 @@ struct Rule {
   std::string_view op;
   std::optional<Elements> (*run)(const Inputs&);
 };
-constexpr Rule kRules[] = {{"Shape", shape},     {"Gather", gather}, {"Slice", slice},    {"Concat", concat}, {"Identity", same},
-                           {"Cast", same},       {"Squeeze", same},  {"Unsqueeze", same}, {"Reshape", same},  {"Flatten", same},
-                           {"Add", binary},      {"Sub", binary},    {"Mul", binary},     {"Div", binary},    {"Mod", binary},
-                           {"Max", binary},      {"Min", binary},    {"ReduceProd", reduce_product}};
+constexpr Rule kRules[] = {{"Shape", shape},   {"Gather", gather},  {"Slice", slice},
+                           {"Concat", concat}, {"Identity", same},  {"Cast", same},
+                           {"Squeeze", same},  {"Unsqueeze", same}, {"Reshape", same},
+                           {"Flatten", same},  {"Add", binary},     {"Sub", binary},
+                           {"Mul", binary},    {"Div", binary},     {"Mod", binary},
+                           {"Max", binary},    {"Min", binary},     {"ReduceProd", reduce_product}};
 
 }  // namespace
 
 Dim sum_of(const Dim& a, const Dim& b) {
   const auto element = [](const Dim& d) {
     Element e;
-    if (d.value) e.set_dim_value(*d.value);
-    else e.set_dim_param(d.symbol);
+    if (d.value)
+      e.set_dim_value(*d.value);
+    else
+      e.set_dim_param(d.symbol);
     return e;
   };
   const Element sum = combine("Add", element(a), element(b));
@@ -192,7 +218,8 @@ Dim sum_of(const Dim& a, const Dim& b) {
 }
 
 bool computes_elements(const Node& node) {
-  return node.domain().empty() && std::ranges::any_of(kRules, [&](const Rule& r) { return r.op == node.op_type(); });
+  return node.domain().empty() &&
+         std::ranges::any_of(kRules, [&](const Rule& r) { return r.op == node.op_type(); });
 }
 
 std::optional<onnx::TensorShapeProto> elements_of(const Node& node, const ElementSource& source) {

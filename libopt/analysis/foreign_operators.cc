@@ -1,7 +1,8 @@
 // Types of operators that no schema of the standard describes: the com.microsoft ones that
 // onnxruntime's optimizer and quantizer leave in files, and experimental ones that the standard
 // dropped. Only what shapes need; an operator that is not here leaves its outputs as declared.
-// Source: onnxruntime 1.31, docs/ContribOperators.md; onnx's experimental operators: 1.2, Operators.md.
+// Source: onnxruntime 1.31, docs/ContribOperators.md; onnx's experimental operators: 1.2,
+// Operators.md.
 
 #include <algorithm>
 #include <climits>
@@ -28,7 +29,8 @@ int elem_type_of(const InferenceContext& ctx, size_t i) {
   return t && t->has_tensor_type() ? t->tensor_type().elem_type() : 0;
 }
 
-void set_output(InferenceContext& ctx, int elem_type, const TensorShapeProto* shape, size_t output = 0) {
+void set_output(InferenceContext& ctx, int elem_type, const TensorShapeProto* shape,
+                size_t output = 0) {
   if (!elem_type && !shape) return;  // nothing known must stay nothing, not a tensor of no type
   auto* tensor = ctx.getOutputType(output)->mutable_tensor_type();
   if (elem_type) tensor->set_elem_type(elem_type);
@@ -50,17 +52,20 @@ void broadcast(InferenceContext& ctx, std::initializer_list<size_t> inputs, int 
   set_output(ctx, elem_type, nullptr);
   for (const auto* s : shapes)
     if (!s) return;
-  onnx::multidirectionalBroadcastShapeInference(shapes, *ctx.getOutputType(0)->mutable_tensor_type()->mutable_shape());
+  onnx::multidirectionalBroadcastShapeInference(
+      shapes, *ctx.getOutputType(0)->mutable_tensor_type()->mutable_shape());
 }
 
-// QLinearAdd, QLinearMul: (A, A_scale, A_zero_point, B, B_scale, B_zero_point, C_scale, C_zero_point).
+// QLinearAdd, QLinearMul: (A, A_scale, A_zero_point, B, B_scale, B_zero_point, C_scale,
+// C_zero_point).
 void qlinear_binary(InferenceContext& ctx) { broadcast(ctx, {0, 3}, elem_type_of(ctx, 0)); }
 // (condition, X, x_scale, x_zero_point, Y, ...).
 void qlinear_where(InferenceContext& ctx) { broadcast(ctx, {0, 1, 4}, elem_type_of(ctx, 1)); }
 
 // A [..., M, K] times B [..., K, N], either one transposed in its last two axes. Only ranks of two
 // and more, and batch axes of A (B's broadcast into them in every file seen).
-void matmul_shape(InferenceContext& ctx, size_t a_index, size_t b_index, bool trans_a, bool trans_b, int elem_type) {
+void matmul_shape(InferenceContext& ctx, size_t a_index, size_t b_index, bool trans_a, bool trans_b,
+                  int elem_type) {
   set_output(ctx, elem_type, nullptr);
   const TensorShapeProto* a = shape_of(ctx, a_index);
   const TensorShapeProto* b = shape_of(ctx, b_index);
@@ -79,16 +84,21 @@ void matmul_shape(InferenceContext& ctx, size_t a_index, size_t b_index, bool tr
 void fused_matmul(InferenceContext& ctx) {
   if (onnx::getAttribute(ctx, "transBatchA", 0) || onnx::getAttribute(ctx, "transBatchB", 0))
     return set_output(ctx, elem_type_of(ctx, 0), nullptr);
-  matmul_shape(ctx, 0, 1, onnx::getAttribute(ctx, "transA", 0) != 0, onnx::getAttribute(ctx, "transB", 0) != 0, elem_type_of(ctx, 0));
+  matmul_shape(ctx, 0, 1, onnx::getAttribute(ctx, "transA", 0) != 0,
+               onnx::getAttribute(ctx, "transB", 0) != 0, elem_type_of(ctx, 0));
 }
 
 // MatMulIntegerToFloat (A, B, a_scale, ...), DynamicQuantizeMatMul (A, B, b_scale, ...).
-void matmul_to_float(InferenceContext& ctx) { matmul_shape(ctx, 0, 1, false, false, elem_type_of(ctx, 2)); }
+void matmul_to_float(InferenceContext& ctx) {
+  matmul_shape(ctx, 0, 1, false, false, elem_type_of(ctx, 2));
+}
 
 // (A, a_scale, a_zero_point, B, b_scale, b_zero_point, C, y_scale, y_zero_point); float without y.
 void qgemm(InferenceContext& ctx) {
-  const int elem = ctx.hasInput(8) ? elem_type_of(ctx, 8) : static_cast<int>(onnx::TensorProto::FLOAT);
-  matmul_shape(ctx, 0, 3, onnx::getAttribute(ctx, "transA", 0) != 0, onnx::getAttribute(ctx, "transB", 0) != 0, elem);
+  const int elem =
+      ctx.hasInput(8) ? elem_type_of(ctx, 8) : static_cast<int>(onnx::TensorProto::FLOAT);
+  matmul_shape(ctx, 0, 3, onnx::getAttribute(ctx, "transA", 0) != 0,
+               onnx::getAttribute(ctx, "transB", 0) != 0, elem);
 }
 
 // A [..., K] times a packed B that stands for [K, N].
@@ -96,7 +106,8 @@ void matmul_nbits(InferenceContext& ctx) {
   set_output(ctx, elem_type_of(ctx, 0), shape_of(ctx, 0));
   const TensorShapeProto* a = shape_of(ctx, 0);
   if (!a || a->dim_size() == 0) return;
-  auto* last = ctx.getOutputType(0)->mutable_tensor_type()->mutable_shape()->mutable_dim(a->dim_size() - 1);
+  auto* last =
+      ctx.getOutputType(0)->mutable_tensor_type()->mutable_shape()->mutable_dim(a->dim_size() - 1);
   last->clear_value();
   if (const int64_t n = onnx::getAttribute(ctx, "N", 0)) last->set_dim_value(n);
 }
@@ -116,14 +127,17 @@ void qlinear_concat(InferenceContext& ctx) {
     const TensorShapeProto* s = shape_of(ctx, i);
     if (!s || s->dim_size() != rank) return;
     const auto& d = s->dim(static_cast<int>(axis));
-    if (joined.has_dim_value() && d.has_dim_value()) joined = joined + d.dim_value();
-    else joined.Clear();
+    if (joined.has_dim_value() && d.has_dim_value())
+      joined = joined + d.dim_value();
+    else
+      joined.Clear();
   }
   set_output(ctx, 0, &out);
 }
 
 void qlinear_average_pool(InferenceContext& ctx) {
-  if (onnx::getAttribute(ctx, "channels_last", 0)) return set_output(ctx, elem_type_of(ctx, 0), nullptr);
+  if (onnx::getAttribute(ctx, "channels_last", 0))
+    return set_output(ctx, elem_type_of(ctx, 0), nullptr);
   as_standard(ctx, "AveragePool", 11);
 }
 
@@ -133,14 +147,19 @@ void qlinear_global_average_pool(InferenceContext& ctx) {
   if (!x || x->dim_size() < 3) return;
   auto* out = ctx.getOutputType(0)->mutable_tensor_type()->mutable_shape();
   const bool last = onnx::getAttribute(ctx, "channels_last", 0) != 0;
-  for (int i = last ? 1 : 2; i < x->dim_size() - (last ? 1 : 0); ++i) out->mutable_dim(i)->set_dim_value(1);
+  for (int i = last ? 1 : 2; i < x->dim_size() - (last ? 1 : 0); ++i)
+    out->mutable_dim(i)->set_dim_value(1);
 }
 
 // (x, scale, zero_point): the zero point's type, uint8 without one.
 void quantize_linear(InferenceContext& ctx) {
-  set_output(ctx, ctx.hasInput(2) ? elem_type_of(ctx, 2) : static_cast<int>(onnx::TensorProto::UINT8), shape_of(ctx, 0));
+  set_output(ctx,
+             ctx.hasInput(2) ? elem_type_of(ctx, 2) : static_cast<int>(onnx::TensorProto::UINT8),
+             shape_of(ctx, 0));
 }
-void dequantize_linear(InferenceContext& ctx) { set_output(ctx, elem_type_of(ctx, 1), shape_of(ctx, 0)); }
+void dequantize_linear(InferenceContext& ctx) {
+  set_output(ctx, elem_type_of(ctx, 1), shape_of(ctx, 0));
+}
 
 // (input, skip, ...): the normalized sum, two statistics that inference does not fill, and the sum.
 void skip_normalization(InferenceContext& ctx) {
@@ -153,13 +172,16 @@ void attention(InferenceContext& ctx) {
   set_output(ctx, elem_type_of(ctx, 0), nullptr);
   const TensorShapeProto* x = shape_of(ctx, 0);
   const TensorShapeProto* bias = shape_of(ctx, 2);
-  if (!x || !bias || x->dim_size() != 3 || bias->dim_size() != 1 || ctx.getAttribute("qkv_hidden_sizes")) return;
+  if (!x || !bias || x->dim_size() != 3 || bias->dim_size() != 1 ||
+      ctx.getAttribute("qkv_hidden_sizes"))
+    return;
   TensorShapeProto out = *x;
   *out.mutable_dim(2) = bias->dim(0) / 3;
   set_output(ctx, 0, &out);
 }
 
-// (input_ids [B, S], segment_ids, word_embedding [V, H], ...): [B, S, H] of the embedding's type, mask [B].
+// (input_ids [B, S], segment_ids, word_embedding [V, H], ...): [B, S, H] of the embedding's type,
+// mask [B].
 void embed_layer_normalization(InferenceContext& ctx) {
   const TensorShapeProto* ids = shape_of(ctx, 0);
   const TensorShapeProto* words = shape_of(ctx, 2);
@@ -174,7 +196,8 @@ void embed_layer_normalization(InferenceContext& ctx) {
   set_output(ctx, onnx::TensorProto::INT32, &mask, 1);
 }
 
-// (query [B, S, D], key, value [B, L, Dv], ...): [B, S, Dv]; other forms of the inputs leave the shape open.
+// (query [B, S, D], key, value [B, L, Dv], ...): [B, S, Dv]; other forms of the inputs leave the
+// shape open.
 void multi_head_attention(InferenceContext& ctx) {
   for (size_t i = 0; i < ctx.getNumOutputs(); ++i)
     if (ctx.hasOutput(i)) set_output(ctx, elem_type_of(ctx, 0), nullptr, i);
@@ -198,7 +221,8 @@ void gather_block_quantized(InferenceContext& ctx) {
   set_output(ctx, elem_type_of(ctx, 2), nullptr);
   const TensorShapeProto* data = shape_of(ctx, 0);
   const TensorShapeProto* indices = shape_of(ctx, 1);
-  const int64_t axis = onnx::getAttribute(ctx, "gather_axis", 0), bits = onnx::getAttribute(ctx, "bits", 4);
+  const int64_t axis = onnx::getAttribute(ctx, "gather_axis", 0),
+                bits = onnx::getAttribute(ctx, "bits", 4);
   if (!data || !indices || axis < 0 || axis >= data->dim_size() || bits < 1 || bits > 8) return;
   TensorShapeProto out;
   for (int i = 0; i < data->dim_size(); ++i) {
@@ -212,21 +236,27 @@ void gather_block_quantized(InferenceContext& ctx) {
   set_output(ctx, 0, &out);
 }
 
-// border = [left, top, right, bottom] of [N, C, H, W] goes; scale = [height, width] is what stays behind left and top.
+// border = [left, top, right, bottom] of [N, C, H, W] goes; scale = [height, width] is what stays
+// behind left and top.
 void crop(InferenceContext& ctx) {
   set_output(ctx, elem_type_of(ctx, 0), nullptr);
   const TensorShapeProto* x = shape_of(ctx, 0);
   std::vector<int64_t> border, scale;
-  if (!x || x->dim_size() != 4 || !onnx::getRepeatedAttribute(ctx, "border", border) || border.size() != 4) return;
+  if (!x || x->dim_size() != 4 || !onnx::getRepeatedAttribute(ctx, "border", border) ||
+      border.size() != 4)
+    return;
   const bool scaled = onnx::getRepeatedAttribute(ctx, "scale", scale) && scale.size() == 2;
   TensorShapeProto out = *x;
   for (const int axis : {2, 3}) {
     auto& dim = *out.mutable_dim(axis);
     const auto at = static_cast<size_t>(axis - 2);
     const int64_t before = border[1 - at], after = border[3 - at];
-    if (scaled) dim.set_dim_value(scale[at]);
-    else if (dim.has_dim_value()) dim.set_dim_value(std::max<int64_t>(0, dim.dim_value() - before - after));
-    else dim.Clear();
+    if (scaled)
+      dim.set_dim_value(scale[at]);
+    else if (dim.has_dim_value())
+      dim.set_dim_value(std::max<int64_t>(0, dim.dim_value() - before - after));
+    else
+      dim.Clear();
   }
   set_output(ctx, 0, &out);
 }
@@ -235,7 +265,8 @@ constexpr ForeignOperator kOperators[] = {
     {"Affine", "", 1, 1, 1, 1, like_first},
     {"Crop", "", 1, 1, 1, 1, crop},
     {"ImageScaler", "", 1, 1, 1, 1, like_first},
-    {"LayerNormalization", "", 2, 3, 1, 3, like_first},  // onnxruntime's own, before opset 17 made it standard
+    {"LayerNormalization", "", 2, 3, 1, 3,
+     like_first},  // onnxruntime's own, before opset 17 made it standard
     {"ParametricSoftplus", "", 1, 1, 1, 1, like_first},
     {"ScaledTanh", "", 1, 1, 1, 1, like_first},
     {"SimplifiedLayerNormalization", "", 2, 2, 1, 2, like_first},

@@ -28,8 +28,7 @@ std::vector<FormalType> expand(const std::vector<onnx::OpSchema::FormalParameter
 }  // namespace
 
 FormalTypes formal_types(const Node& node, DataType type) {
-  const onnx::OpSchema* schema =
-      seam::standard_schema(node.op_type(), node.domain(), node.opset());
+  const onnx::OpSchema* schema = seam::standard_schema(node.op_type(), node.domain(), node.opset());
   if (!schema) return {};
   const std::string wanted = "tensor(" + std::string(name(type)) + ")";
   return {expand(schema->inputs(), node.num_inputs(), wanted),

@@ -14,7 +14,8 @@ struct FormalType {
   bool admits = false;   // tensors of the element type asked for
 };
 
-/// By actual index: a variadic parameter stands once for each of the node's. Absent ones are there too.
+/// By actual index: a variadic parameter stands once for each of the node's. Absent ones are there
+/// too.
 struct FormalTypes {
   std::vector<FormalType> inputs, outputs;
 };

@@ -32,13 +32,16 @@ using onnx::TensorShapeProto;
 
 Error contradiction(const Value& value, const ValueType& inferred) {
   return Error{ErrorCode::kBadModel,
-               "value '" + value.name() + "' is declared as " + format_type(value.type()) + ", but inferred as " + format_type(inferred), {}};
+               "value '" + value.name() + "' is declared as " + format_type(value.type()) +
+                   ", but inferred as " + format_type(inferred),
+               {}};
 }
 
 bool is_invented(const std::string& symbol) { return symbol.starts_with(kInventedDim); }
 
 struct MergeRules {
-  // A main graph's output keeps a declared symbol where a number is inferred: its type is a promise to callers.
+  // A main graph's output keeps a declared symbol where a number is inferred: its type is a promise
+  // to callers.
   bool keep_symbols;
   // Zero is what some exporters write for an extent that they do not know.
   bool zero_is_unknown;
@@ -73,7 +76,8 @@ bool merge(ValueType& declared, const ValueType& inferred, const MergeRules& rul
     Dim& d = (*declared.shape)[i];
     const Dim& other = (*inferred.shape)[i];
     if (d.value) {
-      if (other.value && *other.value != *d.value && !(rules.zero_is_unknown && *d.value == 0)) return false;
+      if (other.value && *other.value != *d.value && !(rules.zero_is_unknown && *d.value == 0))
+        return false;
       if (other.value) d.value = other.value;
     } else if (d.symbol.empty() || is_invented(d.symbol) || (other.value && !rules.keep_symbols)) {
       d.value = other.value;
@@ -84,14 +88,16 @@ bool merge(ValueType& declared, const ValueType& inferred, const MergeRules& rul
 }
 
 Status merge_into(Value& value, const ValueType& inferred, bool strict) {
-  const bool is_promise = value.is_graph_output() && &value.graph() == &value.graph().model().graph();
+  const bool is_promise =
+      value.is_graph_output() && &value.graph() == &value.graph().model().graph();
   ValueType merged = value.type();
   if (!merge(merged, inferred, {is_promise, !strict})) return contradiction(value, inferred);
   value.set_type(std::move(merged));
   return {};
 }
 
-// --- inference ------------------------------------------------------------------------------------
+// --- inference
+// ------------------------------------------------------------------------------------
 
 // An error inside a subgraph, on its way through onnx's code to the node that holds the subgraph.
 class SubgraphError final : public std::exception {
@@ -123,8 +129,8 @@ class Session {
   /// As infer_strictly().
   explicit Session(const TypeFault& fault) : fault_(&fault) {}
   bool strict() const { return fault_ != nullptr; }
-  /// Whether faults go to whoever asked, so that nothing has to be reported again further out. A function's
-  /// body fails as a whole, at its call.
+  /// Whether faults go to whoever asked, so that nothing has to be reported again further out. A
+  /// function's body fails as a whole, at its call.
   bool reporting() const { return strict() && calls_.empty(); }
   Status infer(Node& node);
   Status infer(Graph& graph);
@@ -132,7 +138,9 @@ class Session {
   Status infer_naming(Graph& graph);
   /// What is known of an integer tensor's elements (a scalar has one), or nullptr.
   const TensorShapeProto* elements(const Value& value, int depth = 0);
-  void set_elements(const Value& value, TensorShapeProto elements) { elements_[&value] = std::move(elements); }
+  void set_elements(const Value& value, TensorShapeProto elements) {
+    elements_[&value] = std::move(elements);
+  }
   /// Inside a function's body: attributes that stand for the caller's become those.
   void bind_attributes(onnx::NodeProto& node) const;
 
@@ -168,28 +176,33 @@ class Session {
 // What both of onnx's contexts ask of a node.
 class NodeFacts {
  public:
-  NodeFacts(const Session& session, const Node& node) : node_(node), proto_(seam::node_proto(node)) {
+  NodeFacts(const Session& session, const Node& node)
+      : node_(node), proto_(seam::node_proto(node)) {
     session.bind_attributes(proto_);
     for (onnx::AttributeProto& a : *proto_.mutable_attribute()) describe_subgraph(a);
     input_types_.resize(static_cast<size_t>(node.num_inputs()));
     for (int i = 0; i < node.num_inputs(); ++i)
-      if (node.has_input(i)) seam::to_proto(node.input(i).type(), input_types_[static_cast<size_t>(i)]);
+      if (node.has_input(i))
+        seam::to_proto(node.input(i).type(), input_types_[static_cast<size_t>(i)]);
   }
   const onnx::AttributeProto* attribute(const std::string& name) const {
     for (const auto& a : proto_.attribute())
       if (a.name() == name) return &a;
     return nullptr;
   }
-  // Of an input that is there but has no known type: an empty message. Some of onnx's functions read
-  // the type of a required input without a look whether there is one.
-  const onnx::TypeProto* input_type(size_t i) const { return input(i) ? &input_types_[i] : nullptr; }
+  // Of an input that is there but has no known type: an empty message. Some of onnx's functions
+  // read the type of a required input without a look whether there is one.
+  const onnx::TypeProto* input_type(size_t i) const {
+    return input(i) ? &input_types_[i] : nullptr;
+  }
   // A function's body is asked for all its outputs, however few the node takes.
   onnx::TypeProto& output_type(size_t i) {
     while (output_types_.size() <= i) output_types_.emplace_back();
     return output_types_[i];
   }
   const Value* input(size_t i) const {
-    if (i >= input_types_.size()) throw onnx::InferenceError("input " + std::to_string(i) + " is missing");
+    if (i >= input_types_.size())
+      throw onnx::InferenceError("input " + std::to_string(i) + " is missing");
     return node_.inputs()[i];
   }
   size_t num_inputs() const { return input_types_.size(); }
@@ -205,7 +218,8 @@ class NodeFacts {
     if (!graph) return;
     const auto describe = [](const Value& v, onnx::ValueInfoProto& info) {
       info.set_name(v.name());
-      if (v.type().kind != ValueType::Kind::kUnknown) seam::to_proto(v.type(), *info.mutable_type());
+      if (v.type().kind != ValueType::Kind::kUnknown)
+        seam::to_proto(v.type(), *info.mutable_type());
     };
     for (const Value* v : (*graph)->inputs()) describe(*v, *stand_in.mutable_g()->add_input());
     for (const Value* v : (*graph)->outputs()) describe(*v, *stand_in.mutable_g()->add_output());
@@ -222,14 +236,18 @@ class SubgraphInferencer final : public onnx::GraphInferencer {
  public:
   SubgraphInferencer(Session& session, Graph& graph) : session_(session), graph_(graph) {}
 
-  std::vector<const onnx::TypeProto*> doInferencing(const std::vector<const onnx::TypeProto*>& input_types,
-                                                    const std::vector<const onnx::TensorProto*>&) override {
+  std::vector<const onnx::TypeProto*> doInferencing(
+      const std::vector<const onnx::TypeProto*>& input_types,
+      const std::vector<const onnx::TensorProto*>&) override {
     // Inputs with an initializer need not be fed (IR 3 lists them all).
     if (input_types.size() > graph_.inputs().size())
-      throw onnx::InferenceError("subgraph '" + graph_.name + "' has " + std::to_string(graph_.inputs().size()) +
-                                 " inputs, but is given " + std::to_string(input_types.size()));
+      throw onnx::InferenceError("subgraph '" + graph_.name + "' has " +
+                                 std::to_string(graph_.inputs().size()) + " inputs, but is given " +
+                                 std::to_string(input_types.size()));
     for (size_t i = 0; i < input_types.size(); ++i)
-      if (input_types[i]) raise(merge_into(*graph_.inputs()[i], seam::from_proto(*input_types[i]), session_.strict()));
+      if (input_types[i])
+        raise(
+            merge_into(*graph_.inputs()[i], seam::from_proto(*input_types[i]), session_.strict()));
     Status inferred = session_.infer(graph_);
     if (!session_.reporting()) raise(std::move(inferred));
     types_.assign(graph_.outputs().size(), {});
@@ -257,13 +275,17 @@ class InferenceContext final : public onnx::InferenceContext {
 
   const onnx::NodeProto& proto() const { return facts_.proto(); }
 
-  const onnx::AttributeProto* getAttribute(const std::string& name) const override { return facts_.attribute(name); }
+  const onnx::AttributeProto* getAttribute(const std::string& name) const override {
+    return facts_.attribute(name);
+  }
   size_t getNumInputs() const override { return facts_.num_inputs(); }
   const onnx::TypeProto* getInputType(size_t i) const override { return facts_.input_type(i); }
   bool hasInput(size_t i) const override { return i < facts_.num_inputs() && facts_.input(i); }
   size_t getNumOutputs() const override { return facts_.num_outputs(); }
   onnx::TypeProto* getOutputType(size_t i) override { return &facts_.output_type(i); }
-  bool hasOutput(size_t i) override { return i < facts_.num_outputs() && facts_.node().has_output(static_cast<int>(i)); }
+  bool hasOutput(size_t i) override {
+    return i < facts_.num_outputs() && facts_.node().has_output(static_cast<int>(i));
+  }
   const onnx::SparseTensorProto* getInputSparseData(size_t) const override { return nullptr; }
   std::string getDisplayName() const override { return facts_.node().describe(); }
 
@@ -271,11 +293,15 @@ class InferenceContext final : public onnx::InferenceContext {
     const Value* value = facts_.input(i);
     if (!value) return nullptr;
     if (data_[i]) return &*data_[i];
-    // What a caller may override, and what an outer graph holds: onnx takes the first and does not look at the second.
+    // What a caller may override, and what an outer graph holds: onnx takes the first and does not
+    // look at the second.
     if (session_.strict() && &value->graph() != &facts_.node().graph()) return nullptr;
     const bool is_default = session_.strict() && value->initializer();
-    const std::optional<Tensor> tensor = is_default ? std::optional(*value->initializer()) : known_tensor(*value);
-    if (!tensor || tensor->size_bytes() > seam::kMaxCopiedBytes || tensor->count() > kMaxTrackedElements) return nullptr;
+    const std::optional<Tensor> tensor =
+        is_default ? std::optional(*value->initializer()) : known_tensor(*value);
+    if (!tensor || tensor->size_bytes() > seam::kMaxCopiedBytes ||
+        tensor->count() > kMaxTrackedElements)
+      return nullptr;
     data_[i] = seam::tensor_proto(*tensor);
     return &*data_[i];
   }
@@ -299,11 +325,15 @@ class InferenceContext final : public onnx::InferenceContext {
 
 class PropagationContext final : public onnx::DataPropagationContext {
  public:
-  PropagationContext(Session& session, const Node& node, int depth) : session_(session), facts_(session, node), depth_(depth) {
+  PropagationContext(Session& session, const Node& node, int depth)
+      : session_(session), facts_(session, node), depth_(depth) {
     for (int i = 0; i < node.num_outputs(); ++i)
-      if (node.has_output(i)) seam::to_proto(node.output(i).type(), facts_.output_type(static_cast<size_t>(i)));
+      if (node.has_output(i))
+        seam::to_proto(node.output(i).type(), facts_.output_type(static_cast<size_t>(i)));
   }
-  const onnx::AttributeProto* getAttribute(const std::string& name) const override { return facts_.attribute(name); }
+  const onnx::AttributeProto* getAttribute(const std::string& name) const override {
+    return facts_.attribute(name);
+  }
   size_t getNumInputs() const override { return facts_.num_inputs(); }
   const onnx::TypeProto* getInputType(size_t i) const override { return facts_.input_type(i); }
   size_t getNumOutputs() const override { return facts_.num_outputs(); }
@@ -313,7 +343,8 @@ class PropagationContext final : public onnx::DataPropagationContext {
     return value ? session_.elements(*value, depth_ + 1) : nullptr;
   }
   void addOutputData(size_t i, TensorShapeProto&& elements) override {
-    if (i < facts_.num_outputs() && facts_.node().has_output(static_cast<int>(i)) && elements.dim_size() <= kMaxTrackedElements)
+    if (i < facts_.num_outputs() && facts_.node().has_output(static_cast<int>(i)) &&
+        elements.dim_size() <= kMaxTrackedElements)
       session_.set_elements(facts_.node().output(static_cast<int>(i)), std::move(elements));
   }
 
@@ -324,19 +355,22 @@ class PropagationContext final : public onnx::DataPropagationContext {
 };
 
 bool is_trackable(const ValueType& type) {
-  return type.is_tensor() && (type.dtype == DataType::kInt64 || type.dtype == DataType::kInt32) && type.rank().value_or(2) <= 1;
+  return type.is_tensor() && (type.dtype == DataType::kInt64 || type.dtype == DataType::kInt32) &&
+         type.rank().value_or(2) <= 1;
 }
 
 // Propagation computes in 64 bits: beyond a narrower type's range the operator itself would wrap.
 bool fits(const TensorShapeProto& elements, DataType dtype) {
   return dtype == DataType::kInt64 || std::ranges::all_of(elements.dim(), [](const auto& d) {
-           return d.dim_value() >= std::numeric_limits<int32_t>::min() && d.dim_value() <= std::numeric_limits<int32_t>::max();
+           return d.dim_value() >= std::numeric_limits<int32_t>::min() &&
+                  d.dim_value() <= std::numeric_limits<int32_t>::max();
          });
 }
 
 const TensorShapeProto* Session::elements(const Value& value, int depth) {
   if (strict()) return nullptr;
-  if (const auto found = elements_.find(&value); found != elements_.end()) return found->second ? &*found->second : nullptr;
+  if (const auto found = elements_.find(&value); found != elements_.end())
+    return found->second ? &*found->second : nullptr;
   if (!is_trackable(value.type())) return nullptr;
   elements_[&value] = std::nullopt;
   if (const std::optional<Tensor> t = known_tensor(value)) {
@@ -344,15 +378,21 @@ const TensorShapeProto* Session::elements(const Value& value, int depth) {
     TensorShapeProto shape;
     for (const int64_t v : t->to_ints()) shape.add_dim()->set_dim_value(v);
     set_elements(value, std::move(shape));
-  } else if (const Node* producer = value.producer(); producer && producer->num_outputs() == 1 && depth < kMaxTrackedNodes) {
-    const auto* schema = seam::standard_schema(producer->op_type(), producer->domain(), opset_of(*producer));
-    if (producer->is("Size")) count_elements(*producer);
-    else if (seam::computes_elements(*producer)) compute(*producer, depth);
-    else if (schema && schema->has_data_propagation_function()) propagate(*producer, *schema, depth);
+  } else if (const Node* producer = value.producer();
+             producer && producer->num_outputs() == 1 && depth < kMaxTrackedNodes) {
+    const auto* schema =
+        seam::standard_schema(producer->op_type(), producer->domain(), opset_of(*producer));
+    if (producer->is("Size"))
+      count_elements(*producer);
+    else if (seam::computes_elements(*producer))
+      compute(*producer, depth);
+    else if (schema && schema->has_data_propagation_function())
+      propagate(*producer, *schema, depth);
     if (auto& found = elements_[&value]; found && !fits(*found, value.type().dtype)) found.reset();
   }
   auto& known = elements_[&value];
-  if (!known && value.type().rank() == 1 && value.type().shape->front().value.value_or(kMaxTrackedElements + 1) <= kMaxTrackedElements) {
+  if (!known && value.type().rank() == 1 &&
+      value.type().shape->front().value.value_or(kMaxTrackedElements + 1) <= kMaxTrackedElements) {
     // So many elements, each unknown: a Reshape by it still has a known rank.
     known.emplace();
     for (int64_t i = 0; i < *value.type().shape->front().value; ++i) known->add_dim();
@@ -372,16 +412,19 @@ void Session::count_elements(const Node& size) {
 
 void Session::compute(const Node& node, int depth) {
   auto made = seam::elements_of(node, [&](const Value& v) { return elements(v, depth + 1); });
-  if (made && made->dim_size() <= kMaxTrackedElements) set_elements(node.output(0), *std::move(made));
+  if (made && made->dim_size() <= kMaxTrackedElements)
+    set_elements(node.output(0), *std::move(made));
 }
 
 void Session::propagate(const Node& node, const onnx::OpSchema& schema, int depth) {
   PropagationContext context(*this, node, depth);
   // It only makes inference sharper; a shape that it cannot follow is no fault of the model.
-  [[maybe_unused]] const Status ignored = seam::guarded(node.describe(), [&] { schema.GetDataPropagationFunction()(context); });
+  [[maybe_unused]] const Status ignored =
+      seam::guarded(node.describe(), [&] { schema.GetDataPropagationFunction()(context); });
 }
 
-// --- local functions ------------------------------------------------------------------------------
+// --- local functions
+// ------------------------------------------------------------------------------
 
 int Session::opset_of(const Node& node) const {
   if (calls_.empty()) return node.opset();
@@ -396,7 +439,8 @@ void Session::bind_attributes(onnx::NodeProto& node) const {
   for (int i = attributes.size() - 1; i >= 0; --i) {
     if (attributes[i].ref_attr_name().empty()) continue;
     const std::string name = attributes[i].name();
-    if (const auto given = calls_.back().attributes.find(attributes[i].ref_attr_name()); given != calls_.back().attributes.end()) {
+    if (const auto given = calls_.back().attributes.find(attributes[i].ref_attr_name());
+        given != calls_.back().attributes.end()) {
       attributes[i] = given->second;
       attributes[i].set_name(name);
     } else {
@@ -431,9 +475,11 @@ class Session::Body {
 };
 
 void Session::call(const Function& function, const Node& node, onnx::InferenceContext& context) {
-  if (calls_.size() >= kMaxCallDepth) throw onnx::InferenceError("functions call one another too deep");
+  if (calls_.size() >= kMaxCallDepth)
+    throw onnx::InferenceError("functions call one another too deep");
   for (const Call& c : calls_)
-    if (c.function == &function) throw onnx::InferenceError("function '" + function.name + "' calls itself");
+    if (c.function == &function)
+      throw onnx::InferenceError("function '" + function.name + "' calls itself");
   Call call{&function, {}};
   for (const Attribute& a : function.attribute_defaults) {
     onnx::AttributeProto& proto = call.attributes[a.name];
@@ -452,7 +498,8 @@ void Session::call(const Function& function, const Node& node, onnx::InferenceCo
   if (!made.fault.empty()) throw onnx::InferenceError(made.fault);
   for (size_t i = 0; i < made.types.size(); ++i) {
     *context.getOutputType(i) = made.types[i];
-    if (made.elements[i] && node.has_output(static_cast<int>(i))) set_elements(node.output(static_cast<int>(i)), TensorShapeProto(*made.elements[i]));
+    if (made.elements[i] && node.has_output(static_cast<int>(i)))
+      set_elements(node.output(static_cast<int>(i)), TensorShapeProto(*made.elements[i]));
   }
 }
 
@@ -486,14 +533,16 @@ Session::Made Session::infer_body(Call call, const Node& node) {
     if (!node.has_input(static_cast<int>(i))) continue;
     const Value& given = node.input(static_cast<int>(i));
     body.inputs()[i]->set_type(given.type());
-    if (const TensorShapeProto* known = elements(given)) set_elements(*body.inputs()[i], TensorShapeProto(*known));
+    if (const TensorShapeProto* known = elements(given))
+      set_elements(*body.inputs()[i], TensorShapeProto(*known));
   }
   calls_.push_back(std::move(call));
   const Status inferred = infer(body);
   calls_.pop_back();
   Made made;
   // Else what does not fit inside leaves less to be known outside.
-  if (strict() && !inferred.ok()) made.fault = "in function '" + name + "': " + inferred.error().message;
+  if (strict() && !inferred.ok())
+    made.fault = "in function '" + name + "': " + inferred.error().message;
   for (const Value* v : body.outputs()) {
     seam::to_proto(v->type(), made.types.emplace_back());
     const TensorShapeProto* known = elements(*v);
@@ -505,14 +554,16 @@ Session::Made Session::infer_body(Call call, const Node& node) {
 // Behind an operator that nobody knows types are missing, and onnx's functions complain of that.
 bool has_untyped_input(const Node& node) {
   return std::ranges::any_of(node.inputs(), [](const Value* v) {
-    return v && (v->type().kind == ValueType::Kind::kUnknown || (v->type().is_tensor() && v->type().dtype == DataType::kUndefined));
+    return v && (v->type().kind == ValueType::Kind::kUnknown ||
+                 (v->type().is_tensor() && v->type().dtype == DataType::kUndefined));
   });
 }
 
 // Letters, with at most one ellipsis.
 bool is_einsum_term(std::string term) {
   if (const size_t at = term.find("..."); at != std::string::npos) term.erase(at, 3);
-  return std::ranges::all_of(term, [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); });
+  return std::ranges::all_of(
+      term, [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); });
 }
 
 // onnx's function for Einsum does not return from an equation with any other character in it.
@@ -534,11 +585,13 @@ void check_einsum(const onnx::InferenceContext& context) {
   if (!valid) throw onnx::InferenceError("equation '" + attribute->s() + "' is not valid");
 }
 
-// Inference functions rely on counts and attributes. onnx's own Verify would do, but it also refuses
-// what runtimes run: attributes of older versions, results that nobody named, deprecated operators.
+// Inference functions rely on counts and attributes. onnx's own Verify would do, but it also
+// refuses what runtimes run: attributes of older versions, results that nobody named, deprecated
+// operators.
 void require_what_inference_reads(const onnx::OpSchema& schema, const onnx::NodeProto& node) {
   for (int i = 0; i < schema.min_input(); ++i) {
-    const auto& declared = schema.inputs()[std::min<size_t>(static_cast<size_t>(i), schema.inputs().size() - 1)];
+    const auto& declared =
+        schema.inputs()[std::min<size_t>(static_cast<size_t>(i), schema.inputs().size() - 1)];
     const bool single = declared.GetOption() == onnx::OpSchema::Single;
     if (i >= node.input_size() || (single && node.input(i).empty()))
       throw onnx::InferenceError("required input " + std::to_string(i) + " is left out");
@@ -547,26 +600,31 @@ void require_what_inference_reads(const onnx::OpSchema& schema, const onnx::Node
     const onnx::AttributeProto* found = nullptr;
     for (const auto& a : node.attribute())
       if (a.name() == name) found = &a;
-    if (!found && expected.required) throw onnx::InferenceError("attribute '" + name + "' is missing");
+    if (!found && expected.required)
+      throw onnx::InferenceError("attribute '" + name + "' is missing");
     if (found && found->type() != expected.type && found->ref_attr_name().empty())
       throw onnx::InferenceError("attribute '" + name + "' has another type than the operator's");
   }
 }
 
-// Our types hold no negative extents; onnx's functions make some, and its checker refuses them beside a declaration.
+// Our types hold no negative extents; onnx's functions make some, and its checker refuses them
+// beside a declaration.
 bool has_negative_extent(const Value& value, const onnx::TypeProto& inferred) {
   const auto& declared = value.type().shape;
   if (!inferred.has_tensor_type() || !inferred.tensor_type().has_shape() || !declared) return false;
   const auto& dims = inferred.tensor_type().shape().dim();
   for (int i = 0; i < dims.size() && static_cast<size_t>(i) < declared->size(); ++i)
-    if (dims[i].has_dim_value() && dims[i].dim_value() < 0 && (*declared)[static_cast<size_t>(i)].value) return true;
+    if (dims[i].has_dim_value() && dims[i].dim_value() < 0 &&
+        (*declared)[static_cast<size_t>(i)].value)
+      return true;
   return false;
 }
 
 Status Session::infer(Node& node) {
   const auto* schema = seam::standard_schema(node.op_type(), node.domain(), opset_of(node));
   const auto* function = schema ? nullptr : called_function(node);
-  const auto* foreign = schema || function ? nullptr : seam::find_foreign(node.op_type(), node.domain());
+  const auto* foreign =
+      schema || function ? nullptr : seam::find_foreign(node.op_type(), node.domain());
   if (!schema && !function && (!foreign || strict())) return {};
   InferenceContext context(*this, node);
   std::optional<Error> inner;
@@ -579,7 +637,8 @@ Status Session::infer(Node& node) {
           schema->GetTypeAndShapeInferenceFunction()(context);
         } else if (schema->HasFunction()) {
           const onnx::ShapeInferenceOptions options{strict(), strict() ? 1 : 0, false};
-          onnx::shape_inference::InferShapeForFunctionNode(*schema->GetFunction(), onnx::OpSchemaRegistry::Instance(), context, options);
+          onnx::shape_inference::InferShapeForFunctionNode(
+              *schema->GetFunction(), onnx::OpSchemaRegistry::Instance(), context, options);
         }
         schema->CheckInputOutputType(context);
       } else if (function) {
@@ -595,19 +654,27 @@ Status Session::infer(Node& node) {
   if (inner) return std::move(*inner).at(node.describe());
   for (int i = 0; i < node.num_outputs(); ++i) {
     if (!node.has_output(i)) continue;
-    if (strict() && has_negative_extent(node.output(i), *context.getOutputType(static_cast<size_t>(i))))
-      return Error{ErrorCode::kBadModel, node.describe() + ": output '" + node.output(i).name() + "' is inferred with a negative extent", {}};
-    Status merged = merge_into(node.output(i), seam::from_proto(*context.getOutputType(static_cast<size_t>(i))), strict());
+    if (strict() &&
+        has_negative_extent(node.output(i), *context.getOutputType(static_cast<size_t>(i))))
+      return Error{ErrorCode::kBadModel,
+                   node.describe() + ": output '" + node.output(i).name() +
+                       "' is inferred with a negative extent",
+                   {}};
+    Status merged = merge_into(
+        node.output(i), seam::from_proto(*context.getOutputType(static_cast<size_t>(i))), strict());
     if (!merged.ok()) return std::move(merged).error().at(node.describe());
   }
   if (schema && !strict() && node.num_outputs() == 1 && node.has_output(0)) {
     // It only adds to what is known: where the two contradict each other, onnx's word counts.
-    if (const auto type = seam::sharper_type(node, [this](const Value& v) { return elements(v); })) {
+    if (const auto type =
+            seam::sharper_type(node, [this](const Value& v) { return elements(v); })) {
       ValueType merged = node.output(0).type();
-      if (merge(merged, *type, {/*keep_symbols=*/true, /*zero_is_unknown=*/true})) node.output(0).set_type(std::move(merged));
+      if (merge(merged, *type, {/*keep_symbols=*/true, /*zero_is_unknown=*/true}))
+        node.output(0).set_type(std::move(merged));
     }
   }
-  if (schema && node.num_outputs() == 1 && node.has_output(0) && is_trackable(node.output(0).type())) {
+  if (schema && node.num_outputs() == 1 && node.has_output(0) &&
+      is_trackable(node.output(0).type())) {
     elements_.erase(&node.output(0));
     elements(node.output(0));
   }
@@ -616,7 +683,8 @@ Status Session::infer(Node& node) {
 
 // To onnx, which knows nothing of com.microsoft.
 bool Session::is_unknown(const Node& node) const {
-  return !seam::standard_schema(node.op_type(), node.domain(), opset_of(node)) && !called_function(node);
+  return !seam::standard_schema(node.op_type(), node.domain(), opset_of(node)) &&
+         !called_function(node);
 }
 
 Status Session::infer(Graph& graph) {
@@ -638,7 +706,9 @@ void name_dims(Value& value) {
   ValueType type = value.type();
   for (size_t axis = 0; axis < type.shape->size(); ++axis) {
     Dim& d = (*type.shape)[axis];
-    if (!d.value && d.symbol.empty()) d.symbol = std::string(kInventedDim) + std::to_string(value.id()) + "." + std::to_string(axis);
+    if (!d.value && d.symbol.empty())
+      d.symbol =
+          std::string(kInventedDim) + std::to_string(value.id()) + "." + std::to_string(axis);
   }
   value.set_type(std::move(type));
 }
@@ -660,12 +730,15 @@ Status Session::infer_naming(Graph& graph) {
 Status infer_node(Node& node) { return Session().infer(node); }
 Status infer_graph(Graph& graph) { return Session().infer(graph); }
 Status infer_graph_naming_dims(Graph& graph) { return Session().infer_naming(graph); }
-void infer_strictly(Graph& graph, const TypeFault& fault) { [[maybe_unused]] const Status reported = Session(fault).infer(graph); }
+void infer_strictly(Graph& graph, const TypeFault& fault) {
+  [[maybe_unused]] const Status reported = Session(fault).infer(graph);
+}
 
 void forget_invented_dims(Graph& graph) {
   for (Value* v : graph.values()) {
     const auto& shape = v->type().shape;
-    if (!shape || std::ranges::none_of(*shape, [](const Dim& d) { return is_invented(d.symbol); })) continue;
+    if (!shape || std::ranges::none_of(*shape, [](const Dim& d) { return is_invented(d.symbol); }))
+      continue;
     ValueType type = v->type();
     for (Dim& d : *type.shape)
       if (is_invented(d.symbol)) d.symbol.clear();
@@ -680,7 +753,8 @@ std::optional<std::vector<Dim>> symbolic_elements(const Value& value) {
   const TensorShapeProto* elements = dims ? session.elements(value) : nullptr;
   if (!elements || elements->dim_size() != (dims->empty() ? 1 : dims->front())) return std::nullopt;
   std::vector<Dim> out;
-  for (const auto& d : elements->dim()) out.push_back(d.has_dim_value() ? Dim::of(d.dim_value()) : Dim::named(d.dim_param()));
+  for (const auto& d : elements->dim())
+    out.push_back(d.has_dim_value() ? Dim::of(d.dim_value()) : Dim::named(d.dim_param()));
   return out;
 }
 

@@ -40,7 +40,9 @@ Status sort_topologically(Graph& graph) {
   }
   if (sorted) return {};
   // Kahn's algorithm; among ready nodes the earliest in the present order goes first.
-  const auto later = [&](Node* a, Node* b) { return position[static_cast<size_t>(a->id())] > position[static_cast<size_t>(b->id())]; };
+  const auto later = [&](Node* a, Node* b) {
+    return position[static_cast<size_t>(a->id())] > position[static_cast<size_t>(b->id())];
+  };
   std::priority_queue<Node*, std::vector<Node*>, decltype(later)> ready(later);
   for (Node& n : graph.nodes())
     if (!waiting[static_cast<size_t>(n.id())]) ready.push(&n);
@@ -54,7 +56,8 @@ Status sort_topologically(Graph& graph) {
   }
   if (order.size() != graph.num_nodes()) {
     for (Node& n : graph.nodes())
-      if (waiting[static_cast<size_t>(n.id())]) return Error{ErrorCode::kBadModel, n.describe() + " is part of a cycle", {}};
+      if (waiting[static_cast<size_t>(n.id())])
+        return Error{ErrorCode::kBadModel, n.describe() + " is part of a cycle", {}};
   }
   for (Node* n : order) graph.move_before(*n, nullptr);
   return {};

@@ -13,32 +13,41 @@ namespace {
 
 const ExternalPlace kElsewhere{"elsewhere", 0};
 
-const ExternalPlace* keep_small(const Tensor& tensor) { return tensor.size_bytes() > kMaxCopiedBytes ? &kElsewhere : nullptr; }
+const ExternalPlace* keep_small(const Tensor& tensor) {
+  return tensor.size_bytes() > kMaxCopiedBytes ? &kElsewhere : nullptr;
+}
 
-template <class T> void parse(const wire::Rope& bytes, T& message) {
+template <class T>
+void parse(const wire::Rope& bytes, T& message) {
   const bool parsed = message.ParseFromString(bytes.flatten());
   ONNXTOOL_CHECK(parsed);
 }
 
-template <class T> void tensor_to_proto(const ValueType& type, T& proto) {
+template <class T>
+void tensor_to_proto(const ValueType& type, T& proto) {
   proto.set_elem_type(static_cast<int32_t>(type.dtype));
   if (!type.shape) return;
   auto* shape = proto.mutable_shape();
   for (const Dim& d : *type.shape) {
     auto* dim = shape->add_dim();
-    if (d.value) dim->set_dim_value(*d.value);
-    else if (!d.symbol.empty()) dim->set_dim_param(d.symbol);
+    if (d.value)
+      dim->set_dim_value(*d.value);
+    else if (!d.symbol.empty())
+      dim->set_dim_param(d.symbol);
   }
 }
 
-template <class T> void tensor_from_proto(const T& proto, ValueType& type) {
+template <class T>
+void tensor_from_proto(const T& proto, ValueType& type) {
   type.dtype = static_cast<DataType>(proto.elem_type());
   if (!proto.has_shape()) return;
   type.shape.emplace();
   for (const auto& d : proto.shape().dim()) {
     Dim dim;
-    if (d.has_dim_value() && d.dim_value() >= 0) dim.value = d.dim_value();
-    else if (d.has_dim_param()) dim.symbol = d.dim_param();
+    if (d.has_dim_value() && d.dim_value() >= 0)
+      dim.value = d.dim_value();
+    else if (d.has_dim_param())
+      dim.symbol = d.dim_param();
     type.shape->push_back(std::move(dim));
   }
 }
@@ -53,7 +62,9 @@ void to_proto(const ValueType& type, onnx::TypeProto& proto) {
   switch (type.kind) {
     case ValueType::Kind::kUnknown: break;
     case ValueType::Kind::kTensor: tensor_to_proto(type, *proto.mutable_tensor_type()); break;
-    case ValueType::Kind::kSparseTensor: tensor_to_proto(type, *proto.mutable_sparse_tensor_type()); break;
+    case ValueType::Kind::kSparseTensor:
+      tensor_to_proto(type, *proto.mutable_sparse_tensor_type());
+      break;
     case ValueType::Kind::kSequence: {
       auto* sequence = proto.mutable_sequence_type();
       if (type.element) to_proto(*type.element, *sequence->mutable_elem_type());
@@ -90,16 +101,19 @@ ValueType from_proto(const onnx::TypeProto& proto) {
       break;
     case onnx::TypeProto::kSequenceType:
       type.kind = ValueType::Kind::kSequence;
-      if (proto.sequence_type().has_elem_type()) type.element = element_from(proto.sequence_type().elem_type());
+      if (proto.sequence_type().has_elem_type())
+        type.element = element_from(proto.sequence_type().elem_type());
       break;
     case onnx::TypeProto::kOptionalType:
       type.kind = ValueType::Kind::kOptional;
-      if (proto.optional_type().has_elem_type()) type.element = element_from(proto.optional_type().elem_type());
+      if (proto.optional_type().has_elem_type())
+        type.element = element_from(proto.optional_type().elem_type());
       break;
     case onnx::TypeProto::kMapType:
       type.kind = ValueType::Kind::kMap;
       type.dtype = static_cast<DataType>(proto.map_type().key_type());
-      if (proto.map_type().has_value_type()) type.element = element_from(proto.map_type().value_type());
+      if (proto.map_type().has_value_type())
+        type.element = element_from(proto.map_type().value_type());
       break;
     case onnx::TypeProto::kOpaqueType:
       type.kind = ValueType::Kind::kOpaque;
@@ -119,7 +133,8 @@ onnx::NodeProto node_proto(const Node& node) {
     auto* stand_in = proto.add_attribute();
     stand_in->set_name(a.name);
     stand_in->set_type(static_cast<onnx::AttributeProto::AttributeType>(a.kind));
-    (a.kind == AttributeKind::kGraph ? stand_in->mutable_g() : stand_in->add_graphs())->set_name("subgraph");
+    (a.kind == AttributeKind::kGraph ? stand_in->mutable_g() : stand_in->add_graphs())
+        ->set_name("subgraph");
   }
   return proto;
 }
@@ -130,12 +145,14 @@ onnx::TensorProto tensor_proto(const Tensor& tensor) {
   return proto;
 }
 
-const onnx::OpSchema* standard_schema(std::string_view op_type, std::string_view domain, int opset) {
+const onnx::OpSchema* standard_schema(std::string_view op_type, std::string_view domain,
+                                      int opset) {
   return onnx::OpSchemaRegistry::Schema(std::string(op_type), opset, std::string(domain));
 }
 
 std::string tidy(std::string_view message) {
-  constexpr std::string_view kTags[] = {"[TypeInferenceError] ", "[ShapeInferenceError] ", "[ParseError "};
+  constexpr std::string_view kTags[] = {"[TypeInferenceError] ", "[ShapeInferenceError] ",
+                                        "[ParseError "};
   for (const std::string_view tag : kTags)
     if (message.starts_with(tag)) message.remove_prefix(tag.size());
   std::string text(message.substr(0, message.find("\n\n==> Context")));
@@ -165,14 +182,16 @@ void drop_external_marks(onnx::NodeProto& node) {
     onnx::AttributeProto& a = attributes[i];
     if (a.has_t()) empty(*a.mutable_t());
     for (auto& t : *a.mutable_tensors()) empty(t);
-    if (a.has_sparse_tensor() && (a.sparse_tensor().values().has_data_location() || a.sparse_tensor().indices().has_data_location()))
+    if (a.has_sparse_tensor() && (a.sparse_tensor().values().has_data_location() ||
+                                  a.sparse_tensor().indices().has_data_location()))
       attributes.DeleteSubrange(i, 1);
   }
 }
 
 }  // namespace
 
-std::unique_ptr<OperatorSchema> find_schema(std::string_view op_type, std::string_view domain, int opset) {
+std::unique_ptr<OperatorSchema> find_schema(std::string_view op_type, std::string_view domain,
+                                            int opset) {
   if (domain == "ai.onnx") domain = "";
   auto out = std::make_unique<OperatorSchema>();
   if (const onnx::OpSchema* s = seam::standard_schema(op_type, domain, opset)) {
@@ -186,9 +205,11 @@ std::unique_ptr<OperatorSchema> find_schema(std::string_view op_type, std::strin
     // onnx calls operators with subgraphs non-deterministic, since it does not look inside; whoever
     // asks looks there.
     const bool has_graph = std::ranges::any_of(s->attributes(), [](const auto& a) {
-      return a.second.type == onnx::AttributeProto::GRAPH || a.second.type == onnx::AttributeProto::GRAPHS;
+      return a.second.type == onnx::AttributeProto::GRAPH ||
+             a.second.type == onnx::AttributeProto::GRAPHS;
     });
-    out->deterministic = has_graph || s->GetNodeDeterminism() != onnx::OpSchema::NodeDeterminism::NonDeterministic;
+    out->deterministic =
+        has_graph || s->GetNodeDeterminism() != onnx::OpSchema::NodeDeterminism::NonDeterministic;
     return out;
   }
   if (const seam::ForeignOperator* f = seam::find_foreign(op_type, domain)) {

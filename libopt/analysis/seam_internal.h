@@ -43,23 +43,24 @@ const ForeignOperator* find_foreign(std::string_view op_type, std::string_view d
 using ElementSource = std::function<const onnx::TensorShapeProto*(const Value&)>;
 /// Whether elements_of() has a rule for the operator.
 bool computes_elements(const Node& node);
-/// The elements of the node's only output, an integer tensor of rank 0 or 1; nullopt: not even their
-/// count is known.
+/// The elements of the node's only output, an integer tensor of rank 0 or 1; nullopt: not even
+/// their count is known.
 std::optional<onnx::TensorShapeProto> elements_of(const Node& node, const ElementSource& source);
 
 /// The extent of two that are joined: a number, a name that equal operands share, or unknown.
 Dim sum_of(const Dim& a, const Dim& b);
 
-/// The shape (without element type) of the node's first output, where the elements tell more of it than
-/// onnx's functions see.
+/// The shape (without element type) of the node's first output, where the elements tell more of it
+/// than onnx's functions see.
 std::optional<ValueType> sharper_type(const Node& node, const ElementSource& source);
 
 /// onnx's message in our form: one line, lower-case, without its tags and final period.
 std::string tidy(std::string_view message);
 
-/// Runs f and turns what onnx throws into a bad-model error at `place`. Our own mistakes and lack of
-/// memory go through.
-template <class F> Status guarded(const std::string& place, F&& f) {
+/// Runs f and turns what onnx throws into a bad-model error at `place`. Our own mistakes and lack
+/// of memory go through.
+template <class F>
+Status guarded(const std::string& place, F&& f) {
   try {
     f();
     return {};

@@ -15,7 +15,9 @@ namespace {
 class Comparison {
  public:
   bool models(const Model& a, const Model& b) {
-    if (a.ir_version != b.ir_version) return differs("ir_version: " + std::to_string(a.ir_version) + " and " + std::to_string(b.ir_version));
+    if (a.ir_version != b.ir_version)
+      return differs("ir_version: " + std::to_string(a.ir_version) + " and " +
+                     std::to_string(b.ir_version));
     if (!same_opsets(a.opsets, b.opsets)) return differs("opset imports differ");
     if (a.functions.size() != b.functions.size()) return differs("numbers of functions differ");
     for (size_t i = 0; i < a.functions.size(); ++i)
@@ -31,16 +33,22 @@ class Comparison {
   }
 
   static bool same_opsets(std::vector<OpsetImport> a, std::vector<OpsetImport> b) {
-    const auto sort = [](std::vector<OpsetImport>& list) { std::ranges::sort(list, {}, &OpsetImport::domain); };
+    const auto sort = [](std::vector<OpsetImport>& list) {
+      std::ranges::sort(list, {}, &OpsetImport::domain);
+    };
     sort(a), sort(b);
-    return std::ranges::equal(a, b, [](const auto& x, const auto& y) { return x.domain == y.domain && x.version == y.version; });
+    return std::ranges::equal(a, b, [](const auto& x, const auto& y) {
+      return x.domain == y.domain && x.version == y.version;
+    });
   }
 
   bool functions(const Function& a, const Function& b) {
     const std::string place = "function '" + a.domain + "." + a.name + "'";
-    if (a.name != b.name || a.domain != b.domain || a.overload != b.overload || a.attributes != b.attributes || !same_opsets(a.opsets, b.opsets))
+    if (a.name != b.name || a.domain != b.domain || a.overload != b.overload ||
+        a.attributes != b.attributes || !same_opsets(a.opsets, b.opsets))
       return differs(place + " and function '" + b.domain + "." + b.name + "' differ");
-    if (a.attribute_defaults.size() != b.attribute_defaults.size()) return differs(place + ": attribute defaults differ");
+    if (a.attribute_defaults.size() != b.attribute_defaults.size())
+      return differs(place + ": attribute defaults differ");
     for (size_t i = 0; i < a.attribute_defaults.size(); ++i)
       if (!attributes(a.attribute_defaults[i], b.attribute_defaults[i], place)) return false;
     return graphs(*a.body, *b.body, /*named=*/false);
@@ -48,8 +56,10 @@ class Comparison {
 
   bool graphs(const Graph& a, const Graph& b, bool named) {
     const std::string place = "graph '" + a.name + "'";
-    if (a.inputs().size() != b.inputs().size()) return differs(place + ": numbers of inputs differ");
-    if (a.outputs().size() != b.outputs().size()) return differs(place + ": numbers of outputs differ");
+    if (a.inputs().size() != b.inputs().size())
+      return differs(place + ": numbers of inputs differ");
+    if (a.outputs().size() != b.outputs().size())
+      return differs(place + ": numbers of outputs differ");
     for (size_t i = 0; i < a.inputs().size(); ++i) {
       const Value &x = *a.inputs()[i], &y = *b.inputs()[i];
       if (named && !same_face(x, y)) return false;
@@ -64,7 +74,8 @@ class Comparison {
     if (!settle()) return false;
     // What no output needs is compared in the order of the files.
     if (a.num_nodes() != b.num_nodes())
-      return differs(place + ": " + std::to_string(a.num_nodes()) + " nodes and " + std::to_string(b.num_nodes()) + " nodes");
+      return differs(place + ": " + std::to_string(a.num_nodes()) + " nodes and " +
+                     std::to_string(b.num_nodes()) + " nodes");
     std::vector<const Node*> rest;
     for (const Node& n : b.nodes())
       if (!node_b_to_a_.contains(&n)) rest.push_back(&n);
@@ -78,16 +89,20 @@ class Comparison {
   }
 
   bool same_face(const Value& a, const Value& b) {
-    if (a.name() != b.name()) return differs("'" + a.name() + "' and '" + b.name() + "' differ in name");
+    if (a.name() != b.name())
+      return differs("'" + a.name() + "' and '" + b.name() + "' differ in name");
     if (format_type(a.type()) != format_type(b.type()))
-      return differs("'" + a.name() + "' is " + format_type(a.type()) + " and " + format_type(b.type()));
+      return differs("'" + a.name() + "' is " + format_type(a.type()) + " and " +
+                     format_type(b.type()));
     return true;
   }
 
   bool pair(const Value& a, const Value& b) {
     const auto [there, new_a] = a_to_b_.emplace(&a, &b);
     const auto [back, new_b] = b_to_a_.emplace(&b, &a);
-    if (there->second != &b || back->second != &a) return differs("'" + a.name() + "' stands for '" + there->second->name() + "', but also for '" + b.name() + "'");
+    if (there->second != &b || back->second != &a)
+      return differs("'" + a.name() + "' stands for '" + there->second->name() +
+                     "', but also for '" + b.name() + "'");
     if (new_a) open_.emplace_back(&a, &b);
     return true;
   }
@@ -100,15 +115,18 @@ class Comparison {
       const std::string place = "'" + a->name() + "'";
       if (a->is_graph_input() || b->is_graph_input()) {
         // Inputs were paired by position before anything led here.
-        if (!a->is_graph_input() || !b->is_graph_input()) return differs(place + " and '" + b->name() + "': only one is a graph input");
+        if (!a->is_graph_input() || !b->is_graph_input())
+          return differs(place + " and '" + b->name() + "': only one is a graph input");
         continue;
       }
-      if (!a->producer() != !b->producer()) return differs(place + " and '" + b->name() + "': only one is made by a node");
+      if (!a->producer() != !b->producer())
+        return differs(place + " and '" + b->name() + "': only one is made by a node");
       if (!a->producer()) {
         if (!constants(a->initializer(), b->initializer(), place)) return false;
         continue;
       }
-      if (a->producer_index() != b->producer_index()) return differs(place + ": numbers of the output differ");
+      if (a->producer_index() != b->producer_index())
+        return differs(place + ": numbers of the output differ");
       if (!nodes(*a->producer(), *b->producer())) return false;
     }
     return true;
@@ -118,8 +136,9 @@ class Comparison {
     if (!a && !b) return true;
     if (!a || !b) return differs(place + ": only one is constant");
     if (a->same_content(*b)) return true;
-    std::string text = place + ": constants " + std::string(name(a->dtype())) + format_dims(a->dims()) + " and " +
-                       std::string(name(b->dtype())) + format_dims(b->dims());
+    std::string text = place + ": constants " + std::string(name(a->dtype())) +
+                       format_dims(a->dims()) + " and " + std::string(name(b->dtype())) +
+                       format_dims(b->dims());
     return differs(text + " differ");
   }
 
@@ -129,18 +148,22 @@ class Comparison {
     const std::string place = a.describe() + " and " + b.describe();
     if (there->second != &b || back->second != &a) return differs(place + " do not correspond");
     if (!new_a) return true;
-    if (a.op_type() != b.op_type() || a.domain() != b.domain() || a.overload() != b.overload()) return differs(place + " are different operators");
-    if (a.attributes().size() != b.attributes().size()) return differs(place + ": numbers of attributes differ");
+    if (a.op_type() != b.op_type() || a.domain() != b.domain() || a.overload() != b.overload())
+      return differs(place + " are different operators");
+    if (a.attributes().size() != b.attributes().size())
+      return differs(place + ": numbers of attributes differ");
     for (const Attribute& x : a.attributes()) {
       const Attribute* y = b.attribute(x.name);
       if (!y) return differs(place + ": only one has attribute '" + x.name + "'");
       if (!attributes(x, *y, place)) return false;
     }
-    return values(a.inputs(), b.inputs(), place + ": inputs differ") && values(a.outputs(), b.outputs(), place + ": outputs differ");
+    return values(a.inputs(), b.inputs(), place + ": inputs differ") &&
+           values(a.outputs(), b.outputs(), place + ": outputs differ");
   }
 
   // Absent ones at the end say nothing.
-  bool values(const std::vector<Value*>& a, const std::vector<Value*>& b, const std::string& difference) {
+  bool values(const std::vector<Value*>& a, const std::vector<Value*>& b,
+              const std::string& difference) {
     for (size_t i = 0; i < std::max(a.size(), b.size()); ++i) {
       const Value* x = i < a.size() ? a[i] : nullptr;
       const Value* y = i < b.size() ? b[i] : nullptr;
@@ -152,9 +175,13 @@ class Comparison {
 
   bool attributes(const Attribute& a, const Attribute& b, const std::string& node) {
     const std::string place = node + ": attribute '" + a.name + "'";
-    if (a.name != b.name || a.kind != b.kind || a.ref != b.ref || a.value.index() != b.value.index()) return differs(place + " differs in kind");
-    if (const auto* t = a.get<NamedTensor>()) return constants(&t->tensor, &b.get<NamedTensor>()->tensor, place);
-    if (const auto* g = a.get<std::unique_ptr<Graph>>()) return graphs(**g, **b.get<std::unique_ptr<Graph>>(), /*named=*/false);
+    if (a.name != b.name || a.kind != b.kind || a.ref != b.ref ||
+        a.value.index() != b.value.index())
+      return differs(place + " differs in kind");
+    if (const auto* t = a.get<NamedTensor>())
+      return constants(&t->tensor, &b.get<NamedTensor>()->tensor, place);
+    if (const auto* g = a.get<std::unique_ptr<Graph>>())
+      return graphs(**g, **b.get<std::unique_ptr<Graph>>(), /*named=*/false);
     if (const auto* list = a.get<std::vector<NamedTensor>>()) {
       const auto& other = *b.get<std::vector<NamedTensor>>();
       if (list->size() != other.size()) return differs(place + " differs in length");
@@ -172,7 +199,8 @@ class Comparison {
     // The rest is small, and its bytes are its value: floats bit by bit, types with their dims.
     Attribute x, y;
     copy_small(a, x), copy_small(b, y);
-    if (encode_attribute(x).flatten() != encode_attribute(y).flatten()) return differs(place + " differs");
+    if (encode_attribute(x).flatten() != encode_attribute(y).flatten())
+      return differs(place + " differs");
     return true;
   }
 
@@ -180,7 +208,9 @@ class Comparison {
     to.kind = from.kind;
     std::visit(
         [&](const auto& v) {
-          if constexpr (std::is_copy_assignable_v<std::decay_t<decltype(v)>> && !std::is_same_v<std::decay_t<decltype(v)>, std::vector<std::unique_ptr<Graph>>>)
+          if constexpr (std::is_copy_assignable_v<std::decay_t<decltype(v)>> &&
+                        !std::is_same_v<std::decay_t<decltype(v)>,
+                                        std::vector<std::unique_ptr<Graph>>>)
             to.value = v;
         },
         from.value);

@@ -46,17 +46,20 @@ void look_into(CheckResult& result, const CheckOptions& options, Findings& out) 
   if (options.digest) result.digest = semantic_digest(*result.model);
 }
 
-// What the .onnx rules say of a .ort file's model, as the .onnx file that it would be: offsets in that are nobody's.
+// What the .onnx rules say of a .ort file's model, as the .onnx file that it would be: offsets in
+// that are nobody's.
 CheckResult check_as_onnx(const Model& model, const CheckOptions& options) {
   struct Bytes final : Storage {
     std::string text;
   };
   const auto bytes = std::make_shared<Bytes>();
   bytes->text = encode_model(model).flatten();
-  CheckResult result = check_model({std::as_bytes(std::span(bytes->text)), bytes, nullptr}, options);
+  CheckResult result =
+      check_model({std::as_bytes(std::span(bytes->text)), bytes, nullptr}, options);
   for (CheckFinding& f : result.findings) f.offset.reset();
   // The validator judges operators by what the runtime has, which is more than the standard.
-  std::erase_if(result.findings, [](const CheckFinding& f) { return f.id == RuleId::kUnknownOperator; });
+  std::erase_if(result.findings,
+                [](const CheckFinding& f) { return f.id == RuleId::kUnknownOperator; });
   return result;
 }
 
@@ -64,14 +67,20 @@ CheckResult check_ort(const DecodeSource& source, const CheckOptions& options) {
   Findings out;
   OrtFaults faults = validate_ort(source.bytes);
   const bool broken = faults.any_fatal();
-  for (OrtFault& f : faults.list) out.add(f.fatal ? RuleId::kOrtFault : RuleId::kOrtWaste, std::move(f.place), std::move(f.message));
+  for (OrtFault& f : faults.list)
+    out.add(f.fatal ? RuleId::kOrtFault : RuleId::kOrtWaste, std::move(f.place),
+            std::move(f.message));
   const auto model = read_ort(source.bytes, source.owner);
-  if (!model.ok() && !broken) out.add(RuleId::kNotLoadable, "", model.error().message, {}, model.error().hint);
+  if (!model.ok() && !broken)
+    out.add(RuleId::kNotLoadable, "", model.error().message, {}, model.error().hint);
   CheckResult result;
   if (model.ok()) result = check_as_onnx(**model, options);
   std::vector<CheckFinding> found = out.take();
-  const auto behind_errors = std::ranges::partition_point(result.findings, [](const CheckFinding& f) { return f.rule().severity == Severity::kError; });
-  result.findings.insert(broken ? result.findings.begin() : behind_errors, std::make_move_iterator(found.begin()), std::make_move_iterator(found.end()));
+  const auto behind_errors = std::ranges::partition_point(
+      result.findings, [](const CheckFinding& f) { return f.rule().severity == Severity::kError; });
+  result.findings.insert(broken ? result.findings.begin() : behind_errors,
+                         std::make_move_iterator(found.begin()),
+                         std::make_move_iterator(found.end()));
   result.left_out += faults.left_out;
   return result;
 }

@@ -14,12 +14,12 @@ namespace onnxtool::convert {
 
 /// One line of the table in adapters.cc.
 struct Adapter {
-  int version;                                // the first one with the new form
-  std::string_view op;                        // empty: every operator
-  std::string_view change;                    // for the report
+  int version;              // the first one with the new form
+  std::string_view op;      // empty: every operator
+  std::string_view change;  // for the report
   /// Turns a node that is valid in the version before into one that is valid in `version`, of equal
-  /// meaning. The node keeps its outputs; what it reads may be new nodes before it. `target` is where
-  /// the conversion will end.
+  /// meaning. The node keeps its outputs; what it reads may be new nodes before it. `target` is
+  /// where the conversion will end.
   void (*apply)(const Node& node, Rewriter& rewriter, int target);
   /// Attributes that apply or blocker looks at: in a function's body they must not stand for one of
   /// the function's.
@@ -36,13 +36,16 @@ std::span<const Adapter> adapters();
 
 /// `y_axes` where y is the node's first output: what a value added for the node is called.
 std::string hint_for(const Node& node, std::string_view role);
-Value& add_ints(const Node& node, Rewriter& rewriter, const std::vector<int64_t>& values, std::string_view role);
+Value& add_ints(const Node& node, Rewriter& rewriter, const std::vector<int64_t>& values,
+                std::string_view role);
 /// A node before `node`, its output typed.
-Value& add_typed(const Node& node, Rewriter& rewriter, std::string_view op_type, const std::vector<Value*>& inputs,
-                 std::vector<Attribute> attributes, std::string_view role);
+Value& add_typed(const Node& node, Rewriter& rewriter, std::string_view op_type,
+                 const std::vector<Value*>& inputs, std::vector<Attribute> attributes,
+                 std::string_view role);
 /// Moves an attribute of integers to input `index` as a 1-D tensor. Where the input is optional, an
 /// empty list leaves it absent: that means the same.
-void ints_to_input(const Node& node, Rewriter& rewriter, std::string_view attribute, int index, bool optional);
+void ints_to_input(const Node& node, Rewriter& rewriter, std::string_view attribute, int index,
+                   bool optional);
 /// A scalar of a floating-point type.
 Tensor float_scalar(DataType dtype, double value);
 /// Element type of input 0, or of output 0, where both have the same. kUndefined where unknown.

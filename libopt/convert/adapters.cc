@@ -1,19 +1,26 @@
 // Every operator of ai.onnx whose nodes must change between two versions, from 1 to 21. A version
-// that only took more types or shapes, or that gained an attribute whose default is the old meaning,
-// has no line here.
-// Source: the operators' schemas and texts in onnx 1.23.2; onnxruntime 1.31 where these are silent.
+// that only took more types or shapes, or that gained an attribute whose default is the old
+// meaning, has no line here. Source: the operators' schemas and texts in onnx 1.23.2;
+// onnxruntime 1.31 where these are silent.
 
 #include "libopt/convert/adapter.h"
 
 namespace onnxtool::convert {
 namespace {
 
-constexpr std::string_view kBroadcast = "operands aligned by attributes became numpy's broadcasting";
+constexpr std::string_view kBroadcast =
+    "operands aligned by attributes became numpy's broadcasting";
 constexpr std::string_view kAxes = "axes became an input";
 
-const char* never(const Node&) { return "the order of its attribute paddings is ambiguous in the standard"; }
-const char* tile_by_axis(const Node&) { return "the form that repeats along one axis is not converted"; }
-const char* batched_scan(const Node&) { return "version 8 iterates over a batch axis, which version 9 does not have"; }
+const char* never(const Node&) {
+  return "the order of its attribute paddings is ambiguous in the standard";
+}
+const char* tile_by_axis(const Node&) {
+  return "the form that repeats along one axis is not converted";
+}
+const char* batched_scan(const Node&) {
+  return "version 8 iterates over a batch axis, which version 9 does not have";
+}
 void unchanged(const Node&, Rewriter&, int) {}
 
 constexpr Adapter kAdapters[] = {
@@ -49,7 +56,11 @@ constexpr Adapter kAdapters[] = {
     {7, "RNN", "output_sequence is gone", drop_output_sequence},
     {7, "GRU", "output_sequence is gone", drop_output_sequence},
     {7, "LSTM", "output_sequence is gone", drop_output_sequence},
-    {7, "Upsample", "height_scale and width_scale became scales", upsample_scales, {"height_scale", "width_scale", "mode"}},
+    {7,
+     "Upsample",
+     "height_scale and width_scale became scales",
+     upsample_scales,
+     {"height_scale", "width_scale", "mode"}},
 
     {9, "BatchNormalization", "spatial is gone", drop_spatial, {"spatial"}, is_per_element},
     {9, "Scan", "", unchanged, {}, batched_scan},
@@ -61,8 +72,18 @@ constexpr Adapter kAdapters[] = {
     {10, "Upsample", "became Resize", upsample_to_resize, {"mode"}, lacks_resize_mode},
 
     {11, "Clip", "min and max became inputs", clip_bounds, {"min", "max"}, lacks_clip_type},
-    {11, "Pad", "pads and value became inputs", pad_amounts, {"pads", "value", "mode"}, lacks_pads_type},
-    {11, "Resize", "the way coordinates and pixels are chosen is spelled out", resize_coordinates, {"mode"}, lacks_resize_mode},
+    {11,
+     "Pad",
+     "pads and value became inputs",
+     pad_amounts,
+     {"pads", "value", "mode"},
+     lacks_pads_type},
+    {11,
+     "Resize",
+     "the way coordinates and pixels are chosen is spelled out",
+     resize_coordinates,
+     {"mode"},
+     lacks_resize_mode},
     {11, "Scatter", "became ScatterElements", scatter_elements},
 
     {12, "Dropout", "ratio became an input", dropout_ratio, {"ratio"}, reads_mask},
@@ -74,8 +95,12 @@ constexpr Adapter kAdapters[] = {
     {13, "Softmax", "axis means one axis, no longer all from it on", softmax_axis, {"axis"}},
     {13, "LogSoftmax", "axis means one axis, no longer all from it on", softmax_axis, {"axis"}},
     {13, "Hardmax", "axis means one axis, no longer all from it on", softmax_axis, {"axis"}},
-    {13, "Resize", "tf_half_pixel_for_nn became half_pixel with another rounding", resize_pixel_centres,
-     {"coordinate_transformation_mode", "nearest_mode", "mode"}, lacks_pixel_centres},
+    {13,
+     "Resize",
+     "tf_half_pixel_for_nn became half_pixel with another rounding",
+     resize_pixel_centres,
+     {"coordinate_transformation_mode", "nearest_mode", "mode"},
+     lacks_pixel_centres},
 
     {14, "BatchNormalization", "", unchanged, {}, has_training_outputs},
 
@@ -95,7 +120,12 @@ constexpr Adapter kAdapters[] = {
     {20, "DFT", "axis became an input", dft_axis, {"axis"}},
     {20, "GridSample", "modes lost their dimension", grid_sample_mode, {"mode"}},
 
-    {21, "GroupNormalization", "scale and bias got an element per channel", group_parameters, {"num_groups"}, lacks_groups},
+    {21,
+     "GroupNormalization",
+     "scale and bias got an element per channel",
+     group_parameters,
+     {"num_groups"},
+     lacks_groups},
 };
 
 }  // namespace

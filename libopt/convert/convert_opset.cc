@@ -20,9 +20,18 @@ using convert::Adapter;
 constexpr int64_t kFirstIrWithImports = 3;
 
 // Removed with opset 10, never to return. What they computed was never the standard's to say.
-constexpr std::array<std::string_view, 12> kExperimental = {
-    "ATen",  "Affine",   "ConstantFill",    "Crop",        "DynamicSlice", "GRUUnit", "GivenTensorFill",
-    "Scale", "ImageScaler", "ParametricSoftplus", "ScaledTanh", "MeanVarianceNormalization"};
+constexpr std::array<std::string_view, 12> kExperimental = {"ATen",
+                                                            "Affine",
+                                                            "ConstantFill",
+                                                            "Crop",
+                                                            "DynamicSlice",
+                                                            "GRUUnit",
+                                                            "GivenTensorFill",
+                                                            "Scale",
+                                                            "ImageScaler",
+                                                            "ParametricSoftplus",
+                                                            "ScaledTanh",
+                                                            "MeanVarianceNormalization"};
 
 // A graph that imports ai.onnx for itself: the main graph, or a function's body.
 struct Scope {
@@ -37,7 +46,8 @@ struct Path {
   std::vector<const Adapter*> adapters;
 };
 
-template <class F> void for_each_node(const Graph& graph, F&& f) {
+template <class F>
+void for_each_node(const Graph& graph, F&& f) {
   for (Node& n : graph.nodes()) {
     n.for_each_subgraph([&](Graph& sub) { for_each_node(sub, f); });
     f(n);
@@ -51,7 +61,8 @@ std::string obstacle_of(const std::string& op, int from) {
     return "it was experimental, and the standard dropped it with version 10";
   // Was experimental before version 10 with the meaning that it has today.
   if (op == "ThresholdedRelu") return {};
-  if (!find_schema(op, "", from)) return "ai.onnx " + std::to_string(from) + " has no such operator";
+  if (!find_schema(op, "", from))
+    return "ai.onnx " + std::to_string(from) + " has no such operator";
   return {};
 }
 
@@ -82,7 +93,10 @@ class Converter {
     for_each_node(model_.graph(), [&](Node& n) {
       if (n.domain().empty() && !user) user = &n;
     });
-    if (user) return Error{ErrorCode::kBadModel, user->describe() + " is of ai.onnx, which the model does not import", {}};
+    if (user)
+      return Error{ErrorCode::kBadModel,
+                   user->describe() + " is of ai.onnx, which the model does not import",
+                   {}};
     return 0;
   }
 
@@ -92,7 +106,8 @@ class Converter {
       if (f.domain.empty() || f.domain == "ai.onnx") redefined_.push_back(f.name);
       for (const OpsetImport& o : f.opsets)
         if ((o.domain.empty() || o.domain == "ai.onnx") && o.version < target_)
-          scopes_.push_back({f.body.get(), static_cast<int>(o.version), "function '" + f.name + "': "});
+          scopes_.push_back(
+              {f.body.get(), static_cast<int>(o.version), "function '" + f.name + "': "});
     }
   }
 
@@ -101,12 +116,14 @@ class Converter {
     if (!fresh) return it->second;
     it->second.obstacle = obstacle_of(node.op_type(), from);
     for (const Adapter& a : convert::adapters())
-      if (a.version > from && a.version <= target_ && (a.op == node.op_type() || a.op.empty())) it->second.adapters.push_back(&a);
+      if (a.version > from && a.version <= target_ && (a.op == node.op_type() || a.op.empty()))
+        it->second.adapters.push_back(&a);
     return it->second;
   }
 
   bool is_standard(const Node& node) const {
-    return node.domain().empty() && std::ranges::find(redefined_, node.op_type()) == redefined_.end();
+    return node.domain().empty() &&
+           std::ranges::find(redefined_, node.op_type()) == redefined_.end();
   }
 
   // Only where a change might ask for types that nobody inferred yet.
@@ -117,8 +134,8 @@ class Converter {
       for (const Value* v : n.inputs()) missing |= v && v->type().kind == ValueType::Kind::kUnknown;
     });
     if (!missing) return;
-    // What cannot be inferred stays unknown: blockers then say so. Most operators before version 6 have
-    // no inference, and would infer what they do there.
+    // What cannot be inferred stays unknown: blockers then say so. Most operators before version 6
+    // have no inference, and would infer what they do there.
     constexpr int kFirstWithInference = 6;
     const std::vector<OpsetImport> imports = model_.opsets;
     model_.set_opset("", std::max(report_.from, kFirstWithInference));
@@ -131,7 +148,8 @@ class Converter {
   static std::optional<std::string> blocker(const Adapter& adapter, const Node& node) {
     for (const std::string_view name : adapter.reads) {
       const Attribute* a = name.empty() ? nullptr : node.attribute(name);
-      if (a && !a->ref.empty()) return "its attribute " + std::string(name) + " stands for one of the function's";
+      if (a && !a->ref.empty())
+        return "its attribute " + std::string(name) + " stands for one of the function's";
     }
     if (const char* reason = adapter.blocker ? adapter.blocker(node) : nullptr) return reason;
     return std::nullopt;
@@ -142,26 +160,31 @@ class Converter {
     std::vector<std::pair<std::string, std::string>> found;
     const auto add = [&](const std::string& reason, const std::string& node) {
       const auto it = std::ranges::find(found, reason, &std::pair<std::string, std::string>::first);
-      if (it == found.end()) found.emplace_back(reason, node);
-      else it->second += ", " + node;
+      if (it == found.end())
+        found.emplace_back(reason, node);
+      else
+        it->second += ", " + node;
     };
     for (const Scope& scope : scopes_)
       for_each_node(*scope.graph, [&](Node& n) {
         if (!is_standard(n)) return;
         const Path& p = path(n, scope.from);
-        const std::string where = p.obstacle.empty() && p.adapters.empty() ? std::string() : scope.place + n.describe();
+        const std::string where =
+            p.obstacle.empty() && p.adapters.empty() ? std::string() : scope.place + n.describe();
         if (!p.obstacle.empty()) return add(p.obstacle, where);
         for (const Adapter* a : p.adapters)
           if (const auto reason = blocker(*a, n)) return add(*reason, where);
       });
     if (found.empty()) return {};
-    std::string text = "cannot raise ai.onnx from " + std::to_string(report_.from) + " to " + std::to_string(target_);
+    std::string text = "cannot raise ai.onnx from " + std::to_string(report_.from) + " to " +
+                       std::to_string(target_);
     const char* separator = ": ";
     for (const auto& [reason, nodes] : found) {
       text += separator + nodes + ": " + reason;
       separator = "; ";
     }
-    return Error{ErrorCode::kUnsupported, std::move(text), "replace these nodes, or have the model exported for a newer ai.onnx"};
+    return Error{ErrorCode::kUnsupported, std::move(text),
+                 "replace these nodes, or have the model exported for a newer ai.onnx"};
   }
 
   void apply() {
@@ -183,9 +206,11 @@ class Converter {
     model_.set_opset("", target_);
     for (Function& f : model_.functions)
       for (OpsetImport& o : f.opsets)
-        if (o.domain.empty() || o.domain == "ai.onnx") o.version = std::max<int64_t>(o.version, target_);
+        if (o.domain.empty() || o.domain == "ai.onnx")
+          o.version = std::max<int64_t>(o.version, target_);
     for (const auto& [change, count] : counts_)
-      report_.changes.push_back(change + " (" + std::to_string(count) + (count == 1 ? " node)" : " nodes)"));
+      report_.changes.push_back(change + " (" + std::to_string(count) +
+                                (count == 1 ? " node)" : " nodes)"));
   }
 
   void apply(const Adapter& adapter, Node& node) {
@@ -195,8 +220,10 @@ class Converter {
     if (!rewriter.edits()) return;
     rewriter.sweep();
     const auto it = std::ranges::find(counts_, change, &std::pair<std::string, int>::first);
-    if (it == counts_.end()) counts_.emplace_back(std::move(change), 1);
-    else ++it->second;
+    if (it == counts_.end())
+      counts_.emplace_back(std::move(change), 1);
+    else
+      ++it->second;
   }
 
   Model& model_;
@@ -210,12 +237,16 @@ class Converter {
 
 }  // namespace
 
-Result<ConversionReport> convert_opset(Model& model, int target) { return Converter(model, target).run(); }
+Result<ConversionReport> convert_opset(Model& model, int target) {
+  return Converter(model, target).run();
+}
 
 int64_t least_ir_version(int opset) {
-  // Releases of onnx: the last opset of each IR version. Source: onnx 1.23.2, onnx/helper.py, VERSION_TABLE.
-  constexpr std::pair<int, int64_t> kLastOpset[] = {{8, 3},  {9, 4},   {10, 5},  {11, 6},  {14, 7},      {18, 8},
-                                                    {20, 9}, {22, 10}, {23, 11}, {24, 12}, {INT_MAX, 13}};
+  // Releases of onnx: the last opset of each IR version. Source: onnx 1.23.2, onnx/helper.py,
+  // VERSION_TABLE.
+  constexpr std::pair<int, int64_t> kLastOpset[] = {{8, 3},   {9, 4},   {10, 5},      {11, 6},
+                                                    {14, 7},  {18, 8},  {20, 9},      {22, 10},
+                                                    {23, 11}, {24, 12}, {INT_MAX, 13}};
   for (const auto& [last, ir] : kLastOpset)
     if (opset <= last) return ir;
   return 0;

@@ -13,17 +13,17 @@ namespace onnxtool {
 inline constexpr int kMaxConvertTarget = 21;
 
 struct ConversionReport {
-  int from = 0, to = 0;                 // ai.onnx of the model; equal: nothing was to do
+  int from = 0, to = 0;  // ai.onnx of the model; equal: nothing was to do
   int64_t ir_from = 0, ir_to = 0;
-  std::vector<std::string> changes;     // `Slice: starts, ends and axes became inputs (12 nodes)`
+  std::vector<std::string> changes;  // `Slice: starts, ends and axes became inputs (12 nodes)`
 };
 
 /// Raises the ai.onnx import to `target`, at most kMaxConvertTarget, and rewrites every node whose
 /// operator changed on the way (in subgraphs and bodies of local functions too), so that the model
 /// computes the same. Where the standard is silent on what an old operator computes, onnxruntime's
 /// answer is kept. Graph inputs and outputs stay as they are; other domains are left alone; values
-/// added have types where known. ir_version rises to the least that the target may stand in. A model
-/// at or above the target is left alone.
+/// added have types where known. ir_version rises to the least that the target may stand in. A
+/// model at or above the target is left alone.
 ///
 /// All or nothing: nodes without an equal at the target are kUnsupported, every one named with its
 /// reason, and the model stays as it was (types of values apart, which are inferred where a change

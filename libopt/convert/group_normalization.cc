@@ -1,5 +1,5 @@
-// GroupNormalization-18 scales by group, GroupNormalization-21 by channel: scale and bias of [groups]
-// are repeated to [channels].
+// GroupNormalization-18 scales by group, GroupNormalization-21 by channel: scale and bias of
+// [groups] are repeated to [channels].
 
 #include <optional>
 
@@ -23,7 +23,8 @@ Tensor repeated(const Tensor& t, int64_t times) {
 }
 
 // [groups, channels / groups], as a tensor.
-Value& extents(const Node& node, Rewriter& rewriter, int64_t groups, std::optional<int64_t> channels) {
+Value& extents(const Node& node, Rewriter& rewriter, int64_t groups,
+               std::optional<int64_t> channels) {
   if (channels) return add_ints(node, rewriter, {groups, *channels / groups}, "extents");
   std::vector<Attribute> second, first;
   second.push_back(Attribute::of("start", int64_t{1}));
@@ -38,20 +39,24 @@ Value& extents(const Node& node, Rewriter& rewriter, int64_t groups, std::option
 }  // namespace
 
 const char* lacks_groups(const Node& node) {
-  const bool complete = node.attr<int64_t>("num_groups", 0) > 0 && node.has_input(1) && node.has_input(2);
+  const bool complete =
+      node.attr<int64_t>("num_groups", 0) > 0 && node.has_input(1) && node.has_input(2);
   return complete ? nullptr : "it has no groups, scale or bias";
 }
 
 void group_parameters(const Node& node, Rewriter& rewriter, int) {
   const int64_t groups = node.attr<int64_t>("num_groups", 1);
   const auto& shape = node.input(0).type().shape;
-  const std::optional<int64_t> channels = shape && shape->size() > 1 ? (*shape)[1].value : std::nullopt;
+  const std::optional<int64_t> channels =
+      shape && shape->size() > 1 ? (*shape)[1].value : std::nullopt;
   Value* grid = nullptr;
   for (const int i : {1, 2}) {
     Value& parameter = node.input(i);
     const Tensor* t = parameter.constant();
-    if (t && channels && *channels <= kMaxRepeatedChannels && t->rank() == 1 && is_float(t->dtype())) {
-      rewriter.set_input(node, i, &rewriter.add_constant(repeated(*t, *channels / groups), parameter.name()));
+    if (t && channels && *channels <= kMaxRepeatedChannels && t->rank() == 1 &&
+        is_float(t->dtype())) {
+      rewriter.set_input(
+          node, i, &rewriter.add_constant(repeated(*t, *channels / groups), parameter.name()));
       continue;
     }
     if (!grid) grid = &extents(node, rewriter, groups, channels);
@@ -59,7 +64,8 @@ void group_parameters(const Node& node, Rewriter& rewriter, int) {
     Value& flat = add_ints(node, rewriter, {-1}, "flat");
     Value& by_group = add_typed(node, rewriter, "Reshape", {&parameter, &column}, {}, "by_group");
     Value& grouped = add_typed(node, rewriter, "Expand", {&by_group, grid}, {}, "grouped");
-    rewriter.set_input(node, i, &add_typed(node, rewriter, "Reshape", {&grouped, &flat}, {}, "by_channel"));
+    rewriter.set_input(node, i,
+                       &add_typed(node, rewriter, "Reshape", {&grouped, &flat}, {}, "by_channel"));
   }
 }
 

@@ -1,5 +1,5 @@
-// Before version 13, Softmax, LogSoftmax and Hardmax saw a matrix: all axes from `axis` on were one.
-// Since then `axis` is that single axis.
+// Before version 13, Softmax, LogSoftmax and Hardmax saw a matrix: all axes from `axis` on were
+// one. Since then `axis` is that single axis.
 
 #include <optional>
 
@@ -8,7 +8,8 @@
 namespace onnxtool::convert {
 namespace {
 
-// The one axis from `axis` on whose extent may differ from 1: along it both versions compute the same.
+// The one axis from `axis` on whose extent may differ from 1: along it both versions compute the
+// same.
 std::optional<int64_t> single_axis(const ValueType& type, int64_t axis) {
   if (!type.shape) return std::nullopt;
   const auto rank = static_cast<int64_t>(type.shape->size());
@@ -33,10 +34,11 @@ void softmax_axis(const Node& node, Rewriter& rewriter, int) {
     rewriter.set_attribute(node, Attribute::of("axis", *single));
     return;
   }
-  // y = Reshape(Softmax(Flatten(x)), Shape(x)). An empty x of unknown shape is beyond Reshape, which
-  // takes an extent of 0 for one to copy.
+  // y = Reshape(Softmax(Flatten(x)), Shape(x)). An empty x of unknown shape is beyond Reshape,
+  // which takes an extent of 0 for one to copy.
   const auto dims = x.type().static_dims();
-  Value& shape = dims ? add_ints(node, rewriter, *dims, "shape") : add_typed(node, rewriter, "Shape", {&x}, {}, "shape");
+  Value& shape = dims ? add_ints(node, rewriter, *dims, "shape")
+                      : add_typed(node, rewriter, "Shape", {&x}, {}, "shape");
   std::vector<Attribute> flatten, last;
   flatten.push_back(Attribute::of("axis", axis));
   last.push_back(Attribute::of("axis", int64_t{-1}));

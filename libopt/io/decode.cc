@@ -18,13 +18,15 @@ using wire::Reader;
 using wire::WireType;
 
 // Deeper nesting of subgraphs (or of container types) is refused: recursion must stay bounded.
-// onnx's own messages are parsed per node with protobuf's limit of 100, and a subgraph takes three levels.
+// onnx's own messages are parsed per node with protobuf's limit of 100, and a subgraph takes three
+// levels.
 constexpr int kMaxDepth = 30;
 
 Error bad(std::string message) { return Error{ErrorCode::kBadModel, std::move(message), {}}; }
 
 // Calls f(field) for each field of the message; f returns a Status.
-template <class F> Status for_each_field(Bytes message, F&& f) {
+template <class F>
+Status for_each_field(Bytes message, F&& f) {
   Reader reader(message);
   while (!reader.done()) {
     ONNXTOOL_ASSIGN(const Field field, reader.next());
@@ -35,7 +37,9 @@ template <class F> Status for_each_field(Bytes message, F&& f) {
 
 // A message or string in a field that must hold one.
 Status expect_bytes(const Field& f, const char* what) {
-  if (f.type != WireType::kBytes) return bad(std::string("field ") + std::to_string(f.number) + " of " + what + " has the wrong wire type");
+  if (f.type != WireType::kBytes)
+    return bad(std::string("field ") + std::to_string(f.number) + " of " + what +
+               " has the wrong wire type");
   return {};
 }
 
@@ -59,7 +63,8 @@ Result<OpsetImport> decode_opset(Bytes message) {
     return {};
   }));
   if (o.version < 0 || o.version > std::numeric_limits<int>::max())
-    return bad("opset import of '" + o.domain + "' has the impossible version " + std::to_string(o.version));
+    return bad("opset import of '" + o.domain + "' has the impossible version " +
+               std::to_string(o.version));
   if (o.domain == "ai.onnx") o.domain.clear();
   return o;
 }
@@ -85,9 +90,11 @@ Result<std::vector<Dim>> decode_shape(Bytes message) {
 }
 
 Result<ValueType> decode_type(Bytes message, int depth) {
-  if (depth > kMaxDepth) return bad("types are nested more than " + std::to_string(kMaxDepth) + " deep");
+  if (depth > kMaxDepth)
+    return bad("types are nested more than " + std::to_string(kMaxDepth) + " deep");
   ValueType t;
-  const auto inner = [&](Bytes m, ValueType::Kind kind, uint32_t key_field, uint32_t element_field) -> Status {
+  const auto inner = [&](Bytes m, ValueType::Kind kind, uint32_t key_field,
+                         uint32_t element_field) -> Status {
     t.kind = kind;
     return for_each_field(m, [&](const Field& g) -> Status {
       if (g.number == key_field) t.dtype = static_cast<DataType>(g.int64());
@@ -142,7 +149,8 @@ struct TensorFields {
   Properties external_data;
 };
 
-template <class T, class Source> std::vector<std::byte> narrowed(const Source& values) {
+template <class T, class Source>
+std::vector<std::byte> narrowed(const Source& values) {
   std::vector<std::byte> out(values.size() * sizeof(T));
   for (size_t i = 0; i < values.size(); ++i) {
     const T v = static_cast<T>(values[i]);
@@ -169,11 +177,13 @@ Result<std::vector<std::byte>> typed_bytes(const TensorFields& t, DataType dtype
   return bad("tensor '" + t.name + "' has an element type without a data field");
 }
 
-Result<uint64_t> external_number(const TensorFields& t, const std::string& key, const std::string& text) {
+Result<uint64_t> external_number(const TensorFields& t, const std::string& key,
+                                 const std::string& text) {
   uint64_t v = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), v);
   if (error != std::errc() || end != text.data() + text.size() || text.empty())
-    return bad("tensor '" + t.name + "': external data " + key + " is '" + text + "', expected a number of bytes");
+    return bad("tensor '" + t.name + "': external data " + key + " is '" + text +
+               "', expected a number of bytes");
   return v;
 }
 
@@ -188,13 +198,20 @@ class Decoder {
     std::vector<Bytes> functions;
     ONNXTOOL_TRY(for_each_field(source_.bytes, [&](const Field& f) -> Status {
       const bool is_bytes = f.type == WireType::kBytes;
-      if (f.number == 1 && !is_bytes) m->ir_version = f.int64();
-      else if (f.number == 5 && !is_bytes) m->model_version = f.int64();
-      else if (!is_bytes) keep(m->unknown_fields, f);
-      else if (f.number == 2) m->producer_name = f.string();
-      else if (f.number == 3) m->producer_version = f.string();
-      else if (f.number == 4) m->domain = f.string();
-      else if (f.number == 6) m->doc = f.string();
+      if (f.number == 1 && !is_bytes)
+        m->ir_version = f.int64();
+      else if (f.number == 5 && !is_bytes)
+        m->model_version = f.int64();
+      else if (!is_bytes)
+        keep(m->unknown_fields, f);
+      else if (f.number == 2)
+        m->producer_name = f.string();
+      else if (f.number == 3)
+        m->producer_version = f.string();
+      else if (f.number == 4)
+        m->domain = f.string();
+      else if (f.number == 6)
+        m->doc = f.string();
       else if (f.number == 7) {
         if (graph) return bad("the model has two graphs");
         graph = f.bytes;
@@ -204,13 +221,17 @@ class Decoder {
       } else if (f.number == 14) {
         ONNXTOOL_ASSIGN(auto entry, decode_entry(f.bytes));
         m->metadata.push_back(std::move(entry));
-      } else if (f.number == 25) functions.push_back(f.bytes);
-      else if (f.number == 20) m->opaque_fields.emplace_back(wire::text(f.raw));
-      else keep(m->unknown_fields, f);
+      } else if (f.number == 25)
+        functions.push_back(f.bytes);
+      else if (f.number == 20)
+        m->opaque_fields.emplace_back(wire::text(f.raw));
+      else
+        keep(m->unknown_fields, f);
       return {};
     }));
     if (!graph || m->ir_version <= 0)
-      return Error{ErrorCode::kBadModel, !graph ? "no graph found" : "no ir_version found", "the file is no ONNX model"};
+      return Error{ErrorCode::kBadModel, !graph ? "no graph found" : "no ir_version found",
+                   "the file is no ONNX model"};
     if (m->opsets.empty()) m->opsets.push_back({"", 1});  // IR 1 and 2 had no opset_import
     ONNXTOOL_TRY(graph_into(*graph, m->graph(), 0));
     for (Bytes f : functions) ONNXTOOL_TRY(function(f));
@@ -225,7 +246,9 @@ class Decoder {
       switch (f.number) {
         case 1: return wire::append_ints(f, t.dims);
         case 2: t.data_type = static_cast<int32_t>(f.int64()); return {};
-        case 3: return bad("tensor '" + t.name + "' is a segment of a larger one, which no runtime supports");
+        case 3:
+          return bad("tensor '" + t.name +
+                     "' is a segment of a larger one, which no runtime supports");
         case 4: return wire::append_floats(f, t.float_data);
         case 5: return wire::append_ints(f, t.int32_data);
         case 6: t.string_data.push_back(f.string()); return {};
@@ -266,9 +289,18 @@ class Decoder {
     ONNXTOOL_TRY(for_each_field(message, [&](const Field& f) -> Status {
       switch (f.number) {
         case 1: a.name = f.string(); return {};
-        case 2: f32 = f.float32(); seen = AttributeKind::kFloat; return {};
-        case 3: i64 = f.int64(); seen = AttributeKind::kInt; return {};
-        case 4: s = f.string(); seen = AttributeKind::kString; return {};
+        case 2:
+          f32 = f.float32();
+          seen = AttributeKind::kFloat;
+          return {};
+        case 3:
+          i64 = f.int64();
+          seen = AttributeKind::kInt;
+          return {};
+        case 4:
+          s = f.string();
+          seen = AttributeKind::kString;
+          return {};
         case 5:
         case 10: {
           ONNXTOOL_ASSIGN(NamedTensor t, tensor(f.bytes));
@@ -287,7 +319,10 @@ class Decoder {
         }
         case 7: seen = AttributeKind::kFloats; return wire::append_floats(f, floats);
         case 8: seen = AttributeKind::kInts; return wire::append_ints(f, ints);
-        case 9: strings.push_back(f.string()); seen = AttributeKind::kStrings; return {};
+        case 9:
+          strings.push_back(f.string());
+          seen = AttributeKind::kStrings;
+          return {};
         case 13: a.doc = f.string(); return {};
         case 14:
         case 15: {
@@ -308,12 +343,15 @@ class Decoder {
         default: keep(a.unknown_fields, f); return {};
       }
     }));
-    if (declared < 0 || declared > 14) return bad("attribute '" + a.name + "' has unknown type " + std::to_string(declared));
+    if (declared < 0 || declared > 14)
+      return bad("attribute '" + a.name + "' has unknown type " + std::to_string(declared));
     // IR 1 files lack the type; an empty list has no field at all, so the declared type wins.
     a.kind = declared ? static_cast<AttributeKind>(declared) : seen;
     if (!a.ref.empty()) return a;
     const auto one = [&](auto& list) -> Status {
-      if (list.size() != 1) return bad("attribute '" + a.name + "' has " + std::to_string(list.size()) + " values, expected 1");
+      if (list.size() != 1)
+        return bad("attribute '" + a.name + "' has " + std::to_string(list.size()) +
+                   " values, expected 1");
       a.value = std::move(list[0]);
       return {};
     };
@@ -352,17 +390,20 @@ class Decoder {
       return bad(where() + " has unknown element type " + std::to_string(t.data_type));
     const auto count = checked_product(t.dims);
     // 2^56 elements of at most 16 bytes still fit int64: no later product of sizes can overflow.
-    if (!count || *count > (int64_t{1} << 56)) return bad(where() + " has impossible dims " + format_dims(t.dims));
+    if (!count || *count > (int64_t{1} << 56))
+      return bad(where() + " has impossible dims " + format_dims(t.dims));
     if (dtype == DataType::kString) {
       if (static_cast<int64_t>(t.string_data.size()) != *count)
-        return bad(where() + " has " + std::to_string(t.string_data.size()) + " strings, expected " + std::to_string(*count));
+        return bad(where() + " has " + std::to_string(t.string_data.size()) +
+                   " strings, expected " + std::to_string(*count));
       return Tensor::from_strings(t.dims, t.string_data);
     }
     const uint64_t expected = size_bytes_of(dtype, static_cast<uint64_t>(*count));
     const auto check_size = [&](uint64_t found) -> Status {
       if (found == expected) return {};
-      return bad(where() + " has " + std::to_string(found) + " bytes, expected " + std::to_string(expected) + " for " +
-                 std::string(name(dtype)) + format_dims(t.dims));
+      return bad(where() + " has " + std::to_string(found) + " bytes, expected " +
+                 std::to_string(expected) + " for " + std::string(name(dtype)) +
+                 format_dims(t.dims));
     };
     if (t.external) return external_tensor(t, dtype, expected);
     if (t.raw) {
@@ -389,17 +430,21 @@ class Decoder {
       }
     }
     if (!source_.data_directory)
-      return Error{ErrorCode::kBadModel, "tensor '" + t.name + "' is stored in the file '" + location + "', but the model was not read from a directory",
+      return Error{ErrorCode::kBadModel,
+                   "tensor '" + t.name + "' is stored in the file '" + location +
+                       "', but the model was not read from a directory",
                    "give the model as a file instead of through a pipe"};
     auto opened = source_.data_directory->open(location);
     if (!opened.ok()) return std::move(opened).error().at("tensor '" + t.name + "'");
     const std::shared_ptr<const MappedFile> file = *std::move(opened);
     const uint64_t size = file->bytes().size();
     if (length && *length != expected)
-      return bad("tensor '" + t.name + "': external data length is " + std::to_string(*length) + " bytes, expected " + std::to_string(expected));
+      return bad("tensor '" + t.name + "': external data length is " + std::to_string(*length) +
+                 " bytes, expected " + std::to_string(expected));
     if (offset > size || expected > size - offset)
-      return bad("tensor '" + t.name + "': external data at offset " + std::to_string(offset) + " needs " + std::to_string(expected) +
-                 " bytes, but '" + location + "' has " + std::to_string(size));
+      return bad("tensor '" + t.name + "': external data at offset " + std::to_string(offset) +
+                 " needs " + std::to_string(expected) + " bytes, but '" + location + "' has " +
+                 std::to_string(size));
     return Tensor(dtype, t.dims, file->bytes().subspan(offset, expected), file);
   }
 
@@ -412,7 +457,8 @@ class Decoder {
       return {};
     }));
     for (const NamedTensor* part : {&s.values, &s.indices})
-      if (part->tensor.dtype() == DataType::kUndefined) return bad("a sparse tensor lacks its values or indices");
+      if (part->tensor.dtype() == DataType::kUndefined)
+        return bad("a sparse tensor lacks its values or indices");
     return s;
   }
 
@@ -446,15 +492,18 @@ class Decoder {
     ValueType type;
     Properties metadata;
     ONNXTOOL_TRY(for_each_field(message, [&](const Field& f) -> Status {
-      if (f.number == 1) name = f.string();
+      if (f.number == 1)
+        name = f.string();
       else if (f.number == 2) {
         ONNXTOOL_TRY(expect_bytes(f, "a value_info"));
         ONNXTOOL_ASSIGN(type, decode_type(f.bytes, 0));
-      } else if (f.number == 3) doc = f.string();
+      } else if (f.number == 3)
+        doc = f.string();
       else if (f.number == 4) {
         ONNXTOOL_ASSIGN(auto entry, decode_entry(f.bytes));
         metadata.push_back(std::move(entry));
-      } else keep(unknown, f);
+      } else
+        keep(unknown, f);
       return {};
     }));
     Value* v = graph.find(name);
@@ -494,20 +543,25 @@ class Decoder {
     return {};
   }
 
-  // Some exporters append Constant nodes of names that are taken by Constant nodes. onnxruntime keeps
-  // such constants apart from the nodes, by name, so that the last one holds for all readers: so here.
-  // Every other value that is defined twice is an error.
+  // Some exporters append Constant nodes of names that are taken by Constant nodes. onnxruntime
+  // keeps such constants apart from the nodes, by name, so that the last one holds for all readers:
+  // so here. Every other value that is defined twice is an error.
   void drop_overridden_constants(std::vector<NodeFields>& nodes) {
     std::unordered_map<std::string_view, const NodeFields*> last;
-    const auto is_constant = [](const NodeFields& n) { return n.op_type == "Constant" && n.domain.empty() && n.outputs.size() == 1 && !n.outputs[0].empty(); };
+    const auto is_constant = [](const NodeFields& n) {
+      return n.op_type == "Constant" && n.domain.empty() && n.outputs.size() == 1 &&
+             !n.outputs[0].empty();
+    };
     for (const NodeFields& n : nodes)
       if (is_constant(n)) last[n.outputs[0]] = &n;
     std::vector<bool> dropped;
     for (const NodeFields& n : nodes) dropped.push_back(is_constant(n) && last[n.outputs[0]] != &n);
     size_t kept = 0;
     for (size_t i = 0; i < nodes.size(); ++i) {
-      if (dropped[i]) model_->overridden_constants.push_back(nodes[i].outputs[0]);
-      else if (i != kept++) nodes[kept - 1] = std::move(nodes[i]);
+      if (dropped[i])
+        model_->overridden_constants.push_back(nodes[i].outputs[0]);
+      else if (i != kept++)
+        nodes[kept - 1] = std::move(nodes[i]);
     }
     nodes.resize(kept);
   }
@@ -518,18 +572,23 @@ class Decoder {
     drop_overridden_constants(nodes);
     for (const NodeFields& n : nodes)
       for (const std::string& out : n.outputs)
-        if (!out.empty()) ONNXTOOL_TRY(define(graph, out, "node '" + n.name + "' (" + n.op_type + ")"));
+        if (!out.empty())
+          ONNXTOOL_TRY(define(graph, out, "node '" + n.name + "' (" + n.op_type + ")"));
     std::vector<Node*> made;
     for (const NodeFields& n : nodes) {
       if (n.op_type.empty()) return bad("node '" + n.name + "' has no op_type");
       std::vector<Value*> inputs, outputs;
       for (const std::string& in : n.inputs) {
         Value* v = in.empty() ? nullptr : resolve(graph, in);
-        if (!in.empty() && !v) return bad("node '" + n.name + "' (" + n.op_type + "): input '" + in + "' is not defined");
+        if (!in.empty() && !v)
+          return bad("node '" + n.name + "' (" + n.op_type + "): input '" + in +
+                     "' is not defined");
         inputs.push_back(v);
       }
-      for (const std::string& out : n.outputs) outputs.push_back(out.empty() ? nullptr : graph.find(out));
-      Node& node = graph.add_node(n.op_type, n.domain, n.name, std::move(inputs), std::move(outputs));
+      for (const std::string& out : n.outputs)
+        outputs.push_back(out.empty() ? nullptr : graph.find(out));
+      Node& node =
+          graph.add_node(n.op_type, n.domain, n.name, std::move(inputs), std::move(outputs));
       graph.set_overload(node, n.overload);
       node.doc = n.doc;
       node.metadata = n.metadata;
@@ -540,14 +599,16 @@ class Decoder {
       for (Bytes a : nodes[i].attributes) {
         auto decoded = attribute(a, &graph, depth);
         if (!decoded.ok()) return std::move(decoded).error().at(made[i]->describe());
-        if (made[i]->attribute(decoded->name)) return bad(made[i]->describe() + ": attribute '" + decoded->name + "' is given twice");
+        if (made[i]->attribute(decoded->name))
+          return bad(made[i]->describe() + ": attribute '" + decoded->name + "' is given twice");
         made[i]->set_attribute(*std::move(decoded));
       }
     return {};
   }
 
   Status graph_into(Bytes message, Graph& graph, int depth) {
-    if (depth > kMaxDepth) return bad("subgraphs are nested more than " + std::to_string(kMaxDepth) + " deep");
+    if (depth > kMaxDepth)
+      return bad("subgraphs are nested more than " + std::to_string(kMaxDepth) + " deep");
     std::vector<NodeFields> nodes;
     std::vector<Bytes> inputs, outputs, infos, initializers;
     ONNXTOOL_TRY(for_each_field(message, [&](const Field& f) -> Status {
@@ -570,7 +631,8 @@ class Decoder {
         case 14: graph.opaque_fields.emplace_back(wire::text(f.raw)); break;
         case 15: {
           ONNXTOOL_ASSIGN(SparseTensor s, sparse_tensor(f.bytes));
-          if (!graph.find(s.values.name)) ONNXTOOL_TRY(define(graph, s.values.name, "sparse initializer"));
+          if (!graph.find(s.values.name))
+            ONNXTOOL_TRY(define(graph, s.values.name, "sparse initializer"));
           graph.opaque_fields.emplace_back(wire::text(f.raw));
           break;
         }
@@ -594,14 +656,16 @@ class Decoder {
       ONNXTOOL_ASSIGN(NamedTensor t, tensor(b, &doc));
       if (t.name.empty()) return bad("an initializer has no name");
       Value* v = graph.find(t.name);
-      if (v && (v->initializer() || !v->is_graph_input())) return bad("initializer '" + t.name + "' is defined twice");
+      if (v && (v->initializer() || !v->is_graph_input()))
+        return bad("initializer '" + t.name + "' is defined twice");
       if (!v) {
         v = &graph.add_value(t.name);
         claim(graph, t.name);
       }
       const ValueType declared = v->type();
       graph.set_initializer(*v, std::move(t.tensor));
-      if (v->is_graph_input() && declared.is_tensor()) v->set_type(declared);  // it may be looser: callers override
+      if (v->is_graph_input() && declared.is_tensor())
+        v->set_type(declared);  // it may be looser: callers override
       if (!doc.empty()) v->doc = std::move(doc);
     }
     ONNXTOOL_TRY(nodes_into(nodes, graph, depth));
@@ -630,7 +694,8 @@ class Decoder {
         return {};
       }));
       Value* v = graph.find(name);
-      if (!v || v->is_graph_input() || v->is_graph_output()) continue;  // declared with its type there
+      if (!v || v->is_graph_input() || v->is_graph_output())
+        continue;  // declared with its type there
       ONNXTOOL_TRY(value_info(b, graph, false, nullptr));
       v->has_value_info = true;
     }
@@ -707,20 +772,27 @@ DecodeSource source_of(const std::string& bytes) {
     explicit StringStorage(std::shared_ptr<const std::string> s) : text(std::move(s)) {}
     std::shared_ptr<const std::string> text;
   };
-  return {std::as_bytes(std::span(owner->data(), owner->size())), std::make_shared<StringStorage>(owner), nullptr};
+  return {std::as_bytes(std::span(owner->data(), owner->size())),
+          std::make_shared<StringStorage>(owner), nullptr};
 }
 
 }  // namespace
 
-Result<std::unique_ptr<Model>> decode_model(const DecodeSource& source) { return Decoder(source).model(); }
+Result<std::unique_ptr<Model>> decode_model(const DecodeSource& source) {
+  return Decoder(source).model();
+}
 
-Result<NamedTensor> decode_tensor(const DecodeSource& source) { return Decoder(source).tensor(source.bytes); }
+Result<NamedTensor> decode_tensor(const DecodeSource& source) {
+  return Decoder(source).tensor(source.bytes);
+}
 
 Result<Attribute> decode_attribute(const std::string& bytes) {
   const DecodeSource source = source_of(bytes);
   return Decoder(source).attribute(source.bytes, nullptr, 0);
 }
 
-Result<ValueType> decode_type(const std::string& bytes) { return decode_type(source_of(bytes).bytes, 0); }
+Result<ValueType> decode_type(const std::string& bytes) {
+  return decode_type(source_of(bytes).bytes, 0);
+}
 
 }  // namespace onnxtool

@@ -14,13 +14,13 @@ namespace onnxtool {
 /// What decoding needs to know about where bytes come from.
 struct DecodeSource {
   std::span<const std::byte> bytes;
-  std::shared_ptr<const Storage> owner;              // keeps `bytes` alive
-  std::shared_ptr<DataDirectory> data_directory;     // nullptr: external data is refused
+  std::shared_ptr<const Storage> owner;           // keeps `bytes` alive
+  std::shared_ptr<DataDirectory> data_directory;  // nullptr: external data is refused
 };
 
-/// Decodes a ModelProto. Checked here: the wire format, tensor sizes against dims and type, external
-/// data ranges, names (every input defined, no value defined twice), nesting depth. Nodes come out
-/// in topological order (a stable sort where the file's order was none).
+/// Decodes a ModelProto. Checked here: the wire format, tensor sizes against dims and type,
+/// external data ranges, names (every input defined, no value defined twice), nesting depth. Nodes
+/// come out in topological order (a stable sort where the file's order was none).
 Result<std::unique_ptr<Model>> decode_model(const DecodeSource& source);
 
 /// Decodes one TensorProto, as in test_data_set_N/input_I.pb.

@@ -17,7 +17,8 @@ void entries(Rope& out, uint32_t number, const Properties& properties) {
 
 class Encoder {
  public:
-  explicit Encoder(const PlaceTensor& place, bool with_subgraphs = true) : place_(place), with_subgraphs_(with_subgraphs) {}
+  explicit Encoder(const PlaceTensor& place, bool with_subgraphs = true)
+      : place_(place), with_subgraphs_(with_subgraphs) {}
 
   Rope tensor(const std::string& name, const Tensor& t, const std::string& doc = {}) const {
     Rope out;
@@ -28,7 +29,10 @@ class Encoder {
     out.optional_string(8, name);
     const ExternalPlace* external = place_ && t.dtype() != DataType::kString ? place_(t) : nullptr;
     if (external) {
-      entries(out, 13, {{"location", external->location}, {"offset", std::to_string(external->offset)}, {"length", std::to_string(t.size_bytes())}});
+      entries(out, 13,
+              {{"location", external->location},
+               {"offset", std::to_string(external->offset)},
+               {"length", std::to_string(t.size_bytes())}});
       out.int_field(14, 1);
     } else if (t.dtype() != DataType::kString) {
       out.tag(9, wire::WireType::kBytes);
@@ -90,13 +94,16 @@ class Encoder {
     Rope out;
     for (const Node& n : g.nodes()) out.message_field(1, node(n));
     out.optional_string(2, g.name);
-    for (const Value* v : g.initializers()) out.message_field(5, tensor(v->name(), *v->initializer(), v->is_graph_input() ? std::string() : v->doc));
+    for (const Value* v : g.initializers())
+      out.message_field(
+          5, tensor(v->name(), *v->initializer(), v->is_graph_input() ? std::string() : v->doc));
     out.optional_string(10, g.doc);
     for (const Value* v : g.inputs()) out.message_field(11, value_info(*v));
     for (const Value* v : g.outputs()) out.message_field(12, value_info(*v));
     // Results in the order of nodes, as a reader will number them: what was read is written alike.
     const auto declare = [&](const Value* v) {
-      if (v->has_value_info && !v->is_graph_input() && !v->is_graph_output() && v->type().kind != ValueType::Kind::kUnknown)
+      if (v->has_value_info && !v->is_graph_input() && !v->is_graph_output() &&
+          v->type().kind != ValueType::Kind::kUnknown)
         out.message_field(13, value_info(*v));
     };
     for (const Value* v : g.values())
@@ -122,7 +129,8 @@ class Encoder {
     out.string_field(10, f.domain);
     for (const Attribute& a : f.attribute_defaults) out.message_field(11, attribute(a));
     for (const Value* v : f.body->values())
-      if (v->type().kind != ValueType::Kind::kUnknown && !v->initializer()) out.message_field(12, value_info(*v));
+      if (v->type().kind != ValueType::Kind::kUnknown && !v->initializer())
+        out.message_field(12, value_info(*v));
     out.optional_string(13, f.overload);
     entries(out, 14, f.metadata);
     out.append(f.unknown_fields);
@@ -143,8 +151,12 @@ class Encoder {
   void payload(Rope& out, float v) const { out.float_field(2, v); }
   void payload(Rope& out, int64_t v) const { out.int_field(3, v); }
   void payload(Rope& out, const std::string& v) const { out.string_field(4, v); }
-  void payload(Rope& out, const NamedTensor& v) const { out.message_field(5, tensor(v.name, v.tensor)); }
-  void payload(Rope& out, const std::unique_ptr<Graph>& v) const { out.message_field(6, graph(*v)); }
+  void payload(Rope& out, const NamedTensor& v) const {
+    out.message_field(5, tensor(v.name, v.tensor));
+  }
+  void payload(Rope& out, const std::unique_ptr<Graph>& v) const {
+    out.message_field(6, graph(*v));
+  }
   void payload(Rope& out, const std::vector<float>& v) const { out.packed_floats(7, v); }
   void payload(Rope& out, const std::vector<int64_t>& v) const { out.packed_ints(8, v); }
   void payload(Rope& out, const std::vector<std::string>& v) const {
@@ -173,8 +185,10 @@ Rope encode_shape(const std::vector<Dim>& shape) {
   Rope out;
   for (const Dim& d : shape) {
     Rope e;
-    if (d.value) e.int_field(1, *d.value);
-    else if (!d.symbol.starts_with(kInventedDim)) e.optional_string(2, d.symbol);
+    if (d.value)
+      e.int_field(1, *d.value);
+    else if (!d.symbol.starts_with(kInventedDim))
+      e.optional_string(2, d.symbol);
     e.optional_string(3, d.denotation);
     out.message_field(1, std::move(e));
   }
@@ -235,8 +249,12 @@ Rope encode_model(const Model& m, const PlaceTensor& place) {
   return out;
 }
 
-Rope encode_node(const Node& node, bool with_subgraphs, const PlaceTensor& place) { return Encoder(place, with_subgraphs).node(node); }
+Rope encode_node(const Node& node, bool with_subgraphs, const PlaceTensor& place) {
+  return Encoder(place, with_subgraphs).node(node);
+}
 Rope encode_attribute(const Attribute& attribute) { return Encoder(kInside).attribute(attribute); }
-Rope encode_tensor(const std::string& name, const Tensor& t, const PlaceTensor& place) { return Encoder(place).tensor(name, t); }
+Rope encode_tensor(const std::string& name, const Tensor& t, const PlaceTensor& place) {
+  return Encoder(place).tensor(name, t);
+}
 
 }  // namespace onnxtool

@@ -23,7 +23,8 @@ wire::Rope encode_model(const Model& model, const PlaceTensor& place = {});
 /// A serialized NodeProto; with_subgraphs false leaves graph attributes out.
 wire::Rope encode_node(const Node& node, bool with_subgraphs = true, const PlaceTensor& place = {});
 wire::Rope encode_attribute(const Attribute& attribute);
-wire::Rope encode_tensor(const std::string& name, const Tensor& tensor, const PlaceTensor& place = {});
+wire::Rope encode_tensor(const std::string& name, const Tensor& tensor,
+                         const PlaceTensor& place = {});
 wire::Rope encode_type(const ValueType& type);
 
 }  // namespace onnxtool

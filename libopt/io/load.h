@@ -11,7 +11,8 @@
 
 namespace onnxtool {
 
-/// Reads a model, .onnx or .ort by its bytes; "-" is stdin, where external data is refused. Tensors refer to the mapped files.
+/// Reads a model, .onnx or .ort by its bytes; "-" is stdin, where external data is refused. Tensors
+/// refer to the mapped files.
 Result<std::unique_ptr<Model>> load_model(const std::string& path);
 
 /// What the bytes are, where they are plainly something else than a model: "is a zip archive, ...".

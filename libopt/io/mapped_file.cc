@@ -87,7 +87,8 @@ Result<std::shared_ptr<const MappedFile>> MappedFile::from_descriptor(int fd, st
   } closer{fd};
   struct stat st;
   if (::fstat(fd, &st) != 0) return not_opened(path, errno);
-  if (S_ISDIR(st.st_mode)) return Error{ErrorCode::kNotFound, path + ": is a directory, expected a file", {}};
+  if (S_ISDIR(st.st_mode))
+    return Error{ErrorCode::kNotFound, path + ": is a directory, expected a file", {}};
   std::shared_ptr<MappedFile> file(new MappedFile);
   file->path_ = std::move(path);
   if (S_ISREG(st.st_mode)) {
@@ -124,7 +125,9 @@ MappedFile::~MappedFile() {
 
 Result<std::shared_ptr<DataDirectory>> DataDirectory::of_model(const std::string& model_path) {
   const size_t slash = model_path.rfind('/');
-  std::string directory = slash == std::string::npos ? "." : slash == 0 ? "/" : model_path.substr(0, slash);
+  std::string directory = slash == std::string::npos ? "."
+                          : slash == 0               ? "/"
+                                                     : model_path.substr(0, slash);
   const int fd = ::open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return not_opened(directory, errno);
   return std::shared_ptr<DataDirectory>(new DataDirectory(fd, std::move(directory)));
@@ -137,28 +140,33 @@ Result<std::shared_ptr<const MappedFile>> DataDirectory::open(const std::string&
     if (name == location) return file;
   const std::string shown = path_ + "/" + location;
   const auto refuse = [&](const std::string& why) {
-    return Error{ErrorCode::kBadModel, "external data '" + location + "': " + why, "external data must lie beneath the model's directory"};
+    return Error{ErrorCode::kBadModel, "external data '" + location + "': " + why,
+                 "external data must lie beneath the model's directory"};
   };
-  if (location.empty() || location.find('\0') != std::string::npos) return refuse("not a file name");
+  if (location.empty() || location.find('\0') != std::string::npos)
+    return refuse("not a file name");
   if (location.front() == '/') return refuse("absolute path");
   // Walk the components even where openat2 exists: `..` is refused as such, whatever it leads to.
   for (size_t start = 0; start <= location.size();) {
     const size_t end = std::min(location.find('/', start), location.size());
-    if (std::string_view(location).substr(start, end - start) == "..") return refuse("leaves the directory through '..'");
+    if (std::string_view(location).substr(start, end - start) == "..")
+      return refuse("leaves the directory through '..'");
     start = end + 1;
   }
   open_how how = {};
   how.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK;  // a FIFO is refused below, not waited for
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
   int fd = static_cast<int>(::syscall(SYS_openat2, fd_, location.c_str(), &how, sizeof how));
-  if (fd < 0 && (errno == ENOSYS || errno == EPERM)) {  // an old kernel or a sandbox without openat2
+  if (fd < 0 &&
+      (errno == ENOSYS || errno == EPERM)) {  // an old kernel or a sandbox without openat2
     int directory = ::dup(fd_);
     for (size_t start = 0; start <= location.size() && directory >= 0;) {
       const size_t end = std::min(location.find('/', start), location.size());
       const std::string part = location.substr(start, end - start);
       const bool last = end == location.size();
-      const int next = ::openat(directory, part.empty() ? "." : part.c_str(),
-                                O_CLOEXEC | O_NOFOLLOW | (last ? O_RDONLY | O_NONBLOCK : O_PATH | O_DIRECTORY));
+      const int next =
+          ::openat(directory, part.empty() ? "." : part.c_str(),
+                   O_CLOEXEC | O_NOFOLLOW | (last ? O_RDONLY | O_NONBLOCK : O_PATH | O_DIRECTORY));
       const int error = errno;
       ::close(directory);
       directory = next;
@@ -167,7 +175,9 @@ Result<std::shared_ptr<const MappedFile>> DataDirectory::open(const std::string&
     }
     fd = directory;
   }
-  if (fd < 0) return refuse(errno == ELOOP || errno == EXDEV ? "is reached through a symbolic link" : std::strerror(errno));
+  if (fd < 0)
+    return refuse(errno == ELOOP || errno == EXDEV ? "is reached through a symbolic link"
+                                                   : std::strerror(errno));
   struct stat st;
   if (::fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
     ::close(fd);

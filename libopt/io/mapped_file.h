@@ -54,8 +54,8 @@ class DataDirectory {
   std::vector<std::pair<std::string, std::shared_ptr<const MappedFile>>> open_;
 };
 
-/// After this, reading a mapped page that its file no longer has (it shrank) calls `report` with the
-/// file's path, from a signal handler; report must not return. Call once, from main.
+/// After this, reading a mapped page that its file no longer has (it shrank) calls `report` with
+/// the file's path, from a signal handler; report must not return. Call once, from main.
 void install_mapping_fault_handler(void (*report)(const char* path));
 
 }  // namespace onnxtool

@@ -18,7 +18,8 @@
 namespace onnxtool {
 namespace {
 
-// A serialized message must stay below 2^31 bytes; the margin leaves room for runtimes that re-serialize.
+// A serialized message must stay below 2^31 bytes; the margin leaves room for runtimes that
+// re-serialize.
 constexpr uint64_t kMaxModelBytes = (uint64_t{1} << 31) - (uint64_t{1} << 20);
 // Smaller tensors stay in the model: shapes and scales are what readers of the graph look at.
 constexpr size_t kMinExternalBytes = 1024;
@@ -29,7 +30,9 @@ std::string stem_of(const std::string& path) { return std::filesystem::path(path
 
 bool has_default_form(const std::string& name, const std::string& stem) {
   // <stem>.<8 hex>.data
-  if (name.size() != stem.size() + 1 + 8 + 5 || !name.starts_with(stem + ".") || !name.ends_with(".data")) return false;
+  if (name.size() != stem.size() + 1 + 8 + 5 || !name.starts_with(stem + ".") ||
+      !name.ends_with(".data"))
+    return false;
   return name.substr(stem.size() + 1, 8).find_first_not_of("0123456789abcdef") == std::string::npos;
 }
 
@@ -55,19 +58,29 @@ bool is_regular(const std::string& path) {
 }
 
 // Whether a data file of this name may go beside the model; an empty name is not known yet.
-Status check_data_target(const std::string& path, const std::string& name, const SaveOptions& options) {
-  if (path == "-") return Error{ErrorCode::kUsage, "the model has external data, which cannot go with '-o -'", "name an output file"};
+Status check_data_target(const std::string& path, const std::string& name,
+                         const SaveOptions& options) {
+  if (path == "-")
+    return Error{ErrorCode::kUsage, "the model has external data, which cannot go with '-o -'",
+                 "name an output file"};
   if (exists(path) && !is_regular(path))
-    return Error{ErrorCode::kUsage, path + ": external data cannot go beside a pipe or device", "name an output file"};
+    return Error{ErrorCode::kUsage, path + ": external data cannot go beside a pipe or device",
+                 "name an output file"};
   if (name.empty()) return {};
   if (name.find('/') != std::string::npos || name == "." || name == "..")
-    return Error{ErrorCode::kUsage, "external data name '" + name + "' is no plain file name", "it lies beside the model"};
+    return Error{ErrorCode::kUsage, "external data name '" + name + "' is no plain file name",
+                 "it lies beside the model"};
   if (name == std::filesystem::path(path).filename())
-    return Error{ErrorCode::kUsage, "external data name '" + name + "' is the model's own", "choose another --external-data name"};
+    return Error{ErrorCode::kUsage, "external data name '" + name + "' is the model's own",
+                 "choose another --external-data name"};
   const std::string data = data_path_of(path, name);
   for (const std::string& p : options.protected_files)
-    if (same_file(data, p)) return Error{ErrorCode::kUsage, data + ": external data would replace input '" + p + "'", "choose another --external-data name"};
-  if (options.no_clobber && exists(data)) return Error{ErrorCode::kWriteFailed, data + ": exists already", "remove it, or leave out --no-clobber"};
+    if (same_file(data, p))
+      return Error{ErrorCode::kUsage, data + ": external data would replace input '" + p + "'",
+                   "choose another --external-data name"};
+  if (options.no_clobber && exists(data))
+    return Error{ErrorCode::kWriteFailed, data + ": exists already",
+                 "remove it, or leave out --no-clobber"};
   return {};
 }
 
@@ -76,7 +89,9 @@ std::string external_file_of(const std::string& path) {
   if (!model.ok() || !(*model)->had_external_data) return {};
   std::string found;
   for_each_payload((*model)->graph(), [&](const Tensor& t) {
-    if (const auto* file = dynamic_cast<const MappedFile*>(t.owner().get()); file && !same_file(file->path(), path)) found = file->path();
+    if (const auto* file = dynamic_cast<const MappedFile*>(t.owner().get());
+        file && !same_file(file->path(), path))
+      found = file->path();
   });
   return found;
 }
@@ -101,13 +116,19 @@ std::vector<std::string> payload_files(const Model& model) {
 
 Status check_target(const std::string& path, const SaveOptions& options) {
   if (path == "-") {
-    if (::isatty(STDOUT_FILENO)) return Error{ErrorCode::kUsage, "refusing to write a model to a terminal", "use -o FILE, or redirect stdout"};
+    if (::isatty(STDOUT_FILENO))
+      return Error{ErrorCode::kUsage, "refusing to write a model to a terminal",
+                   "use -o FILE, or redirect stdout"};
     if (options.external_data) return check_data_target(path, options.data_name, options);
     return {};
   }
   for (const std::string& p : options.protected_files)
-    if (same_file(path, p)) return Error{ErrorCode::kUsage, path + ": output is the same file as input '" + p + "'", "choose another output name"};
-  if (options.no_clobber && exists(path)) return Error{ErrorCode::kWriteFailed, path + ": exists already", "remove it, or leave out --no-clobber"};
+    if (same_file(path, p))
+      return Error{ErrorCode::kUsage, path + ": output is the same file as input '" + p + "'",
+                   "choose another output name"};
+  if (options.no_clobber && exists(path))
+    return Error{ErrorCode::kWriteFailed, path + ": exists already",
+                 "remove it, or leave out --no-clobber"};
   if (options.external_data) ONNXTOOL_TRY(check_data_target(path, options.data_name, options));
   // A pipe's reader would see an end of file.
   if (std::error_code e; std::filesystem::is_fifo(path, e)) return {};
@@ -115,14 +136,17 @@ Status check_target(const std::string& path, const SaveOptions& options) {
     const int fd = ::open(path.c_str(), O_WRONLY | O_NOCTTY | O_CLOEXEC);
     const bool terminal = fd >= 0 && ::isatty(fd);
     if (fd >= 0) ::close(fd);
-    if (terminal) return Error{ErrorCode::kUsage, path + ": refusing to write a model to a terminal", "use -o FILE"};
+    if (terminal)
+      return Error{ErrorCode::kUsage, path + ": refusing to write a model to a terminal",
+                   "use -o FILE"};
   }
   // Opening finds out about directories, links and permissions; dropping the file leaves nothing.
   ONNXTOOL_ASSIGN([[maybe_unused]] AtomicFile probe, AtomicFile::create(path));
   return {};
 }
 
-Result<SavedFiles> save_model(const Model& model, const std::string& path, const SaveOptions& wanted) {
+Result<SavedFiles> save_model(const Model& model, const std::string& path,
+                              const SaveOptions& wanted) {
   SaveOptions options = wanted;
   // Payloads are read until the end, from wherever they lie.
   for (std::string& p : payload_files(model)) options.protected_files.push_back(std::move(p));
@@ -130,7 +154,8 @@ Result<SavedFiles> save_model(const Model& model, const std::string& path, const
   SavedFiles saved;
   uint64_t payload = 0;
   for_each_payload(model.graph(), [&](const Tensor& t) { payload += t.size_bytes(); });
-  const bool external = options.external_data || model.had_external_data || payload > kMaxModelBytes;
+  const bool external =
+      options.external_data || model.had_external_data || payload > kMaxModelBytes;
   if (external) ONNXTOOL_TRY(check_data_target(path, options.data_name, options));
   // Two tensors may start at one byte and still differ in length.
   std::map<std::pair<const std::byte*, size_t>, ExternalPlace> places;
@@ -140,7 +165,8 @@ Result<SavedFiles> save_model(const Model& model, const std::string& path, const
     uint64_t offset = 0;
     Sha256 digest;
     for_each_payload(model.graph(), [&](const Tensor& t) {
-      if (t.size_bytes() < kMinExternalBytes || places.contains({t.bytes().data(), t.size_bytes()})) return;
+      if (t.size_bytes() < kMinExternalBytes || places.contains({t.bytes().data(), t.size_bytes()}))
+        return;
       offset = (offset + kDataAlignment - 1) / kDataAlignment * kDataAlignment;
       places[{t.bytes().data(), t.size_bytes()}] = {{}, offset};
       order.push_back(&t);
@@ -148,18 +174,26 @@ Result<SavedFiles> save_model(const Model& model, const std::string& path, const
       release_pages(t);
       offset += t.size_bytes();
     });
-    data_name = options.data_name.empty() ? stem_of(path) + "." + digest.hex().substr(0, 8) + ".data" : options.data_name;
+    data_name = options.data_name.empty()
+                    ? stem_of(path) + "." + digest.hex().substr(0, 8) + ".data"
+                    : options.data_name;
     ONNXTOOL_TRY(check_data_target(path, data_name, options));
     for (auto& [data, place] : places) place.location = data_name;
   }
   const wire::Rope rope = encode_model(model, [&](const Tensor& t) -> const ExternalPlace* {
-    const auto it = t.size_bytes() < kMinExternalBytes ? places.end() : places.find({t.bytes().data(), t.size_bytes()});
+    const auto it = t.size_bytes() < kMinExternalBytes
+                        ? places.end()
+                        : places.find({t.bytes().data(), t.size_bytes()});
     return it == places.end() ? nullptr : &it->second;
   });
   if (rope.size() > kMaxModelBytes)
-    return Error{ErrorCode::kLimit, path + ": the model's own file would have " + std::to_string(rope.size()) + " bytes, more than protobuf's 2 GB", {}};
+    return Error{ErrorCode::kLimit,
+                 path + ": the model's own file would have " + std::to_string(rope.size()) +
+                     " bytes, more than protobuf's 2 GB",
+                 {}};
 
-  const std::string replaced_data = path != "-" && is_regular(path) ? external_file_of(path) : std::string();
+  const std::string replaced_data =
+      path != "-" && is_regular(path) ? external_file_of(path) : std::string();
   std::optional<AtomicFile> data_file;
   std::optional<UncommittedFile> uncommitted;
   if (!order.empty()) {
@@ -185,9 +219,11 @@ Result<SavedFiles> save_model(const Model& model, const std::string& path, const
   if (uncommitted) uncommitted->keep();
   saved.model_bytes = rope.size();
   const auto is_input = [&](const std::string& file) {
-    return std::any_of(options.protected_files.begin(), options.protected_files.end(), [&](const std::string& p) { return same_file(file, p); });
+    return std::any_of(options.protected_files.begin(), options.protected_files.end(),
+                       [&](const std::string& p) { return same_file(file, p); });
   };
-  if (!replaced_data.empty() && !same_file(replaced_data, saved.data_path) && !is_input(replaced_data) &&
+  if (!replaced_data.empty() && !same_file(replaced_data, saved.data_path) &&
+      !is_input(replaced_data) &&
       has_default_form(std::filesystem::path(replaced_data).filename().string(), stem_of(path)))
     ::unlink(replaced_data.c_str());
   return saved;

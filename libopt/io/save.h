@@ -37,6 +37,7 @@ Status check_target(const std::string& path, const SaveOptions& options);
 /// Writes the model: same model, same bytes. Others see the old files or the new ones: data is
 /// renamed into place first, the model last; then the replaced model's data file goes, if its name
 /// has the default form for this output's stem.
-Result<SavedFiles> save_model(const Model& model, const std::string& path, const SaveOptions& options);
+Result<SavedFiles> save_model(const Model& model, const std::string& path,
+                              const SaveOptions& options);
 
 }  // namespace onnxtool

@@ -7,11 +7,13 @@ namespace {
 constexpr size_t kReferenceBytes = 1024;
 
 Error malformed(size_t offset, const char* what) {
-  return Error{ErrorCode::kBadModel, "malformed bytes at offset " + std::to_string(offset) + " of a message: " + what,
+  return Error{ErrorCode::kBadModel,
+               "malformed bytes at offset " + std::to_string(offset) + " of a message: " + what,
                "the file may be truncated, or no ONNX model"};
 }
 
-template <class T, class Out> void append_fixed(Bytes bytes, std::vector<Out>& out) {
+template <class T, class Out>
+void append_fixed(Bytes bytes, std::vector<Out>& out) {
   const size_t n = bytes.size() / sizeof(T), start = out.size();
   out.resize(start + n);
   if (n) std::memcpy(out.data() + start, bytes.data(), n * sizeof(T));
@@ -68,8 +70,10 @@ Result<Field> Reader::next() {
       if (!number(length)) return malformed(offset_, "bad length");
       ran_out_ = length > rest_.size();
       if (ran_out_)
-        return malformed(offset_, ("field " + std::to_string(f.number) + " has " + std::to_string(length) + " bytes, but only " +
-                                   std::to_string(rest_.size()) + " are left").c_str());
+        return malformed(offset_,
+                         ("field " + std::to_string(f.number) + " has " + std::to_string(length) +
+                          " bytes, but only " + std::to_string(rest_.size()) + " are left")
+                             .c_str());
       f.bytes = rest_.first(length);
       rest_ = rest_.subspan(length);
       break;
@@ -94,7 +98,8 @@ Status append_ints(const Field& field, std::vector<int64_t>& out) {
   Bytes rest = field.bytes;
   while (!rest.empty()) {
     uint64_t v;
-    if (!Reader::varint(rest, v)) return malformed(field.bytes.size() - rest.size(), "bad packed integer");
+    if (!Reader::varint(rest, v))
+      return malformed(field.bytes.size() - rest.size(), "bad packed integer");
     out.push_back(static_cast<int64_t>(v));
   }
   return {};
@@ -105,7 +110,8 @@ Status append_floats(const Field& field, std::vector<float>& out) {
     out.push_back(field.float32());
     return {};
   }
-  if (field.type != WireType::kBytes || field.bytes.size() % 4) return malformed(0, "expected packed floats");
+  if (field.type != WireType::kBytes || field.bytes.size() % 4)
+    return malformed(0, "expected packed floats");
   append_fixed<float>(field.bytes, out);
   return {};
 }
@@ -115,13 +121,15 @@ Status append_doubles(const Field& field, std::vector<double>& out) {
     out.push_back(std::bit_cast<double>(field.number_value));
     return {};
   }
-  if (field.type != WireType::kBytes || field.bytes.size() % 8) return malformed(0, "expected packed doubles");
+  if (field.type != WireType::kBytes || field.bytes.size() % 8)
+    return malformed(0, "expected packed doubles");
   append_fixed<double>(field.bytes, out);
   return {};
 }
 
 std::string& Rope::tail() {
-  if (pieces_.empty() || pieces_.back().owner || !pieces_.back().reference.empty()) pieces_.emplace_back();
+  if (pieces_.empty() || pieces_.back().owner || !pieces_.back().reference.empty())
+    pieces_.emplace_back();
   return pieces_.back().own;
 }
 

@@ -22,7 +22,9 @@ namespace onnxtool::wire {
 
 using Bytes = std::span<const std::byte>;
 
-inline std::string_view text(Bytes b) { return {reinterpret_cast<const char*>(b.data()), b.size()}; }
+inline std::string_view text(Bytes b) {
+  return {reinterpret_cast<const char*>(b.data()), b.size()};
+}
 
 enum class WireType : uint8_t { kVarint = 0, kFixed64 = 1, kBytes = 2, kFixed32 = 5 };
 
@@ -68,7 +70,11 @@ class Rope {
     std::string own;
     Bytes reference;
     std::shared_ptr<const Storage> owner;
-    Bytes bytes() const { return owner || !reference.empty() ? reference : Bytes(reinterpret_cast<const std::byte*>(own.data()), own.size()); }
+    Bytes bytes() const {
+      return owner || !reference.empty()
+                 ? reference
+                 : Bytes(reinterpret_cast<const std::byte*>(own.data()), own.size());
+    }
   };
   uint64_t size() const { return size_; }
   const std::vector<Piece>& pieces() const { return pieces_; }
@@ -80,8 +86,12 @@ class Rope {
 
   // Fields.
   void varint(uint64_t v);
-  void tag(uint32_t number, WireType type) { varint(uint64_t{number} << 3 | static_cast<uint8_t>(type)); }
-  void int_field(uint32_t number, int64_t v) { tag(number, WireType::kVarint), varint(static_cast<uint64_t>(v)); }
+  void tag(uint32_t number, WireType type) {
+    varint(uint64_t{number} << 3 | static_cast<uint8_t>(type));
+  }
+  void int_field(uint32_t number, int64_t v) {
+    tag(number, WireType::kVarint), varint(static_cast<uint64_t>(v));
+  }
   void float_field(uint32_t number, float v);
   void string_field(uint32_t number, std::string_view v);
   /// Written when not empty.

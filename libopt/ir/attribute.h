@@ -27,15 +27,30 @@ struct SparseTensor {
 
 /// Values equal AttributeProto.AttributeType.
 enum class AttributeKind : uint8_t {
-  kUndefined = 0, kFloat = 1, kInt = 2, kString = 3, kTensor = 4, kGraph = 5, kFloats = 6, kInts = 7,
-  kStrings = 8, kTensors = 9, kGraphs = 10, kSparseTensor = 11, kSparseTensors = 12, kType = 13, kTypes = 14,
+  kUndefined = 0,
+  kFloat = 1,
+  kInt = 2,
+  kString = 3,
+  kTensor = 4,
+  kGraph = 5,
+  kFloats = 6,
+  kInts = 7,
+  kStrings = 8,
+  kTensors = 9,
+  kGraphs = 10,
+  kSparseTensor = 11,
+  kSparseTensors = 12,
+  kType = 13,
+  kTypes = 14,
 };
 
 struct Attribute {
-  using Payload = std::variant<std::monostate, float, int64_t, std::string, NamedTensor, std::unique_ptr<Graph>,
-                               std::vector<float>, std::vector<int64_t>, std::vector<std::string>, std::vector<NamedTensor>,
-                               std::vector<std::unique_ptr<Graph>>, SparseTensor, std::vector<SparseTensor>, ValueType,
-                               std::vector<ValueType>>;  // in the order of AttributeKind
+  using Payload =
+      std::variant<std::monostate, float, int64_t, std::string, NamedTensor, std::unique_ptr<Graph>,
+                   std::vector<float>, std::vector<int64_t>, std::vector<std::string>,
+                   std::vector<NamedTensor>, std::vector<std::unique_ptr<Graph>>, SparseTensor,
+                   std::vector<SparseTensor>, ValueType,
+                   std::vector<ValueType>>;  // in the order of AttributeKind
 
   std::string name;
   AttributeKind kind = AttributeKind::kUndefined;  // equals value.index() unless ref is set
@@ -44,14 +59,18 @@ struct Attribute {
   std::string doc;
   std::string unknown_fields;
 
-  template <class T> static Attribute of(std::string name, T value) {
+  template <class T>
+  static Attribute of(std::string name, T value) {
     Attribute a;
     a.name = std::move(name);
     a.value = Payload(std::move(value));
     a.kind = static_cast<AttributeKind>(a.value.index());
     return a;
   }
-  template <class T> const T* get() const { return std::get_if<T>(&value); }
+  template <class T>
+  const T* get() const {
+    return std::get_if<T>(&value);
+  }
 };
 
 }  // namespace onnxtool

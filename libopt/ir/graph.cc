@@ -9,7 +9,8 @@ namespace onnxtool {
 const Tensor* Value::constant() const {
   if (has_initializer_) return is_input_ ? nullptr : &initializer_;
   if (producer_ && producer_->is("Constant") && !producer_->attributes().empty())
-    if (const Attribute* a = producer_->attribute("value"); a && a->get<NamedTensor>()) return &a->get<NamedTensor>()->tensor;
+    if (const Attribute* a = producer_->attribute("value"); a && a->get<NamedTensor>())
+      return &a->get<NamedTensor>()->tensor;
   return nullptr;
 }
 
@@ -44,7 +45,8 @@ void Node::for_each_subgraph(const std::function<void(Graph&)>& f) const {
 
 std::string Node::describe() const {
   const std::string op = domain_.empty() ? op_type_ : domain_ + "." + op_type_;
-  return name_.empty() ? "node #" + std::to_string(id_) + " (" + op + ")" : "node '" + name_ + "' (" + op + ")";
+  return name_.empty() ? "node #" + std::to_string(id_) + " (" + op + ")"
+                       : "node '" + name_ + "' (" + op + ")";
 }
 
 Graph::~Graph() {
@@ -56,7 +58,8 @@ Graph::~Graph() {
   for (auto& node : nodes_) {
     if (!node) continue;
     for (size_t i = 0; i < node->inputs_.size(); ++i)
-      if (Value* v = node->inputs_[i]; v && v->graph_ != this) drop_use(*v, *node, static_cast<int>(i));
+      if (Value* v = node->inputs_[i]; v && v->graph_ != this)
+        drop_use(*v, *node, static_cast<int>(i));
   }
   for (Value* v : outputs_)
     if (v->graph_ != this) --v->output_count_;
@@ -132,8 +135,9 @@ void Graph::set_output(size_t index, Value& value) {
   ++value.output_count_;
 }
 
-Node& Graph::add_node(std::string op_type, std::string domain, std::string name, std::vector<Value*> inputs,
-                      std::vector<Value*> outputs, std::vector<Attribute> attributes, Node* anchor) {
+Node& Graph::add_node(std::string op_type, std::string domain, std::string name,
+                      std::vector<Value*> inputs, std::vector<Value*> outputs,
+                      std::vector<Attribute> attributes, Node* anchor) {
   auto owned = std::make_unique<Node>();
   Node& node = *owned;
   node.id_ = static_cast<int>(nodes_.size());
@@ -147,7 +151,8 @@ Node& Graph::add_node(std::string op_type, std::string domain, std::string name,
   for (size_t i = 0; i < node.inputs_.size(); ++i)
     if (node.inputs_[i]) node.inputs_[i]->uses_.push_back({&node, static_cast<int>(i)});
   node.outputs_.resize(outputs.size(), nullptr);
-  for (size_t i = 0; i < outputs.size(); ++i) set_output_value(node, static_cast<int>(i), outputs[i]);
+  for (size_t i = 0; i < outputs.size(); ++i)
+    set_output_value(node, static_cast<int>(i), outputs[i]);
   link_before(node, anchor);
   return node;
 }
@@ -249,9 +254,7 @@ void Graph::unlink(Node& node) {
   --num_nodes_;
 }
 
-void Graph::reserve_name(std::string name) {
-  reserved_.emplace(std::move(name), 0);
-}
+void Graph::reserve_name(std::string name) { reserved_.emplace(std::move(name), 0); }
 
 std::string Graph::fresh_name(std::string_view hint) {
   const auto taken = [&](const std::string& n) {

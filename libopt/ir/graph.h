@@ -59,8 +59,8 @@ class Value {
 
   std::string doc;
   Properties metadata;
-  std::string unknown_fields;         // of its ValueInfoProto
-  bool has_value_info = false;        // stood in graph.value_info (outputs and inputs apart)
+  std::string unknown_fields;   // of its ValueInfoProto
+  bool has_value_info = false;  // stood in graph.value_info (outputs and inputs apart)
 
  private:
   friend class Graph;
@@ -86,7 +86,9 @@ class Node {
   const std::string& domain() const { return domain_; }  // "" is ai.onnx
   const std::string& name() const { return name_; }
   const std::string& overload() const { return overload_; }
-  bool is(std::string_view op, std::string_view domain = "") const { return op_type_ == op && domain_ == domain; }
+  bool is(std::string_view op, std::string_view domain = "") const {
+    return op_type_ == op && domain_ == domain;
+  }
   Graph& graph() const { return *graph_; }
   /// The opset version that the model imports for this node's domain (0: none).
   int opset() const;
@@ -104,7 +106,8 @@ class Node {
   const std::vector<Attribute>& attributes() const { return attributes_; }
   const Attribute* attribute(std::string_view name) const;
   /// The attribute's payload, or `fallback` when absent or of another kind.
-  template <class T> T attr(std::string_view name, T fallback) const {
+  template <class T>
+  T attr(std::string_view name, T fallback) const {
     const Attribute* a = attribute(name);
     const T* v = a ? a->get<T>() : nullptr;
     return v ? *v : fallback;
@@ -135,7 +138,8 @@ class Node {
 };
 
 /// Nodes in order, iterable; removing the current node during iteration is safe.
-template <class N> class NodeRange {
+template <class N>
+class NodeRange {
  public:
   struct Iterator {
     N* node;
@@ -195,14 +199,16 @@ class Graph {
   void set_output(size_t index, Value& value);
   /// Before `anchor`, or at the end when it is nullptr. Outputs get fresh values (absent where the
   /// given name is empty... pass existing values through set_output_value).
-  Node& add_node(std::string op_type, std::string domain, std::string name, std::vector<Value*> inputs,
-                 std::vector<Value*> outputs, std::vector<Attribute> attributes = {}, Node* anchor = nullptr);
+  Node& add_node(std::string op_type, std::string domain, std::string name,
+                 std::vector<Value*> inputs, std::vector<Value*> outputs,
+                 std::vector<Attribute> attributes = {}, Node* anchor = nullptr);
   void set_input(Node& node, int index, Value* value);
   void resize_inputs(Node& node, int count);
   void set_op(Node& node, std::string op_type, std::string domain);
   void set_node_name(Node& node, std::string name) { node.name_ = std::move(name); }
   void set_overload(Node& node, std::string overload) { node.overload_ = std::move(overload); }
-  /// Detaches output `index`; the value stays without producer until it is used elsewhere or erased.
+  /// Detaches output `index`; the value stays without producer until it is used elsewhere or
+  /// erased.
   void set_output_value(Node& node, int index, Value* value);
   /// Every use, in subgraphs too; graph outputs only where `outputs_too`.
   void replace_uses(Value& from, Value& to, bool outputs_too = false);
@@ -221,7 +227,8 @@ class Graph {
 
   std::string name, doc;
   Properties metadata;
-  std::vector<std::string> opaque_fields;  // whole fields kept verbatim: sparse initializers, quantization annotations
+  std::vector<std::string>
+      opaque_fields;  // whole fields kept verbatim: sparse initializers, quantization annotations
   std::string unknown_fields;
 
  private:

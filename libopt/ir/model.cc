@@ -54,7 +54,8 @@ void copy_node(const Node& n, Graph& to, Node* anchor, ValueMap& map) {
   std::vector<Value*> inputs, outputs;
   for (Value* v : n.inputs()) inputs.push_back(v ? mapped(v, map) : nullptr);
   for (Value* v : n.outputs()) outputs.push_back(v ? mapped(v, map) : nullptr);
-  Node& copy = to.add_node(n.op_type(), n.domain(), n.name(), std::move(inputs), std::move(outputs), {}, anchor);
+  Node& copy = to.add_node(n.op_type(), n.domain(), n.name(), std::move(inputs), std::move(outputs),
+                           {}, anchor);
   to.set_overload(copy, n.overload());
   copy.doc = n.doc;
   copy.metadata = n.metadata;
@@ -101,7 +102,8 @@ std::vector<Value*> copy_into(const Graph& from, Graph& to, Node* anchor) {
 int Model::opset(std::string_view domain) const {
   if (domain == "ai.onnx") domain = "";
   for (const OpsetImport& o : opsets)
-    if (o.domain == domain || (domain.empty() && o.domain == "ai.onnx")) return static_cast<int>(o.version);
+    if (o.domain == domain || (domain.empty() && o.domain == "ai.onnx"))
+      return static_cast<int>(o.version);
   return 0;
 }
 
@@ -142,7 +144,8 @@ std::unique_ptr<Model> Model::clone() const {
     copy.unknown_fields = f.unknown_fields;
     copy.body = std::make_unique<Graph>(m.get(), nullptr);
     copy_graph(*f.body, *copy.body, map);
-    for (const Attribute& a : f.attribute_defaults) copy.attribute_defaults.push_back(copy_attribute(a, *copy.body, map));
+    for (const Attribute& a : f.attribute_defaults)
+      copy.attribute_defaults.push_back(copy_attribute(a, *copy.body, map));
     m->functions.push_back(std::move(copy));
   }
   return m;

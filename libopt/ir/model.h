@@ -18,8 +18,8 @@ struct OpsetImport {
 struct Function {
   std::string name, domain, overload, doc;
   // Declared before whatever may hold subgraphs that read its values, so that it dies after them.
-  std::unique_ptr<Graph> body;                    // its inputs and outputs are the function's
-  std::vector<std::string> attributes;            // without default
+  std::unique_ptr<Graph> body;          // its inputs and outputs are the function's
+  std::vector<std::string> attributes;  // without default
   std::vector<Attribute> attribute_defaults;
   std::vector<OpsetImport> opsets;
   Properties metadata;
@@ -49,8 +49,8 @@ class Model {
   std::vector<std::string> opaque_fields;  // training_info and the like, verbatim
   std::string unknown_fields;
   bool had_external_data = false;
-  /// Names that several Constant nodes of the file define; the last definition was kept. The standard
-  /// forbids it, runtimes load it.
+  /// Names that several Constant nodes of the file define; the last definition was kept. The
+  /// standard forbids it, runtimes load it.
   std::vector<std::string> overridden_constants;
 
  private:

@@ -54,7 +54,8 @@ bool glob_match(std::string_view pattern, std::string_view text) {
   return p == pattern.size();
 }
 
-std::vector<std::string> close_candidates(std::string_view text, const std::vector<std::string>& known) {
+std::vector<std::string> close_candidates(std::string_view text,
+                                          const std::vector<std::string>& known) {
   std::vector<std::pair<size_t, std::string>> ranked;
   // Something of a short text must stay.
   const size_t most = std::min(std::max<size_t>(2, text.size() / 3), text.size() / 2);
@@ -70,9 +71,14 @@ std::vector<std::string> close_candidates(std::string_view text, const std::vect
 Result<Selector> Selector::parse(const std::vector<std::string>& texts) {
   Selector s;
   const auto add = [&](const std::string& text) -> Status {
-    if (text.starts_with("op:") && text.size() > 3) s.terms_.push_back({true, text.substr(3)});
-    else if (text.starts_with("name:") && text.size() > 5) s.terms_.push_back({false, text.substr(5)});
-    else return Error{ErrorCode::kUsage, "selector '" + text + "' is not of the form op:TYPE, name:GLOB or @FILE", {}};
+    if (text.starts_with("op:") && text.size() > 3)
+      s.terms_.push_back({true, text.substr(3)});
+    else if (text.starts_with("name:") && text.size() > 5)
+      s.terms_.push_back({false, text.substr(5)});
+    else
+      return Error{ErrorCode::kUsage,
+                   "selector '" + text + "' is not of the form op:TYPE, name:GLOB or @FILE",
+                   {}};
     return {};
   };
   for (const std::string& text : texts) {
@@ -81,7 +87,9 @@ Result<Selector> Selector::parse(const std::vector<std::string>& texts) {
       continue;
     }
     std::ifstream file(text.substr(1));
-    if (!file) return Error{ErrorCode::kNotFound, text.substr(1) + ": cannot open this list of selectors", {}};
+    if (!file)
+      return Error{
+          ErrorCode::kNotFound, text.substr(1) + ": cannot open this list of selectors", {}};
     for (std::string line; std::getline(file, line);) {
       while (!line.empty() && (line.back() == '\r' || line.back() == ' ')) line.pop_back();
       if (line.empty() || line[0] == '#') continue;
@@ -109,9 +117,12 @@ Status Selector::check(const Model& model) const {
     if (found) continue;
     std::string hint;
     const std::string kind = t.by_op ? "op:" : "name:";
-    for (const std::string& c : close_candidates(t.pattern, {known.begin(), known.end()})) hint += (hint.empty() ? "did you mean '" : "' or '") + kind + c;
-    if (!hint.empty()) hint += "'?";
-    else hint = "`onnxtool inspect MODEL` lists operators; names are those of the nodes, with * and ?";
+    for (const std::string& c : close_candidates(t.pattern, {known.begin(), known.end()}))
+      hint += (hint.empty() ? "did you mean '" : "' or '") + kind + c;
+    if (!hint.empty())
+      hint += "'?";
+    else
+      hint = "`onnxtool inspect MODEL` lists operators; names are those of the nodes, with * and ?";
     return Error{ErrorCode::kUsage, "selector '" + kind + t.pattern + "' matches no node", hint};
   }
   return {};

@@ -31,6 +31,7 @@ class Selector {
 };
 
 /// Up to three of `known` closest to `text`, by edit distance, for "did you mean".
-std::vector<std::string> close_candidates(std::string_view text, const std::vector<std::string>& known);
+std::vector<std::string> close_candidates(std::string_view text,
+                                          const std::vector<std::string>& known);
 
 }  // namespace onnxtool

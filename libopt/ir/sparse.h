@@ -6,8 +6,9 @@
 
 namespace onnxtool {
 
-/// The tensor that it stands for, zeros (empty strings) elsewhere. Dims whose product fits; the error says which part
-/// contradicts the others: indices of another type or shape, or outside of the dims.
+/// The tensor that it stands for, zeros (empty strings) elsewhere. Dims whose product fits; the
+/// error says which part contradicts the others: indices of another type or shape, or outside of
+/// the dims.
 Result<Tensor> densify(const SparseTensor& sparse);
 
 }  // namespace onnxtool

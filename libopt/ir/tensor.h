@@ -21,26 +21,36 @@ class Storage {
 };
 
 /// A constant with element type and dims. Copies share the bytes. Data is little-endian and packed
-/// as TensorProto.raw_data; 4- and 2-bit elements share bytes, low bits first. Strings are kept apart.
+/// as TensorProto.raw_data; 4- and 2-bit elements share bytes, low bits first. Strings are kept
+/// apart.
 class Tensor {
  public:
   Tensor() = default;
-  /// `bytes` must stay valid while `owner` lives, and hold exactly size_bytes_of(dtype, product(dims)).
-  Tensor(DataType dtype, std::vector<int64_t> dims, std::span<const std::byte> bytes, std::shared_ptr<const Storage> owner);
+  /// `bytes` must stay valid while `owner` lives, and hold exactly size_bytes_of(dtype,
+  /// product(dims)).
+  Tensor(DataType dtype, std::vector<int64_t> dims, std::span<const std::byte> bytes,
+         std::shared_ptr<const Storage> owner);
 
-  /// Owned, uninitialised content is never visible: the bytes are given here. Dims product must fit.
+  /// Owned, uninitialised content is never visible: the bytes are given here. Dims product must
+  /// fit.
   static Tensor from_bytes(DataType dtype, std::vector<int64_t> dims, std::vector<std::byte> bytes);
   static Tensor from_strings(std::vector<int64_t> dims, std::vector<std::string> strings);
-  template <class T> static Tensor from(std::vector<int64_t> dims, std::span<const T> values) {
+  template <class T>
+  static Tensor from(std::vector<int64_t> dims, std::span<const T> values) {
     std::vector<std::byte> bytes(values.size_bytes());
     if (!bytes.empty()) std::memcpy(bytes.data(), values.data(), bytes.size());
     return from_bytes(dtype_of<T>, std::move(dims), std::move(bytes));
   }
-  template <class T> static Tensor from(std::vector<int64_t> dims, const std::vector<T>& values) {
+  template <class T>
+  static Tensor from(std::vector<int64_t> dims, const std::vector<T>& values) {
     return from(std::move(dims), std::span<const T>(values));
   }
-  template <class T> static Tensor scalar(T value) { return from({}, std::span<const T>(&value, 1)); }
-  template <class T> static Tensor vector(const std::vector<T>& values) {
+  template <class T>
+  static Tensor scalar(T value) {
+    return from({}, std::span<const T>(&value, 1));
+  }
+  template <class T>
+  static Tensor vector(const std::vector<T>& values) {
     return from({static_cast<int64_t>(values.size())}, std::span<const T>(values));
   }
 
@@ -57,7 +67,8 @@ class Tensor {
 
   /// The elements as T; T must be the element type (bool is uint8_t). Always a copy: safe at any
   /// alignment. Plans align once instead (calib/exec/plan.h).
-  template <class T> std::vector<T> values() const {
+  template <class T>
+  std::vector<T> values() const {
     ONNXTOOL_CHECK(sizeof(T) * static_cast<size_t>(count_) == bytes_.size());
     std::vector<T> out(static_cast<size_t>(count_));
     if (!out.empty()) std::memcpy(out.data(), bytes_.data(), bytes_.size());

@@ -20,8 +20,10 @@ std::string format_type(const ValueType& type) {
     case ValueType::Kind::kUnknown: return "unknown";
     case ValueType::Kind::kSequence: return "seq(" + element() + ")";
     case ValueType::Kind::kOptional: return "optional(" + element() + ")";
-    case ValueType::Kind::kMap: return "map(" + std::string(name(type.dtype)) + ", " + element() + ")";
-    case ValueType::Kind::kOpaque: return "opaque(" + type.opaque_domain + "," + type.opaque_name + ")";
+    case ValueType::Kind::kMap:
+      return "map(" + std::string(name(type.dtype)) + ", " + element() + ")";
+    case ValueType::Kind::kOpaque:
+      return "opaque(" + type.opaque_domain + "," + type.opaque_name + ")";
     case ValueType::Kind::kTensor:
     case ValueType::Kind::kSparseTensor: break;
   }
@@ -31,7 +33,9 @@ std::string format_type(const ValueType& type) {
   s += "[";
   for (size_t i = 0; i < type.shape->size(); ++i) {
     const Dim& d = (*type.shape)[i];
-    s += (i ? ", " : "") + (d.value ? std::to_string(*d.value) : d.symbol.empty() || d.symbol.starts_with(kInventedDim) ? "?" : d.symbol);
+    s += (i ? ", " : "") + (d.value ? std::to_string(*d.value)
+                            : d.symbol.empty() || d.symbol.starts_with(kInventedDim) ? "?"
+                                                                                     : d.symbol);
   }
   return s + "]";
 }

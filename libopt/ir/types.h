@@ -24,11 +24,19 @@ struct Dim {
 
 /// A TypeProto. Tensor types are what nearly all values have.
 struct ValueType {
-  enum class Kind : uint8_t { kUnknown, kTensor, kSparseTensor, kSequence, kMap, kOptional, kOpaque };
+  enum class Kind : uint8_t {
+    kUnknown,
+    kTensor,
+    kSparseTensor,
+    kSequence,
+    kMap,
+    kOptional,
+    kOpaque
+  };
   Kind kind = Kind::kUnknown;
-  DataType dtype = DataType::kUndefined;         // element type; a map's key type
-  std::optional<std::vector<Dim>> shape;         // absent: rank unknown
-  std::shared_ptr<const ValueType> element;      // of a sequence, map or optional
+  DataType dtype = DataType::kUndefined;     // element type; a map's key type
+  std::optional<std::vector<Dim>> shape;     // absent: rank unknown
+  std::shared_ptr<const ValueType> element;  // of a sequence, map or optional
   std::string opaque_domain, opaque_name, denotation;
 
   static ValueType tensor(DataType dtype, std::optional<std::vector<Dim>> shape = std::nullopt) {

@@ -6,9 +6,11 @@
 namespace onnxtool {
 namespace {
 
-// What the runtime's ConvActivationFusion takes on its CPU provider; the bounds of a Clip must be constant.
+// What the runtime's ConvActivationFusion takes on its CPU provider; the bounds of a Clip must be
+// constant.
 bool is_activation(const Node& n) {
-  constexpr std::array<std::string_view, 5> kPlain = {"Relu", "Sigmoid", "Tanh", "LeakyRelu", "HardSigmoid"};
+  constexpr std::array<std::string_view, 5> kPlain = {"Relu", "Sigmoid", "Tanh", "LeakyRelu",
+                                                      "HardSigmoid"};
   if (!n.domain().empty()) return false;
   if (std::ranges::find(kPlain, n.op_type()) != kPlain.end()) return true;
   if (n.op_type() != "Clip") return false;
@@ -18,11 +20,14 @@ bool is_activation(const Node& n) {
 }
 
 const Node* fused_activation(const Node& conv) {
-  if (!conv.is("Conv") || !conv.has_output(0) || conv.output(0).type().dtype != DataType::kFloat) return nullptr;
+  if (!conv.is("Conv") || !conv.has_output(0) || conv.output(0).type().dtype != DataType::kFloat)
+    return nullptr;
   const Value& y = conv.output(0);
   if (!y.has_one_use() || y.uses().empty()) return nullptr;
   const Node* user = y.uses()[0].user;
-  return &user->graph() == &conv.graph() && y.uses()[0].index == 0 && is_activation(*user) ? user : nullptr;
+  return &user->graph() == &conv.graph() && y.uses()[0].index == 0 && is_activation(*user)
+             ? user
+             : nullptr;
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// Constant nodes and sparse initializers become initializers: the runtime has no kernel for the former,
-// and small builds of it skip the latter.
+// Constant nodes and sparse initializers become initializers: the runtime has no kernel for the
+// former, and small builds of it skip the latter.
 
 #include <optional>
 
@@ -13,7 +13,10 @@ namespace {
 
 Result<Tensor> tensor_of(const Node& constant) {
   if (constant.attributes().size() != 1)
-    return Error{ErrorCode::kBadModel, "has " + std::to_string(constant.attributes().size()) + " attributes, expected the value alone", {}};
+    return Error{ErrorCode::kBadModel,
+                 "has " + std::to_string(constant.attributes().size()) +
+                     " attributes, expected the value alone",
+                 {}};
   const Attribute& a = constant.attributes()[0];
   if (const auto* v = a.get<NamedTensor>()) return v->tensor;
   if (const auto* v = a.get<SparseTensor>()) return densify(*v);
@@ -22,8 +25,10 @@ Result<Tensor> tensor_of(const Node& constant) {
   if (const auto* v = a.get<int64_t>()) return Tensor::scalar(*v);
   if (const auto* v = a.get<std::vector<int64_t>>()) return Tensor::vector(*v);
   if (const auto* v = a.get<std::string>()) return Tensor::from_strings({}, {*v});
-  if (const auto* v = a.get<std::vector<std::string>>()) return Tensor::from_strings({static_cast<int64_t>(v->size())}, *v);
-  return Error{ErrorCode::kBadModel, "attribute '" + a.name + "' is of a kind that holds no constant", {}};
+  if (const auto* v = a.get<std::vector<std::string>>())
+    return Tensor::from_strings({static_cast<int64_t>(v->size())}, *v);
+  return Error{
+      ErrorCode::kBadModel, "attribute '" + a.name + "' is of a kind that holds no constant", {}};
 }
 
 // A field of GraphProto, kept verbatim; nullopt: another field.

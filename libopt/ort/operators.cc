@@ -12,13 +12,19 @@ std::string id_of(std::string_view domain, std::string_view op, int since_versio
 }
 
 OrtOperator from_schema(const OrtSchema& schema) {
-  OrtOperator out{id_of(schema.domain, schema.op, schema.since_version), schema.since_version, schema.formal_inputs, {}, ort_default_attributes(schema)};
-  for (const OrtTypeArgs& t : ort_type_args(schema)) out.types.push_back({std::string(t.name), t.inputs, t.outputs});
+  OrtOperator out{id_of(schema.domain, schema.op, schema.since_version),
+                  schema.since_version,
+                  schema.formal_inputs,
+                  {},
+                  ort_default_attributes(schema)};
+  for (const OrtTypeArgs& t : ort_type_args(schema))
+    out.types.push_back({std::string(t.name), t.inputs, t.outputs});
   return out;
 }
 
-// The schema that a full build makes of a custom operator names types Input0, Output0; the kernel that a
-// minimal build looks for names them T0, T1. Both are written: names that nobody asks for do no harm.
+// The schema that a full build makes of a custom operator names types Input0, Output0; the kernel
+// that a minimal build looks for names them T0, T1. Both are written: names that nobody asks for do
+// no harm.
 void fit_custom(OrtOperator& op, const Node& node) {
   op.formal_inputs = std::max(op.formal_inputs, node.num_inputs());
   const auto entry = [&](const std::string& name, bool output, int i) {
@@ -43,7 +49,8 @@ const OrtCustomOperator* find_custom(std::span<const OrtCustomOperator> custom, 
 
 }  // namespace
 
-Result<OrtOperators> OrtOperators::of(const Model& model, std::span<const OrtCustomOperator> custom) {
+Result<OrtOperators> OrtOperators::of(const Model& model,
+                                      std::span<const OrtCustomOperator> custom) {
   OrtOperators out;
   ONNXTOOL_TRY(out.add_graph(model.graph(), custom));
   return out;
@@ -67,8 +74,10 @@ Status OrtOperators::add_graph(const Graph& graph, std::span<const OrtCustomOper
     if (operators_.contains(key)) continue;
     const OrtSchema* schema = find_ort_schema(n.domain(), n.op_type(), n.opset());
     if (!schema)
-      return Error{ErrorCode::kUnsupported, n.describe() + ": onnxruntime has no such operator at opset " + std::to_string(n.opset()),
-                   "a custom operator must be declared with --custom-ops"};
+      return Error{
+          ErrorCode::kUnsupported,
+          n.describe() + ": onnxruntime has no such operator at opset " + std::to_string(n.opset()),
+          "a custom operator must be declared with --custom-ops"};
     operators_.emplace(key, from_schema(*schema));
   }
   return {};
@@ -96,7 +105,8 @@ std::vector<const OrtOperator*> OrtOperators::all() const {
 std::vector<int32_t> ort_input_counts(const OrtOperator& op, int num_inputs) {
   std::vector<int32_t> counts(static_cast<size_t>(op.formal_inputs), 0);
   for (int i = 0; i < num_inputs && i < op.formal_inputs; ++i) counts[static_cast<size_t>(i)] = 1;
-  if (num_inputs > op.formal_inputs && op.formal_inputs > 0) counts.back() += num_inputs - op.formal_inputs;
+  if (num_inputs > op.formal_inputs && op.formal_inputs > 0)
+    counts.back() += num_inputs - op.formal_inputs;
   return counts;
 }
 

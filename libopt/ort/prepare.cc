@@ -16,10 +16,13 @@ namespace onnxtool {
 namespace {
 
 bool is_custom(const Node& n, std::span<const OrtCustomOperator> custom) {
-  return std::ranges::any_of(custom, [&](const OrtCustomOperator& c) { return c.op_type == n.op_type() && c.domain == n.domain(); });
+  return std::ranges::any_of(custom, [&](const OrtCustomOperator& c) {
+    return c.op_type == n.op_type() && c.domain == n.domain();
+  });
 }
 
-template <class F> Status for_each_node(Graph& graph, const F& f) {
+template <class F>
+Status for_each_node(Graph& graph, const F& f) {
   for (Node& n : graph.nodes()) {
     ONNXTOOL_TRY(f(n));
     Status status;
@@ -36,8 +39,9 @@ Status check_opsets(const Model& model, const RuntimeRelease& runtime) {
     const int64_t found = model.opset(domain);
     if (found <= newest) return {};
     return Error{ErrorCode::kUnsupported,
-                 "the model has opset " + std::to_string(found) + (domain.empty() ? "" : " of " + std::string(domain)) + ", and " + std::string(runtime.name) +
-                     " knows up to " + std::to_string(newest),
+                 "the model has opset " + std::to_string(found) +
+                     (domain.empty() ? "" : " of " + std::string(domain)) + ", and " +
+                     std::string(runtime.name) + " knows up to " + std::to_string(newest),
                  "choose a newer --runtime, or export the model with an older opset"};
   };
   ONNXTOOL_TRY(check("", runtime.opset));
@@ -48,7 +52,8 @@ Status check_opsets(const Model& model, const RuntimeRelease& runtime) {
 Status expand(Model& model, std::span<const OrtCustomOperator> custom) {
   const auto has_no_kernel = [&](const Node& n) {
     const CpuKernel kernel = find_cpu_kernel(n);
-    return !is_custom(n, custom) && (kernel == CpuKernel::kNone || kernel == CpuKernel::kOtherTypes);
+    return !is_custom(n, custom) &&
+           (kernel == CpuKernel::kNone || kernel == CpuKernel::kOtherTypes);
   };
   ONNXTOOL_TRY(inline_calls(model.graph(), has_no_kernel));
   model.functions.clear();
@@ -94,24 +99,34 @@ Status check_kernels(Graph& graph, std::span<const OrtCustomOperator> custom) {
   return for_each_node(graph, [&](Node& n) -> Status {
     if (is_custom(n, custom)) return {};
     if (n.domain() == "com.microsoft.nchwc" || n.domain() == "com.ms.internal.nhwc")
-      return Error{ErrorCode::kUnsupported, n.describe() + ": stands in a layout for one kind of machine", "convert the model from before it was optimized for a machine"};
+      return Error{ErrorCode::kUnsupported,
+                   n.describe() + ": stands in a layout for one kind of machine",
+                   "convert the model from before it was optimized for a machine"};
     const std::string version = "opset " + std::to_string(n.opset());
     switch (find_cpu_kernel(n)) {
       case CpuKernel::kRuns: return {};
       case CpuKernel::kNoOperator:
-        return Error{ErrorCode::kUnsupported, n.describe() + ": onnxruntime has no such operator at " + version, "a custom operator must be declared with --custom-ops"};
+        return Error{ErrorCode::kUnsupported,
+                     n.describe() + ": onnxruntime has no such operator at " + version,
+                     "a custom operator must be declared with --custom-ops"};
       case CpuKernel::kNone:
-        return Error{ErrorCode::kUnsupported, n.describe() + ": onnxruntime has no CPU kernel for " + version, "export the model at a newer opset"};
-      case CpuKernel::kOtherTypes:
-        break;
+        return Error{ErrorCode::kUnsupported,
+                     n.describe() + ": onnxruntime has no CPU kernel for " + version,
+                     "export the model at a newer opset"};
+      case CpuKernel::kOtherTypes: break;
     }
     std::string types;
-    for (const Value* v : n.inputs()) types += (types.empty() ? "" : ", ") + (v ? schema_type_name(v->type()) : "-");
-    return Error{ErrorCode::kUnsupported, n.describe() + ": onnxruntime has no CPU kernel for inputs of " + types + " at " + version, {}};
+    for (const Value* v : n.inputs())
+      types += (types.empty() ? "" : ", ") + (v ? schema_type_name(v->type()) : "-");
+    return Error{
+        ErrorCode::kUnsupported,
+        n.describe() + ": onnxruntime has no CPU kernel for inputs of " + types + " at " + version,
+        {}};
   });
 }
 
-// What other values than the graph's own inputs and outputs are declared to be, where operators say it too.
+// What other values than the graph's own inputs and outputs are declared to be, where operators say
+// it too.
 void forget_declared_types(Graph& graph) {
   for (Node& n : graph.nodes()) {
     n.for_each_subgraph([](Graph& sub) { forget_declared_types(sub); });
@@ -141,14 +156,17 @@ Result<std::vector<std::string>> prepare_for_ort(Model& model, const OrtPrepareO
   ONNXTOOL_TRY(infer_leniently(graph));
   ONNXTOOL_TRY(expand(model, options.custom_operators));
   ONNXTOOL_TRY(lift_constants(graph));  // of the bodies
-  counted(promote_initializers(model), "initializer is no longer listed as a graph input, as IR versions below 4 had to",
+  counted(promote_initializers(model),
+          "initializer is no longer listed as a graph input, as IR versions below 4 had to",
           "initializers are no longer listed as graph inputs, as IR versions below 4 had to");
   own_outputs(graph);
   ONNXTOOL_TRY(infer_graph(graph));
-  counted(widen_packed_weights(graph), "constant of less than 8 bits is stored with 8", "constants of less than 8 bits are stored with 8");
+  counted(widen_packed_weights(graph), "constant of less than 8 bits is stored with 8",
+          "constants of less than 8 bits are stored with 8");
   const auto casts = count(model).by_operator["Cast"];
   insert_half_casts(graph);
-  if (count(model).by_operator["Cast"] != casts) notes.push_back("nodes without a float16 kernel compute in float");
+  if (count(model).by_operator["Cast"] != casts)
+    notes.push_back("nodes without a float16 kernel compute in float");
   if (options.widen_half_weights) widen_half_weights(graph);
   drop_unused(graph);
   name_uniquely(graph);
@@ -161,7 +179,9 @@ int ort_format_version(const RuntimeRelease* runtime) {
   if (!runtime) return 6;
   constexpr std::string_view kPrefix = "ort-1.";
   int minor = 0;
-  if (runtime->name.starts_with(kPrefix)) std::from_chars(runtime->name.data() + kPrefix.size(), runtime->name.data() + runtime->name.size(), minor);
+  if (runtime->name.starts_with(kPrefix))
+    std::from_chars(runtime->name.data() + kPrefix.size(),
+                    runtime->name.data() + runtime->name.size(), minor);
   return minor < 13 ? 0 : minor < 16 ? 5 : 6;
 }
 

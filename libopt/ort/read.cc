@@ -20,7 +20,8 @@ constexpr int kOldestFormat = 1, kNewestFormat = 6;
 
 class Reader {
  public:
-  Reader(std::span<const std::byte> bytes, std::shared_ptr<const Storage> owner) : context_{Budget(bytes.size()), std::move(owner)} {}
+  Reader(std::span<const std::byte> bytes, std::shared_ptr<const Storage> owner)
+      : context_{Budget(bytes.size()), std::move(owner)} {}
 
   Result<std::unique_ptr<Model>> model(const fb::InferenceSession& session) {
     ONNXTOOL_TRY(check_version(session));
@@ -30,7 +31,8 @@ class Reader {
     if (from.ir_version() < 1) return bad("ir_version is " + std::to_string(from.ir_version()));
     model->ir_version = from.ir_version();
     // What the runtime writes where the .onnx file says nothing.
-    if (from.model_version() != std::numeric_limits<int64_t>::max()) model->model_version = from.model_version();
+    if (from.model_version() != std::numeric_limits<int64_t>::max())
+      model->model_version = from.model_version();
     ONNXTOOL_ASSIGN(model->producer_name, text(context_, from.producer_name()));
     ONNXTOOL_ASSIGN(model->producer_version, text(context_, from.producer_version()));
     ONNXTOOL_ASSIGN(model->domain, text(context_, from.domain()));
@@ -55,9 +57,14 @@ class Reader {
     const std::string_view found = view(session.ort_version());
     int version = 0;
     const auto [end, error] = std::from_chars(found.data(), found.data() + found.size(), version);
-    if (error != std::errc() || end != found.data() + found.size()) return bad("the format version is '" + std::string(found.substr(0, 40)) + "', expected a number");
+    if (error != std::errc() || end != found.data() + found.size())
+      return bad("the format version is '" + std::string(found.substr(0, 40)) +
+                 "', expected a number");
     if (version < kOldestFormat || version > kNewestFormat)
-      return Error{ErrorCode::kUnsupported, "the format version is " + std::to_string(version) + ", and only 1 to 6 are known", {}};
+      return Error{
+          ErrorCode::kUnsupported,
+          "the format version is " + std::to_string(version) + ", and only 1 to 6 are known",
+          {}};
     return {};
   }
 
@@ -69,14 +76,17 @@ class Reader {
       ONNXTOOL_ASSIGN(std::string domain, text(context_, id->domain()));
       if (domain == "ai.onnx") domain.clear();
       if (id->version() < 0 || id->version() > std::numeric_limits<int>::max())
-        return bad("opset import of '" + domain + "' has the impossible version " + std::to_string(id->version()));
-      if (!seen.insert(domain).second) return bad("the opset of '" + domain + "' is imported twice");
+        return bad("opset import of '" + domain + "' has the impossible version " +
+                   std::to_string(id->version()));
+      if (!seen.insert(domain).second)
+        return bad("the opset of '" + domain + "' is imported twice");
       model.opsets.push_back({std::move(domain), id->version()});
     }
     return {};
   }
 
-  // --- one graph: its values first, then nodes, so that any order resolves ----------------------------
+  // --- one graph: its values first, then nodes, so that any order resolves
+  // ----------------------------
 
   Status graph(const fb::Graph& from, Graph& to, const std::string& place) {
     if (Status s = values(from, to); !s.ok()) return std::move(s).error().at(place);
@@ -86,7 +96,8 @@ class Reader {
     // Subgraphs last, when all names exist that they may read. Nodes still are in the file's order.
     flatbuffers::uoffset_t i = 0;
     for (Node& node : to.nodes())
-      if (Status s = attributes(*from.nodes()->Get(i++), node); !s.ok()) return std::move(s).error().at(place + ": " + node.describe());
+      if (Status s = attributes(*from.nodes()->Get(i++), node); !s.ok())
+        return std::move(s).error().at(place + ": " + node.describe());
     return sort_topologically(to);
   }
 
@@ -107,7 +118,8 @@ class Reader {
   Status initializer(Graph& graph, NamedTensor tensor) {
     if (tensor.name.empty()) return bad("an initializer has no name");
     Value* v = graph.find(tensor.name);
-    if (v && (v->initializer() || !v->is_graph_input())) return bad("initializer '" + tensor.name + "' is defined twice");
+    if (v && (v->initializer() || !v->is_graph_input()))
+      return bad("initializer '" + tensor.name + "' is defined twice");
     if (!v) {
       for (Graph* g = graph.parent(); g; g = g->parent()) g->reserve_name(tensor.name);
       v = &graph.add_value(tensor.name);
@@ -138,15 +150,18 @@ class Reader {
   }
 
   Status types(const fb::Graph& from, Graph& to) {
-    if (!from.node_args()) return from.nodes() || from.inputs() ? Status(bad("node_args is absent")) : Status();
+    if (!from.node_args())
+      return from.nodes() || from.inputs() ? Status(bad("node_args is absent")) : Status();
     std::unordered_set<const Value*> typed;
     for (const fb::ValueInfo* info : *from.node_args()) {
       if (!info || !info->name()) return bad("an entry of node_args has no name");
       if (info->name()->size() == 0) continue;  // stands for inputs and outputs that are left out
       Value* v = to.find(info->name()->string_view());
       if (!v) continue;  // of a graph around this one, or unused
-      ONNXTOOL_ASSIGN(ValueType type, read_type(context_, info->type(), "value '" + v->name() + "'"));
-      if (!typed.insert(v).second) return bad("value '" + v->name() + "' stands in node_args twice");
+      ONNXTOOL_ASSIGN(ValueType type,
+                      read_type(context_, info->type(), "value '" + v->name() + "'"));
+      if (!typed.insert(v).second)
+        return bad("value '" + v->name() + "' stands in node_args twice");
       // An initializer's own type and dims are facts, unless callers may put another in its place.
       if (!v->initializer() || v->is_graph_input()) v->set_type(std::move(type));
       ONNXTOOL_ASSIGN(v->doc, text(context_, info->doc_string()));
@@ -160,13 +175,15 @@ class Reader {
     ONNXTOOL_TRY(context_.budget.spend(uint64_t{from.outputs()->size()} * sizeof(Value*)));
     for (const flatbuffers::String* name : *from.outputs()) {
       Value* v = name ? resolve(to, name->string_view()) : nullptr;
-      if (!v) return bad("graph output '" + std::string(view(name)) + "' is not produced by any node");
+      if (!v)
+        return bad("graph output '" + std::string(view(name)) + "' is not produced by any node");
       to.add_output(*v);
     }
     return {};
   }
 
-  // --- nodes ------------------------------------------------------------------------------------------
+  // --- nodes
+  // ------------------------------------------------------------------------------------------
 
   Status nodes(const fb::Graph& from, Graph& to) {
     if (!from.nodes()) return {};
@@ -174,12 +191,18 @@ class Reader {
     for (const fb::Node* n : *from.nodes()) {
       if (!n || view(n->op_type()).empty()) return bad("a node has no op_type");
       // Made for errors only: nodes may share a long string.
-      const auto at = [n] { return "node #" + std::to_string(n->index()) + " (" + n->op_type()->str() + ")"; };
-      if (!indices.insert(n->index()).second) return bad("two nodes have the index " + std::to_string(n->index()));
+      const auto at = [n] {
+        return "node #" + std::to_string(n->index()) + " (" + n->op_type()->str() + ")";
+      };
+      if (!indices.insert(n->index()).second)
+        return bad("two nodes have the index " + std::to_string(n->index()));
       if (n->index() >= from.max_node_index())
-        return bad(at() + ": max_node_index is " + std::to_string(from.max_node_index()) + ", expected more than the index of every node");
-      if (n->type() != fb::NodeType::Primitive) return bad(at() + ": is a fused node, which stands for a compiled part of a graph");
-      if (!n->inputs() || !n->outputs()) return bad(at() + ": " + (n->inputs() ? "outputs" : "inputs") + " is absent");
+        return bad(at() + ": max_node_index is " + std::to_string(from.max_node_index()) +
+                   ", expected more than the index of every node");
+      if (n->type() != fb::NodeType::Primitive)
+        return bad(at() + ": is a fused node, which stands for a compiled part of a graph");
+      if (!n->inputs() || !n->outputs())
+        return bad(at() + ": " + (n->inputs() ? "outputs" : "inputs") + " is absent");
       for (const flatbuffers::String* name : *n->outputs())
         if (view(name).size()) {
           auto defined = define(to, name, "an output");
@@ -192,19 +215,23 @@ class Reader {
 
   Status node(const fb::Node& from, Graph& to) {
     std::vector<Value*> in, out;
-    ONNXTOOL_TRY(context_.budget.spend((uint64_t{from.inputs()->size()} + from.outputs()->size()) * sizeof(Value*)));
+    ONNXTOOL_TRY(context_.budget.spend((uint64_t{from.inputs()->size()} + from.outputs()->size()) *
+                                       sizeof(Value*)));
     for (const flatbuffers::String* name : *from.inputs()) {
       Value* v = view(name).empty() ? nullptr : resolve(to, name->string_view());
       if (!v && !view(name).empty())
-        return bad("node #" + std::to_string(from.index()) + " (" + from.op_type()->str() + "): input '" + name->str() + "' is not defined");
+        return bad("node #" + std::to_string(from.index()) + " (" + from.op_type()->str() +
+                   "): input '" + name->str() + "' is not defined");
       in.push_back(v);
     }
-    for (const flatbuffers::String* name : *from.outputs()) out.push_back(view(name).empty() ? nullptr : to.find(name->string_view()));
+    for (const flatbuffers::String* name : *from.outputs())
+      out.push_back(view(name).empty() ? nullptr : to.find(name->string_view()));
     ONNXTOOL_ASSIGN(std::string op, text(context_, from.op_type()));
     ONNXTOOL_ASSIGN(std::string domain, text(context_, from.domain()));
     ONNXTOOL_ASSIGN(std::string name, text(context_, from.name()));
     if (domain == "ai.onnx") domain.clear();
-    Node& made = to.add_node(std::move(op), std::move(domain), std::move(name), std::move(in), std::move(out));
+    Node& made = to.add_node(std::move(op), std::move(domain), std::move(name), std::move(in),
+                             std::move(out));
     ONNXTOOL_ASSIGN(made.doc, text(context_, from.doc_string()));
     return {};
   }
@@ -276,12 +303,15 @@ class Reader {
         out.value = std::move(graphs);
         break;
       }
-      default: return bad(at + ": the type is " + std::to_string(static_cast<int>(a.type())) + ", which the format cannot hold");
+      default:
+        return bad(at + ": the type is " + std::to_string(static_cast<int>(a.type())) +
+                   ", which the format cannot hold");
     }
     return out;
   }
 
-  Result<std::unique_ptr<Graph>> subgraph(const fb::Graph* from, Node& node, const std::string& at) {
+  Result<std::unique_ptr<Graph>> subgraph(const fb::Graph* from, Node& node,
+                                          const std::string& at) {
     if (!from) return bad(at + ": the subgraph is absent");
     auto graph_made = std::make_unique<Graph>(&node.graph().model(), &node.graph());
     graph_made->name = "subgraph";
@@ -294,16 +324,24 @@ class Reader {
 
 }  // namespace
 
-bool is_ort(std::span<const std::byte> bytes) { return bytes.size() >= 8 && std::memcmp(bytes.data() + 4, fb::InferenceSessionIdentifier(), 4) == 0; }
+bool is_ort(std::span<const std::byte> bytes) {
+  return bytes.size() >= 8 &&
+         std::memcmp(bytes.data() + 4, fb::InferenceSessionIdentifier(), 4) == 0;
+}
 
-Result<std::unique_ptr<Model>> read_ort(std::span<const std::byte> bytes, std::shared_ptr<const Storage> owner, OrtFacts* facts) {
+Result<std::unique_ptr<Model>> read_ort(std::span<const std::byte> bytes,
+                                        std::shared_ptr<const Storage> owner, OrtFacts* facts) {
   if (!is_ort(bytes)) return bad("is no .ort file: the identifier ORTM is absent");
   if (bytes.size() >= FLATBUFFERS_MAX_BUFFER_SIZE)
-    return Error{ErrorCode::kBadModel, "has " + std::to_string(bytes.size()) + " bytes, and the format ends at 2 GiB", {}};
+    return Error{ErrorCode::kBadModel,
+                 "has " + std::to_string(bytes.size()) + " bytes, and the format ends at 2 GiB",
+                 {}};
   ONNXTOOL_CHECK(reinterpret_cast<uintptr_t>(bytes.data()) % 8 == 0);
   flatbuffers::Verifier verifier(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size());
   if (!fb::VerifyInferenceSessionBuffer(verifier))
-    return Error{ErrorCode::kBadModel, "the .ort file is damaged: an offset or size in it is wrong, or it is nested too deep or has too many tables",
+    return Error{ErrorCode::kBadModel,
+                 "the .ort file is damaged: an offset or size in it is wrong, or it is nested too "
+                 "deep or has too many tables",
                  "was it written or downloaded completely?"};
   const fb::InferenceSession& session = *fb::GetInferenceSession(bytes.data());
   if (facts) facts->format_version = std::string(view(session.ort_version()));

@@ -13,7 +13,8 @@ namespace {
 Result<DataType> element_type(fb::TensorDataType number, const std::string& at) {
   const auto type = static_cast<DataType>(number);
   if (info(type).name == info(DataType::kUndefined).name)
-    return bad(at + ": element type " + std::to_string(static_cast<int32_t>(number)) + " is none of ONNX");
+    return bad(at + ": element type " + std::to_string(static_cast<int32_t>(number)) +
+               " is none of ONNX");
   return type;
 }
 
@@ -33,12 +34,15 @@ Result<Dim> read_dim(Context& context, const fb::Dimension* dim, const std::stri
       ONNXTOOL_ASSIGN(out.symbol, text(context, dim->value()->dim_param()));
       break;
     }
-    default: return bad(at + ": a dimension is of kind " + std::to_string(static_cast<int>(dim->value()->dim_type())));
+    default:
+      return bad(at + ": a dimension is of kind " +
+                 std::to_string(static_cast<int>(dim->value()->dim_type())));
   }
   return out;
 }
 
-Result<ValueType> read_tensor_type(Context& context, const fb::TensorTypeAndShape& type, const std::string& at) {
+Result<ValueType> read_tensor_type(Context& context, const fb::TensorTypeAndShape& type,
+                                   const std::string& at) {
   ValueType out;
   out.kind = ValueType::Kind::kTensor;
   ONNXTOOL_ASSIGN(out.dtype, element_type(type.elem_type(), at));
@@ -56,7 +60,9 @@ Result<ValueType> read_tensor_type(Context& context, const fb::TensorTypeAndShap
 }  // namespace
 
 Status Budget::spend(uint64_t bytes) {
-  if (bytes > left_) return bad("tables share so much of each other that the model is many times larger than the file");
+  if (bytes > left_)
+    return bad(
+        "tables share so much of each other that the model is many times larger than the file");
   left_ -= bytes;
   return {};
 }
@@ -67,8 +73,9 @@ Result<std::string> text(Context& context, const flatbuffers::String* s) {
   return s->str();
 }
 
-Result<std::vector<std::string>> strings(Context& context, const flatbuffers::Vector<flatbuffers::Offset<flatbuffers::String>>* vector,
-                                         const std::string& what) {
+Result<std::vector<std::string>> strings(
+    Context& context, const flatbuffers::Vector<flatbuffers::Offset<flatbuffers::String>>* vector,
+    const std::string& what) {
   if (!vector) return bad(what + " is absent");
   ONNXTOOL_TRY(context.budget.spend(uint64_t{vector->size()} * sizeof(std::string)));
   std::vector<std::string> out;
@@ -89,7 +96,8 @@ Result<ValueType> read_type(Context& context, const fb::TypeInfo* type, const st
     }
     case fb::TypeInfoValue::sequence_type: {
       out.kind = ValueType::Kind::kSequence;
-      ONNXTOOL_ASSIGN(ValueType element, read_type(context, type->value_as_sequence_type()->elem_type(), at));
+      ONNXTOOL_ASSIGN(ValueType element,
+                      read_type(context, type->value_as_sequence_type()->elem_type(), at));
       out.element = std::make_shared<const ValueType>(std::move(element));
       break;
     }
@@ -101,7 +109,9 @@ Result<ValueType> read_type(Context& context, const fb::TypeInfo* type, const st
       out.element = std::make_shared<const ValueType>(std::move(element));
       break;
     }
-    default: return bad(at + ": the type is of kind " + std::to_string(static_cast<int>(type->value_type())));
+    default:
+      return bad(at + ": the type is of kind " +
+                 std::to_string(static_cast<int>(type->value_type())));
   }
   ONNXTOOL_ASSIGN(out.denotation, text(context, type->denotation()));
   return out;
@@ -113,14 +123,18 @@ Result<NamedTensor> read_tensor(Context& context, const fb::Tensor* tensor, cons
   ONNXTOOL_ASSIGN(out.name, text(context, tensor->name()));
   const std::string place = at + ": tensor '" + out.name + "'";
   ONNXTOOL_ASSIGN(const DataType dtype, element_type(tensor->data_type(), place));
-  ONNXTOOL_ASSIGN(std::vector<int64_t> dims, copied<int64_t>(context, tensor->dims(), place + ": dims"));
+  ONNXTOOL_ASSIGN(std::vector<int64_t> dims,
+                  copied<int64_t>(context, tensor->dims(), place + ": dims"));
   const auto count = checked_product(dims);
   if (!count) return bad(place + ": dims " + format_dims(dims) + " are negative or too large");
-  if (tensor->external_data_offset() >= 0) return bad(place + ": the data lies in another file, as in a training checkpoint");
+  if (tensor->external_data_offset() >= 0)
+    return bad(place + ": the data lies in another file, as in a training checkpoint");
   if (dtype == DataType::kString) {
-    ONNXTOOL_ASSIGN(std::vector<std::string> elements, strings(context, tensor->string_data(), place + ": string_data"));
+    ONNXTOOL_ASSIGN(std::vector<std::string> elements,
+                    strings(context, tensor->string_data(), place + ": string_data"));
     if (elements.size() != static_cast<size_t>(*count))
-      return bad(place + ": has " + std::to_string(elements.size()) + " strings, but dims " + format_dims(dims));
+      return bad(place + ": has " + std::to_string(elements.size()) + " strings, but dims " +
+                 format_dims(dims));
     out.tensor = Tensor::from_strings(std::move(dims), std::move(elements));
     return out;
   }
@@ -128,21 +142,28 @@ Result<NamedTensor> read_tensor(Context& context, const fb::Tensor* tensor, cons
   const auto bits = checked_mul(*count, bits_of(dtype));
   const uint64_t found = tensor->raw_data()->size();
   if (!bits || size_bytes_of(dtype, static_cast<uint64_t>(*count)) != found)
-    return bad(place + ": has " + std::to_string(found) + " bytes, but type " + std::string(name(dtype)) + " and dims " + format_dims(dims));
+    return bad(place + ": has " + std::to_string(found) + " bytes, but type " +
+               std::string(name(dtype)) + " and dims " + format_dims(dims));
   const auto* data = reinterpret_cast<const std::byte*>(tensor->raw_data()->data());
   out.tensor = Tensor(dtype, std::move(dims), {data, static_cast<size_t>(found)}, context.owner);
   return out;
 }
 
-Result<NamedTensor> read_sparse_tensor(Context& context, const fb::SparseTensor* sparse, const std::string& at) {
+Result<NamedTensor> read_sparse_tensor(Context& context, const fb::SparseTensor* sparse,
+                                       const std::string& at) {
   if (!sparse) return bad(at + ": a sparse tensor is null");
   SparseTensor parts;
   ONNXTOOL_ASSIGN(parts.values, read_tensor(context, sparse->values(), at));
   ONNXTOOL_ASSIGN(parts.indices, read_tensor(context, sparse->indices(), at));
-  ONNXTOOL_ASSIGN(parts.dims, copied<int64_t>(context, sparse->dims(), at + ": the dims of sparse tensor '" + parts.values.name + "'"));
+  ONNXTOOL_ASSIGN(parts.dims,
+                  copied<int64_t>(context, sparse->dims(),
+                                  at + ": the dims of sparse tensor '" + parts.values.name + "'"));
   const auto count = checked_product(parts.dims);
-  if (!count || !checked_mul(*count, 16)) return bad(at + ": sparse tensor '" + parts.values.name + "': dims " + format_dims(parts.dims) + " are negative or too large");
-  ONNXTOOL_TRY(context.budget.spend(size_bytes_of(parts.values.tensor.dtype(), static_cast<uint64_t>(*count))));
+  if (!count || !checked_mul(*count, 16))
+    return bad(at + ": sparse tensor '" + parts.values.name + "': dims " + format_dims(parts.dims) +
+               " are negative or too large");
+  ONNXTOOL_TRY(context.budget.spend(
+      size_bytes_of(parts.values.tensor.dtype(), static_cast<uint64_t>(*count))));
   auto dense = densify(parts);
   if (!dense.ok()) return std::move(dense).error().at(at);
   return NamedTensor{parts.values.name, *std::move(dense)};

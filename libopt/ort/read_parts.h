@@ -1,5 +1,5 @@
-// Tables of the format that stand for one type or tensor; for the reader only. FlatBuffers' verifier has
-// seen the buffer: offsets, sizes and depth are right, whatever may be absent.
+// Tables of the format that stand for one type or tensor; for the reader only. FlatBuffers'
+// verifier has seen the buffer: offsets, sizes and depth are right, whatever may be absent.
 #pragma once
 
 #include <memory>
@@ -16,8 +16,8 @@ namespace onnxtool::ort_reading {
 
 namespace fb = ort_format;
 
-/// What copying may cost. Tables and vectors can be shared in a file of a few bytes; a model of ours has
-/// its own copy of each.
+/// What copying may cost. Tables and vectors can be shared in a file of a few bytes; a model of
+/// ours has its own copy of each.
 class Budget {
  public:
   explicit Budget(size_t file_bytes) : left_(16 * uint64_t{file_bytes} + (uint64_t{1} << 20)) {}
@@ -35,7 +35,9 @@ struct Context {
 inline Error bad(std::string message) { return {ErrorCode::kBadModel, std::move(message), {}}; }
 
 /// Empty where the string is absent.
-inline std::string_view view(const flatbuffers::String* s) { return s ? s->string_view() : std::string_view(); }
+inline std::string_view view(const flatbuffers::String* s) {
+  return s ? s->string_view() : std::string_view();
+}
 Result<std::string> text(Context& context, const flatbuffers::String* s);
 
 /// `at`: who asks, for messages.
@@ -43,20 +45,24 @@ Result<ValueType> read_type(Context& context, const fb::TypeInfo* type, const st
 /// Refers to the buffer; the payload's size is checked against dims and type.
 Result<NamedTensor> read_tensor(Context& context, const fb::Tensor* tensor, const std::string& at);
 /// As a dense tensor, which may have at most as many bytes as the budget still has.
-Result<NamedTensor> read_sparse_tensor(Context& context, const fb::SparseTensor* tensor, const std::string& at);
+Result<NamedTensor> read_sparse_tensor(Context& context, const fb::SparseTensor* tensor,
+                                       const std::string& at);
 
 /// Integers and floats; an absent vector is an error that calls it `what`.
-template <class T, class V> Result<std::vector<T>> copied(Context& context, const V* vector, const std::string& what) {
+template <class T, class V>
+Result<std::vector<T>> copied(Context& context, const V* vector, const std::string& what) {
   if (!vector) return bad(what + " is absent");
   // The verifier looks at the length's alignment, not at that of 8-byte elements.
-  if (vector->size() && reinterpret_cast<uintptr_t>(vector->Data()) % sizeof(vector->Get(0)) != 0) return bad(what + " is not aligned");
+  if (vector->size() && reinterpret_cast<uintptr_t>(vector->Data()) % sizeof(vector->Get(0)) != 0)
+    return bad(what + " is not aligned");
   ONNXTOOL_TRY(context.budget.spend(uint64_t{vector->size()} * sizeof(T)));
   std::vector<T> out;
   out.reserve(vector->size());
   for (const auto v : *vector) out.push_back(v);
   return out;
 }
-Result<std::vector<std::string>> strings(Context& context, const flatbuffers::Vector<flatbuffers::Offset<flatbuffers::String>>* vector,
-                                         const std::string& what);
+Result<std::vector<std::string>> strings(
+    Context& context, const flatbuffers::Vector<flatbuffers::Offset<flatbuffers::String>>* vector,
+    const std::string& what);
 
 }  // namespace onnxtool::ort_reading

@@ -21,7 +21,8 @@ constexpr OrtSchema kSchemas[] = {
 };
 
 /// Calls f for every part of `text` between separators; nothing for an empty text.
-template <class F> void for_each_part(std::string_view text, char separator, F f) {
+template <class F>
+void for_each_part(std::string_view text, char separator, F f) {
   while (!text.empty()) {
     const size_t end = std::min(text.find(separator), text.size());
     f(text.substr(0, end));
@@ -41,7 +42,8 @@ float parse_float(std::string_view text) {
   const bool negative = text.starts_with('-');
   text.remove_prefix(negative ? 3 : 2);
   float value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, std::chars_format::hex);
+  const auto [end, error] =
+      std::from_chars(text.data(), text.data() + text.size(), value, std::chars_format::hex);
   ONNXTOOL_CHECK(error == std::errc() && end == text.data() + text.size());
   return negative ? -value : value;
 }
@@ -71,9 +73,10 @@ Attribute parse_default(std::string_view text) {
 
 const OrtSchema* find_ort_schema(std::string_view domain, std::string_view op, int64_t opset) {
   if (domain == "ai.onnx") domain = "";
-  const auto after = std::ranges::upper_bound(kSchemas, std::tuple(domain, op, opset), {}, [](const OrtSchema& s) {
-    return std::tuple(s.domain, s.op, static_cast<int64_t>(s.since_version));
-  });
+  const auto after =
+      std::ranges::upper_bound(kSchemas, std::tuple(domain, op, opset), {}, [](const OrtSchema& s) {
+        return std::tuple(s.domain, s.op, static_cast<int64_t>(s.since_version));
+      });
   if (after == std::begin(kSchemas)) return nullptr;
   const OrtSchema& schema = *std::prev(after);
   return schema.domain == domain && schema.op == op && !schema.deprecated ? &schema : nullptr;
@@ -90,7 +93,8 @@ std::vector<OrtTypeArgs> ort_type_args(const OrtSchema& schema) {
     const size_t colon = entry.find(':');
     OrtTypeArgs& args = entries.emplace_back(OrtTypeArgs{entry.substr(0, colon), {}, {}});
     for_each_part(entry.substr(colon + 1), ',', [&](std::string_view arg) {
-      (arg[0] == 'i' ? args.inputs : args.outputs).push_back(static_cast<int>(parse_int(arg.substr(1))));
+      (arg[0] == 'i' ? args.inputs : args.outputs)
+          .push_back(static_cast<int>(parse_int(arg.substr(1))));
     });
   });
   return entries;
@@ -98,7 +102,8 @@ std::vector<OrtTypeArgs> ort_type_args(const OrtSchema& schema) {
 
 std::vector<Attribute> ort_default_attributes(const OrtSchema& schema) {
   std::vector<Attribute> attributes;
-  for_each_part(schema.defaults, ';', [&](std::string_view text) { attributes.push_back(parse_default(text)); });
+  for_each_part(schema.defaults, ';',
+                [&](std::string_view text) { attributes.push_back(parse_default(text)); });
   return attributes;
 }
 

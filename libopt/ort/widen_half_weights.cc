@@ -15,8 +15,9 @@ Tensor as_float(const Tensor& halves) {
 }
 
 bool casts_a_weight(const Node& n) {
-  return n.is("Cast") && n.has_input(0) && n.has_output(0) && n.input(0).initializer() && n.input(0).constant() &&
-         n.input(0).constant()->dtype() == DataType::kFloat16 && n.attr<int64_t>("to", 0) == static_cast<int64_t>(DataType::kFloat) &&
+  return n.is("Cast") && n.has_input(0) && n.has_output(0) && n.input(0).initializer() &&
+         n.input(0).constant() && n.input(0).constant()->dtype() == DataType::kFloat16 &&
+         n.attr<int64_t>("to", 0) == static_cast<int64_t>(DataType::kFloat) &&
          !n.output(0).is_graph_output();
 }
 

@@ -13,7 +13,10 @@
 namespace onnxtool {
 namespace {
 
-bool is_packed(DataType t) { return t == DataType::kInt4 || t == DataType::kUint4 || t == DataType::kInt2 || t == DataType::kUint2; }
+bool is_packed(DataType t) {
+  return t == DataType::kInt4 || t == DataType::kUint4 || t == DataType::kInt2 ||
+         t == DataType::kUint2;
+}
 
 Tensor widened(const Tensor& t) {
   const bool is_signed = t.dtype() == DataType::kInt4 || t.dtype() == DataType::kInt2;
@@ -22,10 +25,13 @@ Tensor widened(const Tensor& t) {
   std::vector<std::byte> out(count);
   for (size_t i = 0; i < count; ++i) {
     const int shift = static_cast<int>(i % static_cast<size_t>(per_byte)) * bits;
-    const int code = (std::to_integer<int>(t.bytes()[i / static_cast<size_t>(per_byte)]) >> shift) & ((1 << bits) - 1);
-    out[i] = static_cast<std::byte>(is_signed && code >= 1 << (bits - 1) ? code - (1 << bits) : code);
+    const int code = (std::to_integer<int>(t.bytes()[i / static_cast<size_t>(per_byte)]) >> shift) &
+                     ((1 << bits) - 1);
+    out[i] =
+        static_cast<std::byte>(is_signed && code >= 1 << (bits - 1) ? code - (1 << bits) : code);
   }
-  return Tensor::from_bytes(is_signed ? DataType::kInt8 : DataType::kUint8, t.dims(), std::move(out));
+  return Tensor::from_bytes(is_signed ? DataType::kInt8 : DataType::kUint8, t.dims(),
+                            std::move(out));
 }
 
 class Widener {
@@ -42,7 +48,9 @@ class Widener {
   // The weight and, where there is one, the zero point.
   static bool can_widen(const Node& n) {
     for (const int i : {0, 2})
-      if (n.has_input(i) && (!n.input(i).initializer() || !n.input(i).constant() || !is_packed(n.input(i).constant()->dtype()))) return false;
+      if (n.has_input(i) && (!n.input(i).initializer() || !n.input(i).constant() ||
+                             !is_packed(n.input(i).constant()->dtype())))
+        return false;
     return n.has_input(0);
   }
 

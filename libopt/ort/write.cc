@@ -44,7 +44,8 @@ Strings names_of(const std::vector<Value*>& values) {
 // Builds the tables, subgraphs before the nodes that hold them.
 class OrtLayout {
  public:
-  OrtLayout(const Model& model, const OrtWriteOptions& options, const OrtOperators& operators, bool inner_shapes)
+  OrtLayout(const Model& model, const OrtWriteOptions& options, const OrtOperators& operators,
+            bool inner_shapes)
       : model_(model), options_(options), operators_(operators), inner_shapes_(inner_shapes) {}
 
   Result<OrtFile> file() {
@@ -52,11 +53,13 @@ class OrtLayout {
     const auto resolver = resolver_table();
     const auto version = b_.string(std::to_string(options_.format_version));
     b_.count(1, 1);
-    b_.fbb.Finish(fb::CreateInferenceSession(b_.fbb, version, model, resolver), fb::InferenceSessionIdentifier());
+    b_.fbb.Finish(fb::CreateInferenceSession(b_.fbb, version, model, resolver),
+                  fb::InferenceSessionIdentifier());
     OrtFile out;
     out.tables_ = b_.tables();
     out.shapes_left_out_ = !inner_shapes_;
-    for (const PlacedPayload& p : place_payloads(b_, out.size_)) out.payloads_.push_back({p.at, *p.tensor});
+    for (const PlacedPayload& p : place_payloads(b_, out.size_))
+      out.payloads_.push_back({p.at, *p.tensor});
     ONNXTOOL_TRY(check_limits(out));
     const auto* start = reinterpret_cast<const std::byte*>(b_.fbb.GetBufferPointer());
     out.tables_bytes_.assign(start, start + b_.fbb.GetSize());
@@ -66,23 +69,32 @@ class OrtLayout {
  private:
   Status check_limits(const OrtFile& file) const {
     if (b_.full() || file.size_ > kMaxBytes)
-      return Error{ErrorCode::kLimit,
-                   b_.full() ? "names, strings and attributes alone pass the 2 GiB at which the .ort format ends"
-                             : "the .ort file would have " + std::to_string(file.size_) + " bytes, " + std::to_string(file.payload_bytes()) +
-                                   " of them weights, and the format ends at " + std::to_string(kMaxBytes),
-                   "it has no external data: store the weights in fewer bits (onnxtool quantize), or split the model"};
+      return Error{
+          ErrorCode::kLimit,
+          b_.full()
+              ? "names, strings and attributes alone pass the 2 GiB at which the .ort format ends"
+              : "the .ort file would have " + std::to_string(file.size_) + " bytes, " +
+                    std::to_string(file.payload_bytes()) +
+                    " of them weights, and the format ends at " + std::to_string(kMaxBytes),
+          "it has no external data: store the weights in fewer bits (onnxtool quantize), or split "
+          "the model"};
     if (b_.depth() > kMaxDepth)
-      return Error{ErrorCode::kLimit, "subgraphs are nested so deep that tables of the .ort file would be at more than " + std::to_string(kMaxDepth) + " levels, and onnxruntime reads no others",
-                   "18 levels of If, Loop or Scan fit"};
+      return Error{
+          ErrorCode::kLimit,
+          "subgraphs are nested so deep that tables of the .ort file would be at more than " +
+              std::to_string(kMaxDepth) + " levels, and onnxruntime reads no others",
+          "18 levels of If, Loop or Scan fit"};
     if (b_.tables() > kMaxTables && !inner_shapes_)
       return Error{ErrorCode::kLimit,
-                   "the .ort file would have " + std::to_string(b_.tables()) + " tables even without the shapes of inner values, and onnxruntime reads " +
+                   "the .ort file would have " + std::to_string(b_.tables()) +
+                       " tables even without the shapes of inner values, and onnxruntime reads " +
                        std::to_string(kMaxTables),
                    "each value and node takes several: split the model"};
     return {};
   }
 
-  // --- the model --------------------------------------------------------------------------------------
+  // --- the model
+  // --------------------------------------------------------------------------------------
 
   Result<Offset<fb::Model>> model_table() {
     ValueSet outer;
@@ -95,7 +107,8 @@ class OrtLayout {
     if (model_.opset("com.microsoft") == 0) imports.push_back({"com.microsoft", 1});
     for (const OpsetImport& o : imports) {
       b_.count(1, 3);
-      opsets.push_back(fb::CreateOperatorSetId(b_.fbb, b_.string(o.domain == "ai.onnx" ? "" : o.domain), o.version));
+      opsets.push_back(fb::CreateOperatorSetId(
+          b_.fbb, b_.string(o.domain == "ai.onnx" ? "" : o.domain), o.version));
     }
     std::vector<Offset<fb::StringStringEntry>> metadata;
     for (const auto& [key, value] : model_.metadata) {
@@ -106,16 +119,22 @@ class OrtLayout {
     b_.count(1, 2);
     const auto imported = b_.fbb.CreateVector(opsets);
     const auto entries = metadata.empty() ? 0 : b_.fbb.CreateVector(metadata);
-    const auto producer = b_.string(model_.producer_name), version = b_.string(model_.producer_version), domain = b_.string(model_.domain),
+    const auto producer = b_.string(model_.producer_name),
+               version = b_.string(model_.producer_version), domain = b_.string(model_.domain),
                doc = b_.string(model_.doc), graph_doc = b_.string(model_.graph().doc);
-    return fb::CreateModel(b_.fbb, model_.ir_version, imported, producer, version, domain, model_.model_version, doc, graph, graph_doc, entries);
+    return fb::CreateModel(b_.fbb, model_.ir_version, imported, producer, version, domain,
+                           model_.model_version, doc, graph, graph_doc, entries);
   }
 
   Offset<fb::KernelTypeStrResolver> resolver_table() {
     const auto args_of = [&](const OrtOperator::TypeArgs& t) {
       std::vector<Offset<fb::ArgTypeAndIndex>> args;
-      for (const int i : t.inputs) args.push_back(fb::CreateArgTypeAndIndex(b_.fbb, fb::ArgType::INPUT, static_cast<uint32_t>(i)));
-      for (const int o : t.outputs) args.push_back(fb::CreateArgTypeAndIndex(b_.fbb, fb::ArgType::OUTPUT, static_cast<uint32_t>(o)));
+      for (const int i : t.inputs)
+        args.push_back(
+            fb::CreateArgTypeAndIndex(b_.fbb, fb::ArgType::INPUT, static_cast<uint32_t>(i)));
+      for (const int o : t.outputs)
+        args.push_back(
+            fb::CreateArgTypeAndIndex(b_.fbb, fb::ArgType::OUTPUT, static_cast<uint32_t>(o)));
       b_.count(static_cast<int>(args.size()) + 1, 5);
       // One after the other: the order of arguments is the compiler's.
       const auto name = b_.string(t.name);
@@ -127,13 +146,15 @@ class OrtLayout {
       for (const OrtOperator::TypeArgs& t : op->types) types.push_back(args_of(t));
       b_.count(1, 3);
       const auto id = b_.string(op->id);
-      entries.push_back(fb::CreateOpIdKernelTypeStrArgsEntry(b_.fbb, id, b_.fbb.CreateVector(types)));
+      entries.push_back(
+          fb::CreateOpIdKernelTypeStrArgsEntry(b_.fbb, id, b_.fbb.CreateVector(types)));
     }
     b_.count(1, 2);
     return fb::CreateKernelTypeStrResolver(b_.fbb, b_.fbb.CreateVector(entries));
   }
 
-  // --- graphs -----------------------------------------------------------------------------------------
+  // --- graphs
+  // -----------------------------------------------------------------------------------------
 
   using Indices = std::unordered_map<const Node*, uint32_t>;
 
@@ -162,23 +183,28 @@ class OrtLayout {
     ONNXTOOL_ASSIGN(const auto args, node_args(graph, depth));
     const auto edges = edge_tables(graph, depth, indices, implicit);
     const auto fusions = fusion_tables(graph, depth, indices);
-    const auto inputs = b_.strings(names_of(graph.inputs())), outputs = b_.strings(names_of(graph.outputs()));
+    const auto inputs = b_.strings(names_of(graph.inputs())),
+               outputs = b_.strings(names_of(graph.outputs()));
     const auto made = b_.fbb.CreateVector(nodes);
-    return fb::CreateGraph(b_.fbb, initializers, args, made, static_cast<uint32_t>(nodes.size()), edges, inputs, outputs, 0, fusions);
+    return fb::CreateGraph(b_.fbb, initializers, args, made, static_cast<uint32_t>(nodes.size()),
+                           edges, inputs, outputs, 0, fusions);
   }
 
-  Result<Offset<flatbuffers::Vector<Offset<fb::Tensor>>>> initializer_tables(const Graph& graph, int depth) {
+  Result<Offset<flatbuffers::Vector<Offset<fb::Tensor>>>> initializer_tables(const Graph& graph,
+                                                                             int depth) {
     std::vector<Offset<fb::Tensor>> out;
     for (const Value* v : graph.initializers()) {
-      ONNXTOOL_ASSIGN(const auto tensor, write_tensor(b_, v->name(), *v->initializer(), depth, "initializer '" + v->name() + "'"));
+      ONNXTOOL_ASSIGN(const auto tensor, write_tensor(b_, v->name(), *v->initializer(), depth,
+                                                      "initializer '" + v->name() + "'"));
       out.push_back(tensor);
     }
     return b_.fbb.CreateVector(out);
   }
 
-  // Every value that a node of this graph or its header names, those of outer graphs included; and the
-  // name "" once where something is left out.
-  Result<Offset<flatbuffers::Vector<Offset<fb::ValueInfo>>>> node_args(const Graph& graph, int depth) {
+  // Every value that a node of this graph or its header names, those of outer graphs included; and
+  // the name "" once where something is left out.
+  Result<Offset<flatbuffers::Vector<Offset<fb::ValueInfo>>>> node_args(const Graph& graph,
+                                                                       int depth) {
     ValueSet values;
     bool omitted = false;
     const auto add = [&](const std::vector<Value*>& list) {
@@ -193,8 +219,10 @@ class OrtLayout {
     }
     std::vector<Offset<fb::ValueInfo>> out;
     for (const Value* v : values.list()) {
-      const bool with_shape = inner_shapes_ || v->is_graph_input() || v->is_graph_output() || v->initializer();
-      const std::string at = "value '" + v->name() + "'" + (v->producer() ? ", made by " + v->producer()->describe() + "," : "");
+      const bool with_shape =
+          inner_shapes_ || v->is_graph_input() || v->is_graph_output() || v->initializer();
+      const std::string at = "value '" + v->name() + "'" +
+                             (v->producer() ? ", made by " + v->producer()->describe() + "," : "");
       ONNXTOOL_ASSIGN(const auto type, write_type(b_, v->type(), with_shape, depth + 1, at));
       b_.count(1, depth + 1);
       const auto name = b_.string(v->name()), doc = b_.string(v->doc);
@@ -207,9 +235,11 @@ class OrtLayout {
     return b_.fbb.CreateVector(out);
   }
 
-  // A connection is written at both of its ends. Implicit inputs are numbered behind the explicit ones.
-  Offset<flatbuffers::Vector<Offset<fb::NodeEdge>>> edge_tables(const Graph& graph, int depth, const Indices& indices,
-                                                                const std::vector<std::vector<const Value*>>& implicit) {
+  // A connection is written at both of its ends. Implicit inputs are numbered behind the explicit
+  // ones.
+  Offset<flatbuffers::Vector<Offset<fb::NodeEdge>>> edge_tables(
+      const Graph& graph, int depth, const Indices& indices,
+      const std::vector<std::vector<const Value*>>& implicit) {
     std::vector<std::vector<fb::EdgeEnd>> in(indices.size()), out(indices.size());
     const auto connect = [&](const Value* v, uint32_t consumer, size_t slot) {
       if (!v || !v->producer() || &v->graph() != &graph) return;
@@ -220,23 +250,27 @@ class OrtLayout {
     uint32_t at = 0;
     for (const Node& n : graph.nodes()) {
       for (size_t i = 0; i < n.inputs().size(); ++i) connect(n.inputs()[i], at, i);
-      for (size_t i = 0; i < implicit[at].size(); ++i) connect(implicit[at][i], at, n.inputs().size() + i);
+      for (size_t i = 0; i < implicit[at].size(); ++i)
+        connect(implicit[at][i], at, n.inputs().size() + i);
       ++at;
     }
     std::vector<Offset<fb::NodeEdge>> edges;
     for (uint32_t i = 0; i < indices.size(); ++i) {
       b_.count(1, depth + 1);
-      const auto inputs = b_.fbb.CreateVectorOfStructs(in[i]), outputs = b_.fbb.CreateVectorOfStructs(out[i]);
+      const auto inputs = b_.fbb.CreateVectorOfStructs(in[i]),
+                 outputs = b_.fbb.CreateVectorOfStructs(out[i]);
       edges.push_back(fb::CreateNodeEdge(b_.fbb, i, inputs, outputs));
     }
     return b_.fbb.CreateVector(edges);
   }
 
-  Offset<fb::RuntimeOptimizations> fusion_tables(const Graph& graph, int depth, const Indices& indices) {
+  Offset<fb::RuntimeOptimizations> fusion_tables(const Graph& graph, int depth,
+                                                 const Indices& indices) {
     std::vector<Offset<fb::RuntimeOptimizationRecord>> records;
     for (const OrtFusionRecord& f : options_.fusions) {
       if (&f.conv->graph() != &graph) continue;
-      const auto nodes = b_.numbers(std::vector<uint32_t>{indices.at(f.conv), indices.at(f.activation)});
+      const auto nodes =
+          b_.numbers(std::vector<uint32_t>{indices.at(f.conv), indices.at(f.activation)});
       const auto which = fb::CreateNodesToOptimizeIndices(b_.fbb, nodes, 0, 1);
       const auto action = b_.string("ConvAct");
       const auto produced = b_.strings({"com.microsoft:FusedConv:1"});
@@ -247,13 +281,16 @@ class OrtLayout {
     b_.count(2, depth + 2);
     const auto name = b_.string("ConvActivationFusion");
     const auto all = b_.fbb.CreateVector(records);
-    const std::vector entries = {fb::CreateRuntimeOptimizationRecordContainerEntry(b_.fbb, name, all)};
+    const std::vector entries = {
+        fb::CreateRuntimeOptimizationRecordContainerEntry(b_.fbb, name, all)};
     return fb::CreateRuntimeOptimizations(b_.fbb, b_.fbb.CreateVector(entries));
   }
 
-  // --- nodes ------------------------------------------------------------------------------------------
+  // --- nodes
+  // ------------------------------------------------------------------------------------------
 
-  Result<Offset<fb::Node>> node_table(const Node& n, uint32_t index, int depth, ValueSet& implicit) {
+  Result<Offset<fb::Node>> node_table(const Node& n, uint32_t index, int depth,
+                                      ValueSet& implicit) {
     const OrtOperator& op = operators_.find(n);
     std::vector<Offset<fb::Attribute>> attributes;
     const auto add = [&](const Attribute& a) -> Status {
@@ -268,14 +305,18 @@ class OrtLayout {
     Strings outside;
     for (const Value* v : implicit.list()) outside.push_back(v->name());
     b_.count(1, depth);
-    const auto name = b_.string(n.name()), doc = b_.string(n.doc), domain = b_.string(n.domain()), type = b_.string(n.op_type());
-    const auto inputs = b_.strings(names_of(n.inputs())), outputs = b_.strings(names_of(n.outputs())), reads = b_.strings(outside);
+    const auto name = b_.string(n.name()), doc = b_.string(n.doc), domain = b_.string(n.domain()),
+               type = b_.string(n.op_type());
+    const auto inputs = b_.strings(names_of(n.inputs())),
+               outputs = b_.strings(names_of(n.outputs())), reads = b_.strings(outside);
     const auto made = b_.fbb.CreateVector(attributes);
     const auto counts = b_.numbers(ort_input_counts(op, n.num_inputs()));
-    return fb::CreateNode(b_.fbb, name, doc, domain, op.since_version, index, type, fb::NodeType::Primitive, 0, inputs, outputs, made, counts, reads);
+    return fb::CreateNode(b_.fbb, name, doc, domain, op.since_version, index, type,
+                          fb::NodeType::Primitive, 0, inputs, outputs, made, counts, reads);
   }
 
-  Result<Offset<fb::Attribute>> attribute_table(const Attribute& a, const Node& n, int depth, ValueSet& implicit) {
+  Result<Offset<fb::Attribute>> attribute_table(const Attribute& a, const Node& n, int depth,
+                                                ValueSet& implicit) {
     const std::string at = n.describe() + ": attribute '" + a.name + "'";
     Offset<flatbuffers::String> s;
     Offset<fb::Tensor> t;
@@ -289,7 +330,8 @@ class OrtLayout {
       case AttributeKind::kInt: break;
       case AttributeKind::kString: s = b_.string(*a.get<std::string>()); break;
       case AttributeKind::kTensor: {
-        ONNXTOOL_ASSIGN(t, write_tensor(b_, a.get<NamedTensor>()->name, a.get<NamedTensor>()->tensor, depth, at));
+        ONNXTOOL_ASSIGN(t, write_tensor(b_, a.get<NamedTensor>()->name,
+                                        a.get<NamedTensor>()->tensor, depth, at));
         break;
       }
       case AttributeKind::kGraph: {
@@ -309,12 +351,17 @@ class OrtLayout {
         break;
       }
       default:
-        return Error{ErrorCode::kUnsupported, at + " is of kind " + std::to_string(static_cast<int>(a.kind)) + ", which the .ort format cannot hold", {}};
+        return Error{ErrorCode::kUnsupported,
+                     at + " is of kind " + std::to_string(static_cast<int>(a.kind)) +
+                         ", which the .ort format cannot hold",
+                     {}};
     }
     b_.count(1, depth);
     const auto name = b_.string(a.name), doc = b_.string(a.doc);
-    return fb::CreateAttribute(b_.fbb, name, doc, static_cast<fb::AttributeType>(a.kind), a.get<float>() ? *a.get<float>() : 0,
-                               a.get<int64_t>() ? *a.get<int64_t>() : 0, s, t, g, floats, ints, strings, tensors);
+    return fb::CreateAttribute(b_.fbb, name, doc, static_cast<fb::AttributeType>(a.kind),
+                               a.get<float>() ? *a.get<float>() : 0,
+                               a.get<int64_t>() ? *a.get<int64_t>() : 0, s, t, g, floats, ints,
+                               strings, tensors);
   }
 
   // The import of ai.onnx in a model without: known to every release that reads the format.
@@ -333,7 +380,8 @@ uint64_t OrtFile::payload_bytes() const {
   return sum;
 }
 
-template <class F> Status OrtFile::emit(const F& write) const {
+template <class F>
+Status OrtFile::emit(const F& write) const {
   constexpr std::byte kZeros[kPayloadAlignment] = {};
   ONNXTOOL_TRY(write(std::span<const std::byte>(tables_bytes_)));
   uint64_t at = tables_bytes_.size();

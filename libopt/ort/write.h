@@ -41,7 +41,8 @@ class OrtFile {
     uint64_t at;  // of its length, which stands before it
     Tensor tensor;
   };
-  template <class F> Status emit(const F& write) const;
+  template <class F>
+  Status emit(const F& write) const;
 
   std::vector<std::byte> tables_bytes_;
   std::vector<Payload> payloads_;  // in the order of the file
@@ -50,11 +51,12 @@ class OrtFile {
   bool shapes_left_out_ = false;
 };
 
-/// Lays out a model that prepare_for_ort() has seen. All that a minimal build of the runtime needs is in
-/// the file: the type of every value, edges, implicit inputs, versions, counts and defaults of operators, the kernel type strings.
-/// Payloads over 127 bytes start at multiples of 32 bytes, so that the runtime can use them in place. The
-/// same model gives the same bytes. Errors: a value of unknown type or of one that the format cannot hold,
-/// and the format's limits, with the sizes found.
+/// Lays out a model that prepare_for_ort() has seen. All that a minimal build of the runtime needs
+/// is in the file: the type of every value, edges, implicit inputs, versions, counts and defaults
+/// of operators, the kernel type strings. Payloads over 127 bytes start at multiples of 32 bytes,
+/// so that the runtime can use them in place. The same model gives the same bytes. Errors: a value
+/// of unknown type or of one that the format cannot hold, and the format's limits, with the sizes
+/// found.
 Result<OrtFile> lay_out_ort(const Model& model, const OrtWriteOptions& options);
 
 }  // namespace onnxtool

@@ -14,7 +14,8 @@
 namespace onnxtool::ort_writing {
 
 namespace fb = ort_format;
-template <class T> using Offset = flatbuffers::Offset<T>;
+template <class T>
+using Offset = flatbuffers::Offset<T>;
 
 /// Onnxruntime uses payloads over this size in place.
 inline constexpr size_t kMaxInlinePayload = 127;
@@ -34,9 +35,12 @@ class Builder {
   void count(int tables, int depth);
 
   Offset<flatbuffers::String> string(std::string_view s);
-  Offset<flatbuffers::Vector<Offset<flatbuffers::String>>> strings(const std::vector<std::string>& list);
-  template <class T> Offset<flatbuffers::Vector<T>> numbers(const std::vector<T>& list) {
-    return reserve(list.size() * sizeof(T)) ? fbb.CreateVector(list) : Offset<flatbuffers::Vector<T>>();
+  Offset<flatbuffers::Vector<Offset<flatbuffers::String>>> strings(
+      const std::vector<std::string>& list);
+  template <class T>
+  Offset<flatbuffers::Vector<T>> numbers(const std::vector<T>& list) {
+    return reserve(list.size() * sizeof(T)) ? fbb.CreateVector(list)
+                                            : Offset<flatbuffers::Vector<T>>();
   }
 
   /// Tensors whose payload stands behind the tables, each with its table's offset.
@@ -52,11 +56,14 @@ class Builder {
 };
 
 /// `at`: who asks, for messages. `depth`: of the table that holds it.
-Result<Offset<fb::TypeInfo>> write_type(Builder& b, const ValueType& type, bool with_shape, int depth, const std::string& at);
-Result<Offset<fb::Tensor>> write_tensor(Builder& b, std::string_view name, const Tensor& tensor, int depth, const std::string& at);
+Result<Offset<fb::TypeInfo>> write_type(Builder& b, const ValueType& type, bool with_shape,
+                                        int depth, const std::string& at);
+Result<Offset<fb::Tensor>> write_tensor(Builder& b, std::string_view name, const Tensor& tensor,
+                                        int depth, const std::string& at);
 
-/// The buffer after Finish(), in which offsets of payloads are set: the first stands `size` bytes or a
-/// little more behind the start. Gives where each payload's length stands, and the end of the file.
+/// The buffer after Finish(), in which offsets of payloads are set: the first stands `size` bytes
+/// or a little more behind the start. Gives where each payload's length stands, and the end of the
+/// file.
 struct PlacedPayload {
   uint64_t at;
   const Tensor* tensor;

@@ -19,7 +19,8 @@ bool is_root(const PassInfo& pass, const Node& node) {
     if (root.empty()) break;
     if (!node.domain().empty()) {
       // "com.microsoft.Gelu": the domain, a dot, the operator.
-      if (!root.starts_with(node.domain()) || root.substr(node.domain().size()).substr(0, 1) != ".") continue;
+      if (!root.starts_with(node.domain()) || root.substr(node.domain().size()).substr(0, 1) != ".")
+        continue;
       root.remove_prefix(node.domain().size() + 1);
     }
     if (node.op_type() == root) return true;
@@ -79,19 +80,23 @@ int apply(Graph& graph, const PassInfo& pass, Run& run) {
   return fired;
 }
 
-// Whether the model says itself what operators of com.microsoft do: what passes would write means something else.
+// Whether the model says itself what operators of com.microsoft do: what passes would write means
+// something else.
 bool defines_extended(const Model& model) {
-  return std::ranges::any_of(model.functions, [](const Function& f) { return f.domain == "com.microsoft"; });
+  return std::ranges::any_of(model.functions,
+                             [](const Function& f) { return f.domain == "com.microsoft"; });
 }
 
 void remove_unused_below(Graph& graph) {
-  for (const Node& n : graph.nodes()) n.for_each_subgraph([](Graph& sub) { remove_unused_below(sub); });
+  for (const Node& n : graph.nodes())
+    n.for_each_subgraph([](Graph& sub) { remove_unused_below(sub); });
   remove_unused_values(graph);
 }
 
 }  // namespace
 
-std::vector<PassReport> run_passes(Model& model, std::span<const PassInfo* const> passes, const PassContext& context) {
+std::vector<PassReport> run_passes(Model& model, std::span<const PassInfo* const> passes,
+                                   const PassContext& context) {
   std::vector<PassReport> reports;
   for (const PassInfo* pass : passes) reports.push_back({pass->name, 0, 0});
   static const Selector kNone;
@@ -104,7 +109,9 @@ std::vector<PassReport> run_passes(Model& model, std::span<const PassInfo* const
   // (Attribute::ref) and opsets are the function's own, so no rule can tell what a node does.
   bool again = true;
   Level level = Level::kBasic;
-  const bool extended = !basic_only && std::ranges::any_of(passes, [](const PassInfo* p) { return p->level > Level::kBasic; });
+  const bool extended = !basic_only && std::ranges::any_of(passes, [](const PassInfo* p) {
+    return p->level > Level::kBasic;
+  });
   for (int sweep = 0; again; ++sweep) {
     ONNXTOOL_CHECK(sweep < kMaxSweeps);
     again = false;
@@ -116,7 +123,9 @@ std::vector<PassReport> run_passes(Model& model, std::span<const PassInfo* const
       const auto start = std::chrono::steady_clock::now();
       const int fired = apply(model.graph(), *passes[i], run);
       reports[i].fired += fired;
-      reports[i].time_ms += std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+      reports[i].time_ms +=
+          std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
+              .count();
       again |= fired > 0;
     }
     if (!again && extended && level == Level::kBasic) {
@@ -135,22 +144,29 @@ namespace {
 // One attempt of run_verified(): all passes of a list, and what is wrong with the result.
 class VerifiedAttempt {
  public:
-  VerifiedAttempt(const Model& original, std::span<const PassInfo* const> passes, const PassContext& context)
-      : original_(original), passes_(passes), context_(context), grown_before_(context.grown_bytes) {}
+  VerifiedAttempt(const Model& original, std::span<const PassInfo* const> passes,
+                  const PassContext& context)
+      : original_(original),
+        passes_(passes),
+        context_(context),
+        grown_before_(context.grown_bytes) {}
 
   std::vector<PassReport> run(Model& model) {
     std::vector<PassReport> reports = run_passes(model, passes_, context_);
     for (size_t i = 0; i < passes_.size(); ++i) {
       rewrites_ += reports[i].fired;
-      if (reports[i].fired && passes_[i]->exactness == Exactness::kRounding) exactness_ = Exactness::kRounding;
+      if (reports[i].fired && passes_[i]->exactness == Exactness::kRounding)
+        exactness_ = Exactness::kRounding;
     }
     return reports;
   }
   int64_t rewrites() const { return rewrites_; }
   Exactness exactness() const { return exactness_; }
 
-  /// The first rewrite after which `wrong` says what is wrong, found by bisection; `wrong` does so after all.
-  Breach culprit(const std::function<std::string(Model&)>& wrong, std::string difference, bool changed_before) {
+  /// The first rewrite after which `wrong` says what is wrong, found by bisection; `wrong` does so
+  /// after all.
+  Breach culprit(const std::function<std::string(Model&)>& wrong, std::string difference,
+                 bool changed_before) {
     Breach breach{{}, {}, std::move(difference)};
     if (changed_before && !wrong(*rerun(0, breach)).empty()) return breach;
     int64_t good = 0, bad = rewrites_;
@@ -192,8 +208,8 @@ std::string contradiction_in(Model& model) {
 
 }  // namespace
 
-VerifiedRun run_verified(std::unique_ptr<Model>& model, std::span<const PassInfo* const> passes, const PassContext& context,
-                         Verifier* verifier, bool changed) {
+VerifiedRun run_verified(std::unique_ptr<Model>& model, std::span<const PassInfo* const> passes,
+                         const PassContext& context, Verifier* verifier, bool changed) {
   const std::unique_ptr<Model> original = model->clone();
   std::vector<const PassInfo*> chosen(passes.begin(), passes.end());
   const int64_t grown_before = context.grown_bytes;
@@ -209,7 +225,8 @@ VerifiedRun run_verified(std::unique_ptr<Model>& model, std::span<const PassInfo
         result.breach = std::move(breach);
         return result;
       }
-      chosen.erase(std::remove(chosen.begin(), chosen.end(), *guilty), chosen.end());  // it may stand there twice
+      chosen.erase(std::remove(chosen.begin(), chosen.end(), *guilty),
+                   chosen.end());  // it may stand there twice
       result.dropped.push_back(std::move(breach));
       context.grown_bytes = grown_before;
       model = original->clone();

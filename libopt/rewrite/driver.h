@@ -20,10 +20,11 @@ struct PassReport {
 
 /// Subgraphs are visited before the node that holds them. Passes run in the given order, repeatedly
 /// while one fires, with types inferred before each round; each rule must make progress by itself
-/// (fewer nodes, or a canonical form), and a bound on sweeps turns a pair of rules that undo each other
-/// into an InternalError. Passes of level extended wait until the basic ones find nothing, which do not
-/// know the operators that they write.
-std::vector<PassReport> run_passes(Model& model, std::span<const PassInfo* const> passes, const PassContext& context);
+/// (fewer nodes, or a canonical form), and a bound on sweeps turns a pair of rules that undo each
+/// other into an InternalError. Passes of level extended wait until the basic ones find nothing,
+/// which do not know the operators that they write.
+std::vector<PassReport> run_passes(Model& model, std::span<const PassInfo* const> passes,
+                                   const PassContext& context);
 
 /// The first rewrite after which the model computes something else.
 struct Breach {
@@ -36,17 +37,18 @@ struct VerifiedRun {
   std::vector<PassReport> passes;
   std::optional<Verification> verification;  // absent without a verifier
   std::optional<Breach> breach;
-  /// Passes that were left out, since one of their rewrites gave a model whose types contradict each other.
+  /// Passes that were left out, since one of their rewrites gave a model whose types contradict
+  /// each other.
   std::vector<Breach> dropped;
 };
 
-/// run_passes(), then a look at the types, then the verifier's judgement of the result. A pass that brings
-/// a contradiction of types to light (a model may hide one that nobody runs into) is left out, and the
-/// rest is done again without it. Nothing is judged where nothing fired,
-/// unless the model was `changed` since the verifier saw the original. On a breach the culprit is found
-/// by doing the first k rewrites only, for k by bisection.
-VerifiedRun run_verified(std::unique_ptr<Model>& model, std::span<const PassInfo* const> passes, const PassContext& context,
-                         Verifier* verifier, bool changed = false);
+/// run_passes(), then a look at the types, then the verifier's judgement of the result. A pass that
+/// brings a contradiction of types to light (a model may hide one that nobody runs into) is left
+/// out, and the rest is done again without it. Nothing is judged where nothing fired, unless the
+/// model was `changed` since the verifier saw the original. On a breach the culprit is found by
+/// doing the first k rewrites only, for k by bisection.
+VerifiedRun run_verified(std::unique_ptr<Model>& model, std::span<const PassInfo* const> passes,
+                         const PassContext& context, Verifier* verifier, bool changed = false);
 
 /// Erases initializers and values that nothing reads (never graph inputs or outputs).
 void remove_unused_values(Graph& graph);

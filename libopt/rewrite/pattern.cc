@@ -7,7 +7,8 @@ namespace onnxtool {
 
 std::optional<double> scalar_of(const Value& value) {
   const Tensor* t = value.constant();
-  if (!t || t->count() != 1 || t->dtype() == DataType::kString || t->dtype() == DataType::kBool) return std::nullopt;
+  if (!t || t->count() != 1 || t->dtype() == DataType::kString || t->dtype() == DataType::kBool)
+    return std::nullopt;
   return t->to_doubles()[0];
 }
 
@@ -33,12 +34,16 @@ const Node* only_reader(const Value& value) {
 }
 
 bool reads_dequantized(const Node& node) {
-  return std::ranges::any_of(node.inputs(), [](const Value* v) { return v && v->producer() && v->producer()->op_type() == "DequantizeLinear"; });
+  return std::ranges::any_of(node.inputs(), [](const Value* v) {
+    return v && v->producer() && v->producer()->op_type() == "DequantizeLinear";
+  });
 }
 
 const Node* Pattern::take_any(const Value& value, Ops ops) {
   const Node* node = value.producer();
-  if (!node || &node->graph() != &last_.graph() || std::ranges::find(ops, node->op_type()) == ops.end()) return nullptr;
+  if (!node || &node->graph() != &last_.graph() ||
+      std::ranges::find(ops, node->op_type()) == ops.end())
+    return nullptr;
   if (!holds(node)) taken_.push_back(node);
   return node;
 }
@@ -61,11 +66,15 @@ const Node* Pattern::take_either(const Node& node, Ops ops, const Value*& other)
 bool Pattern::closed() const {
   return std::ranges::all_of(taken_, [&](const Node* node) {
     return std::ranges::all_of(node->outputs(), [&](const Value* v) {
-      return !v || (!v->is_graph_output() && std::ranges::all_of(v->uses(), [&](const Use& u) { return u.user == &last_ || holds(u.user); }));
+      return !v || (!v->is_graph_output() && std::ranges::all_of(v->uses(), [&](const Use& u) {
+        return u.user == &last_ || holds(u.user);
+      }));
     });
   });
 }
 
-bool Pattern::holds(const Node* node) const { return std::ranges::find(taken_, node) != taken_.end(); }
+bool Pattern::holds(const Node* node) const {
+  return std::ranges::find(taken_, node) != taken_.end();
+}
 
 }  // namespace onnxtool

@@ -18,16 +18,18 @@ namespace onnxtool {
 
 /// The number that a constant of one float or integer element holds.
 std::optional<double> scalar_of(const Value& value);
-/// Whether the value is such a constant, close to the number: exporters write few digits of irrational ones.
+/// Whether the value is such a constant, close to the number: exporters write few digits of
+/// irrational ones.
 bool is_scalar(const Value& value, double number, double tolerance = 0);
 /// The number that the other input of a node of two is: "x" of Mul(x, 2) is in `x`.
 std::optional<double> scalar_operand(const Node& node, const Value*& x);
 
-/// The node that alone reads the value, in the value's graph; nullptr: there is none, or the value is an output.
+/// The node that alone reads the value, in the value's graph; nullptr: there is none, or the value
+/// is an output.
 const Node* only_reader(const Value& value);
 
-/// Whether the node reads what DequantizeLinear makes: runtimes have it compute on integers then, under the name
-/// that it has.
+/// Whether the node reads what DequantizeLinear makes: runtimes have it compute on integers then,
+/// under the name that it has.
 bool reads_dequantized(const Node& node);
 
 /// The nodes of a match.
@@ -38,8 +40,8 @@ class Pattern {
 
   explicit Pattern(const Node& last) : last_(last) {}
 
-  /// The standard's operator, one of `ops`, that makes the value in the last node's graph; it is part of the
-  /// match from now on. nullptr: something else makes it.
+  /// The standard's operator, one of `ops`, that makes the value in the last node's graph; it is
+  /// part of the match from now on. nullptr: something else makes it.
   const Node* take(const Value& value, Ops ops);
   /// The same of an operator of com.microsoft too.
   const Node* take_any(const Value& value, Ops ops);

@@ -9,7 +9,8 @@ namespace {
 // In front of the node's own domain.
 constexpr std::string_view kDisguise = "onnxtool.pinned/";
 
-template <class F> void for_each_node(Graph& graph, F&& f) {
+template <class F>
+void for_each_node(Graph& graph, F&& f) {
   for (Node& n : graph.nodes()) {
     f(n);
     n.for_each_subgraph([&](Graph& sub) { for_each_node(sub, f); });
@@ -28,7 +29,8 @@ Pins::Pins(Model& model, const Selector& selector) : model_(model) {
 // Looked for anew: a pinned node may have moved from a subgraph to the graph around it.
 Pins::~Pins() {
   for_each_node(model_.graph(), [](Node& n) {
-    if (n.domain().starts_with(kDisguise)) n.graph().set_op(n, n.op_type(), n.domain().substr(kDisguise.size()));
+    if (n.domain().starts_with(kDisguise))
+      n.graph().set_op(n, n.op_type(), n.domain().substr(kDisguise.size()));
   });
 }
 

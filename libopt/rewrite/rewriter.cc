@@ -12,14 +12,16 @@ namespace {
 // Gives way to `value` in every graph between its own and `reader`: a name there would hide it.
 void unshadow(const Value& value, const Graph& reader) {
   for (const Graph* g = &reader; g && g != &value.graph(); g = g->parent())
-    if (Value* inner = g->find(value.name())) inner->graph().rename(*inner, inner->graph().fresh_name(value.name()));
+    if (Value* inner = g->find(value.name()))
+      inner->graph().rename(*inner, inner->graph().fresh_name(value.name()));
 }
 
 void unshadow(const Value& value) {
   for (const Use& use : value.uses()) unshadow(value, use.user->graph());
 }
 
-template <class F> void for_each_graph_within(const Graph& graph, F&& f) {
+template <class F>
+void for_each_graph_within(const Graph& graph, F&& f) {
   for (Node& n : graph.nodes())
     n.for_each_subgraph([&](Graph& sub) {
       f(sub);
@@ -66,7 +68,8 @@ void take_over_output(Value& from, Value& to) {
 bool may_hold_initializers(const Graph& graph) {
   constexpr int64_t kFirstIrWithFreeInitializers = 4;
   const Model& model = graph.model();
-  return model.ir_version >= kFirstIrWithFreeInitializers && (graph.parent() || &graph == &model.graph());
+  return model.ir_version >= kFirstIrWithFreeInitializers &&
+         (graph.parent() || &graph == &model.graph());
 }
 
 Value& Rewriter::add_constant(Tensor tensor, std::string_view hint) {
@@ -77,8 +80,9 @@ Value& Rewriter::add_constant(Tensor tensor, std::string_view hint) {
   return value;
 }
 
-Node& Rewriter::add_node(std::string_view op_type, const std::vector<Value*>& inputs, std::vector<Attribute> attributes,
-                         int num_outputs, std::string_view hint, std::string_view domain) {
+Node& Rewriter::add_node(std::string_view op_type, const std::vector<Value*>& inputs,
+                         std::vector<Attribute> attributes, int num_outputs, std::string_view hint,
+                         std::string_view domain) {
   ++edits_;
   import(domain);
   const std::string_view name = hint.empty() ? op_type : hint;
@@ -86,8 +90,8 @@ Node& Rewriter::add_node(std::string_view op_type, const std::vector<Value*>& in
   for (int i = 0; i < num_outputs; ++i) outputs.push_back(&graph_.add_value({}, name));
   // Named as what it makes, which nothing else makes: runtimes refuse two nodes of one name.
   std::string node_name = outputs.empty() ? std::string(name) : outputs.front()->name();
-  Node& node = graph_.add_node(std::string(op_type), std::string(domain), std::move(node_name), inputs, std::move(outputs),
-                               std::move(attributes), anchor_);
+  Node& node = graph_.add_node(std::string(op_type), std::string(domain), std::move(node_name),
+                               inputs, std::move(outputs), std::move(attributes), anchor_);
   for (const Value* v : inputs)
     if (v) unshadow(*v, graph_);
   return node;
@@ -177,13 +181,16 @@ void Rewriter::make_constant(const Value& constant, Tensor tensor) {
   if (may_hold_initializers(g) && !value.is_graph_output()) {
     g.set_initializer(value, std::move(tensor));
   } else {
-    if (value.type().kind == ValueType::Kind::kUnknown) value.set_type(ValueType::tensor(tensor.dtype(), tensor.dims()));
+    if (value.type().kind == ValueType::Kind::kUnknown)
+      value.set_type(ValueType::tensor(tensor.dtype(), tensor.dims()));
     std::vector<Attribute> attributes;
     attributes.push_back(Attribute::of("value", NamedTensor{value.name(), std::move(tensor)}));
     // Where nothing made it before, at the front: its readers may stand before the anchor.
-    g.add_node("Constant", "", value.name(), {}, {&value}, std::move(attributes), producer ? producer : g.nodes().begin().node);
+    g.add_node("Constant", "", value.name(), {}, {&value}, std::move(attributes),
+               producer ? producer : g.nodes().begin().node);
   }
-  if (producer && std::ranges::all_of(producer->outputs(), [](const Value* v) { return !v; })) erase(*producer);
+  if (producer && std::ranges::all_of(producer->outputs(), [](const Value* v) { return !v; }))
+    erase(*producer);
 }
 
 void Rewriter::drop_output(const Node& node, int index) {
@@ -234,7 +241,8 @@ void Rewriter::sweep() {
     loose_.pop_back();
     if (!value->unused()) continue;
     if (Node* producer = value->producer()) {
-      const bool dead = std::ranges::all_of(producer->outputs(), [](const Value* v) { return !v || v->unused(); });
+      const bool dead = std::ranges::all_of(producer->outputs(),
+                                            [](const Value* v) { return !v || v->unused(); });
       if (dead && !may_have_effects(*producer)) erase(*producer);
     } else if (value->initializer() && !value->is_graph_input()) {
       std::erase(loose_, value);

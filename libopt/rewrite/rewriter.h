@@ -18,16 +18,18 @@ bool may_hold_initializers(const Graph& graph);
 /// found is lifted here, in one place.
 class Rewriter {
  public:
-  explicit Rewriter(Graph& graph, const Node* anchor = nullptr) : graph_(graph), anchor_(const_cast<Node*>(anchor)) {}
+  explicit Rewriter(Graph& graph, const Node* anchor = nullptr)
+      : graph_(graph), anchor_(const_cast<Node*>(anchor)) {}
 
   Graph& graph() const { return graph_; }
 
-  /// A fresh constant; its name is made of `hint`. An initializer where the model may have one, else
-  /// a Constant node (see make_constant).
+  /// A fresh constant; its name is made of `hint`. An initializer where the model may have one,
+  /// else a Constant node (see make_constant).
   Value& add_constant(Tensor tensor, std::string_view hint = "constant");
   /// A node before the anchor with `num_outputs` fresh outputs, named after `hint`.
-  Node& add_node(std::string_view op_type, const std::vector<Value*>& inputs, std::vector<Attribute> attributes = {},
-                 int num_outputs = 1, std::string_view hint = {}, std::string_view domain = {});
+  Node& add_node(std::string_view op_type, const std::vector<Value*>& inputs,
+                 std::vector<Attribute> attributes = {}, int num_outputs = 1,
+                 std::string_view hint = {}, std::string_view domain = {});
   /// New nodes come before this node of the graph instead.
   void place_before(const Node& node) { anchor_ = &mut(node); }
   void set_input(const Node& node, int index, const Value* value);
@@ -48,8 +50,8 @@ class Rewriter {
   void make_constant(const Value& value, Tensor tensor);
   /// The output, which nothing may use, becomes absent.
   void drop_output(const Node& node, int index);
-  /// The nodes of a subgraph of the anchor before the anchor, with its initializers; returns what stands
-  /// for its outputs, which may be values of this graph.
+  /// The nodes of a subgraph of the anchor before the anchor, with its initializers; returns what
+  /// stands for its outputs, which may be values of this graph.
   std::vector<Value*> inline_before(const Graph& subgraph);
   /// The node must be unused by now.
   void remove(const Node& node);

@@ -24,13 +24,13 @@ enum class Level : uint8_t { kBasic, kExtended };
 /// kExact: the same bits. kRounding: real arithmetic is the same, floating-point rounding may move.
 enum class Exactness : uint8_t { kExact, kRounding };
 
-/// Computes nodes whose inputs are all constant: the executor behind an interface, since libopt runs
-/// nothing itself.
+/// Computes nodes whose inputs are all constant: the executor behind an interface, since libopt
+/// runs nothing itself.
 class Folder {
  public:
   virtual ~Folder() = default;
-  /// The node's outputs (absent ones are empty tensors), by the `cpu` kernels with fixed order and no
-  /// ISA dispatch. An error means "cannot be computed here", with the reason.
+  /// The node's outputs (absent ones are empty tensors), by the `cpu` kernels with fixed order and
+  /// no ISA dispatch. An error means "cannot be computed here", with the reason.
   virtual Result<std::vector<Tensor>> evaluate(const Node& node) = 0;
 };
 
@@ -45,8 +45,8 @@ struct PassContext {
   int64_t max_growth_bytes = 0;
   /// What of it is used up (passes/growth.h counts).
   mutable int64_t grown_bytes = 0;
-  /// Whether operators may be written that only onnxruntime's CPU provider has: com.microsoft's, and its
-  /// LayerNormalization of opsets before the standard's.
+  /// Whether operators may be written that only onnxruntime's CPU provider has: com.microsoft's,
+  /// and its LayerNormalization of opsets before the standard's.
   bool ort_cpu = false;
   /// Nodes that no pass may touch.
   const Selector* keep = nullptr;
@@ -61,12 +61,13 @@ struct PassContext {
 struct PassInfo {
   std::string_view name;     // kebab-case, as in --passes
   std::string_view summary;  // one line, for help and docs
-  std::array<std::string_view, 24> roots = {};  // op types of ai.onnx, or "com.microsoft.Gelu"; empty strings end the list
+  std::array<std::string_view, 24> roots =
+      {};  // op types of ai.onnx, or "com.microsoft.Gelu"; empty strings end the list
   Level level = Level::kBasic;
   Exactness exactness = Exactness::kExact;
   bool (*run)(const Node&, Rewriter&, const PassContext&) = nullptr;
-  /// Instead of `run`, for what needs sight of a whole graph (without its subgraphs, which are offered
-  /// before it): asks before each rewrite, naming its object, and stops at a no.
+  /// Instead of `run`, for what needs sight of a whole graph (without its subgraphs, which are
+  /// offered before it): asks before each rewrite, naming its object, and stops at a no.
   void (*run_graph)(Graph&, const std::function<bool(const std::string&)>& may_rewrite) = nullptr;
 };
 
@@ -75,8 +76,10 @@ struct PassInfo {
 template <auto match, auto rewrite>
 bool run_rule(const Node& node, Rewriter& rewriter, const PassContext& context) {
   const auto found = [&] {
-    if constexpr (std::is_invocable_v<decltype(match), const Node&, const PassContext&>) return match(node, context);
-    else return match(node);
+    if constexpr (std::is_invocable_v<decltype(match), const Node&, const PassContext&>)
+      return match(node, context);
+    else
+      return match(node);
   }();
   if (!found) {
     if (found.reason() && context.on_near_miss) context.on_near_miss(node, found.reason());

@@ -13,15 +13,16 @@
 namespace onnxtool {
 
 struct Verification {
-  /// False: a breach, and `difference` says where and how far. True is no proof where nothing was compared.
+  /// False: a breach, and `difference` says where and how far. True is no proof where nothing was
+  /// compared.
   bool equal = true;
   std::string difference;
-  int64_t inputs = 0;           // sets of inputs on which outputs were compared
-  int64_t discarded = 0;        // sets on which the original fails
-  int64_t elements = 0;         // of outputs, compared
-  int64_t unverified_nodes = 0; // cut out, since the executor cannot run them
-  std::string basis;            // what equal means: "bit by bit", "within ..."
-  std::string obstacle;         // why nothing was compared; empty otherwise
+  int64_t inputs = 0;            // sets of inputs on which outputs were compared
+  int64_t discarded = 0;         // sets on which the original fails
+  int64_t elements = 0;          // of outputs, compared
+  int64_t unverified_nodes = 0;  // cut out, since the executor cannot run them
+  std::string basis;             // what equal means: "bit by bit", "within ..."
+  std::string obstacle;          // why nothing was compared; empty otherwise
   bool compared_anything() const { return elements > 0; }
 };
 
@@ -29,7 +30,8 @@ class Verifier {
  public:
   virtual ~Verifier() = default;
   /// Compares the model with the original that the verifier was made for. kExact asks for the same
-  /// bits, kRounding for results as good as the original's. The model may be changed in its types only.
+  /// bits, kRounding for results as good as the original's. The model may be changed in its types
+  /// only.
   virtual Verification verify(Model& rewritten, Exactness exactness) = 0;
 };
 

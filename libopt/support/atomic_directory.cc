@@ -158,7 +158,8 @@ Status AtomicDirectory::commit() {
     const int flushed = ::syncfs(fd);
     const int error = errno;
     ::close(fd);
-    if (flushed != 0 && error != EINVAL && error != ENOSYS) return write_failed(path_, "write", error);
+    if (flushed != 0 && error != EINVAL && error != ENOSYS)
+      return write_failed(path_, "write", error);
   }
   // Takes the place of nothing, or of an empty directory.
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) {

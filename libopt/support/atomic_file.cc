@@ -20,7 +20,8 @@ Error failed(const std::string& path, const std::string& what, int error) {
   const std::string shown = path == "-" ? "stdout" : path;
   // What is written comes from mapped inputs; a page that its file no longer has cannot be read.
   if (error == EFAULT)
-    return Error{ErrorCode::kNotFound, shown + ": an input file shrank while it was being written from",
+    return Error{ErrorCode::kNotFound,
+                 shown + ": an input file shrank while it was being written from",
                  "run again when nothing writes to the inputs"};
   return write_failed(shown, what, error);
 }
@@ -34,7 +35,8 @@ void remove_temporary_files() noexcept {
 
 bool same_file(const std::string& a, const std::string& b) {
   struct stat x, y;
-  return ::stat(a.c_str(), &x) == 0 && ::stat(b.c_str(), &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+  return ::stat(a.c_str(), &x) == 0 && ::stat(b.c_str(), &y) == 0 && x.st_dev == y.st_dev &&
+         x.st_ino == y.st_ino;
 }
 
 Result<AtomicFile> AtomicFile::create(const std::string& path) {
@@ -48,9 +50,12 @@ Result<AtomicFile> AtomicFile::create(const std::string& path) {
   struct stat st;
   if (::lstat(path.c_str(), &st) == 0) {
     // A link to a pipe or device is how shells name those (/dev/stdout, process substitution).
-    if (S_ISLNK(st.st_mode) && (::stat(path.c_str(), &st) != 0 || S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)))
-      return Error{ErrorCode::kWriteFailed, path + ": is a symbolic link, expected a file name", "name the file that it leads to; - is stdout"};
-    if (S_ISDIR(st.st_mode)) return Error{ErrorCode::kWriteFailed, path + ": is a directory, expected a file name", {}};
+    if (S_ISLNK(st.st_mode) &&
+        (::stat(path.c_str(), &st) != 0 || S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)))
+      return Error{ErrorCode::kWriteFailed, path + ": is a symbolic link, expected a file name",
+                   "name the file that it leads to; - is stdout"};
+    if (S_ISDIR(st.st_mode))
+      return Error{ErrorCode::kWriteFailed, path + ": is a directory, expected a file name", {}};
     if (!S_ISREG(st.st_mode)) {
       file.fd_ = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
       file.straight_ = true;
@@ -78,7 +83,11 @@ Result<AtomicFile> AtomicFile::create(const std::string& path) {
 }
 
 AtomicFile::AtomicFile(AtomicFile&& o) noexcept
-    : path_(std::move(o.path_)), temporary_(std::move(o.temporary_)), fd_(std::exchange(o.fd_, -1)), straight_(o.straight_), written_(o.written_) {
+    : path_(std::move(o.path_)),
+      temporary_(std::move(o.temporary_)),
+      fd_(std::exchange(o.fd_, -1)),
+      straight_(o.straight_),
+      written_(o.written_) {
   o.temporary_.clear();
 }
 
@@ -93,7 +102,9 @@ Status AtomicFile::write(std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
     const ssize_t n = ::write(fd_, bytes.data(), bytes.size());
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return failed(path_, written_ ? "write after " + std::to_string(written_) + " bytes" : "write", errno);
+    if (n < 0)
+      return failed(
+          path_, written_ ? "write after " + std::to_string(written_) + " bytes" : "write", errno);
     written_ += static_cast<uint64_t>(n);
     bytes = bytes.subspan(static_cast<size_t>(n));
   }
@@ -109,7 +120,9 @@ Status AtomicFile::show(const std::function<Status(std::span<const std::byte>)>&
   return status;
 }
 
-UncommittedFile::UncommittedFile(std::string path) : path_(std::move(path)) { g_pending.remember(path_); }
+UncommittedFile::UncommittedFile(std::string path) : path_(std::move(path)) {
+  g_pending.remember(path_);
+}
 
 UncommittedFile::~UncommittedFile() {
   if (!kept_) ::unlink(path_.c_str());
@@ -131,7 +144,9 @@ Status AtomicFile::finish(bool replace) {
   }
   struct stat st;
   const bool exists = ::stat(path_.c_str(), &st) == 0;
-  if (exists && !replace) return Error{ErrorCode::kWriteFailed, path_ + ": exists already", "remove it, or leave out --no-clobber"};
+  if (exists && !replace)
+    return Error{ErrorCode::kWriteFailed, path_ + ": exists already",
+                 "remove it, or leave out --no-clobber"};
   if (exists) {
     // Best effort: the owner may lack the right to give the file to that group.
     [[maybe_unused]] const int ignored = ::fchown(fd_, static_cast<uid_t>(-1), st.st_gid);
@@ -141,7 +156,8 @@ Status AtomicFile::finish(bool replace) {
   if (temporary_.empty()) {
     const std::string source = "/proc/self/fd/" + std::to_string(fd_);
     for (int attempt = 0;; ++attempt) {
-      const std::string name = path_ + "." + std::to_string(::getpid()) + "." + std::to_string(attempt) + ".tmp";
+      const std::string name =
+          path_ + "." + std::to_string(::getpid()) + "." + std::to_string(attempt) + ".tmp";
       g_pending.remember(name);
       if (::linkat(AT_FDCWD, source.c_str(), AT_FDCWD, name.c_str(), AT_SYMLINK_FOLLOW) == 0) {
         temporary_ = name;
@@ -154,7 +170,8 @@ Status AtomicFile::finish(bool replace) {
   }
   // Closing may be what fails on a network file system: before the name changes hands.
   if (::close(std::exchange(fd_, -1)) != 0) return failed(path_, "write", errno);
-  if (replace ? ::rename(temporary_.c_str(), path_.c_str()) != 0 : ::link(temporary_.c_str(), path_.c_str()) != 0)
+  if (replace ? ::rename(temporary_.c_str(), path_.c_str()) != 0
+              : ::link(temporary_.c_str(), path_.c_str()) != 0)
     return failed(path_, "replace", errno);
   if (!replace) ::unlink(temporary_.c_str());
   g_pending.forget(temporary_);

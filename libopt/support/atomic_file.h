@@ -14,15 +14,16 @@ namespace onnxtool {
 /// nothing behind, and so does a signal (remove_temporary_files()).
 class AtomicFile {
  public:
-  /// `path`: the target. A FIFO or device, or a link to one, is written straight; any other symbolic
-  /// link there is refused; "-" is stdout.
+  /// `path`: the target. A FIFO or device, or a link to one, is written straight; any other
+  /// symbolic link there is refused; "-" is stdout.
   static Result<AtomicFile> create(const std::string& path);
   AtomicFile(AtomicFile&& other) noexcept;
   AtomicFile& operator=(AtomicFile&&) = delete;
   ~AtomicFile();
 
   Status write(std::span<const std::byte> bytes);
-  /// Shows what has been written so far to `look`, whose error it returns. Devices and pipes have nothing to show.
+  /// Shows what has been written so far to `look`, whose error it returns. Devices and pipes have
+  /// nothing to show.
   Status show(const std::function<Status(std::span<const std::byte>)>& look) const;
   /// Flushes to disk and takes the target's place, with its mode and group where it existed.
   Status commit();
@@ -39,8 +40,8 @@ class AtomicFile {
   uint64_t written_ = 0;
 };
 
-/// A file already under its name that means nothing until another one is committed, such as a model's
-/// data file: removed on destruction, and on a signal, unless kept.
+/// A file already under its name that means nothing until another one is committed, such as a
+/// model's data file: removed on destruction, and on a signal, unless kept.
 class UncommittedFile {
  public:
   explicit UncommittedFile(std::string path);

@@ -32,7 +32,8 @@ struct Half {
   operator float() const {  // NOLINT: implicit on purpose, widening is exact
     const uint32_t sign = (bits & 0x8000u) << 16;
     const uint32_t magnitude = bits & 0x7fffu;
-    if (magnitude >= 0x7c00u) return std::bit_cast<float>(sign | 0x7f800000u | ((magnitude & 0x3ffu) << 13));
+    if (magnitude >= 0x7c00u)
+      return std::bit_cast<float>(sign | 0x7f800000u | ((magnitude & 0x3ffu) << 13));
     if (magnitude >= 0x400u) return std::bit_cast<float>(sign | ((magnitude << 13) + 0x38000000u));
     const float value = static_cast<float>(magnitude) * 0x1p-24f;
     return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(value));
@@ -45,20 +46,35 @@ struct Bfloat16 {
   Bfloat16() = default;
   explicit Bfloat16(float f) {
     const uint32_t x = std::bit_cast<uint32_t>(f);
-    bits = (x & 0x7fffffffu) > 0x7f800000u ? static_cast<uint16_t>((x >> 16) | 0x40u)
-                                          : static_cast<uint16_t>((x + 0x7fffu + ((x >> 16) & 1u)) >> 16);
+    bits = (x & 0x7fffffffu) > 0x7f800000u
+               ? static_cast<uint16_t>((x >> 16) | 0x40u)
+               : static_cast<uint16_t>((x + 0x7fffu + ((x >> 16) & 1u)) >> 16);
   }
   explicit Bfloat16(double d) : Bfloat16(static_cast<float>(d)) {}
-  operator float() const { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }  // NOLINT: exact
+  operator float() const {
+    return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
+  }  // NOLINT: exact
 };
 
-template <> inline constexpr DataType dtype_of<Half> = DataType::kFloat16;
-template <> inline constexpr DataType dtype_of<Bfloat16> = DataType::kBfloat16;
+template <>
+inline constexpr DataType dtype_of<Half> = DataType::kFloat16;
+template <>
+inline constexpr DataType dtype_of<Bfloat16> = DataType::kBfloat16;
 
 /// The type in which kernels accumulate a T.
-template <class T> struct AccumulatorFor { using type = T; };
-template <> struct AccumulatorFor<Half> { using type = float; };
-template <> struct AccumulatorFor<Bfloat16> { using type = float; };
-template <class T> using AccumulatorOf = typename AccumulatorFor<T>::type;
+template <class T>
+struct AccumulatorFor {
+  using type = T;
+};
+template <>
+struct AccumulatorFor<Half> {
+  using type = float;
+};
+template <>
+struct AccumulatorFor<Bfloat16> {
+  using type = float;
+};
+template <class T>
+using AccumulatorOf = typename AccumulatorFor<T>::type;
 
 }  // namespace onnxtool

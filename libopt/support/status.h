@@ -1,5 +1,6 @@
 // What a file or a user can cause travels as Status or Result<T>; our own mistakes throw
-// InternalError, which main() alone catches (exit 3). Header-only, so that kernel modules can use it.
+// InternalError, which main() alone catches (exit 3). Header-only, so that kernel modules can use
+// it.
 #pragma once
 
 #include <cstdint>
@@ -13,17 +14,17 @@ namespace onnxtool {
 
 /// Stable kinds of failure; error_name() is what users and reports see.
 enum class ErrorCode : uint8_t {
-  kUsage,          // a flag or its value
-  kNotFound,       // a file or directory that does not exist or cannot be opened
-  kBadModel,       // bytes that are no model, or a model that breaks its own rules
-  kBadData,        // calibration or evaluation data that cannot be read
-  kMismatch,       // data that does not fit the model: names, shapes, types
-  kNotFinite,      // NaN or infinity where only finite values make sense
-  kUnsupported,    // an operator, type or feature that this build cannot run
-  kWriteFailed,    // the output could not be written completely
-  kLimit,          // one of our own limits fired; the message names its flag
+  kUsage,        // a flag or its value
+  kNotFound,     // a file or directory that does not exist or cannot be opened
+  kBadModel,     // bytes that are no model, or a model that breaks its own rules
+  kBadData,      // calibration or evaluation data that cannot be read
+  kMismatch,     // data that does not fit the model: names, shapes, types
+  kNotFinite,    // NaN or infinity where only finite values make sense
+  kUnsupported,  // an operator, type or feature that this build cannot run
+  kWriteFailed,  // the output could not be written completely
+  kLimit,        // one of our own limits fired; the message names its flag
   kOutOfMemory,
-  kNegative,       // ran, and the answer is no (exit 1)
+  kNegative,  // ran, and the answer is no (exit 1)
 };
 
 constexpr const char* error_name(ErrorCode code) {
@@ -74,7 +75,7 @@ class [[nodiscard]] Status {
 template <class T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}  // NOLINT: implicit
+  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}      // NOLINT: implicit
   Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT: implicit
   bool ok() const { return state_.index() == 0; }
   T& operator*() & { return std::get<0>(state_); }
@@ -105,10 +106,10 @@ class InternalError : public std::logic_error {
   ((condition) ? void(0) : ::onnxtool::check_failed(__FILE__, __LINE__, #condition))
 
 /// Returns from the calling function when the expression (a Status) is an error.
-#define ONNXTOOL_TRY(expression)                                       \
-  do {                                                                 \
+#define ONNXTOOL_TRY(expression)                                                  \
+  do {                                                                            \
     if (::onnxtool::Status onnxtool_status = (expression); !onnxtool_status.ok()) \
-      return std::move(onnxtool_status).error();                       \
+      return std::move(onnxtool_status).error();                                  \
   } while (false)
 
 #define ONNXTOOL_CONCAT_(a, b) a##b

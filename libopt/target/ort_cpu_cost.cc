@@ -3,8 +3,8 @@
 // factors, less so the ratios.
 //
 // What stands out: depthwise convolutions are twice as slow on integers, average pools many times
-// (QLinearAveragePool is a plain loop), a convolution of one channel with a long kernel spends its time
-// gathering windows, and a small layer between floats loses to its own Q and DQ.
+// (QLinearAveragePool is a plain loop), a convolution of one channel with a long kernel spends its
+// time gathering windows, and a small layer between floats loses to its own Q and DQ.
 
 #include <algorithm>
 #include <cmath>

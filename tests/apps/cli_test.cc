@@ -2,7 +2,8 @@
 //
 //   # CASE name
 //   DIGITS 4                          copies model.onnx and 4 images in calib/ from testdata/digits
-//   MODEL name.onnx                   a model in ONNX's text form, up to END; `name.onnx w.bin 4`: its one
+//   MODEL name.onnx                   a model in ONNX's text form, up to END; `name.onnx w.bin 4`:
+//   its one
 //                                     initializer lies in w.bin at offset 4
 //   NPY name.npy 1,3,8,8 constant 1   a float32 array; or `ramp LOW HIGH`
 //   FILE name                         a text file: the indented lines that follow
@@ -14,9 +15,10 @@
 //   FILES                             `+ new`, `~ changed`, `- gone`
 //   # -----
 //
-// A block that is absent expects nothing: without FILES, the directory is as it was. Each case has a directory of
-// its own. Times read [TIME], its path [DIR], the version [VERSION], a data file's digest [DIGEST]. With ONNXTOOL_UPDATE_FIXTURES set in the
-// environment, expectations that do not hold are rewritten with what the program did: review the diff.
+// A block that is absent expects nothing: without FILES, the directory is as it was. Each case has
+// a directory of its own. Times read [TIME], its path [DIR], the version [VERSION], a data file's
+// digest [DIGEST]. With ONNXTOOL_UPDATE_FIXTURES set in the environment, expectations that do not
+// hold are rewritten with what the program did: review the diff.
 #include <doctest/doctest.h>
 
 #include <cstdlib>
@@ -106,9 +108,11 @@ bool set_up(const Case& c, const fs::path& directory) {
       std::vector<int64_t> dims;
       size_t count = 1;
       std::istringstream extents(shape);
-      for (std::string e; std::getline(extents, e, ',');) count *= static_cast<size_t>(dims.emplace_back(std::stoll(e)));
+      for (std::string e; std::getline(extents, e, ',');)
+        count *= static_cast<size_t>(dims.emplace_back(std::stoll(e)));
       std::vector<float> values(count, low);
-      for (size_t i = 0; kind == "ramp" && i < count; ++i) values[i] += (high - low) * static_cast<float>(i) / static_cast<float>(count);
+      for (size_t i = 0; kind == "ramp" && i < count; ++i)
+        values[i] += (high - low) * static_cast<float>(i) / static_cast<float>(count);
       write_npy(directory / name, dims, values);
     } else if (verb == "SHELL") {
       const Finished f = run_command(line.substr(6), directory);
@@ -124,7 +128,9 @@ bool set_up(const Case& c, const fs::path& directory) {
 
 std::vector<std::string> normalized(std::string text, const fs::path& directory) {
   const auto replace = [&](const std::string& what, const std::string& by) {
-    for (size_t at = 0; !what.empty() && (at = text.find(what, at)) != std::string::npos; at += by.size()) text.replace(at, what.size(), by);
+    for (size_t at = 0; !what.empty() && (at = text.find(what, at)) != std::string::npos;
+         at += by.size())
+      text.replace(at, what.size(), by);
   };
   replace(directory.string(), "[DIR]");
   replace((fs::path(ONNXTOOL_SOURCE_DIR) / "testdata/digits").string(), "[DIGITS]");
@@ -134,7 +140,8 @@ std::vector<std::string> normalized(std::string text, const fs::path& directory)
 }
 
 // `...` on a line of its own stands for any number of lines.
-bool matches(const std::vector<std::string>& expected, const std::vector<std::string>& actual, size_t e = 0, size_t a = 0) {
+bool matches(const std::vector<std::string>& expected, const std::vector<std::string>& actual,
+             size_t e = 0, size_t a = 0) {
   while (e < expected.size()) {
     if (expected[e] == "...") {
       for (size_t skip = a; skip <= actual.size(); ++skip)
@@ -163,10 +170,12 @@ std::string check_case(const Case& c, const std::string& chunk, bool update) {
   static const std::regex digest("\\.[0-9a-f]{8}\\.data");
   for (std::string& file : files) file = std::regex_replace(file, digest, ".[DIGEST].data");
   const auto out = normalized(f.out, directory.path()), err = normalized(f.err, directory.path());
-  const bool out_holds = matches(c.out, out), err_holds = matches(c.err, err), files_hold = c.files == files;
+  const bool out_holds = matches(c.out, out), err_holds = matches(c.err, err),
+             files_hold = c.files == files;
   if (c.code == f.code && out_holds && err_holds && files_hold) return chunk;
-  const std::string actual = "EXIT " + std::to_string(f.code) + "\n" + block_text("STDOUT", out_holds ? c.out : out) + block_text("STDERR", err_holds ? c.err : err) +
-                             block_text("FILES", files);
+  const std::string actual =
+      "EXIT " + std::to_string(f.code) + "\n" + block_text("STDOUT", out_holds ? c.out : out) +
+      block_text("STDERR", err_holds ? c.err : err) + block_text("FILES", files);
   CHECK_MESSAGE(update, "case ", c.name, ": ", c.command, "\n", actual);
   return c.head + actual;
 }

@@ -34,19 +34,24 @@ std::string read_file(const fs::path& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-void write_file(const fs::path& path, const std::string& content) { std::ofstream(path, std::ios::binary) << content; }
+void write_file(const fs::path& path, const std::string& content) {
+  std::ofstream(path, std::ios::binary) << content;
+}
 
 RunningCommand::RunningCommand(const std::string& command, const fs::path& directory) {
   // Beside the directory, so that a listing of it does not show them.
   std::string pattern = directory.string() + ".streams.XXXXXX";
   ONNXTOOL_CHECK(::mkdtemp(pattern.data()) != nullptr);
   streams_ = pattern;
-  const std::string out = (streams_ / "out").string(), err = (streams_ / "err").string(), where = directory.string();
+  const std::string out = (streams_ / "out").string(), err = (streams_ / "err").string(),
+                    where = directory.string();
   const std::string path = fs::path(ONNXTOOL_BINARY).parent_path().string() + ":/usr/bin:/bin";
   const std::string digits = (fs::path(ONNXTOOL_SOURCE_DIR) / "testdata/digits").string();
   std::vector<std::string> environment = {"PATH=" + path, "DIGITS=" + digits, "LC_ALL=C"};
   for (char** e = environ; *e; ++e)
-    if (const std::string_view v = *e; !v.starts_with("PATH=") && !v.starts_with("DIGITS=") && !v.starts_with("LC_ALL=")) environment.emplace_back(v);
+    if (const std::string_view v = *e;
+        !v.starts_with("PATH=") && !v.starts_with("DIGITS=") && !v.starts_with("LC_ALL="))
+      environment.emplace_back(v);
   std::vector<char*> pointers;
   for (std::string& e : environment) pointers.push_back(e.data());
   pointers.push_back(nullptr);
@@ -66,7 +71,8 @@ RunningCommand::RunningCommand(const std::string& command, const fs::path& direc
   ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
   std::string shell = "sh", flag = "-c", text = command;
   char* const arguments[] = {shell.data(), flag.data(), text.data(), nullptr};
-  ONNXTOOL_CHECK(::posix_spawn(&pid_, "/bin/sh", &actions, &attributes, arguments, pointers.data()) == 0);
+  ONNXTOOL_CHECK(
+      ::posix_spawn(&pid_, "/bin/sh", &actions, &attributes, arguments, pointers.data()) == 0);
   ::posix_spawnattr_destroy(&attributes);
   ::posix_spawn_file_actions_destroy(&actions);
 }
@@ -94,34 +100,43 @@ RunningCommand::~RunningCommand() {
   fs::remove_all(streams_, ignored);
 }
 
-Finished run_command(const std::string& command, const fs::path& directory) { return RunningCommand(command, directory).wait(); }
+Finished run_command(const std::string& command, const fs::path& directory) {
+  return RunningCommand(command, directory).wait();
+}
 
 std::map<std::string, std::string> snapshot(const fs::path& directory) {
   std::map<std::string, std::string> out;
   for (const auto& entry : fs::recursive_directory_iterator(directory)) {
     const auto status = entry.symlink_status();
     std::string& content = out[fs::relative(entry.path(), directory).string()];
-    content = std::to_string(static_cast<int>(status.type())) + " " + std::to_string(static_cast<unsigned>(status.permissions())) + " ";
-    if (fs::is_symlink(status)) content += fs::read_symlink(entry.path()).string();
-    else if (fs::is_regular_file(status)) content += read_file(entry.path());
+    content = std::to_string(static_cast<int>(status.type())) + " " +
+              std::to_string(static_cast<unsigned>(status.permissions())) + " ";
+    if (fs::is_symlink(status))
+      content += fs::read_symlink(entry.path()).string();
+    else if (fs::is_regular_file(status))
+      content += read_file(entry.path());
   }
   return out;
 }
 
-std::vector<std::string> differences(const std::map<std::string, std::string>& before, const std::map<std::string, std::string>& after) {
+std::vector<std::string> differences(const std::map<std::string, std::string>& before,
+                                     const std::map<std::string, std::string>& after) {
   std::vector<std::string> out;
   std::map<std::string, int> names;
   for (const auto& [name, content] : before) names[name] |= 1;
   for (const auto& [name, content] : after) names[name] |= 2;
   for (const auto& [name, sides] : names)
-    if (sides != 3) out.push_back((sides == 1 ? "- " : "+ ") + name);
-    else if (before.at(name) != after.at(name)) out.push_back("~ " + name);
+    if (sides != 3)
+      out.push_back((sides == 1 ? "- " : "+ ") + name);
+    else if (before.at(name) != after.at(name))
+      out.push_back("~ " + name);
   return out;
 }
 
 void copy_digits(const fs::path& directory, size_t images) {
   const fs::path digits = fs::path(ONNXTOOL_SOURCE_DIR) / "testdata/digits";
-  fs::copy_file(digits / "model.onnx", directory / "model.onnx", fs::copy_options::overwrite_existing);
+  fs::copy_file(digits / "model.onnx", directory / "model.onnx",
+                fs::copy_options::overwrite_existing);
   fs::create_directory(directory / "calib");
   std::vector<fs::path> files;
   for (const auto& entry : fs::recursive_directory_iterator(digits / "calib"))
@@ -136,17 +151,21 @@ void copy_digits(const fs::path& directory, size_t images) {
 
 Status write_model(const fs::path& path, const std::string& text, const ExternalPlace& place) {
   ONNXTOOL_ASSIGN(std::unique_ptr<Model> model, parse_text(text));
-  write_file(path, encode_model(*model, [&](const Tensor&) { return place.location.empty() ? nullptr : &place; }).flatten());
+  write_file(path, encode_model(*model, [&](const Tensor&) {
+                     return place.location.empty() ? nullptr : &place;
+                   }).flatten());
   return {};
 }
 
-void write_npy(const fs::path& path, const std::vector<int64_t>& dims, const std::vector<float>& values) {
+void write_npy(const fs::path& path, const std::vector<int64_t>& dims,
+               const std::vector<float>& values) {
   std::string shape;
   for (const int64_t d : dims) shape += std::to_string(d) + ", ";
   std::string header = "{'descr': '<f4', 'fortran_order': False, 'shape': (" + shape + "), }";
   while ((10 + header.size() + 1) % 64) header += ' ';
   header += '\n';
-  std::string file = std::string("\x93NUMPY\x01\x00", 8) + static_cast<char>(header.size() & 0xff) + static_cast<char>(header.size() >> 8) + header;
+  std::string file = std::string("\x93NUMPY\x01\x00", 8) + static_cast<char>(header.size() & 0xff) +
+                     static_cast<char>(header.size() >> 8) + header;
   file.append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float));
   write_file(path, file);
 }

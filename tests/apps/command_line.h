@@ -31,8 +31,8 @@ struct Finished {
   std::string out, err;
 };
 
-/// A shell command that runs in `directory`, with the program in PATH as onnxtool and the digits of testdata in
-/// $DIGITS. Nothing is on stdin.
+/// A shell command that runs in `directory`, with the program in PATH as onnxtool and the digits of
+/// testdata in $DIGITS. Nothing is on stdin.
 class RunningCommand {
  public:
   RunningCommand(const std::string& command, const std::filesystem::path& directory);
@@ -54,7 +54,8 @@ Finished run_command(const std::string& command, const std::filesystem::path& di
 /// Everything beneath a directory: content and mode by relative path.
 std::map<std::string, std::string> snapshot(const std::filesystem::path& directory);
 /// `+ new`, `~ changed`, `- gone`, in order of names.
-std::vector<std::string> differences(const std::map<std::string, std::string>& before, const std::map<std::string, std::string>& after);
+std::vector<std::string> differences(const std::map<std::string, std::string>& before,
+                                     const std::map<std::string, std::string>& after);
 
 std::string read_file(const std::filesystem::path& path);
 void write_file(const std::filesystem::path& path, const std::string& content);
@@ -62,8 +63,10 @@ void write_file(const std::filesystem::path& path, const std::string& content);
 /// Copies model.onnx of testdata/digits, and `images` of its calibration images into calib/.
 void copy_digits(const std::filesystem::path& directory, size_t images);
 /// A model in ONNX's text form becomes a file; with a place, all of its initializers lie there.
-Status write_model(const std::filesystem::path& path, const std::string& text, const ExternalPlace& place = {});
+Status write_model(const std::filesystem::path& path, const std::string& text,
+                   const ExternalPlace& place = {});
 /// A float32 .npy file.
-void write_npy(const std::filesystem::path& path, const std::vector<int64_t>& dims, const std::vector<float>& values);
+void write_npy(const std::filesystem::path& path, const std::vector<int64_t>& dims,
+               const std::vector<float>& values);
 
 }  // namespace onnxtool::testing

@@ -1,5 +1,6 @@
-// Tables in docs/ that stand between `<!-- generated: NAME -->` and `<!-- end -->` are what the program says of
-// itself. With ONNXTOOL_UPDATE_FIXTURES set in the environment they are rewritten: review the diff.
+// Tables in docs/ that stand between `<!-- generated: NAME -->` and `<!-- end -->` are what the
+// program says of itself. With ONNXTOOL_UPDATE_FIXTURES set in the environment they are rewritten:
+// review the diff.
 #include <doctest/doctest.h>
 
 #include <cstdlib>
@@ -17,7 +18,8 @@ namespace {
 namespace fs = std::filesystem;
 
 std::string escaped(std::string text) {
-  for (size_t at = 0; (at = text.find('|', at)) != std::string::npos; at += 2) text.insert(at, "\\");
+  for (size_t at = 0; (at = text.find('|', at)) != std::string::npos; at += 2)
+    text.insert(at, "\\");
   return text;
 }
 
@@ -29,10 +31,14 @@ std::string flags_of(const std::string& command) {
     out += "### " + g.name + "\n\n| flag | default | meaning |\n|---|---|---|\n";
     for (const FlagRow& r : g.rows) {
       std::string name = r.short_name.empty() ? r.long_name : r.short_name + ", " + r.long_name;
-      if (r.long_name.empty()) name = r.value;
-      else name += (r.value.empty() || r.value.starts_with("[") ? "" : " ") + r.value;
-      out += "| `" + escaped(name) + "` | " + (r.default_value.empty() ? "" : "`" + r.default_value + "`") + " | " + escaped(r.description) +
-             (r.required ? "; required" : "") + (r.repeatable ? "; repeatable" : "") + " |\n";
+      if (r.long_name.empty())
+        name = r.value;
+      else
+        name += (r.value.empty() || r.value.starts_with("[") ? "" : " ") + r.value;
+      out += "| `" + escaped(name) + "` | " +
+             (r.default_value.empty() ? "" : "`" + r.default_value + "`") + " | " +
+             escaped(r.description) + (r.required ? "; required" : "") +
+             (r.repeatable ? "; repeatable" : "") + " |\n";
     }
     out += "\n";
   }
@@ -43,7 +49,8 @@ std::string table_of_passes() {
   std::string out = "| pass | what it does | results | level |\n|---|---|---|---|\n";
   for (const PassInfo* p : all_passes())
     out += "| `" + std::string(p->name) + "` | " + escaped(std::string(p->summary)) + " | " +
-           (p->exactness == Exactness::kExact ? "same bits" : "up to rounding") + " | " + (p->level == Level::kBasic ? "basic" : "extended") + " |\n";
+           (p->exactness == Exactness::kExact ? "same bits" : "up to rounding") + " | " +
+           (p->level == Level::kBasic ? "basic" : "extended") + " |\n";
   return out + "\n";
 }
 
@@ -80,14 +87,17 @@ TEST_CASE("generated tables in docs are what the program says") {
     if (entry.path().extension() != ".md") continue;
     INFO(entry.path().string());
     const std::string page = testing::read_file(entry.path()), wanted = refreshed(page);
-    if (page != wanted && std::getenv("ONNXTOOL_UPDATE_FIXTURES")) testing::write_file(entry.path(), wanted);
-    else CHECK(page == wanted);
+    if (page != wanted && std::getenv("ONNXTOOL_UPDATE_FIXTURES"))
+      testing::write_file(entry.path(), wanted);
+    else
+      CHECK(page == wanted);
   }
 }
 
 TEST_CASE("every pass runs at level extended") {
   const auto pipeline = optimization_pipeline(Level::kExtended);
-  for (const PassInfo* p : all_passes()) CHECK_MESSAGE(std::ranges::find(pipeline, p) != pipeline.end(), p->name);
+  for (const PassInfo* p : all_passes())
+    CHECK_MESSAGE(std::ranges::find(pipeline, p) != pipeline.end(), p->name);
 }
 
 }  // namespace onnxtool

@@ -9,8 +9,8 @@
 #include <chrono>
 #include <fstream>
 #include <functional>
-#include <regex>
 #include <iostream>
+#include <regex>
 #include <thread>
 
 #include "libopt/io/load.h"
@@ -28,7 +28,8 @@ using Clock = std::chrono::steady_clock;
 // Under the sanitizers everything takes ten times as long.
 constexpr std::chrono::seconds kPatience{60};
 
-const std::string kImages = " --calib calib --resize 32 --channels grey --mean 0.3 --std 0.35 --kernels cpu ";
+const std::string kImages =
+    " --calib calib --resize 32 --channels grey --mean 0.3 --std 0.35 --kernels cpu ";
 
 bool wait_until(const std::function<bool()>& condition) {
   const auto end = Clock::now() + kPatience;
@@ -39,7 +40,9 @@ bool wait_until(const std::function<bool()>& condition) {
   return true;
 }
 
-bool has_stage(const RunningCommand& command, const std::string& stage) { return command.err().find("\n" + stage + "\n") != std::string::npos; }
+bool has_stage(const RunningCommand& command, const std::string& stage) {
+  return command.err().find("\n" + stage + "\n") != std::string::npos;
+}
 
 TEST_CASE("a signal ends calibration at once, by that signal, and leaves nothing") {
   const TemporaryDirectory directory;
@@ -48,7 +51,10 @@ TEST_CASE("a signal ends calibration at once, by that signal, and leaves nothing
   const auto before = snapshot(directory.path());
   for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
     // Samples for an hour.
-    RunningCommand command("exec onnxtool quantize model.onnx --random 10000000 --dim batch=1 --kernels cpu --save-ranges r.json --report json=r.json2 -o out.onnx", directory.path());
+    RunningCommand command(
+        "exec onnxtool quantize model.onnx --random 10000000 --dim batch=1 --kernels cpu "
+        "--save-ranges r.json --report json=r.json2 -o out.onnx",
+        directory.path());
     REQUIRE(wait_until([&] { return has_stage(command, "calibrate"); }));
     const auto sent = Clock::now();
     ::kill(command.pid(), number);
@@ -65,7 +71,8 @@ TEST_CASE("a signal while a directory is written leaves nothing of it") {
   copy_digits(directory.path(), 1);
   const auto before = snapshot(directory.path());
   const std::string flags = " --random 10000000 --dim batch=1 --kernels cpu";
-  for (const std::string& work : {std::string("run model.onnx -o out"), std::string("diff model.onnx --record gold")}) {
+  for (const std::string& work :
+       {std::string("run model.onnx -o out"), std::string("diff model.onnx --record gold")}) {
     RunningCommand command("exec onnxtool " + work + flags, directory.path());
     // Some samples are there already.
     REQUIRE(wait_until([&] { return snapshot(directory.path()).size() > before.size() + 10; }));
@@ -79,7 +86,10 @@ TEST_CASE("signals that the caller ignores stay ignored") {
   const TemporaryDirectory directory;
   copy_digits(directory.path(), 1);
   // As nohup does.
-  RunningCommand command("trap '' HUP; exec onnxtool quantize model.onnx --random 10000000 --dim batch=1 --kernels cpu -o out.onnx", directory.path());
+  RunningCommand command(
+      "trap '' HUP; exec onnxtool quantize model.onnx --random 10000000 --dim batch=1 --kernels "
+      "cpu -o out.onnx",
+      directory.path());
   REQUIRE(wait_until([&] { return has_stage(command, "calibrate"); }));
   ::kill(command.pid(), SIGHUP);
   std::this_thread::sleep_for(std::chrono::milliseconds(50));
@@ -90,7 +100,10 @@ TEST_CASE("signals that the caller ignores stay ignored") {
 TEST_CASE("a closed pipe ends the run quietly even where SIGPIPE was ignored") {
   const TemporaryDirectory directory;
   copy_digits(directory.path(), 1);
-  const Finished f = run_command("trap '' PIPE; bash -c 'onnxtool quantize model.onnx" + kImages + "--verify off -q --json -o out.onnx | true; exit ${PIPESTATUS[0]}'", directory.path());
+  const Finished f =
+      run_command("trap '' PIPE; bash -c 'onnxtool quantize model.onnx" + kImages +
+                      "--verify off -q --json -o out.onnx | true; exit ${PIPESTATUS[0]}'",
+                  directory.path());
   CHECK(f.code == 141);
   CHECK(f.err.empty());
 }
@@ -99,14 +112,19 @@ TEST_CASE("a model that shrinks while it is used is an error, not a crash") {
   const TemporaryDirectory directory;
   copy_digits(directory.path(), 1);
   const auto before = snapshot(directory.path());
-  RunningCommand command("exec onnxtool quantize model.onnx --random 1000 --dim batch=1 --kernels cpu -o out.onnx", directory.path());
+  RunningCommand command(
+      "exec onnxtool quantize model.onnx --random 1000 --dim batch=1 --kernels cpu -o out.onnx",
+      directory.path());
   REQUIRE(wait_until([&] { return has_stage(command, "calibrate"); }));
   // Its weights are read once more when they are quantized.
   REQUIRE(::truncate((directory.path() / "model.onnx").c_str(), 0) == 0);
   const Finished f = command.wait();
   CHECK(f.code == 2);
-  CHECK(f.err.ends_with("error[not-found]: model.onnx: the file shrank while it was being read\nhint: run again when nothing writes to it\n"));
-  CHECK(differences(before, snapshot(directory.path())) == std::vector<std::string>{"~ model.onnx"});
+  CHECK(
+      f.err.ends_with("error[not-found]: model.onnx: the file shrank while it was being "
+                      "read\nhint: run again when nothing writes to it\n"));
+  CHECK(differences(before, snapshot(directory.path())) ==
+        std::vector<std::string>{"~ model.onnx"});
 }
 
 TEST_CASE("a model that shrinks while weights are copied out of it") {
@@ -115,17 +133,21 @@ TEST_CASE("a model that shrinks while weights are copied out of it") {
   const std::string fifo = (directory.path() / "out.fifo").string();
   REQUIRE(::mkfifo(fifo.c_str(), 0600) == 0);
   // The Gemm's weights stay in the mapped file until they are written.
-  RunningCommand command("exec onnxtool quantize model.onnx" + kImages + "--no-equalize --exclude op:Gemm --verify off -o out.fifo", directory.path());
+  RunningCommand command("exec onnxtool quantize model.onnx" + kImages +
+                             "--no-equalize --exclude op:Gemm --verify off -o out.fifo",
+                         directory.path());
   REQUIRE(wait_until([&] { return has_stage(command, "write"); }));
   REQUIRE(::truncate((directory.path() / "model.onnx").c_str(), 0) == 0);
-  // Open for both ways it waits for no writer, should the command have ended before it came to write.
+  // Open for both ways it waits for no writer, should the command have ended before it came to
+  // write.
   const int reader = ::open(fifo.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC);
   REQUIRE(reader >= 0);
   std::atomic<bool> ended = false;
   std::thread drain([&] {
     char buffer[4096];
     while (!ended)
-      if (::read(reader, buffer, sizeof buffer) <= 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      if (::read(reader, buffer, sizeof buffer) <= 0)
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
   });
   const Finished f = command.wait();
   ended = true;
@@ -147,8 +169,10 @@ TEST_CASE("a disk that fills up: the old output stays, nothing is left") {
     return;
   }
   for (const std::string external : {"", "--external-data"}) {
-    const Finished f = run_command("unshare -Urm sh -c '" + mount + "onnxtool quantize model.onnx" + kImages + external +
-                                       " -q -o disk/out.onnx; code=$?; cat disk/out.onnx; ls -A disk; exit $code'", directory.path());
+    const Finished f = run_command(
+        "unshare -Urm sh -c '" + mount + "onnxtool quantize model.onnx" + kImages + external +
+            " -q -o disk/out.onnx; code=$?; cat disk/out.onnx; ls -A disk; exit $code'",
+        directory.path());
     CHECK(f.code == 2);
     CHECK(f.out == "old\nout.onnx\n");
     CHECK(f.err.find("No space left on device") != std::string::npos);
@@ -159,8 +183,10 @@ TEST_CASE("a disk that fills up: the old output stays, nothing is left") {
 TEST_CASE("a terminal gets a bar, and a clean line at the end") {
   const TemporaryDirectory directory;
   copy_digits(directory.path(), 1);
-  const Finished f = run_command("TERM=xterm script -qec 'onnxtool quantize model.onnx --random 2000 --dim batch=1 --kernels cpu --threads 1 --verify off --report text=r.txt -o out.onnx > /dev/null' /dev/null",
-                                 directory.path());
+  const Finished f = run_command(
+      "TERM=xterm script -qec 'onnxtool quantize model.onnx --random 2000 --dim batch=1 --kernels "
+      "cpu --threads 1 --verify off --report text=r.txt -o out.onnx > /dev/null' /dev/null",
+      directory.path());
   if (f.err.find("failed to create pseudo-terminal") != std::string::npos) {
     std::cout << "SKIP: no terminals can be made here\n";
     return;
@@ -169,14 +195,19 @@ TEST_CASE("a terminal gets a bar, and a clean line at the end") {
   CHECK(f.out.find("\r\x1b[Kcalibrate [##") != std::string::npos);
   CHECK(f.out.find("/2000  ") != std::string::npos);
   CHECK(f.out.ends_with("\r\x1b[K"));
-  const Finished dumb = run_command("TERM=dumb script -qec 'onnxtool quantize model.onnx --random 2 --dim batch=1 --kernels cpu --verify off -q -o out.onnx' /dev/null", directory.path());
+  const Finished dumb = run_command(
+      "TERM=dumb script -qec 'onnxtool quantize model.onnx --random 2 --dim batch=1 --kernels cpu "
+      "--verify off -q -o out.onnx' /dev/null",
+      directory.path());
   CHECK(dumb.out.empty());
 }
 
 TEST_CASE("models are neither read from a terminal nor written to one") {
   const TemporaryDirectory directory;
   copy_digits(directory.path(), 1);
-  const auto on_terminal = [&](const std::string& command) { return run_command("TERM=dumb script -qec '" + command + "' /dev/null", directory.path()); };
+  const auto on_terminal = [&](const std::string& command) {
+    return run_command("TERM=dumb script -qec '" + command + "' /dev/null", directory.path());
+  };
   if (on_terminal("true").code != 0) {
     std::cout << "SKIP: no terminals can be made here\n";
     return;
@@ -196,11 +227,14 @@ TEST_CASE("models are neither read from a terminal nor written to one") {
 void write_external(const fs::path& directory) {
   std::vector<float> w(64 * 64);
   for (size_t i = 0; i < w.size(); ++i) w[i] = static_cast<float>(i % 17) / 16 - 0.5f;
-  write_file(directory / "weights.bin", std::string(reinterpret_cast<const char*>(w.data()), w.size() * sizeof(float)));
+  write_file(directory / "weights.bin",
+             std::string(reinterpret_cast<const char*>(w.data()), w.size() * sizeof(float)));
   std::string values;
   for (const float v : w) values += (values.empty() ? "" : ", ") + std::to_string(v);
   const Status s = write_model(directory / "big.onnx",
-                               "<ir_version: 8, opset_import: [\"\" : 17]> g (float[1,64] x) => (float[1,64] y) <float[64,64] w = {" + values + "}> { y = MatMul (x, w) }",
+                               "<ir_version: 8, opset_import: [\"\" : 17]> g (float[1,64] x) => "
+                               "(float[1,64] y) <float[64,64] w = {" +
+                                   values + "}> { y = MatMul (x, w) }",
                                {"weights.bin", 0});
   REQUIRE(s.ok());
   write_npy(directory / "x.npy", {1, 64}, std::vector<float>(64, 0.5f));
@@ -210,7 +244,8 @@ TEST_CASE("a model with external data keeps external data") {
   const TemporaryDirectory directory;
   write_external(directory.path());
   const auto before = snapshot(directory.path());
-  const Finished f = run_command("onnxtool quantize big.onnx --calib x.npy --kernels cpu -o out.onnx", directory.path());
+  const Finished f = run_command(
+      "onnxtool quantize big.onnx --calib x.npy --kernels cpu -o out.onnx", directory.path());
   CHECK_MESSAGE(f.code == 0, f.err);
   const auto changes = differences(before, snapshot(directory.path()));
   REQUIRE(changes.size() == 2);
@@ -228,8 +263,10 @@ TEST_CASE("no output takes the place of the input's external data") {
   const TemporaryDirectory directory;
   write_external(directory.path());
   const auto before = snapshot(directory.path());
-  for (const std::string output : {"-o weights.bin", "-o out.onnx --external-data=weights.bin", "-o -"}) {
-    const Finished f = run_command("onnxtool quantize big.onnx --calib x.npy --kernels cpu -q " + output, directory.path());
+  for (const std::string output :
+       {"-o weights.bin", "-o out.onnx --external-data=weights.bin", "-o -"}) {
+    const Finished f = run_command(
+        "onnxtool quantize big.onnx --calib x.npy --kernels cpu -q " + output, directory.path());
     CHECK(f.code == 2);
     CHECK(f.out.empty());
     CHECK(f.err.starts_with("error[usage]: "));

@@ -1,4 +1,5 @@
-// Metrics against the definitions written out, adversarial values, and verdicts that may never pass.
+// Metrics against the definitions written out, adversarial values, and verdicts that may never
+// pass.
 
 #include "calib/compare/metrics.h"
 
@@ -22,7 +23,9 @@ template <class T>
 struct Tensor {
   std::vector<T> values;
   std::vector<int64_t> dims;
-  ConstView view() const { return {dtype_of<T>, dims, values.data(), static_cast<int64_t>(values.size())}; }
+  ConstView view() const {
+    return {dtype_of<T>, dims, values.data(), static_cast<int64_t>(values.size())};
+  }
 };
 template <class T = float>
 Tensor<T> row(std::vector<T> v) {
@@ -107,7 +110,8 @@ TEST_CASE("metrics: identical, both zero, reference zero") {
 }
 
 TEST_CASE("metrics: NaN and infinities") {
-  const auto m = compare(row({kNan, 1, kNan, kInfF, -kInfF, kInfF, 2}), row({1, kNan, kNan, kInfF, kInfF, 3, 2}));
+  const auto m = compare(row({kNan, 1, kNan, kInfF, -kInfF, kInfF, 2}),
+                         row({1, kNan, kNan, kInfF, kInfF, 3, 2}));
   CHECK(m.nan_reference_only == 1);
   CHECK(m.nan_test_only == 1);
   CHECK(m.nan_both == 1);
@@ -121,12 +125,16 @@ TEST_CASE("metrics: NaN and infinities") {
 
   // A NaN on one side fails every gate, whatever its limit.
   const OutputMetrics one_sided = output(row({1, 2}), row({1, kNan}));
-  for (Metric metric : all_metrics()) CHECK(one_sided.judge(metric, info(metric).higher_is_better ? -1e300 : 1e300) == Verdict::kFail);
+  for (Metric metric : all_metrics())
+    CHECK(one_sided.judge(metric, info(metric).higher_is_better ? -1e300 : 1e300) ==
+          Verdict::kFail);
   CHECK(one_sided.judge_band(1.0) == Verdict::kFail);
   CHECK(output(row({1, kInfF}), row({1, -kInfF})).judge(Metric::kMaxAbs, 1e300) == Verdict::kFail);
   // On both sides it is the user's choice.
   CHECK(output(row({1, kNan}), row({1, kNan})).judge(Metric::kMaxAbs, 0) == Verdict::kPass);
-  CHECK(output(row({1, kNan}), row({1, kNan}), {.nan_equal = false}).judge(Metric::kMaxAbs, 1e300) == Verdict::kFail);
+  CHECK(
+      output(row({1, kNan}), row({1, kNan}), {.nan_equal = false}).judge(Metric::kMaxAbs, 1e300) ==
+      Verdict::kFail);
   CHECK(output(row({-kInfF, 1}), row({-kInfF, 1})).judge(Metric::kMaxAbs, 0) == Verdict::kPass);
   // NaN limits are never met.
   CHECK(output(row({1}), row({1})).judge(Metric::kMaxAbs, kNan) == Verdict::kFail);
@@ -136,7 +144,8 @@ TEST_CASE("verdict: nothing compared is never a pass") {
   CHECK(OutputMetrics().judge(Metric::kSqnr, 0) == Verdict::kNone);
   CHECK(OutputMetrics().judge_band() == Verdict::kNone);
   CHECK_FALSE(OutputMetrics().value(Metric::kSqnr));
-  CHECK(output(Tensor<float>{{}, {0, 4}}, Tensor<float>{{}, {0, 4}}).judge_band() == Verdict::kNone);
+  CHECK(output(Tensor<float>{{}, {0, 4}}, Tensor<float>{{}, {0, 4}}).judge_band() ==
+        Verdict::kNone);
   CHECK(output(row({kNan}), row({kNan})).judge_band() == Verdict::kNone);
   CHECK(output(row({kNan}), row({kNan})).judge(Metric::kMaxAbs, 1) == Verdict::kNone);
   // Not defined here: SQNR of integers, top-k of one class, KL not asked for.
@@ -157,7 +166,9 @@ TEST_CASE("verdict: nothing compared is never a pass") {
 }
 
 TEST_CASE("metrics: ranks, ties to the lower index, flips apart from ties") {
-  const auto ranks = [](std::vector<float> r, std::vector<float> t, int k = 2) { return compare(row(r), row(t), {.top_k = k}); };
+  const auto ranks = [](std::vector<float> r, std::vector<float> t, int k = 2) {
+    return compare(row(r), row(t), {.top_k = k});
+  };
   SampleMetrics m = ranks({1, 3, 2}, {1, 2, 3});
   CHECK(m.argmax_flips == 1);
   CHECK(m.argmax_ties == 0);
@@ -189,9 +200,11 @@ TEST_CASE("metrics: KL of softmaxes") {
   const auto m = compare(row({0.0f, std::log(3.0f)}), row({7, 7}), {.kl = true});
   CHECK(m.kl_rows == 1);
   CHECK(m.kl_sum == doctest::Approx(0.25 * std::log(0.5) + 0.75 * std::log(1.5)));
-  CHECK(compare(row({1, 2, 3}), row({11, 12, 13}), {.kl = true}).kl_sum == doctest::Approx(0).epsilon(1e-9));
+  CHECK(compare(row({1, 2, 3}), row({11, 12, 13}), {.kl = true}).kl_sum ==
+        doctest::Approx(0).epsilon(1e-9));
   // The floor of q bounds it.
-  CHECK(compare(row({0, 1000}), row({1000, 0}), {.kl = true}).kl_sum == doctest::Approx(-std::log(1e-12)));
+  CHECK(compare(row({0, 1000}), row({1000, 0}), {.kl = true}).kl_sum ==
+        doctest::Approx(-std::log(1e-12)));
   CHECK(compare(row({-kInfF, 0}), row({-kInfF, 0}), {.kl = true}).kl_sum == 0);
   CHECK(compare(row({kNan, 0}), row({kNan, 0}), {.kl = true}).kl_rows == 0);
 }
@@ -210,7 +223,8 @@ TEST_CASE("metrics: integers, bool and strings are compared exactly") {
   CHECK(m.mismatches == 2);
   CHECK(m.max_abs == 10);
   CHECK(m.max_abs_index == 2);
-  m = compare(row<int64_t>({std::numeric_limits<int64_t>::min()}), row<int64_t>({std::numeric_limits<int64_t>::max()}));
+  m = compare(row<int64_t>({std::numeric_limits<int64_t>::min()}),
+              row<int64_t>({std::numeric_limits<int64_t>::max()}));
   CHECK(m.max_abs == doctest::Approx(0x1p64));
   const OutputMetrics q = output(row<uint8_t>({1, 2, 255}), row<uint8_t>({1, 3, 255}));
   CHECK(q.judge(Metric::kMaxAbs, 1) == Verdict::kPass);
@@ -219,7 +233,8 @@ TEST_CASE("metrics: integers, bool and strings are compared exactly") {
 
   const std::vector<std::string> a = {"x", "y"}, b = {"x", "z"};
   const std::vector<int64_t> dims = {2};
-  const auto s = compare_sample({DataType::kString, dims, a.data(), 2}, {DataType::kString, dims, b.data(), 2}, {});
+  const auto s = compare_sample({DataType::kString, dims, a.data(), 2},
+                                {DataType::kString, dims, b.data(), 2}, {});
   REQUIRE(s.ok());
   CHECK(s->mismatches == 1);
   OutputMetrics strings;
@@ -238,7 +253,8 @@ TEST_CASE("metrics: shapes and types that differ are errors with both") {
   CHECK(message(a.view(), b.view()) == "shape is [1, 2], but [2] in the reference");
   const Tensor<double> d{{1, 2}, {2}};
   CHECK(message(a.view(), d.view()) == "type is double, but float in the reference");
-  CHECK(message(row<int32_t>({1}).view(), row<int64_t>({1}).view()) == "type is int64, but int32 in the reference");
+  CHECK(message(row<int32_t>({1}).view(), row<int64_t>({1}).view()) ==
+        "type is int64, but int32 in the reference");
   const auto bytes = row<uint8_t>({1});
   ConstView packed = bytes.view();
   packed.dtype = DataType::kUint4;
@@ -275,8 +291,8 @@ TEST_CASE("metrics: samples fold in order of their ids; the worst one is named")
 }
 
 TEST_CASE("metrics: sums do not drift over many elements") {
-  // A million errors of 1e-3 on values of 1e4: single precision would lose the errors, a plain double
-  // sum of squares the last digits.
+  // A million errors of 1e-3 on values of 1e4: single precision would lose the errors, a plain
+  // double sum of squares the last digits.
   Tensor<double> r{{}, {1000000}}, t = r;
   long double expected = 0;
   for (int i = 0; i < 1000000; ++i) {
@@ -291,11 +307,15 @@ TEST_CASE("metrics: sums do not drift over many elements") {
 
 TEST_CASE("accuracy: right answers of both sides, lost and won images") {
   ClassAccuracy a;
-  const auto scores = [](std::vector<float> v) { return Tensor<float>{v, {1, static_cast<int64_t>(v.size()), 1, 1}}; };
-  REQUIRE(a.add(3, scores({0, 1}).view(), scores({1, 0}).view(), 1).ok());     // lost
-  REQUIRE(a.add(1, scores({0, 1}).view(), scores({0, 1}).view(), 1).ok());     // both right
-  REQUIRE(a.add(2, scores({0, 1}).view(), scores({1, 1}).view(), 0).ok());     // won: the tie goes to 0
-  REQUIRE(a.add(0, scores({0, kNan}).view(), scores({0, 1}).view(), 1).ok());  // won: NaN never wins
+  const auto scores = [](std::vector<float> v) {
+    return Tensor<float>{v, {1, static_cast<int64_t>(v.size()), 1, 1}};
+  };
+  REQUIRE(a.add(3, scores({0, 1}).view(), scores({1, 0}).view(), 1).ok());  // lost
+  REQUIRE(a.add(1, scores({0, 1}).view(), scores({0, 1}).view(), 1).ok());  // both right
+  REQUIRE(
+      a.add(2, scores({0, 1}).view(), scores({1, 1}).view(), 0).ok());  // won: the tie goes to 0
+  REQUIRE(
+      a.add(0, scores({0, kNan}).view(), scores({0, 1}).view(), 1).ok());  // won: NaN never wins
   CHECK(a.images() == 4);
   CHECK(a.reference_correct() == 2);
   CHECK(a.test_correct() == 3);

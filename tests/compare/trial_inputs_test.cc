@@ -12,7 +12,8 @@ namespace {
 
 TEST_CASE("one-element booleans and integers are zero in one of two attempts") {
   auto model = parse_text(
-      "<ir_version: 10, opset_import: [\"\" : 21]> g (float[N,M] x, bool[N,1] mask, bool a, bool[1] b, int64 c, int32[1] d) => (float[N,M] y) "
+      "<ir_version: 10, opset_import: [\"\" : 21]> g (float[N,M] x, bool[N,1] mask, bool a, "
+      "bool[1] b, int64 c, int32[1] d) => (float[N,M] y) "
       "{ y = Relu (x) }");
   REQUIRE(model.ok());
   const auto trial = TrialInputs::of(**model);

@@ -56,10 +56,13 @@ TEST_CASE("onnx's node tests pass for every operator with a kernel") {
     const std::string name = directory.filename().string();
     if (only && name.find(only) == std::string::npos) continue;
     const Status s = run_data_sets(directory, {&cpu_kernel_set()}, node_tolerance(name));
-    if (s.ok()) ++passed;
-    else if (s.error().code == ErrorCode::kUnsupported) ++unsupported;
+    if (s.ok())
+      ++passed;
+    else if (s.error().code == ErrorCode::kUnsupported)
+      ++unsupported;
     if (only && !s.ok()) std::cout << name << ": " << s.error().message << "\n";
-    CHECK_MESSAGE((s.ok() || s.error().code == ErrorCode::kUnsupported), name << ": " << (s.ok() ? "" : s.error().message));
+    CHECK_MESSAGE((s.ok() || s.error().code == ErrorCode::kUnsupported),
+                  name << ": " << (s.ok() ? "" : s.error().message));
   }
   std::cout << "node tests: " << passed << " passed, " << unsupported << " without a kernel\n";
   CHECK(passed > 0);

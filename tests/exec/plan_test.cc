@@ -31,7 +31,8 @@ std::shared_ptr<const Plan> plan_of(const Model& model, PlanOptions options = {}
   return *plan;
 }
 
-std::vector<Tensor> run(const std::shared_ptr<const Plan>& plan, const std::vector<Tensor>& inputs, Observer* observer = nullptr) {
+std::vector<Tensor> run(const std::shared_ptr<const Plan>& plan, const std::vector<Tensor>& inputs,
+                        Observer* observer = nullptr) {
   RunContext context(plan);
   std::vector<Tensor> outputs;
   const Status s = context.run(inputs, &outputs, observer);
@@ -56,14 +57,17 @@ g (float[1,1,2,2] x) => (float[1,1,2,2] y)
 
 }  // namespace
 
-TEST_CASE("a profile names what was fused, and what ran in a subgraph before the node that holds it") {
+TEST_CASE(
+    "a profile names what was fused, and what ran in a subgraph before the node that holds it") {
   const auto model = model_of(R"(<ir_version: 8, opset_import: ["" : 17]>
 g (float[1,1,2,2] x, bool c) => (float[1,1,2,2] y)
 <float[1,1,1,1] w = {2.0}>
 { t = Conv (x, w)  r = Relu (t)
   y = If (c) <then_branch = a () => (float[1,1,2,2] u) { u = Sigmoid (r) }, else_branch = b () => (float[1,1,2,2] v) { v = Neg (r) }> })");
   RunContext context(plan_of(*model));
-  const std::vector<Tensor> inputs = {Tensor::from_bytes(DataType::kFloat, {1, 1, 2, 2}, std::vector<std::byte>(16)), Tensor::from_bytes(DataType::kBool, {}, {std::byte{1}})};
+  const std::vector<Tensor> inputs = {
+      Tensor::from_bytes(DataType::kFloat, {1, 1, 2, 2}, std::vector<std::byte>(16)),
+      Tensor::from_bytes(DataType::kBool, {}, {std::byte{1}})};
   REQUIRE(context.run(inputs, nullptr).ok());
   CHECK(context.profile().empty());
   context.enable_profile();
@@ -128,7 +132,11 @@ g (float[n] x) => (float[n] y) { a = Exp (x)  b = Add (a, x)  y = Mul (b, a) })"
   RunContext context(plan_of(*model));
   for (const int64_t n : {3, 3, 70, 3, 70, 70, 1, 0}) {
     std::vector<Tensor> y;
-    REQUIRE(context.run(std::vector<Tensor>{Tensor::from<float>({n}, std::vector<float>(static_cast<size_t>(n), 0.0f))}, &y).ok());
+    REQUIRE(context
+                .run(std::vector<Tensor>{Tensor::from<float>(
+                         {n}, std::vector<float>(static_cast<size_t>(n), 0.0f))},
+                     &y)
+                .ok());
     REQUIRE(y[0].dims() == std::vector<int64_t>{n});
     for (const float v : y[0].values<float>()) CHECK(v == 1.0f);
   }
@@ -142,7 +150,11 @@ TEST_CASE("a run with the wrong number of inputs is refused, and the context sta
   const Status s = context.run(std::vector<Tensor>{wrong}, &y);
   REQUIRE_FALSE(s.ok());
   CHECK(s.error().message.find("Conv") != std::string::npos);
-  CHECK(context.run(std::vector<Tensor>{Tensor::from<float>({1, 1, 2, 2}, std::vector<float>(4, 1.0f))}, &y).ok());
+  CHECK(
+      context
+          .run(std::vector<Tensor>{Tensor::from<float>({1, 1, 2, 2}, std::vector<float>(4, 1.0f))},
+               &y)
+          .ok());
 }
 
 TEST_CASE("control flow reads outer values, and loops carry state") {
@@ -150,7 +162,8 @@ TEST_CASE("control flow reads outer values, and loops carry state") {
 g (int64 trips, float[2] x) => (float[2] y, float[k, 2] all)
 <bool yes = {1}>
 { y, all = Loop (trips, yes, x) <body = b (int64 i, bool c, float[2] s) => (bool c2, float[2] s2, float[2] o) { c2 = Identity (c)  s2 = Add (s, x)  o = Identity (s2) }> })");
-  const auto y = run(plan_of(*model), {Tensor::scalar<int64_t>(3), Tensor::from<float>({2}, std::vector<float>{1, 10})});
+  const auto y = run(plan_of(*model), {Tensor::scalar<int64_t>(3),
+                                       Tensor::from<float>({2}, std::vector<float>{1, 10})});
   CHECK(y[0].values<float>() == std::vector<float>{4, 40});
   CHECK(y[1].dims() == std::vector<int64_t>{3, 2});
   CHECK(y[1].values<float>() == std::vector<float>{2, 20, 3, 30, 4, 40});
@@ -187,8 +200,10 @@ TEST_CASE("a second memory space with missing operators gives the same bits") {
   const fs::path root = shared_data("models");
   if (root.empty()) return;
   const int64_t before = fake_device_copies();
-  for (const char* name : {"cifar10_cnn", "blazeface_front", "bert_toy", "silero_vad_16k_op15", "ppocr_cls", "scan_lstm_cntk", "yolox_nano"}) {
-    const Status s = run_data_sets(root / name, {&fake_device_set(), &cpu_kernel_set()}, {1e-3, 1e-4});
+  for (const char* name : {"cifar10_cnn", "blazeface_front", "bert_toy", "silero_vad_16k_op15",
+                           "ppocr_cls", "scan_lstm_cntk", "yolox_nano"}) {
+    const Status s =
+        run_data_sets(root / name, {&fake_device_set(), &cpu_kernel_set()}, {1e-3, 1e-4});
     CHECK_MESSAGE(s.ok(), name << ": " << (s.ok() ? "" : s.error().message));
   }
   CHECK(fake_device_copies() > before);
@@ -198,7 +213,8 @@ TEST_CASE("a second memory space with missing operators gives the same bits") {
 TEST_CASE("the same bits for any thread count") {
   const fs::path root = shared_data("models");
   if (root.empty()) return;
-  for (const char* name : {"cifar10_cnn", "bert_toy", "yunet_s_320", "selfie_segmentation", "ppocr_rec_en_number", "squeezenet_fp16", "mobilenetv2_qat_qdq"}) {
+  for (const char* name : {"cifar10_cnn", "bert_toy", "yunet_s_320", "selfie_segmentation",
+                           "ppocr_rec_en_number", "squeezenet_fp16", "mobilenetv2_qat_qdq"}) {
     auto loaded = load_model((root / name / "model.onnx").string());
     REQUIRE(loaded.ok());
     REQUIRE(infer_graph((*loaded)->graph()).ok());
@@ -210,7 +226,8 @@ TEST_CASE("the same bits for any thread count") {
       options.threads = threads;
       const auto outputs = run(plan_of(**loaded, options), *inputs);
       if (threads == 1) first = outputs;
-      for (size_t i = 0; i < outputs.size(); ++i) CHECK_MESSAGE(outputs[i].same_content(first[i]), name << " with " << threads << " threads");
+      for (size_t i = 0; i < outputs.size(); ++i)
+        CHECK_MESSAGE(outputs[i].same_content(first[i]), name << " with " << threads << " threads");
     }
   }
 }

@@ -219,9 +219,10 @@ TEST_CASE("dnnl: convolutions agree with the cpu kernels, whatever the number of
 TEST_CASE("dnnl: float16 convolutions are those of float32, rounded once") {
   const KernelSet* dnnl = dnnl_kernel_set();
   if (!dnnl) return;
-  for (const ConvCase& c : {ConvCase{.x = {2, 16, 13, 11}, .w = {24, 16, 3, 3}, .pads = {1, 1, 1, 1}},
-                            ConvCase{.x = {1, 16, 9, 9}, .w = {32, 16, 1, 1}, .bias = false},
-                            ConvCase{.x = {1, 16, 12, 12}, .w = {16, 1, 3, 3}, .group = 16}}) {
+  for (const ConvCase& c :
+       {ConvCase{.x = {2, 16, 13, 11}, .w = {24, 16, 3, 3}, .pads = {1, 1, 1, 1}},
+        ConvCase{.x = {1, 16, 9, 9}, .w = {32, 16, 1, 1}, .bias = false},
+        ConvCase{.x = {1, 16, 12, 12}, .w = {16, 1, 3, 3}, .group = 16}}) {
     // The same values, exact in float16, computed in both types.
     Net halves(7), floats(7);
     const auto add = [&](Net& net, bool half) {
@@ -247,7 +248,8 @@ TEST_CASE("dnnl: float16 convolutions are those of float32, rounded once") {
       REQUIRE(infer_graph(net->graph()).ok());
       run_passes(net->model(), preparation_pipeline(), context);
     }
-    const Ran a = run(halves, {dnnl, &cpu_kernel_set()}, 1), b = run(floats, {dnnl, &cpu_kernel_set()}, 1);
+    const Ran a = run(halves, {dnnl, &cpu_kernel_set()}, 1),
+              b = run(floats, {dnnl, &cpu_kernel_set()}, 1);
     CHECK(same_bits(a.outputs[0], b.outputs[0]));
     CHECK(same_bits(run(halves, {dnnl, &cpu_kernel_set()}, 3).outputs[0], a.outputs[0]));
   }

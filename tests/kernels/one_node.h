@@ -14,7 +14,9 @@
 namespace onnxtool::testing {
 
 using Dims = std::vector<int64_t>;
-using Given = std::pair<const char*, std::variant<int64_t, float, std::string, Dims, std::vector<float>, std::vector<std::string>, NamedTensor>>;
+using Given =
+    std::pair<const char*, std::variant<int64_t, float, std::string, Dims, std::vector<float>,
+                                        std::vector<std::string>, NamedTensor>>;
 
 inline int64_t count_of(const Dims& dims) {
   int64_t n = 1;
@@ -33,7 +35,8 @@ struct OneNode {
 };
 
 /// Inputs from `first_constant` on are constants of the model.
-inline Result<std::vector<Tensor>> run_once(const OneNode& node, size_t first_constant, const KernelSet& set, int threads) {
+inline Result<std::vector<Tensor>> run_once(const OneNode& node, size_t first_constant,
+                                            const KernelSet& set, int threads) {
   Model model;
   model.ir_version = 8;
   model.set_opset("", node.domain.empty() ? node.opset : 17);
@@ -82,18 +85,21 @@ inline bool same_bits(const Tensor& a, const Tensor& b) {
 inline std::vector<Tensor> run_node(const OneNode& node, const KernelSet& set = cpu_kernel_set()) {
   auto first = run_once(node, node.inputs.size(), set, 1);
   REQUIRE_MESSAGE(first.ok(), (first.ok() ? "" : first.error().message));
-  for (const auto& [constants_from, threads] : {std::pair<size_t, int>{1, 1}, {node.inputs.size(), 3}, {1, 7}}) {
+  for (const auto& [constants_from, threads] :
+       {std::pair<size_t, int>{1, 1}, {node.inputs.size(), 3}, {1, 7}}) {
     const auto again = run_once(node, constants_from, set, threads);
     REQUIRE_MESSAGE(again.ok(), (again.ok() ? "" : again.error().message));
     for (size_t i = 0; i < first->size(); ++i)
-      CHECK_MESSAGE(same_bits((*first)[i], (*again)[i]), threads << " threads, constants from " << constants_from);
+      CHECK_MESSAGE(same_bits((*first)[i], (*again)[i]),
+                    threads << " threads, constants from " << constants_from);
   }
   return *std::move(first);
 }
 
 /// What a node that cannot run says, with its weights constant and not.
 inline std::string error_of(const OneNode& node) {
-  const auto packed = run_once(node, 1, cpu_kernel_set(), 1), plain = run_once(node, node.inputs.size(), cpu_kernel_set(), 1);
+  const auto packed = run_once(node, 1, cpu_kernel_set(), 1),
+             plain = run_once(node, node.inputs.size(), cpu_kernel_set(), 1);
   CHECK(!packed.ok());
   CHECK(!plain.ok());
   return plain.ok() ? "" : plain.error().message;
@@ -116,7 +122,8 @@ class Values {
   }
   template <class T>
   Tensor integers(Dims dims) {
-    std::uniform_int_distribution<int> any(std::numeric_limits<T>::min(), std::numeric_limits<T>::max());
+    std::uniform_int_distribution<int> any(std::numeric_limits<T>::min(),
+                                           std::numeric_limits<T>::max());
     std::vector<T> values(static_cast<size_t>(count_of(dims)));
     for (T& v : values) v = static_cast<T>(any(random_));
     return Tensor::from<T>(std::move(dims), values);
@@ -132,8 +139,8 @@ std::vector<double> doubles(const Tensor& t) {
   return {values.begin(), values.end()};
 }
 
-/// A sum of `terms` products of standard normal factors is of size sqrt(terms), and each addition rounds
-/// by 2^-24 of that: some sqrt(terms) such roundings, of which five are allowed.
+/// A sum of `terms` products of standard normal factors is of size sqrt(terms), and each addition
+/// rounds by 2^-24 of that: some sqrt(terms) such roundings, of which five are allowed.
 inline void check_sums(const Tensor& actual, const std::vector<double>& expected, int64_t terms) {
   REQUIRE(actual.count() == static_cast<int64_t>(expected.size()));
   const double bound = 5 * 0x1p-24 * static_cast<double>(std::max<int64_t>(terms, 4));

@@ -85,7 +85,8 @@ TEST_CASE("float16 is read and rounded as Half does, on every level") {
     Half next;
     next.bits = static_cast<uint16_t>(bits + 1);
     const float tie = bits + 1 < 0x7c00 ? (exact + static_cast<float>(next)) / 2 : 65520.0f;
-    for (const float v : {exact, tie, std::nextafter(tie, 0.0f), std::nextafter(tie, 1e9f)}) x.insert(x.end(), {v, -v});
+    for (const float v : {exact, tie, std::nextafter(tie, 0.0f), std::nextafter(tie, 1e9f)})
+      x.insert(x.end(), {v, -v});
   }
   x.insert(x.end(), {INFINITY, -INFINITY, NAN, 1e30f, -1e30f});
   for (const VectorMath* level : levels()) {
@@ -94,7 +95,8 @@ TEST_CASE("float16 is read and rounded as Half does, on every level") {
     for (size_t i = 0; i < all.size(); ++i) {
       Half h;
       h.bits = all[i];
-      wrong_wide += std::bit_cast<uint32_t>(static_cast<float>(h)) != std::bit_cast<uint32_t>(wide[i]);
+      wrong_wide +=
+          std::bit_cast<uint32_t>(static_cast<float>(h)) != std::bit_cast<uint32_t>(wide[i]);
     }
     CHECK(wrong_wide == 0);
     back.resize(x.size());

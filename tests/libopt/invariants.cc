@@ -10,11 +10,13 @@ namespace {
 
 // One CHECK a property, not one an edge: these run after every random edit.
 void check(const Graph& graph, std::unordered_set<const Value*> visible) {
-  bool inputs_are_uses = true, uses_are_inputs = true, outputs_produced = true, order = true, names = true;
+  bool inputs_are_uses = true, uses_are_inputs = true, outputs_produced = true, order = true,
+       names = true;
   for (const Value* v : graph.values()) {
     names = names && graph.find(v->name()) == v && &v->graph() == &graph;
     for (const Use& use : v->uses())
-      uses_are_inputs = uses_are_inputs && use.index < use.user->num_inputs() && use.user->inputs()[static_cast<size_t>(use.index)] == v;
+      uses_are_inputs = uses_are_inputs && use.index < use.user->num_inputs() &&
+                        use.user->inputs()[static_cast<size_t>(use.index)] == v;
     if (!v->producer()) visible.insert(v);
   }
   size_t count = 0;
@@ -26,17 +28,20 @@ void check(const Graph& graph, std::unordered_set<const Value*> visible) {
     for (int i = 0; i < n.num_inputs(); ++i) {
       if (!n.has_input(i)) continue;
       const auto& uses = n.input(i).uses();
-      inputs_are_uses = inputs_are_uses && std::ranges::count(uses, Use{const_cast<Node*>(&n), i}) == 1;
+      inputs_are_uses =
+          inputs_are_uses && std::ranges::count(uses, Use{const_cast<Node*>(&n), i}) == 1;
       order = order && visible.contains(&n.input(i));
     }
     n.for_each_subgraph([&](Graph& sub) { check(sub, visible); });
     for (int i = 0; i < n.num_outputs(); ++i) {
       if (!n.has_output(i)) continue;
-      outputs_produced = outputs_produced && n.output(i).producer() == &n && n.output(i).producer_index() == i;
+      outputs_produced =
+          outputs_produced && n.output(i).producer() == &n && n.output(i).producer_index() == i;
       visible.insert(&n.output(i));
     }
   }
-  for (const Value* v : graph.outputs()) order = order && visible.contains(v) && v->is_graph_output();
+  for (const Value* v : graph.outputs())
+    order = order && visible.contains(v) && v->is_graph_output();
   CHECK(inputs_are_uses);
   CHECK(uses_are_inputs);
   CHECK(outputs_produced);

@@ -6,10 +6,11 @@
 //   <model>
 //   # -----
 //
-// An unchanged case has no EXPECT part; its reason must be what the pass says of a near miss (empty:
-// the pass says nothing). Both sides are run on seeded inputs and compared, unless the executor lacks
-// what the case needs (NO-EXECUTION). With ONNXTOOL_UPDATE_FIXTURES set in the environment, expectations that do
-// not hold are rewritten with what the pass made: review the diff.
+// An unchanged case has no EXPECT part; its reason must be what the pass says of a near miss
+// (empty: the pass says nothing). Both sides are run on seeded inputs and compared, unless the
+// executor lacks what the case needs (NO-EXECUTION). With ONNXTOOL_UPDATE_FIXTURES set in the
+// environment, expectations that do not hold are rewritten with what the pass made: review the
+// diff.
 
 #include <doctest/doctest.h>
 
@@ -69,12 +70,18 @@ Case parse_case(const std::string& chunk, size_t index) {
       }
       std::istringstream words(line.substr(2));
       for (std::string key; words >> key;) {
-        if (key == "CASE") words >> c.name;
-        else if (key == "RUN") words >> c.pass;
-        else if (key == "MAX-GROWTH") words >> c.max_growth;
-        else if (key == "ORT-CPU") c.ort_cpu = true;
-        else if (key == "NO-EXECUTION") c.executes = false;
-        else FAIL_CHECK("unknown directive " << key);
+        if (key == "CASE")
+          words >> c.name;
+        else if (key == "RUN")
+          words >> c.pass;
+        else if (key == "MAX-GROWTH")
+          words >> c.max_growth;
+        else if (key == "ORT-CPU")
+          c.ort_cpu = true;
+        else if (key == "NO-EXECUTION")
+          c.executes = false;
+        else
+          FAIL_CHECK("unknown directive " << key);
       }
     } else if (line + "\n" == kExpect) {
       expecting = true;
@@ -87,7 +94,8 @@ Case parse_case(const std::string& chunk, size_t index) {
 
 std::vector<Fixture> fixtures() {
   std::vector<Fixture> out;
-  for (const auto& entry : fs::directory_iterator(fs::path(ONNXTOOL_SOURCE_DIR) / "testdata/passes"))
+  for (const auto& entry :
+       fs::directory_iterator(fs::path(ONNXTOOL_SOURCE_DIR) / "testdata/passes"))
     if (entry.path().extension() == ".onnxtxt") out.push_back({entry.path(), {}, {}});
   std::ranges::sort(out, {}, &Fixture::path);
   for (Fixture& f : out) {
@@ -103,10 +111,15 @@ std::vector<Fixture> fixtures() {
   return out;
 }
 
-template <class StatusOrResult> std::string why(const StatusOrResult& r) { return r.ok() ? "ok" : r.error().message; }
+template <class StatusOrResult>
+std::string why(const StatusOrResult& r) {
+  return r.ok() ? "ok" : r.error().message;
+}
 
 // Operators that onnxruntime has in the standard's domain, in any opset: no schema describes them.
-bool is_onnxruntimes(const Node& n) { return n.is("LayerNormalization") || n.is("SimplifiedLayerNormalization"); }
+bool is_onnxruntimes(const Node& n) {
+  return n.is("LayerNormalization") || n.is("SimplifiedLayerNormalization");
+}
 
 // nullptr after a failed check: one broken case must not hide those behind it.
 std::unique_ptr<Model> parse_and_check(const std::string& text) {
@@ -167,7 +180,8 @@ Result<std::vector<Tensor>> run(Model& model, const std::vector<Tensor>& inputs)
   return outputs;
 }
 
-// Rounding moves where an affine step is folded: a few units in the last place of the largest value.
+// Rounding moves where an affine step is folded: a few units in the last place of the largest
+// value.
 void compare(const Tensor& a, const Tensor& b, Exactness exactness) {
   if (exactness == Exactness::kExact || !is_float(a.dtype())) {
     CHECK(a.same_content(b));
@@ -197,7 +211,8 @@ void run_both(Model& before, Model& after, const PassInfo& pass) {
     CHECK(why(actual) == "ok");
     if (!expected.ok() || !actual.ok()) return;
     CHECK(expected->size() == actual->size());
-    for (size_t i = 0; i < expected->size(); ++i) compare((*expected)[i], (*actual)[i], pass.exactness);
+    for (size_t i = 0; i < expected->size(); ++i)
+      compare((*expected)[i], (*actual)[i], pass.exactness);
   }
 }
 
@@ -227,7 +242,8 @@ bool check_case(const Case& c, Fixture& fixture, bool update) {
     return false;
   }
   const auto expected = parse_and_check(c.expected.empty() && update ? c.before : c.expected);
-  const auto difference = expected ? structural_difference(*expected, *read_back) : std::optional<std::string>("not parsed");
+  const auto difference = expected ? structural_difference(*expected, *read_back)
+                                   : std::optional<std::string>("not parsed");
   CHECK_MESSAGE(!difference, difference.value_or(""), "\n", print_text(*read_back));
   if (c.executes) run_both(*before, *read_back, *pass);
   const auto twice = after->clone();
@@ -251,7 +267,8 @@ TEST_CASE("passes do what their fixtures say") {
     }
     if (!changed_file) continue;
     std::ofstream file(fixture.path, std::ios::binary);
-    for (size_t i = 0; i < fixture.chunks.size(); ++i) file << (i ? kSeparator : "") << fixture.chunks[i];
+    for (size_t i = 0; i < fixture.chunks.size(); ++i)
+      file << (i ? kSeparator : "") << fixture.chunks[i];
   }
 }
 
@@ -261,7 +278,8 @@ TEST_CASE("every pass has a fixture that fires and one that does not") {
     INFO(pass->name);
     std::string stem(pass->name);
     std::ranges::replace(stem, '-', '_');
-    const auto found = std::ranges::find_if(all, [&](const Fixture& f) { return f.path.stem() == stem; });
+    const auto found =
+        std::ranges::find_if(all, [&](const Fixture& f) { return f.path.stem() == stem; });
     REQUIRE(found != all.end());
     CHECK(std::ranges::any_of(found->cases, [](const Case& c) { return !c.unchanged; }));
     CHECK(std::ranges::any_of(found->cases, [](const Case& c) { return c.unchanged; }));

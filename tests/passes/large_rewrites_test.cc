@@ -13,10 +13,11 @@ namespace {
 TEST_CASE("nodes that read different outer values stay apart, whatever these are called") {
   std::string inputs;
   for (int i = 0; i < 14; ++i) inputs += ", float v" + std::to_string(i);
-  const auto model = parse_text("<ir_version: 10, opset_import: [\"\" : 21]> g (bool c" + inputs +
-                                ") => (float y) { y = If (c) <"
-                                "then_branch = t () => (float p) { p1 = Neg (v0)  p2 = Neg (v11)  p = Add (p1, p2) }, "
-                                "else_branch = e () => (float q) { q = Neg (v0) }> }");
+  const auto model = parse_text(
+      "<ir_version: 10, opset_import: [\"\" : 21]> g (bool c" + inputs +
+      ") => (float y) { y = If (c) <"
+      "then_branch = t () => (float p) { p1 = Neg (v0)  p2 = Neg (v11)  p = Add (p1, p2) }, "
+      "else_branch = e () => (float q) { q = Neg (v0) }> }");
   REQUIRE(model.ok());
   Graph& graph = (*model)->graph();
   Value& a = *graph.find("v0");
@@ -36,10 +37,12 @@ TEST_CASE("a long chain of Concat is joined in one rewrite") {
   std::string nodes;
   for (int i = 1; i < kLength; ++i) {
     const std::string before = i == 1 ? "a" : "t" + std::to_string(i - 1);
-    nodes += (i + 1 == kLength ? "y" : "t" + std::to_string(i)) + " = Concat <axis = 0> (" + before + ", a) ";
+    nodes += (i + 1 == kLength ? "y" : "t" + std::to_string(i)) + " = Concat <axis = 0> (" +
+             before + ", a) ";
   }
   const auto model =
-      parse_text("<ir_version: 10, opset_import: [\"\" : 21]> g (float[1] a) => (float[" + std::to_string(kLength) + "] y) { " + nodes + "}");
+      parse_text("<ir_version: 10, opset_import: [\"\" : 21]> g (float[1] a) => (float[" +
+                 std::to_string(kLength) + "] y) { " + nodes + "}");
   REQUIRE(model.ok());
   REQUIRE(infer_graph((*model)->graph()).ok());
   const PassInfo* const passes[] = {find_pass("fuse-concats")};

@@ -39,8 +39,10 @@ struct Expectation {
   size_t max_nodes;  // after preparation
 };
 constexpr Expectation kModels[] = {
-    {"mnist_rten_op18", 11}, {"fsanet_1x1", 274}, {"ppocr_cls", 131}, {"openseeface_landmarks_ortopt", 183},
-    {"nested_loops_30", 3},  {"ultraface_rfb320", 163}, {"t5_random_encoder", 74},
+    {"mnist_rten_op18", 11},   {"fsanet_1x1", 274},
+    {"ppocr_cls", 131},        {"openseeface_landmarks_ortopt", 183},
+    {"nested_loops_30", 3},    {"ultraface_rfb320", 163},
+    {"t5_random_encoder", 74},
 };
 
 TEST_CASE("prepared real models give the results that they gave") {
@@ -64,12 +66,15 @@ TEST_CASE("prepared real models give the results that they gave") {
     CHECK(why(infer_graph(m.graph())) == "ok");
     for (const Node& n : m.graph().nodes()) CHECK(why(check_node(n)) == "ok");
     const std::string once = encode_model(m).flatten();
-    for (const PassReport& r : run_passes(m, preparation_pipeline(), context)) CHECK_MESSAGE(r.fired == 0, std::string(r.pass));
+    for (const PassReport& r : run_passes(m, preparation_pipeline(), context))
+      CHECK_MESSAGE(r.fired == 0, std::string(r.pass));
     CHECK((encode_model(m).flatten() == once));
-    const fs::path file = fs::temp_directory_path() / ("onnxtool-prepared-" + std::to_string(::getpid()) + ".onnx");
+    const fs::path file =
+        fs::temp_directory_path() / ("onnxtool-prepared-" + std::to_string(::getpid()) + ".onnx");
     std::ofstream(file, std::ios::binary) << once;
     // Folded scales move roundings: 1e-5 of outputs around 1, heat maps of openseeface among them.
-    CHECK(why(testing::run_data_sets(models / e.model, {&cpu_kernel_set()}, {.relative = 1e-3, .absolute = 1e-5}, 1, file)) == "ok");
+    CHECK(why(testing::run_data_sets(models / e.model, {&cpu_kernel_set()},
+                                     {.relative = 1e-3, .absolute = 1e-5}, 1, file)) == "ok");
     fs::remove(file);
   }
 }

@@ -1,5 +1,6 @@
-// Seeded random graphs that plant what the passes look for: each is optimized, verified by running before and
-// after, and optimized again, which must change nothing. ONNXTOOL_RANDOM_GRAPHS sets how many.
+// Seeded random graphs that plant what the passes look for: each is optimized, verified by running
+// before and after, and optimized again, which must change nothing. ONNXTOOL_RANDOM_GRAPHS sets how
+// many.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -17,7 +18,8 @@
 namespace onnxtool {
 namespace {
 
-// Text of a graph that grows node by node. Values are floats of the shape [batch, 4, 6], but for layers' own.
+// Text of a graph that grows node by node. Values are floats of the shape [batch, 4, 6], but for
+// layers' own.
 class Generator {
  public:
   explicit Generator(uint32_t seed) : random_(seed) {}
@@ -27,20 +29,27 @@ class Generator {
     const int steps = 2 + pick(6);
     for (int i = 0; i < steps; ++i) x = step(x);
     // A second reader now and then: what is shared must not be folded away.
-    if (pick(3) == 0) node("z", "Neg", x);
-    else node("z", "Neg", "x");
+    if (pick(3) == 0)
+      node("z", "Neg", x);
+    else
+      node("z", "Neg", "x");
     node("y", "Relu", x);
-    return "<ir_version: 10, opset_import: [\"\" : 17]> g (float[batch,4,6] x) => (float[a,b,c] y, float[d,e,f] z) <" + constants_ + "> {" + nodes_ + "}";
+    return "<ir_version: 10, opset_import: [\"\" : 17]> g (float[batch,4,6] x) => (float[a,b,c] y, "
+           "float[d,e,f] z) <" +
+           constants_ + "> {" + nodes_ + "}";
   }
 
  private:
   int pick(int n) { return static_cast<int>(random_() % static_cast<uint32_t>(n)); }
   std::string fresh() { return "v" + std::to_string(++names_); }
 
-  void node(const std::string& output, const std::string& op, const std::string& inputs, const std::string& attributes = "") {
-    nodes_ += output + " = " + op + (attributes.empty() ? "" : " <" + attributes + ">") + " (" + inputs + ")\n";
+  void node(const std::string& output, const std::string& op, const std::string& inputs,
+            const std::string& attributes = "") {
+    nodes_ += output + " = " + op + (attributes.empty() ? "" : " <" + attributes + ">") + " (" +
+              inputs + ")\n";
   }
-  std::string made(const std::string& op, const std::string& inputs, const std::string& attributes = "") {
+  std::string made(const std::string& op, const std::string& inputs,
+                   const std::string& attributes = "") {
     std::string name = fresh();
     node(name, op, inputs, attributes);
     return name;
@@ -56,7 +65,8 @@ class Generator {
   }
   std::string floats(const std::string& dims, int count) {
     std::string values;
-    for (int i = 0; i < count; ++i) values += (i ? "," : "") + std::to_string((pick(17) - 8) * 0.25);
+    for (int i = 0; i < count; ++i)
+      values += (i ? "," : "") + std::to_string((pick(17) - 8) * 0.25);
     return constant("float[" + dims + "]", values);
   }
 
@@ -67,7 +77,8 @@ class Generator {
       case 2: return made("Cast", made("Cast", x, "to = 11"), "to = 1");
       case 3: return made("Cast", x, "to = 1");
       case 4: return transposes(x);
-      case 5: return made("Reshape", made("Reshape", x + ", " + ints("0,24")) + ", " + ints("-1,4,6"));
+      case 5:
+        return made("Reshape", made("Reshape", x + ", " + ints("0,24")) + ", " + ints("-1,4,6"));
       case 6: return made("Reshape", made("Flatten", x) + ", " + ints("0,4,-1"));
       case 7: return made("Squeeze", made("Unsqueeze", x + ", " + ints("1")) + ", " + ints("1"));
       case 8: return made(pick(2) ? "Mul" : "Div", x + ", " + constant("float", "1"));
@@ -75,7 +86,9 @@ class Generator {
       case 10: return made("Add", x + ", " + constant("float", pick(2) ? "0" : "-0.0"));
       case 11: return twice(x);
       case 12: return from_shape(x);
-      case 13: return made("Slice", x + ", " + ints("0") + ", " + ints("9223372036854775807") + ", " + ints(pick(2) ? "1" : "-1"));
+      case 13:
+        return made("Slice", x + ", " + ints("0") + ", " + ints("9223372036854775807") + ", " +
+                                 ints(pick(2) ? "1" : "-1"));
       case 14: return slices(x);
       case 15: return made("Concat", x, "axis = 1");
       case 16: return concats(x);
@@ -83,15 +96,27 @@ class Generator {
       case 18: return gemm(x);
       case 19: return choice(x);
       case 20: return recurrent(x);
-      case 21: return made("Mul", x + ", " + made("Sigmoid", pick(2) ? x : made("Mul", x + ", " + constant("float", "1.5"))));
+      case 21:
+        return made(
+            "Mul",
+            x + ", " +
+                made("Sigmoid", pick(2) ? x : made("Mul", x + ", " + constant("float", "1.5"))));
       case 22: return normalization(pick(2) ? x : made("Add", x + ", " + made("Neg", x)));
-      case 23: return made("Add", made("Abs", x) + ", " + normalization(made("Add", x + ", " + made("Add", made("Tanh", x) + ", " + floats("6", 6)))));
+      case 23:
+        return made(
+            "Add",
+            made("Abs", x) + ", " +
+                normalization(
+                    made("Add", x + ", " + made("Add", made("Tanh", x) + ", " + floats("6", 6)))));
       case 24: return gelu(pick(2) ? x : made("Add", x + ", " + floats("6", 6)));
       case 25: return fast_gelu(pick(2) ? x : made("Add", x + ", " + floats("6", 6)));
       case 26: return scores(x);
       case 27: return attention(x);
       case 29: return between_transposes(x);
-      case 30: return made("Slice", made("Concat", x + ", " + made("ConstantOfShape", ints("3,4,6")), "axis = 0") + ", " + ints("0") + ", " + ints("-3") + ", " + ints("0"));
+      case 30:
+        return made("Slice",
+                    made("Concat", x + ", " + made("ConstantOfShape", ints("3,4,6")), "axis = 0") +
+                        ", " + ints("0") + ", " + ints("-3") + ", " + ints("0"));
       case 28: return made(pick(2) ? "Relu" : "Tanh", pick(2) ? gemm(x) : convolution(x));
       default: return made("Mul", x + ", " + made("Sqrt", constant("float", "2.25")));
     }
@@ -108,48 +133,74 @@ class Generator {
     return made("Sub", a + ", " + made("Mul", b + ", " + floats("6", 6)));
   }
   std::string from_shape(const std::string& x) {
-    const std::string s = made("Shape", x), i = constant("int64", "0"), n = made("Gather", s + ", " + i, "axis = 0");
+    const std::string s = made("Shape", x), i = constant("int64", "0"),
+                      n = made("Gather", s + ", " + i, "axis = 0");
     const std::string u = made("Unsqueeze", n + ", " + ints("0"));
-    if (pick(2)) return made("Reshape", x + ", " + made("Concat", u + ", " + ints("4,6"), "axis = 0"));
-    const std::string flat = made("Reshape", x + ", " + made("Concat", u + ", " + ints("24"), "axis = 0"));
-    return made("Reshape", flat + ", " + made("Concat", u + ", " + made("Slice", s + ", " + ints("1") + ", " + ints("3")), "axis = 0"));
+    if (pick(2))
+      return made("Reshape", x + ", " + made("Concat", u + ", " + ints("4,6"), "axis = 0"));
+    const std::string flat =
+        made("Reshape", x + ", " + made("Concat", u + ", " + ints("24"), "axis = 0"));
+    return made(
+        "Reshape",
+        flat + ", " +
+            made("Concat", u + ", " + made("Slice", s + ", " + ints("1") + ", " + ints("3")),
+                 "axis = 0"));
   }
   std::string slices(const std::string& x) {
-    const std::string a = made("Slice", x + ", " + ints("0") + ", " + ints("9") + ", " + ints("1") + ", " + ints("2"));
-    const std::string b = made("Slice", a + ", " + ints("1") + ", " + ints("6") + ", " + ints("2") + ", " + ints("2"));
+    const std::string a = made(
+        "Slice", x + ", " + ints("0") + ", " + ints("9") + ", " + ints("1") + ", " + ints("2"));
+    const std::string b = made(
+        "Slice", a + ", " + ints("1") + ", " + ints("6") + ", " + ints("2") + ", " + ints("2"));
     return made("Tile", made("Reshape", b + ", " + ints("0,2,3")) + ", " + ints("1,2,2"));
   }
   std::string concats(const std::string& x) {
-    const std::string half = made("Slice", x + ", " + ints("0") + ", " + ints("2") + ", " + ints("1"));
-    const std::string one = made("Slice", x + ", " + ints("3") + ", " + ints("4") + ", " + ints("1"));
-    return made("Concat", made("Concat", half + ", " + one, "axis = 1") + ", " + one, pick(2) ? "axis = 1" : "axis = -2");
+    const std::string half =
+        made("Slice", x + ", " + ints("0") + ", " + ints("2") + ", " + ints("1"));
+    const std::string one =
+        made("Slice", x + ", " + ints("3") + ", " + ints("4") + ", " + ints("1"));
+    return made("Concat", made("Concat", half + ", " + one, "axis = 1") + ", " + one,
+                pick(2) ? "axis = 1" : "axis = -2");
   }
   std::string convolution(const std::string& x) {
-    std::string t = made("Conv", x + ", " + floats("4,4,1", 16) + (pick(2) ? ", " + floats("4", 4) : ""));
+    std::string t =
+        made("Conv", x + ", " + floats("4,4,1", 16) + (pick(2) ? ", " + floats("4", 4) : ""));
     if (pick(2)) t = made(pick(2) ? "Add" : "Sub", t + ", " + floats("1,4,1", 4));
-    if (pick(2)) t = made("BatchNormalization", t + ", " + floats("4", 4) + ", " + floats("4", 4) + ", " + floats("4", 4) + ", " + constant("float[4]", "1,0.5,2,0.25"));
+    if (pick(2))
+      t = made("BatchNormalization", t + ", " + floats("4", 4) + ", " + floats("4", 4) + ", " +
+                                         floats("4", 4) + ", " +
+                                         constant("float[4]", "1,0.5,2,0.25"));
     if (pick(2)) t = made("Mul", t + ", " + floats("4,1", 4));
     if (pick(3)) return t;
     const std::string pads = ints("0,0,1,0,0,1"), padded = made("Pad", t + ", " + pads);
     return made("Conv", padded + ", " + floats("4,4,3", 48));
   }
   std::string gemm(const std::string& x) {
-    const std::string flat = made("Reshape", x + ", " + ints("-1,6")), w = floats("6,6", 36), b = floats(pick(2) ? "6" : "1,6", 6);
-    std::string t = pick(2) ? made("Add", made("MatMul", flat + ", " + w) + ", " + b) : made("Gemm", flat + ", " + w + ", " + b);
+    const std::string flat = made("Reshape", x + ", " + ints("-1,6")), w = floats("6,6", 36),
+                      b = floats(pick(2) ? "6" : "1,6", 6);
+    std::string t = pick(2) ? made("Add", made("MatMul", flat + ", " + w) + ", " + b)
+                            : made("Gemm", flat + ", " + w + ", " + b);
     if (pick(3) == 0) t = made("LeakyRelu", t);
-    const std::string s = made("Shape", x), lead = made("Gather", s + ", " + ints("0,1"), "axis = 0");
+    const std::string s = made("Shape", x),
+                      lead = made("Gather", s + ", " + ints("0,1"), "axis = 0");
     return made("Reshape", t + ", " + made("Concat", lead + ", " + ints("6"), "axis = 0"));
   }
   std::string choice(const std::string& x) {
-    const std::string condition = made("Not", constant("bool", pick(2) ? "1" : "0")), a = fresh(), b = fresh();
-    return made("If", condition, "then_branch = t () => (float[n,4,6] " + a + ") { " + a + " = Neg (" + x + ") }, else_branch = e () => (float[n,4,6] " + b +
-                                     ") { " + b + " = Abs (" + x + ") }");
+    const std::string condition = made("Not", constant("bool", pick(2) ? "1" : "0")), a = fresh(),
+                      b = fresh();
+    return made("If", condition,
+                "then_branch = t () => (float[n,4,6] " + a + ") { " + a + " = Neg (" + x +
+                    ") }, else_branch = e () => (float[n,4,6] " + b + ") { " + b + " = Abs (" + x +
+                    ") }");
   }
   std::string recurrent(const std::string& x) {
     // [batch, 4, 6] read as 4 steps: RNN wants [steps, batch, size].
-    const std::string t = made("Transpose", x, "perm = [1, 0, 2]"), n = made("Slice", made("Shape", x) + ", " + ints("0") + ", " + ints("1"));
-    const std::string h = made("ConstantOfShape", made("Concat", ints("1") + ", " + n + ", " + ints("6"), "axis = 0"));
-    const std::string y = made("RNN", t + ", " + floats("1,6,6", 36) + ", " + floats("1,6,6", 36) + ", , , " + h, "hidden_size = 6");
+    const std::string t = made("Transpose", x, "perm = [1, 0, 2]"),
+                      n = made("Slice", made("Shape", x) + ", " + ints("0") + ", " + ints("1"));
+    const std::string h = made("ConstantOfShape",
+                               made("Concat", ints("1") + ", " + n + ", " + ints("6"), "axis = 0"));
+    const std::string y =
+        made("RNN", t + ", " + floats("1,6,6", 36) + ", " + floats("1,6,6", 36) + ", , , " + h,
+             "hidden_size = 6");
     return made("Transpose", made("Squeeze", y + ", " + ints("1")), "perm = [1, 0, 2]");
   }
 
@@ -158,33 +209,46 @@ class Generator {
     const std::string last = "axes = [-1]";
     const bool centres = pick(2) == 0;
     const std::string d = centres ? made("Sub", x + ", " + made("ReduceMean", x, last)) : x;
-    const std::string v = made("ReduceMean", pick(2) ? made("Pow", d + ", " + scalar("2")) : made("Mul", d + ", " + d), last);
+    const std::string v =
+        made("ReduceMean",
+             pick(2) ? made("Pow", d + ", " + scalar("2")) : made("Mul", d + ", " + d), last);
     const std::string root = made("Sqrt", made("Add", v + ", " + scalar("0.0625")));
-    const std::string z = pick(2) ? made("Div", d + ", " + root) : made("Mul", d + ", " + made("Reciprocal", root));
+    const std::string z =
+        pick(2) ? made("Div", d + ", " + root) : made("Mul", d + ", " + made("Reciprocal", root));
     const std::string y = made("Mul", z + ", " + floats("6", 6));
     return centres && pick(2) ? made("Add", y + ", " + floats("6", 6)) : y;
   }
   std::string gelu(const std::string& x) {
-    const std::string e = made("Add", made("Erf", made("Div", x + ", " + scalar("1.41421356"))) + ", " + scalar("1"));
+    const std::string e =
+        made("Add", made("Erf", made("Div", x + ", " + scalar("1.41421356"))) + ", " + scalar("1"));
     return made("Mul", made("Mul", x + ", " + scalar("0.5")) + ", " + e);
   }
   std::string fast_gelu(const std::string& x) {
-    const std::string sum = made("Add", x + ", " + made("Mul", made("Pow", x + ", " + scalar("3")) + ", " + scalar("0.044715")));
-    const std::string e = made("Add", made("Tanh", made("Mul", sum + ", " + scalar("0.79788456"))) + ", " + scalar("1"));
+    const std::string sum = made(
+        "Add",
+        x + ", " + made("Mul", made("Pow", x + ", " + scalar("3")) + ", " + scalar("0.044715")));
+    const std::string e = made(
+        "Add", made("Tanh", made("Mul", sum + ", " + scalar("0.79788456"))) + ", " + scalar("1"));
     return made("Mul", made("Mul", x + ", " + e) + ", " + scalar("0.5"));
   }
   std::string between_transposes(const std::string& x) {
     const std::string there = "perm = [0, 2, 1]";
     std::string t = made("Transpose", x, there);  // [batch, 6, 4]
     for (int i = pick(4); i >= 0; --i) switch (pick(7)) {
-      case 0: t = made("Relu", t); break;
-      case 1: t = made("Add", t + ", " + floats("4", 4)); break;
-      case 2: t = made("Mul", t + ", " + made("Transpose", made("Tanh", x), there)); break;
-      case 3: t = made("Softmax", t, "axis = 1"); break;
-      case 4: t = made("Sub", t + ", " + made("ReduceMean", t, "axes = [1]")); break;
-      case 5: t = made("Concat", made("Slice", t + ", " + ints("0") + ", " + ints("3") + ", " + ints("1")) + ", " + made("Slice", t + ", " + ints("3") + ", " + ints("6") + ", " + ints("-2")), "axis = 1"); break;
-      default: t = made("Max", t + ", " + floats("6,1", 6)); break;
-    }
+        case 0: t = made("Relu", t); break;
+        case 1: t = made("Add", t + ", " + floats("4", 4)); break;
+        case 2: t = made("Mul", t + ", " + made("Transpose", made("Tanh", x), there)); break;
+        case 3: t = made("Softmax", t, "axis = 1"); break;
+        case 4: t = made("Sub", t + ", " + made("ReduceMean", t, "axes = [1]")); break;
+        case 5:
+          t = made("Concat",
+                   made("Slice", t + ", " + ints("0") + ", " + ints("3") + ", " + ints("1")) +
+                       ", " +
+                       made("Slice", t + ", " + ints("3") + ", " + ints("6") + ", " + ints("-2")),
+                   "axis = 1");
+          break;
+        default: t = made("Max", t + ", " + floats("6,1", 6)); break;
+      }
     return made("Transpose", t, there);
   }
   std::string scores(const std::string& x) {
@@ -195,7 +259,10 @@ class Generator {
   std::string attention(const std::string& x) {
     const auto heads = [&](const char* perm) {
       const std::string p = made("MatMul", x + ", " + floats("6,6", 36));
-      return made("Transpose", made("Reshape", (pick(3) ? made("Add", p + ", " + floats("6", 6)) : p) + ", " + ints("0,0,2,3")), perm);
+      return made("Transpose",
+                  made("Reshape", (pick(3) ? made("Add", p + ", " + floats("6", 6)) : p) + ", " +
+                                      ints("0,0,2,3")),
+                  perm);
     };
     const char* first = "perm = [0, 2, 1, 3]";
     const std::string q = heads(first), k = heads("perm = [0, 2, 3, 1]"), v = heads(first);
@@ -210,7 +277,10 @@ class Generator {
   int names_ = 0;
 };
 
-template <class StatusOrResult> std::string why(const StatusOrResult& r) { return r.ok() ? "ok" : r.error().message; }
+template <class StatusOrResult>
+std::string why(const StatusOrResult& r) {
+  return r.ok() ? "ok" : r.error().message;
+}
 
 TEST_CASE("random graphs stay what they compute, and every pass has work in them") {
   const char* wanted = std::getenv("ONNXTOOL_RANDOM_GRAPHS");
@@ -231,17 +301,22 @@ TEST_CASE("random graphs stay what they compute, and every pass has work in them
     const auto passes = optimization_pipeline(context.ort_cpu ? Level::kExtended : Level::kBasic);
     const VerifiedRun run = run_verified(model, passes, context, verifier.get());
     for (const PassReport& p : run.passes) fired[p.pass] += p.fired;
-    CHECK_MESSAGE(!run.breach, run.breach->pass, " at ", run.breach->node, ": ", run.breach->difference);
+    CHECK_MESSAGE(!run.breach, run.breach->pass, " at ", run.breach->node, ": ",
+                  run.breach->difference);
     CHECK(run.dropped.empty());
-    if (run.verification) CHECK_MESSAGE(run.verification->compared_anything(), run.verification->obstacle);
+    if (run.verification)
+      CHECK_MESSAGE(run.verification->compared_anything(), run.verification->obstacle);
     const std::string bytes = encode_model(*model).flatten();
-    for (const PassReport& p : run_verified(model, passes, context, nullptr).passes) CHECK_MESSAGE(p.fired == 0, p.pass);
+    for (const PassReport& p : run_verified(model, passes, context, nullptr).passes)
+      CHECK_MESSAGE(p.fired == 0, p.pass);
     CHECK(encode_model(*model).flatten() == bytes);
   }
   if (count < 300) return;
-  // These want what the generator's text cannot say: Constant nodes come in, dead code goes as it appears.
+  // These want what the generator's text cannot say: Constant nodes come in, dead code goes as it
+  // appears.
   for (const PassInfo* p : optimization_pipeline(Level::kExtended))
-    if (p != &kConvertConstantToInitializer && p != &kEliminateDeadCode && p != &kFoldShape) CHECK_MESSAGE(fired[p->name] > 0, p->name);
+    if (p != &kConvertConstantToInitializer && p != &kEliminateDeadCode && p != &kFoldShape)
+      CHECK_MESSAGE(fired[p->name] > 0, p->name);
 }
 
 }  // namespace

@@ -11,8 +11,8 @@ using testing::all_layers;
 using testing::cpu_run;
 using testing::numbers;
 
-// Four products with a Relu between; with one scale a tensor the third suffers from its large weight,
-// whose results the Relu takes away.
+// Four products with a Relu between; with one scale a tensor the third suffers from its large
+// weight, whose results the Relu takes away.
 std::string four_layers() {
   std::string weights = "float[8,8] c = {-300, " + numbers(63, 0.5) + "}";
   std::string body;
@@ -23,7 +23,8 @@ std::string four_layers() {
     if (name != "d") body += " r" + name + " = Relu (p" + name + ")\n";
     from = "r" + name;
   }
-  return "<ir_version: 8, opset_import: [\"\" : 17]> g (float[2,8] x) => (float pd)\n<" + weights + "> {\n" + body + "}";
+  return "<ir_version: 8, opset_import: [\"\" : 17]> g (float[2,8] x) => (float pd)\n<" + weights +
+         "> {\n" + body + "}";
 }
 
 struct Found {
@@ -45,7 +46,8 @@ Found search(AccuracyTarget target, int64_t calibrated = 64) {
   REQUIRE(out.ok());
   REQUIRE(infer_graph(original->graph()).ok());
   const RunOptions run = cpu_run();
-  auto found = reach_accuracy(*quantizer, *out, target, {original->graph(), *samples, calibrated, run});
+  auto found =
+      reach_accuracy(*quantizer, *out, target, {original->graph(), *samples, calibrated, run});
   REQUIRE_MESSAGE(found.ok(), (found.ok() ? "" : found.error().message));
   // What is reported is what the model does.
   ComparisonOptions metrics;
@@ -94,7 +96,8 @@ TEST_CASE("accuracy target: what is no target") {
   CHECK(t->limit == -3.5);
   CHECK(parse_accuracy_target("kl=0.01")->kind == AccuracyTarget::Kind::kKl);
   CHECK(parse_accuracy_target("drop=0.5")->kind == AccuracyTarget::Kind::kDrop);
-  for (const char* wrong : {"", "sqnr", "sqnr=", "sqnr=x", "sqnr=35x", "sqnr=nan", "top1=3", "kl=-1", "drop=-1", "=3"})
+  for (const char* wrong :
+       {"", "sqnr", "sqnr=", "sqnr=x", "sqnr=35x", "sqnr=nan", "top1=3", "kl=-1", "drop=-1", "=3"})
     CHECK_FALSE(parse_accuracy_target(wrong).ok());
   // NaN meets nothing.
   CHECK_FALSE(t->met(std::nan("")));

@@ -15,7 +15,8 @@ using testing::numbers;
 // Positive inputs of a layer whose weights share one coarse scale: each output is off by the sum of
 // what rounding did to its weights.
 std::string coarse_layer(bool bias) {
-  return "<ir_version: 8, opset_import: [\"\" : 17]> g (float[2,8,4,4] x) => (float y)\n<float[4,8,1,1] w = {40, " +
+  return "<ir_version: 8, opset_import: [\"\" : 17]> g (float[2,8,4,4] x) => (float "
+         "y)\n<float[4,8,1,1] w = {40, " +
          numbers(31, 0.4) + "}" + (bias ? ", float[4] b = {0.1, 0.2, 0.3, 0.4}" : "") +
          "> {\n p = Exp (x)\n [conv] y = Conv (p, w" + (bias ? ", b" : "") + ") }";
 }

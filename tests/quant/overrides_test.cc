@@ -13,9 +13,11 @@ using testing::quantize;
 
 // Two products with a Relu between; per-channel scales in both.
 std::string two_layers() {
-  return "<ir_version: 8, opset_import: [\"\" : 17]> g (float[2,8] x) => (float y)\n<float[8,4] w = {" +
+  return "<ir_version: 8, opset_import: [\"\" : 17]> g (float[2,8] x) => (float y)\n<float[8,4] w "
+         "= {" +
          numbers(32) + "}, float[4,4] v = {" + numbers(16, 3) +
-         "}> {\n [first] a = MatMul (x, w)\n r = Relu (a)\n [second] b = MatMul (r, v)\n y = Sigmoid (b) }";
+         "}> {\n [first] a = MatMul (x, w)\n r = Relu (a)\n [second] b = MatMul (r, v)\n y = "
+         "Sigmoid (b) }";
 }
 
 Quantizer::Output with(std::vector<std::string> overrides, bool per_channel = true) {
@@ -64,7 +66,8 @@ TEST_CASE("overrides: ranges of one tensor, the later wish wins") {
   CHECK(range_of(with({"tensor:r:range=0,1", "op:Relu:range=0,2"}), "r") == Range{0, 2});
   CHECK(range_of(with({"tensor:x:percentile=50"}), "x").max < range_of(with({}), "x").max);
   CHECK(range_of(with({"tensor:x:percentile=50"}), "r") == seen);
-  CHECK(range_of(with({"tensor:x:calibrator=moving-average"}), "x").max < range_of(with({}), "x").max);
+  CHECK(range_of(with({"tensor:x:calibrator=moving-average"}), "x").max <
+        range_of(with({}), "x").max);
   const auto symmetric = with({"tensor:x:symmetric=yes"});
   CHECK(tensor(symmetric, "x_zero_point").to_ints()[0] == 128);
   CHECK(tensor(with({}), "x_zero_point").to_ints()[0] != 128);
@@ -95,9 +98,11 @@ TEST_CASE("overrides: what they refuse") {
   CHECK(refused("op=Conv") == "--override op=Conv: expected SELECTOR:KEY=VALUE");
   CHECK(refused("op:Conv:best=1") == "--override op:Conv:best=1: 'best' is no key");
   CHECK(refused("Conv:type=float").find("is not of the form") != std::string::npos);
-  CHECK(refused("op:Conv:type=u8") == "--override op:Conv:type=u8: 'u8' is no value of type, expected float");
-  for (const char* wrong : {"weights=no", "weight-type=s16", "calibrator=auto", "percentile=0", "percentile=x", "percentile=101",
-                            "range=1", "range=1,2", "range=-2,-1", "range=0,0", "range=-1,nan", "symmetric=1"})
+  CHECK(refused("op:Conv:type=u8") ==
+        "--override op:Conv:type=u8: 'u8' is no value of type, expected float");
+  for (const char* wrong : {"weights=no", "weight-type=s16", "calibrator=auto", "percentile=0",
+                            "percentile=x", "percentile=101", "range=1", "range=1,2", "range=-2,-1",
+                            "range=0,0", "range=-1,nan", "symmetric=1"})
     CHECK(refused(std::string("op:Conv:") + wrong).find("is no value of") != std::string::npos);
   const auto none = Overrides::parse({"name:third:type=float"});
   REQUIRE(none.ok());

@@ -89,7 +89,8 @@ TEST_CASE("placement: why operators stay in float") {
 
 TEST_CASE("placement: a pool that the target would miscount is kept from between DQ and Q") {
   const std::string pool =
-      "AveragePool <kernel_shape = [3, 3], strides = [2, 2], ceil_mode = 1, count_include_pad = 1, ";
+      "AveragePool <kernel_shape = [3, 3], strides = [2, 2], ceil_mode = 1, count_include_pad = "
+      "1, ";
   const auto d = decide(image_model("t = " + pool + "pads = [1, 1, 1, 1]> (c) y = Conv (t, v)"));
   CHECK(d.at("t").reason == "QLinearAveragePool miscounts padding under ceil_mode");
   CHECK(d.at("c").kernel.empty());
@@ -100,7 +101,8 @@ TEST_CASE("placement: a pool that the target would miscount is kept from between
   const auto last = decide(image_model("y = " + pool + "pads = [1, 1, 1, 1]> (c)"));
   CHECK(last.at("c").kernel == "QLinearConv");
   CHECK(decide(image_model("t = " + pool + "pads = [0, 0, 0, 0]> (c) y = Conv (t, v)"))
-            .at("t").kernel == "QLinearAveragePool");
+            .at("t")
+            .kernel == "QLinearAveragePool");
 }
 
 TEST_CASE("placement: weights that are no constants, and selections") {

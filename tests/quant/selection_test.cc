@@ -16,7 +16,8 @@ namespace {
 std::unique_ptr<Model> diamond() {
   auto model = parse_text(
       "<ir_version: 8, opset_import: [\"\" : 17]> g (float[4] x) => (float[4] y, float[4] f) {\n"
-      "a = Relu (x)\n b = Abs (a)\n c = Neg (a)\n d = Exp (b)\n e = Add (d, c)\n y = Sqrt (e)\n f = Sin (x) }");
+      "a = Relu (x)\n b = Abs (a)\n c = Neg (a)\n d = Exp (b)\n e = Add (d, c)\n y = Sqrt (e)\n f "
+      "= Sin (x) }");
   REQUIRE(model.ok());
   return *std::move(model);
 }

@@ -20,7 +20,8 @@ constexpr QuantScheme kS8{-128, 127, false, -128, 127};
 constexpr QuantScheme kS8Symmetric{-127, 127, true, -128, 127};
 constexpr QuantScheme kU8Symmetric{0, 255, true, 0, 255};
 constexpr QuantScheme kU4{0, 15, false, 0, 15};
-constexpr Calibrator kAll[] = {Calibrator::kMinMax, Calibrator::kPercentile, Calibrator::kEntropy, Calibrator::kMse};
+constexpr Calibrator kAll[] = {Calibrator::kMinMax, Calibrator::kPercentile, Calibrator::kEntropy,
+                               Calibrator::kMse};
 
 Summary of(std::span<const float> values, Summary::Mode mode = Summary::Mode::kHistogram) {
   Summary s(mode);
@@ -28,7 +29,8 @@ Summary of(std::span<const float> values, Summary::Mode mode = Summary::Mode::kH
   return s;
 }
 
-Range range(Calibrator c, std::span<const float> values, const QuantScheme& scheme, double percentile = 99.99) {
+Range range(Calibrator c, std::span<const float> values, const QuantScheme& scheme,
+            double percentile = 99.99) {
   const auto r = calibrate(c, of(values), scheme, {.percentile = percentile});
   REQUIRE(r.ok());
   return *r;
@@ -38,7 +40,8 @@ Range range(Calibrator c, std::span<const float> values, const QuantScheme& sche
 double true_mse(std::span<const float> values, const Grid& grid, const QuantScheme& s) {
   double sum = 0;
   for (float x : values) {
-    const double q = std::clamp<double>(std::nearbyint(x / grid.scale) + grid.zero_point, s.clip_min, s.clip_max);
+    const double q = std::clamp<double>(std::nearbyint(x / grid.scale) + grid.zero_point,
+                                        s.clip_min, s.clip_max);
     const double e = (q - grid.zero_point) * grid.scale - x;
     sum += e * e;
   }
@@ -91,9 +94,10 @@ TEST_CASE("expected error: the integral is what quantizing the values costs") {
         const double truth = true_mse(values, grid_of(r, scheme), scheme);
         CAPTURE(name);
         CAPTURE(shrink);
-        // Sampling noise of 60000 values, and buckets of 1/256 whose content is not quite uniform: integers
-        // sit at bucket edges, which at one bit a step is visible.
-        CHECK(expected_mse(s, r, scheme) == doctest::Approx(truth).epsilon(name == "integers" ? 0.05 : 0.02));
+        // Sampling noise of 60000 values, and buckets of 1/256 whose content is not quite uniform:
+        // integers sit at bucket edges, which at one bit a step is visible.
+        CHECK(expected_mse(s, r, scheme) ==
+              doctest::Approx(truth).epsilon(name == "integers" ? 0.05 : 0.02));
       }
     }
   }
@@ -101,18 +105,21 @@ TEST_CASE("expected error: the integral is what quantizing the values costs") {
 
 TEST_CASE("expected error: single values, the grid's own points, saturation, one bucket") {
   // On the grid: exact.
-  CHECK(expected_mse(of(std::vector<float>{255}), {0, 255}, kU8) == doctest::Approx(0).epsilon(1e-12));
+  CHECK(expected_mse(of(std::vector<float>{255}), {0, 255}, kU8) ==
+        doctest::Approx(0).epsilon(1e-12));
   // 6 is a point mass at the end; clipped at 5 it costs 1.
   const std::vector<float> sixes = {6, 6, 0, 0};
   CHECK(expected_mse(of(sixes), {0, 5}, kU8) == doctest::Approx(0.5));
-  CHECK(expected_mse(of(std::vector<float>{-6, 0}), {-5, 5}, {-127, 127, true, -127, 127}) == doctest::Approx(0.5));
+  CHECK(expected_mse(of(std::vector<float>{-6, 0}), {-5, 5}, {-127, 127, true, -127, 127}) ==
+        doctest::Approx(0.5));
   CHECK(expected_sqnr(of(sixes), {0, 6}, kU8) > 200);
   CHECK(std::isinf(expected_sqnr(of(std::vector<float>{0, 0}), {0, 0}, kU8)));
   CHECK(std::isnan(expected_sqnr(of(sixes, Summary::Mode::kMinMax), {0, 6}, kU8)));
   CHECK(std::isnan(expected_sqnr(Summary(), {0, 6}, kU8)));
   // Everything below half a step rounds to zero.
   const std::vector<float> small = {0.1f, -0.2f};
-  CHECK(expected_mse(of(small), {-255, 255}, kU8) == doctest::Approx((0.01 + 0.04) / 2).epsilon(0.01));
+  CHECK(expected_mse(of(small), {-255, 255}, kU8) ==
+        doctest::Approx((0.01 + 0.04) / 2).epsilon(0.01));
 }
 
 TEST_CASE("mse: no scale and zero point do better, by brute force over the values") {
@@ -122,7 +129,8 @@ TEST_CASE("mse: no scale and zero point do better, by brute force over the value
     for (const QuantScheme& scheme : {kU8, kU4, kS8Symmetric}) {
       CAPTURE(name);
       CAPTURE(scheme.qmax);
-      const double ours = true_mse(values, grid_of(range(Calibrator::kMse, values, scheme), scheme), scheme);
+      const double ours =
+          true_mse(values, grid_of(range(Calibrator::kMse, values, scheme), scheme), scheme);
       const auto [low, high] = std::minmax_element(values.begin(), values.end());
       double least = std::numeric_limits<double>::infinity();
       const bool one_limit = scheme.symmetric || *low >= 0 || *high <= 0;
@@ -144,7 +152,8 @@ TEST_CASE("mse: never worse than the other calibrators in expectation") {
     const auto& name = d.first;
     const auto& values = d.second;
     const Summary s = of(values);
-    for (const QuantScheme& scheme : {kU8, kU4, kS8Symmetric, QuantScheme{0, 65535, false, 0, 65535}}) {
+    for (const QuantScheme& scheme :
+         {kU8, kU4, kS8Symmetric, QuantScheme{0, 65535, false, 0, 65535}}) {
       const double mse = expected_mse(s, *calibrate(Calibrator::kMse, s, scheme), scheme);
       for (Calibrator other : kAll) {
         CAPTURE(name);
@@ -155,7 +164,8 @@ TEST_CASE("mse: never worse than the other calibrators in expectation") {
   }
 }
 
-TEST_CASE("every calibrator: zero inside, within the observed values when asymmetric, deterministic") {
+TEST_CASE(
+    "every calibrator: zero inside, within the observed values when asymmetric, deterministic") {
   for (const auto& d : distributions(3000)) {
     const auto& name = d.first;
     const auto& values = d.second;
@@ -192,8 +202,10 @@ TEST_CASE("percentile: numpy's values, to within a bucket") {
   struct Case {
     double p, low, high, magnitude;
   };
-  for (const Case& c : {Case{99.99, -0.5, 4.49775126, 4.49700170}, Case{99.9, -0.5, 4.4910076, 4.48352060},
-                        Case{99, -0.49999937, 4.4238976, 4.35004098}, Case{90, -0.49937518, 3.78558993, 3.14390731}}) {
+  for (const Case& c :
+       {Case{99.99, -0.5, 4.49775126, 4.49700170}, Case{99.9, -0.5, 4.4910076, 4.48352060},
+        Case{99, -0.49999937, 4.4238976, 4.35004098},
+        Case{90, -0.49937518, 3.78558993, 3.14390731}}) {
     const Range r = range(Calibrator::kPercentile, x, kU8, c.p);
     CAPTURE(c.p);
     CHECK(r.min == doctest::Approx(c.low).epsilon(1.0 / 256));
@@ -209,7 +221,8 @@ TEST_CASE("percentile: numpy's values, to within a bucket") {
 TEST_CASE("percentile: interpolates inside a bucket, counts zeros, ends at zero on an empty side") {
   // One bucket [1, 1 + 1/256) cut at its extrema; half of it.
   const std::vector<float> narrow = {1.0f, 1.001f, 1.002f, 1.003f};
-  CHECK(range(Calibrator::kPercentile, narrow, kS8Symmetric, 50).max == doctest::Approx(1.0015).epsilon(1e-6));
+  CHECK(range(Calibrator::kPercentile, narrow, kS8Symmetric, 50).max ==
+        doctest::Approx(1.0015).epsilon(1e-6));
   std::vector<float> zeros(99, 0.0f);
   zeros.push_back(1);
   CHECK(range(Calibrator::kPercentile, zeros, kS8Symmetric, 99).max == 0);
@@ -218,8 +231,8 @@ TEST_CASE("percentile: interpolates inside a bucket, counts zeros, ends at zero 
 }
 
 TEST_CASE("entropy: the limit is that of the recipe, written out") {
-  // Migacz's loop over 2048 bins of |x|, on the same bins and smoothing; 16 groups rather than 128, where
-  // rounding weighs enough for the limit to be well inside.
+  // Migacz's loop over 2048 bins of |x|, on the same bins and smoothing; 16 groups rather than 128,
+  // where rounding weighs enough for the limit to be well inside.
   std::mt19937 g(3);
   std::normal_distribution<float> normal;
   std::vector<float> x(50000);
@@ -228,7 +241,8 @@ TEST_CASE("entropy: the limit is that of the recipe, written out") {
   for (float v : x) absmax = std::max(absmax, static_cast<double>(std::fabs(v)));
   constexpr int kBins = 2048, kGroups = 16;
   std::vector<double> h(kBins);
-  for (float v : x) h[static_cast<size_t>(std::min<double>(kBins - 1, std::fabs(v) / absmax * kBins))] += 1;
+  for (float v : x)
+    h[static_cast<size_t>(std::min<double>(kBins - 1, std::fabs(v) / absmax * kBins))] += 1;
   const auto divergence = [&](int end) {
     std::vector<double> p(h.begin(), h.begin() + end), q(static_cast<size_t>(end));
     for (int gr = 0; gr < kGroups; ++gr) {
@@ -246,7 +260,8 @@ TEST_CASE("entropy: the limit is that of the recipe, written out") {
     for (double v : p) p_sum += v;
     for (double v : q) q_sum += v;
     for (size_t i = 0; i < p.size(); ++i)
-      if (p[i] > 0) kl += p[i] / p_sum * std::log(p[i] / p_sum / ((1 - 1e-4) * q[i] / q_sum + 1e-4 / end));
+      if (p[i] > 0)
+        kl += p[i] / p_sum * std::log(p[i] / p_sum / ((1 - 1e-4) * q[i] / q_sum + 1e-4 / end));
     return kl;
   };
   double least = std::numeric_limits<double>::infinity();
@@ -302,7 +317,9 @@ TEST_CASE("moving average: the mean of the first hundred samples, then it forget
   CHECK(average(300, kU8, false).min != doctest::Approx(low / 300).epsilon(1e-6));
   // One more sample moves the average by a hundredth of the distance.
   const Range before = average(200, kU8, false), after = average(201, kU8, false);
-  CHECK(after.max == doctest::Approx(before.max + 0.01 * (static_cast<double>(samples[200].max) - before.max)).epsilon(1e-12));
+  CHECK(after.max ==
+        doctest::Approx(before.max + 0.01 * (static_cast<double>(samples[200].max) - before.max))
+            .epsilon(1e-12));
   CHECK(average(300, kS8Symmetric, false).min == -average(300, kU8, false).max);
   // Zero lies inside: samples that are all above it.
   const std::vector<Extremes> above = {{1, 2}, {2, 4}};
@@ -323,22 +340,29 @@ TEST_CASE("percentile as onnxruntime's: the left edge of a bin of 2048, on both 
     if (width == 0) continue;
     std::vector<double> bins(2048);
     for (const float x : values)
-      bins[static_cast<size_t>(std::min(2047.0, (static_cast<double>(std::fabs(x)) - static_cast<double>(bottom)) / width))] += 1;
+      bins[static_cast<size_t>(std::min(
+          2047.0, (static_cast<double>(std::fabs(x)) - static_cast<double>(bottom)) / width))] += 1;
     // Not those that fall between two values exactly: either is right.
     for (const double p : {98.7654, 99.8765, 99.999}) {
       size_t i = 0;
-      for (double sum = bins[0]; sum < p / 100 * static_cast<double>(values.size()) - 1e-9; sum += bins[i]) ++i;
+      for (double sum = bins[0]; sum < p / 100 * static_cast<double>(values.size()) - 1e-9;
+           sum += bins[i])
+        ++i;
       const double expected = static_cast<double>(bottom) + width * static_cast<double>(i);
       const auto [low, high] = std::minmax_element(values.begin(), values.end());
-      const auto r = calibrate(Calibrator::kPercentile, of(values), kU8, {.percentile = p, .ort_compat = true});
+      const auto r = calibrate(Calibrator::kPercentile, of(values), kU8,
+                               {.percentile = p, .ort_compat = true});
       REQUIRE(r.ok());
       // A bin off where the percentile lies on an edge, and what a bucket hides.
       const double slack = 1.01 * width + expected / 256;
-      CHECK(std::fabs(r->max - std::max(0.0, std::min(expected, static_cast<double>(*high)))) <= slack);
-      CHECK(std::fabs(r->min - std::min(0.0, std::max(-expected, static_cast<double>(*low)))) <= slack);
+      CHECK(std::fabs(r->max - std::max(0.0, std::min(expected, static_cast<double>(*high)))) <=
+            slack);
+      CHECK(std::fabs(r->min - std::min(0.0, std::max(-expected, static_cast<double>(*low)))) <=
+            slack);
     }
     // The default entropy search of onnxruntime has one candidate: everything.
-    CHECK(*calibrate(Calibrator::kEntropy, of(values), kU8, {.ort_compat = true}) == range(Calibrator::kMinMax, values, kU8));
+    CHECK(*calibrate(Calibrator::kEntropy, of(values), kU8, {.ort_compat = true}) ==
+          range(Calibrator::kMinMax, values, kU8));
   }
   const std::vector<float> one = {2, 2, 2};
   CHECK(*calibrate(Calibrator::kPercentile, of(one), kU8, {.ort_compat = true}) == Range{0, 2});
@@ -353,9 +377,11 @@ TEST_CASE("calibrators: what they refuse") {
   };
   for (Calibrator c : kAll) {
     CHECK(code(Summary(), c) == ErrorCode::kBadData);
-    CHECK(code(of(std::vector<float>{1, std::numeric_limits<float>::infinity()}), c) == ErrorCode::kNotFinite);
+    CHECK(code(of(std::vector<float>{1, std::numeric_limits<float>::infinity()}), c) ==
+          ErrorCode::kNotFinite);
   }
-  CHECK(code(of(std::vector<float>{1}, Summary::Mode::kMinMax), Calibrator::kMse) == ErrorCode::kBadData);
+  CHECK(code(of(std::vector<float>{1}, Summary::Mode::kMinMax), Calibrator::kMse) ==
+        ErrorCode::kBadData);
   CHECK(calibrate(Calibrator::kMinMax, of(std::vector<float>{1}, Summary::Mode::kMinMax), s).ok());
   for (double p : {0.0, -1.0, 100.1, std::nan("")})
     CHECK(code(of(std::vector<float>{1}), Calibrator::kPercentile, p) == ErrorCode::kUsage);
@@ -363,7 +389,8 @@ TEST_CASE("calibrators: what they refuse") {
         "1 NaN and 0 infinite among 1 values, expected finite ones only");
   REQUIRE(parse_calibrator("mse").ok());
   CHECK(parse_calibrator("mae").error().message ==
-        "calibrator 'mae' is unknown, expected one of minmax, moving-average, percentile, entropy, mse");
+        "calibrator 'mae' is unknown, expected one of minmax, moving-average, percentile, entropy, "
+        "mse");
 }
 
 TEST_CASE("calibrators: all zeros, single values, subnormals and the largest floats") {

@@ -18,17 +18,20 @@ TEST_CASE("onnxruntime's calibration cache: both of its forms, and ours") {
   REQUIRE(r.ok());
   CHECK(r->at("x") == Range{-1.5, 3.0999999046325684});
   CHECK(r->at("y") == Range{0, 6});
-  const auto bare = load_onnxruntime_ranges(R"({"x": {"lowest": -1.5, "highest": 3, "CLS": "TensorData"}})");
+  const auto bare =
+      load_onnxruntime_ranges(R"({"x": {"lowest": -1.5, "highest": 3, "CLS": "TensorData"}})");
   REQUIRE(bare.ok());
   CHECK(bare->at("x") == Range{-1.5, 3});
   const auto again = load_onnxruntime_ranges(save_onnxruntime_ranges(*r));
   REQUIRE(again.ok());
   CHECK(*again == *r);
-  for (const char* wrong : {"[]", R"({"CLS": "Other", "data": {}})", R"({"x": 1})", R"({"x": {"lowest": 1}})",
-                            R"({"x": {"lowest": 2, "highest": 1}})", R"({"x": {"lowest": [1, 2], "highest": 3}})",
-                            R"({"x": {"avg": 1, "std": 2, "CLS": "TensorData"}})"})
+  for (const char* wrong :
+       {"[]", R"({"CLS": "Other", "data": {}})", R"({"x": 1})", R"({"x": {"lowest": 1}})",
+        R"({"x": {"lowest": 2, "highest": 1}})", R"({"x": {"lowest": [1, 2], "highest": 3}})",
+        R"({"x": {"avg": 1, "std": 2, "CLS": "TensorData"}})"})
     CHECK_FALSE(load_onnxruntime_ranges(wrong).ok());
-  CHECK(load_onnxruntime_ranges(R"({"x": {"avg": 1}})").error().message == "tensor 'x': has no single 'lowest' and 'highest'");
+  CHECK(load_onnxruntime_ranges(R"({"x": {"avg": 1}})").error().message ==
+        "tensor 'x': has no single 'lowest' and 'highest'");
 }
 
 TEST_CASE("TensorRT's calibration cache: round trip to float accuracy") {
@@ -39,9 +42,11 @@ TEST_CASE("TensorRT's calibration cache: round trip to float accuracy") {
   REQUIRE(back.ok());
   CHECK(back->at("a: b") == Range{-127, 127});
   CHECK(back->at("z") == Range{0, 0});
-  CHECK(load_tensorrt_ranges("TRT-8503-MinMaxCalibration\r\nx: 3c010a14\r\n")->at("x").max == doctest::Approx(1.0).epsilon(0.01));
+  CHECK(load_tensorrt_ranges("TRT-8503-MinMaxCalibration\r\nx: 3c010a14\r\n")->at("x").max ==
+        doctest::Approx(1.0).epsilon(0.01));
   CHECK_FALSE(save_tensorrt_ranges({{"a\nb", {0, 1}}}).ok());
-  for (const char* wrong : {"", "x: 3f800000\n", "TRT-1\nx 3f800000\n", "TRT-1\nx: 3f8\n", "TRT-1\nx: 7f800000\n", "TRT-1\nx: bf800000\n"})
+  for (const char* wrong : {"", "x: 3f800000\n", "TRT-1\nx 3f800000\n", "TRT-1\nx: 3f8\n",
+                            "TRT-1\nx: 7f800000\n", "TRT-1\nx: bf800000\n"})
     CHECK_FALSE(load_tensorrt_ranges(wrong).ok());
 }
 
@@ -55,7 +60,8 @@ TEST_CASE("foreign range files: told apart by content") {
   CHECK(ort->ranges.at("x") == Range{-1, 2});
   CHECK(load_foreign_ranges("TRT-1\nx: 3f800000\n")->form == RangeForm::kTrt);
   CHECK(load_foreign_ranges("x").error().message ==
-        "is no range file: neither onnxtool's, nor onnxruntime's calibration JSON, nor a TensorRT calibration cache");
+        "is no range file: neither onnxtool's, nor onnxruntime's calibration JSON, nor a TensorRT "
+        "calibration cache");
   CHECK(load_foreign_ranges("{}").error().message == "holds the range of no tensor");
   CHECK(load_foreign_ranges("TRT-1\n").error().message == "holds the range of no tensor");
 }

@@ -55,7 +55,8 @@ TEST_CASE("range file: reads back exactly, and writes the same bytes again") {
   CHECK(save_ranges(*back) == text);
   for (const auto& [name, s] : f.tensors) {
     if (!s.all_finite() || s.mode() != Summary::Mode::kHistogram || s.count() == 0) continue;
-    CHECK(*calibrate(Calibrator::kMse, back->tensors.at(name), {}) == *calibrate(Calibrator::kMse, s, {}));
+    CHECK(*calibrate(Calibrator::kMse, back->tensors.at(name), {}) ==
+          *calibrate(Calibrator::kMse, s, {}));
   }
 }
 
@@ -67,10 +68,15 @@ TEST_CASE("range file: a small one, as it stands on disk") {
   f.tensors["x"].add(values);
   f.extremes["x"] = {{0, 1}, {1, 4}};
   CHECK(save_ranges(f) ==
-        "{\n\"format\": \"onnxtool-ranges\",\n\"version\": 2,\n\"model\": \"m\",\n\"data\": \"" + digest('d') + "\",\n\"options\": \"o\",\n"
-        "\"kernel_set\": \"cpu\",\n\"isa\": \"sse2\",\n\"shard_count\": 1,\n\"shards\": [0],\n\"samples\": 2,\n\"all_samples\": 2,\n\"tensors\": {\n"
-        "\"x\": {\"min\": 0, \"max\": 4, \"finite\": 5, \"zeros\": 1, \"nan\": 0, \"positive_infinity\": 0, "
-        "\"negative_infinity\": 0, \"histogram\": \"32512:2,1;33024:1\", \"extremes\": [0, 1, 1, 4]}\n}\n}\n");
+        "{\n\"format\": \"onnxtool-ranges\",\n\"version\": 2,\n\"model\": \"m\",\n\"data\": \"" +
+            digest('d') +
+            "\",\n\"options\": \"o\",\n"
+            "\"kernel_set\": \"cpu\",\n\"isa\": \"sse2\",\n\"shard_count\": 1,\n\"shards\": "
+            "[0],\n\"samples\": 2,\n\"all_samples\": 2,\n\"tensors\": {\n"
+            "\"x\": {\"min\": 0, \"max\": 4, \"finite\": 5, \"zeros\": 1, \"nan\": 0, "
+            "\"positive_infinity\": 0, "
+            "\"negative_infinity\": 0, \"histogram\": \"32512:2,1;33024:1\", \"extremes\": [0, 1, "
+            "1, 4]}\n}\n}\n");
 }
 
 TEST_CASE("range file: what it refuses") {
@@ -86,20 +92,30 @@ TEST_CASE("range file: what it refuses") {
     return r.error().message;
   };
   CHECK(message("{\n\"format\"", "[\n\"format\"") == "is not JSON");
-  CHECK(message("onnxtool-ranges", "else") == "is no range file: 'format' is not \"onnxtool-ranges\"");
+  CHECK(message("onnxtool-ranges", "else") ==
+        "is no range file: 'format' is not \"onnxtool-ranges\"");
   CHECK(message("\"version\": 2", "\"version\": 1") == "range file has version 1, expected 2");
-  CHECK(message("\"data\": \"0", "\"data\": \"g") == "'data' is not a digest of 64 hexadecimal digits");
-  CHECK(message("\"all_samples\": 3", "\"all_samples\": 4") == "'samples' is 3, but these shards of 4 samples have 4");
-  CHECK(message("-1.5, 2, ", "-1.5, ") == "tensor 'only extrema': 'extremes' does not hold a lowest and a highest value for each of 3 samples");
+  CHECK(message("\"data\": \"0", "\"data\": \"g") ==
+        "'data' is not a digest of 64 hexadecimal digits");
+  CHECK(message("\"all_samples\": 3", "\"all_samples\": 4") ==
+        "'samples' is 3, but these shards of 4 samples have 4");
+  CHECK(message("-1.5, 2, ", "-1.5, ") ==
+        "tensor 'only extrema': 'extremes' does not hold a lowest and a highest value for each of "
+        "3 samples");
   CHECK(message("[-1.5, 2, ", "[2, -1.5, ").find("'extremes' does not hold") != std::string::npos);
   CHECK(message("\"model\": \"sha256:m\",\n", "") == "'model' is missing");
   CHECK(message("\"samples\": 3,", "\"samples\": -3,") == "'samples' is not a count");
-  CHECK(message("\"shards\": [0]", "\"shards\": [1]") == "'shards' is not an ascending list of shards below 1");
-  CHECK(message("\"finite\": 4,", "\"finite\": 5,").find("but 5 are counted as finite") != std::string::npos);
+  CHECK(message("\"shards\": [0]", "\"shards\": [1]") ==
+        "'shards' is not an ascending list of shards below 1");
+  CHECK(message("\"finite\": 4,", "\"finite\": 5,").find("but 5 are counted as finite") !=
+        std::string::npos);
   CHECK(message("\"histogram\": \"", "\"histogram\": \"9:\"") == "is not JSON");
-  CHECK(message("\"nothing\": {\"min\": 0", "\"nothing\": {\"min\": 0.1") == "tensor 'nothing': 'min' is not a float");
-  CHECK(message("\"histogram\": \"", "\"histogram\": \"x").find("'histogram' is not a list of runs") != std::string::npos);
-  CHECK(message("\"histogram\": \"", "\"histogram\": \";").find("'histogram' is not a list of runs") != std::string::npos);
+  CHECK(message("\"nothing\": {\"min\": 0", "\"nothing\": {\"min\": 0.1") ==
+        "tensor 'nothing': 'min' is not a float");
+  CHECK(message("\"histogram\": \"", "\"histogram\": \"x")
+            .find("'histogram' is not a list of runs") != std::string::npos);
+  CHECK(message("\"histogram\": \"", "\"histogram\": \";")
+            .find("'histogram' is not a list of runs") != std::string::npos);
   CHECK_FALSE(load_ranges("").ok());
   CHECK_FALSE(load_ranges("null").ok());
   CHECK_FALSE(load_ranges(std::string(100000, '[')).ok());
@@ -113,8 +129,8 @@ TEST_CASE("range file: a mismatch names each key that differs") {
   const Status s = check_ranges(f, {"sha256:m", digest('e'), "sha256:o", "cpu", "avx512"});
   REQUIRE_FALSE(s.ok());
   CHECK(s.error().code == ErrorCode::kMismatch);
-  CHECK(s.error().message ==
-        "ranges were made for something else: data digest is " + digest('d') + ", expected " + digest('e') + "; ISA is avx2, expected avx512");
+  CHECK(s.error().message == "ranges were made for something else: data digest is " + digest('d') +
+                                 ", expected " + digest('e') + "; ISA is avx2, expected avx512");
   RangeFile part = f;
   part.shard_count = 4;
   part.shards = {1, 2};
@@ -125,7 +141,10 @@ TEST_CASE("range file: shards merge to the bytes of one run, in any order") {
   const std::vector<float> values = normal(60000, 4);
   constexpr int kSamples = 7, kShards = 3;
   // Sample i is a stretch of the values; a shard has every third.
-  const auto sample_of = [&](int i) { return std::span<const float>(values).subspan(static_cast<size_t>(i) * 8000, 100 + static_cast<size_t>(i) * 1000); };
+  const auto sample_of = [&](int i) {
+    return std::span<const float>(values).subspan(static_cast<size_t>(i) * 8000,
+                                                  100 + static_cast<size_t>(i) * 1000);
+  };
   const auto file_of = [&](std::vector<int> shards, int count) {
     RangeFile f;
     DataDigest data;
@@ -139,7 +158,9 @@ TEST_CASE("range file: shards merge to the bytes of one run, in any order") {
       f.tensors["x"].add(sample_of(i));
       f.extremes["x"].push_back({static_cast<float>(-i), static_cast<float>(i)});
       const auto v = sample_of(i);
-      data.add(i, {"", {Tensor::from({static_cast<int64_t>(v.size())}, std::vector<float>(v.begin(), v.end()))}});
+      data.add(i, {"",
+                   {Tensor::from({static_cast<int64_t>(v.size())},
+                                 std::vector<float>(v.begin(), v.end()))}});
     }
     f.key.data = data.hex();
     return f;
@@ -184,7 +205,8 @@ TEST_CASE("range file: shards merge to the bytes of one run, in any order") {
   CHECK(refused({a, other}) == "part 2: shard count is 4, but 3 in the first part");
   other = b;
   other.key.isa = "avx512";
-  CHECK(refused({a, other}) == "part 2: kernel set and ISA is cpu avx512, but cpu avx2 in the first part");
+  CHECK(refused({a, other}) ==
+        "part 2: kernel set and ISA is cpu avx512, but cpu avx2 in the first part");
   const auto mixed = merge_ranges({a, other, c}, /*mix_isa=*/true);
   REQUIRE(mixed.ok());
   CHECK(mixed->key.isa == "mixed");

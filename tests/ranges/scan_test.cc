@@ -15,7 +15,8 @@ namespace {
 std::vector<std::pair<std::string, const Scan*>> versions() {
   std::vector<std::pair<std::string, const Scan*>> all = {{"chosen", &scan()}};
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) all.emplace_back("avx2", &kScanAvx2);
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+    all.emplace_back("avx2", &kScanAvx2);
 #endif
   return all;
 }
@@ -39,7 +40,8 @@ std::vector<float> values(std::mt19937& random, size_t n, bool special) {
       case 3: v = std::ldexp(normal(random), 120); break;
       default: v = normal(random);
     }
-    if (special && random() % 16 == 0) v = random() % 2 ? std::nanf("") : random() % 2 ? INFINITY : -INFINITY;
+    if (special && random() % 16 == 0)
+      v = random() % 2 ? std::nanf("") : random() % 2 ? INFINITY : -INFINITY;
   }
   return x;
 }

@@ -15,7 +15,8 @@ class Numbers final : public SampleSource {
   explicit Numbers(int64_t count) : count_(count) {}
   int64_t size() const override { return count_; }
   Result<Sample> read(int64_t index) const override {
-    return Sample{std::to_string(index), {Tensor::vector(std::vector<float>{static_cast<float>(index)})}};
+    return Sample{std::to_string(index),
+                  {Tensor::vector(std::vector<float>{static_cast<float>(index)})}};
   }
   SourceDescription describe() const override { return {.format = "numbers", .count = count_}; }
   const std::vector<std::string>& labels() const override { return none_; }
@@ -56,7 +57,8 @@ TEST_CASE("shards: every sample is in exactly one, whatever their number") {
 TEST_CASE("shards: the digest covers values, order and shape") {
   const auto of = [](std::vector<std::vector<float>> samples, std::vector<int64_t> dims) {
     DataDigest d;
-    for (size_t i = 0; i < samples.size(); ++i) d.add(static_cast<int64_t>(i), {"", {Tensor::from(dims, samples[i])}});
+    for (size_t i = 0; i < samples.size(); ++i)
+      d.add(static_cast<int64_t>(i), {"", {Tensor::from(dims, samples[i])}});
     return d.hex();
   };
   const std::string base = of({{1, 2}, {3, 4}}, {2});
@@ -83,9 +85,12 @@ TEST_CASE("shards: what i/n may be") {
   REQUIRE(s.ok());
   CHECK(s->index == 3);
   CHECK(s->count == 8);
-  CHECK(parse_shard("8/8").error().message == "--shard: there is no shard 8 of 8: they count from 0 to 7");
-  CHECK(parse_shard("-1/8").error().message == "--shard: there is no shard -1 of 8: they count from 0 to 7");
-  CHECK(parse_shard("0/0").error().message == "--shard: there cannot be 0 shards, expected 1 to 1048576");
+  CHECK(parse_shard("8/8").error().message ==
+        "--shard: there is no shard 8 of 8: they count from 0 to 7");
+  CHECK(parse_shard("-1/8").error().message ==
+        "--shard: there is no shard -1 of 8: they count from 0 to 7");
+  CHECK(parse_shard("0/0").error().message ==
+        "--shard: there cannot be 0 shards, expected 1 to 1048576");
   for (const char* wrong : {"", "3", "/", "1/", "/2", "a/2", "1/2/3", "0/99999999999", "1 /2"})
     CHECK_FALSE(parse_shard(wrong).ok());
 }

@@ -36,8 +36,10 @@ struct Expected {
         ++finite;
         min = std::min(min, v);
         max = std::max(max, v);
-        if (v == 0) ++zeros;
-        else ++counts[std::bit_cast<uint32_t>(v) >> 15];
+        if (v == 0)
+          ++zeros;
+        else
+          ++counts[std::bit_cast<uint32_t>(v) >> 15];
       }
     }
   }
@@ -130,9 +132,21 @@ TEST_CASE("summary: subnormals, both zeros, the smallest normal and the largest 
   const float smallest = std::numeric_limits<float>::min();
   const float largest = std::numeric_limits<float>::max();
   // 0x7fff and 0x8000 are the last pattern that shares zero's bucket and the first that does not.
-  std::vector<float> v = {tiny, -tiny, 0.0f, -0.0f, std::bit_cast<float>(0x7fffu), std::bit_cast<float>(0x8000u),
-                          -std::bit_cast<float>(0x7fffu), smallest, -smallest, largest, -largest, 1.0f,
-                          std::nextafter(1.0f, 0.0f), 1.0f + 0x1p-8f, std::nextafter(1.0f + 0x1p-8f, 0.0f)};
+  std::vector<float> v = {tiny,
+                          -tiny,
+                          0.0f,
+                          -0.0f,
+                          std::bit_cast<float>(0x7fffu),
+                          std::bit_cast<float>(0x8000u),
+                          -std::bit_cast<float>(0x7fffu),
+                          smallest,
+                          -smallest,
+                          largest,
+                          -largest,
+                          1.0f,
+                          std::nextafter(1.0f, 0.0f),
+                          1.0f + 0x1p-8f,
+                          std::nextafter(1.0f + 0x1p-8f, 0.0f)};
   check(of(v), v);
   CHECK(of(v).zeros() == 2);
   // Again by way of the table.
@@ -161,7 +175,8 @@ TEST_CASE("summary: a bucket begins at its lower edge, and the outermost end at 
   const auto b = of(v).buckets();
   REQUIRE(b.size() == 4);
   CHECK(b[0].lower == -2.5);
-  CHECK(b[0].upper == -2.5);  // a bucket of negatives ends at its smaller magnitude: here the value itself
+  CHECK(b[0].upper ==
+        -2.5);  // a bucket of negatives ends at its smaller magnitude: here the value itself
   CHECK(b[1].lower == 1.0);
   CHECK(b[1].upper == 1.00390625);
   CHECK(b[1].count == 2);
@@ -176,7 +191,8 @@ TEST_CASE("summary: merging is exact, commutative and associative") {
   all[70000] = -kInf;
   for (size_t i = 0; i < all.size(); i += 3) all[i] = 0;
   const std::span<const float> s(all);
-  const Summary a = of(s.subspan(0, 1000)), b = of(s.subspan(1000, 50000)), c = of(s.subspan(51000));
+  const Summary a = of(s.subspan(0, 1000)), b = of(s.subspan(1000, 50000)),
+                c = of(s.subspan(51000));
   const Summary whole = of(all);
 
   Summary ab = a, ba = b, bc = b, ab_c, a_bc = a;
@@ -251,7 +267,9 @@ TEST_CASE("summary: other element types are widened, padding of blocked layouts 
         logical.push_back(next++);
       }
   Summary b;
-  REQUIRE(b.add(ConstView{DataType::kFloat, image, blocked.data(), 66, MemorySpace::kHost, Layout::kBlocked8}).ok());
+  REQUIRE(b.add(ConstView{DataType::kFloat, image, blocked.data(), 66, MemorySpace::kHost,
+                          Layout::kBlocked8})
+              .ok());
   CHECK(b == of(logical));
 
   const std::vector<int64_t> ints = {1};
@@ -272,7 +290,9 @@ TEST_CASE("summary: restore gives back what counts() wrote, and refuses what con
   REQUIRE(back.ok());
   CHECK(*back == s);
 
-  const auto refuse = [&](Summary::Header h, std::vector<Summary::Count> c) { return !Summary::restore(s.mode(), h, c).ok(); };
+  const auto refuse = [&](Summary::Header h, std::vector<Summary::Count> c) {
+    return !Summary::restore(s.mode(), h, c).ok();
+  };
   Summary::Header h = good;
   h.finite += 1;
   CHECK(refuse(h, counts));
@@ -299,9 +319,11 @@ TEST_CASE("summary: restore gives back what counts() wrote, and refuses what con
 }
 
 TEST_CASE("summary: extrema of one sign restore too") {
-  for (const std::vector<float>& v : {std::vector<float>{1, 2, 3}, {-1, -2, -3}, {0, 0}, {0, 5}, {-5, 0}, {-0.0f, 1e-45f}}) {
+  for (const std::vector<float>& v :
+       {std::vector<float>{1, 2, 3}, {-1, -2, -3}, {0, 0}, {0, 5}, {-5, 0}, {-0.0f, 1e-45f}}) {
     const Summary s = of(v);
-    const auto back = Summary::restore(s.mode(), {s.zeros(), 0, 0, 0, s.finite(), s.min(), s.max()}, s.counts());
+    const auto back =
+        Summary::restore(s.mode(), {s.zeros(), 0, 0, 0, s.finite(), s.min(), s.max()}, s.counts());
     REQUIRE(back.ok());
     CHECK(*back == s);
   }

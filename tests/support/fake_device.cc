@@ -28,12 +28,16 @@ Status to_device(void* device, const void* host, size_t size) {
   return {};
 }
 
-Status to_host(void* host, const void* device, size_t size) { return to_device(host, device, size); }
+Status to_host(void* host, const void* device, size_t size) {
+  return to_device(host, device, size);
+}
 
 constexpr DeviceApi kApi{allocate, release, to_device, to_host};
 
 // Operators that this device lacks: they run on the host, between others that do not.
-bool missing(const KernelInfo& k) { return k.op == "Relu" || k.op == "Concat" || k.op == "Softmax" || k.op == "Shape"; }
+bool missing(const KernelInfo& k) {
+  return k.op == "Relu" || k.op == "Concat" || k.op == "Softmax" || k.op == "Shape";
+}
 
 }  // namespace
 
@@ -44,7 +48,11 @@ const KernelSet& fake_device_set() {
       if (!missing(*k)) list.push_back(k);
     return list;
   }();
-  static const KernelSet set{.name = "fake", .space = MemorySpace::kDevice, .kernels = kernels, .device = &kApi, .isa = "fake"};
+  static const KernelSet set{.name = "fake",
+                             .space = MemorySpace::kDevice,
+                             .kernels = kernels,
+                             .device = &kApi,
+                             .isa = "fake"};
   return set;
 }
 

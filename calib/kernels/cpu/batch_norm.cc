@@ -1,6 +1,7 @@
-// BatchNormalization-1, 6, 7, 9, 14, 15: y = (x - mean[c]) / sqrt(var[c] + epsilon) * scale[c] + b[c].
-// Up to opset 8, spatial = 0 gives every [c, spatial...] position its own parameters. In training mode
-// (14 and later) mean and variance are those of x over all but axis 1, and the running ones are
+// BatchNormalization-1, 6, 7, 9, 14, 15: y = (x - mean[c]) / sqrt(var[c] + epsilon) * scale[c] +
+// b[c]. Up to opset 8, spatial = 0 gives every [c, spatial...] position its own parameters. In
+// training mode (14 and later) mean and variance are those of x over all but axis 1, and the
+// running ones are
 //   running * momentum + batch * (1 - momentum).
 // The factor is computed in double and rounded once. f16 and bf16 are computed in float.
 
@@ -10,7 +11,8 @@
 #include "calib/kernels/cpu/gemm_kernel.h"
 #include "calib/kernels/cpu/statistics.h"
 
-namespace onnxtool { namespace {
+namespace onnxtool {
+namespace {
 
 void normalize(const float* x, double mean, double scale, float bias, float* y, int64_t n) {
   gemm_isa().normalize_row({x, static_cast<float>(mean), static_cast<float>(scale), bias, y, n});
@@ -19,17 +21,20 @@ void normalize(const double* x, double mean, double scale, double bias, double* 
   for (int64_t i = 0; i < n; ++i) y[i] = (x[i] - mean) * scale + bias;
 }
 
-template <class T> struct Parameters {
+template <class T>
+struct Parameters {
   const T *scale, *bias, *mean, *var;
 };
 
 /// x [N, groups, n] with one set of parameters for each group.
 template <class T>
-void infer(KernelContext& ctx, const T* x, int64_t batch, int64_t groups, int64_t n, double epsilon, const Parameters<T>& p, T* y) {
+void infer(KernelContext& ctx, const T* x, int64_t batch, int64_t groups, int64_t n, double epsilon,
+           const Parameters<T>& p, T* y) {
   ctx.parallel(batch * groups, grain_of(n), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t g = i % groups;
-      const double factor = static_cast<double>(p.scale[g]) / std::sqrt(static_cast<double>(p.var[g]) + epsilon);
+      const double factor =
+          static_cast<double>(p.scale[g]) / std::sqrt(static_cast<double>(p.var[g]) + epsilon);
       normalize(x + i * n, static_cast<double>(p.mean[g]), factor, p.bias[g], y + i * n, n);
     }
   });
@@ -41,24 +46,27 @@ struct Running {
   double momentum;
 };
 template <class T>
-void train(KernelContext& ctx, const T* x, int64_t batch, int64_t channels, int64_t n, double epsilon, const Parameters<T>& p,
-           const Running<T>& running, T* y) {
+void train(KernelContext& ctx, const T* x, int64_t batch, int64_t channels, int64_t n,
+           double epsilon, const Parameters<T>& p, const Running<T>& running, T* y) {
   ctx.parallel(channels, grain_of(batch * n), [&](int64_t begin, int64_t end) {
     for (int64_t c = begin; c < end; ++c) {
       const double count = static_cast<double>(batch * n);
       double mean = 0, var = 0;
       for (int64_t i = 0; i < batch; ++i) mean += sum_of(x + (i * channels + c) * n, n);
       mean /= count;
-      for (int64_t i = 0; i < batch; ++i) var += sum_of_squares_around(x + (i * channels + c) * n, n, mean);
+      for (int64_t i = 0; i < batch; ++i)
+        var += sum_of_squares_around(x + (i * channels + c) * n, n, mean);
       var /= count;
       const auto blend = [&](T old, double now) {
-        return static_cast<T>(static_cast<double>(old) * running.momentum + now * (1 - running.momentum));
+        return static_cast<T>(static_cast<double>(old) * running.momentum +
+                              now * (1 - running.momentum));
       };
       if (running.mean) running.mean[c] = blend(p.mean[c], mean);
       if (running.var) running.var[c] = blend(p.var[c], var);
       const double factor = static_cast<double>(p.scale[c]) / std::sqrt(var + epsilon);
       for (int64_t i = 0; i < batch; ++i)
-        normalize(x + (i * channels + c) * n, mean, factor, p.bias[c], y + (i * channels + c) * n, n);
+        normalize(x + (i * channels + c) * n, mean, factor, p.bias[c], y + (i * channels + c) * n,
+                  n);
     }
   });
 }
@@ -71,7 +79,8 @@ Status compute(KernelContext& ctx, const MutableView& y, bool training, int64_t 
   const auto read = [&](int i, std::string_view what, const T*& to) -> Status {
     const ConstView& view = ctx.input(i);
     // Since opset 14 parameters may have another float type than x.
-    if (!is_float(view.dtype) || wide_type(view.dtype) != dtype_of<T>) return unsupported_type(view.dtype, what);
+    if (!is_float(view.dtype) || wide_type(view.dtype) != dtype_of<T>)
+      return unsupported_type(view.dtype, what);
     if (view.count != groups)
       return mismatch(std::string(what) + " has shape " + format_dims(view.dims) + ", expected " +
                       std::to_string(groups) + " elements");
@@ -89,7 +98,8 @@ Status compute(KernelContext& ctx, const MutableView& y, bool training, int64_t 
     out.store(ctx);
     return {};
   }
-  Running<T> running{nullptr, nullptr, static_cast<double>(ctx.node().attr_float("momentum", 0.9f))};
+  Running<T> running{nullptr, nullptr,
+                     static_cast<double>(ctx.node().attr_float("momentum", 0.9f))};
   FloatOutput<T> mean, var;
   if (ctx.wants_output(1)) {
     ONNXTOOL_ASSIGN(const MutableView view, ctx.output(1, ctx.input(3).dtype, Dims{groups}));
@@ -117,9 +127,11 @@ Status run(KernelContext& ctx) {
   if (!training)
     for (int i = 1; i < node.num_outputs(); ++i)
       if (ctx.wants_output(i))
-        return kernel_error(ErrorCode::kUnsupported, "statistics of training before opset 14 are not supported");
+        return kernel_error(ErrorCode::kUnsupported,
+                            "statistics of training before opset 14 are not supported");
   // [N] counts as one channel.
-  const int64_t channels = x.rank() > 1 ? x.dims[1] : 1, n = product(x.dims, std::min<size_t>(2, x.dims.size()), x.dims.size());
+  const int64_t channels = x.rank() > 1 ? x.dims[1] : 1,
+                n = product(x.dims, std::min<size_t>(2, x.dims.size()), x.dims.size());
   const bool spatial = node.opset() >= 9 || node.attr_int("spatial", 1) != 0;
   ONNXTOOL_ASSIGN(const MutableView y, ctx.output_in_place(0, 0, x.dtype, x.dims));
   if (y.count == 0 && !training) return {};
@@ -130,6 +142,7 @@ Status run(KernelContext& ctx) {
 
 }  // namespace
 
-constinit const KernelInfo kBatchNormalization{.op = "BatchNormalization", .types = kFloatDataTypes, .run = run};
+constinit const KernelInfo kBatchNormalization{
+    .op = "BatchNormalization", .types = kFloatDataTypes, .run = run};
 
 }  // namespace onnxtool

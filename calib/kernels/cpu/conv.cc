@@ -1,20 +1,25 @@
 // Conv-1, 11, 22 and com.microsoft.FusedConv-1:
-//   y[n, m, o] = b[m] + sum over c in group(m), k of x[n, c, o * stride - pad + k * dilation] * w[m, c, k]
-// f32 and f64; f16 and bf16 are computed in float and rounded once. FusedConv adds z, then activates.
+//   y[n, m, o] = b[m] + sum over c in group(m), k of x[n, c, o * stride - pad + k * dilation] *
+//   w[m, c, k]
+// f32 and f64; f16 and bf16 are computed in float and rounded once. FusedConv adds z, then
+// activates.
 //
-// Dense windows are a blocked product over im2col panels, depthwise ones run along pixels. A task owns
-// a tile of the output, so that the result does not depend on the number of threads.
+// Dense windows are a blocked product over im2col panels, depthwise ones run along pixels. A task
+// owns a tile of the output, so that the result does not depend on the number of threads.
 
 #include "calib/kernels/cpu/conv_common.h"
 #include "calib/kernels/cpu/epilogue.h"
 #include "calib/kernels/cpu/float_io.h"
 #include "calib/kernels/cpu/vector_math.h"
 
-namespace onnxtool { namespace {
+namespace onnxtool {
+namespace {
 
-/// Weights in the order that the loops read them: lines [M, taps] for depthwise, else packed panels.
+/// Weights in the order that the loops read them: lines [M, taps] for depthwise, else packed
+/// panels.
 template <class T>
-AlignedArray<T> arrange_weights(const GemmIsa& isa, const T* w, std::span<const int64_t> dims, int64_t group) {
+AlignedArray<T> arrange_weights(const GemmIsa& isa, const T* w, std::span<const int64_t> dims,
+                                int64_t group) {
   const int64_t outputs = dims[0] / group, depth = product(dims, 1, dims.size());
   if (is_depthwise(group, dims) && std::is_same_v<T, float>) {
     AlignedArray<T> lines(dims[0] * depth);
@@ -25,8 +30,8 @@ AlignedArray<T> arrange_weights(const GemmIsa& isa, const T* w, std::span<const 
   const int64_t group_size = packed_count<T>(outputs, depth, mr);
   AlignedArray<T> packed(group_size * group);
   for (int64_t g = 0; g < group; ++g)
-    pack_panels<T>(MatrixPanels<T>(w + g * outputs * depth, 1, depth), outputs, depth, mr, 0, ceil_div(outputs, mr),
-                   packed.data() + g * group_size);
+    pack_panels<T>(MatrixPanels<T>(w + g * outputs * depth, 1, depth), outputs, depth, mr, 0,
+                   ceil_div(outputs, mr), packed.data() + g * group_size);
   return packed;
 }
 
@@ -34,8 +39,9 @@ struct ConvState final : KernelState {
   const GemmIsa* isa;
   WindowAttributes attributes;
   int64_t group = 1;
-  std::vector<EpilogueOp> own;   // FusedConv
-  // Arranged weights with their type and shape, when they are constant: run() then reads no input 1.
+  std::vector<EpilogueOp> own;  // FusedConv
+  // Arranged weights with their type and shape, when they are constant: run() then reads no
+  // input 1.
   AlignedArray<float> weights;
   AlignedArray<double> weights64;
   DataType weight_type = DataType::kUndefined;
@@ -58,9 +64,11 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
   }
   const ConstView* w = node.constant(1);
   // What does not fit is reported when the input's shape is known too.
-  if (!w || w->rank() < 3 || state->group < 1 || w->dims[0] % state->group != 0) return {std::move(state)};
+  if (!w || w->rank() < 3 || state->group < 1 || w->dims[0] % state->group != 0)
+    return {std::move(state)};
   if (w->dtype == DataType::kDouble) {
-    state->weights64 = arrange_weights(*state->isa, static_cast<const double*>(w->data), w->dims, state->group);
+    state->weights64 =
+        arrange_weights(*state->isa, static_cast<const double*>(w->data), w->dims, state->group);
   } else if (is_float(w->dtype)) {
     const auto wide = widened_constant<float, AlignedArray<float>>(*w);
     state->weights = arrange_weights(*state->isa, wide.data(), w->dims, state->group);
@@ -78,7 +86,8 @@ const AlignedArray<double>& arranged(const ConvState& s, double) { return s.weig
 
 template <class T>
 void add_bias(T* y, int64_t n, T bias) {
-  if constexpr (std::is_same_v<T, float>) vector_math().add(y, 1, &bias, 0, y, n);
+  if constexpr (std::is_same_v<T, float>)
+    vector_math().add(y, 1, &bias, 0, y, n);
   else
     for (int64_t i = 0; i < n; ++i) y[i] += bias;
 }
@@ -96,8 +105,11 @@ class OutputSink final : public ProductSink<T> {
   }
   void finish(int64_t batch, const GemmRange& range, T* sums, int64_t stride) const override {
     for (int64_t m = range.m0; m < range.m1; ++m, sums += stride) {
-      if (bias_) add_bias(sums, range.n1 - range.n0, bias_[batch % shape_.group * shape_.group_outputs() + m]);
-      epilogue_.apply(sums, range.n1 - range.n0, (batch * shape_.group_outputs() + m) * shape_.pixels() + range.n0);
+      if (bias_)
+        add_bias(sums, range.n1 - range.n0,
+                 bias_[batch % shape_.group * shape_.group_outputs() + m]);
+      epilogue_.apply(sums, range.n1 - range.n0,
+                      (batch * shape_.group_outputs() + m) * shape_.pixels() + range.n0);
     }
   }
 
@@ -108,8 +120,8 @@ class OutputSink final : public ProductSink<T> {
   const Epilogue<T>& epilogue_;
 };
 
-Status depthwise(KernelContext& ctx, const GemmIsa& isa, const ConvShape& shape, const float* x, const float* w,
-                 const float* bias, const Epilogue<float>& epilogue, float* y) {
+Status depthwise(KernelContext& ctx, const GemmIsa& isa, const ConvShape& shape, const float* x,
+                 const float* w, const float* bias, const Epilogue<float>& epilogue, float* y) {
   const Window& window = shape.window;
   const int64_t taps = volume(window.kernel);
   const int64_t n = window.out[2];
@@ -118,7 +130,8 @@ Status depthwise(KernelContext& ctx, const GemmIsa& isa, const ConvShape& shape,
       ctx, window, shape.batch * shape.out_channels, shape.group_outputs(), x, 0.0f, 0.0f,
       [&](int64_t at, const float* const* rows, int64_t count, float* out) {
         const int64_t m = at % shape.out_channels;
-        isa.depthwise_row({rows, w + m * taps, static_cast<int>(taps), bias ? bias[m] : 0, out, count});
+        isa.depthwise_row(
+            {rows, w + m * taps, static_cast<int>(taps), bias ? bias[m] : 0, out, count});
       },
       [&](int64_t at, int64_t position) { return y + offset(at, position); },
       [&](int64_t at, int64_t position, const float* values, float*) {
@@ -129,8 +142,9 @@ Status depthwise(KernelContext& ctx, const GemmIsa& isa, const ConvShape& shape,
 }
 
 template <class T>
-Status compute(KernelContext& ctx, const ConvState& state, const ConvShape& shape, std::span<const int64_t> w_dims,
-               const T* x, const T* bias, const Epilogue<T>& epilogue, T* y) {
+Status compute(KernelContext& ctx, const ConvState& state, const ConvShape& shape,
+               std::span<const int64_t> w_dims, const T* x, const T* bias,
+               const Epilogue<T>& epilogue, T* y) {
   const T* w = arranged(state, T{}).data();
   AlignedArray<T> temporary;
   if (!w) {
@@ -139,8 +153,10 @@ Status compute(KernelContext& ctx, const ConvState& state, const ConvShape& shap
     w = temporary.data();
   }
   if constexpr (std::is_same_v<T, float>)
-    if (is_depthwise(shape.group, w_dims)) return depthwise(ctx, *state.isa, shape, x, w, bias, epilogue, y);
-  return conv_gemm<T, T>(ctx, *state.isa, shape, x, T{}, w, OutputSink<T>(shape, y, bias, epilogue));
+    if (is_depthwise(shape.group, w_dims))
+      return depthwise(ctx, *state.isa, shape, x, w, bias, epilogue, y);
+  return conv_gemm<T, T>(ctx, *state.isa, shape, x, T{}, w,
+                         OutputSink<T>(shape, y, bias, epilogue));
 }
 
 Status run(KernelContext& ctx) {
@@ -151,7 +167,8 @@ Status run(KernelContext& ctx) {
   if (w_type != x.dtype)
     return mismatch("weights have element type " + std::string(name(w_type)) + ", expected " +
                     std::string(name(x.dtype)));
-  ONNXTOOL_ASSIGN(const ConvShape shape, resolve_conv(state.attributes, state.group, x.dims, w_dims));
+  ONNXTOOL_ASSIGN(const ConvShape shape,
+                  resolve_conv(state.attributes, state.group, x.dims, w_dims));
   if (ctx.has_input(2)) ONNXTOOL_TRY(check_vector(ctx.input(2), "bias", shape.out_channels));
   const Dims dims = shape.window.output_dims(shape.batch, shape.out_channels);
   ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, x.dtype, dims));
@@ -166,8 +183,9 @@ Status run(KernelContext& ctx) {
   });
 }
 
-constexpr KernelInfo conv_info(std::string_view domain, std::string_view op,
-                               Result<std::unique_ptr<KernelState>> (*prepare_isa)(const NodeView&)) {
+constexpr KernelInfo conv_info(
+    std::string_view domain, std::string_view op,
+    Result<std::unique_ptr<KernelState>> (*prepare_isa)(const NodeView&)) {
   return {.domain = domain,
           .op = op,
           .types = kFloatDataTypes,
@@ -181,6 +199,7 @@ constexpr KernelInfo conv_info(std::string_view domain, std::string_view op,
 constinit const KernelInfo kConv = conv_info("", "Conv", prepare<gemm_isa>);
 constinit const KernelInfo kConvPortable = conv_info("", "Conv", prepare<gemm_isa_portable>);
 constinit const KernelInfo kFusedConv = conv_info("com.microsoft", "FusedConv", prepare<gemm_isa>);
-constinit const KernelInfo kFusedConvPortable = conv_info("com.microsoft", "FusedConv", prepare<gemm_isa_portable>);
+constinit const KernelInfo kFusedConvPortable =
+    conv_info("com.microsoft", "FusedConv", prepare<gemm_isa_portable>);
 
 }  // namespace onnxtool

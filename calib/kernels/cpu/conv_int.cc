@@ -1,12 +1,13 @@
-// ConvInteger-10 and QLinearConv-10: sums of (x - x_zero_point) * (w - w_zero_point) in int32, which
-// wrap; padding counts as x_zero_point. QLinearConv adds its int32 bias and stores
+// ConvInteger-10 and QLinearConv-10: sums of (x - x_zero_point) * (w - w_zero_point) in int32,
+// which wrap; padding counts as x_zero_point. QLinearConv adds its int32 bias and stores
 //   y = saturate(round_half_even(sum * (x_scale * w_scale[m] / y_scale)) + y_zero_point)
 // with the factor and the product in float.
 
 #include "calib/kernels/cpu/conv_common.h"
 #include "calib/kernels/cpu/quant_params.h"
 
-namespace onnxtool { namespace {
+namespace onnxtool {
+namespace {
 
 /// Indices of the inputs; -1: the operator has none.
 struct Inputs {
@@ -36,14 +37,15 @@ struct ConvIntState final : KernelState {
   DataType weight_type = DataType::kUndefined;
 };
 
-Result<IntWeights> arrange(const GemmIsa& isa, const ConstView& w, const ConstView* zero_points, int64_t group) {
+Result<IntWeights> arrange(const GemmIsa& isa, const ConstView& w, const ConstView* zero_points,
+                           int64_t group) {
   const int64_t outputs = w.dims[0] / group, depth = product(w.dims, 1, w.dims.size());
   if (!is_int8(w.dtype)) return unsupported_type(w.dtype, "weights");
   if (zero_points) {
     ONNXTOOL_TRY(check_zero_point_type(*zero_points, w.dtype, "w_zero_point"));
     if (zero_points->count != 1 && (zero_points->rank() != 1 || zero_points->count != w.dims[0]))
-      return mismatch("w_zero_point has shape " + format_dims(zero_points->dims) + ", expected one element or [" +
-                      std::to_string(w.dims[0]) + "]");
+      return mismatch("w_zero_point has shape " + format_dims(zero_points->dims) +
+                      ", expected one element or [" + std::to_string(w.dims[0]) + "]");
   }
   const bool per_channel = zero_points && zero_points->count > 1;
   IntWeights weights;
@@ -58,9 +60,13 @@ Result<IntWeights> arrange(const GemmIsa& isa, const ConstView& w, const ConstVi
   const int64_t size = packed_count<int16_t>(outputs, depth, mr);
   weights.packed = AlignedArray<int16_t>(size * group);
   for (int64_t g = 0; g < group; ++g) {
-    const void* zero = !zero_points ? nullptr : static_cast<const std::byte*>(zero_points->data) + (per_channel ? g * outputs : 0);
-    pack_panels<int16_t>(IntPanels({w.data, w.dtype == DataType::kInt8, zero, per_channel}, g * outputs * depth, 1, depth),
-                         outputs, depth, mr, 0, ceil_div(outputs, mr), weights.packed.data() + g * size);
+    const void* zero = !zero_points ? nullptr
+                                    : static_cast<const std::byte*>(zero_points->data) +
+                                          (per_channel ? g * outputs : 0);
+    pack_panels<int16_t>(IntPanels({w.data, w.dtype == DataType::kInt8, zero, per_channel},
+                                   g * outputs * depth, 1, depth),
+                         outputs, depth, mr, 0, ceil_div(outputs, mr),
+                         weights.packed.data() + g * size);
   }
   return weights;
 }
@@ -72,13 +78,16 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
   state->group = node.attr_int("group", 1);
   const bool integer = node.op_type() == "ConvInteger";
   state->at = integer ? kConvIntegerInputs : kQLinearConvInputs;
-  if (integer) ONNXTOOL_TRY(require_inputs(node, {0, 1}));
-  else ONNXTOOL_TRY(require_inputs(node, {0, 1, 2, 3, 4, 5, 6, 7}));
+  if (integer)
+    ONNXTOOL_TRY(require_inputs(node, {0, 1}));
+  else
+    ONNXTOOL_TRY(require_inputs(node, {0, 1, 2, 3, 4, 5, 6, 7}));
   const ConstView* w = node.constant(state->at.w);
   const ConstView* zero = node.constant(state->at.w_zero_point);
   if (!w || (!zero && node.has_input(state->at.w_zero_point))) return {std::move(state)};
   // What does not fit is reported when the input's shape is known too.
-  if (w->rank() < 3 || state->group < 1 || w->dims[0] % state->group != 0) return {std::move(state)};
+  if (w->rank() < 3 || state->group < 1 || w->dims[0] % state->group != 0)
+    return {std::move(state)};
   ONNXTOOL_ASSIGN(state->weights, arrange(*state->isa, *w, zero, state->group));
   state->weight_dims = to_dims(w->dims);
   state->weight_type = w->dtype;
@@ -98,9 +107,11 @@ class SumsConsumer {
 
 class ConvIntSink final : public ProductSink<int16_t> {
  public:
-  ConvIntSink(const ConvShape& shape, const SumsConsumer& consumer) : shape_(shape), consumer_(consumer) {}
+  ConvIntSink(const ConvShape& shape, const SumsConsumer& consumer)
+      : shape_(shape), consumer_(consumer) {}
   int64_t buffer_count(int64_t count) const override { return consumer_.place(0) ? 0 : count; }
-  int32_t* target(int64_t batch, const GemmRange& range, int32_t* buffer, int64_t* stride) const override {
+  int32_t* target(int64_t batch, const GemmRange& range, int32_t* buffer,
+                  int64_t* stride) const override {
     int32_t* place = consumer_.place(offset(batch, range.m0, range.n0));
     *stride = place ? shape_.pixels() : range.n1 - range.n0;
     return place ? place : buffer;
@@ -135,10 +146,17 @@ class KeepSums final : public SumsConsumer {
 /// QLinearConv: the sums become 8 bits.
 class Requantize final : public SumsConsumer {
  public:
-  Requantize(const GemmIsa& isa, std::vector<float> multipliers, const int32_t* bias, int32_t zero_point, DataType type, uint8_t* y)
-      : isa_(isa), multipliers_(std::move(multipliers)), bias_(bias), zero_point_(zero_point), type_(type), y_(y) {}
+  Requantize(const GemmIsa& isa, std::vector<float> multipliers, const int32_t* bias,
+             int32_t zero_point, DataType type, uint8_t* y)
+      : isa_(isa),
+        multipliers_(std::move(multipliers)),
+        bias_(bias),
+        zero_point_(zero_point),
+        type_(type),
+        y_(y) {}
   void take(int64_t m, int32_t* sums, int64_t n, int64_t offset) const override {
-    isa_.requantize_row({sums, bias_ ? bias_[m] : 0, &multipliers_[multipliers_.size() == 1 ? 0 : static_cast<size_t>(m)], 0,
+    isa_.requantize_row({sums, bias_ ? bias_[m] : 0,
+                         &multipliers_[multipliers_.size() == 1 ? 0 : static_cast<size_t>(m)], 0,
                          zero_point_, lowest_of(type_), highest_of(type_), y_ + offset, n});
   }
   int32_t* place(int64_t) const override { return nullptr; }
@@ -153,17 +171,19 @@ class Requantize final : public SumsConsumer {
 };
 
 template <class From>
-Status convolve(KernelContext& ctx, const GemmIsa& isa, const ConvShape& shape, const IntWeights& weights, const From* x,
-                From zero, const SumsConsumer& consumer) {
+Status convolve(KernelContext& ctx, const GemmIsa& isa, const ConvShape& shape,
+                const IntWeights& weights, const From* x, From zero, const SumsConsumer& consumer) {
   if (!weights.lines)
-    return conv_gemm<int16_t, From>(ctx, isa, shape, x, zero, weights.packed.data(), ConvIntSink(shape, consumer));
+    return conv_gemm<int16_t, From>(ctx, isa, shape, x, zero, weights.packed.data(),
+                                    ConvIntSink(shape, consumer));
   const Window& w = shape.window;
   const int64_t taps = volume(w.kernel);
   return for_each_window_row(
       ctx, w, shape.batch * shape.out_channels, shape.group_outputs(), x, zero, 0.0f,
       [&](int64_t at, const float* const* rows, int64_t n, float* out) {
         const int64_t m = at % shape.out_channels;
-        isa.depthwise_row({rows, weights.lines.data() + m * taps, static_cast<int>(taps), 0, out, n});
+        isa.depthwise_row(
+            {rows, weights.lines.data() + m * taps, static_cast<int>(taps), 0, out, n});
       },
       [](int64_t, int64_t) -> float* { return nullptr; },
       [&](int64_t at, int64_t position, const float* values, float* work) {
@@ -183,14 +203,17 @@ struct Prepared {
 Status prepare_run(KernelContext& ctx, Prepared& p) {
   const auto& state = static_cast<const ConvIntState&>(*ctx.state());
   const ConstView& x = ctx.input(0);
-  const std::span<const int64_t> w_dims = state.weights ? std::span<const int64_t>(state.weight_dims) : ctx.input(state.at.w).dims;
+  const std::span<const int64_t> w_dims =
+      state.weights ? std::span<const int64_t>(state.weight_dims) : ctx.input(state.at.w).dims;
   ONNXTOOL_ASSIGN(p.shape, resolve_conv(state.attributes, state.group, x.dims, w_dims));
   if (ctx.has_input(state.at.x_zero_point)) {
-    ONNXTOOL_ASSIGN(p.x_zero_point, zero_point_scalar(ctx.input(state.at.x_zero_point), x.dtype, "x_zero_point"));
+    ONNXTOOL_ASSIGN(p.x_zero_point,
+                    zero_point_scalar(ctx.input(state.at.x_zero_point), x.dtype, "x_zero_point"));
   }
   p.weights = &state.weights;
   if (state.weights) return {};
-  const ConstView* zero = ctx.has_input(state.at.w_zero_point) ? &ctx.input(state.at.w_zero_point) : nullptr;
+  const ConstView* zero =
+      ctx.has_input(state.at.w_zero_point) ? &ctx.input(state.at.w_zero_point) : nullptr;
   ONNXTOOL_ASSIGN(p.temporary, arrange(*state.isa, ctx.input(state.at.w), zero, state.group));
   p.weights = &p.temporary;
   return {};
@@ -210,7 +233,8 @@ Status run_integer(KernelContext& ctx) {
   Prepared p;
   ONNXTOOL_TRY(prepare_run(ctx, p));
   ONNXTOOL_ASSIGN(const MutableView y,
-                  ctx.output(0, DataType::kInt32, p.shape.window.output_dims(p.shape.batch, p.shape.out_channels)));
+                  ctx.output(0, DataType::kInt32,
+                             p.shape.window.output_dims(p.shape.batch, p.shape.out_channels)));
   return compute(ctx, p, KeepSums(static_cast<int32_t*>(y.data)));
 }
 
@@ -223,20 +247,24 @@ Status run_qlinear(KernelContext& ctx) {
   ONNXTOOL_ASSIGN(const float y_scale, scale_scalar(ctx.input(6), "y_scale"));
   const int64_t outputs = p.shape.out_channels;
   if (multipliers.size() != 1 && multipliers.size() != static_cast<size_t>(outputs))
-    return mismatch("w_scale has " + std::to_string(multipliers.size()) + " elements, expected 1 or " +
-                    std::to_string(outputs));
+    return mismatch("w_scale has " + std::to_string(multipliers.size()) +
+                    " elements, expected 1 or " + std::to_string(outputs));
   for (float& m : multipliers) m = x_scale * m / y_scale;
   const DataType type = ctx.input(7).dtype;
   if (!is_int8(type)) return unsupported_type(type, "y_zero_point");
-  ONNXTOOL_ASSIGN(const int32_t y_zero_point, zero_point_scalar(ctx.input(7), type, "y_zero_point"));
+  ONNXTOOL_ASSIGN(const int32_t y_zero_point,
+                  zero_point_scalar(ctx.input(7), type, "y_zero_point"));
   const int32_t* bias = nullptr;
   if (ctx.has_input(8)) {
     ONNXTOOL_TRY(check_vector(ctx.input(8), "bias", outputs));
     if (ctx.input(8).dtype != DataType::kInt32) return unsupported_type(ctx.input(8).dtype, "bias");
     bias = static_cast<const int32_t*>(ctx.input(8).data);
   }
-  ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, type, p.shape.window.output_dims(p.shape.batch, outputs)));
-  return compute(ctx, p, Requantize(*state.isa, std::move(multipliers), bias, y_zero_point, type, static_cast<uint8_t*>(y.data)));
+  ONNXTOOL_ASSIGN(const MutableView y,
+                  ctx.output(0, type, p.shape.window.output_dims(p.shape.batch, outputs)));
+  return compute(ctx, p,
+                 Requantize(*state.isa, std::move(multipliers), bias, y_zero_point, type,
+                            static_cast<uint8_t*>(y.data)));
 }
 
 constexpr std::initializer_list<DataType> kTypes = {DataType::kUint8, DataType::kInt8};

@@ -29,7 +29,8 @@ class ConvPanels final : public PanelSource<T> {
   const Window& window_;
 };
 
-/// Extents of a convolution. Weights are packed per group, rows [M / group], depth [C / group * window].
+/// Extents of a convolution. Weights are packed per group, rows [M / group], depth [C / group *
+/// window].
 struct ConvShape {
   Window window;
   int64_t batch = 0, channels = 0, out_channels = 0, group = 1;
@@ -40,16 +41,17 @@ struct ConvShape {
   int64_t pixels() const { return volume(window.out); }
   /// A product with the image as it lies: window of one element, no stride, no padding.
   bool pointwise() const {
-    return volume(window.kernel) == 1 && volume(window.stride) == 1 && !window.padded() && window.in == window.out;
+    return volume(window.kernel) == 1 && volume(window.stride) == 1 && !window.padded() &&
+           window.in == window.out;
   }
 };
 
-/// Dense (grouped) convolution of x [batch, channels, in...]; `zero` is subtracted from x. Weights of
-/// group g lie packed at weights + g * packed_count(group_outputs, depth, tile rows). Batch n * group + g
-/// of the sink is group g of image n.
+/// Dense (grouped) convolution of x [batch, channels, in...]; `zero` is subtracted from x. Weights
+/// of group g lie packed at weights + g * packed_count(group_outputs, depth, tile rows). Batch n *
+/// group + g of the sink is group g of image n.
 template <class T, class From>
-Status conv_gemm(KernelContext& ctx, const GemmIsa& isa, const ConvShape& shape, const From* x, From zero,
-                 const T* weights, const ProductSink<T>& sink);
+Status conv_gemm(KernelContext& ctx, const GemmIsa& isa, const ConvShape& shape, const From* x,
+                 From zero, const T* weights, const ProductSink<T>& sink);
 
 /// A strip of one padded plane whose rows are split by column stride, so that each window position
 /// reads consecutive elements: element q of phase p of row r is column q * stride + p.
@@ -61,15 +63,16 @@ class RowImage {
   int64_t strips() const { return strips_; }
   int64_t strip_rows() const { return strip_rows_; }
   int64_t buffer_count() const { return buffer_count_; }
-  /// Whether all rows of a strip are computed as one, row_size() apart: what lies between them is waste,
-  /// but narrow rows are mostly overhead by themselves.
+  /// Whether all rows of a strip are computed as one, row_size() apart: what lies between them is
+  /// waste, but narrow rows are mostly overhead by themselves.
   bool flat() const { return w_.stride[1] == 1 && phases_ == 1 && w_.out[2] <= 64; }
   int64_t row_size() const { return row_size_; }
   int64_t taps() const { return static_cast<int64_t>(offsets_.size()); }
 
   /// Loads what output rows [first, last) at depth `od` see of a plane x; outside is `fill`.
   template <class From>
-  void load(const From* x, From zero, float fill, int64_t od, int64_t first, int64_t last, float* buffer) const;
+  void load(const From* x, From zero, float fill, int64_t od, int64_t first, int64_t last,
+            float* buffer) const;
   /// Pointers for output row `row` of a strip that starts at `first`.
   void tap_pointers(const float* buffer, int64_t first, int64_t row, const float** x) const {
     const float* start = buffer + (row - first) * w_.stride[1] * row_size_;
@@ -85,18 +88,23 @@ class RowImage {
 
 /// Slides a window over one plane at a time, row by row: x is [planes / multiplier, in...].
 ///   compute(plane, taps, n, out)                    out[i] from the taps' elements i, for i < n
-///   place(plane, position)                          where a row of w.out[2] values may be computed, or
+///   place(plane, position)                          where a row of w.out[2] values may be
+///   computed, or
 ///                                                   nullptr: in working memory
 ///   finish(plane, position, values, work)           takes a row; `work` is room for another one
 /// position is that of the row within the output plane.
 template <class From, class Compute, class Place, class Finish>
-Status for_each_window_row(KernelContext& ctx, const Window& w, int64_t planes, int64_t multiplier, const From* x,
-                           From zero, float fill, const Compute& compute, const Place& place, const Finish& finish) {
+Status for_each_window_row(KernelContext& ctx, const Window& w, int64_t planes, int64_t multiplier,
+                           const From* x, From zero, float fill, const Compute& compute,
+                           const Place& place, const Finish& finish) {
   ONNXTOOL_ASSIGN(const RowImage image, RowImage::make(w));
   const int64_t columns = w.out[2], row_bytes = round_up(columns * 4, 64);
-  const int64_t image_bytes = round_up(image.buffer_count() * 4, 64), taps_bytes = round_up(image.taps() * 8, 64);
-  const int64_t values_bytes = image.flat() ? round_up(image.strip_rows() * image.row_size() * 4, 64) : row_bytes;
-  ONNXTOOL_ASSIGN(const TaskPool pool, TaskPool::make(ctx, image_bytes + taps_bytes + values_bytes + row_bytes));
+  const int64_t image_bytes = round_up(image.buffer_count() * 4, 64),
+                taps_bytes = round_up(image.taps() * 8, 64);
+  const int64_t values_bytes =
+      image.flat() ? round_up(image.strip_rows() * image.row_size() * 4, 64) : row_bytes;
+  ONNXTOOL_ASSIGN(const TaskPool pool,
+                  TaskPool::make(ctx, image_bytes + taps_bytes + values_bytes + row_bytes));
   const int64_t strips = image.strips() * w.out[0];
   pool.run(ctx, planes * strips, [&](int64_t task, std::byte* memory) {
     auto* buffer = reinterpret_cast<float*>(memory);

@@ -3,9 +3,9 @@
 //                x[n, c, i] * w[c, m, k]
 // f32 and f64; f16 and bf16 are computed in float and rounded once.
 //
-// A product gives for some output channels what each input pixel adds at each k; that is then added up
-// at the pixels where it belongs. A task owns whole output channels and takes input pixels in blocks of
-// fixed size, so that the result does not depend on the number of threads.
+// A product gives for some output channels what each input pixel adds at each k; that is then added
+// up at the pixels where it belongs. A task owns whole output channels and takes input pixels in
+// blocks of fixed size, so that the result does not depend on the number of threads.
 
 #include <numeric>
 
@@ -13,7 +13,8 @@
 #include "calib/kernels/cpu/epilogue.h"
 #include "calib/kernels/cpu/float_io.h"
 
-namespace onnxtool { namespace {
+namespace onnxtool {
+namespace {
 
 /// Input pixels of a block: its sums for some channels stay in cache.
 constexpr int64_t kPixelBlock = 512;
@@ -34,14 +35,15 @@ struct TransposeState final : KernelState {
 
 /// Panels of rows (m, k) and depth c for each group of w [C, M / group, kernel...].
 template <class T>
-AlignedArray<T> pack_weights(const GemmIsa& isa, const T* w, std::span<const int64_t> dims, int64_t group) {
+AlignedArray<T> pack_weights(const GemmIsa& isa, const T* w, std::span<const int64_t> dims,
+                             int64_t group) {
   const int64_t depth = dims[0] / group, rows = product(dims, 1, dims.size());
   const int mr = tile_rows_of<T>(isa);
   const int64_t size = packed_count<T>(rows, depth, mr);
   AlignedArray<T> packed(size * group);
   for (int64_t g = 0; g < group; ++g)
-    pack_panels<T>(MatrixPanels<T>(w + g * depth * rows, rows, 1), rows, depth, mr, 0, ceil_div(rows, mr),
-                   packed.data() + g * size);
+    pack_panels<T>(MatrixPanels<T>(w + g * depth * rows, rows, 1), rows, depth, mr, 0,
+                   ceil_div(rows, mr), packed.data() + g * size);
   return packed;
 }
 
@@ -56,10 +58,12 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
   state->group = node.attr_int("group", 1);
   const ConstView* w = node.constant(1);
   // What does not fit is reported when the input's shape is known too.
-  if (!w || w->rank() < 3 || state->group < 1 || w->dims[0] % state->group != 0 || !is_float(w->dtype))
+  if (!w || w->rank() < 3 || state->group < 1 || w->dims[0] % state->group != 0 ||
+      !is_float(w->dtype))
     return {std::move(state)};
   if (w->dtype == DataType::kDouble) {
-    state->weights64 = pack_weights(*state->isa, static_cast<const double*>(w->data), w->dims, state->group);
+    state->weights64 =
+        pack_weights(*state->isa, static_cast<const double*>(w->data), w->dims, state->group);
   } else {
     const auto wide = widened_constant<float, AlignedArray<float>>(*w);
     state->weights = pack_weights(*state->isa, wide.data(), w->dims, state->group);
@@ -73,17 +77,21 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
 const AlignedArray<float>& packed_weights(const TransposeState& s, float) { return s.weights; }
 const AlignedArray<double>& packed_weights(const TransposeState& s, double) { return s.weights64; }
 
-Error overflows() { return bad_model("strides, kernel or output_padding overflow the output's extents"); }
+Error overflows() {
+  return bad_model("strides, kernel or output_padding overflow the output's extents");
+}
 
 /// Output extent and padding along axis i.
-Status resolve_axis(const TransposeState& s, const Spatial& output_padding, const Spatial& output_shape, size_t i, Window& w) {
+Status resolve_axis(const TransposeState& s, const Spatial& output_padding,
+                    const Spatial& output_shape, size_t i, Window& w) {
   const auto reach = checked_mul(w.kernel[i] - 1, w.dilation[i]);
   const auto steps = checked_mul(std::max<int64_t>(0, w.in[i] - 1), w.stride[i]);
   auto full = reach && steps ? checked_add(*reach, *steps) : std::nullopt;
   if (full) full = checked_add(*full, 1);
   if (full) full = checked_add(*full, output_padding[i]);
   if (!full || *full > INT64_MAX / 4 || w.stride[i] > INT64_MAX / 4) return overflows();
-  const bool same = s.attributes.auto_pad == AutoPad::kSameUpper || s.attributes.auto_pad == AutoPad::kSameLower;
+  const bool same =
+      s.attributes.auto_pad == AutoPad::kSameUpper || s.attributes.auto_pad == AutoPad::kSameLower;
   const auto scaled = checked_mul(w.in[i], w.stride[i]);
   if (!s.output_shape.empty() || same) {
     if (s.output_shape.empty() && !scaled) return overflows();
@@ -94,8 +102,8 @@ Status resolve_axis(const TransposeState& s, const Spatial& output_padding, cons
     w.pad_end[i] = total - w.pad_begin[i];
     return {};
   }
-  if (w.pad_begin[i] > INT64_MAX / 4 || w.pad_begin[i] < -(INT64_MAX / 4) || w.pad_end[i] > INT64_MAX / 4 ||
-      w.pad_end[i] < -(INT64_MAX / 4))
+  if (w.pad_begin[i] > INT64_MAX / 4 || w.pad_begin[i] < -(INT64_MAX / 4) ||
+      w.pad_end[i] > INT64_MAX / 4 || w.pad_end[i] < -(INT64_MAX / 4))
     return overflows();
   w.out[i] = *full - w.pad_begin[i] - w.pad_end[i];
   if (w.in[i] == 0) w.out[i] = std::max<int64_t>(0, w.out[i]);
@@ -106,23 +114,27 @@ Status resolve_axis(const TransposeState& s, const Spatial& output_padding, cons
 }
 
 /// window.in are x's extents, window.out y's: x is what Conv would have made of y.
-Result<ConvShape> resolve(const TransposeState& s, std::span<const int64_t> x, std::span<const int64_t> weights) {
+Result<ConvShape> resolve(const TransposeState& s, std::span<const int64_t> x,
+                          std::span<const int64_t> weights) {
   if (x.size() < 3 || weights.size() != x.size())
-    return mismatch("input has shape " + format_dims(x) + " and weights have shape " + format_dims(weights) +
+    return mismatch("input has shape " + format_dims(x) + " and weights have shape " +
+                    format_dims(weights) +
                     ", expected [N, C, spatial...] and [C, M / group, kernel...]");
   if (x.size() > 2 + kSpatial)
-    return kernel_error(ErrorCode::kUnsupported,
-                        "the input has " + std::to_string(x.size() - 2) + " spatial axes, at most 3 are supported");
-  if (s.group < 1) return bad_model("group is " + std::to_string(s.group) + ", expected at least 1");
+    return kernel_error(ErrorCode::kUnsupported, "the input has " + std::to_string(x.size() - 2) +
+                                                     " spatial axes, at most 3 are supported");
+  if (s.group < 1)
+    return bad_model("group is " + std::to_string(s.group) + ", expected at least 1");
   if (weights[0] != x[1] || x[1] % s.group != 0)
-    return mismatch("weights have " + std::to_string(weights[0]) + " channels and group is " + std::to_string(s.group) +
-                    " but the input has " + std::to_string(x[1]) + " channels");
+    return mismatch("weights have " + std::to_string(weights[0]) + " channels and group is " +
+                    std::to_string(s.group) + " but the input has " + std::to_string(x[1]) +
+                    " channels");
   const auto outputs = checked_mul(weights[1], s.group);
   if (!outputs) return bad_model("group overflows the number of output channels");
   const auto kernel = weights.subspan(2);
   if (!s.attributes.kernel.empty() && !std::ranges::equal(s.attributes.kernel, kernel))
-    return mismatch("kernel_shape is " + format_dims(s.attributes.kernel) + " but weights have shape " +
-                    format_dims(weights));
+    return mismatch("kernel_shape is " + format_dims(s.attributes.kernel) +
+                    " but weights have shape " + format_dims(weights));
   ConvShape shape;
   Window& w = shape.window;
   w.rank = static_cast<int>(x.size()) - 2;
@@ -135,15 +147,17 @@ Result<ConvShape> resolve(const TransposeState& s, std::span<const int64_t> x, s
     if (pads.size() != 2 * static_cast<size_t>(w.rank))
       return bad_model("pads has " + std::to_string(pads.size()) + " values but the input has " +
                        std::to_string(w.rank) + " spatial axes");
-    ONNXTOOL_TRY(spread_attribute(pads.first(pads.size() / 2), w.rank, "pads", INT64_MIN, w.pad_begin));
-    ONNXTOOL_TRY(spread_attribute(pads.subspan(pads.size() / 2), w.rank, "pads", INT64_MIN, w.pad_end));
+    ONNXTOOL_TRY(
+        spread_attribute(pads.first(pads.size() / 2), w.rank, "pads", INT64_MIN, w.pad_begin));
+    ONNXTOOL_TRY(
+        spread_attribute(pads.subspan(pads.size() / 2), w.rank, "pads", INT64_MIN, w.pad_end));
   }
   Spatial output_padding{0, 0, 0}, output_shape{1, 1, 1};
   ONNXTOOL_TRY(spread_attribute(s.output_padding, w.rank, "output_padding", 0, output_padding));
   // Some exporters write all dimensions of y.
   const auto spatial = std::span<const int64_t>(s.output_shape);
-  ONNXTOOL_TRY(spread_attribute(spatial.size() == x.size() ? spatial.subspan(2) : spatial, w.rank, "output_shape", 0,
-                                output_shape));
+  ONNXTOOL_TRY(spread_attribute(spatial.size() == x.size() ? spatial.subspan(2) : spatial, w.rank,
+                                "output_shape", 0, output_shape));
   for (size_t i = static_cast<size_t>(kSpatial - w.rank); i < kSpatial; ++i)
     ONNXTOOL_TRY(resolve_axis(s, output_padding, output_shape, i, w));
   shape.batch = x[0];
@@ -165,7 +179,8 @@ Reach reach(const Window& w, size_t axis, int64_t k, int64_t begin, int64_t end)
   return {std::max(begin, low), std::min(end, high)};
 }
 
-/// Adds what input pixels [first, last) give for one channel, sums [taps, last - first], to plane y.
+/// Adds what input pixels [first, last) give for one channel, sums [taps, last - first], to plane
+/// y.
 template <class T>
 void add_pixels(const Window& w, const T* sums, int64_t stride, int64_t first, int64_t last, T* y) {
   for (int64_t kd = 0; kd < w.kernel[0]; ++kd)
@@ -187,8 +202,9 @@ void add_pixels(const Window& w, const T* sums, int64_t stride, int64_t first, i
 }
 
 template <class T>
-Status compute(KernelContext& ctx, const TransposeState& state, const ConvShape& shape, std::span<const int64_t> w_dims,
-               const T* x, const T* bias, const Epilogue<T>& epilogue, T* y) {
+Status compute(KernelContext& ctx, const TransposeState& state, const ConvShape& shape,
+               std::span<const int64_t> w_dims, const T* x, const T* bias,
+               const Epilogue<T>& epilogue, T* y) {
   const GemmIsa& isa = *state.isa;
   const Window& w = shape.window;
   const T* weights = packed_weights(state, T{}).data();
@@ -200,16 +216,19 @@ Status compute(KernelContext& ctx, const TransposeState& state, const ConvShape&
   }
   const int mr = tile_rows_of<T>(isa);
   const int64_t taps = volume(w.kernel), pixels = volume(w.in), out_pixels = volume(w.out);
-  const int64_t outputs = shape.group_outputs(), depth = shape.group_channels(), rows = outputs * taps;
+  const int64_t outputs = shape.group_outputs(), depth = shape.group_channels(),
+                rows = outputs * taps;
   // The fewest channels whose rows are whole panels.
   const int64_t channels = std::min(outputs, int64_t{mr} / std::gcd(taps, int64_t{mr}));
   const int64_t blocks = channels > 0 ? ceil_div(outputs, channels) : 0;
   const int64_t group_size = packed_count<T>(rows, depth, mr);
   const PackedPanels<T> any(weights, rows, mr);
-  const int64_t workspace = round_up(gemm_workspace<T>(isa, any, channels * taps, depth) * int64_t{sizeof(T)}, 64);
+  const int64_t workspace =
+      round_up(gemm_workspace<T>(isa, any, channels * taps, depth) * int64_t{sizeof(T)}, 64);
   const int64_t block_pixels = std::min(kPixelBlock, pixels);
-  ONNXTOOL_ASSIGN(const TaskPool pool,
-                  TaskPool::make(ctx, workspace + channels * taps * block_pixels * int64_t{sizeof(T)}));
+  ONNXTOOL_ASSIGN(
+      const TaskPool pool,
+      TaskPool::make(ctx, workspace + channels * taps * block_pixels * int64_t{sizeof(T)}));
   pool.run(ctx, shape.batch * shape.group * blocks, [&](int64_t task, std::byte* memory) {
     const int64_t image = task / blocks, g = image % shape.group;
     const int64_t m0 = task % blocks * channels, m1 = std::min(m0 + channels, outputs);
@@ -220,9 +239,11 @@ Status compute(KernelContext& ctx, const TransposeState& state, const ConvShape&
     std::fill_n(to, (m1 - m0) * out_pixels, T{});
     for (int64_t first = 0; first < pixels; first += block_pixels) {
       const int64_t last = std::min(first + block_pixels, pixels), count = last - first;
-      gemm_range<T>(isa, a, b, depth, {m0 * taps, m1 * taps, first, last}, sums, count, reinterpret_cast<T*>(memory));
+      gemm_range<T>(isa, a, b, depth, {m0 * taps, m1 * taps, first, last}, sums, count,
+                    reinterpret_cast<T*>(memory));
       for (int64_t m = m0; m < m1; ++m)
-        add_pixels(w, sums + (m - m0) * taps * count, count, first, last, to + (m - m0) * out_pixels);
+        add_pixels(w, sums + (m - m0) * taps * count, count, first, last,
+                   to + (m - m0) * out_pixels);
     }
     for (int64_t m = m0; m < m1; ++m, to += out_pixels) {
       if (bias)
@@ -237,7 +258,8 @@ Status run(KernelContext& ctx) {
   const auto& state = static_cast<const TransposeState&>(*ctx.state());
   const ConstView& x = ctx.input(0);
   const DataType w_type = state.packed() ? state.weight_type : ctx.input(1).dtype;
-  const std::span<const int64_t> w_dims = state.packed() ? std::span<const int64_t>(state.weight_dims) : ctx.input(1).dims;
+  const std::span<const int64_t> w_dims =
+      state.packed() ? std::span<const int64_t>(state.weight_dims) : ctx.input(1).dims;
   if (w_type != x.dtype)
     return mismatch("weights have element type " + std::string(name(w_type)) + ", expected " +
                     std::string(name(x.dtype)));

@@ -196,7 +196,8 @@ template <>
 void load_wide<float>(DataType type, const void* data, int64_t offset, int64_t n, float* out) {
   switch (type) {
     case DataType::kFloat: return load_plain<float>(data, offset, n, out);
-    case DataType::kFloat16: return vector_math().widen_half(static_cast<const uint16_t*>(data) + offset, out, n);
+    case DataType::kFloat16:
+      return vector_math().widen_half(static_cast<const uint16_t*>(data) + offset, out, n);
     case DataType::kBfloat16: return load_plain<Bfloat16>(data, offset, n, out);
     case DataType::kFloat4E2M1: {
       const DecodeTable& table = decode_table(type);
@@ -255,7 +256,8 @@ void store_wide<float>(DataType type, const float* in, int64_t n, void* data, in
                        bool saturate) {
   switch (type) {
     case DataType::kFloat: return store_plain<float>(in, n, data, offset);
-    case DataType::kFloat16: return vector_math().narrow_half(in, static_cast<uint16_t*>(data) + offset, n);
+    case DataType::kFloat16:
+      return vector_math().narrow_half(in, static_cast<uint16_t*>(data) + offset, n);
     case DataType::kBfloat16: return store_plain<Bfloat16>(in, n, data, offset);
     case DataType::kFloat4E2M1:
       for (int64_t i = 0; i < n; ++i)

@@ -14,8 +14,8 @@ namespace onnxtool {
 
 /// The table of kernels.def, dispatched to this machine. Constant for the life of the process.
 const KernelSet& cpu_kernel_set();
-/// The same operators with results that are the same bits on every machine: for what is written into
-/// models.
+/// The same operators with results that are the same bits on every machine: for what is written
+/// into models.
 const KernelSet& cpu_kernel_set_portable();
 
 }  // namespace onnxtool

@@ -183,7 +183,7 @@ namespace {
 
 // Operands whose elements lie in rows: b (or a) has one element, or those of the last axes.
 struct Rows {
-  int64_t count = 0, length = 0;  // of the larger operand
+  int64_t count = 0, length = 0;              // of the larger operand
   bool repeats_a = false, repeats_b = false;  // the same row every time
   int64_t a_step = 1, b_step = 1;             // 0: a single element
 };
@@ -200,7 +200,8 @@ std::optional<Rows> as_rows(const ConstView& a, const ConstView& b) {
   const int64_t n = physical_count(large.dims, large.layout, large.count);
   if (small.count == 1 && small.rank() <= large.rank() && small.layout == Layout::kPlain)
     return b_small ? Rows{1, n, false, false, 1, 0} : Rows{1, n, false, false, 0, 1};
-  if (large.layout != Layout::kPlain || small.layout != Layout::kPlain || small.count == 0 || n == 0)
+  if (large.layout != Layout::kPlain || small.layout != Layout::kPlain || small.count == 0 ||
+      n == 0)
     return std::nullopt;
   std::span<const int64_t> tail = small.dims;
   while (!tail.empty() && tail.front() == 1) tail = tail.subspan(1);

@@ -21,7 +21,8 @@ EpilogueOp from_post_op(const PostOp& op) {
     case PostOp::Kind::kSigmoid: return {.kind = Kind::kSigmoid};
     case PostOp::Kind::kHardSwish: return {.kind = Kind::kHardSwish};
     case PostOp::Kind::kSilu: return {.kind = Kind::kSilu};
-    case PostOp::Kind::kHardSigmoid: return {.kind = Kind::kHardSigmoid, .alpha = op.alpha, .beta = op.beta};
+    case PostOp::Kind::kHardSigmoid:
+      return {.kind = Kind::kHardSigmoid, .alpha = op.alpha, .beta = op.beta};
   }
   return {.kind = Kind::kRelu};
 }
@@ -93,10 +94,12 @@ Result<std::vector<EpilogueOp>> fused_activation(const NodeView& node) {
   if (name == "LeakyRelu") {
     op = {.kind = Kind::kLeakyRelu, .alpha = param(0, "activation_alpha", 0.01f)};
   } else if (name == "Clip") {
-    op = {.kind = Kind::kClip, .alpha = param(0, "activation_min", std::numeric_limits<float>::lowest()),
+    op = {.kind = Kind::kClip,
+          .alpha = param(0, "activation_min", std::numeric_limits<float>::lowest()),
           .beta = param(1, "activation_max", std::numeric_limits<float>::max())};
   } else if (name == "HardSigmoid") {
-    op = {.kind = Kind::kHardSigmoid, .alpha = param(0, "activation_alpha", 0.2f),
+    op = {.kind = Kind::kHardSigmoid,
+          .alpha = param(0, "activation_alpha", 0.2f),
           .beta = param(1, "activation_beta", 0.5f)};
   } else if (name == "Sigmoid") {
     op = {.kind = Kind::kSigmoid};
@@ -105,9 +108,10 @@ Result<std::vector<EpilogueOp>> fused_activation(const NodeView& node) {
   } else if (name == "HardSwish") {
     op = {.kind = Kind::kHardSwish};
   } else if (name != "Relu") {
-    return kernel_error(ErrorCode::kUnsupported,
-                        "activation is '" + std::string(name) +
-                            "', expected Relu, LeakyRelu, Clip, HardSigmoid, HardSwish, Sigmoid or Tanh");
+    return kernel_error(
+        ErrorCode::kUnsupported,
+        "activation is '" + std::string(name) +
+            "', expected Relu, LeakyRelu, Clip, HardSigmoid, HardSwish, Sigmoid or Tanh");
   }
   return std::vector<EpilogueOp>{op};
 }
@@ -124,13 +128,15 @@ Result<Epilogue<T>> Epilogue<T>::make(KernelContext& ctx, std::span<const Epilog
       ONNXTOOL_ASSIGN(const ConstView bias, widened(ctx, ctx.input(op.input)));
       step.columns = dims.empty() ? 1 : dims.back();
       if (bias.count != step.columns || bias.dtype != dtype_of<T>)
-        return mismatch("the bias has shape " + format_dims(bias.dims) + ", expected one for each column of " + format_dims(dims));
+        return mismatch("the bias has shape " + format_dims(bias.dims) +
+                        ", expected one for each column of " + format_dims(dims));
       step.added = static_cast<const T*>(bias.data);
     }
     if (op.kind == EpilogueOp::Kind::kAdd) {
       ONNXTOOL_ASSIGN(const ConstView added, widened(ctx, ctx.input(op.input)));
       if (!std::ranges::equal(added.dims, dims))
-        return mismatch("the tensor to add has shape " + format_dims(added.dims) + ", expected " + format_dims(dims));
+        return mismatch("the tensor to add has shape " + format_dims(added.dims) + ", expected " +
+                        format_dims(dims));
       if (added.dtype != dtype_of<T>) return unsupported_type(added.dtype, "the tensor to add");
       step.added = static_cast<const T*>(added.data);
     }

@@ -5,23 +5,24 @@
 
 namespace onnxtool {
 
-inline constexpr std::initializer_list<DataType> kFloatDataTypes = {DataType::kFloat, DataType::kDouble,
-                                                                    DataType::kFloat16, DataType::kBfloat16};
+inline constexpr std::initializer_list<DataType> kFloatDataTypes = {
+    DataType::kFloat, DataType::kDouble, DataType::kFloat16, DataType::kBfloat16};
 
 /// Elements of an input as T, when it has the expected element type, of which T is the wide one.
 template <class T>
 Result<const T*> float_input(KernelContext& ctx, int i, DataType expected, std::string_view what) {
   const ConstView& view = ctx.input(i);
   if (view.dtype != expected)
-    return mismatch(std::string(what) + " has element type " + std::string(name(view.dtype)) + ", expected " +
-                    std::string(name(expected)));
+    return mismatch(std::string(what) + " has element type " + std::string(name(view.dtype)) +
+                    ", expected " + std::string(name(expected)));
   ONNXTOOL_ASSIGN(const ConstView wide, widened(ctx, view));
   return static_cast<const T*>(wide.data);
 }
 
 /// As float_input; nullptr when the input is absent.
 template <class T>
-Result<const T*> optional_float_input(KernelContext& ctx, int i, DataType expected, std::string_view what) {
+Result<const T*> optional_float_input(KernelContext& ctx, int i, DataType expected,
+                                      std::string_view what) {
   if (!ctx.has_input(i)) return static_cast<const T*>(nullptr);
   return float_input<T>(ctx, i, expected, what);
 }

@@ -10,7 +10,8 @@ const GemmIsa& gemm_isa() {
 #if defined(__x86_64__)
   static const GemmIsa& best = [&]() -> const GemmIsa& {
     __builtin_cpu_init();
-    const bool fma = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    const bool fma = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                     __builtin_cpu_supports("f16c");
     // Exactly the extensions that _avx512.cc files are compiled for.
     if (fma && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
@@ -24,12 +25,30 @@ const GemmIsa& gemm_isa() {
 #endif
 }
 
-template <> int tile_rows_of<float>(const GemmIsa& isa) { return isa.mr; }
-template <> int tile_cols_of<float>(const GemmIsa& isa) { return isa.nr; }
-template <> int tile_rows_of<double>(const GemmIsa& isa) { return isa.mr64; }
-template <> int tile_cols_of<double>(const GemmIsa& isa) { return isa.nr64; }
-template <> int tile_rows_of<int16_t>(const GemmIsa& isa) { return isa.mr_int; }
-template <> int tile_cols_of<int16_t>(const GemmIsa& isa) { return isa.nr_int; }
+template <>
+int tile_rows_of<float>(const GemmIsa& isa) {
+  return isa.mr;
+}
+template <>
+int tile_cols_of<float>(const GemmIsa& isa) {
+  return isa.nr;
+}
+template <>
+int tile_rows_of<double>(const GemmIsa& isa) {
+  return isa.mr64;
+}
+template <>
+int tile_cols_of<double>(const GemmIsa& isa) {
+  return isa.nr64;
+}
+template <>
+int tile_rows_of<int16_t>(const GemmIsa& isa) {
+  return isa.mr_int;
+}
+template <>
+int tile_cols_of<int16_t>(const GemmIsa& isa) {
+  return isa.nr_int;
+}
 
 template <class T>
 void MatrixPanels<T>::pack(const PanelRequest& r, T* out) const {
@@ -43,7 +62,8 @@ void MatrixPanels<T>::pack(const PanelRequest& r, T* out) const {
   }
   for (int i = 0; i < r.width; ++i) {
     if (i < r.count)
-      for (int64_t k = 0; k < r.depth; ++k) out[k * r.width + i] = from[k * k_stride_ + i * stride_];
+      for (int64_t k = 0; k < r.depth; ++k)
+        out[k * r.width + i] = from[k * k_stride_ + i * stride_];
     else
       for (int64_t k = 0; k < r.depth; ++k) out[k * r.width + i] = T{};
   }
@@ -59,40 +79,48 @@ const T* MatrixPanels<T>::find(const PanelRequest& r, int64_t* stride) const {
 
 template <class From>
 void IntPanels::pack_from(const PanelRequest& r, int16_t* out) const {
-  const From* from = static_cast<const From*>(matrix_.data) + offset_ + r.k0 * k_stride_ + r.first * stride_;
+  const From* from =
+      static_cast<const From*>(matrix_.data) + offset_ + r.k0 * k_stride_ + r.first * stride_;
   const From* zero_points = static_cast<const From*>(matrix_.zero_points);
   for (int i = 0; i < r.width; ++i) {
     const From* line = from + i * stride_;
-    const int zero = i < r.count && zero_points ? zero_points[matrix_.zero_point_per_line ? r.first + i : 0] : 0;
+    const int zero =
+        i < r.count && zero_points ? zero_points[matrix_.zero_point_per_line ? r.first + i : 0] : 0;
     for (int64_t k = 0; k < r.depth; k += 2) {
       int16_t* to = out + k * r.width + 2 * i;
       to[0] = i < r.count ? static_cast<int16_t>(line[k * k_stride_] - zero) : int16_t{0};
-      to[1] = i < r.count && k + 1 < r.depth ? static_cast<int16_t>(line[(k + 1) * k_stride_] - zero) : int16_t{0};
+      to[1] = i < r.count && k + 1 < r.depth
+                  ? static_cast<int16_t>(line[(k + 1) * k_stride_] - zero)
+                  : int16_t{0};
     }
   }
 }
 
 void IntPanels::pack(const PanelRequest& r, int16_t* out) const {
-  if (matrix_.is_signed) pack_from<int8_t>(r, out);
-  else pack_from<uint8_t>(r, out);
+  if (matrix_.is_signed)
+    pack_from<int8_t>(r, out);
+  else
+    pack_from<uint8_t>(r, out);
 }
 
 template <class T>
 void PackedPanels<T>::pack(const PanelRequest& r, T* out) const {
   int64_t stride;
-  std::memcpy(out, find(r, &stride), static_cast<size_t>(packed_depth<T>(r.depth) * r.width) * sizeof(T));
+  std::memcpy(out, find(r, &stride),
+              static_cast<size_t>(packed_depth<T>(r.depth) * r.width) * sizeof(T));
 }
 
 template <class T>
-void pack_panels(const PanelSource<T>& source, int64_t extent, int64_t k, int width, int64_t first_panel,
-                 int64_t last_panel, T* out) {
+void pack_panels(const PanelSource<T>& source, int64_t extent, int64_t k, int width,
+                 int64_t first_panel, int64_t last_panel, T* out) {
   const int64_t padded = round_up(extent, width);
   for (int64_t k0 = 0; k0 < k; k0 += kDepthBlock) {
     const int64_t depth = std::min(kDepthBlock, k - k0);
     for (int64_t panel = first_panel; panel < last_panel; ++panel) {
       const int64_t first = panel * width;
-      source.pack({k0, depth, first, static_cast<int>(std::min<int64_t>(width, extent - first)), width},
-                  out + k0 * padded + first * packed_depth<T>(depth));
+      source.pack(
+          {k0, depth, first, static_cast<int>(std::min<int64_t>(width, extent - first)), width},
+          out + k0 * padded + first * packed_depth<T>(depth));
     }
   }
 }
@@ -114,24 +142,24 @@ int64_t gemm_workspace(const GemmIsa& isa, const PanelSource<T>& a, int64_t rows
 
 namespace {
 
-void run_tile(const GemmIsa& isa, int64_t k, const float* a, const float* b, int64_t ldb, float* c, int64_t ldc,
-              int rows, int cols, bool accumulate) {
+void run_tile(const GemmIsa& isa, int64_t k, const float* a, const float* b, int64_t ldb, float* c,
+              int64_t ldc, int rows, int cols, bool accumulate) {
   isa.tile({k, a, b, ldb, c, ldc, rows, cols, accumulate});
 }
-void run_tile(const GemmIsa& isa, int64_t k, const double* a, const double* b, int64_t ldb, double* c, int64_t ldc,
-              int rows, int cols, bool accumulate) {
+void run_tile(const GemmIsa& isa, int64_t k, const double* a, const double* b, int64_t ldb,
+              double* c, int64_t ldc, int rows, int cols, bool accumulate) {
   isa.tile64({k, a, b, ldb, c, ldc, rows, cols, accumulate});
 }
-void run_tile(const GemmIsa& isa, int64_t k, const int16_t* a, const int16_t* b, int64_t, int32_t* c, int64_t ldc,
-              int rows, int cols, bool accumulate) {
+void run_tile(const GemmIsa& isa, int64_t k, const int16_t* a, const int16_t* b, int64_t,
+              int32_t* c, int64_t ldc, int rows, int cols, bool accumulate) {
   isa.tile_int({ceil_div(k, 2), a, b, c, ldc, rows, cols, accumulate});
 }
 
 }  // namespace
 
 template <class T>
-void gemm_range(const GemmIsa& isa, const PanelSource<T>& a, const PanelSource<T>& b, int64_t k, const GemmRange& range,
-                typename GemmSum<T>::type* c, int64_t ldc, T* workspace) {
+void gemm_range(const GemmIsa& isa, const PanelSource<T>& a, const PanelSource<T>& b, int64_t k,
+                const GemmRange& range, typename GemmSum<T>::type* c, int64_t ldc, T* workspace) {
   const int mr = tile_rows_of<T>(isa), nr = tile_cols_of<T>(isa);
   if (k == 0) {
     for (int64_t i = range.m0; i < range.m1; ++i)
@@ -140,11 +168,14 @@ void gemm_range(const GemmIsa& isa, const PanelSource<T>& a, const PanelSource<T
   }
   const int64_t block = packed_depth<T>(std::min(k, kDepthBlock));
   T* a_buffer = workspace;
-  T* b_buffer = workspace + (a.packed() ? 0 : round_up(round_up(range.m1 - range.m0, mr) * block, 64));
+  T* b_buffer =
+      workspace + (a.packed() ? 0 : round_up(round_up(range.m1 - range.m0, mr) * block, 64));
   for (int64_t k0 = 0; k0 < k; k0 += kDepthBlock) {
     const int64_t depth = std::min(kDepthBlock, k - k0);
     const int64_t a_panel = packed_depth<T>(depth) * mr;
-    const auto rows_at = [&](int64_t i) { return static_cast<int>(std::min<int64_t>(mr, range.m1 - i)); };
+    const auto rows_at = [&](int64_t i) {
+      return static_cast<int>(std::min<int64_t>(mr, range.m1 - i));
+    };
     const T* a_block = a_buffer;
     if (a.packed()) {
       int64_t stride;
@@ -171,7 +202,8 @@ void gemm_range(const GemmIsa& isa, const PanelSource<T>& a, const PanelSource<T
 }
 
 template <class T>
-GemmGrid make_grid(const GemmIsa& isa, int64_t batches, int64_t m, int64_t n, bool a_packed, int threads) {
+GemmGrid make_grid(const GemmIsa& isa, int64_t batches, int64_t m, int64_t n, bool a_packed,
+                   int threads) {
   const int64_t mr = tile_rows_of<T>(isa), nr = tile_cols_of<T>(isa);
   const int64_t all_rows = std::max(mr, round_up(m, mr)), all_cols = std::max(nr, round_up(n, nr));
   // Unpacked rows: 8 panels stay in a core's own cache for a block of k, and 16 panels of columns
@@ -186,14 +218,14 @@ GemmGrid make_grid(const GemmIsa& isa, int64_t batches, int64_t m, int64_t n, bo
   return make_grid(batches, m, n, rows, cols);
 }
 
-#define INSTANTIATE(T)                                                                                       \
-  template class MatrixPanels<T>;                                                                            \
-  template class PackedPanels<T>;                                                                            \
-  template void pack_panels(const PanelSource<T>&, int64_t, int64_t, int, int64_t, int64_t, T*);             \
-  template AlignedArray<T> pack_all(const PanelSource<T>&, int64_t, int64_t, int);                           \
-  template int64_t gemm_workspace(const GemmIsa&, const PanelSource<T>&, int64_t, int64_t);                  \
-  template void gemm_range(const GemmIsa&, const PanelSource<T>&, const PanelSource<T>&, int64_t,            \
-                           const GemmRange&, typename GemmSum<T>::type*, int64_t, T*);                       \
+#define INSTANTIATE(T)                                                                            \
+  template class MatrixPanels<T>;                                                                 \
+  template class PackedPanels<T>;                                                                 \
+  template void pack_panels(const PanelSource<T>&, int64_t, int64_t, int, int64_t, int64_t, T*);  \
+  template AlignedArray<T> pack_all(const PanelSource<T>&, int64_t, int64_t, int);                \
+  template int64_t gemm_workspace(const GemmIsa&, const PanelSource<T>&, int64_t, int64_t);       \
+  template void gemm_range(const GemmIsa&, const PanelSource<T>&, const PanelSource<T>&, int64_t, \
+                           const GemmRange&, typename GemmSum<T>::type*, int64_t, T*);            \
   template GemmGrid make_grid<T>(const GemmIsa&, int64_t, int64_t, int64_t, bool, int)
 INSTANTIATE(float);
 INSTANTIATE(double);

@@ -1,8 +1,9 @@
-// Blocked matrix products over the micro-kernels of gemm_kernel.h: packing and the loops around tiles.
+// Blocked matrix products over the micro-kernels of gemm_kernel.h: packing and the loops around
+// tiles.
 //
 // c[m, n] = a[m, k] * b[k, n]. Either operand comes as panels: runs of rows of a (columns of b), k
-// outermost, as a tile reads them. A PanelSource makes them from a matrix, from an image (im2col) or
-// finds them packed. T is float, double, or int16_t for exact integer products into int32.
+// outermost, as a tile reads them. A PanelSource makes them from a matrix, from an image (im2col)
+// or finds them packed. T is float, double, or int16_t for exact integer products into int32.
 #pragma once
 
 #include <algorithm>
@@ -16,18 +17,29 @@
 namespace onnxtool {
 
 /// Result element of a product of T.
-template <class T> struct GemmSum { using type = T; };
-template <> struct GemmSum<int16_t> { using type = int32_t; };
+template <class T>
+struct GemmSum {
+  using type = T;
+};
+template <>
+struct GemmSum<int16_t> {
+  using type = int32_t;
+};
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
 /// Rows and columns of a tile for T.
-template <class T> int tile_rows_of(const GemmIsa& isa);
-template <class T> int tile_cols_of(const GemmIsa& isa);
+template <class T>
+int tile_rows_of(const GemmIsa& isa);
+template <class T>
+int tile_cols_of(const GemmIsa& isa);
 
 /// Depth of a packed block: integers come in pairs along k.
-template <class T> constexpr int64_t packed_depth(int64_t k) { return sizeof(T) == 2 ? round_up(k, 2) : k; }
+template <class T>
+constexpr int64_t packed_depth(int64_t k) {
+  return sizeof(T) == 2 ? round_up(k, 2) : k;
+}
 
 /// Memory aligned for vectors; contents undefined.
 template <class T>
@@ -35,7 +47,8 @@ class AlignedArray {
  public:
   AlignedArray() = default;
   explicit AlignedArray(int64_t count)
-      : data_(static_cast<T*>(::operator new[](static_cast<size_t>(count) * sizeof(T) + 64, std::align_val_t{64}))) {}
+      : data_(static_cast<T*>(
+            ::operator new[](static_cast<size_t>(count) * sizeof(T) + 64, std::align_val_t{64}))) {}
   T* data() { return data_.get(); }
   const T* data() const { return data_.get(); }
   explicit operator bool() const { return data_ != nullptr; }
@@ -47,7 +60,8 @@ class AlignedArray {
   std::unique_ptr<T[], Free> data_;
 };
 
-/// One panel: elements (k, i) for k in [k0, k0 + depth), i in [first, first + count), count <= width.
+/// One panel: elements (k, i) for k in [k0, k0 + depth), i in [first, first + count), count <=
+/// width.
 struct PanelRequest {
   int64_t k0, depth;
   int64_t first;
@@ -103,7 +117,8 @@ class IntPanels final : public PanelSource<int16_t> {
   const int16_t* find(const PanelRequest&, int64_t*) const override { return nullptr; }
 
  private:
-  template <class From> void pack_from(const PanelRequest& request, int16_t* out) const;
+  template <class From>
+  void pack_from(const PanelRequest& request, int16_t* out) const;
   IntMatrix matrix_;
   int64_t offset_, k_stride_, stride_;
 };
@@ -113,7 +128,8 @@ template <class T>
 class PackedPanels final : public PanelSource<T> {
  public:
   PackedPanels() = default;
-  PackedPanels(const T* data, int64_t extent, int width) : data_(data), padded_(round_up(extent, width)) {}
+  PackedPanels(const T* data, int64_t extent, int width)
+      : data_(data), padded_(round_up(extent, width)) {}
   void pack(const PanelRequest& request, T* out) const override;
   const T* find(const PanelRequest& request, int64_t* stride) const override {
     *stride = request.width;
@@ -133,8 +149,8 @@ constexpr int64_t packed_count(int64_t extent, int64_t k, int width) {
 }
 /// Packs panels [first_panel, last_panel) of every block of k.
 template <class T>
-void pack_panels(const PanelSource<T>& source, int64_t extent, int64_t k, int width, int64_t first_panel,
-                 int64_t last_panel, T* out);
+void pack_panels(const PanelSource<T>& source, int64_t extent, int64_t k, int width,
+                 int64_t first_panel, int64_t last_panel, T* out);
 /// Packs everything.
 template <class T>
 AlignedArray<T> pack_all(const PanelSource<T>& source, int64_t extent, int64_t k, int width);
@@ -145,23 +161,26 @@ struct GemmRange {
 };
 
 /// Elements of T that gemm_range() needs to work on ranges of up to `rows` rows.
-template <class T> int64_t gemm_workspace(const GemmIsa& isa, const PanelSource<T>& a, int64_t rows, int64_t k);
+template <class T>
+int64_t gemm_workspace(const GemmIsa& isa, const PanelSource<T>& a, int64_t rows, int64_t k);
 
 /// Computes one range of a * b; c points at its first element, rows are ldc apart.
 template <class T>
-void gemm_range(const GemmIsa& isa, const PanelSource<T>& a, const PanelSource<T>& b, int64_t k, const GemmRange& range,
-                typename GemmSum<T>::type* c, int64_t ldc, T* workspace);
+void gemm_range(const GemmIsa& isa, const PanelSource<T>& a, const PanelSource<T>& b, int64_t k,
+                const GemmRange& range, typename GemmSum<T>::type* c, int64_t ldc, T* workspace);
 
-/// Where a task puts its sums: those of one range of product `batch`. finish() is called once all of
-/// them are there.
-template <class T> class ProductSink {
+/// Where a task puts its sums: those of one range of product `batch`. finish() is called once all
+/// of them are there.
+template <class T>
+class ProductSink {
  public:
   using Sum = typename GemmSum<T>::type;
   virtual ~ProductSink() = default;
   /// Elements of working memory that a task with `count` sums needs.
   virtual int64_t buffer_count(int64_t count) const = 0;
   /// Where the first sum of the range goes; rows are *stride apart.
-  virtual Sum* target(int64_t batch, const GemmRange& range, Sum* buffer, int64_t* stride) const = 0;
+  virtual Sum* target(int64_t batch, const GemmRange& range, Sum* buffer,
+                      int64_t* stride) const = 0;
   virtual void finish(int64_t batch, const GemmRange& range, Sum* sums, int64_t stride) const = 0;
 };
 
@@ -181,10 +200,11 @@ constexpr GemmGrid make_grid(int64_t batches, int64_t m, int64_t n, int64_t rows
   const int64_t m_tasks = ceil_div(m, rows), n_tasks = ceil_div(n, cols);
   return {m, n, rows, cols, m_tasks, n_tasks, batches * m_tasks * n_tasks};
 }
-/// Tasks big enough to be worth their packing and enough of them for the threads. a_packed: rows cost
-/// no packing, so that a task takes all of them and packs its columns once.
+/// Tasks big enough to be worth their packing and enough of them for the threads. a_packed: rows
+/// cost no packing, so that a task takes all of them and packs its columns once.
 template <class T>
-GemmGrid make_grid(const GemmIsa& isa, int64_t batches, int64_t m, int64_t n, bool a_packed, int threads);
+GemmGrid make_grid(const GemmIsa& isa, int64_t batches, int64_t m, int64_t n, bool a_packed,
+                   int threads);
 
 /// Working memory for the tasks of one run: one buffer for each piece of the task list.
 class TaskPool {
@@ -222,20 +242,24 @@ class TaskPool {
 
 /// Batches of m x n products of depth k. make_a(batch) and make_b(batch) return panel sources.
 template <class T, class MakeA, class MakeB>
-Status for_each_product(KernelContext& ctx, const GemmIsa& isa, int64_t batches, int64_t m, int64_t n, int64_t k,
-                        const MakeA& make_a, const MakeB& make_b, const ProductSink<T>& sink) {
+Status for_each_product(KernelContext& ctx, const GemmIsa& isa, int64_t batches, int64_t m,
+                        int64_t n, int64_t k, const MakeA& make_a, const MakeB& make_b,
+                        const ProductSink<T>& sink) {
   if (batches == 0 || m == 0 || n == 0) return {};
   const GemmGrid grid = make_grid<T>(isa, batches, m, n, make_a(0).packed(), ctx.node().threads());
-  const int64_t workspace = round_up(gemm_workspace<T>(isa, make_a(0), grid.rows, k) * int64_t{sizeof(T)}, 64);
+  const int64_t workspace =
+      round_up(gemm_workspace<T>(isa, make_a(0), grid.rows, k) * int64_t{sizeof(T)}, 64);
   using Sum = typename GemmSum<T>::type;
   ONNXTOOL_ASSIGN(const TaskPool pool,
-                  TaskPool::make(ctx, workspace + sink.buffer_count(grid.rows * grid.cols) * int64_t{sizeof(Sum)}));
+                  TaskPool::make(ctx, workspace + sink.buffer_count(grid.rows * grid.cols) *
+                                                      int64_t{sizeof(Sum)}));
   pool.run(ctx, grid.count, [&](int64_t task, std::byte* memory) {
     const int64_t batch = grid.batch(task);
     const GemmRange range = grid.range(task);
     int64_t stride = 0;
     Sum* sums = sink.target(batch, range, reinterpret_cast<Sum*>(memory + workspace), &stride);
-    gemm_range<T>(isa, make_a(batch), make_b(batch), k, range, sums, stride, reinterpret_cast<T*>(memory));
+    gemm_range<T>(isa, make_a(batch), make_b(batch), k, range, sums, stride,
+                  reinterpret_cast<T*>(memory));
     sink.finish(batch, range, sums, stride);
   });
   return {};

@@ -1,9 +1,10 @@
 // The innermost loops of matrix products and convolutions, compiled once per ISA level.
 //
 // Every product of this kernel set goes through these micro-kernels. Each element of the result is
-// one fixed chain of operations: within a block of kDepthBlock the products are added in the order of
-// k, the blocks are added in order. Nothing else (tiles, threads, edges) touches that chain, so the
-// bits depend on the multiply-add alone: fused on the AVX levels, two roundings on the baseline.
+// one fixed chain of operations: within a block of kDepthBlock the products are added in the order
+// of k, the blocks are added in order. Nothing else (tiles, threads, edges) touches that chain, so
+// the bits depend on the multiply-add alone: fused on the AVX levels, two roundings on the
+// baseline.
 //
 // Included by files built for one ISA level: nothing here may define a function that others share.
 #pragma once

@@ -6,7 +6,8 @@
 
 #include "calib/kernels/cpu/gemm_kernel.h"
 
-namespace onnxtool { namespace {
+namespace onnxtool {
+namespace {
 
 /// A vector of kBytes that may be loaded from any address of its element type.
 template <class T, int kBytes>
@@ -22,8 +23,8 @@ struct VectorOf {
 /// Where c ends within a tile: the tile is stored to `from` ([rows, width]) and its part copied.
 /// Out of line: it is rare, and would be most of the code of every tile.
 template <class T>
-[[gnu::noinline, gnu::noclone]] void copy_edge(const T* from, int width, T* c, int64_t ldc, int rows, int cols,
-                                               bool accumulate) {
+[[gnu::noinline, gnu::noclone]] void copy_edge(const T* from, int width, T* c, int64_t ldc,
+                                               int rows, int cols, bool accumulate) {
   for (int r = 0; r < rows; ++r)
     for (int i = 0; i < cols; ++i) {
       T& to = c[r * ldc + i];
@@ -33,7 +34,8 @@ template <class T>
 
 /// Adds finished accumulators to c, or puts them there.
 template <class V, class T, int kRows, int kVectors>
-inline void finish(const typename V::type (&acc)[kRows][kVectors], T* c, int64_t ldc, int cols, bool accumulate) {
+inline void finish(const typename V::type (&acc)[kRows][kVectors], T* c, int64_t ldc, int cols,
+                   bool accumulate) {
   constexpr int kWidth = kVectors * V::kLanes;
   if (cols < kWidth) {
     T edge[kRows * kWidth];
@@ -93,12 +95,16 @@ void tile_rows(const Tile<T>& t) {
     return;
   }
   constexpr int kVectors = Isa::template cols<T>() / VectorOf<T, Isa::kBytes>::kLanes;
-  if (t.cols <= VectorOf<T, Isa::kBytes>::kLanes) tile_of<Isa, T, kRows, 1>(t);
-  else tile_of<Isa, T, kRows, kVectors>(t);
+  if (t.cols <= VectorOf<T, Isa::kBytes>::kLanes)
+    tile_of<Isa, T, kRows, 1>(t);
+  else
+    tile_of<Isa, T, kRows, kVectors>(t);
 }
 
 template <class Isa, class T>
-void tile(const Tile<T>& t) { tile_rows<Isa, T, Isa::template rows<T>()>(t); }
+void tile(const Tile<T>& t) {
+  tile_rows<Isa, T, Isa::template rows<T>()>(t);
+}
 
 /// Integer tile: each 32-bit lane of b is a pair along k, multiplied with a broadcast
 /// pair of a. Accumulators are unsigned: their sums wrap.
@@ -129,7 +135,8 @@ void int_tile_of(const IntTile& t) {
     a += 2 * Isa::kIntRows;
     b += 2 * Isa::kIntCols;
   }
-  finish<V, uint32_t, kRows, kVectors>(acc, reinterpret_cast<uint32_t*>(t.c), t.ldc, t.cols, t.accumulate);
+  finish<V, uint32_t, kRows, kVectors>(acc, reinterpret_cast<uint32_t*>(t.c), t.ldc, t.cols,
+                                       t.accumulate);
 }
 
 template <class Isa, int kRows>
@@ -139,12 +146,16 @@ void int_tile_rows(const IntTile& t) {
     return;
   }
   constexpr int kLanes = Isa::kBytes / 4;
-  if (t.cols <= kLanes) int_tile_of<Isa, kRows, 1>(t);
-  else int_tile_of<Isa, kRows, Isa::kIntCols / kLanes>(t);
+  if (t.cols <= kLanes)
+    int_tile_of<Isa, kRows, 1>(t);
+  else
+    int_tile_of<Isa, kRows, Isa::kIntCols / kLanes>(t);
 }
 
 template <class Isa>
-void int_tile(const IntTile& t) { int_tile_rows<Isa, Isa::kIntRows>(t); }
+void int_tile(const IntTile& t) {
+  int_tile_rows<Isa, Isa::kIntRows>(t);
+}
 
 /// Four vectors at a time hide the latency of the chain of taps.
 template <class Isa, int kVectors>
@@ -157,7 +168,8 @@ inline void depthwise_step(const DepthwiseRow& row, int64_t at, int64_t n) {
     const typename V::type w = V::broadcast(row.w[t]);
     const float* x = row.x[t] + at;
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) acc[0][v] = Isa::multiply_add(w, V::load(x + v * V::kLanes), acc[0][v]);
+    for (int v = 0; v < kVectors; ++v)
+      acc[0][v] = Isa::multiply_add(w, V::load(x + v * V::kLanes), acc[0][v]);
   }
   finish<V, float, 1, kVectors>(acc, row.y + at, 0, static_cast<int>(n), false);
 }
@@ -208,16 +220,20 @@ void requantize_row(const RequantizeRow& row) {
   const typename V::type magic = V::broadcast(0x1.8p23f);
   const auto convert = [&](typename Bits::type sums, typename V::type multiplier) {
     sums += static_cast<uint32_t>(row.bias);
-    typename V::type x = __builtin_convertvector(reinterpret_cast<typename Ints::type>(sums), typename V::type) * multiplier;
+    typename V::type x =
+        __builtin_convertvector(reinterpret_cast<typename Ints::type>(sums), typename V::type) *
+        multiplier;
     x = x > low ? x : low;
     x = x < high ? x : high;
     const auto rounded = reinterpret_cast<typename Bits::type>(x + magic);
-    return __builtin_convertvector(rounded - 0x4b400000u + static_cast<uint32_t>(row.zero_point), Bytes);
+    return __builtin_convertvector(rounded - 0x4b400000u + static_cast<uint32_t>(row.zero_point),
+                                   Bytes);
   };
   const auto* sums = reinterpret_cast<const uint32_t*>(row.sums);
   int64_t i = 0;
   for (; i + V::kLanes <= row.n; i += V::kLanes) {
-    const Bytes bytes = convert(Bits::load(sums + i), row.step ? V::load(row.multiplier + i) : V::broadcast(*row.multiplier));
+    const Bytes bytes = convert(Bits::load(sums + i), row.step ? V::load(row.multiplier + i)
+                                                               : V::broadcast(*row.multiplier));
     __builtin_memcpy(row.out + i, &bytes, sizeof bytes);
   }
   if (i < row.n) {
@@ -236,7 +252,8 @@ template <class Isa>
 void normalize_row(const NormalizeRow& row) {
   using V = VectorOf<float, Isa::kBytes>;
   int64_t i = 0;
-  for (; i + V::kLanes <= row.n; i += V::kLanes) V::store(row.y + i, (V::load(row.x + i) - row.mean) * row.scale + row.bias);
+  for (; i + V::kLanes <= row.n; i += V::kLanes)
+    V::store(row.y + i, (V::load(row.x + i) - row.mean) * row.scale + row.bias);
   for (; i < row.n; ++i) row.y[i] = (row.x[i] - row.mean) * row.scale + row.bias;
 }
 
@@ -258,4 +275,5 @@ constexpr GemmIsa table(const char* name) {
                  .normalize_row = normalize_row<Isa>};
 }
 
-} }  // namespace onnxtool
+}  // namespace
+}  // namespace onnxtool

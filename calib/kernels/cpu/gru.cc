@@ -6,14 +6,16 @@
 
 #include "calib/kernels/cpu/recurrent.h"
 
-namespace onnxtool { namespace {
+namespace onnxtool {
+namespace {
 
-constexpr std::initializer_list<RecurrentActivation::Kind> kDefaults = {RecurrentActivation::Kind::kSigmoid,
-                                                                        RecurrentActivation::Kind::kTanh};
+constexpr std::initializer_list<RecurrentActivation::Kind> kDefaults = {
+    RecurrentActivation::Kind::kSigmoid, RecurrentActivation::Kind::kTanh};
 
 template <const GemmIsa& (*kIsa)()>
 Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
-  return prepare_recurrent(node, kIsa(), {.gates = 3, .first_gates = 2, .initial_c = -1, .defaults = kDefaults});
+  return prepare_recurrent(node, kIsa(),
+                           {.gates = 3, .first_gates = 2, .initial_c = -1, .defaults = kDefaults});
 }
 
 template <class T>
@@ -24,7 +26,8 @@ class Cell final : public RecurrentCell<T> {
   bool adds_last_bias() const override { return state_.linear_before_reset; }
 
   void step(const RecurrentStep<T>& s) const override {
-    const RecurrentActivation* functions = &state_.activations[static_cast<size_t>(2 * s.direction)];
+    const RecurrentActivation* functions =
+        &state_.activations[static_cast<size_t>(2 * s.direction)];
     for (int64_t row = 0; row < s.rows; ++row) {
       T* reset = s.work + row * s.hidden;
       if (!s.x[row]) {
@@ -43,12 +46,14 @@ class Cell final : public RecurrentCell<T> {
   }
 
  private:
-  void finish_row(const RecurrentStep<T>& s, int64_t row, const RecurrentActivation& function) const {
+  void finish_row(const RecurrentStep<T>& s, int64_t row,
+                  const RecurrentActivation& function) const {
     const T *z = s.gate(row, 0), *r = s.gate(row, 1);
     T* candidate = s.gate(row, 2);
     if (state_.linear_before_reset) {
       const T* bias = bias_ ? bias_ + (6 * s.direction + 5) * s.hidden : nullptr;
-      for (int64_t i = 0; i < s.hidden; ++i) candidate[i] = r[i] * (candidate[i] + (bias ? bias[i] : T{}));
+      for (int64_t i = 0; i < s.hidden; ++i)
+        candidate[i] = r[i] * (candidate[i] + (bias ? bias[i] : T{}));
     }
     finish_gates(s, row, 2, 3, state_.clip);
     function.apply(candidate, s.hidden);
@@ -63,13 +68,15 @@ Status run(KernelContext& ctx) {
   ONNXTOOL_ASSIGN(const RecurrentShape shape, resolve_recurrent(ctx));
   return dispatch_float(ctx.input(0).dtype, [&]<class T>() -> Status {
     ONNXTOOL_ASSIGN(const T* bias, optional_float_input<T>(ctx, 3, ctx.input(0).dtype, "B"));
-    return run_recurrent<T>(ctx, shape, Cell<T>(static_cast<const RecurrentState&>(*ctx.state()), bias));
+    return run_recurrent<T>(ctx, shape,
+                            Cell<T>(static_cast<const RecurrentState&>(*ctx.state()), bias));
   });
 }
 
 }  // namespace
 
-constinit const KernelInfo kGru{.op = "GRU", .types = kFloatDataTypes, .prepare = prepare<gemm_isa>, .run = run};
+constinit const KernelInfo kGru{
+    .op = "GRU", .types = kFloatDataTypes, .prepare = prepare<gemm_isa>, .run = run};
 constinit const KernelInfo kGruPortable{
     .op = "GRU", .types = kFloatDataTypes, .prepare = prepare<gemm_isa_portable>, .run = run};
 

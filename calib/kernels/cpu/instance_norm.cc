@@ -1,5 +1,5 @@
-// InstanceNormalization-1, 6, 22: y = scale[c] * (x - mean) / sqrt(var + epsilon) + b[c] with mean and
-// variance of each [n, c] over the spatial axes, in double. f16 and bf16 are computed in float.
+// InstanceNormalization-1, 6, 22: y = scale[c] * (x - mean) / sqrt(var + epsilon) + b[c] with mean
+// and variance of each [n, c] over the spatial axes, in double. f16 and bf16 are computed in float.
 
 #include <cmath>
 
@@ -7,7 +7,8 @@
 #include "calib/kernels/cpu/gemm_kernel.h"
 #include "calib/kernels/cpu/statistics.h"
 
-namespace onnxtool { namespace {
+namespace onnxtool {
+namespace {
 
 template <class T>
 Status compute(KernelContext& ctx, const MutableView& y) {
@@ -26,7 +27,8 @@ Status compute(KernelContext& ctx, const MutableView& y) {
       const double var = sum_of_squares_around(from, n, mean) / static_cast<double>(n);
       const double factor = static_cast<double>(scale[i % channels]) / std::sqrt(var + epsilon);
       if constexpr (std::is_same_v<T, float>)
-        gemm_isa().normalize_row({from, static_cast<float>(mean), static_cast<float>(factor), bias[i % channels], to, n});
+        gemm_isa().normalize_row({from, static_cast<float>(mean), static_cast<float>(factor),
+                                  bias[i % channels], to, n});
       else
         for (int64_t j = 0; j < n; ++j) to[j] = (from[j] - mean) * factor + bias[i % channels];
     }
@@ -38,11 +40,14 @@ Status compute(KernelContext& ctx, const MutableView& y) {
 Status run(KernelContext& ctx) {
   ONNXTOOL_TRY(require_inputs(ctx.node(), {0, 1, 2}));
   const ConstView& x = ctx.input(0);
-  if (x.rank() < 2) return bad_model("the input has shape " + format_dims(x.dims) + ", expected [N, C, spatial...]");
+  if (x.rank() < 2)
+    return bad_model("the input has shape " + format_dims(x.dims) +
+                     ", expected [N, C, spatial...]");
   for (int i : {1, 2})
     if (ctx.input(i).count != x.dims[1])
-      return mismatch(std::string(i == 1 ? "scale" : "bias") + " has shape " + format_dims(ctx.input(i).dims) +
-                      ", expected [" + std::to_string(x.dims[1]) + "]");
+      return mismatch(std::string(i == 1 ? "scale" : "bias") + " has shape " +
+                      format_dims(ctx.input(i).dims) + ", expected [" + std::to_string(x.dims[1]) +
+                      "]");
   ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, x.dtype, x.dims));
   if (y.count == 0) return {};
   return dispatch_float(x.dtype, [&]<class T>() { return compute<T>(ctx, y); });
@@ -50,6 +55,7 @@ Status run(KernelContext& ctx) {
 
 }  // namespace
 
-constinit const KernelInfo kInstanceNormalization{.op = "InstanceNormalization", .types = kFloatDataTypes, .run = run};
+constinit const KernelInfo kInstanceNormalization{
+    .op = "InstanceNormalization", .types = kFloatDataTypes, .run = run};
 
 }  // namespace onnxtool

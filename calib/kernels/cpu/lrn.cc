@@ -1,5 +1,5 @@
-// LRN-1, 13: y = x / (bias + alpha / size * sum of x^2 over a window of `size` channels)^beta. The window
-// of channel c is [c - floor((size - 1) / 2), c + ceil((size - 1) / 2)], cut at the ends.
+// LRN-1, 13: y = x / (bias + alpha / size * sum of x^2 over a window of `size` channels)^beta. The
+// window of channel c is [c - floor((size - 1) / 2), c + ceil((size - 1) / 2)], cut at the ends.
 // f16 and bf16 are computed in float; sums run over channels in order.
 
 #include <algorithm>
@@ -7,7 +7,8 @@
 
 #include "calib/kernels/cpu/float_io.h"
 
-namespace onnxtool { namespace {
+namespace onnxtool {
+namespace {
 
 struct Response {
   int64_t size;
@@ -16,10 +17,12 @@ struct Response {
 
 /// One channel of one image: x points at channel 0 of it.
 template <class T>
-void normalize_channel(const T* x, int64_t c, int64_t channels, int64_t pixels, const Response& r, T* y) {
+void normalize_channel(const T* x, int64_t c, int64_t channels, int64_t pixels, const Response& r,
+                       T* y) {
   // A window beyond all channels on both sides sees no more than they are; the sums stay small.
   const int64_t size = std::min(r.size, 2 * channels + 1);
-  const int64_t first = std::max<int64_t>(0, c - (size - 1) / 2), end = std::min(channels - 1, c + size / 2);
+  const int64_t first = std::max<int64_t>(0, c - (size - 1) / 2),
+                end = std::min(channels - 1, c + size / 2);
   for (int64_t i = 0; i < pixels; ++i) {
     double sum = 0;
     for (int64_t k = first; k <= end; ++k) {
@@ -38,9 +41,12 @@ Status run(KernelContext& ctx) {
   const NodeView& node = ctx.node();
   ONNXTOOL_TRY(require_inputs(node, {0}));
   const ConstView& x = ctx.input(0);
-  if (x.rank() < 2) return bad_model("the input has shape " + format_dims(x.dims) + ", expected [N, C, spatial...]");
+  if (x.rank() < 2)
+    return bad_model("the input has shape " + format_dims(x.dims) +
+                     ", expected [N, C, spatial...]");
   const Response r{node.attr_int("size", 0), static_cast<double>(node.attr_float("alpha", 1e-4f)),
-                   static_cast<double>(node.attr_float("beta", 0.75f)), static_cast<double>(node.attr_float("bias", 1))};
+                   static_cast<double>(node.attr_float("beta", 0.75f)),
+                   static_cast<double>(node.attr_float("bias", 1))};
   if (r.size < 1) return bad_model("size is " + std::to_string(r.size) + ", expected at least 1");
   ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, x.dtype, x.dims));
   if (y.count == 0) return {};
@@ -48,10 +54,12 @@ Status run(KernelContext& ctx) {
     ONNXTOOL_ASSIGN(const T* data, float_input<T>(ctx, 0, x.dtype, "input"));
     ONNXTOOL_ASSIGN(const FloatOutput<T> out, FloatOutput<T>::make(ctx, y));
     const int64_t channels = x.dims[1], pixels = product(x.dims, 2, x.dims.size());
-    ctx.parallel(x.dims[0] * channels, grain_of(pixels * std::min(r.size, channels)), [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i)
-        normalize_channel(data + i / channels * channels * pixels, i % channels, channels, pixels, r, out.data + i * pixels);
-    });
+    ctx.parallel(x.dims[0] * channels, grain_of(pixels * std::min(r.size, channels)),
+                 [&](int64_t begin, int64_t end) {
+                   for (int64_t i = begin; i < end; ++i)
+                     normalize_channel(data + i / channels * channels * pixels, i % channels,
+                                       channels, pixels, r, out.data + i * pixels);
+                 });
     out.store(ctx);
     return {};
   });

@@ -6,15 +6,18 @@
 
 #include "calib/kernels/cpu/recurrent.h"
 
-namespace onnxtool { namespace {
+namespace onnxtool {
+namespace {
 
 constexpr int kInitialC = 6, kPeephole = 7;
 constexpr std::initializer_list<RecurrentActivation::Kind> kDefaults = {
-    RecurrentActivation::Kind::kSigmoid, RecurrentActivation::Kind::kTanh, RecurrentActivation::Kind::kTanh};
+    RecurrentActivation::Kind::kSigmoid, RecurrentActivation::Kind::kTanh,
+    RecurrentActivation::Kind::kTanh};
 
 template <const GemmIsa& (*kIsa)()>
 Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
-  return prepare_recurrent(node, kIsa(), {.gates = 4, .first_gates = 4, .initial_c = kInitialC, .defaults = kDefaults});
+  return prepare_recurrent(
+      node, kIsa(), {.gates = 4, .first_gates = 4, .initial_c = kInitialC, .defaults = kDefaults});
 }
 
 template <class T>
@@ -29,11 +32,13 @@ class Cell final : public RecurrentCell<T> {
 
  private:
   void step_row(const RecurrentStep<T>& s, int64_t row) const {
-    const RecurrentActivation* functions = &state_.activations[static_cast<size_t>(3 * s.direction)];
+    const RecurrentActivation* functions =
+        &state_.activations[static_cast<size_t>(3 * s.direction)];
     const int64_t n = s.hidden;
     // Clipping follows the peepholes, so that gates with one are clipped below.
     finish_gates(s, row, 0, 4, peephole_ ? 0 : state_.clip);
-    T *in = s.gate(row, 0), *out = s.gate(row, 1), *forget = s.gate(row, 2), *candidate = s.gate(row, 3);
+    T *in = s.gate(row, 0), *out = s.gate(row, 1), *forget = s.gate(row, 2),
+      *candidate = s.gate(row, 3);
     T *h = s.h + row * n, *c = s.c + row * n;
     const T* p = peephole_ ? peephole_ + 3 * n * s.direction : nullptr;
     if (p) {
@@ -46,7 +51,8 @@ class Cell final : public RecurrentCell<T> {
     functions[0].apply(in, n);
     if (state_.input_forget)
       for (int64_t i = 0; i < n; ++i) forget[i] = 1 - in[i];
-    else functions[0].apply(forget, n);
+    else
+      functions[0].apply(forget, n);
     functions[1].apply(candidate, n);
     for (int64_t i = 0; i < n; ++i) c[i] = forget[i] * c[i] + in[i] * candidate[i];
     if (p) {
@@ -71,14 +77,17 @@ Status run(KernelContext& ctx) {
       return mismatch("P has shape " + format_dims(p.dims) + ", expected " + format_dims(expected));
   }
   return dispatch_float(ctx.input(0).dtype, [&]<class T>() -> Status {
-    ONNXTOOL_ASSIGN(const T* peephole, optional_float_input<T>(ctx, kPeephole, ctx.input(0).dtype, "P"));
-    return run_recurrent<T>(ctx, shape, Cell<T>(static_cast<const RecurrentState&>(*ctx.state()), peephole));
+    ONNXTOOL_ASSIGN(const T* peephole,
+                    optional_float_input<T>(ctx, kPeephole, ctx.input(0).dtype, "P"));
+    return run_recurrent<T>(ctx, shape,
+                            Cell<T>(static_cast<const RecurrentState&>(*ctx.state()), peephole));
   });
 }
 
 }  // namespace
 
-constinit const KernelInfo kLstm{.op = "LSTM", .types = kFloatDataTypes, .prepare = prepare<gemm_isa>, .run = run};
+constinit const KernelInfo kLstm{
+    .op = "LSTM", .types = kFloatDataTypes, .prepare = prepare<gemm_isa>, .run = run};
 constinit const KernelInfo kLstmPortable{
     .op = "LSTM", .types = kFloatDataTypes, .prepare = prepare<gemm_isa_portable>, .run = run};
 

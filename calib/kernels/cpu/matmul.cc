@@ -8,7 +8,8 @@
 #include "calib/kernels/cpu/gemm.h"
 #include "calib/kernels/cpu/matmul_shape.h"
 
-namespace onnxtool { namespace {
+namespace onnxtool {
+namespace {
 
 struct MatMulState final : KernelState {
   const GemmIsa* isa;
@@ -35,14 +36,16 @@ Strides strides_of(std::span<const int64_t> dims, bool transpose, bool right) {
 
 /// All matrices of b as panels, one after the other.
 template <class T>
-AlignedArray<T> pack_b(const GemmIsa& isa, const T* b, std::span<const int64_t> dims, bool transpose, int64_t k, int64_t n) {
+AlignedArray<T> pack_b(const GemmIsa& isa, const T* b, std::span<const int64_t> dims,
+                       bool transpose, int64_t k, int64_t n) {
   const int64_t count = dims.size() < 2 ? 1 : product(dims, 0, dims.size() - 2);
   const int nr = tile_cols_of<T>(isa);
   const int64_t size = packed_count<T>(n, k, nr);
   const Strides s = strides_of(dims, transpose, true);
   AlignedArray<T> packed(count * size);
   for (int64_t i = 0; i < count; ++i)
-    pack_panels<T>(MatrixPanels<T>(b + i * k * n, s.row, s.col), n, k, nr, 0, ceil_div(n, nr), packed.data() + i * size);
+    pack_panels<T>(MatrixPanels<T>(b + i * k * n, s.row, s.col), n, k, nr, 0, ceil_div(n, nr),
+                   packed.data() + i * size);
   return packed;
 }
 
@@ -66,7 +69,8 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
   const int64_t cols = b->rank() == 1 ? 1 : b->dims.back();
   const int64_t k = swap ? cols : rows, n = swap ? rows : cols;
   if (b->dtype == DataType::kDouble) {
-    state->b64 = pack_b(*state->isa, static_cast<const double*>(b->data), b->dims, state->transpose_b, k, n);
+    state->b64 =
+        pack_b(*state->isa, static_cast<const double*>(b->data), b->dims, state->transpose_b, k, n);
   } else {
     const auto wide = widened_constant<float, AlignedArray<float>>(*b);
     state->b = pack_b(*state->isa, wide.data(), b->dims, state->transpose_b, k, n);
@@ -108,35 +112,46 @@ class MatMulSink final : public ProductSink<T> {
 };
 
 template <class T>
-Status multiply(KernelContext& ctx, const MatMulState& state, const MatMulShape& shape, const T* a, Strides a_at,
-                const T* b, Strides b_at, const MatMulSink<T>& sink) {
+Status multiply(KernelContext& ctx, const MatMulState& state, const MatMulShape& shape, const T* a,
+                Strides a_at, const T* b, Strides b_at, const MatMulSink<T>& sink) {
   const GemmIsa& isa = *state.isa;
   const int nr = tile_cols_of<T>(isa);
   const Dims a_index = shape.a_index(), b_index = shape.b_index();
   const auto make_a = [&](int64_t batch) {
-    return MatrixPanels<T>(a + a_index[static_cast<size_t>(batch)] * shape.m * shape.k, a_at.col, a_at.row);
+    return MatrixPanels<T>(a + a_index[static_cast<size_t>(batch)] * shape.m * shape.k, a_at.col,
+                           a_at.row);
   };
   const int64_t packed_size = packed_count<T>(shape.n, shape.k, nr);
   const T* packed = packed_b(state, T{});
   // b that several tasks would pack alike is packed once.
   if (!packed && shape.m > 16 * tile_rows_of<T>(isa)) {
     const int64_t count = product(shape.b_batch), panels = ceil_div(shape.n, nr);
-    ONNXTOOL_ASSIGN(void* scratch, ctx.scratch(static_cast<size_t>(count * packed_size) * sizeof(T)));
+    ONNXTOOL_ASSIGN(void* scratch,
+                    ctx.scratch(static_cast<size_t>(count * packed_size) * sizeof(T)));
     ctx.parallel(count * panels, grain_of(shape.k * nr), [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i)
-        pack_panels<T>(MatrixPanels<T>(b + i / panels * shape.k * shape.n, b_at.row, b_at.col), shape.n, shape.k, nr,
-                       i % panels, i % panels + 1, static_cast<T*>(scratch) + i / panels * packed_size);
+        pack_panels<T>(MatrixPanels<T>(b + i / panels * shape.k * shape.n, b_at.row, b_at.col),
+                       shape.n, shape.k, nr, i % panels, i % panels + 1,
+                       static_cast<T*>(scratch) + i / panels * packed_size);
     });
     packed = static_cast<const T*>(scratch);
   }
   if (packed)
-    return for_each_product<T>(ctx, isa, shape.batches(), shape.m, shape.n, shape.k, make_a, [&](int64_t batch) {
-      return PackedPanels<T>(packed + b_index[static_cast<size_t>(batch)] * packed_size, shape.n, nr);
-    }, sink);
+    return for_each_product<T>(
+        ctx, isa, shape.batches(), shape.m, shape.n, shape.k, make_a,
+        [&](int64_t batch) {
+          return PackedPanels<T>(packed + b_index[static_cast<size_t>(batch)] * packed_size,
+                                 shape.n, nr);
+        },
+        sink);
   const int64_t reuse = ceil_div(shape.m, tile_rows_of<T>(isa));
-  return for_each_product<T>(ctx, isa, shape.batches(), shape.m, shape.n, shape.k, make_a, [&](int64_t batch) {
-    return MatrixPanels<T>(b + b_index[static_cast<size_t>(batch)] * shape.k * shape.n, b_at.row, b_at.col, reuse);
-  }, sink);
+  return for_each_product<T>(
+      ctx, isa, shape.batches(), shape.m, shape.n, shape.k, make_a,
+      [&](int64_t batch) {
+        return MatrixPanels<T>(b + b_index[static_cast<size_t>(batch)] * shape.k * shape.n,
+                               b_at.row, b_at.col, reuse);
+      },
+      sink);
 }
 
 /// Integers: plain loops in unsigned arithmetic, which wraps.
@@ -165,21 +180,26 @@ Status run(KernelContext& ctx) {
   const auto& state = static_cast<const MatMulState&>(*ctx.state());
   const ConstView& a = ctx.input(0);
   const DataType b_type = state.packed() ? state.b_type : ctx.input(1).dtype;
-  const std::span<const int64_t> b_dims = state.packed() ? std::span<const int64_t>(state.b_dims) : ctx.input(1).dims;
+  const std::span<const int64_t> b_dims =
+      state.packed() ? std::span<const int64_t>(state.b_dims) : ctx.input(1).dims;
   if (b_type != a.dtype)
-    return mismatch("a has element type " + std::string(name(a.dtype)) + " but b has " + std::string(name(b_type)));
-  ONNXTOOL_ASSIGN(MatMulShape shape, resolve_matmul(a.dims, b_dims, state.transpose_a, state.transpose_b));
+    return mismatch("a has element type " + std::string(name(a.dtype)) + " but b has " +
+                    std::string(name(b_type)));
+  ONNXTOOL_ASSIGN(MatMulShape shape,
+                  resolve_matmul(a.dims, b_dims, state.transpose_a, state.transpose_b));
   ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, a.dtype, shape.out));
   if (y.count == 0) return {};
   shape.collapse(!state.transpose_a && a.rank() > 1);
   if (!is_float(a.dtype)) {
     const bool wide = bits_of(a.dtype) == 64;
     const auto compute = [&]<class T>() {
-      multiply_integers(ctx, shape, static_cast<const T*>(a.data), static_cast<const T*>(ctx.input(1).data),
-                        static_cast<T*>(y.data));
+      multiply_integers(ctx, shape, static_cast<const T*>(a.data),
+                        static_cast<const T*>(ctx.input(1).data), static_cast<T*>(y.data));
     };
-    if (wide) compute.template operator()<uint64_t>();
-    else compute.template operator()<uint32_t>();
+    if (wide)
+      compute.template operator()<uint64_t>();
+    else
+      compute.template operator()<uint32_t>();
     return {};
   }
   return dispatch_float(a.dtype, [&]<class T>() -> Status {
@@ -190,7 +210,8 @@ Status run(KernelContext& ctx) {
     }
     ONNXTOOL_ASSIGN(const Epilogue<T> epilogue, Epilogue<T>::make(ctx, bias_of(ctx), shape.out));
     ONNXTOOL_ASSIGN(const FloatOutput<T> out, FloatOutput<T>::make(ctx, y));
-    ONNXTOOL_TRY(multiply<T>(ctx, state, shape, a_data, strides_of(a.dims, state.transpose_a, false), b_data,
+    ONNXTOOL_TRY(multiply<T>(ctx, state, shape, a_data,
+                             strides_of(a.dims, state.transpose_a, false), b_data,
                              strides_of(b_dims, state.transpose_b, true),
                              MatMulSink<T>(shape, out.data, state.alpha, epilogue)));
     out.store(ctx);
@@ -198,16 +219,22 @@ Status run(KernelContext& ctx) {
   });
 }
 
-constexpr std::initializer_list<DataType> kTypes = {DataType::kFloat,  DataType::kDouble, DataType::kFloat16,
-                                                    DataType::kBfloat16, DataType::kInt32, DataType::kUint32,
-                                                    DataType::kInt64,  DataType::kUint64};
+constexpr std::initializer_list<DataType> kTypes = {
+    DataType::kFloat, DataType::kDouble, DataType::kFloat16, DataType::kBfloat16,
+    DataType::kInt32, DataType::kUint32, DataType::kInt64,   DataType::kUint64};
 
 }  // namespace
 
-constinit const KernelInfo kMatMul{
-    .op = "MatMul", .types = kTypes, .prepare = prepare<gemm_isa>, .run = run, .fuses = epilogue_fuses};
-constinit const KernelInfo kMatMulPortable{
-    .op = "MatMul", .types = kTypes, .prepare = prepare<gemm_isa_portable>, .run = run, .fuses = epilogue_fuses};
+constinit const KernelInfo kMatMul{.op = "MatMul",
+                                   .types = kTypes,
+                                   .prepare = prepare<gemm_isa>,
+                                   .run = run,
+                                   .fuses = epilogue_fuses};
+constinit const KernelInfo kMatMulPortable{.op = "MatMul",
+                                           .types = kTypes,
+                                           .prepare = prepare<gemm_isa_portable>,
+                                           .run = run,
+                                           .fuses = epilogue_fuses};
 constinit const KernelInfo kFusedMatMul{.domain = "com.microsoft",
                                         .op = "FusedMatMul",
                                         .types = kFloatDataTypes,

@@ -1,9 +1,11 @@
 // MatMulInteger-10, QLinearMatMul-10, 21 and com.microsoft's MatMulIntegerToFloat-1 and
-// DynamicQuantizeMatMul-1, with numpy's broadcasting: sums of (a - a_zero_point) * (b - b_zero_point) in
-// int32, which wrap. Parameters of a and y may be given per row, those of b per column.
-//   QLinearMatMul: y = saturate(round_half_even(sum * (a_scale * b_scale / y_scale)) + y_zero_point)
-//   ...ToFloat, Dynamic...: y = sum * (a_scale * b_scale) + bias; the latter first quantizes its a to
-//   uint8 over its range and 0, as DynamicQuantizeLinear does
+// DynamicQuantizeMatMul-1, with numpy's broadcasting: sums of (a - a_zero_point) * (b -
+// b_zero_point) in int32, which wrap. Parameters of a and y may be given per row, those of b per
+// column.
+//   QLinearMatMul: y = saturate(round_half_even(sum * (a_scale * b_scale / y_scale)) +
+//   y_zero_point)
+//   ...ToFloat, Dynamic...: y = sum * (a_scale * b_scale) + bias; the latter first quantizes its a
+//   to uint8 over its range and 0, as DynamicQuantizeLinear does
 // with factors and products in float.
 
 #include <cmath>
@@ -13,7 +15,8 @@
 #include "calib/kernels/cpu/quant_params.h"
 #include "calib/kernels/cpu/vector_math.h"
 
-namespace onnxtool { namespace {
+namespace onnxtool {
+namespace {
 
 /// Indices of the inputs that the product needs, -1: not an input; and of those that must be there.
 struct Inputs {
@@ -22,7 +25,8 @@ struct Inputs {
   std::initializer_list<int> per_row;  // those that may hold one value for each row
 };
 constexpr std::initializer_list<int> kMatMulIntegerRequired = {0, 1}, kMatMulIntegerRows = {2};
-constexpr std::initializer_list<int> kQLinearMatMulRequired = {0, 1, 2, 3, 4, 5, 6, 7}, kQLinearMatMulRows = {1, 2, 6, 7};
+constexpr std::initializer_list<int> kQLinearMatMulRequired = {0, 1, 2, 3, 4, 5, 6, 7},
+                                     kQLinearMatMulRows = {1, 2, 6, 7};
 constexpr std::initializer_list<int> kToFloatRequired = {0, 1, 2, 3}, kToFloatRows = {2, 4};
 constexpr std::initializer_list<int> kDynamicRequired = {0, 1, 2}, kDynamicRows = {};
 constexpr Inputs kMatMulIntegerInputs{2, 1, 3, kMatMulIntegerRequired, kMatMulIntegerRows};
@@ -47,7 +51,8 @@ Extents extents_of(std::span<const int64_t> b) {
 }
 
 /// The panels of all matrices of b, one after the other.
-Result<AlignedArray<int16_t>> pack_b(const GemmIsa& isa, const ConstView& b, const ConstView* zero) {
+Result<AlignedArray<int16_t>> pack_b(const GemmIsa& isa, const ConstView& b,
+                                     const ConstView* zero) {
   if (!is_int8(b.dtype)) return unsupported_type(b.dtype, "b");
   const Extents e = extents_of(b.dims);
   LineParams spread;
@@ -58,9 +63,12 @@ Result<AlignedArray<int16_t>> pack_b(const GemmIsa& isa, const ConstView& b, con
   const int64_t size = packed_count<int16_t>(e.n, e.k, isa.nr_int);
   AlignedArray<int16_t> packed(e.count * size);
   for (int64_t i = 0; i < e.count; ++i) {
-    const void* zero_points = zero ? static_cast<const std::byte*>(zero->data) + spread.offset(i) : nullptr;
-    const IntPanels panels({b.data, b.dtype == DataType::kInt8, zero_points, spread.per_line()}, i * e.k * e.n, e.n, 1);
-    pack_panels<int16_t>(panels, e.n, e.k, isa.nr_int, 0, ceil_div(e.n, isa.nr_int), packed.data() + i * size);
+    const void* zero_points =
+        zero ? static_cast<const std::byte*>(zero->data) + spread.offset(i) : nullptr;
+    const IntPanels panels({b.data, b.dtype == DataType::kInt8, zero_points, spread.per_line()},
+                           i * e.k * e.n, e.n, 1);
+    pack_panels<int16_t>(panels, e.n, e.k, isa.nr_int, 0, ceil_div(e.n, isa.nr_int),
+                         packed.data() + i * size);
   }
   return packed;
 }
@@ -73,7 +81,8 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
   state->at = kInputs;
   const ConstView* b = node.constant(state->at.b);
   const ConstView* zero = node.constant(state->at.b_zero_point);
-  if (!b || b->rank() < 1 || (!zero && node.has_input(state->at.b_zero_point))) return {std::move(state)};
+  if (!b || b->rank() < 1 || (!zero && node.has_input(state->at.b_zero_point)))
+    return {std::move(state)};
   ONNXTOOL_ASSIGN(state->b, pack_b(*state->isa, *b, zero));
   state->b_dims = to_dims(b->dims);
   node.drop_constant(state->at.b);
@@ -110,7 +119,8 @@ class Requantize final : public ProductSink<int16_t> {
       : isa_(isa), shape_(shape), r_(r), y_(y) {}
   /// Sums, and a row of factors behind them.
   int64_t buffer_count(int64_t count) const override { return 2 * count; }
-  int32_t* target(int64_t, const GemmRange& range, int32_t* buffer, int64_t* stride) const override {
+  int32_t* target(int64_t, const GemmRange& range, int32_t* buffer,
+                  int64_t* stride) const override {
     *stride = range.n1 - range.n0;
     return buffer;
   }
@@ -123,9 +133,11 @@ class Requantize final : public ProductSink<int16_t> {
     for (int64_t i = range.m0; i < range.m1; ++i, sums += stride) {
       const float a = at(r_.a_scale, r_.a, batch, i), y = at(r_.y_scale, r_.y, batch, i);
       const int64_t count = r_.b.per_line() ? n : 1;
-      for (int64_t j = 0; j < count; ++j) factors[j] = a * at(r_.b_scale, r_.b, batch, range.n0 + j) / y;
-      isa_.requantize_row({sums, 0, factors, count > 1, at(r_.y_zero_point, r_.y_zero, batch, i), lowest_of(r_.type),
-                           highest_of(r_.type), y_ + (batch * shape_.m + i) * shape_.n + range.n0, n});
+      for (int64_t j = 0; j < count; ++j)
+        factors[j] = a * at(r_.b_scale, r_.b, batch, range.n0 + j) / y;
+      isa_.requantize_row({sums, 0, factors, count > 1, at(r_.y_zero_point, r_.y_zero, batch, i),
+                           lowest_of(r_.type), highest_of(r_.type),
+                           y_ + (batch * shape_.m + i) * shape_.n + range.n0, n});
     }
   }
 
@@ -145,7 +157,8 @@ struct Prepared {
   AlignedArray<int16_t> temporary;
 };
 bool one_value(const KernelContext& ctx, std::initializer_list<int> inputs) {
-  return std::ranges::all_of(inputs, [&](int i) { return !ctx.has_input(i) || ctx.input(i).count == 1; });
+  return std::ranges::all_of(inputs,
+                             [&](int i) { return !ctx.has_input(i) || ctx.input(i).count == 1; });
 }
 Status prepare_run(KernelContext& ctx, Prepared& p) {
   const auto& state = static_cast<const MatMulIntState&>(*ctx.state());
@@ -156,7 +169,8 @@ Status prepare_run(KernelContext& ctx, Prepared& p) {
   p.shape.collapse(one_value(ctx, state.at.per_row) && ctx.input(0).rank() > 1);
   p.b = state.b.data();
   if (state.b) return {};
-  const ConstView* zero = ctx.has_input(state.at.b_zero_point) ? &ctx.input(state.at.b_zero_point) : nullptr;
+  const ConstView* zero =
+      ctx.has_input(state.at.b_zero_point) ? &ctx.input(state.at.b_zero_point) : nullptr;
   ONNXTOOL_ASSIGN(p.temporary, pack_b(*state.isa, ctx.input(state.at.b), zero));
   p.b = p.temporary.data();
   return {};
@@ -174,13 +188,15 @@ Result<Left> left_of(KernelContext& ctx, const MatMulShape& shape) {
   if (!ctx.has_input(state.at.a_zero_point)) return left;
   const ConstView& zero = ctx.input(state.at.a_zero_point);
   ONNXTOOL_TRY(check_zero_point_type(zero, a.dtype, "a_zero_point"));
-  ONNXTOOL_ASSIGN(left.spread, line_params(zero.dims, product(shape.a_batch), shape.m, "a_zero_point"));
+  ONNXTOOL_ASSIGN(left.spread,
+                  line_params(zero.dims, product(shape.a_batch), shape.m, "a_zero_point"));
   left.matrix.zero_points = zero.data;
   left.matrix.zero_point_per_line = left.spread.per_line();
   return left;
 }
 
-Status multiply(KernelContext& ctx, const Prepared& p, const Left& left, const ProductSink<int16_t>& sink) {
+Status multiply(KernelContext& ctx, const Prepared& p, const Left& left,
+                const ProductSink<int16_t>& sink) {
   const GemmIsa& isa = *static_cast<const MatMulIntState&>(*ctx.state()).isa;
   const MatMulShape& shape = p.shape;
   const Dims a_index = shape.a_index(), b_index = shape.b_index();
@@ -190,11 +206,14 @@ Status multiply(KernelContext& ctx, const Prepared& p, const Left& left, const P
       [&](int64_t batch) {
         const int64_t i = a_index[static_cast<size_t>(batch)];
         IntMatrix matrix = left.matrix;
-        if (matrix.zero_points) matrix.zero_points = static_cast<const std::byte*>(matrix.zero_points) + left.spread.offset(i);
+        if (matrix.zero_points)
+          matrix.zero_points =
+              static_cast<const std::byte*>(matrix.zero_points) + left.spread.offset(i);
         return IntPanels(matrix, i * shape.m * shape.k, 1, shape.k);
       },
       [&](int64_t batch) {
-        return PackedPanels<int16_t>(p.b + b_index[static_cast<size_t>(batch)] * size, shape.n, isa.nr_int);
+        return PackedPanels<int16_t>(p.b + b_index[static_cast<size_t>(batch)] * size, shape.n,
+                                     isa.nr_int);
       },
       sink);
 }
@@ -208,10 +227,12 @@ Status run_integer(KernelContext& ctx) {
   return multiply(ctx, p, left, KeepSums(p.shape, static_cast<int32_t*>(y.data)));
 }
 
-/// Parameters of the products of y; those of a and b are those of the matrices that each product reads.
+/// Parameters of the products of y; those of a and b are those of the matrices that each product
+/// reads.
 Status read_requantization(KernelContext& ctx, const MatMulShape& shape, Requantization& r) {
   const int64_t batches = shape.batches();
-  const auto read = [&](int i, int64_t lines, std::string_view what, std::vector<float>& values, LineParams& spread) -> Status {
+  const auto read = [&](int i, int64_t lines, std::string_view what, std::vector<float>& values,
+                        LineParams& spread) -> Status {
     ONNXTOOL_ASSIGN(values, scale_values(ctx.input(i), what));
     ONNXTOOL_ASSIGN(spread, line_params(ctx.input(i).dims, batches, lines, what));
     return {};
@@ -248,18 +269,22 @@ struct FloatScales {
 
 class Dequantize final : public ProductSink<int16_t> {
  public:
-  Dequantize(const MatMulShape& shape, const FloatScales& scales, float* y) : shape_(shape), s_(scales), y_(y) {}
+  Dequantize(const MatMulShape& shape, const FloatScales& scales, float* y)
+      : shape_(shape), s_(scales), y_(y) {}
   int64_t buffer_count(int64_t count) const override { return count; }
-  int32_t* target(int64_t, const GemmRange& range, int32_t* buffer, int64_t* stride) const override {
+  int32_t* target(int64_t, const GemmRange& range, int32_t* buffer,
+                  int64_t* stride) const override {
     *stride = range.n1 - range.n0;
     return buffer;
   }
   void finish(int64_t batch, const GemmRange& range, int32_t* sums, int64_t stride) const override {
     for (int64_t i = range.m0; i < range.m1; ++i, sums += stride) {
-      const float a = s_.a[static_cast<size_t>(s_.a_spread.offset(batch) + (s_.a_spread.per_line() ? i : 0))];
+      const float a =
+          s_.a[static_cast<size_t>(s_.a_spread.offset(batch) + (s_.a_spread.per_line() ? i : 0))];
       float* to = y_ + (batch * shape_.m + i) * shape_.n;
       for (int64_t j = range.n0; j < range.n1; ++j) {
-        const float b = s_.b[static_cast<size_t>(s_.b_spread.offset(batch) + (s_.b_spread.per_line() ? j : 0))];
+        const float b =
+            s_.b[static_cast<size_t>(s_.b_spread.offset(batch) + (s_.b_spread.per_line() ? j : 0))];
         to[j] = static_cast<float>(sums[j - range.n0]) * (a * b) + (s_.bias ? s_.bias[j] : 0);
       }
     }
@@ -276,7 +301,8 @@ Status read_bias(KernelContext& ctx, int i, int64_t n, FloatScales& scales) {
   const ConstView& bias = ctx.input(i);
   if (bias.dtype != DataType::kFloat) return unsupported_type(bias.dtype, "bias");
   if (bias.count != n)
-    return mismatch("bias has shape " + format_dims(bias.dims) + ", expected [" + std::to_string(n) + "]");
+    return mismatch("bias has shape " + format_dims(bias.dims) + ", expected [" +
+                    std::to_string(n) + "]");
   scales.bias = static_cast<const float*>(bias.data);
   return {};
 }
@@ -286,7 +312,8 @@ Status run_to_float(KernelContext& ctx) {
   ONNXTOOL_TRY(prepare_run(ctx, p));
   FloatScales scales;
   const int64_t batches = p.shape.batches();
-  if (ctx.input(2).dtype != DataType::kFloat) return unsupported_type(ctx.input(2).dtype, "a_scale");
+  if (ctx.input(2).dtype != DataType::kFloat)
+    return unsupported_type(ctx.input(2).dtype, "a_scale");
   ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, DataType::kFloat, p.out));
   if (y.count == 0) return {};
   ONNXTOOL_ASSIGN(scales.a, scale_values(ctx.input(2), "a_scale"));
@@ -306,7 +333,8 @@ Status run_dynamic(KernelContext& ctx) {
   ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, DataType::kFloat, p.out));
   if (y.count == 0) return {};
   ONNXTOOL_ASSIGN(scales.b, scale_values(ctx.input(2), "b_scale"));
-  ONNXTOOL_ASSIGN(scales.b_spread, line_params(ctx.input(2).dims, p.shape.batches(), p.shape.n, "b_scale"));
+  ONNXTOOL_ASSIGN(scales.b_spread,
+                  line_params(ctx.input(2).dims, p.shape.batches(), p.shape.n, "b_scale"));
   ONNXTOOL_TRY(read_bias(ctx, 4, p.shape.n, scales));
   const float* in = static_cast<const float*>(a.data);
   const Quantization quantization = dynamic_quantization(in, a.count);
@@ -314,20 +342,28 @@ Status run_dynamic(KernelContext& ctx) {
   ONNXTOOL_ASSIGN(void* scratch, ctx.scratch(static_cast<size_t>(a.count)));
   auto* quantized = static_cast<uint8_t*>(scratch);
   ctx.parallel(a.count, kGrain, [&](int64_t begin, int64_t end) {
-    vector_math().quantize8(in + begin, {&quantization.scale, &quantization.zero_point, 0}, 0, 255, quantized + begin, end - begin);
+    vector_math().quantize8(in + begin, {&quantization.scale, &quantization.zero_point, 0}, 0, 255,
+                            quantized + begin, end - begin);
   });
   const auto zero = static_cast<uint8_t>(quantization.zero_point);
-  return multiply(ctx, p, {{quantized, false, &zero, false}, {}}, Dequantize(p.shape, scales, static_cast<float*>(y.data)));
+  return multiply(ctx, p, {{quantized, false, &zero, false}, {}},
+                  Dequantize(p.shape, scales, static_cast<float*>(y.data)));
 }
 
 constexpr std::initializer_list<DataType> kTypes = {DataType::kUint8, DataType::kInt8};
 
 }  // namespace
 
-constinit const KernelInfo kMatMulInteger{
-    .op = "MatMulInteger", .since = 10, .types = kTypes, .prepare = prepare<kMatMulIntegerInputs>, .run = run_integer};
-constinit const KernelInfo kQLinearMatMul{
-    .op = "QLinearMatMul", .since = 10, .types = kTypes, .prepare = prepare<kQLinearMatMulInputs>, .run = run_qlinear};
+constinit const KernelInfo kMatMulInteger{.op = "MatMulInteger",
+                                          .since = 10,
+                                          .types = kTypes,
+                                          .prepare = prepare<kMatMulIntegerInputs>,
+                                          .run = run_integer};
+constinit const KernelInfo kQLinearMatMul{.op = "QLinearMatMul",
+                                          .since = 10,
+                                          .types = kTypes,
+                                          .prepare = prepare<kQLinearMatMulInputs>,
+                                          .run = run_qlinear};
 constinit const KernelInfo kMatMulIntegerToFloat{.domain = "com.microsoft",
                                                  .op = "MatMulIntegerToFloat",
                                                  .types = kTypes,

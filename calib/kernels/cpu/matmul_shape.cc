@@ -4,9 +4,11 @@
 
 namespace onnxtool {
 
-Result<MatMulShape> resolve_matmul(std::span<const int64_t> a, std::span<const int64_t> b, bool transpose_a,
-                                   bool transpose_b) {
-  const auto shapes = [&] { return "a has shape " + format_dims(a) + " and b has shape " + format_dims(b); };
+Result<MatMulShape> resolve_matmul(std::span<const int64_t> a, std::span<const int64_t> b,
+                                   bool transpose_a, bool transpose_b) {
+  const auto shapes = [&] {
+    return "a has shape " + format_dims(a) + " and b has shape " + format_dims(b);
+  };
   if (a.empty() || b.empty()) return mismatch(shapes() + ", expected a rank of at least 1");
   MatMulShape s;
   const bool a_vector = a.size() == 1, b_vector = b.size() == 1;
@@ -27,8 +29,8 @@ Result<MatMulShape> resolve_matmul(std::span<const int64_t> a, std::span<const i
     if (transpose_b) std::swap(b_depth, s.n);
   }
   if (b_depth != s.k)
-    return mismatch(shapes() + ": the products are over " + std::to_string(s.k) + " and " + std::to_string(b_depth) +
-                    " elements");
+    return mismatch(shapes() + ": the products are over " + std::to_string(s.k) + " and " +
+                    std::to_string(b_depth) + " elements");
   auto broadcast = broadcast_dims({s.a_batch, s.b_batch});
   if (!broadcast.ok()) return mismatch(shapes() + ", whose leading dimensions do not broadcast");
   s.batch = *std::move(broadcast);

@@ -5,8 +5,8 @@
 
 namespace onnxtool {
 
-/// y[batch..., m, n] = a[batch..., m, k] * b[batch..., k, n]; a vector counts as a matrix of one row
-/// (left) or column (right) and leaves no dimension in y.
+/// y[batch..., m, n] = a[batch..., m, k] * b[batch..., k, n]; a vector counts as a matrix of one
+/// row (left) or column (right) and leaves no dimension in y.
 struct MatMulShape {
   int64_t m = 0, n = 0, k = 0;
   Dims out;
@@ -25,7 +25,7 @@ struct MatMulShape {
 };
 
 /// transpose_a and transpose_b swap the last two dimensions of matrices; vectors stay.
-Result<MatMulShape> resolve_matmul(std::span<const int64_t> a, std::span<const int64_t> b, bool transpose_a,
-                                   bool transpose_b);
+Result<MatMulShape> resolve_matmul(std::span<const int64_t> a, std::span<const int64_t> b,
+                                   bool transpose_a, bool transpose_b);
 
 }  // namespace onnxtool

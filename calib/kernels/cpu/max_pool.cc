@@ -1,6 +1,6 @@
 // MaxPool-1, 8, 10, 11, 12, 22: y = max over the window; padding never wins, NaN always does.
-// The second output is the position of the (first) maximum in x, with the last spatial axis fastest, or
-// the first one where storage_order is 1. f16 and bf16 are compared as floats.
+// The second output is the position of the (first) maximum in x, with the last spatial axis
+// fastest, or the first one where storage_order is 1. f16 and bf16 are compared as floats.
 
 #include <cmath>
 
@@ -8,7 +8,8 @@
 #include "calib/kernels/cpu/float_io.h"
 #include "calib/kernels/cpu/pool.h"
 
-namespace onnxtool { namespace {
+namespace onnxtool {
+namespace {
 
 struct MaxPoolState final : KernelState {
   const GemmIsa* isa;
@@ -25,12 +26,14 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
   return {std::move(state)};
 }
 
-template <class T> constexpr T kLowest = std::numeric_limits<T>::has_infinity ? -std::numeric_limits<T>::infinity()
-                                                                              : std::numeric_limits<T>::lowest();
+template <class T>
+constexpr T kLowest = std::numeric_limits<T>::has_infinity ? -std::numeric_limits<T>::infinity()
+                                                           : std::numeric_limits<T>::lowest();
 
 /// y and, when not nullptr, indices.
 template <class T>
-void pool(KernelContext& ctx, const Window& w, int64_t planes, bool column_major, const T* x, T* y, int64_t* indices) {
+void pool(KernelContext& ctx, const Window& w, int64_t planes, bool column_major, const T* x, T* y,
+          int64_t* indices) {
   const PoolTaps taps(w);
   for_each_output(ctx, w, planes, [&](int64_t at, int64_t e, int64_t od, int64_t oh, int64_t ow) {
     const T* from = x + at * volume(w.in);
@@ -49,8 +52,11 @@ void pool(KernelContext& ctx, const Window& w, int64_t planes, bool column_major
   });
 }
 
-Status pool_rows(KernelContext& ctx, const GemmIsa& isa, const Window& w, int64_t planes, const float* x, float* y) {
-  const auto place = [&](int64_t at, int64_t position) { return y + at * volume(w.out) + position; };
+Status pool_rows(KernelContext& ctx, const GemmIsa& isa, const Window& w, int64_t planes,
+                 const float* x, float* y) {
+  const auto place = [&](int64_t at, int64_t position) {
+    return y + at * volume(w.out) + position;
+  };
   return for_each_window_row(
       ctx, w, planes, 1, x, 0.0f, kLowest<float>,
       [&](int64_t, const float* const* rows, int64_t n, float* out) {
@@ -65,7 +71,8 @@ Status pool_rows(KernelContext& ctx, const GemmIsa& isa, const Window& w, int64_
 Status run(KernelContext& ctx) {
   const auto& state = static_cast<const MaxPoolState&>(*ctx.state());
   const ConstView& x = ctx.input(0);
-  ONNXTOOL_ASSIGN(const Window w, resolve_window(state.attributes, x.dims, state.attributes.kernel));
+  ONNXTOOL_ASSIGN(const Window w,
+                  resolve_window(state.attributes, x.dims, state.attributes.kernel));
   const Dims dims = w.output_dims(x.dims[0], x.dims[1]);
   const int64_t planes = x.dims[0] * x.dims[1];
   ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, x.dtype, dims));
@@ -77,7 +84,8 @@ Status run(KernelContext& ctx) {
   if (y.count == 0) return {};
   if (x.dtype == DataType::kUint8 || x.dtype == DataType::kInt8)
     return dispatch(x.dtype, TypeList<uint8_t, int8_t>{}, "the input", [&]<class T>() -> Status {
-      pool<T>(ctx, w, planes, state.column_major, static_cast<const T*>(x.data), static_cast<T*>(y.data), indices);
+      pool<T>(ctx, w, planes, state.column_major, static_cast<const T*>(x.data),
+              static_cast<T*>(y.data), indices);
       return {};
     });
   return dispatch_float(x.dtype, [&]<class T>() -> Status {
@@ -98,10 +106,11 @@ Status run(KernelContext& ctx) {
 
 }  // namespace
 
-constinit const KernelInfo kMaxPool{.op = "MaxPool",
-                                    .types = {DataType::kFloat, DataType::kDouble, DataType::kFloat16,
-                                              DataType::kBfloat16, DataType::kInt8, DataType::kUint8},
-                                    .prepare = prepare,
-                                    .run = run};
+constinit const KernelInfo kMaxPool{
+    .op = "MaxPool",
+    .types = {DataType::kFloat, DataType::kDouble, DataType::kFloat16, DataType::kBfloat16,
+              DataType::kInt8, DataType::kUint8},
+    .prepare = prepare,
+    .run = run};
 
 }  // namespace onnxtool

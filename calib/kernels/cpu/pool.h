@@ -42,8 +42,8 @@ class PoolTaps {
   std::array<std::vector<std::pair<int64_t, int64_t>>, kSpatial> taps_;
 };
 
-/// What each axis contributes to the number of elements that an output position averages: those that
-/// exist or, with count_pads, those within the padded input.
+/// What each axis contributes to the number of elements that an output position averages: those
+/// that exist or, with count_pads, those within the padded input.
 struct PoolCounts {
   std::array<Dims, kSpatial> axis;
 
@@ -53,13 +53,16 @@ struct PoolCounts {
       for (int64_t o = 0; o < w.out[i]; ++o) {
         const auto [first, last] = w.taps(a, o);
         const int64_t room = w.in[i] + w.pad_end[i] - (o * w.stride[i] - w.pad_begin[i]);
-        axis[i].push_back(count_pads ? std::min(w.kernel[i], (std::max<int64_t>(0, room) + w.dilation[i] - 1) / w.dilation[i])
-                                     : last - first);
+        axis[i].push_back(
+            count_pads ? std::min(w.kernel[i],
+                                  (std::max<int64_t>(0, room) + w.dilation[i] - 1) / w.dilation[i])
+                       : last - first);
       }
     }
   }
   int64_t at(int64_t d, int64_t h, int64_t c) const {
-    return axis[0][static_cast<size_t>(d)] * axis[1][static_cast<size_t>(h)] * axis[2][static_cast<size_t>(c)];
+    return axis[0][static_cast<size_t>(d)] * axis[1][static_cast<size_t>(h)] *
+           axis[2][static_cast<size_t>(c)];
   }
 };
 

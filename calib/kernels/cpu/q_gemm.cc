@@ -1,4 +1,5 @@
-// com.microsoft.QGemm-1 (a, a_scale, a_zero_point, b, b_scale, b_zero_point, c?, y_scale?, y_zero_point?):
+// com.microsoft.QGemm-1 (a, a_scale, a_zero_point, b, b_scale, b_zero_point, c?, y_scale?,
+// y_zero_point?):
 //   sum = op(a - a_zero_point) * op(b - b_zero_point) + c   in int32, which wraps
 //   y = sum * (alpha * a_scale * b_scale)                    without y_scale, in float; else
 //   y = saturate(round_half_even(sum * (alpha * a_scale * b_scale / y_scale)) + y_zero_point)
@@ -7,7 +8,8 @@
 #include "calib/kernels/cpu/gemm.h"
 #include "calib/kernels/cpu/quant_params.h"
 
-namespace onnxtool { namespace {
+namespace onnxtool {
+namespace {
 
 struct QGemmState final : KernelState {
   const GemmIsa* isa;
@@ -18,7 +20,8 @@ struct QGemmState final : KernelState {
   Dims b_dims;
 };
 
-Result<AlignedArray<int16_t>> pack_b(const QGemmState& state, const ConstView& b, const ConstView* zero) {
+Result<AlignedArray<int16_t>> pack_b(const QGemmState& state, const ConstView& b,
+                                     const ConstView* zero) {
   if (!is_int8(b.dtype)) return unsupported_type(b.dtype, "b");
   const int64_t k = b.dims[state.transpose_b ? 1 : 0], n = b.dims[state.transpose_b ? 0 : 1];
   LineParams spread;
@@ -26,8 +29,11 @@ Result<AlignedArray<int16_t>> pack_b(const QGemmState& state, const ConstView& b
     ONNXTOOL_TRY(check_zero_point_type(*zero, b.dtype, "b_zero_point"));
     ONNXTOOL_ASSIGN(spread, line_params(zero->dims, 1, n, "b_zero_point"));
   }
-  const IntMatrix matrix{b.data, b.dtype == DataType::kInt8, zero ? zero->data : nullptr, spread.per_line()};
-  return pack_all<int16_t>(IntPanels(matrix, 0, state.transpose_b ? 1 : n, state.transpose_b ? k : 1), n, k, state.isa->nr_int);
+  const IntMatrix matrix{b.data, b.dtype == DataType::kInt8, zero ? zero->data : nullptr,
+                         spread.per_line()};
+  return pack_all<int16_t>(
+      IntPanels(matrix, 0, state.transpose_b ? 1 : n, state.transpose_b ? k : 1), n, k,
+      state.isa->nr_int);
 }
 
 Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
@@ -63,7 +69,8 @@ class QGemmSink final : public ProductSink<int16_t> {
 
   QGemmSink(const GemmIsa& level, const Extents& e) : isa(level), extents(e) {}
   int64_t buffer_count(int64_t count) const override { return count; }
-  int32_t* target(int64_t, const GemmRange& range, int32_t* buffer, int64_t* stride) const override {
+  int32_t* target(int64_t, const GemmRange& range, int32_t* buffer,
+                  int64_t* stride) const override {
     *stride = range.n1 - range.n0;
     return buffer;
   }
@@ -74,13 +81,16 @@ class QGemmSink final : public ProductSink<int16_t> {
     for (int64_t i = range.m0; i < range.m1; ++i, sums += stride) {
       const int64_t at = i * extents.n + range.n0;
       for (int64_t j = 0; c && j < n; ++j)
-        sums[j] = static_cast<int32_t>(static_cast<uint32_t>(sums[j]) +
-                                       static_cast<uint32_t>(c[i * c_row + (range.n0 + j) * c_col]));
+        sums[j] =
+            static_cast<int32_t>(static_cast<uint32_t>(sums[j]) +
+                                 static_cast<uint32_t>(c[i * c_row + (range.n0 + j) * c_col]));
       if (bytes) {
-        isa.requantize_row({sums, 0, factor, per_column, y.zero_point, lowest_of(y.type), highest_of(y.type), bytes + at, n});
+        isa.requantize_row({sums, 0, factor, per_column, y.zero_point, lowest_of(y.type),
+                            highest_of(y.type), bytes + at, n});
         continue;
       }
-      for (int64_t j = 0; j < n; ++j) floats[at + j] = static_cast<float>(sums[j]) * factor[per_column ? j : 0];
+      for (int64_t j = 0; j < n; ++j)
+        floats[at + j] = static_cast<float>(sums[j]) * factor[per_column ? j : 0];
     }
   }
 };
@@ -89,8 +99,10 @@ Status read_c(KernelContext& ctx, QGemmSink& sink) {
   if (!ctx.has_input(6)) return {};
   const ConstView& c = ctx.input(6);
   if (c.dtype != DataType::kInt32) return unsupported_type(c.dtype, "c");
-  const int64_t rows = c.rank() > 1 ? c.dims[c.dims.size() - 2] : 1, cols = c.rank() > 0 ? c.dims.back() : 1;
-  if (c.rank() > 2 || (rows != 1 && rows != sink.extents.m) || (cols != 1 && cols != sink.extents.n))
+  const int64_t rows = c.rank() > 1 ? c.dims[c.dims.size() - 2] : 1,
+                cols = c.rank() > 0 ? c.dims.back() : 1;
+  if (c.rank() > 2 || (rows != 1 && rows != sink.extents.m) ||
+      (cols != 1 && cols != sink.extents.n))
     return mismatch("c has shape " + format_dims(c.dims) + ", which does not broadcast to [" +
                     std::to_string(sink.extents.m) + ", " + std::to_string(sink.extents.n) + "]");
   sink.c = static_cast<const int32_t*>(c.data);
@@ -102,29 +114,37 @@ Status read_c(KernelContext& ctx, QGemmSink& sink) {
 Status run(KernelContext& ctx) {
   const auto& state = static_cast<const QGemmState&>(*ctx.state());
   const ConstView& a = ctx.input(0);
-  const std::span<const int64_t> b = state.b ? std::span<const int64_t>(state.b_dims) : ctx.input(3).dims;
+  const std::span<const int64_t> b =
+      state.b ? std::span<const int64_t>(state.b_dims) : ctx.input(3).dims;
   if (a.rank() != 2 || b.size() != 2)
-    return mismatch("a has shape " + format_dims(a.dims) + " and b has shape " + format_dims(b) + ", expected rank 2");
+    return mismatch("a has shape " + format_dims(a.dims) + " and b has shape " + format_dims(b) +
+                    ", expected rank 2");
   const size_t ta = state.transpose_a ? 1 : 0, tb = state.transpose_b ? 1 : 0;
   const Extents e{a.dims[ta], b[1 - tb], a.dims[1 - ta]};
   if (b[tb] != e.k)
-    return mismatch("a has shape " + format_dims(a.dims) + " and b has shape " + format_dims(b) + ": the products are over " +
-                    std::to_string(e.k) + " and " + std::to_string(b[tb]) + " elements");
+    return mismatch("a has shape " + format_dims(a.dims) + " and b has shape " + format_dims(b) +
+                    ": the products are over " + std::to_string(e.k) + " and " +
+                    std::to_string(b[tb]) + " elements");
   ONNXTOOL_ASSIGN(const int32_t a_zero, zero_point_scalar(ctx.input(2), a.dtype, "a_zero_point"));
   ONNXTOOL_ASSIGN(const float a_scale, scale_scalar(ctx.input(1), "a_scale"));
   QGemmSink sink(*state.isa, e);
   ONNXTOOL_ASSIGN(sink.factors, scale_values(ctx.input(4), "b_scale"));
   if (sink.factors.size() != 1 && sink.factors.size() != static_cast<size_t>(e.n))
-    return mismatch("b_scale has shape " + format_dims(ctx.input(4).dims) + ", expected one element or " + std::to_string(e.n));
+    return mismatch("b_scale has shape " + format_dims(ctx.input(4).dims) +
+                    ", expected one element or " + std::to_string(e.n));
   ONNXTOOL_TRY(read_c(ctx, sink));
   const bool quantizes = ctx.has_input(7);
   if (quantizes) {
-    ONNXTOOL_ASSIGN(sink.y, quantization_of(ctx, 7, 8, ctx.has_input(8) ? ctx.input(8).dtype : a.dtype));
+    ONNXTOOL_ASSIGN(sink.y,
+                    quantization_of(ctx, 7, 8, ctx.has_input(8) ? ctx.input(8).dtype : a.dtype));
   }
   for (float& f : sink.factors) f = state.alpha * a_scale * f / (quantizes ? sink.y.scale : 1.0f);
-  ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, quantizes ? sink.y.type : DataType::kFloat, Dims{e.m, e.n}));
-  if (quantizes) sink.bytes = static_cast<uint8_t*>(y.data);
-  else sink.floats = static_cast<float*>(y.data);
+  ONNXTOOL_ASSIGN(const MutableView y,
+                  ctx.output(0, quantizes ? sink.y.type : DataType::kFloat, Dims{e.m, e.n}));
+  if (quantizes)
+    sink.bytes = static_cast<uint8_t*>(y.data);
+  else
+    sink.floats = static_cast<float*>(y.data);
   AlignedArray<int16_t> temporary;
   if (!state.b) {
     ONNXTOOL_ASSIGN(temporary, pack_b(state, ctx.input(3), &ctx.input(5)));
@@ -134,7 +154,9 @@ Status run(KernelContext& ctx) {
   const IntMatrix left{a.data, a.dtype == DataType::kInt8, &zero, false};
   return for_each_product<int16_t>(
       ctx, *state.isa, 1, e.m, e.n, e.k,
-      [&](int64_t) { return IntPanels(left, 0, state.transpose_a ? e.m : 1, state.transpose_a ? 1 : e.k); },
+      [&](int64_t) {
+        return IntPanels(left, 0, state.transpose_a ? e.m : 1, state.transpose_a ? 1 : e.k);
+      },
       [&](int64_t) { return PackedPanels<int16_t>(packed, e.n, state.isa->nr_int); }, sink);
 }
 

@@ -59,8 +59,8 @@ void multiply(const void* closure, const void* a, int64_t a_step, const void* b,
   }
 }
 
-// Sums nearly tie often, as scales of both sides are alike: ratios, their order and single roundings
-// are onnxruntime's, so that ties fall as they do there.
+// Sums nearly tie often, as scales of both sides are alike: ratios, their order and single
+// roundings are onnxruntime's, so that ties fall as they do there.
 void add_codes(const void* closure, const void* a, int64_t a_step, const void* b, int64_t b_step,
                void* out, int64_t n) {
   const auto& q = *static_cast<const BinaryQuantization*>(closure);
@@ -73,8 +73,8 @@ void add_codes(const void* closure, const void* a, int64_t a_step, const void* b
   sum.offset = zero(q.y) - std::fma(sum.a_ratio, zero(q.a), sum.b_ratio * zero(q.b));
   auto* y = static_cast<uint8_t*>(out);
   if (q.y.type == DataType::kInt8)
-    vector_math().add_codes_s8(static_cast<const int8_t*>(a), a_step,
-                               static_cast<const int8_t*>(b), b_step, sum, y, n);
+    vector_math().add_codes_s8(static_cast<const int8_t*>(a), a_step, static_cast<const int8_t*>(b),
+                               b_step, sum, y, n);
   else
     vector_math().add_codes_u8(static_cast<const uint8_t*>(a), a_step,
                                static_cast<const uint8_t*>(b), b_step, sum, y, n);

@@ -7,19 +7,21 @@
 
 namespace onnxtool {
 
-Result<LineParams> line_params(std::span<const int64_t> dims, int64_t batches, int64_t lines, std::string_view what) {
+Result<LineParams> line_params(std::span<const int64_t> dims, int64_t batches, int64_t lines,
+                               std::string_view what) {
   using Spread = LineParams::Spread;
   const int64_t count = product(dims);
   if (count == 1) return LineParams{};
   // [..., lines, 1] and [..., 1, lines] hold their values in the same order as [..., lines].
   if (count == lines) return LineParams{Spread::kPerLine, lines};
   if (dims.size() > 1 && count == batches * lines) return LineParams{Spread::kPerBatchLine, lines};
-  return mismatch(std::string(what) + " has shape " + format_dims(dims) + ", expected one value or one for each of " +
-                  std::to_string(lines) + " lines");
+  return mismatch(std::string(what) + " has shape " + format_dims(dims) +
+                  ", expected one value or one for each of " + std::to_string(lines) + " lines");
 }
 
 Result<std::vector<float>> scale_values(const ConstView& view, std::string_view what) {
-  if (!is_float(view.dtype) || wide_type(view.dtype) != DataType::kFloat) return unsupported_type(view.dtype, what);
+  if (!is_float(view.dtype) || wide_type(view.dtype) != DataType::kFloat)
+    return unsupported_type(view.dtype, what);
   std::vector<float> values(static_cast<size_t>(view.count));
   load_wide<float>(view.dtype, view.data, 0, view.count, values.data());
   return values;
@@ -27,26 +29,29 @@ Result<std::vector<float>> scale_values(const ConstView& view, std::string_view 
 
 Result<float> scale_scalar(const ConstView& view, std::string_view what) {
   if (view.count != 1)
-    return mismatch(std::string(what) + " has shape " + format_dims(view.dims) + ", expected one element");
+    return mismatch(std::string(what) + " has shape " + format_dims(view.dims) +
+                    ", expected one element");
   ONNXTOOL_ASSIGN(const std::vector<float> values, scale_values(view, what));
   return values[0];
 }
 
 Status check_zero_point_type(const ConstView& view, DataType expected, std::string_view what) {
   if (view.dtype == expected) return {};
-  return mismatch(std::string(what) + " has element type " + std::string(name(view.dtype)) + ", expected " +
-                  std::string(name(expected)));
+  return mismatch(std::string(what) + " has element type " + std::string(name(view.dtype)) +
+                  ", expected " + std::string(name(expected)));
 }
 
 Result<int32_t> zero_point_scalar(const ConstView& view, DataType expected, std::string_view what) {
   ONNXTOOL_TRY(check_zero_point_type(view, expected, what));
   if (view.count != 1)
-    return mismatch(std::string(what) + " has shape " + format_dims(view.dims) + ", expected one element");
+    return mismatch(std::string(what) + " has shape " + format_dims(view.dims) +
+                    ", expected one element");
   return int8_at(view, 0);
 }
 
 uint8_t Quantization::code(float value) const {
-  const float low = static_cast<float>(lowest_of(type) - zero_point), high = static_cast<float>(highest_of(type) - zero_point);
+  const float low = static_cast<float>(lowest_of(type) - zero_point),
+              high = static_cast<float>(highest_of(type) - zero_point);
   const float steps = value / scale;
   const float clipped = !(steps > low) ? low : steps < high ? steps : high;
   return static_cast<uint8_t>(static_cast<int32_t>(std::nearbyint(clipped)) + zero_point);
@@ -59,7 +64,8 @@ std::array<float, 256> Quantization::values() const {
   return values;
 }
 
-Result<Quantization> quantization_of(const KernelContext& ctx, int scale, int zero_point, DataType type) {
+Result<Quantization> quantization_of(const KernelContext& ctx, int scale, int zero_point,
+                                     DataType type) {
   Quantization q;
   q.type = type;
   ONNXTOOL_ASSIGN(q.scale, scale_scalar(ctx.input(scale), "a scale"));

@@ -13,13 +13,16 @@ struct LineParams {
   Spread spread = Spread::kOne;
   int64_t lines = 1;
   /// Where the values of product `batch` begin.
-  int64_t offset(int64_t batch) const { return spread == Spread::kPerBatchLine ? batch * lines : 0; }
+  int64_t offset(int64_t batch) const {
+    return spread == Spread::kPerBatchLine ? batch * lines : 0;
+  }
   bool per_line() const { return spread != Spread::kOne; }
 };
 
 /// Classifies a scale or zero point of shape `dims` for `batches` products with `lines` rows
 /// (columns): a scalar, [lines], or one for each line of each product.
-Result<LineParams> line_params(std::span<const int64_t> dims, int64_t batches, int64_t lines, std::string_view what);
+Result<LineParams> line_params(std::span<const int64_t> dims, int64_t batches, int64_t lines,
+                               std::string_view what);
 
 /// A scale of any float type as floats.
 Result<std::vector<float>> scale_values(const ConstView& view, std::string_view what);
@@ -43,17 +46,19 @@ struct Quantization {
   std::array<float, 256> values() const;
 };
 /// From the inputs `scale` and `zero_point`; an absent zero point is 0 of type `type`.
-Result<Quantization> quantization_of(const KernelContext& ctx, int scale, int zero_point, DataType type);
+Result<Quantization> quantization_of(const KernelContext& ctx, int scale, int zero_point,
+                                     DataType type);
 
-/// What DynamicQuantizeLinear takes for x: uint8 over the range of x and 0. NaN does not count; infinite
-/// values give an infinite scale.
+/// What DynamicQuantizeLinear takes for x: uint8 over the range of x and 0. NaN does not count;
+/// infinite values give an infinite scale.
 Quantization dynamic_quantization(const float* x, int64_t n);
 
 inline bool is_int8(DataType type) { return type == DataType::kInt8 || type == DataType::kUint8; }
 inline int32_t lowest_of(DataType type) { return type == DataType::kInt8 ? -128 : 0; }
 inline int32_t highest_of(DataType type) { return type == DataType::kInt8 ? 127 : 255; }
 inline int32_t int8_at(const ConstView& view, int64_t i) {
-  return view.dtype == DataType::kInt8 ? static_cast<const int8_t*>(view.data)[i] : static_cast<const uint8_t*>(view.data)[i];
+  return view.dtype == DataType::kInt8 ? static_cast<const int8_t*>(view.data)[i]
+                                       : static_cast<const uint8_t*>(view.data)[i];
 }
 
 }  // namespace onnxtool

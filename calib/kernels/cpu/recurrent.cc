@@ -51,11 +51,15 @@ T activate(const RecurrentActivation& a, T x) {
 
 /// Names are matched without regard to case: exporters write both "Tanh" and "tanh".
 bool same_name(std::string_view a, std::string_view b) {
-  const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
+  const auto lower = [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  };
   return std::ranges::equal(a, b, [&](char x, char y) { return lower(x) == lower(y); });
 }
 
-Result<std::vector<RecurrentActivation>> read_activations(const NodeView& node, const RecurrentKind& kind, int64_t directions) {
+Result<std::vector<RecurrentActivation>> read_activations(const NodeView& node,
+                                                          const RecurrentKind& kind,
+                                                          int64_t directions) {
   std::vector<RecurrentActivation> activations;
   const std::vector<std::string_view> names = node.attr_strings("activations");
   if (names.empty()) {
@@ -67,11 +71,14 @@ Result<std::vector<RecurrentActivation>> read_activations(const NodeView& node, 
     return bad_model("activations has " + std::to_string(names.size()) + " names, expected " +
                      std::to_string(static_cast<size_t>(directions) * kind.defaults.size()));
   // Each function that has a parameter takes the next of the list.
-  const auto alphas = node.attr_floats("activation_alpha"), betas = node.attr_floats("activation_beta");
+  const auto alphas = node.attr_floats("activation_alpha"),
+             betas = node.attr_floats("activation_beta");
   size_t next_alpha = 0, next_beta = 0;
   for (const std::string_view wanted : names) {
-    const auto* entry = std::ranges::find_if(kActivations, [&](const ActivationEntry& e) { return same_name(e.name, wanted); });
-    if (entry == std::end(kActivations)) return bad_model("activation '" + std::string(wanted) + "' is unknown");
+    const auto* entry = std::ranges::find_if(
+        kActivations, [&](const ActivationEntry& e) { return same_name(e.name, wanted); });
+    if (entry == std::end(kActivations))
+      return bad_model("activation '" + std::string(wanted) + "' is unknown");
     RecurrentActivation a{entry->kind, entry->alpha, entry->beta};
     if (entry->has_alpha && next_alpha < alphas.size()) a.alpha = alphas[next_alpha++];
     if (entry->has_beta && next_beta < betas.size()) a.beta = betas[next_beta++];
@@ -82,17 +89,20 @@ Result<std::vector<RecurrentActivation>> read_activations(const NodeView& node, 
 
 /// Panels of matrices [rows, k] (their transposes are multiplied), rows [first, last) of each.
 template <class T>
-AlignedArray<T> pack_rows(const GemmIsa& isa, const T* data, int64_t matrices, int64_t rows, int64_t k, int64_t first, int64_t last) {
+AlignedArray<T> pack_rows(const GemmIsa& isa, const T* data, int64_t matrices, int64_t rows,
+                          int64_t k, int64_t first, int64_t last) {
   const int nr = tile_cols_of<T>(isa);
   const int64_t n = last - first, size = packed_count<T>(n, k, nr);
   AlignedArray<T> packed(matrices * size);
   for (int64_t i = 0; i < matrices; ++i)
-    pack_panels<T>(MatrixPanels<T>(data + (i * rows + first) * k, 1, k), n, k, nr, 0, ceil_div(n, nr), packed.data() + i * size);
+    pack_panels<T>(MatrixPanels<T>(data + (i * rows + first) * k, 1, k), n, k, nr, 0,
+                   ceil_div(n, nr), packed.data() + i * size);
   return packed;
 }
 
 template <class T>
-RecurrentWeights<T> pack_weights(const RecurrentState& s, const T* w, std::span<const int64_t> w_dims, const T* r,
+RecurrentWeights<T> pack_weights(const RecurrentState& s, const T* w,
+                                 std::span<const int64_t> w_dims, const T* r,
                                  std::span<const int64_t> r_dims) {
   const int64_t rows = r_dims[1], first = rows / s.kind.gates * s.kind.first_gates;
   RecurrentWeights<T> weights;
@@ -103,7 +113,9 @@ RecurrentWeights<T> pack_weights(const RecurrentState& s, const T* w, std::span<
 }
 
 const RecurrentWeights<float>& packed_weights(const RecurrentState& s, float) { return s.weights; }
-const RecurrentWeights<double>& packed_weights(const RecurrentState& s, double) { return s.weights64; }
+const RecurrentWeights<double>& packed_weights(const RecurrentState& s, double) {
+  return s.weights64;
+}
 
 void apply_scalar(const RecurrentActivation& a, auto* x, int64_t n) {
   for (int64_t i = 0; i < n; ++i) x[i] = activate(a, x[i]);
@@ -113,7 +125,8 @@ void apply_scalar(const RecurrentActivation& a, auto* x, int64_t n) {
 template <class T>
 class InputSink final : public ProductSink<T> {
  public:
-  InputSink(T* sums, const T* bias, int64_t n, const RecurrentShape& shape) : sums_(sums), bias_(bias), n_(n), shape_(shape) {}
+  InputSink(T* sums, const T* bias, int64_t n, const RecurrentShape& shape)
+      : sums_(sums), bias_(bias), n_(n), shape_(shape) {}
   int64_t buffer_count(int64_t) const override { return 0; }
   T* target(int64_t direction, const GemmRange& range, T*, int64_t* stride) const override {
     *stride = n_;
@@ -135,12 +148,21 @@ class InputSink final : public ProductSink<T> {
 template <class T>
 class Rest final : public RestProduct<T> {
  public:
-  Rest(const GemmIsa& isa, const T* panels, int64_t rows, int64_t hidden, int64_t gates, int64_t first_gates, T* sums, T* workspace)
-      : isa_(isa), panels_(panels), rows_(rows), hidden_(hidden), gates_(gates), first_(first_gates), sums_(sums), workspace_(workspace) {}
+  Rest(const GemmIsa& isa, const T* panels, int64_t rows, int64_t hidden, int64_t gates,
+       int64_t first_gates, T* sums, T* workspace)
+      : isa_(isa),
+        panels_(panels),
+        rows_(rows),
+        hidden_(hidden),
+        gates_(gates),
+        first_(first_gates),
+        sums_(sums),
+        workspace_(workspace) {}
   void multiply(const T* state) const override {
     const int64_t n = (gates_ - first_) * hidden_;
-    gemm_range<T>(isa_, MatrixPanels<T>(state, 1, hidden_), PackedPanels<T>(panels_, n, tile_cols_of<T>(isa_)), hidden_,
-                  {0, rows_, 0, n}, sums_ + first_ * hidden_, gates_ * hidden_, workspace_);
+    gemm_range<T>(isa_, MatrixPanels<T>(state, 1, hidden_),
+                  PackedPanels<T>(panels_, n, tile_cols_of<T>(isa_)), hidden_, {0, rows_, 0, n},
+                  sums_ + first_ * hidden_, gates_ * hidden_, workspace_);
   }
 
  private:
@@ -178,38 +200,51 @@ struct Memory {
 
 /// All steps of rows [first, last) of one direction.
 template <class T>
-void walk_rows(const Walk<T>& walk, const RecurrentCell<T>& cell, int64_t direction, int64_t first, int64_t last, const Memory<T>& memory) {
+void walk_rows(const Walk<T>& walk, const RecurrentCell<T>& cell, int64_t direction, int64_t first,
+               int64_t last, const Memory<T>& memory) {
   const RecurrentState& s = walk.state;
   const RecurrentShape& shape = walk.shape;
   const GemmIsa& isa = *s.isa;
-  const int64_t rows = last - first, hidden = shape.hidden, gates = s.kind.gates, n = s.kind.first_gates * hidden;
+  const int64_t rows = last - first, hidden = shape.hidden, gates = s.kind.gates,
+                n = s.kind.first_gates * hidden;
   const int nr = tile_cols_of<T>(isa);
   const bool reverse = direction == 1 || s.reverse_first;
   T* h = walk.h + (direction * shape.batch + first) * hidden;
   T* c = walk.c ? walk.c + (direction * shape.batch + first) * hidden : nullptr;
-  const PackedPanels<T> r(walk.weights.r_first.data() + direction * packed_count<T>(n, hidden, nr), n, nr);
+  const PackedPanels<T> r(walk.weights.r_first.data() + direction * packed_count<T>(n, hidden, nr),
+                          n, nr);
   const T* rest_panels =
-      walk.weights.r_rest ? walk.weights.r_rest.data() + direction * packed_count<T>((gates - s.kind.first_gates) * hidden, hidden, nr) : nullptr;
-  const Rest<T> rest(isa, rest_panels, rows, hidden, gates, s.kind.first_gates, memory.sums, memory.workspace);
-  const auto time_of = [&](int64_t step, int64_t b) { return reverse ? walk.length(b) - 1 - step : step; };
+      walk.weights.r_rest
+          ? walk.weights.r_rest.data() +
+                direction * packed_count<T>((gates - s.kind.first_gates) * hidden, hidden, nr)
+          : nullptr;
+  const Rest<T> rest(isa, rest_panels, rows, hidden, gates, s.kind.first_gates, memory.sums,
+                     memory.workspace);
+  const auto time_of = [&](int64_t step, int64_t b) {
+    return reverse ? walk.length(b) - 1 - step : step;
+  };
   if (walk.y)
     for (int64_t b = first; b < last; ++b)
-      for (int64_t t = walk.length(b); t < shape.seq; ++t) std::fill_n(walk.y_at(t, direction, b), hidden, T{});
+      for (int64_t t = walk.length(b); t < shape.seq; ++t)
+        std::fill_n(walk.y_at(t, direction, b), hidden, T{});
   int64_t steps = 0;
   for (int64_t b = first; b < last; ++b) steps = std::max(steps, walk.length(b));
   for (int64_t step = 0; step < steps; ++step) {
     for (int64_t b = first; b < last; ++b) {
       const int64_t t = time_of(step, b);
       const int64_t row = s.batch_first ? b * shape.seq + t : t * shape.batch + b;
-      memory.x[b - first] = step < walk.length(b)
-                                ? walk.x_sums + (direction * shape.seq * shape.batch + row) * gates * hidden
-                                : nullptr;
+      memory.x[b - first] =
+          step < walk.length(b)
+              ? walk.x_sums + (direction * shape.seq * shape.batch + row) * gates * hidden
+              : nullptr;
     }
-    gemm_range<T>(isa, MatrixPanels<T>(h, 1, hidden), r, hidden, {0, rows, 0, n}, memory.sums, gates * hidden, memory.workspace);
+    gemm_range<T>(isa, MatrixPanels<T>(h, 1, hidden), r, hidden, {0, rows, 0, n}, memory.sums,
+                  gates * hidden, memory.workspace);
     cell.step({direction, rows, hidden, gates, memory.x, memory.sums, h, c, memory.work, rest});
     if (!walk.y) continue;
     for (int64_t b = first; b < last; ++b)
-      if (memory.x[b - first]) std::copy_n(h + (b - first) * hidden, hidden, walk.y_at(time_of(step, b), direction, b));
+      if (memory.x[b - first])
+        std::copy_n(h + (b - first) * hidden, hidden, walk.y_at(time_of(step, b), direction, b));
   }
 }
 
@@ -219,45 +254,58 @@ Result<T*> load_state(KernelContext& ctx, int i, const RecurrentShape& shape, bo
   const int64_t rows = shape.directions * shape.batch;
   ONNXTOOL_ASSIGN(void* scratch, ctx.scratch(static_cast<size_t>(rows * shape.hidden) * sizeof(T)));
   T* state = static_cast<T*>(scratch);
-  ONNXTOOL_ASSIGN(const T* initial, optional_float_input<T>(ctx, i, ctx.input(0).dtype, "the initial state"));
+  ONNXTOOL_ASSIGN(const T* initial,
+                  optional_float_input<T>(ctx, i, ctx.input(0).dtype, "the initial state"));
   for (int64_t d = 0; d < shape.directions; ++d)
     for (int64_t b = 0; b < shape.batch; ++b) {
       T* to = state + (d * shape.batch + b) * shape.hidden;
-      if (!initial) std::fill_n(to, shape.hidden, T{});
-      else std::copy_n(initial + (batch_first ? b * shape.directions + d : d * shape.batch + b) * shape.hidden, shape.hidden, to);
+      if (!initial)
+        std::fill_n(to, shape.hidden, T{});
+      else
+        std::copy_n(
+            initial + (batch_first ? b * shape.directions + d : d * shape.batch + b) * shape.hidden,
+            shape.hidden, to);
     }
   return state;
 }
 
 template <class T>
-Status store_state(KernelContext& ctx, int output, const T* state, const RecurrentShape& shape, bool batch_first) {
+Status store_state(KernelContext& ctx, int output, const T* state, const RecurrentShape& shape,
+                   bool batch_first) {
   if (!ctx.wants_output(output)) return {};
-  const Dims dims = batch_first ? Dims{shape.batch, shape.directions, shape.hidden} : Dims{shape.directions, shape.batch, shape.hidden};
+  const Dims dims = batch_first ? Dims{shape.batch, shape.directions, shape.hidden}
+                                : Dims{shape.directions, shape.batch, shape.hidden};
   ONNXTOOL_ASSIGN(const MutableView view, ctx.output(output, ctx.input(0).dtype, dims));
   ONNXTOOL_ASSIGN(const FloatOutput<T> out, FloatOutput<T>::make(ctx, view));
   for (int64_t d = 0; d < shape.directions; ++d)
     for (int64_t b = 0; b < shape.batch; ++b)
-      std::copy_n(state + (d * shape.batch + b) * shape.hidden, shape.hidden,
-                  out.data + (batch_first ? b * shape.directions + d : d * shape.batch + b) * shape.hidden);
+      std::copy_n(
+          state + (d * shape.batch + b) * shape.hidden, shape.hidden,
+          out.data + (batch_first ? b * shape.directions + d : d * shape.batch + b) * shape.hidden);
   out.store(ctx);
   return {};
 }
 
 Status expect_dims(const ConstView& view, std::string_view what, const Dims& expected) {
   if (std::ranges::equal(view.dims, expected)) return {};
-  return mismatch(std::string(what) + " has shape " + format_dims(view.dims) + ", expected " + format_dims(expected));
+  return mismatch(std::string(what) + " has shape " + format_dims(view.dims) + ", expected " +
+                  format_dims(expected));
 }
 
 }  // namespace
 
 void RecurrentActivation::apply(float* x, int64_t n) const {
-  if (kind == Kind::kSigmoid) vector_math().sigmoid(x, x, n);
-  else if (kind == Kind::kTanh) vector_math().tanh(x, x, n);
-  else apply_scalar(*this, x, n);
+  if (kind == Kind::kSigmoid)
+    vector_math().sigmoid(x, x, n);
+  else if (kind == Kind::kTanh)
+    vector_math().tanh(x, x, n);
+  else
+    apply_scalar(*this, x, n);
 }
 void RecurrentActivation::apply(double* x, int64_t n) const { apply_scalar(*this, x, n); }
 
-Result<std::unique_ptr<KernelState>> prepare_recurrent(const NodeView& node, const GemmIsa& isa, const RecurrentKind& kind) {
+Result<std::unique_ptr<KernelState>> prepare_recurrent(const NodeView& node, const GemmIsa& isa,
+                                                       const RecurrentKind& kind) {
   ONNXTOOL_TRY(require_inputs(node, {0, 1, 2}));
   auto state = std::make_unique<RecurrentState>();
   state->isa = &isa;
@@ -269,22 +317,27 @@ Result<std::unique_ptr<KernelState>> prepare_recurrent(const NodeView& node, con
   state->input_forget = node.attr_int("input_forget", 0) != 0;
   // GRU-1 misspells its default.
   const std::string_view direction = node.attr_string("direction", "forward");
-  if (direction == "bidirectional") state->directions = 2;
-  else if (direction == "reverse") state->reverse_first = true;
+  if (direction == "bidirectional")
+    state->directions = 2;
+  else if (direction == "reverse")
+    state->reverse_first = true;
   else if (direction != "forward" && direction != "foward")
-    return bad_model("direction is '" + std::string(direction) + "', expected forward, reverse or bidirectional");
+    return bad_model("direction is '" + std::string(direction) +
+                     "', expected forward, reverse or bidirectional");
   ONNXTOOL_ASSIGN(state->activations, read_activations(node, kind, state->directions));
   const ConstView* w = node.constant(1);
   const ConstView* r = node.constant(2);
   // What does not fit is reported when the input's shape is known too.
   if (!w || !r || w->rank() != 3 || r->rank() != 3 || w->dtype != r->dtype || !is_float(w->dtype) ||
-      w->dims[0] != r->dims[0] || w->dims[1] != r->dims[1] || r->dims[1] % kind.gates != 0 || r->dims[1] != kind.gates * r->dims[2] ||
-      w->count == 0 || r->count == 0)
+      w->dims[0] != r->dims[0] || w->dims[1] != r->dims[1] || r->dims[1] % kind.gates != 0 ||
+      r->dims[1] != kind.gates * r->dims[2] || w->count == 0 || r->count == 0)
     return {std::move(state)};
   if (w->dtype == DataType::kDouble) {
-    state->weights64 = pack_weights(*state, static_cast<const double*>(w->data), w->dims, static_cast<const double*>(r->data), r->dims);
+    state->weights64 = pack_weights(*state, static_cast<const double*>(w->data), w->dims,
+                                    static_cast<const double*>(r->data), r->dims);
   } else {
-    const auto w_wide = widened_constant<float, AlignedArray<float>>(*w), r_wide = widened_constant<float, AlignedArray<float>>(*r);
+    const auto w_wide = widened_constant<float, AlignedArray<float>>(*w),
+               r_wide = widened_constant<float, AlignedArray<float>>(*r);
     state->weights = pack_weights(*state, w_wide.data(), w->dims, r_wide.data(), r->dims);
   }
   state->w_dims = to_dims(w->dims);
@@ -298,13 +351,16 @@ Result<std::unique_ptr<KernelState>> prepare_recurrent(const NodeView& node, con
 Result<RecurrentShape> resolve_recurrent(const KernelContext& ctx) {
   const auto& s = static_cast<const RecurrentState&>(*ctx.state());
   const ConstView& x = ctx.input(0);
-  const std::span<const int64_t> w = s.packed() ? std::span<const int64_t>(s.w_dims) : ctx.input(1).dims;
-  const std::span<const int64_t> r = s.packed() ? std::span<const int64_t>(s.r_dims) : ctx.input(2).dims;
+  const std::span<const int64_t> w =
+      s.packed() ? std::span<const int64_t>(s.w_dims) : ctx.input(1).dims;
+  const std::span<const int64_t> r =
+      s.packed() ? std::span<const int64_t>(s.r_dims) : ctx.input(2).dims;
   if (s.packed() && s.weight_type != x.dtype)
-    return mismatch("W has element type " + std::string(name(s.weight_type)) + ", expected " + std::string(name(x.dtype)));
+    return mismatch("W has element type " + std::string(name(s.weight_type)) + ", expected " +
+                    std::string(name(x.dtype)));
   if (x.rank() != 3 || w.size() != 3 || r.size() != 3)
-    return mismatch("x has shape " + format_dims(x.dims) + ", W " + format_dims(w) + " and R " + format_dims(r) +
-                    ", expected rank 3");
+    return mismatch("x has shape " + format_dims(x.dims) + ", W " + format_dims(w) + " and R " +
+                    format_dims(r) + ", expected rank 3");
   RecurrentShape shape;
   shape.seq = x.dims[s.batch_first ? 1 : 0];
   shape.batch = x.dims[s.batch_first ? 0 : 1];
@@ -312,15 +368,18 @@ Result<RecurrentShape> resolve_recurrent(const KernelContext& ctx) {
   shape.hidden = r[2];
   shape.directions = s.directions;
   if (s.hidden != 0 && s.hidden != shape.hidden)
-    return mismatch("hidden_size is " + std::to_string(s.hidden) + " but R has shape " + format_dims(r));
+    return mismatch("hidden_size is " + std::to_string(s.hidden) + " but R has shape " +
+                    format_dims(r));
   const Dims r_expected{s.directions, s.kind.gates * shape.hidden, shape.hidden};
   const Dims w_expected{s.directions, s.kind.gates * shape.hidden, shape.input};
   if (!std::ranges::equal(w, w_expected))
     return mismatch("W has shape " + format_dims(w) + ", expected " + format_dims(w_expected));
   if (!std::ranges::equal(r, r_expected))
     return mismatch("R has shape " + format_dims(r) + ", expected " + format_dims(r_expected));
-  if (ctx.has_input(3)) ONNXTOOL_TRY(expect_dims(ctx.input(3), "B", {s.directions, 2 * s.kind.gates * shape.hidden}));
-  const Dims state_dims = s.batch_first ? Dims{shape.batch, s.directions, shape.hidden} : Dims{s.directions, shape.batch, shape.hidden};
+  if (ctx.has_input(3))
+    ONNXTOOL_TRY(expect_dims(ctx.input(3), "B", {s.directions, 2 * s.kind.gates * shape.hidden}));
+  const Dims state_dims = s.batch_first ? Dims{shape.batch, s.directions, shape.hidden}
+                                        : Dims{s.directions, shape.batch, shape.hidden};
   if (ctx.has_input(5)) ONNXTOOL_TRY(expect_dims(ctx.input(5), "initial_h", state_dims));
   if (s.kind.initial_c >= 0 && ctx.has_input(s.kind.initial_c))
     ONNXTOOL_TRY(expect_dims(ctx.input(s.kind.initial_c), "initial_c", state_dims));
@@ -330,17 +389,20 @@ Result<RecurrentShape> resolve_recurrent(const KernelContext& ctx) {
     if (lengths.dtype != DataType::kInt32) return unsupported_type(lengths.dtype, "sequence_lens");
     for (const int32_t length : lengths.as<int32_t>())
       if (length < 0 || length > shape.seq)
-        return mismatch("sequence_lens has " + std::to_string(length) + ", expected 0 to " + std::to_string(shape.seq));
+        return mismatch("sequence_lens has " + std::to_string(length) + ", expected 0 to " +
+                        std::to_string(shape.seq));
   }
   return shape;
 }
 
 template <class T>
-Status run_recurrent(KernelContext& ctx, const RecurrentShape& shape, const RecurrentCell<T>& cell) {
+Status run_recurrent(KernelContext& ctx, const RecurrentShape& shape,
+                     const RecurrentCell<T>& cell) {
   const auto& s = static_cast<const RecurrentState&>(*ctx.state());
   const GemmIsa& isa = *s.isa;
   const DataType type = ctx.input(0).dtype;
-  const int64_t hidden = shape.hidden, gates = s.kind.gates, n = gates * hidden, steps = shape.seq * shape.batch;
+  const int64_t hidden = shape.hidden, gates = s.kind.gates, n = gates * hidden,
+                steps = shape.seq * shape.batch;
   ONNXTOOL_ASSIGN(const T* x, float_input<T>(ctx, 0, type, "x"));
   RecurrentWeights<T> temporary;
   if (!s.packed()) {
@@ -355,19 +417,23 @@ Status run_recurrent(KernelContext& ctx, const RecurrentShape& shape, const Recu
   for (int64_t d = 0; b && d < shape.directions; ++d)
     for (int64_t j = 0; j < n; ++j) {
       const bool split = cell.adds_last_bias() && j >= (gates - 1) * hidden;
-      bias[static_cast<size_t>(d * n + j)] = b[2 * d * n + j] + (split ? T{} : b[2 * d * n + n + j]);
+      bias[static_cast<size_t>(d * n + j)] =
+          b[2 * d * n + j] + (split ? T{} : b[2 * d * n + n + j]);
     }
   const auto sums_count = checked_product(Dims{shape.directions, steps, n, int64_t{sizeof(T)}});
   if (!sums_count) return kernel_error(ErrorCode::kLimit, "the gates of all steps overflow");
   ONNXTOOL_ASSIGN(void* sums, ctx.scratch(static_cast<size_t>(*sums_count)));
   const int nr = tile_cols_of<T>(isa);
   ONNXTOOL_TRY(for_each_product<T>(
-      ctx, isa, shape.directions, steps, n, shape.input, [&](int64_t) { return MatrixPanels<T>(x, 1, shape.input); },
-      [&](int64_t d) { return PackedPanels<T>(weights.w.data() + d * packed_count<T>(n, shape.input, nr), n, nr); },
+      ctx, isa, shape.directions, steps, n, shape.input,
+      [&](int64_t) { return MatrixPanels<T>(x, 1, shape.input); },
+      [&](int64_t d) {
+        return PackedPanels<T>(weights.w.data() + d * packed_count<T>(n, shape.input, nr), n, nr);
+      },
       InputSink<T>(static_cast<T*>(sums), bias.data(), n, shape)));
 
   const int initial_c = s.kind.initial_c;
-  ONNXTOOL_ASSIGN(T* h, load_state<T>(ctx, 5, shape, s.batch_first));
+  ONNXTOOL_ASSIGN(T * h, load_state<T>(ctx, 5, shape, s.batch_first));
   T* c = nullptr;
   if (initial_c >= 0) {
     ONNXTOOL_ASSIGN(c, load_state<T>(ctx, initial_c, shape, s.batch_first));
@@ -379,19 +445,25 @@ Status run_recurrent(KernelContext& ctx, const RecurrentShape& shape, const Recu
     ONNXTOOL_ASSIGN(const MutableView view, ctx.output(0, type, dims));
     ONNXTOOL_ASSIGN(y, FloatOutput<T>::make(ctx, view));
   }
-  const int32_t* lengths = ctx.has_input(4) ? static_cast<const int32_t*>(ctx.input(4).data) : nullptr;
+  const int32_t* lengths =
+      ctx.has_input(4) ? static_cast<const int32_t*>(ctx.input(4).data) : nullptr;
   const Walk<T> walk{s, shape, weights, lengths, static_cast<const T*>(sums), h, c, y.data};
   if (shape.batch > 0 && hidden > 0) {
     // Directions first, then rows: a product of many rows is the faster one.
-    const int64_t shares = std::clamp<int64_t>(ctx.node().threads() / shape.directions, 1, shape.batch);
+    const int64_t shares =
+        std::clamp<int64_t>(ctx.node().threads() / shape.directions, 1, shape.batch);
     const int64_t rows = ceil_div(shape.batch, shares), chunks = ceil_div(shape.batch, rows);
-    const int64_t pointers = round_up(rows * int64_t{sizeof(T*)}, 64), gate_bytes = round_up(rows * n * int64_t{sizeof(T)}, 64);
+    const int64_t pointers = round_up(rows * int64_t{sizeof(T*)}, 64),
+                  gate_bytes = round_up(rows * n * int64_t{sizeof(T)}, 64);
     const int64_t work_bytes = round_up(rows * hidden * int64_t{sizeof(T)}, 64);
-    const int64_t workspace = gemm_workspace<T>(isa, MatrixPanels<T>(h, 1, hidden), rows, hidden) * int64_t{sizeof(T)};
-    ONNXTOOL_ASSIGN(const TaskPool pool, TaskPool::make(ctx, pointers + gate_bytes + work_bytes + workspace));
+    const int64_t workspace =
+        gemm_workspace<T>(isa, MatrixPanels<T>(h, 1, hidden), rows, hidden) * int64_t{sizeof(T)};
+    ONNXTOOL_ASSIGN(const TaskPool pool,
+                    TaskPool::make(ctx, pointers + gate_bytes + work_bytes + workspace));
     pool.run(ctx, shape.directions * chunks, [&](int64_t task, std::byte* memory) {
       const int64_t first = task % chunks * rows;
-      const Memory<T> parts{reinterpret_cast<const T**>(memory), reinterpret_cast<T*>(memory + pointers),
+      const Memory<T> parts{reinterpret_cast<const T**>(memory),
+                            reinterpret_cast<T*>(memory + pointers),
                             reinterpret_cast<T*>(memory + pointers + gate_bytes),
                             reinterpret_cast<T*>(memory + pointers + gate_bytes + work_bytes)};
       walk_rows(walk, cell, task / chunks, first, std::min(first + rows, shape.batch), parts);

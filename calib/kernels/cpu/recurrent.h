@@ -1,9 +1,9 @@
 // What RNN, GRU and LSTM share: attributes, shapes, packed weights, the walk over time.
 //
-// x [seq, batch, input] (layout 1: [batch, seq, input]); for each direction W [gates * hidden, input],
-// R [gates * hidden, hidden]. One product computes x * W^T for all steps; each step multiplies the state
-// of the rows (batch items) of a task by R^T. Rows are independent, so that the result does not depend
-// on how threads share them.
+// x [seq, batch, input] (layout 1: [batch, seq, input]); for each direction W [gates * hidden,
+// input], R [gates * hidden, hidden]. One product computes x * W^T for all steps; each step
+// multiplies the state of the rows (batch items) of a task by R^T. Rows are independent, so that
+// the result does not depend on how threads share them.
 #pragma once
 
 #include "calib/kernels/cpu/float_io.h"
@@ -14,7 +14,17 @@ namespace onnxtool {
 /// One of the activation functions of the operators, with its parameters.
 struct RecurrentActivation {
   enum class Kind : uint8_t {
-    kRelu, kTanh, kSigmoid, kAffine, kLeakyRelu, kThresholdedRelu, kScaledTanh, kHardSigmoid, kElu, kSoftsign, kSoftplus
+    kRelu,
+    kTanh,
+    kSigmoid,
+    kAffine,
+    kLeakyRelu,
+    kThresholdedRelu,
+    kScaledTanh,
+    kHardSigmoid,
+    kElu,
+    kSoftsign,
+    kSoftplus
   };
   Kind kind = Kind::kTanh;
   float alpha = 0, beta = 0;
@@ -34,7 +44,8 @@ struct RecurrentKind {
 };
 
 /// Panels of all directions, one after the other: W, and the two parts of R.
-template <class T> struct RecurrentWeights {
+template <class T>
+struct RecurrentWeights {
   AlignedArray<T> w, r_first, r_rest;
 };
 
@@ -56,20 +67,23 @@ struct RecurrentState final : KernelState {
 
   bool packed() const { return weights.w || weights64.w; }
 };
-Result<std::unique_ptr<KernelState>> prepare_recurrent(const NodeView& node, const GemmIsa& isa, const RecurrentKind& kind);
+Result<std::unique_ptr<KernelState>> prepare_recurrent(const NodeView& node, const GemmIsa& isa,
+                                                       const RecurrentKind& kind);
 
 /// Multiplies [rows, hidden] by the part of R that RecurrentKind leaves out, into the step's gates.
-template <class T> class RestProduct {
+template <class T>
+class RestProduct {
  public:
   virtual ~RestProduct() = default;
   virtual void multiply(const T* state) const = 0;
 };
 
 /// The rows of a task at one step of one direction.
-template <class T> struct RecurrentStep {
+template <class T>
+struct RecurrentStep {
   int64_t direction, rows, hidden, gates;
-  /// For each row x * W^T plus bias, [gates * hidden]; nullptr: the row's sequence has ended and its
-  /// state stays.
+  /// For each row x * W^T plus bias, [gates * hidden]; nullptr: the row's sequence has ended and
+  /// its state stays.
   const T* const* x;
   T* sums;  // state * R^T for the first gates, [rows, gates * hidden]
   T* h;     // the state, [rows, hidden], to be replaced
@@ -82,7 +96,8 @@ template <class T> struct RecurrentStep {
 };
 
 /// What one operator does at one step.
-template <class T> class RecurrentCell {
+template <class T>
+class RecurrentCell {
  public:
   virtual ~RecurrentCell() = default;
   virtual void step(const RecurrentStep<T>& step) const = 0;
@@ -109,7 +124,8 @@ void clip_values(T* x, int64_t n, float clip) {
 
 /// Adds what x gives to the sums of one row and clips, for gates [first, last).
 template <class T>
-void finish_gates(const RecurrentStep<T>& step, int64_t row, int64_t first, int64_t last, float clip) {
+void finish_gates(const RecurrentStep<T>& step, int64_t row, int64_t first, int64_t last,
+                  float clip) {
   T* sums = step.gate(row, first);
   const T* x = step.x[row] + first * step.hidden;
   const int64_t n = (last - first) * step.hidden;

@@ -22,12 +22,14 @@ constexpr const KernelInfo* kAllPortable[] = {
 }  // namespace
 
 const KernelSet& cpu_kernel_set() {
-  static const KernelSet kSet{.name = "cpu", .space = MemorySpace::kHost, .kernels = kAll, .isa = gemm_isa().name};
+  static const KernelSet kSet{
+      .name = "cpu", .space = MemorySpace::kHost, .kernels = kAll, .isa = gemm_isa().name};
   return kSet;
 }
 
 const KernelSet& cpu_kernel_set_portable() {
-  static constexpr KernelSet kSet{.name = "cpu", .space = MemorySpace::kHost, .kernels = kAllPortable, .isa = "portable"};
+  static constexpr KernelSet kSet{
+      .name = "cpu", .space = MemorySpace::kHost, .kernels = kAllPortable, .isa = "portable"};
   return kSet;
 }
 

@@ -1,9 +1,10 @@
 // Resize-10, 11, 13, 18, 19 and Upsample-1, 7, 9, 10.
 //
-// An output position maps to a point of the input, axis by axis; nearest takes one element, linear and
-// cubic a weighted sum of its neighbours, with the edge repeated beyond it. The sum is separable: one
-// pass for each axis that changes, last axis first. Nearest moves any element type; the others compute in
-// float (f32, f16, bf16) or double (f64 and integers, which round half to even and saturate).
+// An output position maps to a point of the input, axis by axis; nearest takes one element, linear
+// and cubic a weighted sum of its neighbours, with the edge repeated beyond it. The sum is
+// separable: one pass for each axis that changes, last axis first. Nearest moves any element type;
+// the others compute in float (f32, f16, bf16) or double (f64 and integers, which round half to
+// even and saturate).
 
 #include <algorithm>
 #include <cmath>
@@ -13,7 +14,8 @@
 #include "calib/kernels/cpu/resize_axis.h"
 #include "calib/kernels/cpu/walk.h"
 
-namespace onnxtool { namespace {
+namespace onnxtool {
+namespace {
 
 struct ResizeState final : KernelState {
   ResizeOptions options;
@@ -27,10 +29,14 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
   auto state = std::make_unique<ResizeState>();
   ResizeOptions& o = state->options;
   const std::string_view mode = node.attr_string("mode", "nearest");
-  if (mode == "nearest") o.mode = ResizeMode::kNearest;
-  else if (mode == "linear" || mode == "bilinear") o.mode = ResizeMode::kLinear;
-  else if (mode == "cubic") o.mode = ResizeMode::kCubic;
-  else return bad_model("mode is '" + std::string(mode) + "', expected nearest, linear or cubic");
+  if (mode == "nearest")
+    o.mode = ResizeMode::kNearest;
+  else if (mode == "linear" || mode == "bilinear")
+    o.mode = ResizeMode::kLinear;
+  else if (mode == "cubic")
+    o.mode = ResizeMode::kCubic;
+  else
+    return bad_model("mode is '" + std::string(mode) + "', expected nearest, linear or cubic");
   if (node.op_type() == "Upsample" || node.opset() < 11) {
     o.coordinates = ResizeCoordinates::kAsymmetric;
     o.rounding = ResizeRounding::kSimple;
@@ -49,14 +55,19 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
       {"round_prefer_ceil", ResizeRounding::kRoundPreferCeil},
       {"floor", ResizeRounding::kFloor},
       {"ceil", ResizeRounding::kCeil}};
-  const std::string_view coordinates = node.attr_string("coordinate_transformation_mode", "half_pixel");
-  const auto* c = std::ranges::find(kCoordinates, coordinates, [](const auto& entry) { return entry.first; });
+  const std::string_view coordinates =
+      node.attr_string("coordinate_transformation_mode", "half_pixel");
+  const auto* c =
+      std::ranges::find(kCoordinates, coordinates, [](const auto& entry) { return entry.first; });
   if (c == std::end(kCoordinates))
-    return bad_model("coordinate_transformation_mode '" + std::string(coordinates) + "' is unknown");
+    return bad_model("coordinate_transformation_mode '" + std::string(coordinates) +
+                     "' is unknown");
   o.coordinates = c->second;
   const std::string_view rounding = node.attr_string("nearest_mode", "round_prefer_floor");
-  const auto* r = std::ranges::find(kRoundings, rounding, [](const auto& entry) { return entry.first; });
-  if (r == std::end(kRoundings)) return bad_model("nearest_mode '" + std::string(rounding) + "' is unknown");
+  const auto* r =
+      std::ranges::find(kRoundings, rounding, [](const auto& entry) { return entry.first; });
+  if (r == std::end(kRoundings))
+    return bad_model("nearest_mode '" + std::string(rounding) + "' is unknown");
   o.rounding = r->second;
   o.antialias = node.attr_int("antialias", 0) != 0;
   o.exclude_outside = node.attr_int("exclude_outside", 0) != 0;
@@ -64,7 +75,8 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
   state->extrapolation = node.attr_float("extrapolation_value", 0);
   state->axes = to_dims(node.attr_ints("axes"));
   state->keep_aspect_ratio = node.attr_string("keep_aspect_ratio_policy", "stretch");
-  if (state->keep_aspect_ratio != "stretch" && state->keep_aspect_ratio != "not_larger" && state->keep_aspect_ratio != "not_smaller")
+  if (state->keep_aspect_ratio != "stretch" && state->keep_aspect_ratio != "not_larger" &&
+      state->keep_aspect_ratio != "not_smaller")
     return bad_model("keep_aspect_ratio_policy '" + state->keep_aspect_ratio + "' is unknown");
   return {std::move(state)};
 }
@@ -73,8 +85,10 @@ Result<std::vector<float>> float_values(const ConstView& view, std::string_view 
   if (!is_float(view.dtype)) return unsupported_type(view.dtype, what);
   std::vector<float> values(static_cast<size_t>(view.count));
   if (view.dtype == DataType::kDouble)
-    for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(static_cast<const double*>(view.data)[i]);
-  else load_wide<float>(view.dtype, view.data, 0, view.count, values.data());
+    for (size_t i = 0; i < values.size(); ++i)
+      values[i] = static_cast<float>(static_cast<const double*>(view.data)[i]);
+  else
+    load_wide<float>(view.dtype, view.data, 0, view.count, values.data());
   return values;
 }
 
@@ -109,14 +123,17 @@ Result<Parameters> read_parameters(KernelContext& ctx) {
 }
 
 Error expected_values(std::string_view what, size_t found, size_t expected) {
-  return mismatch(std::string(what) + " has " + std::to_string(found) + " values, expected " + std::to_string(expected));
+  return mismatch(std::string(what) + " has " + std::to_string(found) + " values, expected " +
+                  std::to_string(expected));
 }
 
 /// Output extent and scale of each axis of x.
-Result<std::vector<ResizeExtent>> resolve_extents(const ResizeState& state, const Parameters& p, std::span<const int64_t> dims) {
+Result<std::vector<ResizeExtent>> resolve_extents(const ResizeState& state, const Parameters& p,
+                                                  std::span<const int64_t> dims) {
   const auto rank = static_cast<int64_t>(dims.size());
   std::vector<ResizeExtent> extents;
-  for (const int64_t d : dims) extents.push_back({.in = d, .out = d, .length = static_cast<float>(d)});
+  for (const int64_t d : dims)
+    extents.push_back({.in = d, .out = d, .length = static_cast<float>(d)});
   Dims axes;
   for (int64_t i = 0; state.axes.empty() && i < rank; ++i) axes.push_back(i);
   if (!state.axes.empty()) {
@@ -125,15 +142,18 @@ Result<std::vector<ResizeExtent>> resolve_extents(const ResizeState& state, cons
   // Some exporters write both and mean the sizes.
   if (!p.sizes.empty()) {
     if (p.sizes.size() != axes.size()) return expected_values("sizes", p.sizes.size(), axes.size());
-    float common = state.keep_aspect_ratio == "not_smaller" ? 0 : std::numeric_limits<float>::infinity();
+    float common =
+        state.keep_aspect_ratio == "not_smaller" ? 0 : std::numeric_limits<float>::infinity();
     for (size_t i = 0; i < axes.size(); ++i) {
       ResizeExtent& e = extents[static_cast<size_t>(axes[i])];
       if (p.sizes[i] < 0 || (p.sizes[i] > 0 && e.in == 0))
-        return mismatch("sizes is " + format_dims(p.sizes) + " for an input of shape " + format_dims(dims));
+        return mismatch("sizes is " + format_dims(p.sizes) + " for an input of shape " +
+                        format_dims(dims));
       e.out = p.sizes[i];
       e.length = static_cast<float>(e.out);
       e.scale = e.in == 0 ? 1 : static_cast<float>(e.out) / static_cast<float>(e.in);
-      common = state.keep_aspect_ratio == "not_smaller" ? std::max(common, e.scale) : std::min(common, e.scale);
+      common = state.keep_aspect_ratio == "not_smaller" ? std::max(common, e.scale)
+                                                        : std::min(common, e.scale);
     }
     if (state.keep_aspect_ratio != "stretch")
       for (const int64_t axis : axes) {
@@ -144,15 +164,16 @@ Result<std::vector<ResizeExtent>> resolve_extents(const ResizeState& state, cons
         if (e.out < 0) return mismatch("sizes overflow when the aspect ratio is kept");
       }
   } else {
-    if (p.scales.size() != axes.size()) return expected_values("scales", p.scales.size(), axes.size());
+    if (p.scales.size() != axes.size())
+      return expected_values("scales", p.scales.size(), axes.size());
     for (size_t i = 0; i < axes.size(); ++i) {
       ResizeExtent& e = extents[static_cast<size_t>(axes[i])];
       e.scale = p.scales[i];
       e.length = e.scale * static_cast<float>(e.in);
       e.out = to_int64(std::floor(e.length));
       if (!(e.scale > 0) || e.out < 0)
-        return mismatch("a scale of " + std::to_string(e.scale) + " for an extent of " + std::to_string(e.in) +
-                        " is not usable");
+        return mismatch("a scale of " + std::to_string(e.scale) + " for an extent of " +
+                        std::to_string(e.in) + " is not usable");
     }
   }
   if (state.options.coordinates != ResizeCoordinates::kTfCropAndResize) return extents;
@@ -166,8 +187,8 @@ Result<std::vector<ResizeExtent>> resolve_extents(const ResizeState& state, cons
 
 /// y[o...] = x[index(o)...] for all axes at once; rows of the last axis that repeat are copied.
 template <class E>
-void take_nearest(KernelContext& ctx, const E* x, std::span<const int64_t> in_dims, const std::vector<ResizeAxis>& axes, E* y,
-                  std::span<const int64_t> out_dims) {
+void take_nearest(KernelContext& ctx, const E* x, std::span<const int64_t> in_dims,
+                  const std::vector<ResizeAxis>& axes, E* y, std::span<const int64_t> out_dims) {
   const Dims strides = contiguous_strides(in_dims);
   const size_t last = out_dims.size() - 1;
   const int64_t inner = out_dims[last], rows = product(out_dims, 0, last);
@@ -185,7 +206,8 @@ void take_nearest(KernelContext& ctx, const E* x, std::span<const int64_t> in_di
     for (int64_t row = begin; row < end; ++row) {
       const int64_t from = source_row(row);
       E* to = y + row * inner;
-      if (from == previous) std::copy_n(to - inner, inner, to);
+      if (from == previous)
+        std::copy_n(to - inner, inner, to);
       else
         for (int64_t i = 0; i < inner; ++i) to[i] = x[from + columns[static_cast<size_t>(i)]];
       previous = from;
@@ -201,7 +223,8 @@ void weighted_rows(const T* const* from, const T* weights, int64_t taps, int64_t
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
     Vector sum = weights[0] * *reinterpret_cast<const Vector*>(from[0] + i);
-    for (int64_t t = 1; t < taps; ++t) sum += weights[t] * *reinterpret_cast<const Vector*>(from[t] + i);
+    for (int64_t t = 1; t < taps; ++t)
+      sum += weights[t] * *reinterpret_cast<const Vector*>(from[t] + i);
     *reinterpret_cast<Vector*>(to + i) = sum;
   }
   for (; i < n; ++i) {
@@ -213,7 +236,8 @@ void weighted_rows(const T* const* from, const T* weights, int64_t taps, int64_t
 
 /// One pass: x [outer, in, inner] to y [outer, out, inner].
 template <class T>
-void resize_pass(KernelContext& ctx, const ResizeAxis& axis, const T* x, int64_t outer, int64_t in, int64_t out, int64_t inner, T* y) {
+void resize_pass(KernelContext& ctx, const ResizeAxis& axis, const T* x, int64_t outer, int64_t in,
+                 int64_t out, int64_t inner, T* y) {
   const std::vector<T> weights(axis.weights.begin(), axis.weights.end());
   const int64_t taps = axis.taps;
   ctx.parallel(outer * out, grain_of(inner * taps), [&](int64_t begin, int64_t end) {
@@ -236,20 +260,23 @@ void resize_pass(KernelContext& ctx, const ResizeAxis& axis, const T* x, int64_t
 
 /// Positions that any axis marks as outside get the extrapolation value.
 template <class T>
-void fill_outside(const std::vector<ResizeAxis>& axes, std::span<const int64_t> dims, T value, T* y) {
+void fill_outside(const std::vector<ResizeAxis>& axes, std::span<const int64_t> dims, T value,
+                  T* y) {
   const int64_t count = product(dims);
   for (size_t i = 0; i < axes.size(); ++i) {
     if (axes[i].outside.empty()) continue;
     const LineShape s = line_shape(dims, static_cast<int64_t>(i));
     for (int64_t row = 0; row < count / s.inner; ++row)
-      if (axes[i].outside[static_cast<size_t>(row % s.n)]) std::fill_n(y + row * s.inner, s.inner, value);
+      if (axes[i].outside[static_cast<size_t>(row % s.n)])
+        std::fill_n(y + row * s.inner, s.inner, value);
   }
 }
 
 template <class T>
-Status interpolate(KernelContext& ctx, const ResizeState& state, const std::vector<ResizeExtent>& extents,
-                   const std::vector<ResizeAxis>& axes, const T* x, std::span<const int64_t> in_dims,
-                   std::span<const int64_t> out_dims, T* y) {
+Status interpolate(KernelContext& ctx, const ResizeState& state,
+                   const std::vector<ResizeExtent>& extents, const std::vector<ResizeAxis>& axes,
+                   const T* x, std::span<const int64_t> in_dims, std::span<const int64_t> out_dims,
+                   T* y) {
   Dims dims = to_dims(in_dims);
   const T* from = x;
   size_t remaining = 0;
@@ -274,34 +301,44 @@ Status interpolate(KernelContext& ctx, const ResizeState& state, const std::vect
 }
 
 /// Integers: in double, rounded half to even and saturated to the element type's range.
-Status interpolate_integers(KernelContext& ctx, const ResizeState& state, const std::vector<ResizeExtent>& extents,
+Status interpolate_integers(KernelContext& ctx, const ResizeState& state,
+                            const std::vector<ResizeExtent>& extents,
                             const std::vector<ResizeAxis>& axes, const MutableView& y) {
   const ConstView& x = ctx.input(0);
   ONNXTOOL_ASSIGN(const ConstView wide, widened(ctx, x));
-  return dispatch(wide.dtype, TypeList<int32_t, int64_t, uint64_t>{}, "the input", [&]<class W>() -> Status {
-    ONNXTOOL_ASSIGN(void* in, ctx.scratch(static_cast<size_t>(x.count) * sizeof(double)));
-    ONNXTOOL_ASSIGN(void* out, ctx.scratch(static_cast<size_t>(y.count) * sizeof(double)));
-    auto *doubles = static_cast<double*>(in), *results = static_cast<double*>(out);
-    for (int64_t i = 0; i < x.count; ++i) doubles[i] = static_cast<double>(static_cast<const W*>(wide.data)[i]);
-    ONNXTOOL_TRY(interpolate<double>(ctx, state, extents, axes, doubles, x.dims, y.dims, results));
-    const int bits = bits_of(x.dtype);
-    const bool is_unsigned = x.dtype == DataType::kUint8 || x.dtype == DataType::kUint16 || x.dtype == DataType::kUint32 ||
-                             x.dtype == DataType::kUint64;
-    const double high = x.dtype == DataType::kBool ? 1 : std::ldexp(1.0, is_unsigned ? bits : bits - 1) - 1;
-    const double low = is_unsigned || x.dtype == DataType::kBool ? 0 : -std::ldexp(1.0, bits - 1);
-    for (int64_t i = 0; i < y.count; ++i) {
-      const double rounded = std::nearbyint(results[i]);
-      W value{};
-      if (rounded >= high) value = bits == 64 ? std::numeric_limits<W>::max() : static_cast<W>(high);
-      else if (rounded > low) value = static_cast<W>(rounded);
-      else value = static_cast<W>(low);
-      store_wide<W>(x.dtype, &value, 1, y.data, i);
-    }
-    return {};
-  });
+  return dispatch(
+      wide.dtype, TypeList<int32_t, int64_t, uint64_t>{}, "the input", [&]<class W>() -> Status {
+        ONNXTOOL_ASSIGN(void* in, ctx.scratch(static_cast<size_t>(x.count) * sizeof(double)));
+        ONNXTOOL_ASSIGN(void* out, ctx.scratch(static_cast<size_t>(y.count) * sizeof(double)));
+        auto *doubles = static_cast<double*>(in), *results = static_cast<double*>(out);
+        for (int64_t i = 0; i < x.count; ++i)
+          doubles[i] = static_cast<double>(static_cast<const W*>(wide.data)[i]);
+        ONNXTOOL_TRY(
+            interpolate<double>(ctx, state, extents, axes, doubles, x.dims, y.dims, results));
+        const int bits = bits_of(x.dtype);
+        const bool is_unsigned = x.dtype == DataType::kUint8 || x.dtype == DataType::kUint16 ||
+                                 x.dtype == DataType::kUint32 || x.dtype == DataType::kUint64;
+        const double high =
+            x.dtype == DataType::kBool ? 1 : std::ldexp(1.0, is_unsigned ? bits : bits - 1) - 1;
+        const double low =
+            is_unsigned || x.dtype == DataType::kBool ? 0 : -std::ldexp(1.0, bits - 1);
+        for (int64_t i = 0; i < y.count; ++i) {
+          const double rounded = std::nearbyint(results[i]);
+          W value{};
+          if (rounded >= high)
+            value = bits == 64 ? std::numeric_limits<W>::max() : static_cast<W>(high);
+          else if (rounded > low)
+            value = static_cast<W>(rounded);
+          else
+            value = static_cast<W>(low);
+          store_wide<W>(x.dtype, &value, 1, y.data, i);
+        }
+        return {};
+      });
 }
 
-Status run_nearest(KernelContext& ctx, const ResizeState& state, const std::vector<ResizeAxis>& axes, const MutableView& y) {
+Status run_nearest(KernelContext& ctx, const ResizeState& state,
+                   const std::vector<ResizeAxis>& axes, const MutableView& y) {
   const ConstView& x = ctx.input(0);
   dispatch_movement(x.dtype, [&]<class E>() {
     take_nearest(ctx, static_cast<const E*>(x.data), x.dims, axes, static_cast<E*>(y.data), y.dims);
@@ -310,8 +347,10 @@ Status run_nearest(KernelContext& ctx, const ResizeState& state, const std::vect
   const DataType wide = wide_type(x.dtype);
   return dispatch(wide, WideTypes{}, "the input", [&]<class W>() -> Status {
     W value{};
-    if constexpr (std::is_floating_point_v<W>) value = static_cast<W>(state.extrapolation);
-    else value = static_cast<W>(to_int64(state.extrapolation));
+    if constexpr (std::is_floating_point_v<W>)
+      value = static_cast<W>(state.extrapolation);
+    else
+      value = static_cast<W>(to_int64(state.extrapolation));
     std::byte element[16];
     store_wide<W>(x.dtype, &value, 1, element, 0);
     return dispatch_movement(x.dtype, [&]<class E>() -> Status {
@@ -330,7 +369,8 @@ Status run(KernelContext& ctx) {
   const ConstView& x = ctx.input(0);
   if (bits_of(x.dtype) > 0 && bits_of(x.dtype) < 8) return unsupported_type(x.dtype, "the input");
   ONNXTOOL_ASSIGN(const Parameters parameters, read_parameters(ctx));
-  ONNXTOOL_ASSIGN(const std::vector<ResizeExtent> extents, resolve_extents(state, parameters, x.dims));
+  ONNXTOOL_ASSIGN(const std::vector<ResizeExtent> extents,
+                  resolve_extents(state, parameters, x.dims));
   Dims dims;
   for (const ResizeExtent& e : extents) dims.push_back(e.out);
   ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, x.dtype, dims));
@@ -338,7 +378,8 @@ Status run(KernelContext& ctx) {
   const bool nearest = state.options.mode == ResizeMode::kNearest;
   if (dims.empty()) return mismatch("the input is a scalar, which has no axis to resize");
   std::vector<ResizeAxis> axes;
-  for (const ResizeExtent& e : extents) axes.push_back(e.identity() && !nearest ? ResizeAxis{} : resize_axis(e, state.options));
+  for (const ResizeExtent& e : extents)
+    axes.push_back(e.identity() && !nearest ? ResizeAxis{} : resize_axis(e, state.options));
   if (nearest) return run_nearest(ctx, state, axes, y);
   if (!is_float(x.dtype)) return interpolate_integers(ctx, state, extents, axes, y);
   return dispatch_float(x.dtype, [&]<class T>() -> Status {

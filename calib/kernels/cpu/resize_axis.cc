@@ -7,8 +7,8 @@ namespace onnxtool {
 
 namespace {
 
-/// Where output position o lies on the input. In float, as other runtimes do: positions that should be
-/// integers round to them.
+/// Where output position o lies on the input. In float, as other runtimes do: positions that should
+/// be integers round to them.
 float source_position(const ResizeExtent& e, ResizeCoordinates coordinates, int64_t o) {
   const float x = static_cast<float>(o), in = static_cast<float>(e.in);
   switch (coordinates) {
@@ -24,8 +24,9 @@ float source_position(const ResizeExtent& e, ResizeCoordinates coordinates, int6
     case ResizeCoordinates::kAsymmetric: return x / e.scale;
     case ResizeCoordinates::kTfHalfPixelForNn: return (x + 0.5f) / e.scale;
     case ResizeCoordinates::kTfCropAndResize:
-      return e.out > 1 ? e.roi_start * (in - 1) + x * (e.roi_end - e.roi_start) * (in - 1) / static_cast<float>(e.out - 1)
-                          : 0.5f * (e.roi_start + e.roi_end) * (in - 1);
+      return e.out > 1 ? e.roi_start * (in - 1) + x * (e.roi_end - e.roi_start) * (in - 1) /
+                                                      static_cast<float>(e.out - 1)
+                       : 0.5f * (e.roi_start + e.roi_end) * (in - 1);
   }
   return x;
 }
@@ -66,14 +67,15 @@ ResizeAxis resize_axis(const ResizeExtent& e, const ResizeOptions& options) {
       axis.outside.push_back(!(position(o) >= 0 && position(o) <= static_cast<float>(e.in - 1)));
   if (options.mode == ResizeMode::kNearest) {
     for (int64_t o = 0; o < e.out; ++o)
-      axis.indices.push_back(clamp_index(nearest(position(o), options.rounding, e.scale < 1), e.in));
+      axis.indices.push_back(
+          clamp_index(nearest(position(o), options.rounding, e.scale < 1), e.in));
     return axis;
   }
   // Antialiasing stretches the filter by how much the axis shrinks.
   const double stretch = options.antialias ? std::min(1.0, static_cast<double>(e.scale)) : 1.0;
   const double radius = options.mode == ResizeMode::kLinear ? 1 : 2;
-  // Taps (1 - half, half] around the element on the left. Beyond the input all are its edge: past its
-  // extent on both sides a filter needs no more of them.
+  // Taps (1 - half, half] around the element on the left. Beyond the input all are its edge: past
+  // its extent on both sides a filter needs no more of them.
   const double reach = std::min(-std::floor(-radius / stretch), static_cast<double>(4 * e.in + 8));
   const int64_t half = static_cast<int64_t>(reach);
   axis.taps = 2 * half;
@@ -92,8 +94,9 @@ ResizeAxis resize_axis(const ResizeExtent& e, const ResizeOptions& options) {
     for (int64_t t = 0; t < axis.taps; ++t) {
       const int64_t offset = t - half + 1, index = static_cast<int64_t>(left) + offset;
       const double distance = (static_cast<double>(offset) - ratio) * stretch;
-      weights[t] = options.mode == ResizeMode::kLinear ? linear_weight(distance)
-                                                       : cubic_weight(distance, static_cast<double>(options.cubic_a));
+      weights[t] = options.mode == ResizeMode::kLinear
+                       ? linear_weight(distance)
+                       : cubic_weight(distance, static_cast<double>(options.cubic_a));
       if (options.exclude_outside && (index < 0 || index >= e.in)) weights[t] = 0;
       indices[t] = std::clamp<int64_t>(index, 0, e.in - 1);
       sum += weights[t];

@@ -1,4 +1,5 @@
-// One axis of Resize and Upsample: which input elements an output position reads, and how much of each.
+// One axis of Resize and Upsample: which input elements an output position reads, and how much of
+// each.
 #pragma once
 
 #include "calib/kernels/cpu/common.h"
@@ -7,10 +8,19 @@ namespace onnxtool {
 
 enum class ResizeMode : uint8_t { kNearest, kLinear, kCubic };
 enum class ResizeCoordinates : uint8_t {
-  kHalfPixel, kHalfPixelSymmetric, kPytorchHalfPixel, kAlignCorners, kAsymmetric, kTfHalfPixelForNn, kTfCropAndResize
+  kHalfPixel,
+  kHalfPixelSymmetric,
+  kPytorchHalfPixel,
+  kAlignCorners,
+  kAsymmetric,
+  kTfHalfPixelForNn,
+  kTfCropAndResize
 };
 enum class ResizeRounding : uint8_t {
-  kRoundPreferFloor, kRoundPreferCeil, kFloor, kCeil,
+  kRoundPreferFloor,
+  kRoundPreferCeil,
+  kFloor,
+  kCeil,
   kSimple  // before opset 11: up when the axis shrinks, else down
 };
 

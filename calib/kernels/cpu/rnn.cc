@@ -2,13 +2,16 @@
 
 #include "calib/kernels/cpu/recurrent.h"
 
-namespace onnxtool { namespace {
+namespace onnxtool {
+namespace {
 
-constexpr std::initializer_list<RecurrentActivation::Kind> kDefaults = {RecurrentActivation::Kind::kTanh};
+constexpr std::initializer_list<RecurrentActivation::Kind> kDefaults = {
+    RecurrentActivation::Kind::kTanh};
 
 template <const GemmIsa& (*kIsa)()>
 Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
-  return prepare_recurrent(node, kIsa(), {.gates = 1, .first_gates = 1, .initial_c = -1, .defaults = kDefaults});
+  return prepare_recurrent(node, kIsa(),
+                           {.gates = 1, .first_gates = 1, .initial_c = -1, .defaults = kDefaults});
 }
 
 template <class T>
@@ -37,7 +40,8 @@ Status run(KernelContext& ctx) {
 
 }  // namespace
 
-constinit const KernelInfo kRnn{.op = "RNN", .types = kFloatDataTypes, .prepare = prepare<gemm_isa>, .run = run};
+constinit const KernelInfo kRnn{
+    .op = "RNN", .types = kFloatDataTypes, .prepare = prepare<gemm_isa>, .run = run};
 constinit const KernelInfo kRnnPortable{
     .op = "RNN", .types = kFloatDataTypes, .prepare = prepare<gemm_isa_portable>, .run = run};
 

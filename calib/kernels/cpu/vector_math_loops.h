@@ -222,8 +222,8 @@ void quantize16_loop(const float* x, QuantLine line, int32_t low, int32_t high, 
 }
 
 template <class C>
-void add_codes_loop(const C* a, int64_t a_step, const C* b, int64_t b_step, CodeSum sum,
-                    uint8_t* q, int64_t n) {
+void add_codes_loop(const C* a, int64_t a_step, const C* b, int64_t b_step, CodeSum sum, uint8_t* q,
+                    int64_t n) {
   const auto low = static_cast<float>(sum.low), high = static_cast<float>(sum.high);
   const auto code = [=](C x, C y) {
     float v = __builtin_fmaf(static_cast<float>(y), sum.b_ratio, sum.offset);
@@ -259,7 +259,8 @@ void dequantize_loop(const Q* q, QuantLine line, float* x, int64_t n) {
   }
 }
 
-// Half's own conversions without branches, so that they become vector instructions; the same values.
+// Half's own conversions without branches, so that they become vector instructions; the same
+// values.
 void widen_half_loop(const uint16_t* x, float* y, int64_t n) {
   for (int64_t i = 0; i < n; ++i) {
     const uint32_t sign = (x[i] & 0x8000u) << 16, magnitude = x[i] & 0x7fffu;

@@ -12,23 +12,28 @@ Result<WindowAttributes> window_attributes(const NodeView& node) {
   a.pads = to_dims(node.attr_ints("pads"));
   a.ceil_mode = node.attr_int("ceil_mode", 0) != 0;
   const std::string_view auto_pad = node.attr_string("auto_pad", "NOTSET");
-  if (auto_pad == "SAME_UPPER") a.auto_pad = AutoPad::kSameUpper;
-  else if (auto_pad == "SAME_LOWER") a.auto_pad = AutoPad::kSameLower;
-  else if (auto_pad == "VALID") a.auto_pad = AutoPad::kValid;
+  if (auto_pad == "SAME_UPPER")
+    a.auto_pad = AutoPad::kSameUpper;
+  else if (auto_pad == "SAME_LOWER")
+    a.auto_pad = AutoPad::kSameLower;
+  else if (auto_pad == "VALID")
+    a.auto_pad = AutoPad::kValid;
   else if (auto_pad != "NOTSET" && !auto_pad.empty())
-    return bad_model("auto_pad is '" + std::string(auto_pad) + "', expected NOTSET, SAME_UPPER, SAME_LOWER or VALID");
+    return bad_model("auto_pad is '" + std::string(auto_pad) +
+                     "', expected NOTSET, SAME_UPPER, SAME_LOWER or VALID");
   return a;
 }
 
-Status spread_attribute(std::span<const int64_t> values, int rank, std::string_view what, int64_t lowest, Spatial& to) {
+Status spread_attribute(std::span<const int64_t> values, int rank, std::string_view what,
+                        int64_t lowest, Spatial& to) {
   if (values.empty()) return {};
   if (values.size() != static_cast<size_t>(rank))
-    return bad_model(std::string(what) + " has " + std::to_string(values.size()) + " values but the input has " +
-                     std::to_string(rank) + " spatial axes");
+    return bad_model(std::string(what) + " has " + std::to_string(values.size()) +
+                     " values but the input has " + std::to_string(rank) + " spatial axes");
   for (size_t i = 0; i < values.size(); ++i) {
     if (values[i] < lowest)
-      return bad_model(std::string(what) + " is " + format_dims(values) + ", expected values of at least " +
-                       std::to_string(lowest));
+      return bad_model(std::string(what) + " is " + format_dims(values) +
+                       ", expected values of at least " + std::to_string(lowest));
     to[static_cast<size_t>(kSpatial - rank) + i] = values[i];
   }
   return {};
@@ -36,7 +41,9 @@ Status spread_attribute(std::span<const int64_t> values, int rank, std::string_v
 
 namespace {
 
-Error too_large(std::string_view what) { return bad_model(std::string(what) + " overflow when added to the input's extents"); }
+Error too_large(std::string_view what) {
+  return bad_model(std::string(what) + " overflow when added to the input's extents");
+}
 
 /// Extent of the output along one axis, and its padding when that is automatic.
 Status resolve_axis_window(const WindowAttributes& a, Window& w, size_t i) {
@@ -56,12 +63,17 @@ Status resolve_axis_window(const WindowAttributes& a, Window& w, size_t i) {
   }
   auto padded = checked_add(w.in[i], w.pad_begin[i]);
   if (padded) padded = checked_add(*padded, w.pad_end[i]);
-  if (!padded || *padded > INT64_MAX / 4 || w.pad_begin[i] < -(INT64_MAX / 4)) return too_large("pads");
+  if (!padded || *padded > INT64_MAX / 4 || w.pad_begin[i] < -(INT64_MAX / 4))
+    return too_large("pads");
   if (*padded < *span) {
     // An empty input has an empty output; any other window must fit once.
-    if (w.in[i] == 0) { w.out[i] = 0; return {}; }
-    return mismatch("the window extends over " + std::to_string(*span) + " elements but the padded input has " +
-                    std::to_string(*padded) + " on spatial axis " +
+    if (w.in[i] == 0) {
+      w.out[i] = 0;
+      return {};
+    }
+    return mismatch("the window extends over " + std::to_string(*span) +
+                    " elements but the padded input has " + std::to_string(*padded) +
+                    " on spatial axis " +
                     std::to_string(static_cast<int>(i) - (kSpatial - w.rank)));
   }
   const int64_t room = *padded - *span;
@@ -103,7 +115,8 @@ Result<Window> resolve_window(const WindowAttributes& attributes, std::span<cons
   if (dims.size() < 3)
     return bad_model("the input has shape " + format_dims(dims) + ", expected [N, C, spatial...]");
   if (dims.size() > 2 + kSpatial)
-    return kernel_error(ErrorCode::kUnsupported, "the input has " + std::to_string(dims.size() - 2) +
+    return kernel_error(ErrorCode::kUnsupported, "the input has " +
+                                                     std::to_string(dims.size() - 2) +
                                                      " spatial axes, at most 3 are supported");
   Window w;
   w.rank = static_cast<int>(dims.size()) - 2;
@@ -115,15 +128,18 @@ Result<Window> resolve_window(const WindowAttributes& attributes, std::span<cons
   constexpr int64_t kMostTaps = int64_t{1} << 28;
   const auto taps = checked_product(w.kernel);
   if (!taps || *taps > kMostTaps)
-    return kernel_error(ErrorCode::kLimit, "kernel_shape is " + format_dims(kernel) + ", which has more than 2^28 elements");
+    return kernel_error(ErrorCode::kLimit, "kernel_shape is " + format_dims(kernel) +
+                                               ", which has more than 2^28 elements");
   ONNXTOOL_TRY(spread_attribute(attributes.strides, w.rank, "strides", 1, w.stride));
   ONNXTOOL_TRY(spread_attribute(attributes.dilations, w.rank, "dilations", 1, w.dilation));
   if (attributes.auto_pad == AutoPad::kNotSet && !attributes.pads.empty()) {
     if (attributes.pads.size() != 2 * static_cast<size_t>(w.rank))
-      return bad_model("pads has " + std::to_string(attributes.pads.size()) + " values but the input has " +
-                       std::to_string(w.rank) + " spatial axes");
-    ONNXTOOL_TRY(spread_attribute(std::span(attributes.pads).first(static_cast<size_t>(w.rank)), w.rank, "pads", INT64_MIN, w.pad_begin));
-    ONNXTOOL_TRY(spread_attribute(std::span(attributes.pads).subspan(static_cast<size_t>(w.rank)), w.rank, "pads", INT64_MIN, w.pad_end));
+      return bad_model("pads has " + std::to_string(attributes.pads.size()) +
+                       " values but the input has " + std::to_string(w.rank) + " spatial axes");
+    ONNXTOOL_TRY(spread_attribute(std::span(attributes.pads).first(static_cast<size_t>(w.rank)),
+                                  w.rank, "pads", INT64_MIN, w.pad_begin));
+    ONNXTOOL_TRY(spread_attribute(std::span(attributes.pads).subspan(static_cast<size_t>(w.rank)),
+                                  w.rank, "pads", INT64_MIN, w.pad_end));
   }
   for (size_t i = static_cast<size_t>(kSpatial - w.rank); i < kSpatial; ++i)
     ONNXTOOL_TRY(resolve_axis_window(attributes, w, i));

@@ -36,7 +36,9 @@ struct Window {
   bool padded() const;
   /// Extent of the input, from -pad_begin, that the windows cover.
   int64_t covered(int axis) const {
-    return out[at(axis)] == 0 ? 0 : (out[at(axis)] - 1) * stride[at(axis)] + (kernel[at(axis)] - 1) * dilation[at(axis)] + 1;
+    return out[at(axis)] == 0 ? 0
+                              : (out[at(axis)] - 1) * stride[at(axis)] +
+                                    (kernel[at(axis)] - 1) * dilation[at(axis)] + 1;
   }
   /// The taps [first, last) of axis that see the input from output position o.
   std::pair<int64_t, int64_t> taps(int axis, int64_t o) const;
@@ -51,8 +53,9 @@ struct Window {
 Result<Window> resolve_window(const WindowAttributes& attributes, std::span<const int64_t> dims,
                               std::span<const int64_t> kernel);
 
-/// Checks an attribute of one value for each spatial axis and writes it to the trailing axes of `to`; an
-/// absent one leaves what is there.
-Status spread_attribute(std::span<const int64_t> values, int rank, std::string_view what, int64_t lowest, Spatial& to);
+/// Checks an attribute of one value for each spatial axis and writes it to the trailing axes of
+/// `to`; an absent one leaves what is there.
+Status spread_attribute(std::span<const int64_t> values, int rank, std::string_view what,
+                        int64_t lowest, Spatial& to);
 
 }  // namespace onnxtool

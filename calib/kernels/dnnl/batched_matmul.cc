@@ -163,9 +163,9 @@ Status run(KernelContext& ctx) {
   if (p->k == 0 && y.count) std::memset(y.data, 0, static_cast<size_t>(y.count) * sizeof(float));
   return run_all_pieces(ctx, p->pieces.size(), p->scratch_bytes, [&](size_t i, void* scratch) {
     const Piece& piece = p->pieces[i];
-    p->primitives[piece.primitive].code.execute(
-        {static_cast<const float*>(a.data) + piece.a, static_cast<const float*>(b.data) + piece.b,
-         static_cast<float*>(y.data) + piece.y, scratch});
+    p->primitives[piece.primitive].code.execute({static_cast<const float*>(a.data) + piece.a,
+                                                 static_cast<const float*>(b.data) + piece.b,
+                                                 static_cast<float*>(y.data) + piece.y, scratch});
   });
 }
 

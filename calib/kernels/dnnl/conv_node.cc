@@ -23,8 +23,8 @@ std::optional<ConvolutionProblem> convolution_of(const WindowAttributes& attribu
                        .pads_begin = windows->pads_begin,
                        .pads_end = windows->pads_end,
                        .types = {}};
-  // oneDNN's inner loops run along the last axis. Images of one column, which are the same in memory
-  // as images of one row, are sequences that somebody gave a second axis.
+  // oneDNN's inner loops run along the last axis. Images of one column, which are the same in
+  // memory as images of one row, are sequences that somebody gave a second axis.
   if (p.in.size() == 2 && p.in[1] == 1 && p.in[0] > 1 && p.out[1] == 1 && p.kernel[1] == 1) {
     for (auto* v : {&p.in, &p.out, &p.kernel, &p.strides, &p.dilations, &p.pads_begin, &p.pads_end})
       std::swap((*v)[0], (*v)[1]);

@@ -179,13 +179,13 @@ Status ConvolutionPlan::build(const ConvolutionProblem& p, const Tiling& tiling,
           return kernel_error(ErrorCode::kMismatch, "a piece wants other weights");
         }
         const size_t scratch = described.desc.scratchpad_desc().get_size();
-        made.code = Executable(dnnl::convolution_forward(described.desc),
-                               {{DNNL_ARG_SRC, described.desc.src_desc()},
-                                {DNNL_ARG_WEIGHTS, made.weights,
-                                 made.packed ? made.packed->data.get() : nullptr},
-                                {DNNL_ARG_BIAS, bias_},
-                                {DNNL_ARG_DST, made.target},
-                                {DNNL_ARG_SCRATCHPAD, scratch_desc(scratch)}});
+        made.code = Executable(
+            dnnl::convolution_forward(described.desc),
+            {{DNNL_ARG_SRC, described.desc.src_desc()},
+             {DNNL_ARG_WEIGHTS, made.weights, made.packed ? made.packed->data.get() : nullptr},
+             {DNNL_ARG_BIAS, bias_},
+             {DNNL_ARG_DST, made.target},
+             {DNNL_ARG_SCRATCHPAD, scratch_desc(scratch)}});
         scratch_bytes_ = std::max(scratch_bytes_, scratch);
         most_outputs_ = std::max(most_outputs_, q->images * product(q->out) * q->out_channels);
         primitives_.push_back(std::move(made));

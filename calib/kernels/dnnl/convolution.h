@@ -24,7 +24,8 @@ struct ConvolutionProblem {
   std::vector<int64_t> in, out, kernel, strides, dilations, pads_begin, pads_end;
   ConvolutionTypes types;
 
-  bool turned = false;  // both spatial axes have changed places: images are as wide as they were high
+  bool turned =
+      false;  // both spatial axes have changed places: images are as wide as they were high
 
   /// In the order that the node has them.
   std::vector<int64_t> spatial_out() const {

@@ -12,7 +12,8 @@ namespace {
 
 constexpr int64_t kGrain = 32 * 1024;
 
-// Half's own conversions without branches, so that they become vector instructions; the same values.
+// Half's own conversions without branches, so that they become vector instructions; the same
+// values.
 ONNXTOOL_MULTIVERSION void widen(const uint16_t* x, float* y, int64_t n) {
   for (int64_t i = 0; i < n; ++i) {
     const uint32_t sign = (x[i] & 0x8000u) << 16, magnitude = x[i] & 0x7fffu;

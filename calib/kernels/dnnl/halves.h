@@ -14,7 +14,8 @@ std::vector<float> floats_of(const ConstView& view);
 /// float16 input i with channels last, widened into scratch memory.
 Result<const float*> channels_last_halves(KernelContext& ctx, int i);
 
-/// Output 0 as float16 with channels last (plain where that is the same), computed in scratch memory.
+/// Output 0 as float16 with channels last (plain where that is the same), computed in scratch
+/// memory.
 struct HalfOutput {
   float* floats = nullptr;
   MutableView out = {};

@@ -1,4 +1,5 @@
-// MatMul-1, 9, 13, Gemm-7, 9, 11, 13 and com.microsoft.FusedMatMul-1 in float32 with a constant right side:
+// MatMul-1, 9, 13, Gemm-7, 9, 11, 13 and com.microsoft.FusedMatMul-1 in float32 with a constant
+// right side:
 //   y[.., m, n] = bias[n] + sum over k of a[.., m, k] * b[k, n]
 // A row of `a` is a pixel with K channels, so this is a 1x1 convolution with N outputs: oneDNN's
 // convolutions are fast on every instruction set and add in an order that never changes, its gemm
@@ -38,7 +39,8 @@ ConvolutionProblem problem_of(int64_t rows, int64_t k, int64_t n) {
 bool is_gemm(const NodeView& node) { return node.op_type() == "Gemm"; }
 bool is_fused(const NodeView& node) { return node.op_type() == "FusedMatMul"; }
 
-// Gemm's C, or the bias that a plan adds to a MatMul, as one value per column; nullopt: not constant, or it varies by row.
+// Gemm's C, or the bias that a plan adds to a MatMul, as one value per column; nullopt: not
+// constant, or it varies by row.
 std::optional<std::vector<float>> bias_of(const NodeView& node, int64_t n) {
   if (!node.has_input(2)) return std::vector<float>();
   const ConstView* c = node.constant(2);

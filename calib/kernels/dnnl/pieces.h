@@ -68,8 +68,8 @@ Status run_all_pieces(KernelContext& ctx, size_t count, size_t scratch_bytes, co
 class Executable {
  public:
   struct Argument {
-    int index;               // DNNL_ARG_...
-    dnnl::memory::desc desc;  // of no bytes: there is no such argument
+    int index;                   // DNNL_ARG_...
+    dnnl::memory::desc desc;     // of no bytes: there is no such argument
     const void* data = nullptr;  // the same for every run; nullptr: each run says
   };
 

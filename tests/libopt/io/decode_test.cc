@@ -28,7 +28,9 @@ Result<std::unique_ptr<Model>> decode(std::string bytes) {
   return decode_model({std::as_bytes(std::span(text->bytes)), text, nullptr});
 }
 
-std::string why(const Result<std::unique_ptr<Model>>& r) { return r.ok() ? "ok" : r.error().message; }
+std::string why(const Result<std::unique_ptr<Model>>& r) {
+  return r.ok() ? "ok" : r.error().message;
+}
 
 std::string read_file(const fs::path& path) {
   std::ifstream file(path, std::ios::binary);
@@ -93,7 +95,8 @@ TEST_CASE("real models: decoded, encoded and decoded again they are the same") {
   int count = 0;
   for (const auto& entry : fs::directory_iterator(models)) {
     const fs::path path = entry.path() / "model.onnx";
-    if (!fs::exists(path) || entry.path().filename() == "gpt2_past") continue;  // that one defines values twice
+    if (!fs::exists(path) || entry.path().filename() == "gpt2_past")
+      continue;  // that one defines values twice
     INFO(path.string());
     auto model = load_model(path.string());
     CHECK_MESSAGE(model.ok(), (model.ok() ? "" : model.error().message));
@@ -112,7 +115,8 @@ TEST_CASE("real models: decoded, encoded and decoded again they are the same") {
 TEST_CASE("real models: cut off anywhere they are errors") {
   const fs::path models = testing::shared_data("models");
   if (models.empty()) return;
-  for (const char* name : {"mnist_cntk", "silero_vad_16k_op15", "scan_lstm_cntk", "rf_iris_zipmap", "micro_kws_qdq"}) {
+  for (const char* name :
+       {"mnist_cntk", "silero_vad_16k_op15", "scan_lstm_cntk", "rf_iris_zipmap", "micro_kws_qdq"}) {
     const std::string bytes = read_file(models / name / "model.onnx");
     for (size_t k = 0; k < 50; ++k) {
       INFO(name, " cut at ", k, "/50");
@@ -127,7 +131,8 @@ TEST_CASE("real models: cut off anywhere they are errors") {
 TEST_CASE("mutated bytes never do more than fail") {
   std::vector<std::string> seeds = {rich_bytes()};
   if (const fs::path models = testing::shared_data("models"); !models.empty())
-    for (const char* name : {"crop_and_resize_loop", "iris_logreg", "nested_loops_30"}) seeds.push_back(read_file(models / name / "model.onnx"));
+    for (const char* name : {"crop_and_resize_loop", "iris_logreg", "nested_loops_30"})
+      seeds.push_back(read_file(models / name / "model.onnx"));
   std::mt19937 random(4711);
   int decoded = 0, refused = 0;
   for (int round = 0; round < 2000; ++round) {
@@ -154,7 +159,8 @@ TEST_CASE("mutated bytes never do more than fail") {
     CHECK(why(again) == "ok");
     if (again.ok()) CHECK(encode_model(**again).flatten() == once);
     [[maybe_unused]] const bool inferred = infer_graph((*model)->graph()).ok();
-    for (const Node& n : (*model)->graph().nodes()) [[maybe_unused]] const bool checked = check_node(n).ok();
+    for (const Node& n : (*model)->graph().nodes())
+      [[maybe_unused]] const bool checked = check_node(n).ok();
   }
   CHECK(decoded > 100);
   CHECK(refused > 100);
@@ -163,7 +169,8 @@ TEST_CASE("mutated bytes never do more than fail") {
 // Models that break the rules, built from bytes, since the text parser refuses some of them too.
 class Builder {
  public:
-  Builder& node(const std::string& op, const std::vector<std::string>& in, const std::vector<std::string>& out) {
+  Builder& node(const std::string& op, const std::vector<std::string>& in,
+                const std::vector<std::string>& out) {
     wire::Rope n;
     for (const auto& s : in) n.string_field(1, s);
     for (const auto& s : out) n.string_field(2, s);
@@ -177,7 +184,8 @@ class Builder {
     graph_.message_field(5, encode_tensor(name, t));
     return *this;
   }
-  Builder& raw_tensor(const std::string& name, int64_t type, const std::vector<int64_t>& dims, const std::string& raw) {
+  Builder& raw_tensor(const std::string& name, int64_t type, const std::vector<int64_t>& dims,
+                      const std::string& raw) {
     wire::Rope t;
     t.packed_ints(1, dims);
     t.int_field(2, type);
@@ -206,31 +214,48 @@ class Builder {
 TEST_CASE("models that break the rules are named and refused") {
   const Tensor one = Tensor::vector(std::vector<float>{1});
   const auto error = [](Builder b) { return why(decode(b.bytes())); };
-  CHECK(error(Builder().input("x").node("Neg", {"x"}, {"y"}).node("Abs", {"x"}, {"y"}).output("y")) == "node '' (Abs): value 'y' is defined twice");
+  CHECK(
+      error(Builder().input("x").node("Neg", {"x"}, {"y"}).node("Abs", {"x"}, {"y"}).output("y")) ==
+      "node '' (Abs): value 'y' is defined twice");
   CHECK(error(Builder().input("x").input("x")) == "value 'x' is defined twice");
-  CHECK(error(Builder().input("x").node("Neg", {"x"}, {"x"})) == "node '' (Neg): value 'x' is defined twice");
+  CHECK(error(Builder().input("x").node("Neg", {"x"}, {"x"})) ==
+        "node '' (Neg): value 'x' is defined twice");
   CHECK(error(Builder().tensor("w", one).tensor("w", one)) == "initializer 'w' is defined twice");
   CHECK(error(Builder().tensor("", one)) == "an initializer has no name");
-  CHECK(error(Builder().input("x").node("Neg", {"nothing"}, {"y"}).output("y")) == "node '' (Neg): input 'nothing' is not defined");
+  CHECK(error(Builder().input("x").node("Neg", {"nothing"}, {"y"}).output("y")) ==
+        "node '' (Neg): input 'nothing' is not defined");
   CHECK(error(Builder().input("x").output("y")) == "graph output 'y' is not produced by any node");
   CHECK(error(Builder().input("x").node("", {"x"}, {"y"}).output("y")) == "node '' has no op_type");
-  CHECK(error(Builder().node("Neg", {"b"}, {"a"}).node("Abs", {"a"}, {"b"}).output("b")) == "node #0 (Neg) is part of a cycle");
-  CHECK(error(Builder().raw_tensor("w", 1, {2, 3}, "1234")) == "tensor 'w' has 4 bytes, expected 24 for float[2, 3]");
-  CHECK(error(Builder().raw_tensor("w", 99, {1}, "1234")) == "tensor 'w' has unknown element type 99");
+  CHECK(error(Builder().node("Neg", {"b"}, {"a"}).node("Abs", {"a"}, {"b"}).output("b")) ==
+        "node #0 (Neg) is part of a cycle");
+  CHECK(error(Builder().raw_tensor("w", 1, {2, 3}, "1234")) ==
+        "tensor 'w' has 4 bytes, expected 24 for float[2, 3]");
+  CHECK(error(Builder().raw_tensor("w", 99, {1}, "1234")) ==
+        "tensor 'w' has unknown element type 99");
   CHECK(error(Builder().raw_tensor("w", 1, {-1}, "")) == "tensor 'w' has impossible dims [-1]");
   // The product wraps to a small number in 64 bits.
-  CHECK(error(Builder().raw_tensor("w", 1, {int64_t{1} << 33, int64_t{1} << 33}, "1234")).starts_with("tensor 'w' has impossible dims"));
+  CHECK(error(Builder().raw_tensor("w", 1, {int64_t{1} << 33, int64_t{1} << 33}, "1234"))
+            .starts_with("tensor 'w' has impossible dims"));
   CHECK(why(decode("")) == "no graph found");
   CHECK(why(decode(std::string(20, '\0'))).starts_with("malformed bytes"));
 }
 
 TEST_CASE("nodes in any order come out sorted, and sorted ones keep their order") {
-  auto model = decode(Builder().input("x").node("C", {"b"}, {"c"}).node("B", {"a"}, {"b"}).node("A", {"x"}, {"a"}).node("D", {"x"}, {"d"}).output("c").output("d").bytes());
+  auto model = decode(Builder()
+                          .input("x")
+                          .node("C", {"b"}, {"c"})
+                          .node("B", {"a"}, {"b"})
+                          .node("A", {"x"}, {"a"})
+                          .node("D", {"x"}, {"d"})
+                          .output("c")
+                          .output("d")
+                          .bytes());
   REQUIRE(why(model) == "ok");
   std::string order;
   for (const Node& n : (*model)->graph().nodes()) order += n.op_type();
   CHECK(order == "ABCD");
-  auto sorted = decode(Builder().input("x").node("B", {"x"}, {"b"}).node("A", {"x"}, {"a"}).output("b").bytes());
+  auto sorted = decode(
+      Builder().input("x").node("B", {"x"}, {"b"}).node("A", {"x"}, {"a"}).output("b").bytes());
   order.clear();
   for (const Node& n : (*sorted)->graph().nodes()) order += n.op_type();
   CHECK(order == "BA");

@@ -38,14 +38,18 @@ class Sandbox {
   }
   ~Sandbox() { fs::remove_all(root); }
 
-  static void write(const fs::path& path, const std::string& content) { std::ofstream(path, std::ios::binary) << content; }
+  static void write(const fs::path& path, const std::string& content) {
+    std::ofstream(path, std::ios::binary) << content;
+  }
 
   // Loads a model whose weight lies at `location`.
   Result<std::unique_ptr<Model>> load(const std::string& location, uint64_t offset = 0) const {
-    auto model = parse_text(R"(<ir_version: 8, opset_import: ["" : 13]> g (float[2] x) => (float[2] y) <float[2] w = {0, 0}> { y = Add (x, w) })");
+    auto model = parse_text(
+        R"(<ir_version: 8, opset_import: ["" : 13]> g (float[2] x) => (float[2] y) <float[2] w = {0, 0}> { y = Add (x, w) })");
     REQUIRE(model.ok());
     const ExternalPlace place{location, offset};
-    write(models / "model.onnx", encode_model(**model, [&](const Tensor&) { return &place; }).flatten());
+    write(models / "model.onnx",
+          encode_model(**model, [&](const Tensor&) { return &place; }).flatten());
     return load_model((models / "model.onnx").string());
   }
   std::string error(const std::string& location, uint64_t offset = 0) const {
@@ -56,7 +60,9 @@ class Sandbox {
   fs::path root, models;
 };
 
-bool says(const std::string& message, const std::string& what) { return message.find(what) != std::string::npos; }
+bool says(const std::string& message, const std::string& what) {
+  return message.find(what) != std::string::npos;
+}
 
 TEST_CASE("external data beneath the model's directory is mapped") {
   const Sandbox box;
@@ -73,7 +79,8 @@ TEST_CASE("external data cannot leave the model's directory") {
   const Sandbox box;
   CHECK(says(box.error("../secret.bin"), "leaves the directory through '..'"));
   CHECK(says(box.error("sub/../../secret.bin"), "leaves the directory through '..'"));
-  CHECK(says(box.error("sub/../data.bin"), "leaves the directory through '..'"));  // harmless, but never needed
+  CHECK(says(box.error("sub/../data.bin"),
+             "leaves the directory through '..'"));  // harmless, but never needed
   CHECK(says(box.error(".."), "leaves the directory through '..'"));
   CHECK(says(box.error((box.root / "secret.bin").string()), "absolute path"));
   CHECK(says(box.error("/etc/passwd"), "absolute path"));
@@ -89,7 +96,8 @@ TEST_CASE("external data is a regular file that is there and long enough") {
   const Sandbox box;
   CHECK(says(box.error("missing.bin"), "No such file"));
   CHECK(says(box.error("sub"), "not a regular file"));
-  CHECK(says(box.error("pipe"), "not a regular file"));  // and opening it must not wait for a writer
+  CHECK(
+      says(box.error("pipe"), "not a regular file"));  // and opening it must not wait for a writer
   CHECK(says(box.error("data.bin", 4), "at offset 4 needs 8 bytes, but 'data.bin' has 8"));
   CHECK(says(box.error("data.bin", ~uint64_t{0}), "needs 8 bytes"));
 }

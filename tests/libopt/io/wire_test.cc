@@ -62,16 +62,25 @@ TEST_CASE("repeated numbers may also come one by one") {
 
 TEST_CASE("malformed bytes are errors that name the place") {
   const auto first = [](std::string bytes) { return message_of(Reader(bytes_of(bytes)).next()); };
-  CHECK(first("\x0a\x05" "abc") == "malformed bytes at offset 0 of a message: field 1 has 5 bytes, but only 3 are left");
+  CHECK(first("\x0a\x05"
+              "abc") ==
+        "malformed bytes at offset 0 of a message: field 1 has 5 bytes, but only 3 are left");
   CHECK(first("\x0a") == "malformed bytes at offset 0 of a message: bad length");
   CHECK(first("\x08") == "malformed bytes at offset 0 of a message: bad number");
-  CHECK(first("\x0d" "abc") == "malformed bytes at offset 0 of a message: number is cut off");
-  CHECK(first("\x09" "abcdefg") == "malformed bytes at offset 0 of a message: number is cut off");
+  CHECK(first("\x0d"
+              "abc") == "malformed bytes at offset 0 of a message: number is cut off");
+  CHECK(first("\x09"
+              "abcdefg") == "malformed bytes at offset 0 of a message: number is cut off");
   CHECK(first("\x0b") == "malformed bytes at offset 0 of a message: unsupported wire type");
-  CHECK(first(std::string(1, '\0')) == "malformed bytes at offset 0 of a message: bad field number");
-  CHECK(first("\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02") == "malformed bytes at offset 0 of a message: bad number");  // 2^64
+  CHECK(first(std::string(1, '\0')) ==
+        "malformed bytes at offset 0 of a message: bad field number");
+  CHECK(first("\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02") ==
+        "malformed bytes at offset 0 of a message: bad number");  // 2^64
   // A length beyond any file must not wrap.
-  CHECK(first("\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01").starts_with("malformed bytes at offset 0 of a message: field 1 has 18446744073709551615 bytes"));
+  CHECK(
+      first("\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01")
+          .starts_with(
+              "malformed bytes at offset 0 of a message: field 1 has 18446744073709551615 bytes"));
 
   const std::string two("\x08\x01\x0a\x7f", 4);
   Reader reader(bytes_of(two));
@@ -95,14 +104,16 @@ TEST_CASE("packed content of a wrong size is refused") {
 }
 
 TEST_CASE("long payloads travel by reference") {
-  const Tensor tensor = Tensor::from_bytes(DataType::kUint8, {5000}, std::vector<std::byte>(5000, std::byte{7}));
+  const Tensor tensor =
+      Tensor::from_bytes(DataType::kUint8, {5000}, std::vector<std::byte>(5000, std::byte{7}));
   Rope inner, rope;
   inner.append("head");
   inner.append_payload(tensor);
   inner.append("tail");
   rope.message_field(9, std::move(inner));
   bool by_reference = false;
-  for (const auto& piece : rope.pieces()) by_reference |= piece.bytes().data() == tensor.bytes().data();
+  for (const auto& piece : rope.pieces())
+    by_reference |= piece.bytes().data() == tensor.bytes().data();
   CHECK(by_reference);
   CHECK(rope.size() == 3 + 4 + 5000 + 4);
   CHECK(rope.flatten().size() == rope.size());

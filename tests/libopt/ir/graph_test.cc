@@ -25,7 +25,8 @@ std::string order(const Graph& g) {
   return s;
 }
 
-constexpr const char* kChain = R"(<ir_version: 8, opset_import: ["" : 13]> g (float[2] x) => (float[2] y) <float[2] w = {1, 2}>
+constexpr const char* kChain =
+    R"(<ir_version: 8, opset_import: ["" : 13]> g (float[2] x) => (float[2] y) <float[2] w = {1, 2}>
   { a = Neg (x)  b = Abs (a)  y = Add (b, w) })";
 
 TEST_CASE("uses follow every edit") {
@@ -109,7 +110,8 @@ TEST_CASE("nodes go where the anchor says") {
 }
 
 TEST_CASE("fresh names are new here, outside and inside") {
-  const auto m = parse(R"(<ir_version: 8, opset_import: ["" : 13]> g (bool p, float[2] x) => (float[2] y)
+  const auto m =
+      parse(R"(<ir_version: 8, opset_import: ["" : 13]> g (bool p, float[2] x) => (float[2] y)
     { a = Neg (x)
       y = If (p) <then_branch = t () => (float[2] u) { v = Neg (a)  u = Abs (v) }, else_branch = e () => (float[2] w) { w = Abs (a) }> })");
   Graph& g = m->graph();
@@ -117,8 +119,8 @@ TEST_CASE("fresh names are new here, outside and inside") {
   g.find("y")->producer()->for_each_subgraph([&](Graph& sub) { then = then ? then : &sub; });
   CHECK(g.fresh_name("new") == "new");
   CHECK(g.add_value("", "a").name() == "a_1");
-  CHECK(g.fresh_name("v") == "v_1");        // a branch has it
-  CHECK(then->fresh_name("a") == "a_2");    // the outer graph has a and a_1
+  CHECK(g.fresh_name("v") == "v_1");      // a branch has it
+  CHECK(then->fresh_name("a") == "a_2");  // the outer graph has a and a_1
   const std::string inner = then->fresh_name("shared");
   then->add_value(inner);
   CHECK(g.fresh_name("shared") != inner);
@@ -126,7 +128,8 @@ TEST_CASE("fresh names are new here, outside and inside") {
 }
 
 TEST_CASE("what subgraphs read are uses of the outer value, until the subgraph goes") {
-  const auto m = parse(R"(<ir_version: 8, opset_import: ["" : 13]> g (bool p, float[2] x) => (float[2] y)
+  const auto m =
+      parse(R"(<ir_version: 8, opset_import: ["" : 13]> g (bool p, float[2] x) => (float[2] y)
     { a = Neg (x)
       y = If (p) <then_branch = t () => (float[2] u) { u = Abs (a) }, else_branch = e () => (float[2] w) { w = Exp (a) }> })");
   Graph& g = m->graph();
@@ -141,7 +144,8 @@ TEST_CASE("what subgraphs read are uses of the outer value, until the subgraph g
 }
 
 TEST_CASE("constants are what nothing can change") {
-  const auto m = parse(R"(<ir_version: 8, opset_import: ["" : 13]> g (float[2] x, float[1] d = {3}) => (float[2] y) <float[2] w = {1, 2}>
+  const auto m = parse(
+      R"(<ir_version: 8, opset_import: ["" : 13]> g (float[2] x, float[1] d = {3}) => (float[2] y) <float[2] w = {1, 2}>
     { c = Constant <value = float[1] {4}> ()  e = Constant <value_float = 5.0> ()  y = Sum (x, d, w, c, e) })");
   const Graph& g = m->graph();
   CHECK_FALSE(g.find("x")->constant());
@@ -170,7 +174,8 @@ TEST_CASE("any sequence of edits keeps uses, order and names consistent") {
     const unsigned what = random() % 4;
     if (nodes.empty() || what == 0) {
       Node* anchor = nodes.empty() || random() % 2 ? nullptr : nodes[random() % nodes.size()];
-      nodes.push_back(&g.add_node("Add", "", "", {pick_before(anchor), pick_before(anchor)}, {&g.add_value("", "v")}, {}, anchor));
+      nodes.push_back(&g.add_node("Add", "", "", {pick_before(anchor), pick_before(anchor)},
+                                  {&g.add_value("", "v")}, {}, anchor));
     } else if (what == 1) {
       Node* n = nodes[random() % nodes.size()];
       g.set_input(*n, static_cast<int>(random() % 2), pick_before(n));

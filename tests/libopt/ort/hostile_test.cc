@@ -51,7 +51,8 @@ std::vector<std::byte> session(const Graphs& graph, const char* version = "6") {
   const auto made = graph(b);
   const std::vector imports = {fb::CreateOperatorSetIdDirect(b, "", 13)};
   const auto model = fb::CreateModel(b, 8, b.CreateVector(imports), 0, 0, 0, 0, 0, made);
-  b.Finish(fb::CreateInferenceSession(b, b.CreateString(version), model), fb::InferenceSessionIdentifier());
+  b.Finish(fb::CreateInferenceSession(b, b.CreateString(version), model),
+           fb::InferenceSessionIdentifier());
   const auto* start = reinterpret_cast<const std::byte*>(b.GetBufferPointer());
   return {start, start + b.GetSize()};
 }
@@ -62,7 +63,8 @@ Offset<fb::ValueInfo> value(FlatBufferBuilder& b, const char* name) {
   return fb::CreateValueInfoDirect(b, name, nullptr, type);
 }
 
-Offset<flatbuffers::Vector<Offset<flatbuffers::String>>> names(FlatBufferBuilder& b, const std::vector<std::string>& list) {
+Offset<flatbuffers::Vector<Offset<flatbuffers::String>>> names(
+    FlatBufferBuilder& b, const std::vector<std::string>& list) {
   return b.CreateVectorOfStrings(list);
 }
 
@@ -80,7 +82,8 @@ Graphs nodes(std::vector<Op> ops, uint32_t max_index = 10) {
     for (const Op& o : ops) {
       const auto in = names(b, o.inputs), out = names(b, o.outputs);
       const auto op = b.CreateString(o.op);
-      made.push_back(fb::CreateNode(b, 0, 0, 0, 13, o.index, op, fb::NodeType::Primitive, 0, in, out));
+      made.push_back(
+          fb::CreateNode(b, 0, 0, 0, 13, o.index, op, fb::NodeType::Primitive, 0, in, out));
     }
     const auto in = names(b, {"x"}), out = names(b, {"y"});
     return fb::CreateGraph(b, 0, b.CreateVector(args), b.CreateVector(made), max_index, 0, in, out);
@@ -108,12 +111,15 @@ TEST_CASE("ort: no prefix of a file is read, and bytes turned over never break t
   const std::vector<std::byte> sound = sound_file();
   CHECK(read_error(sound) == "");
   // The last payload may end in padding, which nobody misses.
-  for (size_t n = 0; n + 16 < sound.size(); n += 7) CHECK(read_error({sound.begin(), sound.begin() + static_cast<std::ptrdiff_t>(n)}) != "");
+  for (size_t n = 0; n + 16 < sound.size(); n += 7)
+    CHECK(read_error({sound.begin(), sound.begin() + static_cast<std::ptrdiff_t>(n)}) != "");
   std::mt19937 random(20261121);
   int errors = 0;
   for (int i = 0; i < 20000; ++i) {
     std::vector<std::byte> damaged = sound;
-    for (int k = 0; k < 1 + i % 3; ++k) damaged[random() % damaged.size()] = static_cast<std::byte>(random() % 3 ? random() : 0xff * (random() % 2));
+    for (int k = 0; k < 1 + i % 3; ++k)
+      damaged[random() % damaged.size()] =
+          static_cast<std::byte>(random() % 3 ? random() : 0xff * (random() % 2));
     errors += read_error(std::move(damaged)) != "";
   }
   CHECK(errors > 2000);
@@ -122,25 +128,33 @@ TEST_CASE("ort: no prefix of a file is read, and bytes turned over never break t
 TEST_CASE("ort: what the verifier lets through is named by the reader") {
   CHECK(says(read_error(session(nodes({{"Abs", {"x"}, {"y"}}}))), ""));
   CHECK(says(read_error(session(nodes({{"Abs", {"x"}, {"y"}}}), "7")), "format version is 7"));
-  CHECK(says(read_error(session(nodes({{"Abs", {"x"}, {"y"}}}), "six")), "'six', expected a number"));
-  CHECK(says(read_error(session([](FlatBufferBuilder&) { return Offset<fb::Graph>(); })), "the graph is absent"));
-  CHECK(says(read_error(session([](FlatBufferBuilder& b) { return fb::CreateGraph(b); })), "outputs is absent"));
-  CHECK(says(read_error(session(nodes({{"Abs", {"x"}, {"y"}}, {"Neg", {"x"}, {"y"}, 1}}))), "'y' is defined twice"));
-  CHECK(says(read_error(session(nodes({{"Abs", {"x"}, {"y"}}, {"Neg", {"x"}, {"z"}}}))), "two nodes have the index 0"));
+  CHECK(
+      says(read_error(session(nodes({{"Abs", {"x"}, {"y"}}}), "six")), "'six', expected a number"));
+  CHECK(says(read_error(session([](FlatBufferBuilder&) { return Offset<fb::Graph>(); })),
+             "the graph is absent"));
+  CHECK(says(read_error(session([](FlatBufferBuilder& b) { return fb::CreateGraph(b); })),
+             "outputs is absent"));
+  CHECK(says(read_error(session(nodes({{"Abs", {"x"}, {"y"}}, {"Neg", {"x"}, {"y"}, 1}}))),
+             "'y' is defined twice"));
+  CHECK(says(read_error(session(nodes({{"Abs", {"x"}, {"y"}}, {"Neg", {"x"}, {"z"}}}))),
+             "two nodes have the index 0"));
   CHECK(says(read_error(session(nodes({{"Abs", {"x"}, {"y"}, 9}}, 9))), "max_node_index is 9"));
   CHECK(says(read_error(session(nodes({{"Abs", {"q"}, {"y"}}}))), "input 'q' is not defined"));
   CHECK(says(read_error(session(nodes({{"Abs", {"x"}, {"z"}}}))), "output 'y' is not produced"));
-  CHECK(says(read_error(session(nodes({{"Add", {"x", "b"}, {"y"}}, {"Abs", {"y"}, {"b"}, 1}}))), "cycle"));
+  CHECK(says(read_error(session(nodes({{"Add", {"x", "b"}, {"y"}}, {"Abs", {"y"}, {"b"}, 1}}))),
+             "cycle"));
   CHECK(says(read_error(session(nodes({{"", {"x"}, {"y"}}}))), "has no op_type"));
   const auto tensor = [](std::vector<int64_t> dims, size_t bytes, int type = 1) {
     return initializer([=](FlatBufferBuilder& b) {
       const std::vector<uint8_t> raw(bytes);
-      return fb::CreateTensorDirect(b, "w", nullptr, &dims, static_cast<fb::TensorDataType>(type), &raw);
+      return fb::CreateTensorDirect(b, "w", nullptr, &dims, static_cast<fb::TensorDataType>(type),
+                                    &raw);
     });
   };
   CHECK(says(read_error(session(tensor({2}, 7))), "has 7 bytes, but type float and dims [2]"));
   CHECK(says(read_error(session(tensor({-1}, 4))), "dims [-1] are negative or too large"));
-  CHECK(says(read_error(session(tensor({int64_t{1} << 40, int64_t{1} << 40}, 4))), "negative or too large"));
+  CHECK(says(read_error(session(tensor({int64_t{1} << 40, int64_t{1} << 40}, 4))),
+             "negative or too large"));
   CHECK(says(read_error(session(tensor({int64_t{1} << 61}, 4))), "has 4 bytes"));
   CHECK(says(read_error(session(tensor({1}, 4, 99))), "element type 99 is none of ONNX"));
   CHECK(says(read_error(session(tensor({1}, 4, 8))), "string_data is absent"));
@@ -152,7 +166,9 @@ TEST_CASE("ort: a small file whose tables share a large vector is not read into 
     const auto dims = b.CreateVector(std::vector<int64_t>(200'000, 1));
     const auto raw = b.CreateVector(std::vector<uint8_t>(4));
     std::vector<Offset<fb::Tensor>> tensors;
-    for (int i = 0; i < 5000; ++i) tensors.push_back(fb::CreateTensor(b, b.CreateString("w" + std::to_string(i)), 0, dims, fb::TensorDataType::FLOAT, raw));
+    for (int i = 0; i < 5000; ++i)
+      tensors.push_back(fb::CreateTensor(b, b.CreateString("w" + std::to_string(i)), 0, dims,
+                                         fb::TensorDataType::FLOAT, raw));
     const auto out = names(b, {"w0"});
     return fb::CreateGraph(b, b.CreateVector(tensors), 0, 0, 0, 0, 0, out);
   });

@@ -68,15 +68,19 @@ g (float16[2] x) => (float16[2] y)
 <float16[2] w = {15360, 16384}>
 { a = Add (x, w)   m = Identity (a)   b = Sqrt (m)   r = Reshape (b, shape)   c = Transpose (r)   y = Sqrt (c) }
 )";
-  const std::string with_shape = std::string(text).replace(std::string(text).find("<float16[2] w"), 1, "<int64[1] shape = {2}, ");
+  const std::string with_shape = std::string(text).replace(std::string(text).find("<float16[2] w"),
+                                                           1, "<int64[1] shape = {2}, ");
   // m is alone between nodes in float and goes with them; Reshape and Transpose are two, and stay.
-  CHECK(operators(prepared(with_shape)->graph()) ==
-        Ops{"Cast", "Add", "Identity", "Sqrt", "Cast", "Reshape", "Transpose", "Cast", "Sqrt", "Cast"});
+  CHECK(operators(prepared(with_shape)->graph()) == Ops{"Cast", "Add", "Identity", "Sqrt", "Cast",
+                                                        "Reshape", "Transpose", "Cast", "Sqrt",
+                                                        "Cast"});
   const auto weights = [&](bool widen) { return prepared(with_shape, widen); };
-  CHECK(std::ranges::count(operators(weights(false)->graph()), "Cast") == 5);  // one for w, at every run
+  CHECK(std::ranges::count(operators(weights(false)->graph()), "Cast") ==
+        5);  // one for w, at every run
 }
 
-TEST_CASE("ort: a weight of 4 bits becomes one of 8 with the same numbers, its zero point with it") {
+TEST_CASE(
+    "ort: a weight of 4 bits becomes one of 8 with the same numbers, its zero point with it") {
   auto parsed = parse_text(R"(
 <ir_version: 10, opset_import: ["" : 21]>
 g (float[2] x, int4[3] w, int4 z) => (float[3] y)
@@ -86,8 +90,11 @@ g (float[2] x, int4[3] w, int4 z) => (float[3] y)
   REQUIRE_MESSAGE(parsed.ok(), parsed.error().message);
   Graph& graph = (*parsed)->graph();
   for (const char* name : {"w", "z"}) graph.remove_input(*graph.find(name));
-  graph.set_initializer(*graph.find("w"), Tensor::from_bytes(DataType::kInt4, {3}, {std::byte{0x7f}, std::byte{0x08}}));  // -1, 7, -8
-  graph.set_initializer(*graph.find("z"), Tensor::from_bytes(DataType::kInt4, {}, {std::byte{0x0e}}));                    // -2
+  graph.set_initializer(
+      *graph.find("w"),
+      Tensor::from_bytes(DataType::kInt4, {3}, {std::byte{0x7f}, std::byte{0x08}}));  // -1, 7, -8
+  graph.set_initializer(*graph.find("z"),
+                        Tensor::from_bytes(DataType::kInt4, {}, {std::byte{0x0e}}));  // -2
   REQUIRE(prepare_for_ort(**parsed, {}).ok());
   const Node& node = *graph.nodes().begin().node;
   REQUIRE(node.input(0).constant());
@@ -97,7 +104,9 @@ g (float[2] x, int4[3] w, int4 z) => (float[3] y)
   CHECK(graph.find("w") == nullptr);
 }
 
-TEST_CASE("ort: a subgraph's output from outside gets a node, equal names differ, old inputs become constants") {
+TEST_CASE(
+    "ort: a subgraph's output from outside gets a node, equal names differ, old inputs become "
+    "constants") {
   const auto model = prepared(R"(
 <ir_version: 3, opset_import: ["" : 11]>
 g (bool c, float[2] x, float[2] w) => (float[2] y)

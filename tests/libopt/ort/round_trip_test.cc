@@ -1,4 +1,5 @@
-// A model through the writer and the reader; and what the file holds beside it, read with FlatBuffers alone.
+// A model through the writer and the reader; and what the file holds beside it, read with
+// FlatBuffers alone.
 #include <doctest/doctest.h>
 
 #include <map>
@@ -35,7 +36,8 @@ std::shared_ptr<Bytes> written(Model& model, OrtWriteOptions options = {}) {
   auto out = std::make_shared<Bytes>();
   out->bytes = file->flatten();
   CHECK(out->bytes.size() == file->size_bytes());
-  flatbuffers::Verifier verifier(reinterpret_cast<const uint8_t*>(out->bytes.data()), out->bytes.size());
+  flatbuffers::Verifier verifier(reinterpret_cast<const uint8_t*>(out->bytes.data()),
+                                 out->bytes.size());
   REQUIRE(fb::VerifyInferenceSessionBuffer(verifier));
   const OrtFaults faults = validate_ort(out->bytes);
   CHECK_MESSAGE(!faults.any_fatal(), faults.list[0].place, ": ", faults.list[0].message);
@@ -44,9 +46,12 @@ std::shared_ptr<Bytes> written(Model& model, OrtWriteOptions options = {}) {
 
 std::shared_ptr<Bytes> written(const std::string& text) { return written(*parse(text)); }
 
-const fb::Graph& graph_of(const Bytes& file) { return *fb::GetInferenceSession(file.bytes.data())->model()->graph(); }
+const fb::Graph& graph_of(const Bytes& file) {
+  return *fb::GetInferenceSession(file.bytes.data())->model()->graph();
+}
 
-std::vector<std::string> list(const flatbuffers::Vector<flatbuffers::Offset<flatbuffers::String>>* strings) {
+std::vector<std::string> list(
+    const flatbuffers::Vector<flatbuffers::Offset<flatbuffers::String>>* strings) {
   std::vector<std::string> out;
   for (const auto* s : *strings) out.push_back(s->str());
   return out;
@@ -106,7 +111,8 @@ TEST_CASE("ort: implicit inputs of every level, and edges numbered behind the ex
   const fb::Graph& graph = graph_of(*file);
   const fb::Node& outer = node_of(graph, "If");
   const auto implicit = list(outer.implicit_inputs());
-  CHECK(std::set<std::string>(implicit.begin(), implicit.end()) == std::set<std::string>{"b", "k", "t", "x"});
+  CHECK(std::set<std::string>(implicit.begin(), implicit.end()) ==
+        std::set<std::string>{"b", "k", "t", "x"});
   const fb::Graph* then_branch = nullptr;
   for (const fb::Attribute* a : *outer.attributes())
     if (a->name()->str() == "then_branch") then_branch = a->g();
@@ -143,12 +149,16 @@ g (float[2,3] x, int64[1] i) => (float[1,3] y)
   CHECK(clip.input_arg_counts()->Get(1) == 1);
   int nameless = 0;
   for (const fb::ValueInfo* v : *graph.node_args()) {
-    if (v->name()->size()) CHECK(v->type());
-    else ++nameless;
+    if (v->name()->size())
+      CHECK(v->type());
+    else
+      ++nameless;
   }
   CHECK(nameless == 1);
   std::map<std::string, size_t> ids;
-  for (const auto* e : *fb::GetInferenceSession(file->bytes.data())->kernel_type_str_resolver()->op_kernel_type_str_args())
+  for (const auto* e : *fb::GetInferenceSession(file->bytes.data())
+                            ->kernel_type_str_resolver()
+                            ->op_kernel_type_str_args())
     ids[e->op_id()->str()] = e->kernel_type_str_args()->size();
   CHECK(ids == std::map<std::string, size_t>{{":Clip:13", 1}, {":Gather:13", 2}});
 }
@@ -168,7 +178,10 @@ g (float[40] x) => (float[40] y) { a = Add (x, x)   y = Relu (a) }
   const auto file = written(*model);
   const auto* tensors = graph_of(*file).initializers();
   REQUIRE(tensors->size() == 2);
-  const auto offset = [&](flatbuffers::uoffset_t i) { return tensors->Get(i)->raw_data()->data() - reinterpret_cast<const uint8_t*>(file->bytes.data()); };
+  const auto offset = [&](flatbuffers::uoffset_t i) {
+    return tensors->Get(i)->raw_data()->data() -
+           reinterpret_cast<const uint8_t*>(file->bytes.data());
+  };
   CHECK(offset(0) % 32 == 0);
   CHECK(offset(0) == offset(1));
   const auto back = read_ort(file->bytes, file);
@@ -203,12 +216,26 @@ TEST_CASE("ort: what the format or the runtime cannot take is an error that name
     const auto file = lay_out_ort(*model, {});
     return file.ok() ? std::string("none") : file.error().message;
   };
-  CHECK(error_of(R"(<ir_version: 8, opset_import: ["" : 99]> g (float[2] x) => (float[2] y) { y = Abs (x) })").find("opset 99") != std::string::npos);
-  CHECK(error_of(R"(<ir_version: 8, opset_import: ["" : 17]> g (double[2] x) => (double[2] y) { y = Cosh (x) })").find("no CPU kernel") != std::string::npos);
-  CHECK(error_of(R"(<ir_version: 8, opset_import: ["" : 17, "a.b" : 1]> g (float[2] x) => (float[2] y) { y = a.b.C (x) })").find("no such operator") != std::string::npos);
+  CHECK(
+      error_of(
+          R"(<ir_version: 8, opset_import: ["" : 99]> g (float[2] x) => (float[2] y) { y = Abs (x) })")
+          .find("opset 99") != std::string::npos);
+  CHECK(
+      error_of(
+          R"(<ir_version: 8, opset_import: ["" : 17]> g (double[2] x) => (double[2] y) { y = Cosh (x) })")
+          .find("no CPU kernel") != std::string::npos);
+  CHECK(
+      error_of(
+          R"(<ir_version: 8, opset_import: ["" : 17, "a.b" : 1]> g (float[2] x) => (float[2] y) { y = a.b.C (x) })")
+          .find("no such operator") != std::string::npos);
   std::string nested = "y = Abs (x)";
-  for (int i = 0; i < 19; ++i) nested = "y = If (c) <then_branch = t () => (float[2] y) {" + nested + "}, else_branch = e () => (float[2] y) { y = Neg (x) }>";
-  CHECK(error_of("<ir_version: 8, opset_import: [\"\" : 16]> g (bool c, float[2] x) => (float[2] y) {" + nested + "}").find("nested so deep") != std::string::npos);
+  for (int i = 0; i < 19; ++i)
+    nested = "y = If (c) <then_branch = t () => (float[2] y) {" + nested +
+             "}, else_branch = e () => (float[2] y) { y = Neg (x) }>";
+  CHECK(error_of(
+            "<ir_version: 8, opset_import: [\"\" : 16]> g (bool c, float[2] x) => (float[2] y) {" +
+            nested + "}")
+            .find("nested so deep") != std::string::npos);
 }
 
 }  // namespace onnxtool

@@ -28,8 +28,9 @@ std::string type_args(std::string_view op, int64_t opset, std::string_view domai
 }
 
 CpuKernel kernel(const std::string& declaration, const std::string& node, int opset = 17) {
-  auto model = parse_text("<ir_version: 8, opset_import: [\"\" : " + std::to_string(opset) +
-                          ", \"com.microsoft\" : 1]> g (" + declaration + " x) => (y) { y = " + node + " }");
+  auto model =
+      parse_text("<ir_version: 8, opset_import: [\"\" : " + std::to_string(opset) +
+                 ", \"com.microsoft\" : 1]> g (" + declaration + " x) => (y) { y = " + node + " }");
   INFO(node);
   REQUIRE(model.ok());
   return find_cpu_kernel(*(*model)->graph().nodes().begin());
@@ -59,9 +60,11 @@ TEST_CASE("ort operators: kernel type strings") {
   CHECK(type_args("Slice", 11) == "T:I0O0 Tind:I1I2I3I4");
   CHECK(type_args("Loop", 11) == "B:I1 I:I0 V:I2O0");
   CHECK(type_args("DequantizeLinear", 13) == "T:I0I2 x_scale:I1 y:O0");
-  CHECK(type_args("QLinearConv", 10) == "T1:I0I2 T2:I3I5 T3:I7O0 T4:I8 w_scale:I4 x_scale:I1 y_scale:I6");
+  CHECK(type_args("QLinearConv", 10) ==
+        "T1:I0I2 T2:I3I5 T3:I7O0 T4:I8 w_scale:I4 x_scale:I1 y_scale:I6");
   CHECK(type_args("ZipMap", 1, "ai.onnx.ml") == "T:O0 X:I0");
-  CHECK(type_args("QLinearAdd", 1, "com.microsoft") == "A_scale:I1 B_scale:I4 C_scale:I6 T:I0I2I3I5I7O0");
+  CHECK(type_args("QLinearAdd", 1, "com.microsoft") ==
+        "A_scale:I1 B_scale:I4 C_scale:I6 T:I0I2I3I5I7O0");
 }
 
 TEST_CASE("ort operators: default attributes are exact") {
@@ -78,7 +81,8 @@ TEST_CASE("ort operators: default attributes are exact") {
 TEST_CASE("ort operators: every default can be read and every version is found") {
   // Sortedness is what the lookup rests on.
   for (int64_t opset = 1; opset <= 27; ++opset)
-    for (const char* op : {"Abs", "Xor", "Cast", "ConvTranspose", "Identity", "If", "Where", "Gemm"})
+    for (const char* op :
+         {"Abs", "Xor", "Cast", "ConvTranspose", "Identity", "If", "Where", "Gemm"})
       if (const OrtSchema* schema = find_ort_schema("", op, opset)) {
         CHECK(schema->op == op);
         CHECK(schema->since_version <= opset);

@@ -58,7 +58,8 @@ std::vector<PassReport> run(Model& model, const PassInfo& pass, const PassContex
   return run_passes(model, list, context);
 }
 
-constexpr const char* kNested = R"(<ir_version: 8, opset_import: ["" : 13, "acme" : 1]> g (bool p, float[2] x) => (float[2] y)
+constexpr const char* kNested =
+    R"(<ir_version: 8, opset_import: ["" : 13, "acme" : 1]> g (bool p, float[2] x) => (float[2] y)
   { a = Neg (x)
     b = If (p) <then_branch = t () => (float[2] u) { u = Exp (a) }, else_branch = e () => (float[2] w) { v = Neg (a)  w = Abs (v) }>
     c = acme.Neg (b)
@@ -79,7 +80,8 @@ TEST_CASE("roots are operators of the standard") {
 }
 
 TEST_CASE("bodies of local functions are not offered") {
-  const auto m = parse(R"(<ir_version: 8, opset_import: ["" : 13, "local" : 1]> g (float[2] x) => (float[2] y) { y = local.f (x) }
+  const auto m = parse(
+      R"(<ir_version: 8, opset_import: ["" : 13, "local" : 1]> g (float[2] x) => (float[2] y) { y = local.f (x) }
     <domain: "local", opset_import: ["" : 13]> f (i) => (o) { o = Neg (i) })");
   visited.clear();
   run(*m, kRecord);
@@ -97,7 +99,8 @@ TEST_CASE("a rule that edits says so") {
 }
 
 TEST_CASE("fired rules are counted, and their leftovers removed") {
-  const auto m = parse(R"(<ir_version: 8, opset_import: ["" : 13]> g (float[2] x) => (float[2] y) { a = Neg (x)  b = Neg (a)  c = Neg (b)  y = Abs (c) })");
+  const auto m = parse(
+      R"(<ir_version: 8, opset_import: ["" : 13]> g (float[2] x) => (float[2] y) { a = Neg (x)  b = Neg (a)  c = Neg (b)  y = Abs (c) })");
   const auto reports = run(*m, kCut);
   CHECK(reports.size() == 1);
   CHECK(reports[0].pass == "cut");
@@ -109,19 +112,23 @@ TEST_CASE("near misses are told with their reason") {
   const auto m = parse(kNested);
   std::vector<std::string> told;
   PassContext context;
-  context.on_near_miss = [&](const Node& n, const char* reason) { told.push_back(n.op_type() + ": " + reason); };
+  context.on_near_miss = [&](const Node& n, const char* reason) {
+    told.push_back(n.op_type() + ": " + reason);
+  };
   run(*m, kNear, context);
   // acme.Neg is no Neg.
   CHECK(told == std::vector<std::string>{"Neg: never", "Neg: never"});
 }
 
 TEST_CASE("initializers that nothing reads go, defaults of inputs stay") {
-  const auto m = parse(R"(<ir_version: 8, opset_import: ["" : 13]> g (bool p, float[2] x, float[2] d = {1, 2}) => (float[2] y) <float[2] w = {3, 4}>
+  const auto m = parse(
+      R"(<ir_version: 8, opset_import: ["" : 13]> g (bool p, float[2] x, float[2] d = {1, 2}) => (float[2] y) <float[2] w = {3, 4}>
     { y = If (p) <then_branch = t () => (float[2] u) <float[2] i = {5, 6}> { u = Neg (x) }, else_branch = e () => (float[2] v) { v = Abs (x) }> })");
   run_passes(*m, {}, {});
   CHECK(m->graph().find("w") == nullptr);
   CHECK(m->graph().find("d")->initializer());
-  m->graph().find("y")->producer()->for_each_subgraph([](Graph& sub) { CHECK(sub.find("i") == nullptr); });
+  m->graph().find("y")->producer()->for_each_subgraph(
+      [](Graph& sub) { CHECK(sub.find("i") == nullptr); });
 }
 
 }  // namespace

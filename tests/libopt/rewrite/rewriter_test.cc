@@ -22,7 +22,8 @@ void check_is(const Model& model, const std::string& text) {
 }
 
 TEST_CASE("an output keeps name, type and documentation, whoever makes it") {
-  const auto m = parse(R"(<ir_version: 8, opset_import: ["" : 13]> g (float[batch] x) => (float[batch] y) { a = Neg (x)  y = Abs (a) })");
+  const auto m = parse(
+      R"(<ir_version: 8, opset_import: ["" : 13]> g (float[batch] x) => (float[batch] y) { a = Neg (x)  y = Abs (a) })");
   Graph& g = m->graph();
   g.find("y")->doc = "the answer";
   Value& a = *g.find("a");
@@ -33,20 +34,26 @@ TEST_CASE("an output keeps name, type and documentation, whoever makes it") {
   CHECK(a.name() == "y");
   CHECK(a.doc == "the answer");
   CHECK(format_type(a.type()) == "float[batch]");
-  check_is(*m, R"(<ir_version: 8, opset_import: ["" : 13]> g (float[batch] x) => (float[batch] y) { y = Neg (x) })");
+  check_is(
+      *m,
+      R"(<ir_version: 8, opset_import: ["" : 13]> g (float[batch] x) => (float[batch] y) { y = Neg (x) })");
 }
 
 TEST_CASE("an output that no node could make gets an Identity") {
-  const auto m = parse(R"(<ir_version: 8, opset_import: ["" : 13]> g (float[2] x) => (float[2] y, float[2] z) { a = Neg (x)  y = Abs (a)  z = Exp (y) })");
+  const auto m = parse(
+      R"(<ir_version: 8, opset_import: ["" : 13]> g (float[2] x) => (float[2] y, float[2] z) { a = Neg (x)  y = Abs (a)  z = Exp (y) })");
   Graph& g = m->graph();
   Rewriter rw(g, g.find("y")->producer());
   rw.replace_uses(*g.find("y"), *g.find("x"));
   rw.sweep();
-  check_is(*m, R"(<ir_version: 8, opset_import: ["" : 13]> g (float[2] x) => (float[2] y, float[2] z) { z = Exp (x)  y = Identity (x) })");
+  check_is(
+      *m,
+      R"(<ir_version: 8, opset_import: ["" : 13]> g (float[2] x) => (float[2] y, float[2] z) { z = Exp (x)  y = Identity (x) })");
 }
 
 TEST_CASE("an output listed twice stays so") {
-  const auto m = parse(R"(<ir_version: 8, opset_import: ["" : 13]> g (float[2] x) => (float[2] y) { a = Neg (x)  y = Abs (a) })");
+  const auto m = parse(
+      R"(<ir_version: 8, opset_import: ["" : 13]> g (float[2] x) => (float[2] y) { a = Neg (x)  y = Abs (a) })");
   Graph& g = m->graph();
   g.add_output(*g.find("y"));
   Rewriter rw(g, g.find("y")->producer());
@@ -59,7 +66,8 @@ TEST_CASE("an output listed twice stays so") {
 }
 
 TEST_CASE("a subgraph may list an outer value: the list follows too") {
-  const auto m = parse(R"(<ir_version: 8, opset_import: ["" : 13]> g (bool p, float[2] x) => (float[2] y)
+  const auto m =
+      parse(R"(<ir_version: 8, opset_import: ["" : 13]> g (bool p, float[2] x) => (float[2] y)
     { a = Neg (x)  b = Abs (a)
       y = If (p) <then_branch = t () => (float[2] u) { u = Exp (b) }, else_branch = e () => (float[2] w) { w = Identity (a) }> })");
   Graph& g = m->graph();
@@ -76,7 +84,8 @@ TEST_CASE("a subgraph may list an outer value: the list follows too") {
 }
 
 TEST_CASE("the sweep takes what only the removed node read, and no more") {
-  const auto m = parse(R"(<ir_version: 8, opset_import: ["" : 13, "acme" : 1]> g (float[2] x, float[2] d = {7, 8}) => (float[2] y)
+  const auto m = parse(
+      R"(<ir_version: 8, opset_import: ["" : 13, "acme" : 1]> g (float[2] x, float[2] d = {7, 8}) => (float[2] y)
     <float[2] w = {1, 2}, float[2] v = {3, 4}>
     { a = Add (x, w)  b = Mul (a, v)  c = Add (b, d)  e = acme.Log (c)  f = Neg (e)  y = Abs (v) })");
   Graph& g = m->graph();
@@ -87,7 +96,9 @@ TEST_CASE("the sweep takes what only the removed node read, and no more") {
   Rewriter second(g, g.find("e")->producer());
   second.remove(*g.find("e")->producer());
   second.sweep();
-  check_is(*m, R"(<ir_version: 8, opset_import: ["" : 13, "acme" : 1]> g (float[2] x, float[2] d = {7, 8}) => (float[2] y)
+  check_is(
+      *m,
+      R"(<ir_version: 8, opset_import: ["" : 13, "acme" : 1]> g (float[2] x, float[2] d = {7, 8}) => (float[2] y)
     <float[2] v = {3, 4}> { y = Abs (v) })");
   CHECK(g.find("w") == nullptr);
   CHECK(g.find("d"));  // a graph input stays, default and all
@@ -96,7 +107,9 @@ TEST_CASE("the sweep takes what only the removed node read, and no more") {
 TEST_CASE("constants become initializers, or nodes where initializers had to be graph inputs") {
   for (const int ir : {3, 8}) {
     INFO("IR ", ir);
-    const auto m = parse("<ir_version: " + std::to_string(ir) + R"(, opset_import: ["" : 8]> g (float[2] x) => (float[2] y) { a = Neg (x)  y = Add (a, x) })");
+    const auto m = parse(
+        "<ir_version: " + std::to_string(ir) +
+        R"(, opset_import: ["" : 8]> g (float[2] x) => (float[2] y) { a = Neg (x)  y = Add (a, x) })");
     Graph& g = m->graph();
     Node& add = *g.find("y")->producer();
     Rewriter rw(g, &add);
@@ -113,7 +126,8 @@ TEST_CASE("constants become initializers, or nodes where initializers had to be 
 }
 
 TEST_CASE("a value becomes constant under its name") {
-  const auto m = parse(R"(<ir_version: 8, opset_import: ["" : 13]> g (float[2] x) => (float[1] b, float[2] y) { a, b = Split (x)  y = Concat <axis = 0> (a, b) })");
+  const auto m = parse(
+      R"(<ir_version: 8, opset_import: ["" : 13]> g (float[2] x) => (float[1] b, float[2] y) { a, b = Split (x)  y = Concat <axis = 0> (a, b) })");
   Graph& g = m->graph();
   Node& split = *g.find("a")->producer();
   Rewriter rw(g, &split);
@@ -122,13 +136,18 @@ TEST_CASE("a value becomes constant under its name") {
   CHECK(split.num_outputs() == 2);
   CHECK_FALSE(split.has_output(0));
   testing::check_invariants(g);
-  rw.make_constant(*g.find("b"), Tensor::vector(std::vector<float>{6}));  // an output: a Constant node; the Split goes
-  check_is(*m, R"(<ir_version: 8, opset_import: ["" : 13]> g (float[2] x) => (float[1] b, float[2] y) <float[1] a = {5}>
+  rw.make_constant(
+      *g.find("b"),
+      Tensor::vector(std::vector<float>{6}));  // an output: a Constant node; the Split goes
+  check_is(
+      *m,
+      R"(<ir_version: 8, opset_import: ["" : 13]> g (float[2] x) => (float[1] b, float[2] y) <float[1] a = {5}>
     { b = Constant <value = float[1] {6}> ()  y = Concat <axis = 0> (a, b) })");
 }
 
 TEST_CASE("edits are counted, and what changes nothing is none") {
-  const auto m = parse(R"(<ir_version: 8, opset_import: ["" : 13]> g (float[2] x) => (float[2] y) { y = Add (x, x) })");
+  const auto m = parse(
+      R"(<ir_version: 8, opset_import: ["" : 13]> g (float[2] x) => (float[2] y) { y = Add (x, x) })");
   Graph& g = m->graph();
   const Node& add = *g.find("y")->producer();
   Rewriter rw(g, &add);
