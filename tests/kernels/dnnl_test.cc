@@ -527,6 +527,30 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("dnnl: float16 is pooled and concatenated to the bits of the cpu kernels") {
+  const KernelSet* dnnl = dnnl_kernel_set();
+  if (!dnnl) return;
+  const std::vector<std::pair<const char*, std::vector<Given>>> cases = {
+      {"MaxPool", {{"kernel_shape", Dims{3, 3}}, {"strides", Dims{2, 2}}}},
+      {"AveragePool", {{"kernel_shape", Dims{2, 3}}, {"pads", Dims{1, 1, 0, 1}}}},
+      {"GlobalAveragePool", {}},
+      {"Concat", {{"axis", int64_t{1}}}}};
+  for (const auto& [op, attributes] : cases) {
+    CAPTURE(op);
+    Net net(41);
+    Value& x = net.node("Cast", {&net.input({2, 21, 11, 9})}, {{"to", int64_t{10}}});
+    std::vector<Value*> from{&x};
+    if (std::string_view(op) == "Concat") from.push_back(&net.node("Relu", {&x}));
+    net.output(net.node("Cast", {&net.node(op, from, attributes)}, {{"to", int64_t{1}}}));
+    const Ran expected = run(net, {&cpu_kernel_set()}, 1);
+    for (const int threads : {1, 3}) {
+      const Ran found = run(net, {dnnl, &cpu_kernel_set()}, threads);
+      CHECK(found.kernels.find("dnnl: 1 step") != std::string::npos);
+      CHECK(same_bits(found.outputs[0], expected.outputs[0]));
+    }
+  }
+}
+
 TEST_CASE("dnnl: pooling keeps infinities and NaN") {
   if (!dnnl_kernel_set()) return;
   Net net(23);

@@ -2,24 +2,15 @@
 
 #include <cstring>
 
+#include "libopt/support/cpu_level.h"
+
 namespace onnxtool {
 
 const GemmIsa& gemm_isa_portable() { return kGemmBaseline; }
 
 const GemmIsa& gemm_isa() {
 #if defined(__x86_64__)
-  static const GemmIsa& best = [&]() -> const GemmIsa& {
-    __builtin_cpu_init();
-    const bool fma = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                     __builtin_cpu_supports("f16c");
-    // Exactly the extensions that _avx512.cc files are compiled for.
-    if (fma && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vnni"))
-      return kGemmAvx512;
-    return fma ? kGemmAvx2 : kGemmBaseline;
-  }();
-  return best;
+  return best_of(kGemmBaseline, kGemmAvx2, kGemmAvx512);
 #else
   return kGemmBaseline;
 #endif

@@ -2,13 +2,11 @@
 // for that: everything is in an anonymous namespace and nothing of the library is instantiated, as
 // the linker would keep one level's copy for all.
 
+#include "calib/kernels/cpu/half_loops.h"
 #include "calib/kernels/cpu/vector_math.h"
 
 namespace onnxtool {
 namespace {
-
-inline float as_float(uint32_t bits) { return __builtin_bit_cast(float, bits); }
-inline uint32_t as_bits(float x) { return __builtin_bit_cast(uint32_t, x); }
 
 // Adding 1.5 * 2^23 puts the nearest integer (half to even) into the low mantissa bits; good for
 // magnitudes up to 2^22.
@@ -256,33 +254,6 @@ void dequantize_loop(const Q* q, QuantLine line, float* x, int64_t n) {
       x[i] = static_cast<float>(static_cast<int32_t>(static_cast<uint32_t>(q[i]) -
                                                      static_cast<uint32_t>(line.zero_point[i]))) *
              line.scale[i];
-  }
-}
-
-// Half's own conversions without branches, so that they become vector instructions; the same
-// values.
-void widen_half_loop(const uint16_t* x, float* y, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) {
-    const uint32_t sign = (x[i] & 0x8000u) << 16, magnitude = x[i] & 0x7fffu;
-    // Subnormals: put the mantissa below 2^-14's exponent and subtract 2^-14, exactly.
-    const uint32_t normal = (magnitude << 13) + (magnitude >= 0x7c00u ? 0x70000000u : 0x38000000u);
-    const float small = as_float((magnitude << 13) + 0x38800000u) - 0x1p-14f;
-    const uint32_t bits = magnitude < 0x400u ? as_bits(small) : normal;
-    y[i] = as_float(bits | sign);
-  }
-}
-
-void narrow_half_loop(const float* x, uint16_t* y, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) {
-    const uint32_t bits = as_bits(x[i]);
-    const uint32_t sign = (bits >> 16) & 0x8000u, magnitude = bits & 0x7fffffffu;
-    const uint32_t normal = (magnitude + 0xfffu + ((magnitude >> 13) & 1u) - 0x38000000u) >> 13;
-    // Adding one half shifts a subnormal's bits to where they belong, rounded.
-    const float shifted = as_float(magnitude) + 0.5f;
-    const uint32_t small = as_bits(shifted) - 0x3f000000u;
-    const uint32_t large = magnitude > 0x7f800000u ? 0x7e00u : 0x7c00u;
-    const uint32_t found = magnitude < 0x38800000u ? small : normal;
-    y[i] = static_cast<uint16_t>(sign | (magnitude >= 0x477ff000u ? large : found));
   }
 }
 

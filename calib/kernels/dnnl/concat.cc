@@ -11,21 +11,24 @@ namespace {
 
 bool accepts(const NodeView& node) {
   for (int i = 0; i < node.num_inputs(); ++i)
-    if (!node.has_input(i) || node.input_dtype(i) != DataType::kFloat) return false;
+    if (!node.has_input(i) || node.input_dtype(i) != node.input_dtype(0)) return false;
   const int64_t axis = node.attr_int("axis", 0);
   const auto rank = static_cast<int64_t>(node.input_dims(0).size());
   return axis == 1 || (axis < 0 && rank > 1 && axis + rank == 1);
 }
 
 // y's channels from `at` on are x's, for each of `pixels` pixels.
-void copy_lines(const float* x, int64_t x_channels, float* y, int64_t y_channels, int64_t at,
+template <class T>
+void copy_lines(const T* x, int64_t x_channels, T* y, int64_t y_channels, int64_t at,
                 int64_t pixels) {
   for (int64_t s = 0; s < pixels; ++s)
     std::memcpy(y + s * y_channels + at, x + s * x_channels,
-                static_cast<size_t>(x_channels) * sizeof(float));
+                static_cast<size_t>(x_channels) * sizeof(T));
 }
 
-Status run(KernelContext& ctx) {
+// T has the size of the elements.
+template <class T>
+Status concat(KernelContext& ctx) {
   const ConstView& first = ctx.input(0);
   std::vector<int64_t> dims(first.dims.begin(), first.dims.end());
   if (dims.size() < 2)
@@ -38,6 +41,9 @@ Status run(KernelContext& ctx) {
     const ConstView& x = ctx.input(i);
     bool fits = x.dims.size() == dims.size();
     for (size_t a = 0; fits && a < dims.size(); ++a) fits = a == 1 || x.dims[a] == dims[a];
+    if (x.dtype != first.dtype)
+      return kernel_error(ErrorCode::kMismatch,
+                          "input " + std::to_string(i) + " has another element type than input 0");
     if (!fits)
       return kernel_error(ErrorCode::kMismatch, "input " + std::to_string(i) + " has dims " +
                                                     dims_text(x.dims) + ", input 0 has " +
@@ -46,17 +52,17 @@ Status run(KernelContext& ctx) {
     channels_last |= x.layout == Layout::kChannelsLast;
   }
   channels_last &= !is_same_in_both_layouts(dims);
-  ONNXTOOL_ASSIGN(const MutableView out,
-                  ctx.output(0, DataType::kFloat, dims,
-                             channels_last ? Layout::kChannelsLast : Layout::kPlain));
+  ONNXTOOL_ASSIGN(
+      const MutableView out,
+      ctx.output(0, first.dtype, dims, channels_last ? Layout::kChannelsLast : Layout::kPlain));
   if (out.count == 0) return {};
-  auto* y = static_cast<float*>(out.data);
+  auto* y = static_cast<T*>(out.data);
   const int64_t images = dims[0], channels = dims[1], pixels = out.count / (images * channels);
   int64_t at = 0;
   for (int i = 0; i < inputs; ++i) {
     const int64_t own = ctx.input(i).dims[1];
     if (channels_last) {
-      ONNXTOOL_ASSIGN(const float* x, channels_last_input<float>(ctx, i));
+      ONNXTOOL_ASSIGN(const T* x, channels_last_input<T>(ctx, i));
       ctx.parallel(images * pixels, std::max<int64_t>(16384 / std::max<int64_t>(own, 1), 1),
                    [=](int64_t begin, int64_t end) {
                      copy_lines(x + begin * own, own, y + begin * channels, channels, at,
@@ -65,7 +71,7 @@ Status run(KernelContext& ctx) {
     } else {
       // Images are lines of channel planes; a channels-last input here has one channel or one
       // pixel.
-      const auto* x = static_cast<const float*>(ctx.input(i).data);
+      const auto* x = static_cast<const T*>(ctx.input(i).data);
       ctx.parallel(images, std::max<int64_t>(16384 / std::max<int64_t>(own * pixels, 1), 1),
                    [=](int64_t begin, int64_t end) {
                      copy_lines(x + begin * own * pixels, own * pixels,
@@ -78,12 +84,16 @@ Status run(KernelContext& ctx) {
   return {};
 }
 
+Status run(KernelContext& ctx) {
+  return ctx.input(0).dtype == DataType::kFloat ? concat<float>(ctx) : concat<uint16_t>(ctx);
+}
+
 }  // namespace
 
 constinit const KernelInfo kConcat{
     .op = "Concat",
     .since = 4,
-    .types = {DataType::kFloat},
+    .types = {DataType::kFloat, DataType::kFloat16},
     .run = run,
     .accepts = accepts,
     .takes_layout = [](int, Layout layout) { return layout == Layout::kChannelsLast; }};

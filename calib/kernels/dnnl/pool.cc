@@ -1,5 +1,5 @@
-// Pooling in float32 (MaxPool also of 8-bit integers), channels last: lines of channels are
-// compared or added, pixel by pixel.
+// Pooling in float32 and, computed in that, float16 (MaxPool also of 8-bit integers), channels
+// last: lines of channels are compared or added, pixel by pixel.
 //   MaxPool-1 .. 22: padding never wins, NaN always does (oneDNN's own pooling drops NaN and
 //   -infinity). AveragePool-1 .. 22: sum over the window / count; count_include_pad counts
 //   positions within the
@@ -12,6 +12,7 @@
 #include <limits>
 
 #include "calib/kernels/dnnl/fusion.h"
+#include "calib/kernels/dnnl/halves.h"
 #include "calib/kernels/dnnl/kernels.h"
 #include "calib/kernels/dnnl/multiversion.h"
 #include "calib/kernels/dnnl/windows.h"
@@ -139,19 +140,16 @@ Status pool(KernelContext& ctx) {
   Windows& w = *windows;
   std::vector<int64_t> dims{x.dims[0], x.dims[1]};
   dims.insert(dims.end(), w.out.end() - (x.rank() - 2), w.out.end());
-  ONNXTOOL_ASSIGN(
-      const MutableView out,
-      ctx.output(0, x.dtype, dims,
-                 is_same_in_both_layouts(dims) ? Layout::kPlain : Layout::kChannelsLast));
-  if (out.count == 0) return {};
-  ONNXTOOL_ASSIGN(const T* source, channels_last_input<T>(ctx, 0));
+  ONNXTOOL_ASSIGN(const ChannelsLastOutput<T> out, ChannelsLastOutput<T>::make(ctx, dims));
+  if (out.view.count == 0) return {};
+  ONNXTOOL_ASSIGN(const T* source, channels_last_values<T>(ctx, 0));
   if (w.in.size() == 2) {
     for (auto* v : {&w.in, &w.out, &w.kernel, &w.strides, &w.dilations}) v->insert(v->begin(), 1);
     w.pads_begin.insert(w.pads_begin.begin(), 0), w.pads_end.insert(w.pads_end.begin(), 0);
   }
   const int64_t channels = x.dims[1], in_image = w.in[0] * w.in[1] * w.in[2] * channels;
   const int64_t taps = w.kernel[0] * w.kernel[1] * w.kernel[2];
-  auto* target = static_cast<T*>(out.data);
+  T* const target = out.values;
   // A task makes whole rows of output pixels.
   ctx.parallel(x.dims[0] * w.out[0] * w.out[1],
                std::max<int64_t>(65536 / (w.out[2] * channels * taps), 1),
@@ -181,6 +179,7 @@ Status pool(KernelContext& ctx) {
                    }
                  }
                });
+  out.store(ctx);
   return {};
 }
 
@@ -201,11 +200,15 @@ Status run_global(KernelContext& ctx) {
   std::fill(dims.begin() + 2, dims.end(), 1);
   if (ctx.node().op_type() == "ReduceMean" && ctx.node().attr_int("keepdims", 1) == 0)
     dims.resize(2);
-  ONNXTOOL_ASSIGN(const MutableView out, ctx.output(0, DataType::kFloat, dims, Layout::kPlain));
-  if (out.count == 0) return {};
-  const int64_t channels = x.dims[1], pixels = x.count / out.count;
+  // The same in both layouts: one pixel.
+  ONNXTOOL_ASSIGN(const ChannelsLastOutput<float> out, ChannelsLastOutput<float>::make(ctx, dims));
+  if (out.view.count == 0) return {};
+  const int64_t channels = x.dims[1], pixels = x.count / out.view.count;
   const auto* from = static_cast<const float*>(x.data);
-  auto* y = static_cast<float*>(out.data);
+  if (x.dtype == DataType::kFloat16) {
+    ONNXTOOL_ASSIGN(from, widened_halves(ctx, 0));
+  }
+  float* const y = out.values;
   if (x.layout == Layout::kChannelsLast) {
     const int64_t groups = (channels + kLine - 1) / kLine;
     ctx.parallel(x.dims[0] * groups,
@@ -218,12 +221,13 @@ Status run_global(KernelContext& ctx) {
                    }
                  });
   } else {
-    ctx.parallel(out.count, std::max<int64_t>(65536 / std::max<int64_t>(pixels, 1), 1),
+    ctx.parallel(out.view.count, std::max<int64_t>(65536 / std::max<int64_t>(pixels, 1), 1),
                  [=](int64_t begin, int64_t end) {
                    for (int64_t i = begin; i < end; ++i)
                      mean_of_pixels(from + i * pixels, pixels, 1, 1, y + i);
                  });
   }
+  out.store(ctx);
   return {};
 }
 
@@ -250,20 +254,21 @@ bool takes_channels_last(int input, Layout layout) {
 
 }  // namespace
 
-constinit const KernelInfo kMaxPool{.op = "MaxPool",
-                                    .types = {DataType::kFloat, DataType::kUint8, DataType::kInt8},
-                                    .prepare = prepare,
-                                    .run = run_max,
-                                    .accepts = accepts,
-                                    .takes_layout = takes_channels_last};
+constinit const KernelInfo kMaxPool{
+    .op = "MaxPool",
+    .types = {DataType::kFloat, DataType::kFloat16, DataType::kUint8, DataType::kInt8},
+    .prepare = prepare,
+    .run = run_max,
+    .accepts = accepts,
+    .takes_layout = takes_channels_last};
 constinit const KernelInfo kAveragePool{.op = "AveragePool",
-                                        .types = {DataType::kFloat},
+                                        .types = {DataType::kFloat, DataType::kFloat16},
                                         .prepare = prepare,
                                         .run = pool<float, false>,
                                         .accepts = accepts,
                                         .takes_layout = takes_channels_last};
 constinit const KernelInfo kGlobalAveragePool{.op = "GlobalAveragePool",
-                                              .types = {DataType::kFloat},
+                                              .types = {DataType::kFloat, DataType::kFloat16},
                                               .run = run_global,
                                               .takes_layout = takes_channels_last};
 constinit const KernelInfo kReduceMean{.op = "ReduceMean",
