@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "libopt/analysis/align.h"
+#include "libopt/ir/code_type.h"
 
 namespace onnxtool {
 namespace {
@@ -29,8 +30,7 @@ Layers align(const Graph& reference, const Graph& test) {
   for (const AlignedValues& a : align_values(reference, test)) {
     if (a.reference->constant() || a.test->constant() || !may_be_floats(*a.reference)) continue;
     const CodeParams codes = code_params(*a.test);
-    const bool coded =
-        a.test->type().dtype == DataType::kUint8 || a.test->type().dtype == DataType::kInt8;
+    const bool coded = is_8bit(a.test->type().dtype);
     if (!may_be_floats(*a.test) && !(coded && codes.scale > 0)) continue;
     out.pairs.push_back({a.reference, a.test, codes});
     out.by.push_back(a.by);

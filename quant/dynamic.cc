@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "libopt/analysis/seam.h"
+#include "quant/decisions.h"
 #include "quant/dynamic_emit.h"
 #include "quant/dynamic_sites.h"
 #include "quant/weight_emit.h"
@@ -27,15 +28,8 @@ WeightOnlyOptions table_options(const DynamicOptions& o) {
 }
 
 Error nothing(const std::vector<NodeDecision>& decisions) {
-  std::map<std::string, int> counts;
-  for (const NodeDecision& d : decisions) ++counts[d.node->op_type() + ": " + d.reason];
-  std::string list;
-  for (const auto& [reason, count] : counts)
-    list += (list.empty() ? "" : "; ") + std::to_string(count) + " x " + reason;
-  return {ErrorCode::kNegative,
-          "nothing is worth quantizing: " +
-              (list.empty() ? "the graph has no MatMul, Gemm, LSTM or Gather with weights" : list),
-          {}};
+  return nothing_quantized("nothing is worth quantizing", decisions,
+                           "the graph has no MatMul, Gemm, LSTM or Gather with weights");
 }
 
 }  // namespace

@@ -3,17 +3,12 @@
 #include <algorithm>
 
 #include "libopt/rewrite/rewriter.h"
+#include "quant/attributes.h"
+#include "quant/gemm_parts.h"
 #include "quant/weight_blocks.h"
 
 namespace onnxtool {
 namespace {
-
-template <class T>
-std::vector<Attribute> one_attribute(const char* name, T value) {
-  std::vector<Attribute> out;
-  out.push_back(Attribute::of(name, std::move(value)));
-  return out;
-}
 
 // [rows, depth] as [depth, rows].
 std::vector<std::byte> transposed(const std::vector<std::byte>& codes, int64_t rows,
@@ -126,30 +121,14 @@ Status DynamicEmitter::emit_product(Node& node) {
   layout.factor = gemm ? node.attr<float>("alpha", 1) : 1;
   ONNXTOOL_ASSIGN(const Weight w, quantized_weight(weight, layout));
   Rewriter rw(node.graph(), &node);
-  Value* x = &node.input(0);
-  if (gemm && node.attr<int64_t>("transA", 0))
-    x = &rw.add_node("Transpose", {x}, one_attribute("perm", std::vector<int64_t>{1, 0}), 1,
-                     x->name() + "_transposed")
-             .output(0);
-  const Activation q = quantized(*x, node);
+  Value& x = product_data(rw, node);
+  const Activation q = quantized(x, node);
   std::vector<Value*> inputs = {q.codes, w.codes, q.zero_point};
   if (w.zero_points) inputs.push_back(w.zero_points);
   Value& integers =
       rw.add_node("MatMulInteger", inputs, {}, 1, node.output(0).name() + "_output_quantized")
           .output(0);
-  Value* addend = gemm && node.has_input(2) ? &node.input(2) : nullptr;
-  if (const float beta = gemm ? node.attr<float>("beta", 1) : 1; addend && beta != 1) {
-    const Tensor* c = addend->constant();
-    if (c && c->dtype() == DataType::kFloat) {
-      std::vector<float> values = c->values<float>();
-      for (float& v : values) v *= beta;
-      addend = &rw.add_constant(Tensor::from(c->dims(), values), addend->name() + "_scaled");
-    } else {
-      Value& factor = rw.add_constant(Tensor::scalar(beta), addend->name() + "_factor");
-      addend = &rw.add_node("Mul", {addend, &factor}, {}, 1, addend->name() + "_scaled").output(0);
-    }
-  }
-  scale_back(node, integers, q, w, addend);
+  scale_back(node, integers, q, w, product_addend(rw, node));
   return {};
 }
 
@@ -172,14 +151,8 @@ Status DynamicEmitter::emit_conv(Node& node) {
   if (w.zero_points) inputs.push_back(w.zero_points);
   Node& conv =
       rw.add_node("ConvInteger", inputs, {}, 1, node.output(0).name() + "_output_quantized");
-  for (const Attribute& a : node.attributes()) {
-    if (const auto* list = a.get<std::vector<int64_t>>())
-      rw.set_attribute(conv, Attribute::of(a.name, *list));
-    else if (const auto* number = a.get<int64_t>())
-      rw.set_attribute(conv, Attribute::of(a.name, *number));
-    else if (const auto* text = a.get<std::string>())
-      rw.set_attribute(conv, Attribute::of(a.name, *text));
-  }
+  for (const Attribute& a : node.attributes())
+    if (auto copy = copy_of(a)) rw.set_attribute(conv, *std::move(copy));
   Value* bias = node.has_input(2) ? &node.input(2) : nullptr;
   if (bias) {
     Value& shape = rw.add_constant(Tensor::vector(column), bias->name() + "_column_shape");

@@ -3,12 +3,11 @@
 #include <map>
 
 #include "quant/placement.h"
+#include "quant/weight_reasons.h"
 
 namespace onnxtool {
 namespace {
 
-constexpr const char* kNotConstant = "the weight is not constant, or quantized already";
-constexpr const char* kInput = "the weight is a graph input that callers may override";
 constexpr const char* kNoMatrix = "the weight is no float32 matrix";
 constexpr const char* kSlower = "would not run faster on integers";
 constexpr const char* kConvSlower =
@@ -22,17 +21,16 @@ bool is_float32(const Value& v) { return v.type().dtype == DataType::kFloat; }
 
 const char* constant_obstacle(const Value& v, int64_t rank) {
   const Tensor* t = v.constant();
-  if (!t) return v.initializer() ? kInput : kNotConstant;
+  if (!t) return why_not_constant(v);
   if (t->dtype() != DataType::kFloat || t->count() == 0) return kNoMatrix;
   return t->rank() == rank ? nullptr : kNoMatrix;
 }
 
 const char* product_obstacle(const Node& node) {
   if (const char* why = constant_obstacle(node.input(1), 2)) return why;
-  if (node.input(0).constant()) return "the left operand is constant";
+  if (node.input(0).constant()) return kConstantData;
   if (!is_float32(node.input(0))) return "its data is not float32";
-  if (node.is("Gemm") && node.opset() < 7)
-    return "below opset 7 a bias is broadcast in another way";
+  if (node.is("Gemm") && node.opset() < 7) return kOldBroadcast;
   return nullptr;
 }
 
@@ -53,7 +51,7 @@ const char* lstm_obstacle(const Node& node) {
 
 const char* conv_obstacle(const Node& node) {
   const Tensor* w = node.input(1).constant();
-  if (!w) return node.input(1).initializer() ? kInput : kNotConstant;
+  if (!w) return why_not_constant(node.input(1));
   if (w->dtype() != DataType::kFloat || w->rank() < 3 || w->count() == 0) return kNoMatrix;
   if (!is_float32(node.input(0))) return "its data is not float32";
   return nullptr;
@@ -102,9 +100,9 @@ class Finder {
     const bool forced = o_.include.matches(node);
     Candidate c{&node, nullptr, "DynamicQuantizeMatMul", forced};
     if (o_.exclude.matches(node))
-      c.reason = "excluded";
+      c.reason = kExcluded;
     else if (!o_.include.empty() && !forced)
-      c.reason = "not included";
+      c.reason = kNotIncluded;
     else if (product)
       c.reason = product_obstacle(node);
     else if (node.is("LSTM"))

@@ -10,6 +10,7 @@
 #include "libopt/rewrite/rewriter.h"
 #include "passes/pass.h"
 #include "quant/attention_scores.h"
+#include "quant/attributes.h"
 #include "quant/half.h"
 
 namespace onnxtool {
@@ -25,7 +26,14 @@ void set_dtype(Value& v, DataType type) {
   v.set_type(std::move(t));
 }
 
-Attribute cast_to(DataType type) { return Attribute::of("to", static_cast<int64_t>(type)); }
+std::vector<Attribute> cast_to(DataType type) {
+  return one_attribute("to", static_cast<int64_t>(type));
+}
+
+Node* first_of(const Graph& g) {
+  for (Node& n : g.nodes()) return &n;
+  return nullptr;
+}
 
 class Halver {
  public:
@@ -71,7 +79,7 @@ class Halver {
 
   void retype(Node& n, const HalfPlaces& places) {
     for (const int o : places.outputs) narrow(n.output(o));
-    if (n.is("Cast")) n.set_attribute(cast_to(type_));
+    if (n.is("Cast")) n.set_attribute(std::move(cast_to(type_).front()));
     if (!n.is("ConstantOfShape")) return;
     const Attribute* a = n.attribute("value");
     const NamedTensor* given = a ? a->get<NamedTensor>() : nullptr;
@@ -142,19 +150,11 @@ class Halver {
     Node* after = v.producer() ? v.producer()->next() : first_of(g);
     Rewriter rw(g, after);
     const DataType to = half ? type_ : DataType::kFloat;
-    std::vector<Attribute> attributes;
-    attributes.push_back(cast_to(to));
-    Node& n =
-        rw.add_node("Cast", {&v}, std::move(attributes), 1, v.name() + "_" + std::string(name(to)));
+    Node& n = rw.add_node("Cast", {&v}, cast_to(to), 1, v.name() + "_" + std::string(name(to)));
     n.output(0).set_type(v.type());
     set_dtype(n.output(0), to);
     ++report_.casts;
     return *(known = &n.output(0));
-  }
-
-  static Node* first_of(const Graph& g) {
-    for (Node& n : g.nodes()) return &n;
-    return nullptr;
   }
 
   // The output keeps its name, whichever of both types it has.
@@ -218,15 +218,8 @@ void store_graph(Graph& graph, HalfConstants& constants, HalfReport& report) {
     if (!e.fits()) continue;
     report.converted_bytes += static_cast<int64_t>(t->size_bytes());
     ++report.casts;
-    Node* first = nullptr;
-    for (Node& n : graph.nodes()) {
-      first = &n;
-      break;
-    }
-    Rewriter rw(graph, first);
-    std::vector<Attribute> attributes;
-    attributes.push_back(cast_to(DataType::kFloat));
-    Node& cast = rw.add_node("Cast", {v}, std::move(attributes), 1, v->name() + "_float");
+    Rewriter rw(graph, first_of(graph));
+    Node& cast = rw.add_node("Cast", {v}, cast_to(DataType::kFloat), 1, v->name() + "_float");
     cast.output(0).set_type(v->type());
     rw.replace_uses(*v, cast.output(0));
     rw.set_input(cast, 0, v);

@@ -11,8 +11,11 @@
 
 #include "calib/exec/integer_groups.h"
 #include "libopt/analysis/qdq.h"
+#include "libopt/ir/code_type.h"
 #include "libopt/rewrite/driver.h"
 #include "libopt/rewrite/rewriter.h"
+#include "libopt/rewrite/visit.h"
+#include "quant/attributes.h"
 #include "quant/node_names.h"
 #include "quant/qoperator.h"
 
@@ -21,8 +24,6 @@ namespace {
 
 constexpr std::string_view kMicrosoft = "com.microsoft";
 constexpr int kFirstArgMaxOfCodes = 13;  // ai.onnx from which ArgMax takes s8 and u8 everywhere
-
-bool is_8bit(DataType type) { return type == DataType::kUint8 || type == DataType::kInt8; }
 
 // The DequantizeLinear with one scale that makes input 0.
 const Node* dequantize_of(const Node& node) {
@@ -47,23 +48,14 @@ class Lowerer {
     for (Node& n : graph_.nodes()) n.for_each_subgraph([&](Graph& g) { inner(g); });
     state_zero_points();
     // Movers first: they replace values, which groups would hold on to.
-    for_each([this](Node& n) { move_codes(n); });
-    for_each([this](Node& n) { lower_softmax(n); });
+    visit_nodes(graph_, [this](Node& n) { move_codes(n); });
+    visit_nodes(graph_, [this](Node& n) { lower_softmax(n); });
     lower_groups();
     remove_idle();
     name_results();
   }
 
  private:
-  // Also where a node takes others away, the next one among them.
-  template <class Visit>
-  void for_each(const Visit& visit) {
-    std::vector<int> ids;
-    for (const Node& n : graph_.nodes()) ids.push_back(n.id());
-    for (const int id : ids)
-      if (Node* n = graph_.node(id)) visit(*n);
-  }
-
   void inner(Graph& g) { Lowerer(g, target_, report_).run(); }
 
   const TargetOp* integer_form(const Node& n) const {
@@ -197,11 +189,7 @@ class Lowerer {
   static void copy_attribute(Rewriter& rw, Node& to, const Attribute& a, std::string_view op) {
     if (op == "QGemm" && a.name == "beta") return;
     if (op == "QLinearAveragePool" && a.name == "dilations") return;
-    if (const auto* v = a.get<int64_t>()) rw.set_attribute(to, Attribute::of(a.name, *v));
-    if (const auto* v = a.get<float>()) rw.set_attribute(to, Attribute::of(a.name, *v));
-    if (const auto* v = a.get<std::string>()) rw.set_attribute(to, Attribute::of(a.name, *v));
-    if (const auto* v = a.get<std::vector<int64_t>>())
-      rw.set_attribute(to, Attribute::of(a.name, *v));
+    if (auto copy = copy_of(a)) rw.set_attribute(to, *std::move(copy));
   }
 
   void rename_node(Node& n) {

@@ -7,6 +7,7 @@
 
 #include "libopt/analysis/seam.h"
 #include "passes/deduplicate.h"
+#include "quant/decisions.h"
 #include "quant/equalize.h"
 #include "quant/fuse_bias.h"
 
@@ -29,13 +30,10 @@ Error nothing_to_quantize(const Placement& placement, const Graph& graph) {
     }
   };
   count_inside(graph);
-  std::string list;
-  for (const auto& [reason, count] : counts)
-    list += (list.empty() ? "" : "; ") + std::to_string(count) + " x " + reason;
-  return Error{ErrorCode::kNegative,
-               "nothing is worth quantizing: " +
-                   (list.empty() ? "the graph has no Conv, Gemm or MatMul" : list),
-               {}};
+  return Error{
+      ErrorCode::kNegative,
+      "nothing is worth quantizing: " + counted(counts, "the graph has no Conv, Gemm or MatMul"),
+      {}};
 }
 
 // Values behind absorbed activations hold what the activation lets through, whatever was observed.

@@ -2,9 +2,6 @@
 //
 //   QLinearOp(x, ...)        =>  QuantizeLinear(op(DequantizeLinear(x), ...))
 //   op that moves codes      =>  QuantizeLinear(op(DequantizeLinear(x)))    scale of its input
-//
-// Order of inputs: ONNX QLinearConv-10 and QLinearMatMul-10, and onnxruntime's operator list for
-// com.microsoft.
 
 #include <algorithm>
 #include <map>
@@ -16,8 +13,12 @@
 #include "libopt/analysis/qdq.h"
 #include "libopt/analysis/seam.h"
 #include "libopt/convert/convert_opset.h"
+#include "libopt/ir/code_type.h"
 #include "libopt/rewrite/driver.h"
 #include "libopt/rewrite/rewriter.h"
+#include "libopt/rewrite/visit.h"
+#include "quant/attributes.h"
+#include "quant/integer_operators.h"
 #include "quant/node_names.h"
 #include "quant/qoperator.h"
 #include "quant/scheme.h"
@@ -26,44 +27,6 @@ namespace onnxtool {
 namespace {
 
 constexpr std::string_view kMicrosoft = "com.microsoft";
-constexpr int kNone = -1;
-
-// Where an integer operator has what. Operands are (codes, scale, zero point) each.
-struct Entry {
-  std::string_view op, domain, float_op;
-  std::vector<int> operands;  // index of each operand's codes
-  int result_scale;           // followed by its zero point; the result is float where it is absent
-  int bias = kNone;           // in steps of both operands' scales
-  int channel_axis = kNone;   // of the second operand's vector of scales; kNone: the last
-};
-
-const std::vector<Entry>& entries() {
-  static const std::vector<Entry> kEntries = {
-      {"QLinearConv", "", "Conv", {0, 3}, 6, 8, 0},
-      {"QLinearMatMul", "", "MatMul", {0, 3}, 6, kNone, kNone},
-      {"QGemm", kMicrosoft, "Gemm", {0, 3}, 7, 6, kNone},
-      {"QLinearAdd", kMicrosoft, "Add", {0, 3}, 6, kNone, kNone},
-      {"QLinearMul", kMicrosoft, "Mul", {0, 3}, 6, kNone, kNone},
-      {"QLinearSigmoid", kMicrosoft, "Sigmoid", {0}, 3, kNone, kNone},
-      {"QLinearLeakyRelu", kMicrosoft, "LeakyRelu", {0}, 3, kNone, kNone},
-      {"QLinearAveragePool", kMicrosoft, "AveragePool", {0}, 3, kNone, kNone},
-      {"QLinearGlobalAveragePool", kMicrosoft, "GlobalAveragePool", {0}, 3, kNone, kNone},
-      {"QLinearSoftmax", kMicrosoft, "Softmax", {0}, 3, kNone, kNone},
-  };
-  return kEntries;
-}
-
-// Operators whose results are elements of their first input.
-constexpr std::string_view kMovers[] = {"MaxPool", "Reshape",   "Flatten",        "Transpose",
-                                        "Squeeze", "Unsqueeze", "Split",          "Slice",
-                                        "Gather",  "Resize",    "DepthToSpace",   "SpaceToDepth",
-                                        "Expand",  "Tile",      "GatherElements", "Identity"};
-
-bool is_mover(const Node& n) {
-  return n.domain().empty() && std::ranges::count(kMovers, n.op_type()) > 0;
-}
-
-bool is_8bit(DataType type) { return type == DataType::kUint8 || type == DataType::kInt8; }
 
 std::string base_of(std::string name) {
   for (const std::string_view suffix : {"_QuantizeLinear_Output", "_quantized"})
@@ -82,35 +45,29 @@ class Raiser {
   Raiser(Graph& graph, FormReport& report) : graph_(graph), report_(report), names_(graph) {}
 
   void run() {
-    for (Node& n : graph_.nodes()) {
+    visit_nodes(graph_, [this](Node& n) {
       n.for_each_subgraph([&](Graph& g) { Raiser(g, report_).run(); });
       if (is_quantize(n) && n.has_output(0) && n.has_input(1)) {
         codes_[&n.output(0)] = {&n.input(1), n.has_input(2) ? &n.input(2) : nullptr};
-        continue;
+        return;
       }
       if (is_mover(n)) {
         raise_mover(n);
-        continue;
+        return;
       }
-      if (!n.has_output(0)) continue;  // nothing to keep the name of
+      if (!n.has_output(0)) return;  // nothing to keep the name of
       if (n.is("QLinearConcat", kMicrosoft))
         raise_concat(n);
       else if (n.is("QLinearWhere", kMicrosoft))
         raise_where(n);
       else if (n.is("MatMulIntegerToFloat", kMicrosoft))
         raise_to_float(n);
-      else if (const Entry* e = entry_of(n))
+      else if (const IntegerOperator* e = find_integer_operator(n))
         raise(n, *e);
-    }
+    });
   }
 
  private:
-  static const Entry* entry_of(const Node& n) {
-    for (const Entry& e : entries())
-      if (n.is(e.op, e.domain)) return &e;
-    return nullptr;
-  }
-
   static Codes codes_at(const Node& n, int scale) {
     return {n.has_input(scale) ? &n.input(scale) : nullptr,
             n.has_input(scale + 1) ? &n.input(scale + 1) : nullptr};
@@ -154,7 +111,7 @@ class Raiser {
   static std::optional<int64_t> scale_axis(const Value& codes, const Value& scale, int axis) {
     const Tensor* s = scale.constant();
     if (!s || s->count() == 1) return std::nullopt;
-    if (axis != kNone) return axis;
+    if (axis != kNoInput) return axis;
     return codes.type().rank().value_or(2) - 1;
   }
 
@@ -171,26 +128,12 @@ class Raiser {
     return !scale || scale->rank() <= 1;
   }
 
-  // Whether the float operator says the same as the integer one's attributes.
-  static bool has_float_form(const Node& n) {
-    if (n.attr<int64_t>("channels_last", 0)) return false;
-    if (!n.is("QLinearSoftmax", kMicrosoft)) return true;
-    // Before opset 13 everything from the axis on was one row.
-    constexpr int kFirstOneAxis = 13;
-    const bool one_axis = n.attr<int64_t>("opset", kFirstOneAxis) >= kFirstOneAxis;
-    const Model& model = n.graph().model();
-    if (one_axis == (model.opset("") >= kFirstOneAxis)) return true;
-    const auto rank = n.input(0).type().rank();
-    const int64_t axis = n.attr<int64_t>("axis", -1);
-    return rank && (axis == -1 || axis == *rank - 1);
-  }
-
-  void raise(Node& n, const Entry& e) {
+  void raise(Node& n, const IntegerOperator& e) {
     for (const int first : e.operands)
       if (!has_operand(n, first)) return;
     if (!has_float_form(n)) return;
     Value* bias = nullptr;
-    if (e.bias != kNone && n.has_input(e.bias)) {
+    if (e.bias != kNoInput && n.has_input(e.bias)) {
       bias = bias_of(n, e);
       if (!bias) return;
     }
@@ -208,7 +151,7 @@ class Raiser {
   }
 
   // int32 in steps of alpha x a_scale x b_scale, as floats; nullptr: the steps are not constant.
-  Value* bias_of(Node& n, const Entry& e) {
+  Value* bias_of(Node& n, const IntegerOperator& e) {
     const Tensor* a = n.input(e.operands[0] + 1).constant();
     const Tensor* b = n.input(e.operands[1] + 1).constant();
     if (!a || !b || a->count() != 1 || a->dtype() != DataType::kFloat ||
@@ -240,11 +183,7 @@ class Raiser {
     for (const Attribute& a : n.attributes()) {
       names.push_back(a.name);
       if (!is_float_attribute(a)) continue;
-      if (const auto* v = a.get<int64_t>()) attributes.push_back(Attribute::of(a.name, *v));
-      if (const auto* v = a.get<float>()) attributes.push_back(Attribute::of(a.name, *v));
-      if (const auto* v = a.get<std::string>()) attributes.push_back(Attribute::of(a.name, *v));
-      if (const auto* v = a.get<std::vector<int64_t>>())
-        attributes.push_back(Attribute::of(a.name, *v));
+      if (auto copy = copy_of(a)) attributes.push_back(*std::move(copy));
     }
     Node& core = rw.add_node(op, inputs, std::move(attributes), 1, base);
     ValueType type = n.output(0).type();
@@ -310,7 +249,7 @@ class Raiser {
     for (int i = 2; i < 4; ++i)
       if (const Tensor* s = n.input(i).constant(); s && s->rank() > 1) return;
     Value& a = floats(n, n.input(0), codes(0));
-    Value& b = floats(n, n.input(1), codes(1), scale_axis(n.input(1), n.input(3), kNone));
+    Value& b = floats(n, n.input(1), codes(1), scale_axis(n.input(1), n.input(3), kNoInput));
     if (!n.has_input(6)) return to_float(n, "MatMul", {&a, &b});
     Rewriter rw(graph_, &n);
     Node& product = rw.add_node("MatMul", {&a, &b}, {}, 1, n.output(0).name() + "_product");
@@ -358,20 +297,6 @@ class Raiser {
   // By address, for look-ups only: ids are unique in one graph, and bodies read values of others.
   std::map<std::tuple<const Value*, const Value*, const Value*, int64_t>, Value*> floats_;
 };
-
-// Whether some operator has a vector of scales, which Q and DQ take from opset 13 on.
-bool has_vector_scale(const Graph& graph) {
-  bool found = false;
-  for (const Node& n : graph.nodes()) {
-    n.for_each_subgraph([&](Graph& g) { found = found || has_vector_scale(g); });
-    const bool product = n.is("QLinearConv") || n.is("QLinearMatMul") || n.is("QGemm", kMicrosoft);
-    const int index = product ? 4 : n.is("MatMulIntegerToFloat", kMicrosoft) ? 3 : kNone;
-    if (index == kNone || !n.has_input(index)) continue;
-    const Tensor* scale = n.input(index).constant();
-    found = found || (scale && scale->count() > 1);
-  }
-  return found;
-}
 
 }  // namespace
 

@@ -5,6 +5,8 @@
 
 #include "libopt/rewrite/rewriter.h"
 #include "libopt/support/half.h"
+#include "quant/attributes.h"
+#include "quant/gemm_parts.h"
 
 namespace onnxtool {
 namespace {
@@ -31,13 +33,6 @@ void make_signed(std::vector<std::byte>& codes, int bits) {
 DataType code_type(int bits, bool is_signed) {
   if (bits == 8) return is_signed ? DataType::kInt8 : DataType::kUint8;
   return is_signed ? DataType::kInt4 : DataType::kUint4;
-}
-
-template <class T>
-std::vector<Attribute> one_attribute(const char* name, T value) {
-  std::vector<Attribute> out;
-  out.push_back(Attribute::of(name, std::move(value)));
-  return out;
 }
 
 // The node whose subgraph holds `node`.
@@ -172,15 +167,9 @@ Result<WeightEmitter::Stored> WeightEmitter::quantize(const WeightSite& site, fl
 Status WeightEmitter::emit_nbits(const WeightSite& site) {
   Node& node = *site.node;
   const bool gemm = node.is("Gemm");
-  const float alpha = gemm ? node.attr<float>("alpha", 1) : 1,
-              beta = gemm ? node.attr<float>("beta", 1) : 1;
-  ONNXTOOL_ASSIGN(const Stored* w, stored(site, alpha));
+  ONNXTOOL_ASSIGN(const Stored* w, stored(site, gemm ? node.attr<float>("alpha", 1) : 1));
   Rewriter rw(node.graph(), &node);
-  Value* x = &node.input(0);
-  if (gemm && node.attr<int64_t>("transA", 0))
-    x = &rw.add_node("Transpose", {x}, one_attribute("perm", std::vector<int64_t>{1, 0}), 1,
-                     x->name() + "_transposed")
-             .output(0);
+  Value& x = product_data(rw, node);
   Value* codes = w->codes;
   if (gathered_.contains(site.weight)) {
     // One copy of the codes for the table and the product: the shape is all that differs.
@@ -189,17 +178,18 @@ Status WeightEmitter::emit_nbits(const WeightSite& site) {
                                    codes->name() + "_shape");
     codes = &rw.add_node("Reshape", {codes, &shape}, {}, 1, codes->name() + "_blocks").output(0);
   }
-  std::vector<Value*> inputs = {x, codes, w->scales};
+  std::vector<Value*> inputs = {&x, codes, w->scales};
   if (w->zero_points) inputs.push_back(w->zero_points);
   Value* addend = nullptr;
   if (gemm && node.has_input(2)) {
     if (auto row = bias_row(node, site.rows)) {
       inputs.resize(5);
-      const bool as_is = beta == 1 && node.input(2).constant()->dims() == row->dims();
+      const bool as_is =
+          node.attr<float>("beta", 1) == 1 && node.input(2).constant()->dims() == row->dims();
       inputs.push_back(as_is ? &node.input(2)
                              : &rw.add_constant(*std::move(row), node.input(2).name() + "_row"));
     } else {
-      addend = &node.input(2);
+      addend = product_addend(rw, node);
     }
   }
   std::vector<Attribute> attributes;
@@ -215,12 +205,6 @@ Status WeightEmitter::emit_nbits(const WeightSite& site) {
     Value& product = rw.add_node("MatMulNBits", inputs, std::move(attributes), 1,
                                  node.output(0).name() + "_product", kMicrosoft)
                          .output(0);
-    if (beta != 1) {
-      const Tensor factor = as_type({beta}, site.weight->constant()->dtype(), {});
-      Value& constant = rw.add_constant(factor, addend->name() + "_factor");
-      addend =
-          &rw.add_node("Mul", {addend, &constant}, {}, 1, addend->name() + "_scaled").output(0);
-    }
     inputs = {&product, addend};
     attributes.clear();
   }

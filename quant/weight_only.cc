@@ -3,6 +3,7 @@
 #include <map>
 
 #include "libopt/analysis/seam.h"
+#include "quant/decisions.h"
 #include "quant/weight_emit.h"
 #include "quant/weight_sites.h"
 
@@ -26,15 +27,9 @@ int needed_opset(const Model& model, const WeightOnlyOptions& o) {
 }
 
 Error nothing(const WeightSites& found) {
-  std::map<std::string, int> counts;
-  for (const NodeDecision& d : found.decisions) ++counts[d.node->op_type() + ": " + d.reason];
-  std::string list;
-  for (const auto& [reason, count] : counts)
-    list += (list.empty() ? "" : "; ") + std::to_string(count) + " x " + reason;
-  return {ErrorCode::kNegative,
-          "no weight can be quantized: " +
-              (list.empty() ? "the graph has no MatMul, Gemm or Gather with weights" : list),
-          "the model was left as it is"};
+  return nothing_quantized("no weight can be quantized", found.decisions,
+                           "the graph has no MatMul, Gemm or Gather with weights",
+                           "the model was left as it is");
 }
 
 // Outputs of products keep their names, so layers find each other by them.

@@ -6,18 +6,15 @@
 #include <optional>
 #include <set>
 
+#include "quant/weight_reasons.h"
+
 namespace onnxtool {
 namespace {
 
-constexpr const char* kNotConstant = "the weight is not constant, or quantized already";
-constexpr const char* kInput = "the weight is a graph input that callers may override";
 constexpr const char* kNoMatrix = "the weight is no float32 or float16 matrix";
 constexpr const char* kUsedElsewhere = "the weight is read elsewhere as floats";
 constexpr const char* kNotSmaller = "it would not become smaller";
-constexpr const char* kOldBroadcast = "below opset 7 a bias is broadcast in another way";
 constexpr const char* kNoForm = "there is no weight-only form of this operator";
-constexpr const char* kExcluded = "excluded";
-constexpr const char* kNotIncluded = "not included";
 
 // Constants of other operators that are worth a line in the report.
 constexpr size_t kLargeBytes = 4096;
@@ -35,8 +32,6 @@ bool is_matrix(const Tensor& t) {
   if (!type || t.rank() < 2 || t.count() == 0) return false;
   return std::all_of(t.dims().begin(), t.dims().end() - 2, [](int64_t d) { return d == 1; });
 }
-
-const char* why_not_constant(const Value& v) { return v.initializer() ? kInput : kNotConstant; }
 
 // A Transpose of two axes of a matrix, whose result only `node` reads.
 bool swaps_matrix(const Node& transpose, const Tensor& t) {
@@ -62,7 +57,7 @@ Found product_site(Node& node) {
   // The product takes the larger rank of the two, MatMulNBits that of the data.
   const auto rank = node.input(0).type().rank();
   if (w->rank() > 2 && (!rank || static_cast<int64_t>(*rank) < w->rank())) return {{}, kNoMatrix};
-  if (node.input(0).constant()) return {{}, "the left operand is constant"};
+  if (node.input(0).constant()) return {{}, kConstantData};
   if (node.is("Gemm") && node.opset() < 7) return {{}, kOldBroadcast};
   const bool swapped = (transpose != nullptr) != (node.attr<int64_t>("transB", 0) != 0);
   const int64_t outer = w->dims()[static_cast<size_t>(w->rank() - 2)], inner = w->dims().back();
@@ -74,7 +69,9 @@ Found product_site(Node& node) {
 Found gather_site(Node& node) {
   Value& data = node.input(0);
   const Tensor* w = data.constant();
-  if (!w) return {{}, data.initializer() && is_float(data.type().dtype) ? kInput : nullptr};
+  if (!w)
+    return {{},
+            data.initializer() && is_float(data.type().dtype) ? why_not_constant(data) : nullptr};
   if (!is_float(w->dtype())) return {};  // gathers shapes and the like
   if (!is_matrix(*w) || w->rank() != 2) return {{}, kNoMatrix};
   if (const auto axis = node.attr<int64_t>("axis", 0); axis != 0 && axis != -2)

@@ -9,6 +9,7 @@
 #include <unordered_set>
 
 #include "calib/data/arrays.h"
+#include "libopt/ir/code_type.h"
 
 namespace onnxtool {
 namespace {
@@ -98,8 +99,6 @@ class Keep final : public Observer {
   std::vector<std::optional<Tensor>> values;
 };
 
-bool is_code(DataType t) { return t == DataType::kUint8 || t == DataType::kInt8; }
-
 // The numbers that codes stand for.
 Tensor decoded(const ConstView& v, const CodeParams& codes) {
   std::vector<float> out(static_cast<size_t>(v.count));
@@ -126,7 +125,7 @@ Tensor encoded(const Tensor& values, DataType type, const CodeParams& codes) {
 // The reference's value as the test model keeps it; nullopt: it cannot.
 std::optional<Tensor> as_type(const Tensor& value, DataType type, const CodeParams& codes) {
   if (value.dtype() == type) return value;
-  if (is_code(type))
+  if (is_8bit(type))
     return codes.scale > 0 ? std::optional(encoded(value, type, codes)) : std::nullopt;
   auto converted = convert_tensor(value, type);
   return converted.ok() ? std::optional(*std::move(converted)) : std::nullopt;
@@ -146,7 +145,7 @@ class Compare final : public Observer {
     forcing_ = nullptr;
     energies[w] = Energy();
     if (!r) return {};
-    const bool coded = is_code(v.dtype) && codes_[w].scale > 0;
+    const bool coded = is_8bit(v.dtype) && codes_[w].scale > 0;
     energies[w] = compare(view_of(*r), coded ? view_of(decoded(v, codes_[w])) : v);
     // What takes its place has its type: kernels were chosen by it.
     if (force_ && energies[w].skipped == 0)

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "libopt/analysis/qdq.h"
+#include "libopt/ir/code_type.h"
 
 namespace onnxtool {
 namespace {
@@ -57,8 +58,6 @@ const Entry* entry_of(const Node& node) {
                                [&](const Entry& e) { return e.op == node.op_type(); });
   return it == std::end(kEntries) ? nullptr : it;
 }
-
-bool is_8bit(DataType type) { return type == DataType::kUint8 || type == DataType::kInt8; }
 
 bool has_one_result(const Node& n) {
   return n.num_outputs() >= 1 && n.has_output(0) &&

@@ -20,11 +20,22 @@ void Sha256::add(std::span<const std::byte> bytes) {
   ONNXTOOL_CHECK(EVP_DigestUpdate(impl_->context, bytes.data(), bytes.size()) == 1);
 }
 
+std::array<unsigned char, 32> Sha256::finish() {
+  std::array<unsigned char, 32> digest;
+  ONNXTOOL_CHECK(EVP_DigestFinal_ex(impl_->context, digest.data(), nullptr) == 1);
+  return digest;
+}
+
+std::array<uint64_t, 4> Sha256::words() {
+  std::array<uint64_t, 4> out = {};
+  const std::array<unsigned char, 32> digest = finish();
+  for (size_t i = 0; i < digest.size(); ++i) out[i / 8] = out[i / 8] << 8 | digest[i];
+  return out;
+}
+
 std::string Sha256::hex() {
-  unsigned char digest[32];
-  ONNXTOOL_CHECK(EVP_DigestFinal_ex(impl_->context, digest, nullptr) == 1);
   std::string out;
-  for (unsigned char b : digest) {
+  for (const unsigned char b : finish()) {
     out += "0123456789abcdef"[b >> 4];
     out += "0123456789abcdef"[b & 15];
   }

@@ -1,7 +1,9 @@
 // SHA-256 digests.
 #pragma once
 
+#include <array>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
@@ -16,10 +18,14 @@ class Sha256 {
   Sha256& operator=(const Sha256&) = delete;
   void add(std::span<const std::byte> bytes);
   void add(std::string_view text) { add(std::as_bytes(std::span(text.data(), text.size()))); }
-  /// 64 lower-case hex digits. Call once.
+  /// 64 lower-case hex digits. Either this or words() is called, once.
   std::string hex();
+  /// The digest as a number, most significant word first.
+  std::array<uint64_t, 4> words();
 
  private:
+  std::array<unsigned char, 32> finish();
+
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

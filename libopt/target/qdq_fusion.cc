@@ -9,7 +9,9 @@
 #include <vector>
 
 #include "libopt/analysis/effects.h"
+#include "libopt/ir/code_type.h"
 #include "libopt/rewrite/rewriter.h"
+#include "libopt/rewrite/visit.h"
 
 namespace onnxtool {
 namespace {
@@ -213,8 +215,8 @@ class Fuser {
 
   // Common subexpressions: one Q of a value and its codes is enough.
   void merge_equal_q() {
-    for (Node& q : graph_.nodes()) {
-      if (!is_q(q) || q.output(0).unused()) continue;
+    visit_nodes(graph_, [this](Node& q) {
+      if (!is_q(q) || q.output(0).unused()) return;
       const std::vector<Use> siblings = q.input(0).uses();
       for (const Use& u : siblings) {
         Node& other = *u.user;
@@ -225,7 +227,7 @@ class Fuser {
         rw.replace_uses(other.output(0), q.output(0));
         rw.remove(other);
       }
-    }
+    });
   }
 
   // s8 pairs as u8, their zero points moved by 128.
@@ -374,7 +376,6 @@ class Fuser {
       return qs[0]->has_input(2) && qs[0]->input(2).constant() ? qs[0]->input(2).constant()->dtype()
                                                                : DataType::kUint8;
     };
-    const auto is_8bit = [](DataType t) { return t == DataType::kUint8 || t == DataType::kInt8; };
     bool fits = false;
     std::string_view kernel = op->integer_op;
     switch (op->fusion) {

@@ -2,21 +2,17 @@
 
 #include "quant/dynamic.h"
 
-#include "calib/compare/compare.h"
 #include "quant/dynamic_sites.h"
-#include "tests/quant/small_models.h"
+#include "tests/quant/product_models.h"
 
 namespace onnxtool {
 namespace {
 
 using testing::numbers;
 using testing::parse;
+using testing::product_model;
 
-struct Made {
-  DynamicModel model;
-  double sqnr_db = 200;
-  std::map<std::string, int> ops;
-};
+using Made = testing::Made<DynamicModel>;
 
 DynamicOptions all() {
   DynamicOptions o;
@@ -24,41 +20,8 @@ DynamicOptions all() {
   return o;
 }
 
-void count_ops(const Graph& graph, std::map<std::string, int>& ops) {
-  for (const Node& n : graph.nodes()) {
-    ++ops[n.op_type()];
-    n.for_each_subgraph([&](Graph& g) { count_ops(g, ops); });
-  }
-}
-
 Made make(const std::string& text, const DynamicOptions& options = all()) {
-  auto model = parse(text);
-  const Status inferred = infer_graph(model->graph());
-  REQUIRE_MESSAGE(inferred.ok(), (inferred.ok() ? "" : inferred.error().message));
-  auto plan = plan_dynamic(model->clone(), options);
-  REQUIRE_MESSAGE(plan.ok(), (plan.ok() ? "" : plan.error().message));
-  Made made;
-  made.model = *std::move(plan);
-  const Status done = quantize_dynamically(made.model, options);
-  REQUIRE_MESSAGE(done.ok(), (done.ok() ? "" : done.error().message));
-  for (const Node& n : made.model.model->graph().nodes())
-    if (Status s = check_node(n); !s.ok()) FAIL(s.error().message);
-  count_ops(made.model.model->graph(), made.ops);
-  const auto source = testing::random_samples(*model, 2);
-  auto compared =
-      compare_models(model->graph(), made.model.model->graph(), *source, testing::cpu_run(), {});
-  REQUIRE_MESSAGE(compared.ok(), (compared.ok() ? "" : compared.error().message));
-  for (const auto& [name, m] : compared->outputs)
-    made.sqnr_db = std::min(made.sqnr_db, m.value(Metric::kSqnr).value_or(200));
-  return made;
-}
-
-std::string model_of(const std::string& body, int opset = 13,
-                     const std::string& inputs = "float[3,64] x") {
-  return "<ir_version: 8, opset_import: [\"\" : " + std::to_string(opset) + "]> g (" + inputs +
-         ") => (float y) <float[64,32] w = {" + numbers(2048) + "}, float[32,64] v = {" +
-         numbers(2048, 0.5) + "}, float[32] b = {" + numbers(32) +
-         "}, float[3,1] c = {1.0, 2.0, 3.0}> { " + body + " }";
+  return testing::make_with(text, options, plan_dynamic, quantize_dynamically);
 }
 
 TEST_CASE("dynamic: products in every form of Gemm") {
@@ -72,7 +35,7 @@ TEST_CASE("dynamic: products in every form of Gemm") {
         DynamicOptions o = all();
         o.is_signed = is_signed;
         o.per_channel = per_channel;
-        const Made m = make(model_of(body), o);
+        const Made m = make(product_model(body), o);
         CHECK(m.ops.at("MatMulInteger") == 1);
         CHECK(m.ops.at("DynamicQuantizeLinear") == 1);
         CHECK(!m.ops.contains("Gemm"));
@@ -83,19 +46,20 @@ TEST_CASE("dynamic: products in every form of Gemm") {
 
 TEST_CASE("dynamic: opsets below 11 are raised, others stay") {
   for (const int opset : {7, 9, 11, 12, 17}) {
-    const Made m = make(model_of("y = Gemm (x, w, b)", opset));
+    const Made m = make(product_model("y = Gemm (x, w, b)", opset));
     CHECK(m.model.model->opset("") == std::max(opset, 11));
     CHECK(m.sqnr_db > 35);
   }
   DynamicOptions fixed = all();
   fixed.no_opset_change = true;
-  CHECK(!plan_dynamic(parse(model_of("y = Gemm (x, w, b)", 9)), fixed).ok());
+  CHECK(!plan_dynamic(parse(product_model("y = Gemm (x, w, b)", 9)), fixed).ok());
 }
 
 TEST_CASE("dynamic: products of one tensor quantize it once; a shared weight is kept once") {
-  const Made m = make(model_of("p = MatMul (x, w) q = MatMul (x, w) y = Add (p, q)"));
+  const Made m = make(product_model("p = MatMul (x, w) q = MatMul (x, w) y = Add (p, q)"));
   CHECK(m.ops.at("DynamicQuantizeLinear") == 1);
-  const Made two = make(model_of("p = MatMul (x, w) q = Gemm <transB = 1> (x, v) y = Add (p, q)"));
+  const Made two =
+      make(product_model("p = MatMul (x, w) q = Gemm <transB = 1> (x, v) y = Add (p, q)"));
   CHECK(two.ops.at("DynamicQuantizeLinear") == 1);
   CHECK(two.ops.at("MatMulInteger") == 2);
   for (const NodeDecision& d : two.model.decisions) CHECK(d.kernel == "MatMulIntegerToFloat");
@@ -166,10 +130,10 @@ TEST_CASE("dynamic: tables, Constant nodes and bodies of If") {
       numbers(1024) + "}> () y = MatMul (x, w) }");
   CHECK(constant.ops.at("MatMulInteger") == 1);
   const Made inside =
-      make(model_of("y = If (k) <then_branch = t () => (float[3,32] z) { z = MatMul (x, w) }, "
-                    "else_branch = e () => "
-                    "(float[3,32] z) { h = Gemm (x, w, b) z = Relu (h) }>",
-                    13, "float[3,64] x, bool k"));
+      make(product_model("y = If (k) <then_branch = t () => (float[3,32] z) { z = MatMul (x, w) }, "
+                         "else_branch = e () => "
+                         "(float[3,32] z) { h = Gemm (x, w, b) z = Relu (h) }>",
+                         13, "float[3,64] x, bool k"));
   CHECK(inside.ops.at("MatMulInteger") == 2);
 }
 

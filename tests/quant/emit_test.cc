@@ -186,6 +186,23 @@ TEST_CASE("predicted graph: what constants decide is computed at load") {
   CHECK(g.dequantize == 0);
 }
 
+TEST_CASE("predicted graph: equal Qs in a row are one") {
+  // The later ones go while nodes are visited, the very next one among them.
+  auto model = testing::parse(
+      "<ir_version: 8, opset_import: [\"\" : 13]> g (float[2,2] x) => (float y) "
+      "<float s = {0.1}, uint8 z = {3}> { q1 = QuantizeLinear (x, s, z) "
+      "q2 = QuantizeLinear (x, s, z) q3 = QuantizeLinear (x, s, z) d1 = DequantizeLinear (q1, s, "
+      "z) "
+      "d2 = DequantizeLinear (q2, s, z) d3 = DequantizeLinear (q3, s, z) a = MatMul (d1, d2) "
+      "p = QuantizeLinear (a, s, z) b = DequantizeLinear (p, s, z) y = MatMul (b, d3) }");
+  REQUIRE(infer_graph(model->graph()).ok());
+  const IntegerGraph g = fuse_qdq(*model, kOrtCpu);
+  CHECK(g.integer_operators.at("QLinearMatMul") == 1);
+  CHECK(g.integer_operators.at("MatMulIntegerToFloat") == 1);
+  CHECK(g.quantize == 1);
+  CHECK(g.dequantize == 0);
+}
+
 TEST_CASE("predicted graph: s8 pairs become u8 only where one DQ reads the Q") {
   const auto predict = [](const std::string& tail) {
     auto model = testing::parse(

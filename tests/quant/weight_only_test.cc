@@ -4,16 +4,16 @@
 
 #include <random>
 
-#include "calib/compare/compare.h"
 #include "libopt/support/half.h"
 #include "quant/weight_blocks.h"
-#include "tests/quant/small_models.h"
+#include "tests/quant/product_models.h"
 
 namespace onnxtool {
 namespace {
 
 using testing::numbers;
 using testing::parse;
+using testing::product_model;
 
 std::vector<float> normal(size_t count, uint64_t seed = 1) {
   std::mt19937_64 engine(seed);
@@ -115,40 +115,10 @@ TEST_CASE("blocks: stored across or along, the codes of a row are the same") {
   CHECK(row->codes[1] == column->codes[static_cast<size_t>(rows)]);
 }
 
-struct Made {
-  WeightOnlyModel model;
-  double sqnr_db = 0;
-  std::map<std::string, int> ops;
-};
-
-void count_ops(const Graph& graph, std::map<std::string, int>& ops) {
-  for (const Node& n : graph.nodes()) {
-    ++ops[n.op_type()];
-    n.for_each_subgraph([&](Graph& g) { count_ops(g, ops); });
-  }
-}
+using Made = testing::Made<WeightOnlyModel>;
 
 Made make(const std::string& text, const WeightOnlyOptions& options = {}) {
-  auto model = parse(text);
-  const Status inferred = infer_graph(model->graph());
-  REQUIRE_MESSAGE(inferred.ok(), (inferred.ok() ? "" : inferred.error().message));
-  auto plan = plan_weight_only(model->clone(), options);
-  REQUIRE_MESSAGE(plan.ok(), (plan.ok() ? "" : plan.error().message));
-  Made made;
-  made.model = *std::move(plan);
-  const Status done = quantize_weights_only(made.model, options);
-  REQUIRE_MESSAGE(done.ok(), (done.ok() ? "" : done.error().message));
-  for (const Node& n : made.model.model->graph().nodes())
-    if (Status s = check_node(n); !s.ok()) FAIL(s.error().message);
-  count_ops(made.model.model->graph(), made.ops);
-  const auto source = testing::random_samples(*model, 2);
-  auto compared =
-      compare_models(model->graph(), made.model.model->graph(), *source, testing::cpu_run(), {});
-  REQUIRE_MESSAGE(compared.ok(), (compared.ok() ? "" : compared.error().message));
-  made.sqnr_db = 200;
-  for (const auto& [name, m] : compared->outputs)
-    made.sqnr_db = std::min(made.sqnr_db, m.value(Metric::kSqnr).value_or(200));
-  return made;
+  return testing::make_with(text, options, plan_weight_only, quantize_weights_only);
 }
 
 WeightOnlyOptions qdq(int bits) {
@@ -156,14 +126,6 @@ WeightOnlyOptions qdq(int bits) {
   o.operators = false;
   o.bits = bits;
   return o;
-}
-
-std::string model_of(const std::string& body, const std::string& inputs = "float[3,64] x",
-                     int opset = 13) {
-  return "<ir_version: 8, opset_import: [\"\" : " + std::to_string(opset) + "]> g (" + inputs +
-         ") => (float y) <float[64,32] w = {" + numbers(2048) + "}, float[32,64] v = {" +
-         numbers(2048, 0.5) + "}, float[32] b = {" + numbers(32) +
-         "}, float[3,1] c = {1.0, 2.0, 3.0}> { " + body + " }";
 }
 
 TEST_CASE("weight-only: MatMul and Gemm become MatMulNBits in every form of Gemm") {
@@ -174,18 +136,18 @@ TEST_CASE("weight-only: MatMul and Gemm become MatMulNBits in every form of Gemm
         "k = ReduceSum <keepdims = 1> (x) y = Gemm <beta = 0.001> (x, w, k)",
         "vt = Transpose <perm = [1, 0]> (v) y = MatMul (x, vt)"}) {
     CAPTURE(body);
-    const Made m = make(model_of(body));
+    const Made m = make(product_model(body));
     CHECK(m.ops.at("MatMulNBits") == 1);
     CHECK(!m.ops.contains("Gemm"));
     CHECK(!m.ops.contains("MatMul"));
     CHECK(m.sqnr_db > 18);
     WeightOnlyOptions o;
     o.bits = 8;
-    CHECK(make(model_of(body), o).sqnr_db > 40);
+    CHECK(make(product_model(body), o).sqnr_db > 40);
     o.symmetric = false;
-    CHECK(make(model_of(body), o).sqnr_db > 40);
-    CHECK(make(model_of(body), qdq(4)).sqnr_db > 18);
-    const Made channels = make(model_of(body), qdq(8));
+    CHECK(make(product_model(body), o).sqnr_db > 40);
+    CHECK(make(product_model(body), qdq(4)).sqnr_db > 18);
+    const Made channels = make(product_model(body), qdq(8));
     CHECK(channels.ops.at("DequantizeLinear") == 1);
     CHECK(channels.sqnr_db > 40);
     CHECK(channels.model.model->opset("") == 13);
@@ -194,7 +156,7 @@ TEST_CASE("weight-only: MatMul and Gemm become MatMulNBits in every form of Gemm
 
 TEST_CASE("weight-only: the form decides the opset, and only that") {
   for (const int opset : {7, 9, 11, 12}) {
-    const std::string text = model_of("y = Gemm (x, w, b)", "float[3,64] x", opset);
+    const std::string text = product_model("y = Gemm (x, w, b)", opset);
     CHECK(make(text).model.model->opset("") == opset);
     CHECK(make(text).model.model->opset("com.microsoft") == 1);
     CHECK(make(text, qdq(8)).model.model->opset("") == 13);
@@ -229,7 +191,7 @@ TEST_CASE("weight-only: a table that is gathered from and multiplied by is kept 
 }
 
 TEST_CASE("weight-only: shared weights, Constant nodes and bodies of If") {
-  const Made shared = make(model_of("p = MatMul (x, w) q = MatMul (x, w) y = Add (p, q)"));
+  const Made shared = make(product_model("p = MatMul (x, w) q = MatMul (x, w) y = Add (p, q)"));
   CHECK(shared.ops.at("MatMulNBits") == 2);
   CHECK(shared.model.weights.size() == 1);
   const Made constant = make(
@@ -239,20 +201,20 @@ TEST_CASE("weight-only: shared weights, Constant nodes and bodies of If") {
       numbers(1024) + "}> () y = MatMul (x, w) }");
   CHECK(constant.ops.at("MatMulNBits") == 1);
   CHECK(!constant.ops.contains("Constant"));
-  const Made inside =
-      make(model_of("y = If (k) <then_branch = t () => (float[3,32] z) { z = MatMul (x, w) }, "
+  const Made inside = make(
+      product_model("y = If (k) <then_branch = t () => (float[3,32] z) { z = MatMul (x, w) }, "
                     "else_branch = e () => (float[3,32] z) { h = Gemm (x, w, b) z = Relu (h) }>",
-                    "float[3,64] x, bool k"));
+                    13, "float[3,64] x, bool k"));
   CHECK(inside.ops.at("MatMulNBits") == 2);
   CHECK(inside.model.weights.size() == 1);
 }
 
 TEST_CASE("weight-only: DequantizeLinear stands beside the weight, not in the body that reads it") {
-  const Made m =
-      make(model_of("y = If (k) <then_branch = t () => (float[3,32] z) { z = MatMul (x, w) }, "
+  const Made m = make(
+      product_model("y = If (k) <then_branch = t () => (float[3,32] z) { z = MatMul (x, w) }, "
                     "else_branch = e () => (float[3,32] z) { h = Gemm (x, w, b) z = Relu (h) }>",
-                    "float[3,64] x, bool k"),
-           qdq(8));
+                    13, "float[3,64] x, bool k"),
+      qdq(8));
   int outside = 0;
   for (const Node& n : m.model.model->graph().nodes()) outside += n.is("DequantizeLinear");
   CHECK(outside == 2);
@@ -295,16 +257,16 @@ std::string reason_of(const std::string& text, const std::string& node,
 TEST_CASE("weight-only: what stays float, and why") {
   const std::string two =
       "p = MatMul (x, w) s = ReduceMax <axes = [0], keepdims = 0> (w) y = Add (p, s)";
-  CHECK(reason_of(model_of(two), "p").find("read elsewhere as floats") != std::string::npos);
-  CHECK(reason_of(model_of("y = MatMul (x, z)", "float[3,64] x, float[64,8] z"), "y")
+  CHECK(reason_of(product_model(two), "p").find("read elsewhere as floats") != std::string::npos);
+  CHECK(reason_of(product_model("y = MatMul (x, z)", 13, "float[3,64] x, float[64,8] z"), "y")
             .find("not constant") != std::string::npos);
-  CHECK(reason_of(model_of("p = MatMul (x, w) r = Relu (p) y = MatMul (r, v)"), "y") == "");
+  CHECK(reason_of(product_model("p = MatMul (x, w) r = Relu (p) y = MatMul (r, v)"), "y") == "");
   WeightOnlyOptions o;
   o.exclude = *Selector::parse({"op:Gemm"});
-  CHECK(reason_of(model_of("p = MatMul (x, w) y = Gemm (p, v)"), "y", o) == "excluded");
+  CHECK(reason_of(product_model("p = MatMul (x, w) y = Gemm (p, v)"), "y", o) == "excluded");
   o = {};
   o.include = *Selector::parse({"op:Gemm"});
-  CHECK(reason_of(model_of("p = MatMul (x, w) y = Gemm (p, v)"), "p", o) == "not included");
+  CHECK(reason_of(product_model("p = MatMul (x, w) y = Gemm (p, v)"), "p", o) == "not included");
   CHECK(reason_of(
             "<ir_version: 8, opset_import: [\"\" : 13]> g (float[2,2] x) => (float y) <float[2,2] "
             "w = {1.0, 2.0, 3.0, 4.0}> { y = MatMul (x, w) }",
@@ -331,7 +293,7 @@ TEST_CASE("weight-only: weights that are not finite are an error that names them
 }
 
 TEST_CASE("weight-only: weights kept on disk are the same") {
-  const std::string text = model_of("p = MatMul (x, w) y = Gemm (p, v)");
+  const std::string text = product_model("p = MatMul (x, w) y = Gemm (p, v)");
   WeightOnlyOptions o;
   const Made in_memory = make(text, o);
   auto scratch = ScratchFile::create(".");

@@ -40,7 +40,7 @@ struct ConvIntState final : KernelState {
 Result<IntWeights> arrange(const GemmIsa& isa, const ConstView& w, const ConstView* zero_points,
                            int64_t group) {
   const int64_t outputs = w.dims[0] / group, depth = product(w.dims, 1, w.dims.size());
-  if (!is_int8(w.dtype)) return unsupported_type(w.dtype, "weights");
+  if (!is_8bit(w.dtype)) return unsupported_type(w.dtype, "weights");
   if (zero_points) {
     ONNXTOOL_TRY(check_zero_point_type(*zero_points, w.dtype, "w_zero_point"));
     if (zero_points->count != 1 && (zero_points->rank() != 1 || zero_points->count != w.dims[0]))
@@ -251,7 +251,7 @@ Status run_qlinear(KernelContext& ctx) {
                     " elements, expected 1 or " + std::to_string(outputs));
   for (float& m : multipliers) m = x_scale * m / y_scale;
   const DataType type = ctx.input(7).dtype;
-  if (!is_int8(type)) return unsupported_type(type, "y_zero_point");
+  if (!is_8bit(type)) return unsupported_type(type, "y_zero_point");
   ONNXTOOL_ASSIGN(const int32_t y_zero_point,
                   zero_point_scalar(ctx.input(7), type, "y_zero_point"));
   const int32_t* bias = nullptr;

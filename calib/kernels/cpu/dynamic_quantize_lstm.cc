@@ -70,8 +70,8 @@ Result<Shape> read_shape(const KernelContext& ctx, const LstmState& state) {
                                  r = ctx.input(kR).dims;
   const bool fits = x.size() == 3 && w.size() == 3 && r.size() == 3 && w[0] == state.directions &&
                     r[0] == state.directions && w[1] == x[2] && r[1] >= 1 && r[1] <= INT32_MAX &&
-                    w[2] == 4 * r[1] && r[2] == 4 * r[1] && is_int8(ctx.input(kW).dtype) &&
-                    is_int8(ctx.input(kR).dtype);
+                    w[2] == 4 * r[1] && r[2] == 4 * r[1] && is_8bit(ctx.input(kW).dtype) &&
+                    is_8bit(ctx.input(kR).dtype);
   if (!fits)
     return mismatch("X, W and R have shapes " + format_dims(x) + ", " + format_dims(w) + " and " +
                     format_dims(r) + ", expected [rows, batch, input], 8-bit [" +

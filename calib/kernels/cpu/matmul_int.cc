@@ -53,7 +53,7 @@ Extents extents_of(std::span<const int64_t> b) {
 /// The panels of all matrices of b, one after the other.
 Result<AlignedArray<int16_t>> pack_b(const GemmIsa& isa, const ConstView& b,
                                      const ConstView* zero) {
-  if (!is_int8(b.dtype)) return unsupported_type(b.dtype, "b");
+  if (!is_8bit(b.dtype)) return unsupported_type(b.dtype, "b");
   const Extents e = extents_of(b.dims);
   LineParams spread;
   if (zero) {
@@ -242,7 +242,7 @@ Status read_requantization(KernelContext& ctx, const MatMulShape& shape, Requant
   ONNXTOOL_TRY(read(6, shape.m, "y_scale", r.y_scale, r.y));
   const ConstView& zero = ctx.input(7);
   r.type = zero.dtype;
-  if (!is_int8(r.type)) return unsupported_type(r.type, "y_zero_point");
+  if (!is_8bit(r.type)) return unsupported_type(r.type, "y_zero_point");
   for (int64_t i = 0; i < zero.count; ++i) r.y_zero_point.push_back(int8_at(zero, i));
   ONNXTOOL_ASSIGN(r.y_zero, line_params(zero.dims, batches, shape.m, "y_zero_point"));
   return {};

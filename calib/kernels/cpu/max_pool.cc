@@ -7,6 +7,7 @@
 #include "calib/kernels/cpu/conv_loops.h"
 #include "calib/kernels/cpu/float_io.h"
 #include "calib/kernels/cpu/pool.h"
+#include "libopt/ir/code_type.h"
 
 namespace onnxtool {
 namespace {
@@ -82,7 +83,7 @@ Status run(KernelContext& ctx) {
     indices = static_cast<int64_t*>(view.data);
   }
   if (y.count == 0) return {};
-  if (x.dtype == DataType::kUint8 || x.dtype == DataType::kInt8)
+  if (is_8bit(x.dtype))
     return dispatch(x.dtype, TypeList<uint8_t, int8_t>{}, "the input", [&]<class T>() -> Status {
       pool<T>(ctx, w, planes, state.column_major, static_cast<const T*>(x.data),
               static_cast<T*>(y.data), indices);

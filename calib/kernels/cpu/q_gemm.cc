@@ -22,7 +22,7 @@ struct QGemmState final : KernelState {
 
 Result<AlignedArray<int16_t>> pack_b(const QGemmState& state, const ConstView& b,
                                      const ConstView* zero) {
-  if (!is_int8(b.dtype)) return unsupported_type(b.dtype, "b");
+  if (!is_8bit(b.dtype)) return unsupported_type(b.dtype, "b");
   const int64_t k = b.dims[state.transpose_b ? 1 : 0], n = b.dims[state.transpose_b ? 0 : 1];
   LineParams spread;
   if (zero) {

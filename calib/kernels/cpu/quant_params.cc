@@ -69,7 +69,7 @@ Result<Quantization> quantization_of(const KernelContext& ctx, int scale, int ze
   Quantization q;
   q.type = type;
   ONNXTOOL_ASSIGN(q.scale, scale_scalar(ctx.input(scale), "a scale"));
-  if (!is_int8(type)) return unsupported_type(type, "a zero point");
+  if (!is_8bit(type)) return unsupported_type(type, "a zero point");
   if (!ctx.has_input(zero_point)) return q;
   ONNXTOOL_ASSIGN(q.zero_point, zero_point_scalar(ctx.input(zero_point), type, "a zero point"));
   return q;

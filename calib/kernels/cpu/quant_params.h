@@ -4,6 +4,7 @@
 #include <array>
 
 #include "calib/kernels/cpu/common.h"
+#include "libopt/ir/code_type.h"
 
 namespace onnxtool {
 
@@ -53,7 +54,6 @@ Result<Quantization> quantization_of(const KernelContext& ctx, int scale, int ze
 /// infinite values give an infinite scale.
 Quantization dynamic_quantization(const float* x, int64_t n);
 
-inline bool is_int8(DataType type) { return type == DataType::kInt8 || type == DataType::kUint8; }
 inline int32_t lowest_of(DataType type) { return type == DataType::kInt8 ? -128 : 0; }
 inline int32_t highest_of(DataType type) { return type == DataType::kInt8 ? 127 : 255; }
 inline int32_t int8_at(const ConstView& view, int64_t i) {

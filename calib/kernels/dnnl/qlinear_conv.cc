@@ -11,6 +11,7 @@
 #include "calib/kernels/dnnl/kernels.h"
 #include "calib/kernels/dnnl/multiversion.h"
 #include "calib/kernels/dnnl/shape_cache.h"
+#include "libopt/ir/code_type.h"
 
 namespace onnxtool {
 namespace {
@@ -30,8 +31,6 @@ struct QLinearConvState final : KernelState {
   mutable WeightStore weights;  // touched under the cache's lock only
   mutable ShapeCache<ConvolutionPlan> plans;
 };
-
-bool is_8bit(DataType type) { return type == DataType::kUint8 || type == DataType::kInt8; }
 
 int32_t code_at(const ConstView& v, int64_t i) {
   return v.dtype == DataType::kInt8 ? static_cast<const int8_t*>(v.data)[i]
