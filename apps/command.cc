@@ -3,11 +3,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <memory>
+#include <new>
 #include <ostream>
+#include <system_error>
 
 #include "apps/config.h"
 #include "apps/files.h"
 #include "apps/flags.h"
+#include "apps/memory_limit.h"
 #include "apps/report/report.h"
 #include "apps/usage.h"
 
@@ -27,6 +31,37 @@ std::vector<std::string> without_help_command(std::vector<std::string> arguments
   arguments.resize(std::min<size_t>(arguments.size(), 1));
   arguments.emplace_back("--help");
   return arguments;
+}
+
+// For commands that read models: those that can be told to be quiet about it.
+std::shared_ptr<const std::string> add_memory_flag(CLI::App& command) {
+  if (!command.get_option_no_throw("--quiet")) return nullptr;
+  const auto size = std::make_shared<std::string>();
+  add_text(
+      command, *size,
+      {"--max-memory", "SIZE",
+       "Fail before more memory than this is taken, as in 2G (default: what the cgroup allows)",
+       "Running"});
+  return size;
+}
+
+Result<int> run_within_memory(const Run& run, const Streams& streams) {
+  try {
+    Result<int> code = run(streams);
+    if (!code.ok() && code.error().code == ErrorCode::kOutOfMemory)
+      return out_of_memory(std::move(code).error());
+    return code;
+  } catch (const std::bad_alloc&) {
+    return out_of_memory({ErrorCode::kOutOfMemory, "out of memory", ""});
+  } catch (const std::runtime_error& e) {
+    // A thread needs memory for its stack. oneTBB says so in words only.
+    const std::string_view what = e.what();
+    if (what.find("pthread_create") == std::string_view::npos &&
+        !dynamic_cast<const std::system_error*>(&e))
+      throw;
+    return out_of_memory(
+        {ErrorCode::kOutOfMemory, "cannot start a thread: " + std::string(what), ""});
+  }
 }
 
 }  // namespace
@@ -54,8 +89,14 @@ std::unique_ptr<CLI::App> make_app(Run& run) {
   for (const CommandInfo* info : kAll) {
     CLI::App* sub = app->add_subcommand(std::string(info->name), std::string(info->summary));
     Run body = info->add(*sub);
+    const auto memory = add_memory_flag(*sub);
     sub->set_help_flag("-h,--help", "Print this help")->group("Help");
-    sub->final_callback([&run, body] { run = body; });
+    sub->final_callback([&run, body, memory] {
+      run = [body, memory](const Streams& streams) -> Result<int> {
+        if (memory) ONNXTOOL_TRY(limit_memory(*memory));
+        return body(streams);
+      };
+    });
   }
   return app;
 }
@@ -90,7 +131,7 @@ int run_command_line(const std::vector<std::string>& given, const Streams& strea
       print_error(streams.err, s.error());
       return s.error().exit_code();
     }
-  Result<int> code = run(streams);
+  Result<int> code = run_within_memory(run, streams);
   if (code.ok()) return *code;
   Error error = std::move(code).error();
   // Whoever opens a file does not know the directory's other names; those of the place are at hand

@@ -7,7 +7,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <iostream>
-#include <new>
 
 #include "apps/command.h"
 #include "libopt/io/mapped_file.h"
@@ -90,11 +89,6 @@ int main(int argc, char** argv) {
                              "is the disk full that it goes to?"});
       code = 2;
     }
-  } catch (const std::bad_alloc&) {
-    onnxtool::print_error(std::cerr,
-                          {onnxtool::ErrorCode::kOutOfMemory, "out of memory",
-                           "give it more, or use fewer --threads: each has a sample of its own"});
-    code = 2;
   } catch (const std::exception& e) {
     std::cerr
         << "internal error: " << e.what()

@@ -10,7 +10,7 @@ _onnxtool() {
   fi
   case "${COMP_WORDS[1]}" in
     optimize)
-      flags="--output --force --no-clobber --external-data --verify --level --target --passes --disable --keep --max-growth --dim --input-shape --freeze --opset --report --json --reproducible --quiet --exit-zero --threads --kernels --config --no-config --help"
+      flags="--output --force --no-clobber --external-data --verify --level --target --passes --disable --keep --max-growth --dim --input-shape --freeze --opset --report --json --reproducible --quiet --exit-zero --threads --kernels --max-memory --config --no-config --help"
       case "$previous" in
         -o|--output) files=1 ;;
         --verify) words="off quick full strict" ;;
@@ -26,12 +26,13 @@ _onnxtool() {
         --report) files=1 ;;
         --threads) files=1 ;;
         --kernels) files=1 ;;
+        --max-memory) files=1 ;;
         --config) files=1 ;;
         *) free=1 ;;
       esac
       ;;
     quantize)
-      flags="--output --force --no-clobber --external-data --verify --emit-recipe --dry-run --calib --eval --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --dynamic --weight-only --to --keep-io-types --calibrator --percentile --format --activation-type --weight-type --symmetric --per-tensor --no-equalize --quantize-outputs --no-opset-change --preset --target --include --exclude --override --accuracy-target --bias-correction --block-size --accuracy-level --save-ranges --ranges-format --ranges --shard --report --json --reproducible --quiet --exit-zero --threads --kernels --config --no-config --help"
+      flags="--output --force --no-clobber --external-data --verify --emit-recipe --dry-run --calib --eval --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --dynamic --weight-only --to --keep-io-types --calibrator --percentile --format --activation-type --weight-type --symmetric --per-tensor --no-equalize --quantize-outputs --no-opset-change --preset --target --include --exclude --override --accuracy-target --bias-correction --block-size --accuracy-level --save-ranges --ranges-format --ranges --shard --report --json --reproducible --quiet --exit-zero --threads --kernels --max-memory --config --no-config --help"
       case "$previous" in
         -o|--output) files=1 ;;
         --verify) words="on off" ;;
@@ -75,12 +76,13 @@ _onnxtool() {
         --report) files=1 ;;
         --threads) files=1 ;;
         --kernels) files=1 ;;
+        --max-memory) files=1 ;;
         --config) files=1 ;;
         *) free=1 ;;
       esac
       ;;
     convert-ort)
-      flags="--output --force --no-clobber --allow-conversion-failures --to --style --level --runtime --custom-ops --ops-config --type-reduction --check-mobile --nnapi-stop-ops --report --json --quiet --config --no-config --help"
+      flags="--output --force --no-clobber --allow-conversion-failures --to --style --level --runtime --custom-ops --ops-config --type-reduction --check-mobile --nnapi-stop-ops --report --json --quiet --config --no-config --max-memory --help"
       case "$previous" in
         -o|--output) files=1 ;;
         --to) words="ort onnx" ;;
@@ -91,20 +93,22 @@ _onnxtool() {
         --nnapi-stop-ops) files=1 ;;
         --report) files=1 ;;
         --config) files=1 ;;
+        --max-memory) files=1 ;;
         *) free=1 ;;
       esac
       ;;
     ranges)
-      flags="--output --allow-mixed-isa --report --json --quiet --config --no-config --help"
+      flags="--output --allow-mixed-isa --report --json --quiet --config --no-config --max-memory --help"
       case "$previous" in
         -o|--output) files=1 ;;
         --report) files=1 ;;
         --config) files=1 ;;
+        --max-memory) files=1 ;;
         *) free=1 ;;
       esac
       ;;
     diff)
-      flags="--gate --atol --rtol --topk --kl --structure --per-layer --layer-limit --record --force --golden --accept --data --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --config --no-config --help"
+      flags="--gate --atol --rtol --topk --kl --structure --per-layer --layer-limit --record --force --golden --accept --data --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --max-memory --config --no-config --help"
       case "$previous" in
         --gate) files=1 ;;
         --atol) files=1 ;;
@@ -134,12 +138,13 @@ _onnxtool() {
         --report) files=1 ;;
         --threads) files=1 ;;
         --kernels) files=1 ;;
+        --max-memory) files=1 ;;
         --config) files=1 ;;
         *) free=1 ;;
       esac
       ;;
     run)
-      flags="--output --output-format --force --data --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --config --no-config --help"
+      flags="--output --output-format --force --data --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --max-memory --config --no-config --help"
       case "$previous" in
         -o|--output) files=1 ;;
         --output-format) words="npy safetensors pb" ;;
@@ -163,12 +168,13 @@ _onnxtool() {
         --report) files=1 ;;
         --threads) files=1 ;;
         --kernels) files=1 ;;
+        --max-memory) files=1 ;;
         --config) files=1 ;;
         *) free=1 ;;
       esac
       ;;
     bench)
-      flags="--runs --seconds --warmup --concurrency --profile --no-optimize --data --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --config --no-config --help"
+      flags="--runs --seconds --warmup --concurrency --profile --no-optimize --data --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --max-memory --config --no-config --help"
       case "$previous" in
         --runs) files=1 ;;
         --seconds) files=1 ;;
@@ -195,12 +201,13 @@ _onnxtool() {
         --report) files=1 ;;
         --threads) files=1 ;;
         --kernels) files=1 ;;
+        --max-memory) files=1 ;;
         --config) files=1 ;;
         *) free=1 ;;
       esac
       ;;
     check)
-      flags="--fail-on --suppress --baseline --write-baseline --allow-op --runtime --weights --digest --verify-digest --report --json --quiet --exit-zero --threads --config --no-config --help"
+      flags="--fail-on --suppress --baseline --write-baseline --allow-op --runtime --weights --digest --verify-digest --report --json --quiet --exit-zero --threads --max-memory --config --no-config --help"
       case "$previous" in
         --fail-on) words="error warning info" ;;
         --suppress) files=1 ;;
@@ -211,12 +218,13 @@ _onnxtool() {
         --verify-digest) files=1 ;;
         --report) files=1 ;;
         --threads) files=1 ;;
+        --max-memory) files=1 ;;
         --config) files=1 ;;
         *) free=1 ;;
       esac
       ;;
     inspect)
-      flags="--node --tensor --dot --rows --target --check-mobile --nnapi-stop-ops --dim --input-shape --report --json --quiet --config --no-config --help"
+      flags="--node --tensor --dot --rows --target --check-mobile --nnapi-stop-ops --dim --input-shape --report --json --quiet --config --no-config --max-memory --help"
       case "$previous" in
         --node) files=1 ;;
         --tensor) files=1 ;;
@@ -227,6 +235,7 @@ _onnxtool() {
         --input-shape) files=1 ;;
         --report) files=1 ;;
         --config) files=1 ;;
+        --max-memory) files=1 ;;
         *) free=1 ;;
       esac
       ;;

@@ -50,6 +50,7 @@ _onnxtool() {
         '--exit-zero[Exit with 0 instead of 1 where the answer is no]' \
         '--threads=[Threads (default\: what affinity and cgroup quota allow)]:N:_files' \
         '--kernels=[Kernel sets, preferred first\: cpu, dnnl, or auto for all that are there]:SETS:_files' \
+        '--max-memory=[Fail before more memory than this is taken, as in 2G (default\: what the cgroup allows)]:SIZE:_files' \
         '--config=[Take settings from this file instead of ./onnxtool.toml]:FILE:_files' \
         '--no-config[Take no settings from a file]' \
         '--help[Print this help]' \
@@ -119,6 +120,7 @@ _onnxtool() {
         '--exit-zero[Exit with 0 instead of 1 where the answer is no]' \
         '--threads=[Threads (default\: what affinity and cgroup quota allow)]:N:_files' \
         '--kernels=[Kernel sets, preferred first\: cpu, dnnl, or auto for all that are there]:SETS:_files' \
+        '--max-memory=[Fail before more memory than this is taken, as in 2G (default\: what the cgroup allows)]:SIZE:_files' \
         '--config=[Take settings from this file instead of ./onnxtool.toml]:FILE:_files' \
         '--no-config[Take no settings from a file]' \
         '--help[Print this help]' \
@@ -147,6 +149,7 @@ _onnxtool() {
         '-q[No progress, and no text report on stdout]' \
         '--config=[Take settings from this file instead of ./onnxtool.toml]:FILE:_files' \
         '--no-config[Take no settings from a file]' \
+        '--max-memory=[Fail before more memory than this is taken, as in 2G (default\: what the cgroup allows)]:SIZE:_files' \
         '--help[Print this help]' \
         '-h[Print this help]' \
         '*:MODEL:_files'
@@ -162,6 +165,7 @@ _onnxtool() {
         '-q[No progress, and no text report on stdout]' \
         '--config=[Take settings from this file instead of ./onnxtool.toml]:FILE:_files' \
         '--no-config[Take no settings from a file]' \
+        '--max-memory=[Fail before more memory than this is taken, as in 2G (default\: what the cgroup allows)]:SIZE:_files' \
         '--help[Print this help]' \
         '-h[Print this help]' \
         '*:FILES:_files'
@@ -205,6 +209,7 @@ _onnxtool() {
         '--exit-zero[Exit with 0 instead of 1 where the answer is no]' \
         '--threads=[Threads (default\: what affinity and cgroup quota allow)]:N:_files' \
         '--kernels=[Kernel sets, preferred first\: cpu, dnnl, or auto for all that are there]:SETS:_files' \
+        '--max-memory=[Fail before more memory than this is taken, as in 2G (default\: what the cgroup allows)]:SIZE:_files' \
         '--config=[Take settings from this file instead of ./onnxtool.toml]:FILE:_files' \
         '--no-config[Take no settings from a file]' \
         '--help[Print this help]' \
@@ -242,6 +247,7 @@ _onnxtool() {
         '--exit-zero[Exit with 0 instead of 1 where the answer is no]' \
         '--threads=[Threads (default\: what affinity and cgroup quota allow)]:N:_files' \
         '--kernels=[Kernel sets, preferred first\: cpu, dnnl, or auto for all that are there]:SETS:_files' \
+        '--max-memory=[Fail before more memory than this is taken, as in 2G (default\: what the cgroup allows)]:SIZE:_files' \
         '--config=[Take settings from this file instead of ./onnxtool.toml]:FILE:_files' \
         '--no-config[Take no settings from a file]' \
         '--help[Print this help]' \
@@ -281,6 +287,7 @@ _onnxtool() {
         '--exit-zero[Exit with 0 instead of 1 where the answer is no]' \
         '--threads=[Threads (default\: what affinity and cgroup quota allow)]:N:_files' \
         '--kernels=[Kernel sets, preferred first\: cpu, dnnl, or auto for all that are there]:SETS:_files' \
+        '--max-memory=[Fail before more memory than this is taken, as in 2G (default\: what the cgroup allows)]:SIZE:_files' \
         '--config=[Take settings from this file instead of ./onnxtool.toml]:FILE:_files' \
         '--no-config[Take no settings from a file]' \
         '--help[Print this help]' \
@@ -304,6 +311,7 @@ _onnxtool() {
         '-q[No progress, and no text report on stdout]' \
         '--exit-zero[Exit with 0 instead of 1 where the answer is no]' \
         '--threads=[Threads (default\: what affinity and cgroup quota allow)]:N:_files' \
+        '--max-memory=[Fail before more memory than this is taken, as in 2G (default\: what the cgroup allows)]:SIZE:_files' \
         '--config=[Take settings from this file instead of ./onnxtool.toml]:FILE:_files' \
         '--no-config[Take no settings from a file]' \
         '--help[Print this help]' \
@@ -327,6 +335,7 @@ _onnxtool() {
         '-q[No progress, and no text report on stdout]' \
         '--config=[Take settings from this file instead of ./onnxtool.toml]:FILE:_files' \
         '--no-config[Take no settings from a file]' \
+        '--max-memory=[Fail before more memory than this is taken, as in 2G (default\: what the cgroup allows)]:SIZE:_files' \
         '--help[Print this help]' \
         '-h[Print this help]' \
         '*:MODEL:_files'

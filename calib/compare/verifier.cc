@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <new>
 #include <optional>
 #include <set>
 
@@ -179,6 +180,8 @@ class ExecutingVerifier final : public Verifier {
         continue;
       }
       const auto now = second->run(trial.names(), inputs);
+      // Lack of memory says nothing about a model.
+      if (!now.ok() && now.error().code == ErrorCode::kOutOfMemory) throw std::bad_alloc();
       if (!now.ok()) return breach(v, "the rewritten model fails: " + now.error().message);
       spent += 2;
       std::optional<Outputs> truth;

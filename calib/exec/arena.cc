@@ -4,6 +4,8 @@
 #include <cstdlib>
 #include <numeric>
 
+#include "libopt/support/headroom.h"
+
 namespace onnxtool {
 namespace {
 
@@ -15,7 +17,12 @@ size_t rounded(size_t n) {
 
 Arena::~Arena() { std::free(block_); }
 
-void* Arena::heap(size_t size) { return std::aligned_alloc(kBufferAlignment, size); }
+void* Arena::heap(size_t size) {
+  // Small ones come from what the process has already.
+  constexpr size_t kSmall = size_t{64} << 10;
+  if (size > kSmall && !has_headroom(size)) return nullptr;
+  return std::aligned_alloc(kBufferAlignment, size);
+}
 
 void* Arena::acquire(size_t size_bytes, int* ticket) {
   const size_t size = rounded(size_bytes);

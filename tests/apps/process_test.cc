@@ -97,6 +97,35 @@ TEST_CASE("signals that the caller ignores stay ignored") {
   CHECK(command.wait().code == 128 + SIGTERM);
 }
 
+#ifndef __SANITIZE_ADDRESS__  // its own allocator ends the process instead
+TEST_CASE("a limit on memory ends a command with its name, at whatever place it strikes") {
+  const TemporaryDirectory directory;
+  copy_digits(directory.path(), 4);
+  const auto before = snapshot(directory.path());
+  int refused = 0;
+  for (int kilobytes = 64; kilobytes < 64 * 1024; kilobytes = kilobytes * 5 / 4) {
+    const std::string limit = std::to_string(kilobytes) + "K";
+    const Finished f = run_command(
+        "onnxtool quantize model.onnx" + kImages + "-q --max-memory " + limit + " -o out.onnx",
+        directory.path());
+    INFO(limit << ": " << f.err);
+    REQUIRE((f.code == 0 || f.code == 2));
+    if (f.code == 0) {
+      fs::remove(directory.path() / "out.onnx");
+    } else {
+      CHECK(f.err.find("error[out-of-memory]: ") != std::string::npos);
+      CHECK(f.err.find("--max-memory is " + limit) != std::string::npos);
+      ++refused;
+    }
+    CHECK(differences(before, snapshot(directory.path())).empty());
+  }
+  CHECK(refused > 0);
+  CHECK(run_command("onnxtool quantize model.onnx" + kImages + "-q --max-memory 1G -o out.onnx",
+                    directory.path())
+            .code == 0);
+}
+#endif
+
 TEST_CASE("a closed pipe ends the run quietly even where SIGPIPE was ignored") {
   const TemporaryDirectory directory;
   copy_digits(directory.path(), 1);

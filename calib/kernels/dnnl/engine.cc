@@ -5,6 +5,9 @@
 #endif
 
 #include <mutex>
+#include <new>
+
+#include "libopt/support/headroom.h"
 
 namespace onnxtool {
 namespace {
@@ -31,6 +34,11 @@ void append_eltwise(dnnl::post_ops& ops, dnnl::algorithm algorithm, float alpha,
 #endif
 }
 
+// Where it gets no memory, oneDNN reads through a null pointer.
+void require_headroom() {
+  if (!has_headroom(0)) throw std::bad_alloc();
+}
+
 // One at a time: v2's brgconv keeps the granularity of input channels, which is the element type's,
 // in a variable that all threads share (brg_blocking_t::last_ic_block_size). Where one thread
 // describes a float convolution and another one an int8 one, both may get the wrong weights.
@@ -39,6 +47,7 @@ template <class Primitive, class Describe>
 Described<Primitive> described(const Describe& describe) {
   static std::mutex mutex;
   const std::lock_guard lock(mutex);
+  require_headroom();
   typename Primitive::primitive_desc desc = describe();
   std::string implementation = desc.impl_info_str();
   return {std::move(desc), std::move(implementation)};
@@ -170,6 +179,7 @@ Described<dnnl::matmul> describe_matmul(const memory::desc& a, const memory::des
 }
 
 void reorder(const memory::desc& from, const void* source, const memory::desc& to, void* target) {
+  require_headroom();
   memory a(from, host_engine(), const_cast<void*>(source)), b(to, host_engine(), target);
   dnnl::reorder(a, b).execute(host_stream(), a, b);
 }
