@@ -176,6 +176,8 @@ bool region_pays(const std::vector<const Node*>& region, const PassContext& cont
     if (!v->is_graph_output() &&
         std::ranges::all_of(v->uses(), [&](const Use& u) { return members.contains(u.user); }))
       freed += static_cast<int64_t>(encode_tensor(v->name(), *v->constant()).size());
+  // One node less each; may_grow() counts one of them itself.
+  freed += kNegligibleGrowth * (static_cast<int64_t>(region.size()) - 1);
   return may_grow(context, added, freed);
 }
 

@@ -219,6 +219,11 @@ Tensor transposed(const Tensor& t, const Perm& perm) {
   return Tensor::from_bytes(t.dtype(), std::move(dims), std::move(bytes));
 }
 
+bool is_elementwise(const Node& n) {
+  if (!n.domain().empty() || !n.has_input(0)) return false;
+  return (among(kUnary, n) && n.num_inputs() == 1) || (among(kBroadcasting, n) && n.opset() >= 8);
+}
+
 std::optional<Moved> moved(const Node& n, const Perm& perm) {
   if (!n.domain().empty() || !n.has_input(0)) return std::nullopt;
   if (among(kUnary, n)) return n.num_inputs() == 1 ? move_unary(n) : std::nullopt;

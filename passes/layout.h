@@ -33,6 +33,10 @@ struct Moved {
   std::vector<std::pair<std::string, int64_t>> numbers;
 };
 
+/// Whether an element of the results is made of those at the same place of the inputs, where these
+/// have all one shape.
+bool is_elementwise(const Node& node);
+
 /// nullopt: the operator depends on the order of its axes, or on what is not known of it.
 std::optional<Moved> moved(const Node& node, const Perm& perm);
 

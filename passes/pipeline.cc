@@ -58,7 +58,10 @@ constexpr const PassInfo* kOptimization[] = {
     &kFuseLayerNorm,
     &kFuseRmsNorm,
     &kFuseGelu,
+    // After the formulas, whose numbers it would change.
+    &kFuseScales,
     // After the targets have become constant.
+    &kEliminateReshapeRoundTrip,
     &kFuseReshapes,
     &kFuseTransposes,
     // After the pairs that meet already are gone.

@@ -71,7 +71,7 @@ class Generator {
   }
 
   std::string step(const std::string& x) {
-    switch (pick(33)) {
+    switch (pick(36)) {
       case 0: return made("Identity", x);
       case 1: return made("Dropout", x);
       case 2: return made("Cast", made("Cast", x, "to = 11"), "to = 1");
@@ -118,6 +118,11 @@ class Generator {
                     made("Concat", x + ", " + made("ConstantOfShape", ints("3,4,6")), "axis = 0") +
                         ", " + ints("0") + ", " + ints("-3") + ", " + ints("0"));
       case 28: return made(pick(2) ? "Relu" : "Tanh", pick(2) ? gemm(x) : convolution(x));
+      case 31:
+        return made(pick(2) ? "Mul" : "Div",
+                    made(pick(2) ? "Mul" : "Div", x + ", " + constant("float", "0.5")) + ", " +
+                        constant("float", pick(2) ? "3" : "0.25"));
+      case 32: return flat(x);
       default: return made("Mul", x + ", " + made("Sqrt", constant("float", "2.25")));
     }
   }
@@ -145,6 +150,12 @@ class Generator {
         flat + ", " +
             made("Concat", u + ", " + made("Slice", s + ", " + ints("1") + ", " + ints("3")),
                  "axis = 0"));
+  }
+  std::string flat(const std::string& x) {
+    const std::string there = made("Reshape", x + ", " + ints("0,24")),
+                      twice = made("Mul", there + ", " + constant("float", "2"));
+    const std::string sum = made("Add", made("Tanh", there) + ", " + (pick(2) ? twice : there));
+    return made("Reshape", (pick(3) ? sum : there) + ", " + ints("0,4,6"));
   }
   std::string slices(const std::string& x) {
     const std::string a = made(
