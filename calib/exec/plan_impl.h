@@ -190,9 +190,9 @@ struct SlotValue {
 /// Bytes of a tensor of this layout, block padding included; nullopt on overflow.
 std::optional<size_t> layout_size_bytes(DataType dtype, std::span<const int64_t> dims,
                                         Layout layout);
-/// Copies between layouts; one side is kPlain. Padding of blocked targets is zero.
-void convert_layout(const void* from, Layout from_layout, void* to, Layout to_layout,
-                    DataType dtype, std::span<const int64_t> dims);
+/// Copies elements of another layout into the plain one, on up to so many threads.
+void to_plain_layout(const void* from, Layout layout, void* to, DataType dtype,
+                     std::span<const int64_t> dims, int threads);
 
 /// The Add behind a MatMul with constant weights that adds a constant to each of its columns:
 /// `bias` can then be the MatMul's third input. nullptr: there is none.

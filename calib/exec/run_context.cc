@@ -337,7 +337,7 @@ Result<ConstView> RunContext::Impl::view(int slot, const KernelSet* set,
   if (!takes(host.layout)) {
     const Representation blocked = host;
     ONNXTOOL_ASSIGN(host, add_form(MemorySpace::kHost, Layout::kPlain));
-    convert_layout(blocked.data, blocked.layout, host.data, Layout::kPlain, v.dtype, v.dims);
+    to_plain_layout(blocked.data, blocked.layout, host.data, v.dtype, v.dims, plan().threads);
   }
   if (space == MemorySpace::kHost) return shown(host);
   ONNXTOOL_ASSIGN(Representation device, add_form(MemorySpace::kDevice, host.layout));

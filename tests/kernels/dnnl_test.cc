@@ -551,6 +551,23 @@ TEST_CASE("dnnl: float16 is pooled and concatenated to the bits of the cpu kerne
   }
 }
 
+TEST_CASE("dnnl: images that are resized between convolutions stay channels last") {
+  if (!dnnl_kernel_set()) return;
+  const ConvCase conv{.x = {2, 16, 9, 7}, .w = {24, 16, 1, 1}}, last{.x = {}, .w = {16, 24, 1, 1}};
+  for (const char* mode : {"nearest", "linear", "cubic"})
+    for (const Dims& sizes : {Dims{2, 24, 18, 21}, Dims{2, 24, 13, 5}, Dims{3, 24, 9, 14}}) {
+      CAPTURE(mode);
+      CAPTURE(sizes);
+      Net net(53);
+      Value& y = add_conv(net, net.input(conv.x), conv);
+      Value& to = net.graph().add_initializer(Tensor::from<int64_t>({4}, sizes), "");
+      Value* absent = nullptr;
+      Value& resized = net.node("Resize", {&y, absent, absent, &to}, {{"mode", std::string(mode)}});
+      net.output(add_conv(net, resized, last));
+      check_against_cpu(net, terms_of(conv.w) * terms_of(last.w));
+    }
+}
+
 TEST_CASE("dnnl: pooling keeps infinities and NaN") {
   if (!dnnl_kernel_set()) return;
   Net net(23);

@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -105,6 +106,25 @@ TEST_CASE("float16 is read and rounded as Half does, on every level") {
     for (size_t i = 0; i < x.size(); ++i) wrong += Half(x[i]).bits != back[i];
     CHECK(wrong == 0);
   }
+}
+
+TEST_CASE("blocks, edges and three channels are transposed on every level") {
+  std::vector<uint32_t> x(70 * 90), y(x.size());
+  for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<uint32_t>(i);
+  for (const VectorMath* level : levels())
+    for (const auto& [rows, columns] : std::vector<std::pair<int64_t, int64_t>>{
+             {1, 1}, {3, 50}, {50, 3}, {2, 37}, {8, 8}, {16, 24}, {19, 33}, {64, 70}, {5, 8}})
+      for (const int64_t more : {0, 5}) {
+        const int64_t x_stride = columns + more, y_stride = rows + more;
+        std::ranges::fill(y, 0xffffffffu);
+        level->transpose32(x.data(), x_stride, y.data(), y_stride, rows, columns);
+        int wrong = 0;
+        for (int64_t c = 0; c < columns; ++c)
+          for (int64_t r = 0; r < y_stride; ++r)
+            wrong += y[static_cast<size_t>(c * y_stride + r)] !=
+                     (r < rows ? x[static_cast<size_t>(r * x_stride + c)] : 0xffffffffu);
+        CHECK_MESSAGE(wrong == 0, rows << " rows, " << columns << " columns");
+      }
 }
 
 TEST_CASE("the terms of softmax sum up in the same order on every level") {

@@ -185,32 +185,58 @@ Result<std::vector<ResizeExtent>> resolve_extents(const ResizeState& state, cons
   return extents;
 }
 
+/// A resize of memory: its axes in the order of memory, which may be channels last.
+struct Resizing {
+  Dims in, out;
+  std::vector<ResizeExtent> extents;
+  std::vector<ResizeAxis> axes;
+  std::vector<size_t> order;  // of the passes: the model's last axis first
+};
+Resizing in_memory(Layout layout, std::vector<ResizeExtent> extents, const ResizeOptions& options) {
+  Resizing r{.extents = std::move(extents)};
+  const size_t rank = r.extents.size();
+  for (size_t i = rank; i-- > 0;)
+    r.order.push_back(layout == Layout::kPlain || i == 0 ? i : i == 1 ? rank - 1 : i - 1);
+  if (layout != Layout::kPlain)
+    std::rotate(r.extents.begin() + 1, r.extents.begin() + 2, r.extents.end());
+  for (const ResizeExtent& e : r.extents) {
+    r.in.push_back(e.in);
+    r.out.push_back(e.out);
+    r.axes.push_back(e.identity() && options.mode != ResizeMode::kNearest
+                         ? ResizeAxis{}
+                         : resize_axis(e, options));
+  }
+  return r;
+}
+
 /// y[o...] = x[index(o)...] for all axes at once; rows of the last axis that repeat are copied.
 template <class E>
-void take_nearest(KernelContext& ctx, const E* x, std::span<const int64_t> in_dims,
-                  const std::vector<ResizeAxis>& axes, E* y, std::span<const int64_t> out_dims) {
-  const Dims strides = contiguous_strides(in_dims);
-  const size_t last = out_dims.size() - 1;
-  const int64_t inner = out_dims[last], rows = product(out_dims, 0, last);
-  const Dims& columns = axes[last].indices;
-  const auto source_row = [&](int64_t row) {
-    int64_t offset = 0;
-    for (size_t i = last; i-- > 0;) {
-      offset += axes[i].indices[static_cast<size_t>(row % out_dims[i])] * strides[i];
-      row /= out_dims[i];
-    }
-    return offset;
-  };
+void take_nearest(KernelContext& ctx, const Resizing& r, const E* x, E* y) {
+  const Dims strides = contiguous_strides(r.in);
+  const size_t last = r.out.size() - 1;
+  const int64_t inner = r.out[last], rows = product(r.out, 0, last);
+  const Dims& columns = r.axes[last].indices;
+  const bool whole = r.extents[last].identity();
   ctx.parallel(rows, grain_of(inner), [&](int64_t begin, int64_t end) {
+    Dims at(last);
+    for (size_t i = last, row = static_cast<size_t>(begin); i-- > 0;) {
+      at[i] = static_cast<int64_t>(row) % r.out[i];
+      row /= static_cast<size_t>(r.out[i]);
+    }
     int64_t previous = -1;
     for (int64_t row = begin; row < end; ++row) {
-      const int64_t from = source_row(row);
+      int64_t from = 0;
+      for (size_t i = 0; i < last; ++i)
+        from += r.axes[i].indices[static_cast<size_t>(at[i])] * strides[i];
       E* to = y + row * inner;
-      if (from == previous)
+      if (whole)
+        std::copy_n(x + from, inner, to);
+      else if (from == previous)
         std::copy_n(to - inner, inner, to);
       else
         for (int64_t i = 0; i < inner; ++i) to[i] = x[from + columns[static_cast<size_t>(i)]];
       previous = from;
+      for (size_t i = last; i-- > 0 && ++at[i] == r.out[i];) at[i] = 0;
     }
   });
 }
@@ -243,9 +269,10 @@ void resize_pass(KernelContext& ctx, const ResizeAxis& axis, const T* x, int64_t
   ctx.parallel(outer * out, grain_of(inner * taps), [&](int64_t begin, int64_t end) {
     std::vector<const T*> from(static_cast<size_t>(taps));
     for (int64_t row = begin; row < end; ++row) {
-      const T* base = x + row / out * in * inner;
-      const int64_t* indices = &axis.indices[static_cast<size_t>(row % out * taps)];
-      const T* w = &weights[static_cast<size_t>(row % out * taps)];
+      const int64_t line = row / out, position = row - line * out;
+      const T* base = x + line * in * inner;
+      const int64_t* indices = &axis.indices[static_cast<size_t>(position * taps)];
+      const T* w = &weights[static_cast<size_t>(position * taps)];
       if (inner == 1) {
         T sum = w[0] * base[indices[0]];
         for (int64_t t = 1; t < taps; ++t) sum += w[t] * base[indices[t]];
@@ -273,37 +300,35 @@ void fill_outside(const std::vector<ResizeAxis>& axes, std::span<const int64_t> 
 }
 
 template <class T>
-Status interpolate(KernelContext& ctx, const ResizeState& state,
-                   const std::vector<ResizeExtent>& extents, const std::vector<ResizeAxis>& axes,
-                   const T* x, std::span<const int64_t> in_dims, std::span<const int64_t> out_dims,
+Status interpolate(KernelContext& ctx, const ResizeState& state, const Resizing& r, const T* x,
                    T* y) {
-  Dims dims = to_dims(in_dims);
+  Dims dims = r.in;
   const T* from = x;
   size_t remaining = 0;
-  for (const ResizeExtent& e : extents) remaining += e.identity() ? 0 : 1;
-  if (remaining == 0) std::copy_n(x, product(in_dims), y);
-  for (size_t i = extents.size(); i-- > 0;) {
-    if (extents[i].identity()) continue;
+  for (const ResizeExtent& e : r.extents) remaining += e.identity() ? 0 : 1;
+  if (remaining == 0) std::copy_n(x, product(r.in), y);
+  for (const size_t i : r.order) {
+    const ResizeExtent& e = r.extents[i];
+    if (e.identity()) continue;
     const int64_t outer = product(dims, 0, i), inner = product(dims, i + 1, dims.size());
     T* to = y;
     if (--remaining > 0) {
-      const auto bytes = checked_product(Dims{outer, extents[i].out, inner, int64_t{sizeof(T)}});
+      const auto bytes = checked_product(Dims{outer, e.out, inner, int64_t{sizeof(T)}});
       if (!bytes) return kernel_error(ErrorCode::kLimit, "an intermediate result overflows");
       ONNXTOOL_ASSIGN(void* scratch, ctx.scratch(static_cast<size_t>(*bytes)));
       to = static_cast<T*>(scratch);
     }
-    resize_pass(ctx, axes[i], from, outer, extents[i].in, extents[i].out, inner, to);
-    dims[i] = extents[i].out;
+    resize_pass(ctx, r.axes[i], from, outer, e.in, e.out, inner, to);
+    dims[i] = e.out;
     from = to;
   }
-  fill_outside(axes, out_dims, static_cast<T>(state.extrapolation), y);
+  fill_outside(r.axes, r.out, static_cast<T>(state.extrapolation), y);
   return {};
 }
 
 /// Integers: in double, rounded half to even and saturated to the element type's range.
-Status interpolate_integers(KernelContext& ctx, const ResizeState& state,
-                            const std::vector<ResizeExtent>& extents,
-                            const std::vector<ResizeAxis>& axes, const MutableView& y) {
+Status interpolate_integers(KernelContext& ctx, const ResizeState& state, const Resizing& r,
+                            const MutableView& y) {
   const ConstView& x = ctx.input(0);
   ONNXTOOL_ASSIGN(const ConstView wide, widened(ctx, x));
   return dispatch(
@@ -313,8 +338,7 @@ Status interpolate_integers(KernelContext& ctx, const ResizeState& state,
         auto *doubles = static_cast<double*>(in), *results = static_cast<double*>(out);
         for (int64_t i = 0; i < x.count; ++i)
           doubles[i] = static_cast<double>(static_cast<const W*>(wide.data)[i]);
-        ONNXTOOL_TRY(
-            interpolate<double>(ctx, state, extents, axes, doubles, x.dims, y.dims, results));
+        ONNXTOOL_TRY(interpolate<double>(ctx, state, r, doubles, results));
         const int bits = bits_of(x.dtype);
         const bool is_unsigned = x.dtype == DataType::kUint8 || x.dtype == DataType::kUint16 ||
                                  x.dtype == DataType::kUint32 || x.dtype == DataType::kUint64;
@@ -337,11 +361,11 @@ Status interpolate_integers(KernelContext& ctx, const ResizeState& state,
       });
 }
 
-Status run_nearest(KernelContext& ctx, const ResizeState& state,
-                   const std::vector<ResizeAxis>& axes, const MutableView& y) {
+Status run_nearest(KernelContext& ctx, const ResizeState& state, const Resizing& r,
+                   const MutableView& y) {
   const ConstView& x = ctx.input(0);
   dispatch_movement(x.dtype, [&]<class E>() {
-    take_nearest(ctx, static_cast<const E*>(x.data), x.dims, axes, static_cast<E*>(y.data), y.dims);
+    take_nearest(ctx, r, static_cast<const E*>(x.data), static_cast<E*>(y.data));
   });
   if (state.options.coordinates != ResizeCoordinates::kTfCropAndResize) return {};
   const DataType wide = wide_type(x.dtype);
@@ -357,7 +381,7 @@ Status run_nearest(KernelContext& ctx, const ResizeState& state,
       if constexpr (!std::is_same_v<E, std::string>) {
         E filler;
         std::memcpy(&filler, element, sizeof filler);
-        fill_outside(axes, y.dims, filler, static_cast<E*>(y.data));
+        fill_outside(r.axes, r.out, filler, static_cast<E*>(y.data));
       }
       return {};
     });
@@ -369,31 +393,39 @@ Status run(KernelContext& ctx) {
   const ConstView& x = ctx.input(0);
   if (bits_of(x.dtype) > 0 && bits_of(x.dtype) < 8) return unsupported_type(x.dtype, "the input");
   ONNXTOOL_ASSIGN(const Parameters parameters, read_parameters(ctx));
-  ONNXTOOL_ASSIGN(const std::vector<ResizeExtent> extents,
-                  resolve_extents(state, parameters, x.dims));
+  ONNXTOOL_ASSIGN(std::vector<ResizeExtent> extents, resolve_extents(state, parameters, x.dims));
   Dims dims;
   for (const ResizeExtent& e : extents) dims.push_back(e.out);
-  ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, x.dtype, dims));
+  ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, x.dtype, dims, x.layout));
   if (y.count == 0) return {};
-  const bool nearest = state.options.mode == ResizeMode::kNearest;
   if (dims.empty()) return mismatch("the input is a scalar, which has no axis to resize");
-  std::vector<ResizeAxis> axes;
-  for (const ResizeExtent& e : extents)
-    axes.push_back(e.identity() && !nearest ? ResizeAxis{} : resize_axis(e, state.options));
-  if (nearest) return run_nearest(ctx, state, axes, y);
-  if (!is_float(x.dtype)) return interpolate_integers(ctx, state, extents, axes, y);
+  const Resizing r = in_memory(x.layout, std::move(extents), state.options);
+  if (state.options.mode == ResizeMode::kNearest) return run_nearest(ctx, state, r, y);
+  if (!is_float(x.dtype)) return interpolate_integers(ctx, state, r, y);
   return dispatch_float(x.dtype, [&]<class T>() -> Status {
     ONNXTOOL_ASSIGN(const T* data, float_input<T>(ctx, 0, x.dtype, "input"));
     ONNXTOOL_ASSIGN(const FloatOutput<T> out, FloatOutput<T>::make(ctx, y));
-    ONNXTOOL_TRY(interpolate<T>(ctx, state, extents, axes, data, x.dims, y.dims, out.data));
+    ONNXTOOL_TRY(interpolate<T>(ctx, state, r, data, out.data));
     out.store(ctx);
     return {};
   });
 }
 
+bool takes_channels_last(int input, Layout layout) {
+  return input == 0 && layout == Layout::kChannelsLast;
+}
+
 }  // namespace
 
-constinit const KernelInfo kResize{.op = "Resize", .since = 10, .prepare = prepare, .run = run};
-constinit const KernelInfo kUpsample{.op = "Upsample", .until = 10, .prepare = prepare, .run = run};
+constinit const KernelInfo kResize{.op = "Resize",
+                                   .since = 10,
+                                   .prepare = prepare,
+                                   .run = run,
+                                   .takes_layout = takes_channels_last};
+constinit const KernelInfo kUpsample{.op = "Upsample",
+                                     .until = 10,
+                                     .prepare = prepare,
+                                     .run = run,
+                                     .takes_layout = takes_channels_last};
 
 }  // namespace onnxtool

@@ -44,6 +44,10 @@ struct VectorMath {
   void (*widen_half)(const uint16_t* x, float* y, int64_t n);
   void (*narrow_half)(const float* x, uint16_t* y, int64_t n);
 
+  /// y[c * y_stride + r] = x[r * x_stride + c]
+  void (*transpose32)(const uint32_t* x, int64_t x_stride, uint32_t* y, int64_t y_stride,
+                      int64_t rows, int64_t columns);
+
   // out[i] = a[i * a_step] op b[i * b_step] for steps of 0 or 1; out may be an input.
   void (*add)(const float* a, int64_t a_step, const float* b, int64_t b_step, float* out,
               int64_t n);

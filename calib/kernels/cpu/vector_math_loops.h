@@ -3,6 +3,7 @@
 // the linker would keep one level's copy for all.
 
 #include "calib/kernels/cpu/half_loops.h"
+#include "calib/kernels/cpu/transpose_loops.h"
 #include "calib/kernels/cpu/vector_math.h"
 
 namespace onnxtool {
@@ -270,6 +271,7 @@ constexpr VectorMath kTable{
     .clip = clip_loop,
     .widen_half = widen_half_loop,
     .narrow_half = narrow_half_loop,
+    .transpose32 = transpose32_loop,
     .add = add_loop,
     .sub = sub_loop,
     .mul = mul_loop,

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "calib/kernels/cpu/vector_math.h"
 #include "calib/kernels/dnnl/windows.h"
 
 namespace onnxtool {
@@ -57,7 +58,7 @@ template <class T>
 void transpose_images(KernelContext& ctx, int64_t images, int64_t channels, int64_t pixels,
                       const T* x, T* y) {
   // Tiles whose lines stay in the first-level cache while they are read and written.
-  constexpr int64_t kTile = 16;
+  constexpr int64_t kTile = sizeof(T) == 4 ? 64 : 16;
   const int64_t tiles = (pixels + kTile - 1) / kTile;
   ctx.parallel(images * tiles,
                std::max<int64_t>(16384 / (kTile * std::max<int64_t>(channels, 1)), 1),
@@ -66,6 +67,12 @@ void transpose_images(KernelContext& ctx, int64_t images, int64_t channels, int6
                    const int64_t s0 = t % tiles * kTile, s1 = std::min(s0 + kTile, pixels);
                    const T* from = x + t / tiles * channels * pixels;
                    T* to = y + t / tiles * channels * pixels;
+                   if constexpr (sizeof(T) == 4) {
+                     vector_math().transpose32(reinterpret_cast<const uint32_t*>(from + s0), pixels,
+                                               reinterpret_cast<uint32_t*>(to + s0 * channels),
+                                               channels, channels, s1 - s0);
+                     continue;
+                   }
                    for (int64_t c0 = 0; c0 < channels; c0 += kTile)
                      for (int64_t s = s0; s < s1; ++s)
                        for (int64_t c = c0; c < std::min(c0 + kTile, channels); ++c)

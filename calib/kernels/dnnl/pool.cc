@@ -150,6 +150,8 @@ Status pool(KernelContext& ctx) {
   const int64_t channels = x.dims[1], in_image = w.in[0] * w.in[1] * w.in[2] * channels;
   const int64_t taps = w.kernel[0] * w.kernel[1] * w.kernel[2];
   T* const target = out.values;
+  std::vector<Taps> columns;
+  for (int64_t ow = 0; ow < w.out[2]; ++ow) columns.push_back(taps_of(w, 2, ow, state.count_pads));
   // A task makes whole rows of output pixels.
   ctx.parallel(x.dims[0] * w.out[0] * w.out[1],
                std::max<int64_t>(65536 / (w.out[2] * channels * taps), 1),
@@ -160,7 +162,7 @@ Status pool(KernelContext& ctx) {
                    const Taps d = taps_of(w, 0, row / w.out[1] % w.out[0], state.count_pads),
                               h = taps_of(w, 1, row % w.out[1], state.count_pads);
                    for (int64_t ow = 0; ow < w.out[2]; ++ow) {
-                     const Taps v = taps_of(w, 2, ow, state.count_pads);
+                     const Taps& v = columns[static_cast<size_t>(ow)];
                      lines.clear();
                      for (int64_t i = d.first; i < d.last; ++i)
                        for (int64_t j = h.first; j < h.last; ++j)
