@@ -1,6 +1,7 @@
 // onnxtool inspect: what is in a model, where its bytes and its work are.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <ostream>
 
 #include "apps/command.h"
@@ -87,7 +88,9 @@ class InspectCommand {
       report.findings.push_back(
           {"type-conflict", "warning", s.error().message, "", "see onnxtool check"});
     if (o_.want_dot) return write_dot(*model);
-    ONNXTOOL_ASSIGN(report.sections, sections(*model));
+    const bool draws =
+        std::ranges::any_of(targets, [](const ReportTarget& t) { return t.format == "html"; });
+    ONNXTOOL_ASSIGN(report.sections, sections(*model, draws));
     ONNXTOOL_TRY(write_reports(report, targets, o_.common, false, streams_));
     return 0;
   }
@@ -102,7 +105,7 @@ class InspectCommand {
     return 0;
   }
 
-  Result<std::vector<Section>> sections(const Model& model) const {
+  Result<std::vector<Section>> sections(const Model& model, bool draws) const {
     std::vector<Section> out;
     if (!o_.node.empty()) {
       ONNXTOOL_ASSIGN(Section s, node_panel(model, o_.node));
@@ -116,6 +119,7 @@ class InspectCommand {
     const InspectLimits limits{static_cast<size_t>(o_.rows)};
     out.push_back(model_summary(model, o_.model));
     out.push_back(inputs_and_outputs(model));
+    if (draws) out.push_back(graph_drawing(model));
     out.push_back(operators(model, limits));
     out.push_back(layers(model, limits));
     out.push_back(largest_tensors(model, limits));

@@ -64,6 +64,20 @@ std::string describe(const LayerPair& p, const LayerError& e) {
   return fmt::format("'{}' ({}), {} dB", e.name, operator_of(p), format_scalar(e.sqnr_db, "dB"));
 }
 
+// Along the layers; one without any error is a gap.
+Curve error_curve(const std::vector<LayerError>& own, const std::vector<LayerError>& so_far) {
+  Curve curve{"SQNR by layer", "dB", {}, {}};
+  for (const LayerError& e : own.empty() ? so_far : own) curve.places.push_back(e.name);
+  const auto add = [&](const std::string& label, const std::vector<LayerError>& errors) {
+    if (errors.empty()) return;
+    curve.series.push_back({label, {}});
+    for (const LayerError& e : errors) curve.series.back().values.push_back(e.sqnr_db);
+  };
+  add("own", own);
+  add("so far", so_far);
+  return curve;
+}
+
 }  // namespace
 
 double layer_limit(const LayerRequest& r) {
@@ -152,6 +166,7 @@ Result<Section> layers_section(const Graph& reference, const Graph& test,
   }
   s.tables.push_back(std::move(people));
   s.tables.push_back(std::move(programs));
+  s.figures.push_back(error_curve(own, so_far));
   return s;
 }
 

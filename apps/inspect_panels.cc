@@ -2,11 +2,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "apps/flags.h"
 #include "apps/inspect_report.h"
 #include "libopt/analysis/cost.h"
+#include "libopt/analysis/statistics.h"
 #include "libopt/io/mapped_file.h"
 #include "libopt/support/sha256.h"
 
@@ -60,22 +60,6 @@ std::string list_text(const std::vector<T>& list) {
   return out + (list.size() > kShownElements ? fmt::format(", ... {} in all]", list.size()) : "]");
 }
 
-std::string attribute_text(const Attribute& a) {
-  if (!a.ref.empty()) return "the function's attribute " + a.ref;
-  if (const auto* v = a.get<float>()) return fmt::format("{}", *v);
-  if (const auto* v = a.get<int64_t>()) return fmt::format("{}", *v);
-  if (const auto* v = a.get<std::string>()) return "\"" + *v + "\"";
-  if (const auto* v = a.get<std::vector<float>>()) return list_text(*v);
-  if (const auto* v = a.get<std::vector<int64_t>>()) return list_text(*v);
-  if (const auto* v = a.get<std::vector<std::string>>()) return list_text(*v);
-  if (const auto* v = a.get<NamedTensor>())
-    return std::string(name(v->tensor.dtype())) + format_dims(v->tensor.dims());
-  if (const auto* v = a.get<std::unique_ptr<Graph>>())
-    return fmt::format("a graph of {} nodes", (*v)->num_nodes());
-  if (const auto* v = a.get<ValueType>()) return format_type(*v);
-  return "of a kind that is not shown";
-}
-
 std::string origin(const Value& v) {
   if (v.producer()) return v.producer()->describe();
   if (v.is_graph_input()) return v.initializer() ? "graph input with a default" : "graph input";
@@ -93,34 +77,16 @@ std::string readers(const Value& v) {
 }
 
 void add_statistics(Section& s, const Tensor& t) {
-  if (t.dtype() == DataType::kString || t.dtype() == DataType::kComplex64 ||
-      t.dtype() == DataType::kComplex128)
-    return;
-  constexpr double kInfinity = std::numeric_limits<double>::infinity();
-  double low = kInfinity, high = -kInfinity, sum = 0, squares = 0;
-  int64_t zeros = 0, nan = 0, infinite = 0, finite = 0;
-  for (const double v : t.to_doubles()) {
-    zeros += v == 0;
-    nan += std::isnan(v);
-    infinite += std::isinf(v);
-    if (!std::isfinite(v)) continue;
-    ++finite;
-    low = std::min(low, v);
-    high = std::max(high, v);
-    // Welford's recurrence: squares of large values would swallow the spread.
-    const double delta = v - sum;
-    sum += delta / static_cast<double>(finite);
-    squares += delta * (v - sum);
-  }
-  s.fields.push_back({"zeros", "zeros", zeros, ""});
-  s.fields.push_back({"nan", "NaN", nan, ""});
-  s.fields.push_back({"infinite", "infinite", infinite, ""});
-  if (!finite) return;
-  s.fields.push_back({"min", "min", low, ""});
-  s.fields.push_back({"max", "max", high, ""});
-  s.fields.push_back({"mean", "mean", sum, ""});
-  s.fields.push_back(
-      {"std", "standard deviation", std::sqrt(squares / static_cast<double>(finite)), ""});
+  if (!has_statistics(t.dtype())) return;
+  const TensorStatistics n = statistics_of(t);
+  s.fields.push_back({"zeros", "zeros", n.zeros, ""});
+  s.fields.push_back({"nan", "NaN", n.nan, ""});
+  s.fields.push_back({"infinite", "infinite", n.infinite, ""});
+  if (!n.finite) return;
+  s.fields.push_back({"min", "min", n.min, ""});
+  s.fields.push_back({"max", "max", n.max, ""});
+  s.fields.push_back({"mean", "mean", n.mean, ""});
+  s.fields.push_back({"std", "standard deviation", n.std, ""});
 }
 
 void add_storage(Section& s, const Tensor& t) {
@@ -143,6 +109,22 @@ void add_storage(Section& s, const Tensor& t) {
 }
 
 }  // namespace
+
+std::string short_attribute(const Attribute& a) {
+  if (!a.ref.empty()) return "the function's attribute " + a.ref;
+  if (const auto* v = a.get<float>()) return fmt::format("{}", *v);
+  if (const auto* v = a.get<int64_t>()) return fmt::format("{}", *v);
+  if (const auto* v = a.get<std::string>()) return "\"" + *v + "\"";
+  if (const auto* v = a.get<std::vector<float>>()) return list_text(*v);
+  if (const auto* v = a.get<std::vector<int64_t>>()) return list_text(*v);
+  if (const auto* v = a.get<std::vector<std::string>>()) return list_text(*v);
+  if (const auto* v = a.get<NamedTensor>())
+    return std::string(name(v->tensor.dtype())) + format_dims(v->tensor.dims());
+  if (const auto* v = a.get<std::unique_ptr<Graph>>())
+    return fmt::format("a graph of {} nodes", (*v)->num_nodes());
+  if (const auto* v = a.get<ValueType>()) return format_type(*v);
+  return "of a kind that is not shown";
+}
 
 Result<Section> node_panel(const Model& model, const std::string& wanted) {
   const Node* node = nullptr;
@@ -188,7 +170,7 @@ Result<Section> node_panel(const Model& model, const std::string& wanted) {
   Table attributes{
       "attributes", "attributes", {{"name", "name", ""}, {"value", "value", ""}}, {}, 0};
   for (const Attribute& a : node->attributes())
-    attributes.rows.push_back({a.name, attribute_text(a)});
+    attributes.rows.push_back({a.name, short_attribute(a)});
   s.tables = {std::move(inputs), std::move(outputs), std::move(attributes)};
   return s;
 }

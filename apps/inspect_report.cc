@@ -20,16 +20,6 @@ int64_t plus(int64_t a, int64_t b) {
   return checked_add(a, b).value_or(std::numeric_limits<int64_t>::max());
 }
 
-std::string op_name(const Node& n) {
-  return n.domain().empty() ? n.op_type() : n.domain() + "." + n.op_type();
-}
-
-// As people find it again: its name, else its first output.
-std::string shown_name(const Node& n) {
-  if (!n.name().empty()) return n.name();
-  return n.num_outputs() > 0 && n.has_output(0) ? n.output(0).name() : n.describe();
-}
-
 template <class F>
 void for_each_node(const Graph& graph, F&& f) {
   for (const Node& n : graph.nodes()) {
@@ -79,7 +69,27 @@ double percent(int64_t part, int64_t whole) {
   return whole > 0 ? 100.0 * static_cast<double>(part) / static_cast<double>(whole) : 0;
 }
 
+// Names make the boxes, with '.' or '/' between parts; a name without parts stands below its
+// reader.
+std::string treemap_path(const std::string& name, const Value* value) {
+  const bool parted = name.find_first_of("./") != std::string::npos;
+  std::string path = parted || !value || value->uses().empty()
+                         ? name
+                         : shown_name(*value->uses()[0].user) + "/" + name;
+  std::ranges::replace(path, '.', '/');
+  return path;
+}
+
 }  // namespace
+
+std::string op_name(const Node& n) {
+  return n.domain().empty() ? n.op_type() : n.domain() + "." + n.op_type();
+}
+
+std::string shown_name(const Node& n) {
+  if (!n.name().empty()) return n.name();
+  return n.num_outputs() > 0 && n.has_output(0) ? n.output(0).name() : n.describe();
+}
 
 Section model_summary(const Model& model, const std::string& path) {
   Section s{"model", "Model", {}, {}, {}, false};
@@ -250,7 +260,9 @@ Section largest_tensors(const Model& model, const InspectLimits& limits) {
            {"readers", "read by", ""}},
           {},
           limits.rows};
+  Treemap map{"bytes of constants", "bytes", {}};
   for (const Entry& e : all) {
+    map.leaves.push_back({treemap_path(e.name, e.value), e.bytes});
     std::string readers = "nothing";
     if (e.value && !e.value->uses().empty()) {
       readers = shown_name(*e.value->uses()[0].user);
@@ -263,6 +275,7 @@ Section largest_tensors(const Model& model, const InspectLimits& limits) {
                       e.bytes, percent(e.bytes, total), readers});
   }
   s.tables.push_back(std::move(t));
+  if (total > 0) s.figures.push_back(std::move(map));
   return s;
 }
 
@@ -277,8 +290,13 @@ Section memory_over_time(const Model& model, const InspectLimits& limits) {
     s.notes.push_back("the peak leaves them out; settle extents with --dim or --input-shape");
   }
   Table steps{"steps", "", {{"node", "node", ""}, {"live_bytes", "live", ""}}, {}, 0, false};
-  for (const MemoryStep& step : m.steps)
+  Curve line{"live activations while each node runs", "bytes", {}, {{"live", {}}}};
+  for (const MemoryStep& step : m.steps) {
     steps.rows.push_back({shown_name(*step.node), step.live_bytes});
+    line.places.push_back(shown_name(*step.node));
+    line.series[0].values.push_back(static_cast<double>(step.live_bytes));
+  }
+  if (m.peak_bytes > 0) s.figures.push_back(std::move(line));
   // People see the curve in as many strokes as tables have rows.
   Table curve{"curve",
               "over time",

@@ -29,6 +29,16 @@ Result<Section> node_panel(const Model& model, const std::string& name);
 /// One constant with statistics and digest, or one value with its type, maker and readers.
 Result<Section> tensor_panel(const Model& model, const std::string& name);
 
+/// The graph to walk through, subgraphs included, with histograms of constants: for forms that draw.
+Section graph_drawing(const Model& model);
+
+/// What people call a node: its name, else its first output's.
+std::string shown_name(const Node& node);
+/// With the domain, where it is not ONNX's own.
+std::string op_name(const Node& node);
+/// An attribute's value in short; long lists are cut.
+std::string short_attribute(const Attribute& attribute);
+
 /// The main graph in Graphviz's language.
 std::string dot_text(const Model& model);
 

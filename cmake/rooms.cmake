@@ -88,3 +88,21 @@ function(onnxtool_depends room generator)
     add_dependencies(${room} ${generator})
   endif()
 endfunction()
+
+# Adds to `room` the text of files as variables: those that `header` declares, from all files of an
+# extension in `directory`. NAMES are NAME=EXTENSION.
+function(onnxtool_embed room header directory)
+  cmake_parse_arguments(PARSE_ARGV 3 arg "" "" "NAMES")
+  file(GLOB files CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/${directory}/*")
+  cmake_path(REPLACE_EXTENSION header "cc" OUTPUT_VARIABLE source)
+  set(source "${PROJECT_BINARY_DIR}/generated/${source}")
+  cmake_path(GET source PARENT_PATH parent)
+  file(MAKE_DIRECTORY "${parent}")
+  list(JOIN arg_NAMES "," names)
+  add_custom_command(OUTPUT "${source}"
+    COMMAND "${CMAKE_COMMAND}" "-DOUT=${source}" "-DHEADER=${header}"
+      "-DDIRECTORY=${PROJECT_SOURCE_DIR}/${directory}" "-DNAMES=${names}"
+      -P "${PROJECT_SOURCE_DIR}/cmake/embed.cmake"
+    DEPENDS ${files} "${PROJECT_SOURCE_DIR}/cmake/embed.cmake" VERBATIM)
+  target_sources(${room} PRIVATE "${source}")
+endfunction()

@@ -13,7 +13,8 @@ struct Format {
 };
 constexpr Format kFormats[] = {
     {"text", render_text},   {"json", render_json},   {"markdown", render_markdown},
-    {"junit", render_junit}, {"sarif", render_sarif}, {"github", render_github},
+    {"html", render_html},   {"junit", render_junit}, {"sarif", render_sarif},
+    {"github", render_github},
 };
 
 const Format* find_format(const std::string& name) {

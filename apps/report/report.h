@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "apps/report/figure.h"
 #include "libopt/support/status.h"
 
 namespace onnxtool {
@@ -65,6 +66,7 @@ struct Section {
   std::vector<Table> tables;
   /// Wall-clock content: JSON puts it under `timing`, and --reproducible leaves it out.
   bool timing = false;
+  std::vector<Figure> figures = {};
 };
 
 struct Report {
@@ -100,6 +102,8 @@ std::string render_text(const Report& report, const RenderOptions& options);
 /// The findings alone, as they end the text: `error[code]: place: message`, and a hint.
 std::string render_findings(const Report& report);
 std::string render_json(const Report& report, const RenderOptions& options);
+/// One file that loads nothing: tables, and figures to walk through.
+std::string render_html(const Report& report, const RenderOptions& options);
 /// SARIF 2.1.0, and GitHub's annotations: the findings alone.
 std::string render_sarif(const Report& report, const RenderOptions& options);
 std::string render_github(const Report& report, const RenderOptions& options);
