@@ -42,7 +42,7 @@ _onnxtool() {
         '*--input-shape=[Make the shape of an input static, as in x=1,3,224,224]:INPUT=DIMS:_files' \
         '--freeze[Make inputs that have a default constants, as exporters mean them that list weights among the inputs]' \
         '--opset=[Raise the version of the standard operators to N]:N:_files' \
-        '*--report=[Write a report to stdout or to PATH\: text, json, markdown, junit, sarif, github]:FORMAT\[=PATH\]:_files' \
+        '*--report=[Write a report to stdout or to PATH\: text, json, markdown, html, junit, sarif, github]:FORMAT\[=PATH\]:_files' \
         '--json[Same as --report json]' \
         '--reproducible[Leave times out of reports]' \
         '--quiet[No progress, and no text report on stdout]' \
@@ -112,7 +112,7 @@ _onnxtool() {
         '--ranges-format=[What --save-ranges writes\: counts, or the ranges that were chosen as onnxruntime'\''s calibration JSON or a TensorRT calibration cache (which imply --no-equalize)]:onnxtool|ort|trt:(onnxtool ort trt)' \
         '--ranges=[Take what --save-ranges wrote instead of running the samples; or ranges of onnxruntime (JSON) or TensorRT (calibration cache)]:FILE:_files' \
         '--shard=[Only calibrate, on part I of N (from 0), and save the counts for `ranges merge`]:I/N:_files' \
-        '*--report=[Write a report to stdout or to PATH\: text, json, markdown, junit, sarif, github]:FORMAT\[=PATH\]:_files' \
+        '*--report=[Write a report to stdout or to PATH\: text, json, markdown, html, junit, sarif, github]:FORMAT\[=PATH\]:_files' \
         '--json[Same as --report json]' \
         '--reproducible[Leave times out of reports]' \
         '--quiet[No progress, and no text report on stdout]' \
@@ -143,7 +143,7 @@ _onnxtool() {
         '--type-reduction[Write them, with the types that each is used with]' \
         '--check-mobile[Say what NNAPI, CoreML and XNNPACK would take of the model]' \
         '--nnapi-stop-ops=[Operators, separated by commas, that NNAPI gets neither nor what is behind them (default\: NonMaxSuppression)]:OPS:_files' \
-        '*--report=[Write a report to stdout or to PATH\: text, json, markdown, junit, sarif, github]:FORMAT\[=PATH\]:_files' \
+        '*--report=[Write a report to stdout or to PATH\: text, json, markdown, html, junit, sarif, github]:FORMAT\[=PATH\]:_files' \
         '--json[Same as --report json]' \
         '--quiet[No progress, and no text report on stdout]' \
         '-q[No progress, and no text report on stdout]' \
@@ -159,7 +159,7 @@ _onnxtool() {
         '--output=[Where the joined ranges go]:FILE:_files' \
         '-o[Where the joined ranges go]:FILE:_files' \
         '--allow-mixed-isa[Join parts that different kernels or instruction sets computed\: the result is then not that of any single machine]' \
-        '*--report=[Write a report to stdout or to PATH\: text, json, markdown, junit, sarif, github]:FORMAT\[=PATH\]:_files' \
+        '*--report=[Write a report to stdout or to PATH\: text, json, markdown, html, junit, sarif, github]:FORMAT\[=PATH\]:_files' \
         '--json[Same as --report json]' \
         '--quiet[No progress, and no text report on stdout]' \
         '-q[No progress, and no text report on stdout]' \
@@ -201,7 +201,7 @@ _onnxtool() {
         '--mean=[Mean for all channels or for each, in scaled units]:M\[,M,M\]:_files' \
         '--std=[Standard deviation, likewise]:S\[,S,S\]:_files' \
         '--labels=[Labels as lines NAME LABEL, or LABEL in sample order (default\: class directories)]:FILE:_files' \
-        '*--report=[Write a report to stdout or to PATH\: text, json, markdown, junit, sarif, github]:FORMAT\[=PATH\]:_files' \
+        '*--report=[Write a report to stdout or to PATH\: text, json, markdown, html, junit, sarif, github]:FORMAT\[=PATH\]:_files' \
         '--json[Same as --report json]' \
         '--reproducible[Leave times out of reports]' \
         '--quiet[No progress, and no text report on stdout]' \
@@ -239,7 +239,7 @@ _onnxtool() {
         '--mean=[Mean for all channels or for each, in scaled units]:M\[,M,M\]:_files' \
         '--std=[Standard deviation, likewise]:S\[,S,S\]:_files' \
         '--labels=[Labels as lines NAME LABEL, or LABEL in sample order (default\: class directories)]:FILE:_files' \
-        '*--report=[Write a report to stdout or to PATH\: text, json, markdown, junit, sarif, github]:FORMAT\[=PATH\]:_files' \
+        '*--report=[Write a report to stdout or to PATH\: text, json, markdown, html, junit, sarif, github]:FORMAT\[=PATH\]:_files' \
         '--json[Same as --report json]' \
         '--reproducible[Leave times out of reports]' \
         '--quiet[No progress, and no text report on stdout]' \
@@ -279,7 +279,7 @@ _onnxtool() {
         '--mean=[Mean for all channels or for each, in scaled units]:M\[,M,M\]:_files' \
         '--std=[Standard deviation, likewise]:S\[,S,S\]:_files' \
         '--labels=[Labels as lines NAME LABEL, or LABEL in sample order (default\: class directories)]:FILE:_files' \
-        '*--report=[Write a report to stdout or to PATH\: text, json, markdown, junit, sarif, github]:FORMAT\[=PATH\]:_files' \
+        '*--report=[Write a report to stdout or to PATH\: text, json, markdown, html, junit, sarif, github]:FORMAT\[=PATH\]:_files' \
         '--json[Same as --report json]' \
         '--reproducible[Leave times out of reports]' \
         '--quiet[No progress, and no text report on stdout]' \
@@ -305,7 +305,7 @@ _onnxtool() {
         '--weights[Look at every constant'\''s values too\: NaN, and what fp16 cannot hold]' \
         '--digest[Print a digest of what each model computes, whatever its names and storage]' \
         '--verify-digest=[Require this digest of every file]:HEX:_files' \
-        '*--report=[Write a report to stdout or to PATH\: text, json, markdown, junit, sarif, github]:FORMAT\[=PATH\]:_files' \
+        '*--report=[Write a report to stdout or to PATH\: text, json, markdown, html, junit, sarif, github]:FORMAT\[=PATH\]:_files' \
         '--json[Same as --report json]' \
         '--quiet[No progress, and no text report on stdout]' \
         '-q[No progress, and no text report on stdout]' \
@@ -329,7 +329,7 @@ _onnxtool() {
         '--nnapi-stop-ops=[Operators, separated by commas, that NNAPI gets neither nor what is behind them (default\: NonMaxSuppression)]:OPS:_files' \
         '*--dim=[Give a symbolic extent of the inputs a value]:NAME=VALUE:_files' \
         '*--input-shape=[Give an input these extents]:NAME=D0,D1,...:_files' \
-        '*--report=[Write a report to stdout or to PATH\: text, json, markdown, junit, sarif, github]:FORMAT\[=PATH\]:_files' \
+        '*--report=[Write a report to stdout or to PATH\: text, json, markdown, html, junit, sarif, github]:FORMAT\[=PATH\]:_files' \
         '--json[Same as --report json]' \
         '--quiet[No progress, and no text report on stdout]' \
         '-q[No progress, and no text report on stdout]' \

@@ -92,8 +92,13 @@ void append_findings(std::string& out, const Report& report) {
 
 void append_rows(std::string& out, const Table& t, size_t from, size_t to) {
   out += "<table>\n<thead><tr>";
-  for (const Column& c : t.columns)
-    out += "<th>" + escaped(c.label + (c.unit.empty() ? "" : " " + c.unit)) + "</th>";
+  for (size_t c = 0; c < t.columns.size(); ++c) {
+    const bool number =
+        std::ranges::any_of(t.rows, [c](const auto& row) { return is_number(row[c]); });
+    const std::string unit = t.columns[c].unit.empty() ? "" : " " + t.columns[c].unit;
+    out +=
+        (number ? "<th class=\"number\">" : "<th>") + escaped(t.columns[c].label + unit) + "</th>";
+  }
   out += "</tr></thead>\n<tbody>\n";
   for (size_t r = from; r < to; ++r) {
     out += "<tr>";

@@ -23,7 +23,10 @@ Json to_json(const Histogram& h) {
 Json to_json(const Treemap& t) {
   Json leaves = Json::array();
   for (const Treemap::Leaf& l : t.leaves) leaves.push_back({printable(l.path), l.size});
-  return {{"kind", "treemap"}, {"title", t.title}, {"unit", t.unit}, {"leaves", std::move(leaves)}};
+  return {{"kind", "treemap"},
+          {"title", printable(t.title)},
+          {"unit", printable(t.unit)},
+          {"leaves", std::move(leaves)}};
 }
 
 Json to_json(const Curve& c) {
@@ -31,13 +34,13 @@ Json to_json(const Curve& c) {
   for (const Curve::Series& s : c.series) {
     Json values = Json::array();
     for (const double v : s.values) values.push_back(number(v));
-    series.push_back({{"label", s.label}, {"values", std::move(values)}});
+    series.push_back({{"label", printable(s.label)}, {"values", std::move(values)}});
   }
   Json places = Json::array();
   for (const std::string& p : c.places) places.push_back(printable(p));
   return {{"kind", "curve"},
-          {"title", c.title},
-          {"unit", c.unit},
+          {"title", printable(c.title)},
+          {"unit", printable(c.unit)},
           {"places", std::move(places)},
           {"series", std::move(series)}};
 }
@@ -56,7 +59,7 @@ Json to_json(const Diagram& d) {
     if (v.histogram) values.back()["histogram"] = to_json(*v.histogram);
   }
   return {{"kind", "diagram"},
-          {"title", d.title},
+          {"title", printable(d.title)},
           {"nodes", std::move(nodes)},
           {"values", std::move(values)}};
 }

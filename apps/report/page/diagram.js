@@ -35,7 +35,9 @@ function diagramFigure(figure, host) {
   showNothing(state);
   const follow = () => {
     const wanted = /^#node=(.*)$/.exec(location.hash);
-    if (wanted) find(state, decodeURIComponent(wanted[1]));
+    if (!wanted) return;
+    find(state, decodeURIComponent(wanted[1]));
+    host.scrollIntoView();
   };
   window.addEventListener("hashchange", follow);
   follow();
