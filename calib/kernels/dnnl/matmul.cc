@@ -1,13 +1,12 @@
 // MatMul-1, 9, 13, Gemm-7, 9, 11, 13 and com.microsoft.FusedMatMul-1 in float32 with a constant
 // right side:
 //   y[.., m, n] = bias[n] + sum over k of a[.., m, k] * b[k, n]
-// A row of `a` is a pixel with K channels, so this is a 1x1 convolution with N outputs: oneDNN's
-// convolutions are fast on every instruction set and add in an order that never changes, its gemm
-// is neither. Gemm's alpha is multiplied into b, beta into the bias, each rounded once.
+// Gemm's alpha is multiplied into b, beta into the bias, each rounded once.
 
 #include "calib/kernels/dnnl/convolution.h"
 #include "calib/kernels/dnnl/fusion.h"
 #include "calib/kernels/dnnl/kernels.h"
+#include "calib/kernels/dnnl/rows.h"
 #include "calib/kernels/dnnl/shape_cache.h"
 #include "calib/kernels/dnnl/windows.h"
 
@@ -21,20 +20,6 @@ struct ProductState final : KernelState {
   mutable WeightStore weights;
   mutable ShapeCache<ConvolutionPlan> plans;
 };
-
-ConvolutionProblem problem_of(int64_t rows, int64_t k, int64_t n) {
-  return {.images = 1,
-          .in_channels = k,
-          .out_channels = n,
-          .groups = 1,
-          .in = {1, rows},
-          .out = {1, rows},
-          .kernel = {1, 1},
-          .strides = {1, 1},
-          .dilations = {1, 1},
-          .pads_begin = {0, 0},
-          .pads_end = {0, 0}};
-}
 
 bool is_gemm(const NodeView& node) { return node.op_type() == "Gemm"; }
 bool is_fused(const NodeView& node) { return node.op_type() == "FusedMatMul"; }
@@ -71,20 +56,10 @@ std::optional<Sides> sides_of(const NodeView& node) {
   return Sides{b->dims[transposed ? 1 : 0], b->dims[transposed ? 0 : 1], transposed};
 }
 
-// Rows of a, where unknown dims are taken to be one sample and a usual sequence.
-int64_t expected_rows(const NodeView& node) {
-  const std::span<const int64_t> known = node.input_dims(0);
-  if (known.empty()) return 128;
-  std::vector<int64_t> dims(known.begin(), known.end() - 1);
-  for (size_t i = 0; i < dims.size(); ++i)
-    if (dims[i] < 1) dims[i] = i == 0 ? 1 : 128;
-  return std::min<int64_t>(checked_product(dims).value_or(128), int64_t{1} << 24);
-}
-
 bool accepts(const NodeView& node) {
   const auto sides = sides_of(node);
   return sides && node.input_dtype(0) == DataType::kFloat && bias_of(node, sides->n) &&
-         has_fast_convolution(problem_of(expected_rows(node), sides->k, sides->n));
+         has_fast_convolution(rows_problem(expected_rows(node), sides->k, sides->n));
 }
 
 Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
@@ -103,14 +78,10 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
     for (float& x : scaled) x *= alpha;
     source = scaled.data();
   }
-  // Output channels first, as a convolution has them.
-  const dnnl::memory::desc from({sides.n, sides.k, 1, 1}, kDnnlFloat,
-                                sides.transposed ? dnnl::memory::dims{sides.k, 1, 1, 1}
-                                                 : dnnl::memory::dims{1, sides.n, 1, 1});
-  state->weights.set_original(from, source);
+  state->weights.set_original(rows_weights(sides.k, sides.n, sides.transposed, kDnnlFloat), source);
   const int64_t rows = expected_rows(node);
   ONNXTOOL_ASSIGN(const auto made, state->plans.get({rows}, [&] {
-    return ConvolutionPlan::make(problem_of(rows, sides.k, sides.n), !state->bias.empty(),
+    return ConvolutionPlan::make(rows_problem(rows, sides.k, sides.n), !state->bias.empty(),
                                  node.post_ops(), node.threads(), state->weights);
   }));
   state->weights.forget_original();
@@ -133,7 +104,7 @@ Status run(KernelContext& ctx) {
   const int64_t rows = a.count / state.k;
   if (rows == 0) return {};
   ONNXTOOL_ASSIGN(const auto plan, state.plans.get({rows}, [&] {
-    return ConvolutionPlan::make(problem_of(rows, state.k, state.n), !state.bias.empty(),
+    return ConvolutionPlan::make(rows_problem(rows, state.k, state.n), !state.bias.empty(),
                                  ctx.node().post_ops(), ctx.node().threads(), state.weights);
   }));
   return plan->run(ctx, {.source = static_cast<const float*>(a.data),

@@ -4,12 +4,10 @@
 // float: the bits of the cpu kernel. Padding counts as x_zero_point. Weights are int8 and
 // symmetric.
 
-#include <bit>
-
 #include "calib/kernels/dnnl/conv_node.h"
 #include "calib/kernels/dnnl/fusion.h"
 #include "calib/kernels/dnnl/kernels.h"
-#include "calib/kernels/dnnl/multiversion.h"
+#include "calib/kernels/dnnl/requantize.h"
 #include "calib/kernels/dnnl/shape_cache.h"
 #include "libopt/ir/code_type.h"
 
@@ -31,11 +29,6 @@ struct QLinearConvState final : KernelState {
   mutable WeightStore weights;  // touched under the cache's lock only
   mutable ShapeCache<ConvolutionPlan> plans;
 };
-
-int32_t code_at(const ConstView& v, int64_t i) {
-  return v.dtype == DataType::kInt8 ? static_cast<const int8_t*>(v.data)[i]
-                                    : static_cast<const uint8_t*>(v.data)[i];
-}
 
 // 1 or M floats.
 bool is_scale(const ConstView* v, int64_t outputs) {
@@ -119,37 +112,6 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
   for (int i = kXScale; i <= kBias; ++i)
     if (node.has_input(i)) node.drop_constant(i);
   return {std::move(state)};
-}
-
-struct Requantization {
-  const float* multipliers;  // [channels]
-  const int32_t* bias;       // [channels]
-  int64_t channels;
-  int32_t zero_point, low, high;
-};
-
-// sums and y are [count / channels, channels]. Clipped first, so that adding 1.5 * 2^23 rounds to
-// an integer, half to even, in the last bits.
-ONNXTOOL_MULTIVERSION void requantize(const int32_t* sums, int64_t count, const Requantization& r,
-                                      uint8_t* y) {
-  // Copies, since a store of bytes may change anything that is read through a pointer.
-  const float* const multipliers = r.multipliers;
-  const int32_t* const bias = r.bias;
-  const int64_t channels = r.channels;
-  const auto zero_point = static_cast<uint32_t>(r.zero_point);
-  const auto low = static_cast<float>(r.low - r.zero_point),
-             high = static_cast<float>(r.high - r.zero_point);
-  for (int64_t begin = 0; begin < count; begin += channels, sums += channels, y += channels) {
-#pragma GCC ivdep
-    for (int64_t c = 0; c < channels; ++c) {
-      const uint32_t sum = static_cast<uint32_t>(sums[c]) + static_cast<uint32_t>(bias[c]);
-      float v = static_cast<float>(static_cast<int32_t>(sum)) * multipliers[c];
-      v = v > low ? v : low;
-      v = v < high ? v : high;
-      y[c] =
-          static_cast<uint8_t>(std::bit_cast<uint32_t>(v + 0x1.8p23f) - 0x4b400000u + zero_point);
-    }
-  }
 }
 
 Status run(KernelContext& ctx) {
