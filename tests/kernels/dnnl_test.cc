@@ -568,6 +568,24 @@ TEST_CASE("dnnl: images that are resized between convolutions stay channels last
     }
 }
 
+TEST_CASE("dnnl: instances are normalized in the layout that they have, Relu included") {
+  if (!dnnl_kernel_set()) return;
+  for (const int64_t channels : {5, 16, 40})
+    for (const bool after_conv : {false, true}) {
+      CAPTURE(channels);
+      Net net(61);
+      const ConvCase conv{.x = {2, 16, 19, 21}, .w = {channels, 16, 3, 3}};
+      Value& x =
+          after_conv ? add_conv(net, net.input(conv.x), conv) : net.input({2, channels, 19, 21});
+      Value& y = net.node("InstanceNormalization",
+                          {&x, &net.constant({channels}), &net.constant({channels})});
+      net.output(net.node("Relu", {&y}));
+      check_against_cpu(net, after_conv ? terms_of(conv.w) : 1);
+      CHECK(run(net, {dnnl_kernel_set(), &cpu_kernel_set()}, 1).kernels.find("cpu") ==
+            std::string::npos);
+    }
+}
+
 TEST_CASE("dnnl: pooling keeps infinities and NaN") {
   if (!dnnl_kernel_set()) return;
   Net net(23);

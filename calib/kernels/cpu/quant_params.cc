@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "calib/kernels/cpu/convert.h"
+#include "calib/kernels/cpu/dynamic_range.h"
 
 namespace onnxtool {
 
@@ -76,15 +77,10 @@ Result<Quantization> quantization_of(const KernelContext& ctx, int scale, int ze
 }
 
 Quantization dynamic_quantization(const float* x, int64_t n) {
-  float low = 0, high = 0;
-  for (int64_t i = 0; i < n; ++i) {
-    low = x[i] < low ? x[i] : low;
-    high = x[i] > high ? x[i] : high;
-  }
+  const DynamicRange range = dynamic_range(x, n);
   Quantization q;
-  q.scale = high == low ? 1.0f : (high - low) / 255.0f;
-  const float zero_point = std::nearbyint(-low / q.scale);
-  q.zero_point = zero_point > 0 ? static_cast<int32_t>(std::min(zero_point, 255.0f)) : 0;  // NaN: 0
+  q.scale = range.scale;
+  q.zero_point = range.zero_point;
   return q;
 }
 

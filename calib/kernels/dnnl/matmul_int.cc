@@ -1,11 +1,15 @@
-// MatMulInteger-10, QLinearMatMul-10, 21 and com.microsoft's MatMulIntegerToFloat-1 and QGemm-1
-// where the right side is a constant matrix: exact sums, and the bits of the cpu kernels.
+// MatMulInteger-10, QLinearMatMul-10, 21 and com.microsoft's MatMulIntegerToFloat-1, QGemm-1 and
+// DynamicQuantizeMatMul-1 where the right side is a constant matrix: exact sums, and the bits of
+// the cpu kernels.
 //   sum of (a - za) * (b - zb) = sum of a * b - za * sum of b - zb * (sum of a - K * za)
 // in int32, which wraps. oneDNN adds up the products of codes; the rest is a bias for each column,
 // and for each row too where za varies by row or zb is not 0. Unsigned b counts from 128.
 
 #include <algorithm>
+#include <new>
 
+#include "calib/kernels/cpu/dynamic_range.h"
+#include "calib/kernels/cpu/vector_math.h"
 #include "calib/kernels/dnnl/fusion.h"
 #include "calib/kernels/dnnl/kernels.h"
 #include "calib/kernels/dnnl/multiversion.h"
@@ -29,6 +33,7 @@ Inputs inputs_of(const NodeView& node) {
   if (op == "QLinearMatMul")
     return {
         .a_scale = 1, .a_zero = 2, .b = 3, .b_scale = 4, .b_zero = 5, .y_scale = 6, .y_zero = 7};
+  if (op == "DynamicQuantizeMatMul") return {.b = 1, .b_scale = 2, .b_zero = 3, .bias = 4};
   if (op == "MatMulIntegerToFloat")
     return {.a_scale = 2, .a_zero = 4, .b = 1, .b_scale = 3, .b_zero = 5, .bias = 6};
   return {.a_scale = 1,
@@ -51,6 +56,12 @@ bool absent_or(const NodeView& node, int i, DataType type, int64_t also = 1) {
   return c && c->dtype == type && (c->count == 1 || c->count == also);
 }
 
+bool is_dynamic(const NodeView& node) { return node.op_type() == "DynamicQuantizeMatMul"; }
+// Of the codes on the left.
+DataType left_type(const NodeView& node) {
+  return is_dynamic(node) ? DataType::kUint8 : node.input_dtype(0);
+}
+
 enum class Outcome : uint8_t { kSums, kFloats, kCodes };
 
 struct IntProductState final : KernelState {
@@ -63,7 +74,7 @@ struct IntProductState final : KernelState {
   std::vector<int32_t> b_zero_points;    // [n], of those; empty: all are 0
   std::vector<int32_t> bias;             // [n], of QGemm
   std::vector<float> b_scales, factors;  // [n]; factors make codes, or QGemm's floats
-  std::vector<float> float_bias;         // [n], of MatMulIntegerToFloat
+  std::vector<float> float_bias;         // [n], where a has scales of its own
   int32_t y_zero_point = 0;
   DataType y_type = DataType::kUint8;
   mutable WeightStore weights;  // touched under the cache's lock only
@@ -89,7 +100,7 @@ Sides sides_of(const NodeView& node, const ConstView& b) {
 bool accepts(const NodeView& node) {
   const Inputs at = inputs_of(node);
   const ConstView* b = constant_at(node, at.b);
-  if (!has_exact_int8() || !is_8bit(node.input_dtype(0)) || !b || b->rank() != 2 ||
+  if (!has_exact_int8() || !is_8bit(left_type(node)) || !b || b->rank() != 2 ||
       !is_8bit(b->dtype) || b->count == 0)
     return false;
   const bool gemm = node.op_type() == "QGemm";
@@ -117,7 +128,7 @@ bool accepts(const NodeView& node) {
       (!node.has_input(at.y_scale) || !node.has_input(at.y_zero)))
     return false;
   return has_fast_convolution(
-      int_problem(expected_rows(node), sides.k, sides.n, source_of(node.input_dtype(0))));
+      int_problem(expected_rows(node), sides.k, sides.n, source_of(left_type(node))));
 }
 
 template <class T>
@@ -149,7 +160,7 @@ void read_scales(const NodeView& node, IntProductState& state) {
   if (at.b_scale < 0) return;
   state.b_scales = per_column<float>(*node.constant(at.b_scale), state.n);
   const ConstView* bias = constant_at(node, at.bias);
-  if (node.op_type() == "MatMulIntegerToFloat") {
+  if (node.op_type() == "MatMulIntegerToFloat" || is_dynamic(node)) {
     state.result = Outcome::kFloats;
     state.float_bias.assign(static_cast<size_t>(state.n), 0.0f);
     if (bias) state.float_bias = per_column<float>(*bias, state.n);
@@ -184,7 +195,7 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
   const Sides sides = sides_of(node, b);
   state->k = sides.k;
   state->n = sides.n;
-  state->source = source_of(node.input_dtype(0));
+  state->source = source_of(left_type(node));
   state->bias.assign(static_cast<size_t>(sides.n), 0);
   read_b(node, b, sides, *state);
   read_scales(node, *state);
@@ -218,6 +229,44 @@ Result<RowValues> row_values(KernelContext& ctx, int i, std::string_view what, D
                                                   dims_text(v.view->dims) + ", a has " +
                                                   dims_text(a.dims));
   return v;
+}
+
+// The codes on the left with their parameters. Views of what was computed lie in scratch memory.
+struct Left {
+  ConstView codes;
+  RowValues zero, scale;
+};
+Result<Left> quantized(KernelContext& ctx) {
+  struct Computed {
+    DynamicRange range;
+    ConstView zero, scale;
+    uint8_t zero_code;
+  };
+  const ConstView& a = ctx.input(0);
+  ONNXTOOL_ASSIGN(void* scratch, ctx.scratch(sizeof(Computed)));
+  ONNXTOOL_ASSIGN(void* memory, ctx.scratch(static_cast<size_t>(a.count)));
+  auto* c =
+      new (scratch) Computed{.range = dynamic_range(static_cast<const float*>(a.data), a.count)};
+  c->zero_code = static_cast<uint8_t>(c->range.zero_point);
+  c->zero = {.dtype = DataType::kUint8, .data = &c->zero_code, .count = 1};
+  c->scale = {.dtype = DataType::kFloat, .data = &c->range.scale, .count = 1};
+  auto* codes = static_cast<uint8_t*>(memory);
+  ctx.parallel(a.count, 16 * 1024, [&](int64_t begin, int64_t end) {
+    vector_math().quantize8(static_cast<const float*>(a.data) + begin,
+                            {&c->range.scale, &c->range.zero_point, 0}, 0, 255, codes + begin,
+                            end - begin);
+  });
+  Left left{.codes = a, .zero = {&c->zero}, .scale = {&c->scale}};
+  left.codes.dtype = DataType::kUint8;
+  left.codes.data = codes;
+  return left;
+}
+Result<Left> left_of(KernelContext& ctx, const IntProductState& state) {
+  if (is_dynamic(ctx.node())) return quantized(ctx);
+  Left left{.codes = ctx.input(0), .zero = {}, .scale = {}};
+  ONNXTOOL_ASSIGN(left.zero, row_values(ctx, state.at.a_zero, "a_zero_point", left.codes.dtype));
+  ONNXTOOL_ASSIGN(left.scale, row_values(ctx, state.at.a_scale, "a_scale", DataType::kFloat));
+  return left;
 }
 
 // Wraps, as all that it is used for does.
@@ -302,29 +351,28 @@ Status run(KernelContext& ctx) {
     return kernel_error(ErrorCode::kMismatch, "left side has dims " + dims_text(a.dims) +
                                                   ", right side [" + std::to_string(state.k) +
                                                   ", " + std::to_string(state.n) + "]");
-  ONNXTOOL_ASSIGN(const RowValues zero, row_values(ctx, state.at.a_zero, "a_zero_point", a.dtype));
-  ONNXTOOL_ASSIGN(const RowValues scale,
-                  row_values(ctx, state.at.a_scale, "a_scale", DataType::kFloat));
   std::vector<int64_t> dims(a.dims.begin(), a.dims.end());
   dims.back() = state.n;
   ONNXTOOL_ASSIGN(const MutableView out, ctx.output(0, result_type(state), dims));
   const int64_t rows = a.count / state.k;
   if (rows == 0) return {};
+  ONNXTOOL_ASSIGN(const Left left, left_of(ctx, state));
   ONNXTOOL_ASSIGN(const auto plan, plan_for(state, rows, ctx.node().threads()));
   const auto zero_at = [&](int64_t row) {
-    return zero.view ? code_at(*zero.view, zero.index(row)) : 0;
+    return left.zero.view ? code_at(*left.zero.view, left.zero.index(row)) : 0;
   };
-  const bool by_row = zero.varies() || !state.b_zero_points.empty();
+  const bool by_row = left.zero.varies() || !state.b_zero_points.empty();
   std::vector<int32_t> common(static_cast<size_t>(state.n));
   if (!by_row) bias_of_row(state, zero_at(0), 0, common.data());
-  const Finish finish{state, scale, out.data};
+  const Finish finish{state, left.scale, out.data};
   ConvolutionOperands operands{};
-  operands.source = a.data;
+  operands.source = left.codes.data;
   return plan->run(ctx, operands, [&](const int32_t* sums, int64_t offset, int64_t count) {
     std::vector<int32_t> own(by_row ? static_cast<size_t>(state.n) : 0);
     for (int64_t at = 0; at < count; at += state.n) {
       const int64_t row = (offset + at) / state.n;
-      if (by_row) bias_of_row(state, zero_at(row), sum_of_codes(a, row, state.k), own.data());
+      if (by_row)
+        bias_of_row(state, zero_at(row), sum_of_codes(left.codes, row, state.k), own.data());
       finish.row(sums + at, by_row ? own.data() : common.data(), row);
     }
   });
@@ -358,5 +406,12 @@ constinit const KernelInfo kQGemm{.domain = "com.microsoft",
                                   .prepare = prepare,
                                   .run = run,
                                   .accepts = accepts};
+
+constinit const KernelInfo kDynamicQuantizeMatMul{.domain = "com.microsoft",
+                                                  .op = "DynamicQuantizeMatMul",
+                                                  .types = {DataType::kFloat},
+                                                  .prepare = prepare,
+                                                  .run = run,
+                                                  .accepts = accepts};
 
 }  // namespace onnxtool
