@@ -4,10 +4,10 @@
 #include <cmath>
 #include <optional>
 
+#include "calib/exec/readers.h"
+
 namespace onnxtool {
 namespace {
-
-bool has_one_result(const Node& n) { return n.num_outputs() == 1 && n.has_output(0); }
 
 bool has_inputs(const Node& n, int count) {
   if (n.num_inputs() != count) return false;
@@ -17,9 +17,7 @@ bool has_inputs(const Node& n, int count) {
 }
 
 std::optional<float> scalar(const Value& v) {
-  const Tensor* t = v.constant();
-  if (!t || t->count() != 1 || t->dtype() != DataType::kFloat || t->rank() > 1) return std::nullopt;
-  return t->values<float>()[0];
+  return v.constant() && v.constant()->rank() <= 1 ? float_scalar(v) : std::nullopt;
 }
 
 bool near(std::optional<float> a, double b) { return a && std::abs(*a - b) <= 1e-6 * std::abs(b); }
@@ -68,9 +66,8 @@ class Finder {
 
   // The only reader of a value, if it is this operator of ai.onnx with two inputs (one for Sqrt).
   const Node* reader(const Value& v, std::string_view op) const {
-    if (!v.has_one_use() || !is_inner(v)) return nullptr;
-    const Node* n = v.uses()[0].user;
-    return n->is(op) && has_inputs(*n, op == "Sqrt" ? 1 : 2) ? n : nullptr;
+    const Node* n = only_reader(v, is_watched_);
+    return n && n->is(op) && has_inputs(*n, op == "Sqrt" ? 1 : 2) ? n : nullptr;
   }
 
   // Mean along the last axis, which stays.

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "calib/exec/plan_impl.h"
+#include "calib/exec/readers.h"
 
 namespace onnxtool {
 namespace {
@@ -10,9 +11,7 @@ namespace {
 std::optional<float> bound(const Node& clip, int input, const char* attribute, float fallback) {
   if (clip.opset() < 11) return clip.attr<float>(attribute, fallback);
   if (!clip.has_input(input)) return fallback;
-  const Tensor* t = clip.input(input).constant();
-  if (!t || t->count() != 1 || t->dtype() != DataType::kFloat) return std::nullopt;
-  return t->values<float>()[0];
+  return float_scalar(clip.input(input));
 }
 
 bool same_static_shape(const Value& a, const Value& b) {
@@ -69,14 +68,11 @@ std::optional<PostOp> as_post_op(const Node& user, const Value& value, const Val
   return op;
 }
 
-// A legal node may name its only output "": then nothing can be fused through it.
-bool has_one_result(const Node& n) { return n.num_outputs() == 1 && n.has_output(0); }
-
 // x * sigmoid(x), written as two nodes that are the only readers of x.
 struct Silu {
   const Node *sigmoid, *product;
 };
-std::optional<Silu> silu_of(const Value& x, const std::function<bool(const Value&)>& is_watched) {
+std::optional<Silu> silu_of(const Value& x, const Watched& is_watched) {
   if (x.uses().size() != 2 || x.is_graph_output() || is_watched(x)) return std::nullopt;
   const Node *a = x.uses()[0].user, *b = x.uses()[1].user;
   if (!a->is("Sigmoid")) std::swap(a, b);
@@ -89,19 +85,13 @@ std::optional<Silu> silu_of(const Value& x, const std::function<bool(const Value
   return Silu{a, b};
 }
 
-using Watched = std::function<bool(const Value&)>;
-
 // The float scalar that `node` combines with `x`, as its second input unless the operator commutes.
 std::optional<float> scalar_beside(const Node& node, const Value& x, bool commutes) {
   if (node.num_inputs() != 2 || !node.has_input(0) || !node.has_input(1)) return std::nullopt;
   const bool second = &node.input(0) == &x;
   if (!second && !(commutes && &node.input(1) == &x)) return std::nullopt;
   const Value& other = node.input(second ? 1 : 0);
-  const Tensor* t = other.constant();
-  if (!t || t->count() != 1 || t->dtype() != DataType::kFloat ||
-      !same_static_shape(x, node.output(0)))
-    return std::nullopt;
-  return t->values<float>()[0];
+  return same_static_shape(x, node.output(0)) ? float_scalar(other) : std::nullopt;
 }
 
 // Whether `node` divides x by 6, up to rounding of the factor.
@@ -109,13 +99,6 @@ bool is_sixth(const Node& node, const Value& x) {
   const auto s =
       node.is("Mul") || node.is("Div") ? scalar_beside(node, x, node.is("Mul")) : std::nullopt;
   return s && (node.is("Mul") ? std::abs(*s * 6 - 1) < 1e-6f : *s == 6);
-}
-
-// The only reader of a value that nobody else wants; nullptr: it has none.
-const Node* only_reader(const Value& v, const Watched& is_watched) {
-  if (!v.has_one_use() || v.is_graph_output() || is_watched(v)) return nullptr;
-  const Node* user = v.uses()[0].user;
-  return &user->graph() == &v.graph() && has_one_result(*user) ? user : nullptr;
 }
 
 // clip(x + 3, 0, 6) beginning with the node `add`: its Clip; nullptr: something else.
@@ -167,8 +150,7 @@ std::vector<const Node*> hard_swish_of(const Value& x, const Watched& is_watched
 
 }  // namespace
 
-const Node* find_bias(const Node& node, const std::function<bool(const Value&)>& is_watched,
-                      const Value*& bias) {
+const Node* find_bias(const Node& node, const Watched& is_watched, const Value*& bias) {
   if (!node.domain().empty() || !node.is("MatMul") || node.num_inputs() != 2 ||
       !node.has_input(1) || !has_one_result(node))
     return nullptr;
@@ -185,8 +167,7 @@ const Node* find_bias(const Node& node, const std::function<bool(const Value&)>&
 
 std::vector<const Node*> find_post_ops(const Node& node, const Value* result,
                                        const KernelInfo& kernel, const NodeView& view,
-                                       const std::function<bool(const Value&)>& is_watched,
-                                       std::vector<PostOp>& post_ops,
+                                       const Watched& is_watched, std::vector<PostOp>& post_ops,
                                        std::vector<const Value*>& extra_inputs) {
   std::vector<const Node*> taken;
   if (node.num_inputs() > kFirstFusedInput) return taken;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "calib/exec/readers.h"
 #include "libopt/analysis/qdq.h"
 #include "libopt/ir/code_type.h"
 
@@ -57,12 +58,6 @@ const Entry* entry_of(const Node& node) {
   const auto it = std::find_if(std::begin(kEntries), std::end(kEntries),
                                [&](const Entry& e) { return e.op == node.op_type(); });
   return it == std::end(kEntries) ? nullptr : it;
-}
-
-bool has_one_result(const Node& n) {
-  return n.num_outputs() >= 1 && n.has_output(0) &&
-         std::all_of(n.outputs().begin() + 1, n.outputs().end(),
-                     [](const Value* v) { return v == nullptr; });
 }
 
 // The DequantizeLinear that makes input i, in the same graph; nullptr: something else does.
@@ -146,18 +141,17 @@ class Finder {
     out_.by_core.emplace(&core, std::move(group));
   }
 
-  bool only_reader(const Value& v) const {
-    return v.has_one_use() && !v.is_graph_output() && !questions_.is_watched(v) &&
-           &v.uses()[0].user->graph() == &graph_;
+  bool is_read_once(const Value& v) const {
+    return !questions_.is_watched(v) && only_reader(v) != nullptr;
   }
 
   // The QuantizeLinear that alone reads the result, behind an activation that it covers.
   const Node* quantize_behind(const Node& core, const Node*& activation) const {
-    if (!only_reader(core.output(0))) return nullptr;
+    if (!is_read_once(core.output(0))) return nullptr;
     const Use first = core.output(0).uses()[0];
     const Node* q = first.user;
     if ((q->is("Relu") || q->is("Clip")) && first.index == 0 && has_one_result(*q) &&
-        only_reader(q->output(0))) {
+        is_read_once(q->output(0))) {
       activation = q;
       q = q->output(0).uses()[0].user;
     }
