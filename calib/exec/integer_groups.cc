@@ -142,7 +142,7 @@ class Finder {
   }
 
   bool is_read_once(const Value& v) const {
-    return !questions_.is_watched(v) && only_reader(v) != nullptr;
+    return only_reader(v) && !questions_.is_watched(v);
   }
 
   // The QuantizeLinear that alone reads the result, behind an activation that it covers.

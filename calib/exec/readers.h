@@ -20,9 +20,10 @@ inline bool has_one_result(const Node& node) {
 }
 
 /// The node of one result that alone reads a value that nobody watches; nullptr: there is none.
+/// `is_watched` is asked only about values that have one reader.
 inline const Node* only_reader(const Value& value, const Watched& is_watched) {
-  const Node* reader = is_watched(value) ? nullptr : only_reader(value);
-  return reader && has_one_result(*reader) ? reader : nullptr;
+  const Node* reader = only_reader(value);
+  return reader && !is_watched(value) && has_one_result(*reader) ? reader : nullptr;
 }
 
 /// The number of a float constant of one element.
