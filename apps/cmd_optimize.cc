@@ -14,12 +14,14 @@
 #include "apps/model_flags.h"
 #include "apps/model_output.h"
 #include "apps/models.h"
+#include "apps/near_miss_report.h"
 #include "apps/progress.h"
 #include "calib/compare/verifier.h"
 #include "calib/exec/folder.h"
 #include "libopt/analysis/census.h"
 #include "libopt/analysis/seam.h"
 #include "libopt/convert/convert_opset.h"
+#include "libopt/convert/strip.h"
 #include "libopt/io/load.h"
 #include "libopt/io/reread.h"
 #include "libopt/rewrite/driver.h"
@@ -37,7 +39,8 @@ struct Options {
   std::vector<std::string> passes, disable, keep;
   int64_t max_growth = 0;
   int opset = 0;
-  bool freeze = false;
+  bool freeze = false, strip = false, explain = false;
+  std::string explain_what;
   DataFlags shapes;  // dims and input_shapes of it
   std::string verify = "quick";
   std::string level = "basic", target = "portable";
@@ -71,6 +74,11 @@ void add_flags(CLI::App& c, Options& o) {
   add_integer(
       c, o.max_growth, int64_t{0}, int64_t{1} << 50,
       {"--max-growth", "BYTES", "How much larger folding may make the file (default: 0)", how});
+  add_switch_with_value(c, o.explain_what,
+                        {"--explain", "PASS|SELECTOR",
+                         "Show what passes came close to and did not do, and why: of one pass, of "
+                         "op:TYPE or name:GLOB, or counted",
+                         how});
   add_list(c, o.shapes.dims, {"--dim", "NAME=N", "Make a named dynamic dimension N", shapes});
   add_list(c, o.shapes.input_shapes,
            {"--input-shape", "INPUT=DIMS", "Make the shape of an input static, as in x=1,3,224,224",
@@ -80,6 +88,12 @@ void add_flags(CLI::App& c, Options& o) {
               "Make inputs that have a default constants, as exporters mean them that list weights "
               "among the inputs",
               shapes});
+  add_switch(
+      c, o.strip,
+      {"--strip", "",
+       "Leave out doc strings, metadata of nodes and values, and names of nodes; the model's "
+       "own metadata stays",
+       shapes});
   add_integer(c, o.opset, 1, kMaxConvertTarget,
               {"--opset", "N", "Raise the version of the standard operators to N", shapes});
   add_common_flags(c, o.common);
@@ -310,6 +324,7 @@ class OptimizeCommand {
   Result<int> run() {
     ONNXTOOL_ASSIGN(const auto passes, chosen_passes(o_));
     ONNXTOOL_ASSIGN(const Selector keep, Selector::parse(o_.keep));
+    ONNXTOOL_ASSIGN(const Explanation explanation, Explanation::parse(o_.explain, o_.explain_what));
     ONNXTOOL_ASSIGN(output_, output_path(o_.output, o_.model, kSuffix));
     ONNXTOOL_ASSIGN(targets_, report_targets(o_.common, output_ == "-"));
     SaveOptions save = o_.save;
@@ -359,6 +374,10 @@ class OptimizeCommand {
         o_.verify == "strict" && result.verification && result.verification->unverified_nodes > 0;
     std::optional<SavedFiles> saved;
     if (!result.breach && !strict_failure) {
+      if (o_.strip)
+        if (const int stripped = strip(*model))
+          notes_.push_back(fmt::format(
+              "{} doc strings, entries of metadata and names of nodes were left out", stripped));
       progress_.stage("write");
       ONNXTOOL_ASSIGN(saved, save_model(*model, output_, save));
     }
@@ -367,6 +386,9 @@ class OptimizeCommand {
                        passes_section(result.passes, result.dropped),
                        verification_section(result.verification, !verifier),
                        timing_by_pass(progress_, result.passes)};
+    if (explanation.wanted() && !result.breach)
+      report.sections.insert(report.sections.begin() + 2,
+                             explanation.section(*model, without(passes, result.dropped), context));
     report.sections[0].notes = notes_;
     if (result.breach) report.findings.push_back(breach_finding(*result.breach));
     if (strict_failure)
@@ -389,6 +411,14 @@ class OptimizeCommand {
     const int threads = effective_threads(o_.common);
     return make_verifier(
         original, o_.verify == "quick" ? quick_verification(threads) : full_verification(threads));
+  }
+
+  static std::vector<const PassInfo*> without(std::vector<const PassInfo*> passes,
+                                              const std::vector<Breach>& dropped) {
+    std::erase_if(passes, [&](const PassInfo* p) {
+      return std::ranges::find(dropped, p->name, &Breach::pass) != dropped.end();
+    });
+    return passes;
   }
 
   // Whether the model was changed.
@@ -435,6 +465,7 @@ Run add(CLI::App& command) {
   return [options, app](const Streams& streams) -> Result<int> {
     options->save = save_options(*app, options->output);
     options->settings_file = settings_file(*app);
+    options->explain = app->get_option("--explain")->count() > 0;
     return OptimizeCommand(*options, streams).run();
   };
 }

@@ -229,7 +229,9 @@ std::string did_you_mean(const std::string& text, const std::vector<std::string>
   std::vector<std::string> close = close_candidates(text, known);
   // Or it is the beginning of some.
   for (const std::string& k : known)
-    if (close.size() < 3 && text.size() > 2 && k.starts_with(text)) close.push_back(k);
+    if (close.size() < 3 && text.size() > 2 && k.starts_with(text) &&
+        std::ranges::find(close, k) == close.end())
+      close.push_back(k);
   std::string out;
   for (const std::string& c : close) out += (out.empty() ? "did you mean '" : "' or '") + c;
   return out.empty() ? out : out + "'?";

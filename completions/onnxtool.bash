@@ -10,7 +10,7 @@ _onnxtool() {
   fi
   case "${COMP_WORDS[1]}" in
     optimize)
-      flags="--output --force --no-clobber --external-data --verify --level --target --passes --disable --keep --max-growth --dim --input-shape --freeze --opset --report --json --reproducible --quiet --exit-zero --threads --kernels --max-memory --config --no-config --help"
+      flags="--output --force --no-clobber --external-data --verify --level --target --passes --disable --keep --max-growth --explain --dim --input-shape --freeze --strip --opset --report --json --reproducible --quiet --exit-zero --threads --kernels --max-memory --config --no-config --help"
       case "$previous" in
         -o|--output) files=1 ;;
         --verify) words="off quick full strict" ;;

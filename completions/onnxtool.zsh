@@ -38,9 +38,11 @@ _onnxtool() {
         '*--disable=[Leave these passes out]:NAME\[,NAME\]:_files' \
         '*--keep=[Leave these nodes as they are\: op\:TYPE, name\:GLOB, or @FILE with one a line]:SELECTOR:_files' \
         '--max-growth=[How much larger folding may make the file (default\: 0)]:BYTES:_files' \
+        '--explain=-[Show what passes came close to and did not do, and why\: of one pass, of op\:TYPE or name\:GLOB, or counted]::\[=PASS|SELECTOR\]:_files' \
         '*--dim=[Make a named dynamic dimension N]:NAME=N:_files' \
         '*--input-shape=[Make the shape of an input static, as in x=1,3,224,224]:INPUT=DIMS:_files' \
         '--freeze[Make inputs that have a default constants, as exporters mean them that list weights among the inputs]' \
+        '--strip[Leave out doc strings, metadata of nodes and values, and names of nodes; the model'\''s own metadata stays]' \
         '--opset=[Raise the version of the standard operators to N]:N:_files' \
         '*--report=[Write a report to stdout or to PATH\: text, json, markdown, html, junit, sarif, github]:FORMAT\[=PATH\]:_files' \
         '--json[Same as --report json]' \

@@ -203,7 +203,7 @@ bool fold_region(const Node& start, Rewriter& rw, const PassContext& context) {
 bool run(const Node& node, Rewriter& rw, const PassContext& context) {
   if (node.num_inputs() == 0 || !std::ranges::all_of(node.inputs(), is_constant)) return false;
   const auto decline = [&](const char* reason) {
-    if (context.on_near_miss) context.on_near_miss(node, reason);
+    if (context.on_near_miss) context.on_near_miss(*context.running, node, reason);
     return false;
   };
   if (const char* reason = cannot_compute(node, context)) return decline(reason);

@@ -52,6 +52,7 @@ int apply_whole(Graph& graph, const PassInfo& pass, Run& run) {
 
 // How often the pass fired in the graph and its subgraphs.
 int apply(Graph& graph, const PassInfo& pass, Run& run) {
+  run.context.running = &pass;
   if (pass.run_graph) return apply_whole(graph, pass, run);
   // By id: a rule may remove any node, its own and later ones included.
   std::vector<int> ids;

@@ -39,8 +39,10 @@ struct PassInfo;
 /// What a pass gets besides the node.
 struct PassContext {
   Folder* folder = nullptr;
-  /// Told of near misses when set: (node, reason).
-  std::function<void(const Node&, const char*)> on_near_miss;
+  /// Told of near misses when set: (pass, node, reason).
+  std::function<void(const PassInfo&, const Node&, const char*)> on_near_miss;
+  /// The pass that runs; the driver sets it.
+  mutable const PassInfo* running = nullptr;
   /// Bytes by which folding may make the file larger, over what it frees.
   int64_t max_growth_bytes = 0;
   /// What of it is used up (passes/growth.h counts).
@@ -82,7 +84,8 @@ bool run_rule(const Node& node, Rewriter& rewriter, const PassContext& context) 
       return match(node);
   }();
   if (!found) {
-    if (found.reason() && context.on_near_miss) context.on_near_miss(node, found.reason());
+    if (found.reason() && context.on_near_miss)
+      context.on_near_miss(*context.running, node, found.reason());
     return false;
   }
   rewrite(*found, rewriter);

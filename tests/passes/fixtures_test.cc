@@ -229,7 +229,9 @@ bool check_case(const Case& c, Fixture& fixture, bool update) {
   context.folder = folder.get();
   context.max_growth_bytes = c.max_growth;
   context.ort_cpu = c.ort_cpu || pass->level == Level::kExtended;
-  context.on_near_miss = [&](const Node&, const char* reason) { reasons.insert(reason); };
+  context.on_near_miss = [&](const PassInfo&, const Node&, const char* reason) {
+    reasons.insert(reason);
+  };
   const int fired = run_passes(*after, {&pass, 1}, context)[0].fired;
   const auto read_back = reread(*after);
   if (!read_back) return false;

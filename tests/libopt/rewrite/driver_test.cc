@@ -112,7 +112,7 @@ TEST_CASE("near misses are told with their reason") {
   const auto m = parse(kNested);
   std::vector<std::string> told;
   PassContext context;
-  context.on_near_miss = [&](const Node& n, const char* reason) {
+  context.on_near_miss = [&](const PassInfo&, const Node& n, const char* reason) {
     told.push_back(n.op_type() + ": " + reason);
   };
   run(*m, kNear, context);
