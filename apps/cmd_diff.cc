@@ -6,6 +6,7 @@
 
 #include "apps/command.h"
 #include "apps/config.h"
+#include "apps/diff_bisect.h"
 #include "apps/diff_layers.h"
 #include "apps/diff_report.h"
 #include "apps/diff_structure.h"
@@ -25,7 +26,7 @@ struct Options {
   std::optional<double> atol, rtol;
   int top_k = 5;
   bool kl = false;
-  std::string per_layer;
+  std::string per_layer, bisect;
   std::optional<double> layer_limit;
   std::string settings_file;  // empty: none
   DataFlags data_flags;
@@ -66,13 +67,19 @@ void add_flags(CLI::App& c, Options& o) {
       c, o.layer_limit,
       {"--layer-limit", "DB",
        "SQNR below which a layer has diverged (default: 60; float16: 40, int8: 20)", layers});
+  add_text(c, o.bisect,
+           {"--bisect", "DIR",
+            "Write the first layer that diverged as a model of its own with what it is fed, as "
+            "test_data_set_0, to DIR",
+            layers});
   const std::string golden = "Golden sets";
   CLI::Option* record = add_text(
       c, o.record,
       {"--record", "DIR",
        "Run REFERENCE and keep samples, outputs and gates in DIR, to compare with later", golden});
   add_switch(c, o.force,
-             {"--force", "", "Let --record replace a directory and all that it holds", golden});
+             {"--force", "", "Let --record and --bisect replace a directory and all that it holds",
+              golden});
   add_text(c, o.golden,
            {"--golden", "DIR",
             "Compare with a recorded set; with two models, the first must be the one it was "
@@ -114,19 +121,38 @@ class DiffCommand {
     if (!o_.per_layer.empty()) {
       progress_.stage("layers");
       const LayerRequest request{o_.per_layer, o_.layer_limit, rules_.reference, rules_.test};
-      ONNXTOOL_ASSIGN(layers_, layers_section(reference_->graph(), test_->graph(), inputs_,
-                                              *source_, run_, request));
+      ONNXTOOL_ASSIGN(LayersFound found, layers_section(reference_->graph(), test_->graph(),
+                                                        inputs_, *source_, run_, request));
+      if (!o_.bisect.empty()) ONNXTOOL_TRY(bisect(found));
+      layers_ = std::move(found.section);
     }
     progress_.finish();
     return report(gates);
   }
 
  private:
+  Status bisect(LayersFound& found) {
+    if (!found.first) {
+      found.section.notes.push_back("no layer diverged: --bisect wrote nothing");
+      return {};
+    }
+    progress_.stage("bisect");
+    RunOptions run = run_;
+    run.progress = nullptr;
+    ONNXTOOL_ASSIGN(const IsolatedLayer layer,
+                    isolate_layer(*test_, reference_->graph(), found.pairs, *found.first, inputs_,
+                                  *source_, run));
+    return write_first_divergence(layer, o_.bisect, o_.force, found.section);
+  }
+
   Status parse() {
     ONNXTOOL_ASSIGN(targets_, report_targets(o_.common, false));
     ONNXTOOL_TRY(resolve_arguments());
     if (o_.layer_limit && o_.per_layer.empty())
       return Error{ErrorCode::kUsage, "--layer-limit without --per-layer", "add --per-layer local"};
+    if (!o_.bisect.empty() && (o_.per_layer.empty() || o_.per_layer == "cumulative"))
+      return Error{ErrorCode::kUsage, "--bisect needs the error that each layer makes itself",
+                   "add --per-layer local"};
     if (reference_path_ == "-" && test_path_ == "-")
       return Error{ErrorCode::kUsage, "both models would come from stdin", "name one of the files"};
     for (const std::string& text : o_.gates) {
@@ -140,6 +166,7 @@ class DiffCommand {
     inputs.push_back({"--golden", golden_path_});
     inputs.push_back({"--config", o_.settings_file});
     for (const ReportTarget& t : targets_) outputs.push_back({"--report", t.path});
+    if (!o_.bisect.empty()) ONNXTOOL_TRY(check_output_directory("--bisect", o_.bisect, inputs));
     return check_files(inputs, outputs);
   }
 

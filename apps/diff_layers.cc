@@ -86,10 +86,10 @@ double layer_limit(const LayerRequest& r) {
   return r.reference == ModelKind::kHalf || r.test == ModelKind::kHalf ? 40 : 60;
 }
 
-Result<Section> layers_section(const Graph& reference, const Graph& test,
-                               const InputPairing& inputs, const SampleSource& source,
-                               const RunOptions& run, const LayerRequest& request) {
-  const Layers layers = align(reference, test);
+Result<LayersFound> layers_section(const Graph& reference, const Graph& test,
+                                   const InputPairing& inputs, const SampleSource& source,
+                                   const RunOptions& run, const LayerRequest& request) {
+  Layers layers = align(reference, test);
   if (layers.pairs.empty())
     return Error{ErrorCode::kMismatch, "--per-layer: no layers of the two models correspond",
                  "layers are found by names, then by structure: are these versions of one model?"};
@@ -167,7 +167,7 @@ Result<Section> layers_section(const Graph& reference, const Graph& test,
   s.tables.push_back(std::move(people));
   s.tables.push_back(std::move(programs));
   s.figures.push_back(error_curve(own, so_far));
-  return s;
+  return LayersFound{std::move(s), std::move(layers.pairs), first};
 }
 
 }  // namespace onnxtool

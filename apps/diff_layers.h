@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "apps/report/report.h"
 #include "calib/compare/gates.h"
@@ -20,8 +21,15 @@ struct LayerRequest {
 /// int8.
 double layer_limit(const LayerRequest& request);
 
-Result<Section> layers_section(const Graph& reference, const Graph& test,
-                               const InputPairing& inputs, const SampleSource& source,
-                               const RunOptions& run, const LayerRequest& request);
+/// The section, and what it speaks of.
+struct LayersFound {
+  Section section;
+  std::vector<LayerPair> pairs;
+  std::optional<size_t> first;  // of `pairs`: the first that diverged
+};
+
+Result<LayersFound> layers_section(const Graph& reference, const Graph& test,
+                                   const InputPairing& inputs, const SampleSource& source,
+                                   const RunOptions& run, const LayerRequest& request);
 
 }  // namespace onnxtool

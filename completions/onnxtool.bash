@@ -108,7 +108,7 @@ _onnxtool() {
       esac
       ;;
     diff)
-      flags="--gate --atol --rtol --topk --kl --structure --per-layer --layer-limit --record --force --golden --accept --data --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --max-memory --config --no-config --help"
+      flags="--gate --atol --rtol --topk --kl --structure --per-layer --layer-limit --bisect --record --force --golden --accept --data --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --max-memory --config --no-config --help"
       case "$previous" in
         --gate) files=1 ;;
         --atol) files=1 ;;
@@ -116,6 +116,7 @@ _onnxtool() {
         --topk) files=1 ;;
         --per-layer) words="local cumulative both" ;;
         --layer-limit) files=1 ;;
+        --bisect) files=1 ;;
         --record) files=1 ;;
         --golden) files=1 ;;
         --data) files=1 ;;

@@ -69,12 +69,6 @@ Energy compare(const ConstView& r, const ConstView& t) {
   return e;
 }
 
-Tensor copy_of(const ConstView& v) {
-  const auto* bytes = static_cast<const std::byte*>(v.data);
-  const size_t size = size_bytes_of(v.dtype, static_cast<uint64_t>(v.count));
-  return Tensor::from_bytes(v.dtype, {v.dims.begin(), v.dims.end()}, {bytes, bytes + size});
-}
-
 // How many bytes each layer has.
 class Measure final : public Observer {
  public:
@@ -93,7 +87,7 @@ class Keep final : public Observer {
   explicit Keep(size_t count) : values(count) {}
   bool needs_plain() const override { return true; }
   Status observe(int watch, const ConstView& v) override {
-    if (is_float(v.dtype)) values[static_cast<size_t>(watch)] = copy_of(v);
+    if (is_float(v.dtype)) values[static_cast<size_t>(watch)] = tensor_of(v);
     return {};
   }
   std::vector<std::optional<Tensor>> values;
@@ -122,7 +116,14 @@ Tensor encoded(const Tensor& values, DataType type, const CodeParams& codes) {
   return Tensor::from_bytes(type, values.dims(), std::move(out));
 }
 
-// The reference's value as the test model keeps it; nullopt: it cannot.
+}  // namespace
+
+Tensor tensor_of(const ConstView& v) {
+  const auto* bytes = static_cast<const std::byte*>(v.data);
+  const size_t size = size_bytes_of(v.dtype, static_cast<uint64_t>(v.count));
+  return Tensor::from_bytes(v.dtype, {v.dims.begin(), v.dims.end()}, {bytes, bytes + size});
+}
+
 std::optional<Tensor> as_type(const Tensor& value, DataType type, const CodeParams& codes) {
   if (value.dtype() == type) return value;
   if (is_8bit(type))
@@ -130,6 +131,8 @@ std::optional<Tensor> as_type(const Tensor& value, DataType type, const CodePara
   auto converted = convert_tensor(value, type);
   return converted.ok() ? std::optional(*std::move(converted)) : std::nullopt;
 }
+
+namespace {
 
 class Compare final : public Observer {
  public:

@@ -2,6 +2,7 @@
 // or as the layer makes it when it is fed the reference's values (local).
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -47,5 +48,11 @@ Result<std::vector<LayerError>> compare_layers(const Graph& reference, const Gra
                                                const InputPairing* inputs,
                                                const SampleSource& source, const RunOptions& run,
                                                const LayerOptions& options);
+
+/// A value that outlives the run it was seen in.
+Tensor tensor_of(const ConstView& view);
+/// A layer's value of the reference as the test model keeps it, 8-bit codes saturated; nullopt: it
+/// cannot.
+std::optional<Tensor> as_type(const Tensor& value, DataType type, const CodeParams& codes);
 
 }  // namespace onnxtool

@@ -1,5 +1,7 @@
 #include "libopt/ir/model.h"
 
+#include <unordered_set>
+
 #include "libopt/ir/copy.h"
 
 namespace onnxtool {
@@ -116,23 +118,27 @@ void Model::set_opset(std::string_view domain, int64_t version) {
   opsets.push_back({std::string(domain), version});
 }
 
-std::unique_ptr<Model> Model::clone() const {
+namespace {
+
+std::unique_ptr<Model> copy_header(const Model& from) {
   auto m = std::make_unique<Model>();
-  m->ir_version = ir_version;
-  m->model_version = model_version;
-  m->producer_name = producer_name;
-  m->producer_version = producer_version;
-  m->domain = domain;
-  m->doc = doc;
-  m->opsets = opsets;
-  m->metadata = metadata;
-  m->opaque_fields = opaque_fields;
-  m->unknown_fields = unknown_fields;
-  m->had_external_data = had_external_data;
-  m->overridden_constants = overridden_constants;
-  ValueMap map;
-  copy_graph(*graph_, m->graph(), map);
-  for (const Function& f : functions) {
+  m->ir_version = from.ir_version;
+  m->model_version = from.model_version;
+  m->producer_name = from.producer_name;
+  m->producer_version = from.producer_version;
+  m->domain = from.domain;
+  m->doc = from.doc;
+  m->opsets = from.opsets;
+  m->metadata = from.metadata;
+  m->opaque_fields = from.opaque_fields;
+  m->unknown_fields = from.unknown_fields;
+  m->had_external_data = from.had_external_data;
+  m->overridden_constants = from.overridden_constants;
+  return m;
+}
+
+void copy_functions(const Model& from, Model& m, ValueMap& map) {
+  for (const Function& f : from.functions) {
     Function copy;
     copy.name = f.name;
     copy.domain = f.domain;
@@ -142,12 +148,73 @@ std::unique_ptr<Model> Model::clone() const {
     copy.opsets = f.opsets;
     copy.metadata = f.metadata;
     copy.unknown_fields = f.unknown_fields;
-    copy.body = std::make_unique<Graph>(m.get(), nullptr);
+    copy.body = std::make_unique<Graph>(&m, nullptr);
     copy_graph(*f.body, *copy.body, map);
     for (const Attribute& a : f.attribute_defaults)
       copy.attribute_defaults.push_back(copy_attribute(a, *copy.body, map));
-    m->functions.push_back(std::move(copy));
+    m.functions.push_back(std::move(copy));
   }
+}
+
+// Values of `graph` that the node reads, those that its subgraphs read included.
+template <class F>
+void for_each_read(const Node& node, const Graph& graph, F&& f) {
+  for (const Value* v : node.inputs())
+    if (v && &v->graph() == &graph) f(*v);
+  node.for_each_subgraph([&](Graph& inner) {
+    for (const Node& n : inner.nodes()) for_each_read(n, graph, f);
+    for (const Value* v : inner.outputs())
+      if (&v->graph() == &graph) f(*v);
+  });
+}
+
+}  // namespace
+
+std::unique_ptr<Model> Model::clone() const {
+  auto m = copy_header(*this);
+  ValueMap map;
+  copy_graph(*graph_, m->graph(), map);
+  copy_functions(*this, *m, map);
+  return m;
+}
+
+std::unique_ptr<Model> extract(const Model& model, std::span<const Value* const> inputs,
+                               const Value& output) {
+  const Graph& from = model.graph();
+  const std::unordered_set<const Value*> given(inputs.begin(), inputs.end());
+  std::unordered_set<const Value*> values{&output};
+  std::unordered_set<const Node*> nodes;
+  std::vector<const Node*> open{output.producer()};
+  while (!open.empty()) {
+    const Node* node = open.back();
+    open.pop_back();
+    if (!node || !nodes.insert(node).second) continue;
+    for_each_read(*node, from, [&](const Value& v) {
+      values.insert(&v);
+      if (!given.contains(&v)) open.push_back(v.producer());
+    });
+    for (const Value* v : node->outputs())
+      if (v) values.insert(v);
+  }
+  auto m = copy_header(model);
+  Graph& to = m->graph();
+  to.name = from.name;
+  ValueMap map;
+  for (Value* v : from.values()) {
+    if (!values.contains(v)) continue;
+    Value& copy = to.add_value(v->name());
+    copy_facts(*v, to, copy);
+    map[v] = &copy;
+  }
+  for (Value* v : from.inputs())
+    if (values.contains(v) && !v->initializer()) to.add_input(*map.at(v));
+  for (const Value* v : inputs)
+    if (values.contains(v) && v->producer() && !nodes.contains(v->producer()))
+      to.add_input(*map.at(v));
+  for (Node& n : from.nodes())
+    if (nodes.contains(&n)) copy_node(n, to, nullptr, map);
+  to.add_output(*map.at(&output));
+  copy_functions(model, *m, map);
   return m;
 }
 
