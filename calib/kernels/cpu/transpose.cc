@@ -1,12 +1,56 @@
 // Operators that permute axes: Transpose, DepthToSpace, SpaceToDepth. All end in copy_strided().
 
 #include <algorithm>
+#include <optional>
 
 #include "calib/kernels/cpu/convert.h"
+#include "calib/kernels/cpu/vector_math.h"
 #include "calib/kernels/cpu/walk.h"
 
 namespace onnxtool {
 namespace {
+
+// `images` matrices of `rows` x `columns`, each transposed.
+struct Matrices {
+  int64_t images = 1, rows = 1, columns = 1;
+};
+// What the walk does if it is that: axes that follow each other in x and y count as one.
+std::optional<Matrices> as_matrices(const Walk<1>& walk) {
+  Dims extents, strides;
+  for (size_t i = 0; i < walk.extents.size(); ++i) {
+    const int64_t extent = walk.extents[i], stride = walk.strides[0][i];
+    if (extent == 1) continue;
+    if (!extents.empty() && strides.back() == extent * stride) {
+      extents.back() *= extent;
+      strides.back() = stride;
+    } else {
+      extents.push_back(extent);
+      strides.push_back(stride);
+    }
+  }
+  const size_t n = extents.size();
+  if (n != 2 && n != 3) return std::nullopt;
+  const Matrices m{n == 3 ? extents[0] : 1, extents[n - 1], extents[n - 2]};
+  const bool fits = strides[n - 2] == 1 && strides[n - 1] == m.columns &&
+                    (n == 2 || strides[0] == m.rows * m.columns);
+  return fits ? std::optional(m) : std::nullopt;
+}
+
+void transpose_matrices(KernelContext& ctx, const Matrices& m, const uint32_t* x, uint32_t* y) {
+  // Stretches of columns: whole lines of cache of what is read.
+  constexpr int64_t kStretch = 64;
+  const int64_t stretches = (m.columns + kStretch - 1) / kStretch;
+  ctx.parallel(m.images * stretches, std::max<int64_t>(kGrain / (kStretch * m.rows), 1),
+               [&](int64_t begin, int64_t end) {
+                 for (int64_t i = begin; i < end; ++i) {
+                   const int64_t image = i / stretches * m.rows * m.columns,
+                                 first = i % stretches * kStretch;
+                   vector_math().transpose32(x + image + first, m.columns,
+                                             y + image + first * m.rows, m.rows, m.rows,
+                                             std::min(kStretch, m.columns - first));
+                 }
+               });
+}
 
 // The input, seen as `dims`, with its axes in the order of `perm`; the output has shape `out_dims`.
 Status permute(KernelContext& ctx, std::span<const int64_t> dims, std::span<const int64_t> perm,
@@ -26,7 +70,11 @@ Status permute(KernelContext& ctx, std::span<const int64_t> dims, std::span<cons
   if (same_order) return ctx.output_view(0, 0, out_dims);
   ONNXTOOL_ASSIGN(const ConstView x, unpacked(ctx, ctx.input(0)));
   ONNXTOOL_ASSIGN(const MovedOutput y, MovedOutput::make(ctx, 0, ctx.input(0).dtype, out_dims));
-  copy_strided(ctx, x.dtype, x.data, std::move(walk), y.data());
+  if (const auto m = bits_of(x.dtype) == 32 ? as_matrices(walk) : std::nullopt; m && x.count > 0)
+    transpose_matrices(ctx, *m, static_cast<const uint32_t*>(x.data),
+                       static_cast<uint32_t*>(y.data()));
+  else
+    copy_strided(ctx, x.dtype, x.data, std::move(walk), y.data());
   y.finish();
   return {};
 }
