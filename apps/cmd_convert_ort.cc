@@ -6,28 +6,28 @@
 #include <filesystem>
 #include <ostream>
 #include <set>
+#include <span>
 
 #include "apps/command.h"
 #include "apps/config.h"
 #include "apps/convert_ort_files.h"
+#include "apps/convert_ort_optimize.h"
 #include "apps/files.h"
 #include "apps/flags.h"
 #include "apps/mobile_report.h"
 #include "apps/model_flags.h"
 #include "apps/model_output.h"
 #include "apps/progress.h"
-#include "calib/exec/folder.h"
+#include "apps/staged_files.h"
+#include "apps/verification.h"
 #include "libopt/analysis/census.h"
-#include "libopt/convert/convert_opset.h"
 #include "libopt/io/load.h"
 #include "libopt/io/save.h"
 #include "libopt/ort/config.h"
 #include "libopt/ort/prepare.h"
 #include "libopt/ort/validate.h"
 #include "libopt/ort/write.h"
-#include "libopt/rewrite/driver.h"
 #include "libopt/support/atomic_file.h"
-#include "passes/pass.h"
 
 namespace onnxtool {
 namespace {
@@ -37,7 +37,7 @@ namespace fs = std::filesystem;
 struct Options {
   OrtJobOptions files;
   bool no_clobber = false;
-  std::string to = "ort", level = "basic";
+  std::string to = "ort", level = "basic", verify = "off";
   std::string runtime, custom_operators;
   bool allow_failures = false;
   bool ops_config = false, type_reduction = false;
@@ -70,7 +70,10 @@ void add_flags(CLI::App& c, Options& o) {
        "Runtime also records fusions for the runtime to do, in NAME.with_runtime_opt.ort", how});
   add_choice(c, o.level,
              {"--level", "disable|basic|extended",
-              "What to optimize before; extended also fuses to operators of com.microsoft", how});
+              "What to optimize before; extended also fuses to operators of com.microsoft and to "
+              "integer ones",
+              how});
+  add_verify_flag(c, o.verify, how);
   add_text(c, o.runtime,
            {"--runtime", "RELEASE",
             "The oldest release that must load the file: ort-1.13 to ort-1.31 (default: ort-1.31)",
@@ -91,6 +94,7 @@ void add_flags(CLI::App& c, Options& o) {
       {"--type-reduction", "", "Write them, with the types that each is used with", devices});
   add_mobile_flags(c, o.mobile, devices);
   add_report_flags(c, o.common);
+  add_verdict_flags(c, o.common);
   add_config_flags(c);
   c.footer(
       "Example: onnxtool convert-ort resnet.onnx -o resnet.ort\nAll models of a directory: "
@@ -125,61 +129,98 @@ class ConvertOrtCommand {
     ONNXTOOL_ASSIGN(const auto targets, report_targets(o_.common, to_stdout));
     ONNXTOOL_TRY(plan_config(jobs));
     ONNXTOOL_TRY(check_paths(jobs, targets));
+    allow_open_files(jobs.size() * 2);
+    if (o_.to == "onnx" && !o_.allow_failures) ONNXTOOL_TRY(load_all(jobs));
     for (const OrtJob& job : jobs) {
+      const size_t whole = staged_.size();
       Status converted = convert(job);
       if (converted.ok()) continue;
+      staged_.shrink(whole);
       Error error = std::move(converted).error();
-      if (!o_.allow_failures || error.code == ErrorCode::kWriteFailed) return error;
+      const bool refuted = error.code == ErrorCode::kNegative;
+      if ((!o_.allow_failures && !refuted) || error.code == ErrorCode::kWriteFailed) return error;
       if (error.message.starts_with(job.input + ": "))
         error.message.erase(0, job.input.size() + 2);  // the finding names it
-      failures_.push_back(
-          {error_name(error.code), "warning", error.message, "", error.hint, job.input, {}});
+      failures_.push_back({refuted ? "not-equal" : error_name(error.code),
+                           o_.allow_failures ? "warning" : "error", error.message, "", error.hint,
+                           job.input, {}});
+      if (!o_.allow_failures) return answer(jobs, targets, false);
     }
-    if (!config_path_.empty() && failures_.size() < jobs.size())
-      ONNXTOOL_TRY(write_text(config_path_, config_.text()));
-    progress_.finish();
     if (failures_.size() == jobs.size())
       return Error{ErrorCode::kUnsupported,
                    fmt::format("none of {} models could be converted; the first, {}: {}",
                                jobs.size(), failures_[0].file, failures_[0].message),
                    failures_[0].hint};
-    Report report;
-    report.command = "convert-ort";
-    for (const OrtJob& job : jobs) report.inputs.push_back(job.input);
-    report.sections = {section(jobs.size())};
-    for (Section& s : mobile_) report.sections.push_back(std::move(s));
-    report.findings = failures_;
-    ONNXTOOL_TRY(write_reports(report, targets, o_.common, to_stdout, streams_));
-    return 0;
+    ONNXTOOL_TRY(stage_config());
+    ONNXTOOL_TRY(staged_.commit(o_.no_clobber));
+    return answer(jobs, targets, true);
   }
 
  private:
-  // The config's name is that of onnxruntime's converter.
+  Result<int> answer(const std::vector<OrtJob>& jobs, const std::vector<ReportTarget>& targets,
+                     bool written) {
+    progress_.finish();
+    Report report;
+    report.command = "convert-ort";
+    for (const OrtJob& job : jobs) report.inputs.push_back(job.input);
+    if (written) report.sections = {section(jobs.size())};
+    for (Section& s : sections_) report.sections.push_back(std::move(s));
+    report.findings = failures_;
+    if (!written) {
+      report.status = "negative";
+      report.exit_code = o_.common.exit_zero ? 0 : 1;
+    }
+    const bool to_stdout = jobs[0].outputs[0].path == "-";
+    ONNXTOOL_TRY(write_reports(report, targets, o_.common, to_stdout, streams_));
+    return report.exit_code;
+  }
+
+  // Files that are .onnx get their names one by one: what cannot be read is found before the first.
+  static Status load_all(const std::vector<OrtJob>& jobs) {
+    if (jobs.size() < 2) return {};
+    for (const OrtJob& job : jobs) {
+      ONNXTOOL_ASSIGN([[maybe_unused]] const auto model, load_model(job.input));
+    }
+    return {};
+  }
+
+  Status stage_config() {
+    if (config_path_.empty()) return {};
+    const std::string text = config_.text();
+    ONNXTOOL_ASSIGN(AtomicFile file, AtomicFile::create(config_path_));
+    ONNXTOOL_TRY(file.write(std::as_bytes(std::span(text.data(), text.size()))));
+    staged_.add(std::move(file));
+    return {};
+  }
+
   Status plan_config(const std::vector<OrtJob>& jobs) {
     if (!o_.ops_config && !o_.type_reduction) return {};
-    if (o_.to == "onnx")
-      return Error{ErrorCode::kUsage, "--ops-config: a config belongs to .ort files",
-                   "onnxtool ops-config writes it for any model"};
-    const std::string name =
-        o_.type_reduction ? "required_operators_and_types.config" : "required_operators.config";
-    const fs::path first = jobs[0].outputs[0].path;
-    if (first == "-")
-      return Error{ErrorCode::kUsage, "--ops-config: there is no file to write it beside",
-                   "give -o FILE, or use onnxtool ops-config"};
-    std::error_code e;
-    const bool directory = fs::is_directory(o_.files.model, e);
-    const std::string& root = o_.files.output.empty() ? o_.files.model : o_.files.output;
-    config_path_ = directory
-                       ? (fs::path(root) / name).string()
-                       : (first.parent_path() / (first.stem().string() + "." + name)).string();
-    if (!o_.files.force && fs::exists(config_path_, e))
-      return Error{ErrorCode::kUsage, config_path_ + ": the config's default name exists",
-                   "--force replaces it"};
+    ONNXTOOL_ASSIGN(config_path_, ort_config_path(o_.files, jobs, o_.type_reduction));
+    return {};
+  }
+
+  // What only a .ort file can have.
+  Status check_back_conversion() const {
+    if (o_.to != "onnx") return {};
+    const Options defaults;
+    const std::pair<const char*, bool> given[] = {
+        {"--style", o_.files.style != defaults.files.style},
+        {"--level", o_.level != defaults.level},
+        {"--verify", o_.verify != defaults.verify},
+        {"--runtime", !o_.runtime.empty()},
+        {"--custom-ops", !o_.custom_operators.empty()},
+        {"--check-mobile", o_.mobile.check}};
+    for (const auto& [flag, is_given] : given)
+      if (is_given)
+        return Error{ErrorCode::kUsage, std::string(flag) + " is for .ort files, and --to is onnx",
+                     "onnxtool optimize and inspect work on what --to onnx writes"};
     return {};
   }
 
   // What flags say, before any file is looked at.
   Status settle() {
+    ONNXTOOL_TRY(check_back_conversion());
+    ONNXTOOL_TRY(check_mobile_flags(o_.mobile));
     if (!o_.runtime.empty() && !(prepare_.runtime = find_runtime(o_.runtime)))
       return Error{ErrorCode::kUsage, "--runtime: unknown release '" + o_.runtime + "'",
                    "known: ort-1.13 to ort-1.31"};
@@ -196,34 +237,26 @@ class ConvertOrtCommand {
   }
 
   Status check_paths(const std::vector<OrtJob>& jobs,
-                     const std::vector<ReportTarget>& targets) const {
+                     const std::vector<ReportTarget>& targets) {
     std::vector<NamedPath> inputs = {{"--custom-ops", o_.custom_operators},
                                      {"--config", o_.settings_file}};
     // What is written goes first: check_files() opens all but the first to see whether that works.
-    std::vector<NamedPath> outputs = {{"the output", jobs[0].outputs[0].path}};
+    const auto output_of = [&](const OrtJob& job) {
+      return jobs.size() == 1 ? "the output" : "the output of " + job.input;
+    };
+    std::vector<NamedPath> outputs = {{output_of(jobs[0]), jobs[0].outputs[0].path}};
     for (const OrtJob& job : jobs) {
       inputs.push_back({"MODEL", job.input});
       for (const OrtJob::Output& out : job.outputs) {
         SaveOptions save = save_options_for(job);
-        ONNXTOOL_TRY(make_parent(out.path));
+        ONNXTOOL_TRY(staged_.make_parent(out.path));
         ONNXTOOL_TRY(check_target(out.path, save));
-        if (&out != &jobs[0].outputs[0]) outputs.push_back({"the output", out.path});
+        if (&out != &jobs[0].outputs[0]) outputs.push_back({output_of(job), out.path});
       }
     }
     for (const ReportTarget& t : targets) outputs.push_back({"--report", t.path});
     if (!config_path_.empty()) outputs.push_back({"--ops-config", config_path_});
     return check_files(inputs, outputs);
-  }
-
-  static Status make_parent(const std::string& path) {
-    const fs::path parent = fs::path(path).parent_path();
-    std::error_code e;
-    if (path == "-" || parent.empty() || fs::is_directory(parent, e)) return {};
-    fs::create_directories(parent, e);
-    if (e)
-      return Error{
-          ErrorCode::kWriteFailed, parent.string() + ": cannot be made: " + e.message(), {}};
-    return {};
   }
 
   SaveOptions save_options_for(const OrtJob& job) const {
@@ -235,10 +268,10 @@ class ConvertOrtCommand {
 
   Status convert(const OrtJob& job) {
     progress_.stage("load");
-    ONNXTOOL_ASSIGN(const std::unique_ptr<Model> model, load_model(job.input));
+    ONNXTOOL_ASSIGN(std::unique_ptr<Model> model, load_model(job.input));
     const int64_t bytes = bytes_on_disk(*model, job.input);
-    Status status =
-        o_.to == "onnx" ? write_onnx(job, *model, bytes) : write_ort(job, *model, bytes);
+    Status status = o_.to == "onnx" ? write_onnx(job, *model, bytes)
+                                    : write_styles(job, std::move(model), bytes);
     if (!status.ok() && !status.error().message.starts_with(job.input))
       return std::move(status).error().at(job.input == "-" ? "stdin" : job.input);
     return status;
@@ -255,52 +288,90 @@ class ConvertOrtCommand {
     return {};
   }
 
-  Status write_ort(const OrtJob& job, Model& model, int64_t bytes) {
-    progress_.stage("optimize");
-    promote_initializers(model);
-    if (o_.level != "disable") optimize(model);
-    progress_.stage("prepare");
-    ONNXTOOL_ASSIGN(const auto notes, prepare_for_ort(model, prepare_));
-    for (const std::string& note : notes) notes_.push_back(job.input + ": " + note);
-    if (o_.mobile.check) add_mobile_section(job, model);
-    progress_.stage("write");
+  Status write_styles(const OrtJob& job, std::unique_ptr<Model> model, int64_t bytes) {
+    // What one style records the other has done.
+    const bool differ =
+        job.outputs.size() > 1 &&
+        (o_.level == "extended" || count(*model).by_operator.contains("DequantizeLinear"));
+    std::unique_ptr<Model> original = differ ? model->clone() : nullptr;
     for (const OrtJob::Output& out : job.outputs) {
-      OrtWriteOptions write = write_;
-      if (out.with_fusions) write.fusions = find_ort_fusions(model.graph());
-      if (!config_path_.empty() && !write.fusions.empty())
-        config_.add_operator("com.microsoft", 1, "FusedConv");
-      ONNXTOOL_ASSIGN(const OrtFile file, lay_out_ort(model, write));
-      ONNXTOOL_ASSIGN(AtomicFile target, AtomicFile::create(out.path));
-      // A pipe cannot be read again.
-      if (out.path == "-") ONNXTOOL_TRY(require_valid_ort(file.flatten()));
-      ONNXTOOL_TRY(file.write(target));
-      ONNXTOOL_TRY(target.show(require_valid_ort));
-      ONNXTOOL_TRY(o_.no_clobber ? target.commit_new() : target.commit());
-      if (file.shapes_left_out())
-        notes_.push_back(job.input +
-                         ": shapes of inner values are left out, since they would pass the "
-                         "format's 1,000,000 tables");
-      add_row(job.input, out.path, bytes, static_cast<int64_t>(file.size_bytes()), model,
-              static_cast<int64_t>(write.fusions.size()));
+      const bool first = &out == &job.outputs[0];
+      if (!first && differ) model = std::move(original);
+      if (first || differ) ONNXTOOL_TRY(prepare(job, out, model));
+      if (first && o_.mobile.check) add_mobile_section(job, *model);
+      progress_.stage("write");
+      ONNXTOOL_TRY(write_ort(job, out, *model, bytes));
     }
-    if (!config_path_.empty()) ONNXTOOL_TRY(config_.add(model, job.outputs[0].path));
+    return {};
+  }
+
+  Status prepare(const OrtJob& job, const OrtJob::Output& out, std::unique_ptr<Model>& model) {
+    progress_.stage("optimize");
+    ONNXTOOL_ASSIGN(const OrtOptimized optimized,
+                    optimize_for_ort(model, {o_.level, o_.verify, effective_threads(o_.common),
+                                             out.with_fusions}));
+    if (optimized.integer_nodes)
+      notes_.push_back(fmt::format("{}: {} nodes compute on integers that stood between "
+                                   "DequantizeLinear and QuantizeLinear",
+                                   job.input, optimized.integer_nodes));
+    if (o_.verify != "off")
+      add_section(verification_section(optimized.verification, false), out.path);
+    progress_.stage("prepare");
+    ONNXTOOL_ASSIGN(const auto notes, prepare_for_ort(*model, prepare_));
+    if (&out == &job.outputs[0])
+      for (const std::string& note : notes) notes_.push_back(job.input + ": " + note);
+    return {};
+  }
+
+  Status write_ort(const OrtJob& job, const OrtJob::Output& out, const Model& model,
+                   int64_t bytes) {
+    OrtWriteOptions write = write_;
+    if (out.with_fusions) write.fusions = ort_records(model);
+    if (!config_path_.empty()) {
+      ONNXTOOL_TRY(config_.add(model, job.outputs[0].path));
+      ONNXTOOL_TRY(add_recorded(write.fusions, model, job.outputs[0].path));
+    }
+    ONNXTOOL_ASSIGN(const OrtFile file, lay_out_ort(model, write));
+    ONNXTOOL_ASSIGN(AtomicFile target, AtomicFile::create(out.path));
+    // A pipe cannot be read again.
+    if (out.path == "-") ONNXTOOL_TRY(require_valid_ort(file.flatten()));
+    ONNXTOOL_TRY(file.write(target));
+    ONNXTOOL_TRY(target.show(require_valid_ort));
+    staged_.add(std::move(target));
+    if (file.shapes_left_out())
+      notes_.push_back(job.input +
+                       ": shapes of inner values are left out, since they would pass the "
+                       "format's 1,000,000 tables");
+    add_row(job.input, out.path, bytes, static_cast<int64_t>(file.size_bytes()), model,
+            static_cast<int64_t>(write.fusions.size()));
+    return {};
+  }
+
+  // Operators that only the runtime's fusions make; the types are those of the model so fused.
+  Status add_recorded(const std::vector<OrtFusionRecord>& records, const Model& model,
+                      const std::string& path) {
+    if (records.empty()) return {};
+    const std::unique_ptr<Model> fused = model.clone();
+    ONNXTOOL_ASSIGN([[maybe_unused]] const int nodes, lower_for_ort(*fused));
+    ONNXTOOL_TRY(config_.add(*fused, path));
+    for (const OrtFusionRecord& r : records)
+      if (!r.op_type.empty())
+        config_.add_operator(r.domain.empty() ? "ai.onnx" : std::string(r.domain),
+                             r.since_version, std::string(r.op_type));
     return {};
   }
 
   void add_mobile_section(const OrtJob& job, const Model& model) {
-    Section s = mobile_section(model, o_.mobile);
-    if (!mobile_.empty()) s.key += "_" + std::to_string(mobile_.size() + 1);
-    s.title += ": " + job.input;
-    mobile_.push_back(std::move(s));
+    add_section(mobile_section(model, o_.mobile), job.input);
   }
 
-  void optimize(Model& model) const {
-    const std::unique_ptr<Folder> folder = make_folder();
-    PassContext context;
-    context.folder = folder.get();
-    context.ort_cpu = o_.level == "extended";
-    run_passes(model, optimization_pipeline(context.ort_cpu ? Level::kExtended : Level::kBasic),
-               context);
+  // Of one of several files.
+  void add_section(Section s, const std::string& file) {
+    const auto same = std::ranges::count_if(
+        sections_, [&](const Section& other) { return other.key.starts_with(s.key); });
+    if (same) s.key += "_" + std::to_string(same + 1);
+    s.title += ": " + file;
+    sections_.push_back(std::move(s));
   }
 
   void add_row(const std::string& input, const std::string& output, int64_t before, int64_t after,
@@ -341,7 +412,8 @@ class ConvertOrtCommand {
   OrtWriteOptions write_;
   std::vector<std::vector<Scalar>> rows_;
   std::vector<std::string> notes_;
-  std::vector<Section> mobile_;  // one a model
+  std::vector<Section> sections_;  // of single models
+  StagedFiles staged_;
   OperatorConfig config_{o_.type_reduction};
   std::string config_path_;  // empty: none is asked for
   std::vector<Finding> failures_;

@@ -73,6 +73,7 @@ class InspectCommand {
   InspectCommand(const Options& options, const Streams& streams) : o_(options), streams_(streams) {}
 
   Result<int> run() {
+    ONNXTOOL_TRY(check_mobile_flags(o_.mobile));
     ONNXTOOL_ASSIGN(const std::vector<ReportTarget> targets, report_targets(o_.common, false));
     std::vector<NamedPath> outputs = {{"the output", ""}, {"--dot", o_.dot}};
     for (const ReportTarget& t : targets) outputs.push_back({"--report", t.path});

@@ -9,6 +9,7 @@
 #include "apps/model_files.h"
 #include "libopt/io/load.h"
 #include "libopt/ort/config.h"
+#include "libopt/ort/prepare.h"
 
 namespace onnxtool {
 namespace {

@@ -16,7 +16,7 @@
 #include "apps/models.h"
 #include "apps/near_miss_report.h"
 #include "apps/progress.h"
-#include "calib/compare/verifier.h"
+#include "apps/verification.h"
 #include "calib/exec/folder.h"
 #include "libopt/analysis/census.h"
 #include "libopt/analysis/seam.h"
@@ -52,11 +52,7 @@ void add_flags(CLI::App& c, Options& o) {
   add_text(c, o.model, {"MODEL", "FILE", "Model (.onnx); - is stdin", "Arguments"})->required();
   const std::string how = "Optimization", shapes = "Shapes and versions";
   add_output_flags(c, o.output, kSuffix);
-  add_choice(c, o.verify,
-             {"--verify", "off|quick|full|strict",
-              "Run both models on seeded inputs before anything is written; full on more inputs, "
-              "strict fails also where nodes cannot be run",
-              "Output"});
+  add_verify_flag(c, o.verify, "Output");
   add_choice(c, o.level,
              {"--level", "basic|extended",
               "Which passes run (docs/passes.md): basic writes the standard's operators only, "
@@ -238,28 +234,6 @@ Section passes_section(const std::vector<PassReport>& reports, const std::vector
   return s;
 }
 
-Section verification_section(const std::optional<Verification>& v, bool off) {
-  Section s{"verification", "Verification", {}, {}, {}, false};
-  const auto result = [&]() -> std::string {
-    if (off) return "off";
-    if (!v) return "nothing to verify: the model was not changed";
-    if (!v->equal) return "different";
-    return v->compared_anything() ? "equal " + v->basis : "unverified";
-  }();
-  s.fields.push_back({"result", "result", result, ""});
-  if (!v) return s;
-  s.fields.push_back({"inputs", "sets of inputs", v->inputs, ""});
-  if (v->discarded)
-    s.fields.push_back(
-        {"discarded", "discarded, since the original fails on them", v->discarded, ""});
-  s.fields.push_back({"elements", "elements compared", v->elements, ""});
-  if (v->unverified_nodes)
-    s.fields.push_back({"unverified_nodes", "unverified", v->unverified_nodes,
-                        v->unverified_nodes == 1 ? "node" : "nodes"});
-  if (!v->obstacle.empty()) s.notes.push_back("not verified: " + v->obstacle);
-  return s;
-}
-
 Section timing_by_pass(const Progress& progress, const std::vector<PassReport>& passes) {
   Section s = timing_section(progress);
   Table t{"passes", "", {{"pass", "pass", ""}, {"time_ms", "time", "ms"}}, {}, 0, false};
@@ -353,7 +327,8 @@ class OptimizeCommand {
     if (o_.freeze)
       if (const int frozen = freeze_inputs(model->graph()))
         notes_.push_back(fmt::format("{} inputs with a default are constants now", frozen));
-    std::unique_ptr<Verifier> verifier = make_chosen_verifier(*model);
+    std::unique_ptr<Verifier> verifier =
+        make_chosen_verifier(*model, o_.verify, effective_threads(o_.common));
     ONNXTOOL_ASSIGN(const bool converted, convert(*model));
     const std::unique_ptr<Folder> folder = make_folder();
     PassContext context;
@@ -370,8 +345,7 @@ class OptimizeCommand {
     Report report;
     report.command = "optimize";
     report.inputs = {o_.model};
-    const bool strict_failure =
-        o_.verify == "strict" && result.verification && result.verification->unverified_nodes > 0;
+    const bool strict_failure = fails_strict(o_.verify, result.verification);
     std::optional<SavedFiles> saved;
     if (!result.breach && !strict_failure) {
       if (o_.strip)
@@ -406,13 +380,6 @@ class OptimizeCommand {
   }
 
  private:
-  std::unique_ptr<Verifier> make_chosen_verifier(const Model& original) const {
-    if (o_.verify == "off") return nullptr;
-    const int threads = effective_threads(o_.common);
-    return make_verifier(
-        original, o_.verify == "quick" ? quick_verification(threads) : full_verification(threads));
-  }
-
   static std::vector<const PassInfo*> without(std::vector<const PassInfo*> passes,
                                               const std::vector<Breach>& dropped) {
     std::erase_if(passes, [&](const PassInfo* p) {

@@ -122,6 +122,29 @@ Result<std::vector<OrtJob>> plan_ort_jobs(const OrtJobOptions& options) {
   return Planner(options).plan();
 }
 
+Result<std::string> ort_config_path(const OrtJobOptions& options, const std::vector<OrtJob>& jobs,
+                                    bool with_types) {
+  const std::string flag = with_types ? "--type-reduction" : "--ops-config";
+  if (options.to_onnx)
+    return Error{ErrorCode::kUsage, flag + ": a config belongs to .ort files",
+                 "onnxtool ops-config writes it for any model"};
+  const std::string name =
+      with_types ? "required_operators_and_types.config" : "required_operators.config";
+  const fs::path first = jobs[0].outputs[0].path;
+  if (first == "-")
+    return Error{ErrorCode::kUsage, flag + ": there is no file to write it beside",
+                 "give -o FILE, or use onnxtool ops-config"};
+  std::error_code e;
+  const std::string& root = options.output.empty() ? options.model : options.output;
+  const fs::path path = fs::is_directory(options.model, e)
+                            ? fs::path(root) / name
+                            : first.parent_path() / (first.stem().string() + "." + name);
+  if (!options.force && fs::exists(path, e))
+    return Error{ErrorCode::kUsage, path.string() + ": the config's default name exists",
+                 "--force replaces it"};
+  return path.string();
+}
+
 Result<std::vector<OrtCustomOperator>> read_custom_operators(const std::string& path) {
   ONNXTOOL_ASSIGN(const std::string text, read_text(path));
   toml::table table;

@@ -5,8 +5,8 @@
 #include <algorithm>
 
 #include "apps/flags.h"
-#include "libopt/ort/config.h"
 #include "libopt/ort/mobile.h"
+#include "libopt/ort/prepare.h"
 
 namespace onnxtool {
 namespace {
@@ -118,6 +118,11 @@ void add_mobile_flags(CLI::App& command, MobileFlags& flags, const std::string& 
                                 "Operators, separated by commas, that NNAPI gets neither nor what "
                                 "is behind them (default: NonMaxSuppression)",
                                 group});
+}
+
+Status check_mobile_flags(const MobileFlags& flags) {
+  if (flags.check || flags.stop_option->count() == 0) return {};
+  return Error{ErrorCode::kUsage, "--nnapi-stop-ops without --check-mobile", "add --check-mobile"};
 }
 
 Section mobile_section(const Model& model, const MobileFlags& flags) {

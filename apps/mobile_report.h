@@ -21,6 +21,9 @@ struct MobileFlags {
 /// --check-mobile and --nnapi-stop-ops, under the heading `group`.
 void add_mobile_flags(CLI::App& command, MobileFlags& flags, const std::string& group);
 
+/// --nnapi-stop-ops says nothing without --check-mobile.
+Status check_mobile_flags(const MobileFlags& flags);
+
 /// For a model of which prepare_operators() can make what the runtime executes; it works on a copy.
 Section mobile_section(const Model& model, const MobileFlags& flags);
 

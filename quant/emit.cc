@@ -6,8 +6,8 @@
 #include <unordered_set>
 
 #include "libopt/rewrite/driver.h"
+#include "libopt/rewrite/node_names.h"
 #include "libopt/rewrite/rewriter.h"
-#include "quant/node_names.h"
 
 namespace onnxtool {
 namespace {

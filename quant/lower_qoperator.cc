@@ -13,10 +13,10 @@
 #include "libopt/analysis/qdq.h"
 #include "libopt/ir/code_type.h"
 #include "libopt/rewrite/driver.h"
+#include "libopt/rewrite/node_names.h"
 #include "libopt/rewrite/rewriter.h"
 #include "libopt/rewrite/visit.h"
 #include "quant/attributes.h"
-#include "quant/node_names.h"
 #include "quant/qoperator.h"
 
 namespace onnxtool {
@@ -60,7 +60,9 @@ class Lowerer {
 
   const TargetOp* integer_form(const Node& n) const {
     const TargetOp* op = find_target_op(target_, n);
-    return op && op->fusion != Fusion::kNever && !(op->obstacle && op->obstacle(n)) ? op : nullptr;
+    const bool fits = op && op->fusion != Fusion::kNever && !(op->obstacle && op->obstacle(n)) &&
+                      !(op->wrong && op->wrong(n));
+    return fits ? op : nullptr;
   }
 
   // An absent zero point is 0 of u8, or of the codes' type; groups want it stated.

@@ -15,11 +15,11 @@
 #include "libopt/convert/convert_opset.h"
 #include "libopt/ir/code_type.h"
 #include "libopt/rewrite/driver.h"
+#include "libopt/rewrite/node_names.h"
 #include "libopt/rewrite/rewriter.h"
 #include "libopt/rewrite/visit.h"
 #include "quant/attributes.h"
 #include "quant/integer_operators.h"
-#include "quant/node_names.h"
 #include "quant/qoperator.h"
 #include "quant/scheme.h"
 

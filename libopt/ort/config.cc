@@ -4,11 +4,8 @@
 
 #include <string_view>
 
-#include "libopt/analysis/seam.h"
 #include "libopt/ort/cpu_kernel.h"
-#include "libopt/ort/half_casts.h"
 #include "libopt/ort/since_version.h"
-#include "libopt/rewrite/inline_calls.h"
 
 namespace onnxtool {
 namespace {
@@ -212,14 +209,6 @@ std::string OperatorConfig::text() const {
     text += line + "\n";
   }
   return text;
-}
-
-Status prepare_operators(Model& model) {
-  ONNXTOOL_TRY(infer_graph(model.graph()));
-  ONNXTOOL_TRY(inline_calls(
-      model.graph(), [](const Node& node) { return find_cpu_kernel(node) != CpuKernel::kRuns; }));
-  insert_half_casts(model.graph());
-  return {};
 }
 
 }  // namespace onnxtool

@@ -22,7 +22,7 @@ class OperatorConfig {
   explicit OperatorConfig(bool with_types) : with_types_(with_types) {}
 
   /// Takes what the model's nodes use, at all levels. Nodes must be as in a .ort file
-  /// (prepare_operators() below); Constant nodes count for nothing, since they are stored as
+  /// (prepare_operators() of prepare.h); Constant nodes count for nothing, since they are stored as
   /// initializers. `path` stands in a comment. An operator that the runtime does not have or cannot
   /// run on the CPU is an error with the node, and so is a type that a config has no name for.
   Status add(const Model& model, const std::string& path);
@@ -50,10 +50,5 @@ class OperatorConfig {
       operators_;  // domain and since_version
   std::map<Operator, Types> types_;
 };
-
-/// Rewrites an .onnx model as far as the operators of its .ort file go: calls of functions become
-/// their bodies, the standard's own functions where the CPU provider has no kernel for the node,
-/// and casts stand around nodes that it runs in float only.
-Status prepare_operators(Model& model);
 
 }  // namespace onnxtool

@@ -35,7 +35,13 @@ const Node* fused_activation(const Node& conv) {
 std::vector<OrtFusionRecord> find_ort_fusions(const Graph& graph) {
   std::vector<OrtFusionRecord> out;
   for (const Node& n : graph.nodes()) {
-    if (const Node* activation = fused_activation(n)) out.push_back({&n, activation});
+    if (const Node* activation = fused_activation(n))
+      out.push_back({.optimizer = "ConvActivationFusion",
+                     .action = "ConvAct",
+                     .nodes = {&n, activation},
+                     .outputs = 1,
+                     .domain = "com.microsoft",
+                     .op_type = "FusedConv"});
     n.for_each_subgraph([&](const Graph& sub) {
       for (const OrtFusionRecord& f : find_ort_fusions(sub)) out.push_back(f);
     });

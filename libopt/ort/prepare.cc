@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <unordered_map>
 
 #include "libopt/analysis/census.h"
 #include "libopt/analysis/seam.h"
@@ -11,6 +10,7 @@
 #include "libopt/ort/half_casts.h"
 #include "libopt/rewrite/driver.h"
 #include "libopt/rewrite/inline_calls.h"
+#include "libopt/rewrite/node_names.h"
 
 namespace onnxtool {
 namespace {
@@ -34,7 +34,16 @@ Status for_each_node(Graph& graph, const F& f) {
   return {};
 }
 
-Status check_opsets(const Model& model, const RuntimeRelease& runtime) {
+bool uses_domain(Graph& graph, std::string_view domain) {
+  bool used = false;
+  const Status all = for_each_node(graph, [&](Node& n) -> Status {
+    used |= n.domain() == domain;
+    return {};
+  });
+  return all.ok() && used;
+}
+
+Status check_opsets(Model& model, const RuntimeRelease& runtime) {
   const auto check = [&](std::string_view domain, int64_t newest) -> Status {
     const int64_t found = model.opset(domain);
     if (found <= newest) return {};
@@ -45,6 +54,8 @@ Status check_opsets(const Model& model, const RuntimeRelease& runtime) {
                  "choose a newer --runtime, or export the model with an older opset"};
   };
   ONNXTOOL_TRY(check("", runtime.opset));
+  // Exporters import domains that no node is of.
+  if (!uses_domain(model.graph(), "ai.onnx.ml")) return {};
   return check("ai.onnx.ml", runtime.ml_opset);
 }
 
@@ -77,15 +88,11 @@ void own_outputs(Graph& graph) {
 }
 
 void name_uniquely(Graph& graph) {
-  std::unordered_map<std::string, int> taken;  // with the last suffix given away
+  NodeNames taken;
   for (Node& n : graph.nodes()) {
-    std::string name = n.name();
-    if (const auto [it, fresh] = taken.emplace(name, 0); !fresh && !name.empty()) {
-      int& last = it->second;  // stays where it is when others are added
-      do name = n.name() + "_" + std::to_string(++last);
-      while (!taken.emplace(name, 0).second);
-    }
-    if (name != n.name()) graph.set_node_name(n, name);
+    if (!n.name().empty())
+      if (std::string name = taken.fresh(n.name()); name != n.name())
+        graph.set_node_name(n, std::move(name));
     n.for_each_subgraph([](Graph& sub) { name_uniquely(sub); });
   }
 }
@@ -143,7 +150,26 @@ Status infer_leniently(Graph& graph) {
   return infer_graph(graph);
 }
 
+// Up to where float16 matters; how many initializers are no inputs any more.
+Result<int> expand_operators(Model& model, std::span<const OrtCustomOperator> custom) {
+  Graph& graph = model.graph();
+  ONNXTOOL_TRY(lift_constants(graph));
+  ONNXTOOL_TRY(infer_leniently(graph));
+  ONNXTOOL_TRY(expand(model, custom));
+  ONNXTOOL_TRY(lift_constants(graph));  // of the bodies
+  const int promoted = promote_initializers(model);
+  own_outputs(graph);
+  ONNXTOOL_TRY(infer_graph(graph));
+  return promoted;
+}
+
 }  // namespace
+
+Status prepare_operators(Model& model) {
+  ONNXTOOL_ASSIGN([[maybe_unused]] const int promoted, expand_operators(model, {}));
+  insert_half_casts(model.graph());
+  return {};
+}
 
 Result<std::vector<std::string>> prepare_for_ort(Model& model, const OrtPrepareOptions& options) {
   std::vector<std::string> notes;
@@ -152,15 +178,9 @@ Result<std::vector<std::string>> prepare_for_ort(Model& model, const OrtPrepareO
   };
   Graph& graph = model.graph();
   ONNXTOOL_TRY(check_opsets(model, options.runtime ? *options.runtime : all_runtimes().back()));
-  ONNXTOOL_TRY(lift_constants(graph));
-  ONNXTOOL_TRY(infer_leniently(graph));
-  ONNXTOOL_TRY(expand(model, options.custom_operators));
-  ONNXTOOL_TRY(lift_constants(graph));  // of the bodies
-  counted(promote_initializers(model),
-          "initializer is no longer listed as a graph input, as IR versions below 4 had to",
+  ONNXTOOL_ASSIGN(const int promoted, expand_operators(model, options.custom_operators));
+  counted(promoted, "initializer is no longer listed as a graph input, as IR versions below 4 had to",
           "initializers are no longer listed as graph inputs, as IR versions below 4 had to");
-  own_outputs(graph);
-  ONNXTOOL_TRY(infer_graph(graph));
   counted(widen_packed_weights(graph), "constant of less than 8 bits is stored with 8",
           "constants of less than 8 bits are stored with 8");
   const auto casts = count(model).by_operator["Cast"];

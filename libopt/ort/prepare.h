@@ -30,6 +30,10 @@ struct OrtPrepareOptions {
 /// not know, an operator without a kernel.
 Result<std::vector<std::string>> prepare_for_ort(Model& model, const OrtPrepareOptions& options);
 
+/// As far as that goes for the operators alone, whatever runtime and kernels there are: calls,
+/// constants and float16 as above.
+Status prepare_operators(Model& model);
+
 // --- the steps, each on a graph and its subgraphs
 // ------------------------------------------------------
 

@@ -135,8 +135,7 @@ void check_record(FileFacts& file, const GraphIndex& graph,
   for (const uint32_t index : *indices->node_indices())
     if (index != kNoNode && !graph.position.contains(index))
       file.faults.must(place, "a record names node " + number(index) + ", which is none");
-  if (!record.produced_op_ids() || record.produced_op_ids()->size() == 0)
-    return file.faults.must(place, "a record has no produced_op_ids");
+  if (!record.produced_op_ids()) return;  // the node itself stays
   for (const flatbuffers::String* s : *record.produced_op_ids())
     file.op_ids.insert(std::string(view(s)));
 }

@@ -156,8 +156,6 @@ class OrtLayout {
   // --- graphs
   // -----------------------------------------------------------------------------------------
 
-  using Indices = std::unordered_map<const Node*, uint32_t>;
-
   // `outer` gets what the graph and those in it read of graphs around it.
   Result<Offset<fb::Graph>> graph_table(const Graph& graph, int depth, ValueSet& outer) {
     if (depth > kMaxDepth) {  // before recursion goes on; check_limits() says it
@@ -182,7 +180,7 @@ class OrtLayout {
     ONNXTOOL_ASSIGN(const auto initializers, initializer_tables(graph, depth));
     ONNXTOOL_ASSIGN(const auto args, node_args(graph, depth));
     const auto edges = edge_tables(graph, depth, indices, implicit);
-    const auto fusions = fusion_tables(graph, depth, indices);
+    const auto fusions = write_fusions(b_, graph, options_.fusions, depth, indices);
     const auto inputs = b_.strings(names_of(graph.inputs())),
                outputs = b_.strings(names_of(graph.outputs()));
     const auto made = b_.fbb.CreateVector(nodes);
@@ -262,28 +260,6 @@ class OrtLayout {
       edges.push_back(fb::CreateNodeEdge(b_.fbb, i, inputs, outputs));
     }
     return b_.fbb.CreateVector(edges);
-  }
-
-  Offset<fb::RuntimeOptimizations> fusion_tables(const Graph& graph, int depth,
-                                                 const Indices& indices) {
-    std::vector<Offset<fb::RuntimeOptimizationRecord>> records;
-    for (const OrtFusionRecord& f : options_.fusions) {
-      if (&f.conv->graph() != &graph) continue;
-      const auto nodes =
-          b_.numbers(std::vector<uint32_t>{indices.at(f.conv), indices.at(f.activation)});
-      const auto which = fb::CreateNodesToOptimizeIndices(b_.fbb, nodes, 0, 1);
-      const auto action = b_.string("ConvAct");
-      const auto produced = b_.strings({"com.microsoft:FusedConv:1"});
-      b_.count(2, depth + 4);
-      records.push_back(fb::CreateRuntimeOptimizationRecord(b_.fbb, action, which, produced));
-    }
-    if (records.empty()) return {};
-    b_.count(2, depth + 2);
-    const auto name = b_.string("ConvActivationFusion");
-    const auto all = b_.fbb.CreateVector(records);
-    const std::vector entries = {
-        fb::CreateRuntimeOptimizationRecordContainerEntry(b_.fbb, name, all)};
-    return fb::CreateRuntimeOptimizations(b_.fbb, b_.fbb.CreateVector(entries));
   }
 
   // --- nodes
@@ -412,7 +388,8 @@ std::vector<std::byte> OrtFile::flatten() const {
 
 Result<OrtFile> lay_out_ort(const Model& model, const OrtWriteOptions& options) {
   ONNXTOOL_ASSIGN(OrtOperators operators, OrtOperators::of(model, options.custom_operators));
-  if (!options.fusions.empty()) operators.add("com.microsoft", "FusedConv", 1);
+  for (const OrtFusionRecord& f : options.fusions)
+    if (!f.op_type.empty()) operators.add(f.domain, f.op_type, f.since_version);
   ONNXTOOL_ASSIGN(OrtFile file, OrtLayout(model, options, operators, true).file());
   if (file.tables() <= kMaxTables) return file;
   return OrtLayout(model, options, operators, false).file();

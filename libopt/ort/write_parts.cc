@@ -1,6 +1,7 @@
 #include "libopt/ort/write_parts.h"
 
 #include <algorithm>
+#include <map>
 
 #include "libopt/ir/symbols.h"
 
@@ -141,6 +142,48 @@ Result<Offset<fb::Tensor>> write_tensor(Builder& b, std::string_view name, const
   const auto raw = b.fbb.CreateVector(reinterpret_cast<const uint8_t*>(tensor.bytes().data()),
                                       tensor.size_bytes());
   return fb::CreateTensor(b.fbb, shown, doc, dims, type, raw);
+}
+
+namespace {
+
+Offset<fb::RuntimeOptimizationRecord> write_record(Builder& b, const OrtFusionRecord& f, int depth,
+                                                   const Indices& indices) {
+  constexpr uint32_t kNoNode = 0xFFFFFFFF;
+  std::vector<uint32_t> nodes;
+  for (const Node* n : f.nodes) nodes.push_back(n ? indices.at(n) : kNoNode);
+  const auto numbers = b.numbers(nodes);
+  const auto inputs = static_cast<uint32_t>(f.inputs), outputs = static_cast<uint32_t>(f.outputs);
+  const auto which = fb::CreateNodesToOptimizeIndices(b.fbb, numbers, f.variadic ? 1 : inputs,
+                                                      outputs, f.variadic, false,
+                                                      f.variadic ? inputs : 0, 0);
+  std::vector<std::string> ids;
+  if (!f.op_type.empty())
+    ids.push_back(std::string(f.domain) + ":" + std::string(f.op_type) + ":" +
+                  std::to_string(f.since_version));
+  const auto action = b.string(f.action);
+  const auto produced = b.strings(ids);
+  b.count(2, depth + 4);
+  return fb::CreateRuntimeOptimizationRecord(b.fbb, action, which, produced);
+}
+
+}  // namespace
+
+Offset<fb::RuntimeOptimizations> write_fusions(Builder& b, const Graph& graph,
+                                               std::span<const OrtFusionRecord> all, int depth,
+                                               const Indices& indices) {
+  std::map<std::string_view, std::vector<Offset<fb::RuntimeOptimizationRecord>>> by_optimizer;
+  for (const OrtFusionRecord& f : all)
+    if (&f.graph() == &graph) by_optimizer[f.optimizer].push_back(write_record(b, f, depth, indices));
+  if (by_optimizer.empty()) return {};
+  std::vector<Offset<fb::RuntimeOptimizationRecordContainerEntry>> entries;
+  for (const auto& [optimizer, records] : by_optimizer) {
+    b.count(1, depth + 2);
+    const auto name = b.string(optimizer);
+    entries.push_back(fb::CreateRuntimeOptimizationRecordContainerEntry(
+        b.fbb, name, b.fbb.CreateVector(records)));
+  }
+  b.count(1, depth + 1);
+  return fb::CreateRuntimeOptimizations(b.fbb, b.fbb.CreateVector(entries));
 }
 
 std::vector<PlacedPayload> place_payloads(Builder& b, uint64_t& size) {

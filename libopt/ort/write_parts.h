@@ -3,11 +3,14 @@
 
 #include <cstdint>
 #include <map>
+#include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "libopt/ir/attribute.h"
+#include "libopt/ort/fusion_records.h"
 #include "libopt/ort/ort_format_generated.h"
 #include "libopt/support/status.h"
 
@@ -69,5 +72,12 @@ struct PlacedPayload {
   const Tensor* tensor;
 };
 std::vector<PlacedPayload> place_payloads(Builder& b, uint64_t& size);
+
+using Indices = std::unordered_map<const Node*, uint32_t>;
+
+/// The records of `all` whose nodes are of `graph`; a null offset where there are none.
+Offset<fb::RuntimeOptimizations> write_fusions(Builder& b, const Graph& graph,
+                                               std::span<const OrtFusionRecord> all, int depth,
+                                               const Indices& indices);
 
 }  // namespace onnxtool::ort_writing

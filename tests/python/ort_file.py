@@ -1,5 +1,7 @@
 """A .ort file as plain data, so that two can be compared whatever the order of what has none."""
 
+import collections
+
 from onnxruntime.tools.ort_format_model.ort_flatbuffers_py.fbs.InferenceSession import InferenceSession
 
 
@@ -103,6 +105,25 @@ def read(path):
     return {"version": text(session.OrtVersion()), "ir": model.IrVersion(), "graph": graph(model.Graph()), "resolver": resolver,
             "opsets": {text(o.Domain()): o.Version() for o in listed(model, "OpsetImport")},
             "producer": (text(model.ProducerName()), text(model.ProducerVersion()), text(model.Domain()), text(model.DocString()), text(model.GraphDocString()))}
+
+
+def fusions(path):
+    """How often each form of record stands in the main graph: optimizer and action, what is made, and the operators of the nodes."""
+    with open(path, "rb") as file:
+        session = InferenceSession.GetRootAsInferenceSession(bytearray(file.read()), 0)
+    main = session.Model().Graph()
+    op = {n.Index(): text(n.OpType()) for n in listed(main, "Nodes")}
+    counts = collections.Counter()
+    if main.RuntimeOptimizations() is None:
+        return counts
+    for container in listed(main.RuntimeOptimizations(), "Records"):
+        for r in listed(container, "RuntimeOptimizationRecords"):
+            nodes = r.NodesToOptimizeIndices()
+            forms = tuple(op.get(nodes.NodeIndices(i), "") for i in range(nodes.NodeIndicesLength()))
+            made = tuple(text(r.ProducedOpIds(i)) for i in range(r.ProducedOpIdsLength())) or ("",)
+            extents = nodes.NumInputs(), nodes.NumOutputs(), nodes.HasVariadicInput(), nodes.NumVariadicInputs()
+            counts[(text(container.OptimizerName()), text(r.ActionId())), made, forms, extents] += 1
+    return counts
 
 
 def differences(ours, theirs, place="", out=None):

@@ -4,9 +4,11 @@ repairs when it loads a file (so that only a minimal one would notice) is right 
 The latter by saving what was loaded: every field that the runtime computed anew must be what the file had.
 """
 
+import collections
 import os
 import pathlib
 import subprocess
+import sys
 import tempfile
 import unittest
 
@@ -16,8 +18,10 @@ import onnx.parser
 import onnxruntime as ort
 
 import ort_file
+import real_models
 
 SOURCE = pathlib.Path(os.environ["ONNXTOOL_SOURCE_DIR"])
+MODELS = SOURCE / ".." / "shared" / "data" / "models"
 DIGITS = SOURCE / "testdata" / "digits" / "model.onnx"
 LEVELS = ort.GraphOptimizationLevel
 
@@ -64,10 +68,12 @@ def convert(source, output, *flags):
     return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
 
 
-def session(path, level, resaved=None):
+def session(path, level, resaved=None, replay=False):
     options = ort.SessionOptions()
     options.graph_optimization_level = level
     options.log_severity_level = 4
+    if replay:
+        options.add_session_config_entry("session.enable_saved_runtime_optimizations", "1")
     if resaved:
         options.add_session_config_entry("session.save_model_format", "ORT")
         options.optimized_model_filepath = str(resaved)
@@ -148,6 +154,93 @@ class ConvertOrt(unittest.TestCase):
         plain = session(self.output, LEVELS.ORT_ENABLE_ALL)
         for e, g in zip(plain.run(None, {feed.name: x}), mapped.run(None, {feed.name: x})):
             self.assertEqual(e.tobytes(), g.tobytes())
+
+
+def feeds_of(model):
+    inputs = session(model, LEVELS.ORT_DISABLE_ALL).get_inputs()
+    stored = real_models.samples(model.parent, [i.name for i in inputs])
+    if stored:
+        return stored[0]
+    rng, kinds = np.random.default_rng(1), {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(int8)": np.int8, "tensor(int64)": np.int64}
+    shape = lambda i: [d if isinstance(d, int) and d > 0 else 1 for d in i.shape]
+    return {i.name: rng.uniform(0, 100 if "int8" in i.type else 1, shape(i)).astype(kinds[i.type]) for i in inputs if i.type in kinds}
+
+
+def worst(expected, got):
+    """The largest difference, relative to the largest value of its tensor."""
+    errors = [0.0]
+    for e, g in zip(expected, got):
+        if isinstance(e, np.ndarray) and e.dtype.kind in "fiu" and e.size:
+            e, g = e.astype(np.float64), g.astype(np.float64)
+            errors.append(float(np.max(np.abs(e - g)) / max(np.max(np.abs(e)), 1e-9)))
+    return max(errors)
+
+
+class RealModels(unittest.TestCase):
+    """Levels that change the graph, and what the runtime makes of recorded fusions."""
+
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.directory = pathlib.Path(directory.name)
+        self.output = self.directory / "out.ort"
+        self.models = sorted(MODELS.glob("*/model.onnx"))
+        if not self.models:
+            self.skipTest("no models here")
+
+    def quantized(self):
+        found = [m for m in self.models if real_models.operators(onnx.load(m, load_external_data=False).graph)["DequantizeLinear"]]
+        self.assertGreater(len(found), 2)
+        return found
+
+    def test_levels_beside_the_original(self):
+        compared = 0
+        for model in self.models:
+            counts = real_models.operators(onnx.load(model, load_external_data=False).graph)
+            quantized, half = counts["DequantizeLinear"] > 0, "fp16" in model.parent.name
+            for level in ("basic", "extended"):
+                with self.subTest(model=model.parent.name, level=level):
+                    result = convert(model, self.output, "--level", level)
+                    if result.returncode and "nested so deep" in result.stderr:
+                        continue
+                    self.assertEqual(result.returncode, 0, result.stderr)
+                    # Integers round otherwise than floats do: the runtime's own integer graph is what to compare with.
+                    original = session(model, LEVELS.ORT_ENABLE_EXTENDED if quantized and level == "extended" else LEVELS.ORT_DISABLE_ALL)
+                    feeds = feeds_of(model)
+                    expected = original.run(None, feeds)
+                    for load in (LEVELS.ORT_DISABLE_ALL, LEVELS.ORT_ENABLE_ALL):
+                        bound = 2e-2 if quantized else 1e-2 if half else 1e-3
+                        self.assertLess(worst(expected, session(self.output, load).run(None, feeds)), bound)
+                    compared += 1
+        self.assertGreater(compared, 60)
+
+    def test_recorded_integer_operators_are_made_at_load(self):
+        for model in self.quantized():
+            with self.subTest(model=model.parent.name):
+                self.assertEqual(convert(model, self.output, "--style", "runtime").returncode, 0)
+                saved, baked = self.directory / "saved.ort", self.directory / "baked.ort"
+                feeds = feeds_of(model)
+                unfused = session(self.output, LEVELS.ORT_DISABLE_ALL).run(None, feeds)
+                fused = session(self.output, LEVELS.ORT_ENABLE_EXTENDED, saved, replay=True).run(None, feeds)
+                self.assertEqual(convert(model, baked, "--level", "extended").returncode, 0)
+                made, wanted = (collections.Counter(n["op"][1] for n in ort_file.read(path)["graph"]["nodes"]) for path in (saved, baked))
+                for op in ("QLinearConv", "QLinearMatMul", "QLinearAdd", "QLinearAveragePool", "QGemm"):
+                    self.assertEqual(made[op], wanted[op], op)
+                self.assertLess(worst(session(baked, LEVELS.ORT_DISABLE_ALL).run(None, feeds), fused), 1e-6)
+                self.assertLess(worst(session(model, LEVELS.ORT_DISABLE_ALL).run(None, feeds), unfused), 1e-6)
+
+    def test_records_are_those_of_the_runtimes_converter(self):
+        """As many of each integer operator that computes, and all in the same form."""
+        for model in self.quantized():
+            with self.subTest(model=model.parent.name):
+                out = self.directory / model.parent.name
+                command = [sys.executable, "-m", "onnxruntime.tools.convert_onnx_models_to_ort", "--optimization_style", "Runtime", "--output_dir", str(out), str(model)]
+                subprocess.run(command, capture_output=True, check=True)
+                self.assertEqual(convert(model, self.output, "--style", "runtime").returncode, 0)
+                theirs, ours = (ort_file.fusions(path) for path in (next(out.glob("*.ort")), self.output))
+                for record, count in theirs.items():
+                    if record[1][0].startswith((":QLinear", "com.microsoft:Q")) and "Softmax" not in record[1][0]:
+                        self.assertGreaterEqual(ours[record], count, record)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ namespace onnxtool {
 
 class NodeNames {
  public:
+  NodeNames() = default;
   explicit NodeNames(const Graph& graph) {
     for (const Node& n : graph.nodes()) used_.emplace(n.name(), 0);
   }

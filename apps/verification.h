@@ -1,0 +1,29 @@
+// Proof that a rewritten model computes what it did: the flag, the verifier that it chooses, and
+// what the report says of it.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "apps/report/report.h"
+#include "libopt/ir/model.h"
+#include "libopt/rewrite/verifier.h"
+
+namespace onnxtool {
+
+/// `--verify off|quick|full|strict`; `verify` holds the default.
+void add_verify_flag(CLI::App& command, std::string& verify, const std::string& group);
+
+/// nullptr where `verify` is off. Types of `original` must be inferred.
+std::unique_ptr<Verifier> make_chosen_verifier(const Model& original, const std::string& verify,
+                                               int threads);
+
+/// Whether nodes stayed unverified where the flag accepts none.
+bool fails_strict(const std::string& verify, const std::optional<Verification>& verification);
+
+/// Absent: the model was not changed, or the flag is off.
+Section verification_section(const std::optional<Verification>& verification, bool off);
+
+}  // namespace onnxtool
