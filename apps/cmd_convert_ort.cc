@@ -141,7 +141,7 @@ class ConvertOrtCommand {
       if ((!o_.allow_failures && !refuted) || error.code == ErrorCode::kWriteFailed) return error;
       if (error.message.starts_with(job.input + ": "))
         error.message.erase(0, job.input.size() + 2);  // the finding names it
-      failures_.push_back({refuted ? "not-equal" : error_name(error.code),
+      failures_.push_back({refuted ? "verification-failed" : error_name(error.code),
                            o_.allow_failures ? "warning" : "error", error.message, "", error.hint,
                            job.input, {}});
       if (!o_.allow_failures) return answer(jobs, targets, false);
@@ -311,16 +311,24 @@ class ConvertOrtCommand {
                     optimize_for_ort(model, {o_.level, o_.verify, effective_threads(o_.common),
                                              out.with_fusions}));
     if (optimized.integer_nodes)
-      notes_.push_back(fmt::format("{}: {} nodes compute on integers that stood between "
-                                   "DequantizeLinear and QuantizeLinear",
-                                   job.input, optimized.integer_nodes));
-    if (o_.verify != "off")
-      add_section(verification_section(optimized.verification, false), out.path);
+      notes_.push_back(fmt::format("{}: nodes that compute on integers now: {}", job.input,
+                                   optimized.integer_nodes));
+    if (o_.verify != "off") add_verification(optimized, out.path);
     progress_.stage("prepare");
     ONNXTOOL_ASSIGN(const auto notes, prepare_for_ort(*model, prepare_));
     if (&out == &job.outputs[0])
       for (const std::string& note : notes) notes_.push_back(job.input + ": " + note);
     return {};
+  }
+
+  void add_verification(const OrtOptimized& optimized, const std::string& path) {
+    Section s = verification_section(optimized.verification, false);
+    if (optimized.integer_nodes) {
+      if (!optimized.verification) s.fields[0].value = std::string("no pass changed anything");
+      s.notes.push_back(
+          "what computes on integers now is not judged: it rounds otherwise than floats do");
+    }
+    add_section(std::move(s), path);
   }
 
   Status write_ort(const OrtJob& job, const OrtJob::Output& out, const Model& model,

@@ -69,8 +69,8 @@ Result<OrtOptimized> optimize_for_ort(std::unique_ptr<Model>& model,
     ONNXTOOL_ASSIGN(out.integer_nodes, lower_for_ort(*model));
     if (out.integer_nodes && o.verify == "strict")
       return Error{ErrorCode::kNegative,
-                   fmt::format("{} nodes would compute on integers that rounded in floats, which "
-                               "cannot be proved to be equal",
+                   fmt::format("cannot be proved to be equal where nodes compute on integers that "
+                               "computed on floats, as {} of them would",
                                out.integer_nodes),
                    "nothing was written; --verify full accepts that, --level basic avoids it"};
   }

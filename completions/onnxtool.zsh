@@ -138,7 +138,8 @@ _onnxtool() {
         '--allow-conversion-failures[Of a directory, convert what can be converted]' \
         '--to=[The format to write]:ort|onnx:(ort onnx)' \
         '--style=[Runtime also records fusions for the runtime to do, in NAME.with_runtime_opt.ort]:fixed|runtime|both:(fixed runtime both)' \
-        '--level=[What to optimize before; extended also fuses to operators of com.microsoft]:disable|basic|extended:(disable basic extended)' \
+        '--level=[What to optimize before; extended also fuses to operators of com.microsoft and to integer ones]:disable|basic|extended:(disable basic extended)' \
+        '--verify=[Run both models on seeded inputs before anything is written; full on more inputs, strict fails also where nodes cannot be run]:off|quick|full|strict:(off quick full strict)' \
         '--runtime=[The oldest release that must load the file\: ort-1.13 to ort-1.31 (default\: ort-1.31)]:RELEASE:_files' \
         '--custom-ops=[Operators of libraries that will be registered\: \[\[operator\]\] with domain, name and since_version]:FILE:_files' \
         '--ops-config[Write the operators that a reduced build needs beside the file, or into the directory]' \
@@ -149,6 +150,8 @@ _onnxtool() {
         '--json[Same as --report json]' \
         '--quiet[No progress, and no text report on stdout]' \
         '-q[No progress, and no text report on stdout]' \
+        '--exit-zero[Exit with 0 instead of 1 where the answer is no]' \
+        '--threads=[Threads (default\: what affinity and cgroup quota allow)]:N:_files' \
         '--config=[Take settings from this file instead of ./onnxtool.toml]:FILE:_files' \
         '--no-config[Take no settings from a file]' \
         '--max-memory=[Fail before more memory than this is taken, as in 2G (default\: what the cgroup allows)]:SIZE:_files' \

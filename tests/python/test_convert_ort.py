@@ -226,7 +226,9 @@ class RealModels(unittest.TestCase):
                 made, wanted = (collections.Counter(n["op"][1] for n in ort_file.read(path)["graph"]["nodes"]) for path in (saved, baked))
                 for op in ("QLinearConv", "QLinearMatMul", "QLinearAdd", "QLinearAveragePool", "QGemm"):
                     self.assertEqual(made[op], wanted[op], op)
-                self.assertLess(worst(session(baked, LEVELS.ORT_DISABLE_ALL).run(None, feeds), fused), 1e-6)
+                # Softmax is integer in one and float in the other: a step of 1/256.
+                bound = 5e-3 if wanted["QLinearSoftmax"] else 1e-6
+                self.assertLess(worst(session(baked, LEVELS.ORT_DISABLE_ALL).run(None, feeds), fused), bound)
                 self.assertLess(worst(session(model, LEVELS.ORT_DISABLE_ALL).run(None, feeds), unfused), 1e-6)
 
     def test_records_are_those_of_the_runtimes_converter(self):
@@ -238,7 +240,11 @@ class RealModels(unittest.TestCase):
                 subprocess.run(command, capture_output=True, check=True)
                 self.assertEqual(convert(model, self.output, "--style", "runtime").returncode, 0)
                 theirs, ours = (ort_file.fusions(path) for path in (next(out.glob("*.ort")), self.output))
-                for record, count in theirs.items():
+                wanted = collections.Counter()
+                for (optimizer, made, forms, extents), count in theirs.items():
+                    # Releases from 1.31 on name an activation that saturation covers; here it is gone, for older ones.
+                    wanted[optimizer, made, forms[:-1] if forms[-1] in ("Relu", "Clip") else forms, extents] += count
+                for record, count in wanted.items():
                     if record[1][0].startswith((":QLinear", "com.microsoft:Q")) and "Softmax" not in record[1][0]:
                         self.assertGreaterEqual(ours[record], count, record)
 
