@@ -142,8 +142,12 @@ class ConvertOrtCommand {
       if (error.message.starts_with(job.input + ": "))
         error.message.erase(0, job.input.size() + 2);  // the finding names it
       failures_.push_back({refuted ? "verification-failed" : error_name(error.code),
-                           o_.allow_failures ? "warning" : "error", error.message, "", error.hint,
-                           job.input, {}});
+                           o_.allow_failures ? "warning" : "error",
+                           error.message,
+                           "",
+                           error.hint,
+                           job.input,
+                           {}});
       if (!o_.allow_failures) return answer(jobs, targets, false);
     }
     if (failures_.size() == jobs.size())
@@ -236,8 +240,7 @@ class ConvertOrtCommand {
     return {};
   }
 
-  Status check_paths(const std::vector<OrtJob>& jobs,
-                     const std::vector<ReportTarget>& targets) {
+  Status check_paths(const std::vector<OrtJob>& jobs, const std::vector<ReportTarget>& targets) {
     std::vector<NamedPath> inputs = {{"--custom-ops", o_.custom_operators},
                                      {"--config", o_.settings_file}};
     // What is written goes first: check_files() opens all but the first to see whether that works.
@@ -364,8 +367,8 @@ class ConvertOrtCommand {
     ONNXTOOL_TRY(config_.add(*fused, path));
     for (const OrtFusionRecord& r : records)
       if (!r.op_type.empty())
-        config_.add_operator(r.domain.empty() ? "ai.onnx" : std::string(r.domain),
-                             r.since_version, std::string(r.op_type));
+        config_.add_operator(r.domain.empty() ? "ai.onnx" : std::string(r.domain), r.since_version,
+                             std::string(r.op_type));
     return {};
   }
 

@@ -32,8 +32,8 @@ struct OrtJobOptions {
 /// files that exist, without `force`.
 Result<std::vector<OrtJob>> plan_ort_jobs(const OrtJobOptions& options);
 
-/// Where the operator config of the jobs goes, by the name that onnxruntime's converter gives: beside
-/// the one file, or into the directory. A file that is there is an error without `force`.
+/// Where the operator config of the jobs goes, by the name that onnxruntime's converter gives:
+/// beside the one file, or into the directory. A file that is there is an error without `force`.
 Result<std::string> ort_config_path(const OrtJobOptions& options, const std::vector<OrtJob>& jobs,
                                     bool with_types);
 

@@ -39,8 +39,7 @@ std::vector<OrtFusionRecord> ort_records(const Model& model) {
   return records;
 }
 
-Result<OrtOptimized> optimize_for_ort(std::unique_ptr<Model>& model,
-                                      const OrtOptimizeOptions& o) {
+Result<OrtOptimized> optimize_for_ort(std::unique_ptr<Model>& model, const OrtOptimizeOptions& o) {
   promote_initializers(*model);
   OrtOptimized out;
   if (o.level == "disable") return out;

@@ -29,13 +29,13 @@ struct Action {
 };
 
 constexpr std::array kActions = {
-    Action{"Conv", "Conv", 3},         Action{"Gemm", "Gemm", 3},
-    Action{"MatMul", "MatMul", 2},     Action{"Add", "2DQ", 2},
-    Action{"Mul", "2DQ", 2},           Action{"AveragePool", "1DQ", 1},
-    Action{"LeakyRelu", "1DQ", 1},     Action{"GlobalAveragePool", "1DQ", 1},
-    Action{"Sigmoid", "1DQ", 1},       Action{"Concat", "*DQ", kEveryInput},
-    Action{"MaxPool", "drop", 1},      Action{"Reshape", "drop", 1},
-    Action{"Transpose", "drop", 1},    Action{"Squeeze", "drop", 1},
+    Action{"Conv", "Conv", 3},      Action{"Gemm", "Gemm", 3},
+    Action{"MatMul", "MatMul", 2},  Action{"Add", "2DQ", 2},
+    Action{"Mul", "2DQ", 2},        Action{"AveragePool", "1DQ", 1},
+    Action{"LeakyRelu", "1DQ", 1},  Action{"GlobalAveragePool", "1DQ", 1},
+    Action{"Sigmoid", "1DQ", 1},    Action{"Concat", "*DQ", kEveryInput},
+    Action{"MaxPool", "drop", 1},   Action{"Reshape", "drop", 1},
+    Action{"Transpose", "drop", 1}, Action{"Squeeze", "drop", 1},
     Action{"Unsqueeze", "drop", 1},
 };
 
@@ -122,8 +122,8 @@ void own_dequantizers(Graph& graph) {
       std::vector<Attribute> attributes;
       for (const Attribute& at : dq->attributes())
         if (const auto* v = at.get<int64_t>()) attributes.push_back(Attribute::of(at.name, *v));
-      graph.add_node(dq->op_type(), dq->domain(), dq->name(), inputs, {&own},
-                     std::move(attributes), dq);
+      graph.add_node(dq->op_type(), dq->domain(), dq->name(), inputs, {&own}, std::move(attributes),
+                     dq);
       graph.set_input(*uses[i].user, uses[i].index, &own);
     }
   }
@@ -132,8 +132,7 @@ void own_dequantizers(Graph& graph) {
 }  // namespace
 
 void prepare_qdq_records(Graph& graph) {
-  for (Node& n : graph.nodes())
-    n.for_each_subgraph([](Graph& sub) { prepare_qdq_records(sub); });
+  for (Node& n : graph.nodes()) n.for_each_subgraph([](Graph& sub) { prepare_qdq_records(sub); });
   drop_covered_activations(graph);
   own_dequantizers(graph);
 }

@@ -179,7 +179,8 @@ Result<std::vector<std::string>> prepare_for_ort(Model& model, const OrtPrepareO
   Graph& graph = model.graph();
   ONNXTOOL_TRY(check_opsets(model, options.runtime ? *options.runtime : all_runtimes().back()));
   ONNXTOOL_ASSIGN(const int promoted, expand_operators(model, options.custom_operators));
-  counted(promoted, "initializer is no longer listed as a graph input, as IR versions below 4 had to",
+  counted(promoted,
+          "initializer is no longer listed as a graph input, as IR versions below 4 had to",
           "initializers are no longer listed as graph inputs, as IR versions below 4 had to");
   counted(widen_packed_weights(graph), "constant of less than 8 bits is stored with 8",
           "constants of less than 8 bits are stored with 8");

@@ -153,9 +153,9 @@ Offset<fb::RuntimeOptimizationRecord> write_record(Builder& b, const OrtFusionRe
   for (const Node* n : f.nodes) nodes.push_back(n ? indices.at(n) : kNoNode);
   const auto numbers = b.numbers(nodes);
   const auto inputs = static_cast<uint32_t>(f.inputs), outputs = static_cast<uint32_t>(f.outputs);
-  const auto which = fb::CreateNodesToOptimizeIndices(b.fbb, numbers, f.variadic ? 1 : inputs,
-                                                      outputs, f.variadic, false,
-                                                      f.variadic ? inputs : 0, 0);
+  const auto which =
+      fb::CreateNodesToOptimizeIndices(b.fbb, numbers, f.variadic ? 1 : inputs, outputs, f.variadic,
+                                       false, f.variadic ? inputs : 0, 0);
   std::vector<std::string> ids;
   if (!f.op_type.empty())
     ids.push_back(std::string(f.domain) + ":" + std::string(f.op_type) + ":" +
@@ -173,7 +173,8 @@ Offset<fb::RuntimeOptimizations> write_fusions(Builder& b, const Graph& graph,
                                                const Indices& indices) {
   std::map<std::string_view, std::vector<Offset<fb::RuntimeOptimizationRecord>>> by_optimizer;
   for (const OrtFusionRecord& f : all)
-    if (&f.graph() == &graph) by_optimizer[f.optimizer].push_back(write_record(b, f, depth, indices));
+    if (&f.graph() == &graph)
+      by_optimizer[f.optimizer].push_back(write_record(b, f, depth, indices));
   if (by_optimizer.empty()) return {};
   std::vector<Offset<fb::RuntimeOptimizationRecordContainerEntry>> entries;
   for (const auto& [optimizer, records] : by_optimizer) {
