@@ -11,6 +11,7 @@
 #include "apps/command.h"
 #include "apps/config.h"
 #include "apps/convert_ort_files.h"
+#include "apps/convert_ort_flags.h"
 #include "apps/convert_ort_optimize.h"
 #include "apps/files.h"
 #include "apps/flags.h"
@@ -34,73 +35,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Options {
-  OrtJobOptions files;
-  bool no_clobber = false;
-  std::string to = "ort", level = "basic", verify = "off";
-  std::string runtime, custom_operators;
-  bool allow_failures = false;
-  bool ops_config = false, type_reduction = false;
-  MobileFlags mobile;
-  std::string settings_file;  // empty: none
-  CommonFlags common;
-};
-
-void add_flags(CLI::App& c, Options& o) {
-  add_text(
-      c, o.files.model,
-      {"MODEL", "FILE", "Model (.onnx, .ort), or a directory of them; - is stdin", "Arguments"})
-      ->required();
-  const std::string out = "Output", how = "Conversion";
-  add_text(c, o.files.output,
-           {"-o,--output", "PATH",
-            "The file, or the directory, to write; - is stdout (default: MODEL with .ort)", out});
-  add_switch(
-      c, o.files.force,
-      {"--force", "",
-       "Replace existing files of default names; one named with -o is always replaced", out});
-  add_switch(c, o.no_clobber, {"--no-clobber", "", "Never replace a file", out});
-  add_switch(
-      c, o.allow_failures,
-      {"--allow-conversion-failures", "", "Of a directory, convert what can be converted", out});
-  add_choice(c, o.to, {"--to", "ort|onnx", "The format to write", how});
-  add_choice(
-      c, o.files.style,
-      {"--style", "fixed|runtime|both",
-       "Runtime also records fusions for the runtime to do, in NAME.with_runtime_opt.ort", how});
-  add_choice(c, o.level,
-             {"--level", "disable|basic|extended",
-              "What to optimize before; extended also fuses to operators of com.microsoft and to "
-              "integer ones",
-              how});
-  add_verify_flag(c, o.verify, how);
-  add_text(c, o.runtime,
-           {"--runtime", "RELEASE",
-            "The oldest release that must load the file: ort-1.13 to ort-1.31 (default: ort-1.31)",
-            how});
-  add_text(c, o.custom_operators,
-           {"--custom-ops", "FILE",
-            "Operators of libraries that will be registered: [[operator]] with domain, name and "
-            "since_version",
-            how});
-  const std::string devices = "Builds and devices";
-  add_switch(
-      c, o.ops_config,
-      {"--ops-config", "",
-       "Write the operators that a reduced build needs beside the file, or into the directory",
-       devices});
-  add_switch(
-      c, o.type_reduction,
-      {"--type-reduction", "", "Write them, with the types that each is used with", devices});
-  add_mobile_flags(c, o.mobile, devices);
-  add_report_flags(c, o.common);
-  add_verdict_flags(c, o.common);
-  add_config_flags(c);
-  c.footer(
-      "Example: onnxtool convert-ort resnet.onnx -o resnet.ort\nAll models of a directory: "
-      "onnxtool convert-ort models/ -o mobile/");
-}
-
 // Domains without a node mean nothing in the other format, where the runtime lists all that it
 // knows.
 void drop_unused_opsets(Model& model) {
@@ -119,7 +53,7 @@ void drop_unused_opsets(Model& model) {
 
 class ConvertOrtCommand {
  public:
-  ConvertOrtCommand(const Options& options, const Streams& streams)
+  ConvertOrtCommand(const ConvertOrtOptions& options, const Streams& streams)
       : o_(options), streams_(streams), progress_(streams, options.common.quiet) {}
 
   Result<int> run() {
@@ -203,27 +137,9 @@ class ConvertOrtCommand {
     return {};
   }
 
-  // What only a .ort file can have.
-  Status check_back_conversion() const {
-    if (o_.to != "onnx") return {};
-    const Options defaults;
-    const std::pair<const char*, bool> given[] = {
-        {"--style", o_.files.style != defaults.files.style},
-        {"--level", o_.level != defaults.level},
-        {"--verify", o_.verify != defaults.verify},
-        {"--runtime", !o_.runtime.empty()},
-        {"--custom-ops", !o_.custom_operators.empty()},
-        {"--check-mobile", o_.mobile.check}};
-    for (const auto& [flag, is_given] : given)
-      if (is_given)
-        return Error{ErrorCode::kUsage, std::string(flag) + " is for .ort files, and --to is onnx",
-                     "onnxtool optimize and inspect work on what --to onnx writes"};
-    return {};
-  }
-
   // What flags say, before any file is looked at.
   Status settle() {
-    ONNXTOOL_TRY(check_back_conversion());
+    ONNXTOOL_TRY(check_back_conversion(o_));
     ONNXTOOL_TRY(check_mobile_flags(o_.mobile));
     if (!o_.runtime.empty() && !(prepare_.runtime = find_runtime(o_.runtime)))
       return Error{ErrorCode::kUsage, "--runtime: unknown release '" + o_.runtime + "'",
@@ -317,6 +233,11 @@ class ConvertOrtCommand {
       notes_.push_back(fmt::format("{}: nodes that compute on integers now: {}", job.input,
                                    optimized.integer_nodes));
     if (o_.verify != "off") add_verification(optimized, out.path);
+    if (o_.level != "extended" && !out.with_fusions &&
+        count(*model).by_operator.contains("DequantizeLinear"))
+      notes_.push_back(job.input +
+                       ": the runtime computes in floats between DequantizeLinear and "
+                       "QuantizeLinear: --level extended makes integer operators of that");
     progress_.stage("prepare");
     ONNXTOOL_ASSIGN(const auto notes, prepare_for_ort(*model, prepare_));
     if (&out == &job.outputs[0])
@@ -416,7 +337,7 @@ class ConvertOrtCommand {
     return s;
   }
 
-  const Options& o_;
+  const ConvertOrtOptions& o_;
   const Streams& streams_;
   Progress progress_;
   OrtPrepareOptions prepare_;
@@ -431,8 +352,8 @@ class ConvertOrtCommand {
 };
 
 Run add(CLI::App& command) {
-  auto options = std::make_shared<Options>();
-  add_flags(command, *options);
+  auto options = std::make_shared<ConvertOrtOptions>();
+  add_convert_ort_flags(command, *options);
   CLI::App* app = &command;
   return [options, app](const Streams& streams) -> Result<int> {
     options->files.to_onnx = options->to == "onnx";

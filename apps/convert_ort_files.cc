@@ -104,9 +104,13 @@ class Planner {
       out.outputs.push_back({path.string(), with_fusions});
       return {};
     };
-    if (o_.to_onnx)
+    if (o_.to_onnx) {
+      if (stem == name)
+        return Error{ErrorCode::kUsage,
+                     input.string() + ": does not end in .ort, so the model has no default name",
+                     "add -o FILE"};
       ONNXTOOL_TRY(add(".onnx", false));
-    else {
+    } else {
       if (o_.style != "runtime") ONNXTOOL_TRY(add(".ort", false));
       if (o_.style != "fixed") ONNXTOOL_TRY(add(".with_runtime_opt.ort", true));
     }

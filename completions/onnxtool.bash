@@ -82,18 +82,20 @@ _onnxtool() {
       esac
       ;;
     convert-ort)
-      flags="--output --force --no-clobber --allow-conversion-failures --to --style --level --runtime --custom-ops --ops-config --type-reduction --check-mobile --nnapi-stop-ops --report --json --quiet --config --no-config --max-memory --help"
+      flags="--output --force --no-clobber --allow-conversion-failures --to --style --level --verify --runtime --custom-ops --ops-config --type-reduction --check-mobile --nnapi-stop-ops --report --json --quiet --exit-zero --threads --max-memory --config --no-config --help"
       case "$previous" in
         -o|--output) files=1 ;;
         --to) words="ort onnx" ;;
         --style) words="fixed runtime both" ;;
         --level) words="disable basic extended" ;;
+        --verify) words="off quick full strict" ;;
         --runtime) files=1 ;;
         --custom-ops) files=1 ;;
         --nnapi-stop-ops) files=1 ;;
         --report) files=1 ;;
-        --config) files=1 ;;
+        --threads) files=1 ;;
         --max-memory) files=1 ;;
+        --config) files=1 ;;
         *) free=1 ;;
       esac
       ;;

@@ -152,9 +152,9 @@ _onnxtool() {
         '-q[No progress, and no text report on stdout]' \
         '--exit-zero[Exit with 0 instead of 1 where the answer is no]' \
         '--threads=[Threads (default\: what affinity and cgroup quota allow)]:N:_files' \
+        '--max-memory=[Fail before more memory than this is taken, as in 2G (default\: what the cgroup allows)]:SIZE:_files' \
         '--config=[Take settings from this file instead of ./onnxtool.toml]:FILE:_files' \
         '--no-config[Take no settings from a file]' \
-        '--max-memory=[Fail before more memory than this is taken, as in 2G (default\: what the cgroup allows)]:SIZE:_files' \
         '--help[Print this help]' \
         '-h[Print this help]' \
         '*:MODEL:_files'
