@@ -44,7 +44,8 @@ void add_flags(CLI::App& c, Options& o) {
               {"--rows", "N", "Rows of long tables; reports for programs have all", what});
   std::string targets;
   for (const Target* t : all_targets())
-    targets += (targets.empty() ? "" : "|") + std::string(t->name);
+    if (t->is_onnxruntime && !t->ops.empty())
+      targets += (targets.empty() ? "" : "|") + std::string(t->name);
   add_choice(c, o.target,
              {"--target", targets, "Runtime whose integer operators are predicted", what});
   add_mobile_flags(c, o.mobile, what);

@@ -37,7 +37,7 @@ class DynamicMethod final : public QuantizeMethod {
     Section s{"quantization", "Quantization", {}, {}, {}, false};
     NodeTables tables = node_tables(plan_->decisions);
     s.fields.push_back({"mode", "mode", std::string("dynamic"), ""});
-    s.fields.push_back({"quantized_nodes", "nodes in int8", tables.quantized, ""});
+    s.fields.push_back({"quantized_nodes", "nodes on integers", tables.quantized, ""});
     s.fields.push_back({"float_nodes", "nodes in float", tables.in_float, ""});
     s.notes = plan_->notes;
     s.tables.push_back(std::move(tables.why));
@@ -55,6 +55,10 @@ class DynamicMethod final : public QuantizeMethod {
 Result<std::unique_ptr<QuantizeMethod>> make_dynamic_method(const QuantizeFlags& flags) {
   DynamicOptions options;
   options.target = find_target(flags.target);
+  if (!options.target->is_onnxruntime || options.target->ops.empty())
+    return Error{ErrorCode::kUsage,
+                 "--dynamic: --target " + flags.target + " does not quantize while it runs",
+                 "it is for onnxruntime's CPU provider: ort-cpu, ort-cpu-no-vnni, ort-arm64"};
   if (flags.weight_type != "s8" && flags.weight_type != "u8")
     return Error{
         ErrorCode::kUsage,

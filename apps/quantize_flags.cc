@@ -1,5 +1,9 @@
 #include "apps/quantize_flags.h"
 
+#include <algorithm>
+#include <span>
+#include <utility>
+
 #include "apps/config.h"
 #include "libopt/target/target.h"
 
@@ -59,11 +63,16 @@ void add_quantize_flags(CLI::App& c, QuantizeFlags& o) {
        "Write Q and DQ around float operators (the default), or integer operators (the default of "
        "--weight-only); without data: convert a quantized model",
        how});
-  add_choice(c, o.activation_type, {"--activation-type", "u8|s8", "Type of activations", how});
   add_choice(
-      c, o.weight_type,
-      {"--weight-type", "s8|u8|s4|u4",
-       "Type of weights; 4 bits for --weight-only. There, unsigned types are asymmetric", how});
+      c, o.activation_type,
+      {"--activation-type", "u8|s8|u16|s16",
+       "Type of activations; 16 bits where the target has them (default: s8 for tensorrt)", how});
+  add_choice(c, o.weight_type,
+             {"--weight-type", "s8|u8|s4|u4",
+              "Type of weights; 4 bits for --weight-only and where the target has them. With "
+              "--weight-only, "
+              "unsigned types are asymmetric",
+              how});
   add_switch(
       c, o.symmetric,
       {"--symmetric", "",
@@ -142,21 +151,60 @@ void add_quantize_flags(CLI::App& c, QuantizeFlags& o) {
       "resnet.int8.onnx");
 }
 
+namespace {
+
+constexpr std::pair<std::string_view, DataType> kTypes[] = {
+    {"u8", DataType::kUint8},  {"s8", DataType::kInt8},  {"u16", DataType::kUint16},
+    {"s16", DataType::kInt16}, {"u4", DataType::kUint4}, {"s4", DataType::kInt4}};
+
+std::string name_of(DataType type) {
+  for (const auto& [text, t] : kTypes)
+    if (t == type) return std::string(text);
+  return std::string(name(type));
+}
+
+Error no_kernels(const Target& target, DataType type, std::span<const DataType> has,
+                 const std::string& what) {
+  std::string list;
+  for (const DataType t : has) list += (list.empty() ? "" : ", ") + name_of(t);
+  const bool narrow = what == "weights" && bits_of(type) == 4;
+  return {ErrorCode::kUsage,
+          "--target " + std::string(target.name) + " does not run " + what + " of type " +
+              name_of(type) + " on integers",
+          "it has " + list + (narrow ? "; or add --weight-only" : "")};
+}
+
+// What the flag says, or the target's usual type.
+Result<DataType> type_of(const QuantizeFlags& o, std::string_view flag, const std::string& text,
+                         std::span<const DataType> has, const std::string& what) {
+  if (!o.given.contains(flag)) return has[0];
+  const auto* given =
+      std::ranges::find(kTypes, text, &std::pair<std::string_view, DataType>::first);
+  if (std::ranges::find(has, given->second) == has.end())
+    return no_kernels(*find_target(o.target), given->second, has, what);
+  return given->second;
+}
+
+}  // namespace
+
+Result<Form> form_of(const QuantizeFlags& o) {
+  if (o.format != "qoperator") return Form::kQdq;
+  if (has_integer_operators(*find_target(o.target))) return Form::kQOperator;
+  return Error{ErrorCode::kUsage, "--target " + o.target + " has no integer operators",
+               "leave out --format: it reads QuantizeLinear and DequantizeLinear"};
+}
+
 Result<QuantizeOptions> quantize_options(const QuantizeFlags& o) {
   QuantizeOptions q;
   q.target = find_target(o.target);
-  const auto type = [](const std::string& text) {
-    return text == "u8" ? DataType::kUint8 : DataType::kInt8;
-  };
-  q.activation_type = type(o.activation_type);
-  q.weight_type = type(o.weight_type);
-  if (o.weight_type.ends_with('4'))
-    return Error{ErrorCode::kUsage, "4-bit weights run on integers in no kernel of this target",
-                 "add --weight-only"};
+  ONNXTOOL_ASSIGN(q.activation_type, type_of(o, "--activation-type", o.activation_type,
+                                             q.target->data_types, "activations"));
+  ONNXTOOL_ASSIGN(q.weight_type,
+                  type_of(o, "--weight-type", o.weight_type, q.target->weight_types, "weights"));
   if (q.activation_type == DataType::kInt8 && q.weight_type == DataType::kUint8)
     return Error{ErrorCode::kUsage, "s8 activations with u8 weights run on no integer kernel",
                  "use --weight-type s8"};
-  q.form = o.format == "qoperator" ? Form::kQOperator : Form::kQdq;
+  ONNXTOOL_ASSIGN(q.form, form_of(o));
   q.activation_symmetric = o.symmetric;
   q.per_channel = !o.per_tensor;
   q.equalize = !o.no_equalize;
@@ -177,12 +225,15 @@ Result<QuantizeOptions> quantize_options(const QuantizeFlags& o) {
   ONNXTOOL_ASSIGN(q.include, Selection::parse(o.include));
   ONNXTOOL_ASSIGN(q.exclude, Selection::parse(o.exclude));
   ONNXTOOL_ASSIGN(q.overrides, Overrides::parse(o.overrides));
-  for (const DataType t : q.overrides.weight_types())
+  for (const DataType t : q.overrides.weight_types()) {
+    if (std::ranges::find(q.target->weight_types, t) == q.target->weight_types.end())
+      return no_kernels(*q.target, t, q.target->weight_types, "weights");
     if (q.activation_type == DataType::kInt8 && t == DataType::kUint8)
       return Error{
           ErrorCode::kUsage,
           "--override weight-type=u8: s8 activations with u8 weights run on no integer kernel",
           "use s8"};
+  }
   q.may_leave_in_float = !o.accuracy_target.empty();
   return q;
 }

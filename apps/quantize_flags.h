@@ -52,6 +52,9 @@ void add_quantize_flags(CLI::App& command, QuantizeFlags& flags);
 /// Errors: types that run on no kernel together, selectors that are none.
 Result<QuantizeOptions> quantize_options(const QuantizeFlags& flags);
 
+/// Errors: the target has no operators for the form.
+Result<Form> form_of(const QuantizeFlags& flags);
+
 /// Whatever is read, so that nothing of it is written.
 std::vector<NamedPath> inputs_of(const QuantizeFlags& flags);
 

@@ -79,8 +79,9 @@ class FormMethod final : public QuantizeMethod {
 }  // namespace
 
 Result<std::unique_ptr<QuantizeMethod>> make_form_method(const QuantizeFlags& flags) {
-  return std::unique_ptr<QuantizeMethod>(std::make_unique<FormMethod>(
-      flags.format == "qoperator" ? Form::kQOperator : Form::kQdq, *find_target(flags.target)));
+  ONNXTOOL_ASSIGN(const Form form, form_of(flags));
+  return std::unique_ptr<QuantizeMethod>(
+      std::make_unique<FormMethod>(form, *find_target(flags.target)));
 }
 
 }  // namespace onnxtool

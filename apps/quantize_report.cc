@@ -80,14 +80,15 @@ NodeTables node_tables(const std::vector<NodeDecision>& decisions) {
 Section static_section(const Quantizer& q, const Quantizer::Output* out) {
   Section s{"quantization", "Quantization", {}, {}, {}, false};
   NodeTables tables = node_tables(out ? out->decisions : q.placement().decisions);
-  s.fields.push_back({"integer_nodes", "nodes in int8", tables.quantized, ""});
+  s.fields.push_back({"integer_nodes", "nodes on integers", tables.quantized, ""});
   s.fields.push_back({"float_nodes", "nodes in float", tables.in_float, ""});
   if (out) {
     std::string predicted;
     for (const auto& [op, count] : out->emitted.predicted.integer_operators)
       predicted += fmt::format("{}{} {}", predicted.empty() ? "" : ", ", count, op);
-    predicted += fmt::format(", {} QuantizeLinear, {} DequantizeLinear",
-                             out->emitted.predicted.quantize, out->emitted.predicted.dequantize);
+    predicted +=
+        fmt::format("{}{} QuantizeLinear, {} DequantizeLinear", predicted.empty() ? "" : ", ",
+                    out->emitted.predicted.quantize, out->emitted.predicted.dequantize);
     s.fields.push_back({"predicted_graph", "predicted graph", predicted, "", Audience::kPeople});
     s.fields.push_back(
         {"calibrator", "calibrator",

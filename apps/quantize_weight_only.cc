@@ -6,6 +6,7 @@
 #include "apps/quantize_method.h"
 #include "apps/quantize_report.h"
 #include "libopt/support/temporary.h"
+#include "libopt/target/target.h"
 #include "quant/weight_only.h"
 
 namespace onnxtool {
@@ -97,7 +98,12 @@ Status check_block(int64_t block) {
 Result<std::unique_ptr<QuantizeMethod>> make_weight_only_method(const QuantizeFlags& flags) {
   ONNXTOOL_TRY(check_block(flags.block_size));
   WeightOnlyOptions options;
-  options.operators = flags.format != "qdq";
+  const bool onnxruntime = find_target(flags.target)->is_onnxruntime;
+  if (flags.format == "qoperator" && !onnxruntime)
+    return Error{ErrorCode::kUsage,
+                 "--weight-only: --target " + flags.target + " has no operators of com.microsoft",
+                 "leave out --format"};
+  options.operators = onnxruntime && flags.format != "qdq";
   options.is_signed = flags.weight_type.starts_with('s');
   options.bits = flags.weight_type.ends_with('4') ? 4 : 8;
   options.symmetric = options.is_signed || flags.symmetric;

@@ -59,10 +59,10 @@ _onnxtool() {
         --calibrator) words="auto minmax moving-average percentile entropy mse" ;;
         --percentile) files=1 ;;
         --format) words="qdq qoperator" ;;
-        --activation-type) words="u8 s8" ;;
+        --activation-type) words="u8 s8 u16 s16" ;;
         --weight-type) words="s8 u8 s4 u4" ;;
         --preset) words="ort-compat" ;;
-        --target) words="ort-cpu" ;;
+        --target) words="ort-cpu ort-cpu-no-vnni ort-arm64 ort-cuda tensorrt openvino qnn portable" ;;
         --include) files=1 ;;
         --exclude) files=1 ;;
         --override) files=1 ;;
@@ -232,7 +232,7 @@ _onnxtool() {
         --node) files=1 ;;
         --tensor) files=1 ;;
         --rows) files=1 ;;
-        --target) words="ort-cpu" ;;
+        --target) words="ort-cpu ort-cpu-no-vnni ort-arm64" ;;
         --nnapi-stop-ops) files=1 ;;
         --dim) files=1 ;;
         --input-shape) files=1 ;;

@@ -5,6 +5,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "libopt/ir/code_type.h"
 #include "libopt/rewrite/driver.h"
 #include "libopt/rewrite/node_names.h"
 #include "libopt/rewrite/rewriter.h"
@@ -15,10 +16,16 @@ namespace {
 Tensor integers(DataType type, std::vector<int64_t> dims, const std::vector<int32_t>& values) {
   std::vector<std::byte> bytes(static_cast<size_t>(size_bytes_of(type, values.size())));
   for (size_t i = 0; i < values.size(); ++i) {
-    if (type == DataType::kInt8 || type == DataType::kUint8)
-      bytes[i] = static_cast<std::byte>(values[i] & 0xff);
-    else
-      std::memcpy(bytes.data() + i * 4, &values[i], 4);
+    const auto code = static_cast<uint32_t>(values[i]);
+    switch (bits_of(type)) {
+      case 4: bytes[i / 2] |= static_cast<std::byte>((code & 15) << (i % 2 * 4)); break;
+      case 8: bytes[i] = static_cast<std::byte>(code & 255); break;
+      case 16:
+        bytes[i * 2] = static_cast<std::byte>(code & 255);
+        bytes[i * 2 + 1] = static_cast<std::byte>(code >> 8 & 255);
+        break;
+      default: std::memcpy(bytes.data() + i * 4, &code, 4);
+    }
   }
   return Tensor::from_bytes(type, std::move(dims), std::move(bytes));
 }
@@ -66,8 +73,10 @@ class Emitter {
         read_as_data_[&n.node->input(i)].push_back({n.node, i});
       }
     }
+    // A grid that is symmetric goes below what a Clip or Relu lets through.
     for (const IntegerNode& n : placement_.nodes)
-      if (n.activation && n.quantized_output) absorbed_.insert(n.activation);
+      if (n.activation && n.quantized_output && !params_of(n.result()).scheme.symmetric)
+        absorbed_.insert(n.activation);
     for (size_t i = 0; i < placement_.tensors.size(); ++i) emit_tensor(i);
     remove_absorbed();
     if (options_.target->quantizes_parameters && model_.opset("") >= kPerChannelOpset)
@@ -110,7 +119,9 @@ class Emitter {
     const OverrideValues wished = options_.overrides.of(*n.node, n.activation);
     WeightOptions weight_options;
     weight_options.type = wished.weight_type.value_or(options_.weight_type);
-    weight_options.symmetric = weight_options.type == DataType::kInt8;
+    weight_options.symmetric = is_signed(weight_options.type);
+    weight_options.reduced = options_.target->reduced_weights;
+    weight_options.mse_clip = bits_of(weight_options.type) == 4;
     weight_options.ort_compat = options_.ort_compat;
     std::optional<int64_t> axis;
     const bool has_axis = options_.per_channel || model_.opset("") >= kPerChannelOpset;
@@ -121,7 +132,8 @@ class Emitter {
       return std::move(quantized).error().at(n.node->describe() + ", weight '" + w.name() + "'");
     std::optional<QuantizedBias> bias;
     std::vector<float> bias_values;
-    if (n.handler->bias_input >= 0 && n.node->has_input(n.handler->bias_input)) {
+    if (n.handler->bias_input >= 0 && n.node->has_input(n.handler->bias_input) &&
+        !options_.target->float_bias) {
       bias_values = n.node->input(n.handler->bias_input).constant()->values<float>();
       const int64_t channels =
           axis ? tensor.dims()[static_cast<size_t>(*axis)] : output_channels(*n.node, tensor);

@@ -9,6 +9,7 @@
 #include <limits>
 #include <utility>
 
+#include "libopt/ir/code_type.h"
 #include "libopt/support/checked.h"
 
 namespace onnxtool {
@@ -16,11 +17,6 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr double kSmallestScale = std::numeric_limits<float>::min();
-
-bool is_signed(DataType type) {
-  return type == DataType::kInt8 || type == DataType::kInt16 || type == DataType::kInt4 ||
-         type == DataType::kInt2;
-}
 
 /// Nearest integer, ties to even, for |x| <= 2^22, in vectors of any width.
 float nearest(float x) {

@@ -5,6 +5,7 @@
 #include "calib/exec/folder.h"
 #include "libopt/analysis/seam.h"
 #include "libopt/convert/convert_opset.h"
+#include "libopt/ir/code_type.h"
 #include "libopt/rewrite/driver.h"
 #include "libopt/rewrite/inline_calls.h"
 #include "passes/deduplicate.h"
@@ -129,15 +130,16 @@ Status fold_model(Model& model) {
 Result<Preparation> prepare_model(Model& model, const QuantizeOptions& options) {
   Preparation p = before(model);
   free_parameters(model, p);
-  const int needed =
-      (options.per_channel || options.overrides.asks_for_channels()) && !options.no_opset_change
-          ? kPerChannelOpset
-          : kPerTensorOpset;
+  const bool wide = !is_8bit(options.activation_type) || !is_8bit(options.weight_type);
+  const bool channels = options.per_channel || options.overrides.asks_for_channels();
+  const int needed = wide                                   ? kAllTypesOpset
+                     : channels && !options.no_opset_change ? kPerChannelOpset
+                                                            : kPerTensorOpset;
   if (model.opset("") < needed) {
     if (options.no_opset_change)
       return Error{ErrorCode::kUnsupported,
-                   "opset " + std::to_string(model.opset("")) +
-                       " has no QuantizeLinear, which needs " + std::to_string(needed),
+                   "opset " + std::to_string(model.opset("")) + " has no QuantizeLinear" +
+                       (wide ? " for these types" : "") + ", which needs " + std::to_string(needed),
                    "leave out --no-opset-change"};
     ONNXTOOL_TRY(raise_opset(model, needed, p));
   }

@@ -185,9 +185,11 @@ Result<TensorParams> Quantizer::params_for(const QuantizedTensor& t, Calibrator 
   const Value& owner = *t.range_owner;
   // Where negative values do not occur, a symmetric grid would waste half of its codes; and only
   // with the zero point at qmin does the target fold the activation away.
-  out.scheme = scheme_of(options_.activation_type,
-                         wished(owner).symmetric.value_or(options_.activation_symmetric) &&
-                             !t.one_sided && !t.unit_range);
+  const bool one_sided = t.one_sided || t.unit_range;
+  out.scheme = scheme_of(
+      options_.activation_type,
+      options_.target->symmetric_data ||
+          (wished(owner).symmetric.value_or(options_.activation_symmetric) && !one_sided));
   if (const Tensor* constant = owner.constant()) {
     Summary s(Summary::Mode::kMinMax);
     const auto values = constant->values<float>();
@@ -256,7 +258,7 @@ Result<Quantizer::Output> Quantizer::emit_with(Calibrator calibrator) const {
   for (size_t i = 0; i < placement_.nodes.size(); ++i) emitted_as[placement_.nodes[i].node] = i;
   for (NodeDecision& d : out.decisions) {
     const auto i = emitted_as.find(d.node);
-    if (i == emitted_as.end()) continue;
+    if (i == emitted_as.end() || !options_.target->is_onnxruntime) continue;
     const std::string& name = placement.nodes[i->second].node->output(0).name();
     if (out.emitted.predicted.fused.contains(name)) continue;
     d.integer = false;

@@ -28,9 +28,9 @@ enum class Form : uint8_t { kQdq, kQOperator };
 struct QuantizeOptions {
   const Target* target = &kOrtCpu;
   Form form = Form::kQdq;
-  DataType activation_type = DataType::kUint8;  // or kInt8
+  DataType activation_type = DataType::kUint8;  // one of the target's
   bool activation_symmetric = false;
-  DataType weight_type = DataType::kInt8;  // or kUint8
+  DataType weight_type = DataType::kInt8;  // likewise
   bool per_channel = true;
   CalibratorChoice calibrator;
   /// Graph outputs behind Gemm and MatMul are quantized too.
@@ -59,5 +59,7 @@ struct QuantizeOptions {
 inline constexpr int kPerChannelOpset = 13;
 /// Least opset that has them at all.
 inline constexpr int kPerTensorOpset = 10;
+/// Least opset that has them for 16- and 4-bit integers.
+inline constexpr int kAllTypesOpset = 21;
 
 }  // namespace onnxtool

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 
 #include "libopt/target/target.h"
 
@@ -119,6 +120,13 @@ constexpr TargetOp kOps[] = {
     {.op = "ArgMax", .fusion = Fusion::kReadsIntegers},
 };
 
+// Every kernel reads s8.
+constexpr auto kArmOps = [] {
+  auto ops = std::to_array(kOps);
+  for (TargetOp& op : ops) op.signed_data = true;
+  return ops;
+}();
+
 }  // namespace
 
 constinit const Target kOrtCpu{"ort-cpu",
@@ -129,5 +137,23 @@ constinit const Target kOrtCpu{"ort-cpu",
                                float16_obstacle,
                                /*computes_bfloat16=*/false,
                                &kOrtCpuCost};
+
+constinit const Target kOrtCpuNoVnni{.name = "ort-cpu-no-vnni",
+                                     .summary = "onnxruntime, CPU provider, x86 without VNNI",
+                                     .ops = kOps,
+                                     .quantizes_parameters = true,
+                                     .prefers_unsigned = true,
+                                     .float16_obstacle = float16_obstacle,
+                                     .cost = &kOrtCpuCost,
+                                     .reduced_weights = true};
+
+constinit const Target kOrtArm64{.name = "ort-arm64",
+                                 .summary = "onnxruntime, CPU provider, 64-bit ARM",
+                                 .ops = kArmOps,
+                                 .quantizes_parameters = true,
+                                 .float16_obstacle = float16_obstacle};
+
+constinit const Target kOrtCuda{
+    .name = "ort-cuda", .summary = "onnxruntime, CUDA provider", .ops = {}};
 
 }  // namespace onnxtool

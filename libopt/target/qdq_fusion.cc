@@ -82,6 +82,10 @@ class Fuser {
 
   IntegerGraph run() {
     find_known();
+    if (!target_.is_onnxruntime) {
+      count(graph_);
+      return std::move(out_);
+    }
     separate_readers();
     move_q_up();
     move_dq_down();

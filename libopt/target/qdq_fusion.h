@@ -25,7 +25,7 @@ struct IntegerGraph {
 /// DequantizeLinear of its own; Q moves up and DQ moves down through operators that only move
 /// elements; float weights and biases between DQ and Q are quantized; then each operator whose
 /// inputs all come from DQ and whose results all go to Q becomes `target`'s integer operator.
-/// Counts operators of subgraphs too.
+/// Counts operators of subgraphs too. A target that is not onnxruntime: counts what is written.
 /// Source: onnxruntime 1.31, core/optimizer/qdq_transformer, compared with the graphs that it
 /// saves.
 IntegerGraph fuse_qdq(const Model& model, const Target& target);

@@ -36,6 +36,9 @@ struct TargetOp {
   const char* (*wrong)(const Node&) = nullptr;
 };
 
+inline constexpr DataType kUnsignedFirst[] = {DataType::kUint8, DataType::kInt8};
+inline constexpr DataType kSignedFirst[] = {DataType::kInt8, DataType::kUint8};
+
 struct Target {
   std::string_view name;
   std::string_view summary;
@@ -51,14 +54,46 @@ struct Target {
   bool computes_bfloat16 = false;
   /// nullptr: what can run on integers does.
   const CostModel* cost = nullptr;
+  /// Is onnxruntime with a provider: has operators of com.microsoft, and fuse_qdq() tells what it
+  /// makes of Q and DQ. false: what `ops` lists and what has its Q and DQ is taken to run on
+  /// integers.
+  bool is_onnxruntime = true;
+  /// Codes that its kernels read, the usual one first.
+  std::span<const DataType> data_types = kUnsignedFirst, weight_types = kSignedFirst;
+  /// Every zero point is 0.
+  bool symmetric_data = false;
+  /// Weights use one bit less: two products of 8 bits each overflow the 16 that they are added in.
+  bool reduced_weights = false;
+  /// Biases stay float.
+  bool float_bias = false;
 };
 
 /// onnxruntime's CPU provider. Source: onnxruntime 1.31,
 /// optimizer/qdq_transformer/selectors_actions, and the graphs that it saves at level extended.
 extern const Target kOrtCpu;
+/// The same on x86 without VNNI (up to Broadwell, Zen 3): vpmaddubsw adds two products of u8 and s8
+/// in 16 bits and saturates. Source: onnxruntime's documentation of reduce_range, and MLAS.
+extern const Target kOrtCpuNoVnni;
+/// The same on ARM, whose kernels read s8 as well as u8: onnxruntime leaves s8 as it is there
+/// (session.qdqisint8allowed). Not weighed: no times were measured.
+extern const Target kOrtArm64;
+/// onnxruntime's CUDA provider: no integer kernels besides MatMulNBits and GatherBlockQuantized.
+extern const Target kOrtCuda;
+/// TensorRT. Source: its developer guide, working with quantized types and explicit quantization.
+extern const Target kTensorRt;
+/// OpenVINO's plugins for CPU and GPU. Source: its developer guide, low precision transformations.
+extern const Target kOpenVino;
+/// Qualcomm's HTP, by onnxruntime's QNN provider. Source: the provider's documentation, and
+/// get_qnn_qdq_config of onnxruntime's tools.
+extern const Target kQnn;
+/// No runtime in particular: what the standard has QLinear operators for, and what surrounds them.
+extern const Target kPortable;
 
 /// nullptr when the target never fuses the operator.
 const TargetOp* find_target_op(const Target& target, const Node& node);
+/// Whether the standard or the runtime has operators of its own for some of what it runs on
+/// integers.
+bool has_integer_operators(const Target& target);
 /// nullptr when there is none of that name.
 const Target* find_target(std::string_view name);
 std::span<const Target* const> all_targets();

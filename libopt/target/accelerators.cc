@@ -1,0 +1,125 @@
+// Runtimes other than onnxruntime's CPU provider, as far as their documentation goes: nothing here
+// was measured.
+
+#include "libopt/target/target.h"
+
+namespace onnxtool {
+namespace {
+
+constexpr TargetOp integer(std::string_view op) { return {.op = op, .fusion = Fusion::kInteger}; }
+// Its result may be float.
+constexpr TargetOp layer(std::string_view op) {
+  return {.op = op, .fusion = Fusion::kIntegerOrFloatOutput};
+}
+constexpr TargetOp mover(std::string_view op) { return {.op = op, .fusion = Fusion::kPassThrough}; }
+
+constexpr DataType kS8[] = {DataType::kInt8};
+constexpr DataType kWideData[] = {DataType::kUint8, DataType::kInt8, DataType::kUint16,
+                                  DataType::kInt16};
+constexpr DataType kQnnData[] = {DataType::kUint8, DataType::kUint16};
+constexpr DataType kNarrowWeights[] = {DataType::kInt8, DataType::kUint8, DataType::kInt4,
+                                       DataType::kUint4};
+constexpr DataType kQnnWeights[] = {DataType::kInt8, DataType::kUint8, DataType::kInt4};
+
+constexpr TargetOp kTensorRtOps[] = {
+    layer("Conv"),
+    layer("ConvTranspose"),
+    layer("Gemm"),
+    layer("MatMul"),
+    integer("Add"),
+    integer("AveragePool"),
+    integer("GlobalAveragePool"),
+    integer("Concat"),
+    mover("MaxPool"),
+    mover("Resize"),
+    mover("Reshape"),
+    mover("Flatten"),
+    mover("Transpose"),
+    mover("Squeeze"),
+    mover("Unsqueeze"),
+    mover("Slice"),
+    mover("Split"),
+};
+
+constexpr TargetOp kOpenVinoOps[] = {
+    layer("Conv"),     layer("ConvTranspose"), layer("Gemm"),
+    layer("MatMul"),   integer("Add"),         integer("Mul"),
+    integer("Concat"), integer("AveragePool"), integer("GlobalAveragePool"),
+    mover("MaxPool"),  mover("Resize"),        mover("DepthToSpace"),
+    mover("Reshape"),  mover("Flatten"),       mover("Transpose"),
+    mover("Squeeze"),  mover("Unsqueeze"),     mover("Split"),
+    mover("Slice"),    mover("Gather"),
+};
+
+// What is not on integers there runs elsewhere: everything that can be is.
+constexpr TargetOp kQnnOps[] = {
+    integer("Conv"),    integer("ConvTranspose"), integer("Gemm"),
+    integer("MatMul"),  integer("Add"),           integer("Mul"),
+    integer("Concat"),  integer("AveragePool"),   integer("GlobalAveragePool"),
+    integer("Sigmoid"), integer("LeakyRelu"),     integer("Softmax"),
+    mover("MaxPool"),   mover("Resize"),          mover("DepthToSpace"),
+    mover("Reshape"),   mover("Flatten"),         mover("Transpose"),
+    mover("Squeeze"),   mover("Unsqueeze"),       mover("Split"),
+    mover("Slice"),     mover("Gather"),          mover("Expand"),
+    mover("Tile"),
+};
+
+constexpr TargetOp kPortableOps[] = {
+    {.op = "Conv", .fusion = Fusion::kInteger, .integer_op = "QLinearConv", .mixed_types = true},
+    {.op = "MatMul",
+     .fusion = Fusion::kInteger,
+     .integer_op = "QLinearMatMul",
+     .mixed_types = true},
+    integer("ConvTranspose"),
+    integer("Gemm"),
+    integer("Add"),
+    integer("Mul"),
+    integer("Concat"),
+    integer("AveragePool"),
+    integer("GlobalAveragePool"),
+    mover("MaxPool"),
+    mover("Reshape"),
+    mover("Flatten"),
+    mover("Transpose"),
+    mover("Squeeze"),
+    mover("Unsqueeze"),
+    mover("Split"),
+    mover("Slice"),
+    mover("Gather"),
+    mover("DepthToSpace"),
+};
+
+}  // namespace
+
+constinit const Target kTensorRt{.name = "tensorrt",
+                                 .summary = "TensorRT",
+                                 .ops = kTensorRtOps,
+                                 .computes_bfloat16 = true,
+                                 .is_onnxruntime = false,
+                                 .data_types = kS8,
+                                 .weight_types = kS8,
+                                 .symmetric_data = true,
+                                 .float_bias = true};
+
+constinit const Target kOpenVino{.name = "openvino",
+                                 .summary = "OpenVINO on CPU and GPU",
+                                 .ops = kOpenVinoOps,
+                                 .is_onnxruntime = false,
+                                 .weight_types = kS8,
+                                 .float_bias = true};
+
+constinit const Target kQnn{.name = "qnn",
+                            .summary = "Qualcomm HTP by onnxruntime's QNN provider",
+                            .ops = kQnnOps,
+                            .is_onnxruntime = false,
+                            .data_types = kQnnData,
+                            .weight_types = kQnnWeights};
+
+constinit const Target kPortable{.name = "portable",
+                                 .summary = "any runtime that has the opset",
+                                 .ops = kPortableOps,
+                                 .is_onnxruntime = false,
+                                 .data_types = kWideData,
+                                 .weight_types = kNarrowWeights};
+
+}  // namespace onnxtool

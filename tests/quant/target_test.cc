@@ -1,0 +1,139 @@
+// What targets ask of types, zero points and biases.
+
+#include "libopt/target/target.h"
+
+#include "tests/quant/small_models.h"
+
+namespace onnxtool {
+namespace {
+
+using testing::all_layers;
+using testing::numbers;
+using testing::quantize;
+using testing::Quantized;
+
+// A convolution with a Relu, one with a Clip that lets negative values through, and a product.
+std::string layers() {
+  return "<ir_version: 8, opset_import: [\"\" : 13]> g (float[2,4,6,6] x) => (float y) "
+         "<float[8,4,3,3] w = {" +
+         numbers(288) + "}, float[8] b = {" + numbers(8) + "}, float[8,8,1,1] v = {" + numbers(64) +
+         "}, float[8,16] m = {" + numbers(128) + "}, float[16] c = {" + numbers(16) +
+         "}, float low = {-0.5}, float high = {3.0}> { p = Conv (x, w, b) r = Relu (p) "
+         "q = Conv (r, v, b) k = Clip (q, low, high) a = GlobalAveragePool (k) f = Flatten (a) "
+         "y = Gemm (f, m, c) }";
+}
+
+QuantizeOptions options_for(const Target& target) {
+  QuantizeOptions o = all_layers();
+  o.target = &target;
+  o.activation_type = target.data_types[0];
+  o.weight_type = target.weight_types[0];
+  return o;
+}
+
+int zero_points_other_than_0(const Graph& graph) {
+  int found = 0;
+  for (const Node& n : graph.nodes())
+    if ((n.is("QuantizeLinear") || n.is("DequantizeLinear")) && n.has_input(2))
+      for (const int64_t z : n.input(2).constant()->to_ints()) found += z != 0;
+  return found;
+}
+
+TEST_CASE("targets: names are unique, types are given, and what is never run has no row") {
+  std::set<std::string_view> names;
+  for (const Target* t : all_targets()) {
+    CHECK(names.insert(t->name).second);
+    CHECK(find_target(t->name) == t);
+    CHECK(!t->summary.empty());
+    CHECK(!t->data_types.empty());
+    CHECK(!t->weight_types.empty());
+    std::set<std::string_view> ops;
+    for (const TargetOp& op : t->ops) {
+      CHECK(ops.insert(op.op).second);
+      CHECK(op.fusion != Fusion::kNever);
+    }
+  }
+}
+
+TEST_CASE("targets: every one that runs integers gets a model that is close to the float one") {
+  for (const Target* t : all_targets()) {
+    if (t->ops.empty()) continue;
+    CAPTURE(t->name);
+    const Quantized q = quantize(layers(), options_for(*t));
+    CHECK(q.sqnr_db > 25);
+    CHECK(q.count("QuantizeLinear") >= 3);
+    CHECK(q.count("Conv") == 2);
+  }
+}
+
+TEST_CASE("targets: nothing is quantized for one without integer kernels") {
+  auto made = Quantizer::create(testing::parse(layers()), options_for(kOrtCuda));
+  REQUIRE(!made.ok());
+  CHECK(made.error().code == ErrorCode::kNegative);
+  CHECK(made.error().message.find("the target never runs it on integers") != std::string::npos);
+}
+
+TEST_CASE("targets: TensorRT's zero points are 0, its biases floats, and activations stay") {
+  const Quantized q = quantize(layers(), options_for(kTensorRt));
+  const Graph& graph = q.output.model->graph();
+  CHECK(zero_points_other_than_0(graph) == 0);
+  CHECK(q.count("Relu") == 1);
+  CHECK(q.count("Clip") == 1);
+  for (const Node& n : graph.nodes())
+    if (n.is("Conv") || n.is("Gemm")) CHECK(n.input(2).constant());
+  // With zero points of their own, ranges express both.
+  const Quantized u8 = quantize(layers(), options_for(kOrtCpu));
+  CHECK(zero_points_other_than_0(u8.output.model->graph()) > 0);
+  CHECK(u8.count("Relu") + u8.count("Clip") == 0);
+}
+
+TEST_CASE("targets: a symmetric grid does not stand for a Clip below it") {
+  QuantizeOptions o = options_for(kOrtCpu);
+  o.activation_symmetric = true;
+  const Quantized q = quantize(layers(), o);
+  CHECK(q.count("Relu") == 0);
+  CHECK(q.count("Clip") == 1);
+  CHECK(q.sqnr_db > 25);
+}
+
+TEST_CASE("targets: without VNNI weights have 7 bits") {
+  const Quantized q = quantize(layers(), options_for(kOrtCpuNoVnni));
+  int weights = 0;
+  for (const Value* v : q.output.model->graph().initializers()) {
+    if (v->initializer()->dtype() != DataType::kInt8 || v->initializer()->rank() < 2) continue;
+    ++weights;
+    for (const int64_t code : v->initializer()->to_ints()) REQUIRE(std::abs(code) <= 64);
+  }
+  CHECK(weights == 3);
+  CHECK(q.output.emitted.predicted.integer_operators.at("QLinearConv") == 2);
+}
+
+TEST_CASE("targets: s8 stays s8 on ARM, and convolutions run on it") {
+  QuantizeOptions o = options_for(kOrtArm64);
+  o.activation_type = DataType::kInt8;
+  const Quantized q = quantize(layers(), o);
+  CHECK(q.output.emitted.predicted.integer_operators.at("QLinearConv") == 2);
+}
+
+TEST_CASE("targets: 16-bit activations and 4-bit weights raise the opset to 21") {
+  for (const DataType data : {DataType::kUint16, DataType::kInt16})
+    for (const DataType weight :
+         {DataType::kInt8, DataType::kUint8, DataType::kInt4, DataType::kUint4}) {
+      QuantizeOptions o = options_for(kPortable);
+      o.activation_type = data;
+      o.weight_type = weight;
+      CAPTURE(name(data));
+      CAPTURE(name(weight));
+      const Quantized q = quantize(layers(), o);
+      CHECK(q.output.model->opset("") == 21);
+      CHECK(q.output.model->ir_version >= 10);
+      CHECK(q.sqnr_db > (bits_of(weight) == 4 ? 12 : 40));
+    }
+  QuantizeOptions fixed = options_for(kPortable);
+  fixed.activation_type = DataType::kUint16;
+  fixed.no_opset_change = true;
+  CHECK(!Quantizer::create(testing::parse(layers()), fixed).ok());
+}
+
+}  // namespace
+}  // namespace onnxtool
