@@ -29,8 +29,8 @@ Status write_first_divergence(const IsolatedLayer& layer, const std::string& pat
   ONNXTOOL_TRY(directory.commit());
   section.fields.push_back(
       {"bisect", "first divergence alone",
-       fmt::format("{} ({} nodes; sample '{}', {} dB)", path, layer.model->graph().num_nodes(),
-                   layer.sample, format_scalar(layer.sqnr_db, "dB")),
+       fmt::format("{} ({} nodes; sample '{}', {})", path, layer.model->graph().num_nodes(),
+                   layer.sample, format_with_unit(layer.sqnr_db, "dB")),
        "", Audience::kPeople});
   section.fields.push_back({"bisect_path", "", path, "", Audience::kPrograms});
   section.fields.push_back({"bisect_sample", "", layer.sample, "", Audience::kPrograms});

@@ -61,7 +61,7 @@ std::string operator_of(const LayerPair& p) {
 }
 
 std::string describe(const LayerPair& p, const LayerError& e) {
-  return fmt::format("'{}' ({}), {} dB", e.name, operator_of(p), format_scalar(e.sqnr_db, "dB"));
+  return fmt::format("'{}' ({}), {}", e.name, operator_of(p), format_with_unit(e.sqnr_db, "dB"));
 }
 
 // Along the layers; one without any error is a gap.

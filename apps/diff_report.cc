@@ -18,10 +18,8 @@ std::string_view unit_of(const Gate& g) { return g.metric ? info(*g.metric).unit
 
 std::string value_text(const GateResult& g) {
   if (!g.value) return "-";
-  const std::string_view unit = unit_of(g.gate);
-  const std::string text = format_scalar(*g.value, std::string(unit));
-  return unit.empty() || unit == "share" || text == "identical" ? text
-                                                                : text + " " + std::string(unit);
+  const std::string unit(unit_of(g.gate));
+  return format_with_unit(*g.value, unit == "share" ? "" : unit);
 }
 
 std::string_view word(Verdict v) {

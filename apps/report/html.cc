@@ -32,16 +32,6 @@ std::string escaped(const std::string& text) {
   return out;
 }
 
-bool is_number(const Scalar& s) {
-  return std::holds_alternative<int64_t>(s) || std::holds_alternative<double>(s);
-}
-
-std::string with_unit(const Field& f) {
-  const std::string text = format_scalar(f.value, f.unit);
-  const bool bare = f.unit.empty() || !is_number(f.value) || text == "-" || text == "identical";
-  return escaped(bare ? text : text + " " + f.unit);
-}
-
 // `'sha256-...'`, as a content security policy names a script or a style.
 std::string policy_source(std::string_view text) {
   Sha256 digest;
@@ -132,7 +122,8 @@ void append_section(std::string& out, const Section& s, size_t& figure) {
   std::string fields;
   for (const Field& f : s.fields)
     if (f.audience != Audience::kPrograms)
-      fields += "<dt>" + escaped(f.label) + "</dt><dd>" + with_unit(f) + "</dd>\n";
+      fields += "<dt>" + escaped(f.label) + "</dt><dd>" +
+                escaped(format_with_unit(f.value, f.unit)) + "</dd>\n";
   if (!fields.empty()) out += "<dl>\n" + fields + "</dl>\n";
   for (const std::string& n : s.notes) out += "<p class=\"note\">" + escaped(n) + "</p>\n";
   for (size_t i = 0; i < s.figures.size(); ++i)

@@ -36,13 +36,6 @@ std::string cell(const Scalar& value, const std::string& unit) {
   return escaped(format_scalar(value, unit));
 }
 
-std::string with_unit(const Scalar& value, const std::string& unit) {
-  std::string text = cell(value, unit);
-  const bool number =
-      std::holds_alternative<int64_t>(value) || std::holds_alternative<double>(value);
-  return unit.empty() || !number || text == "-" || text == "identical" ? text : text + " " + unit;
-}
-
 void append_table(std::string& out, const Table& t) {
   if (t.rows.empty() || !t.for_people) return;
   const size_t shown = t.shown_rows ? std::min(t.shown_rows, t.rows.size()) : t.rows.size();
@@ -92,7 +85,8 @@ std::string render_markdown(const Report& report, const RenderOptions& options) 
     bool any = false;
     for (const Field& f : s.fields) {
       if (f.audience == Audience::kPrograms) continue;
-      out += fmt::format("- {}: {}\n", escaped(f.label), with_unit(f.value, f.unit));
+      out +=
+          fmt::format("- {}: {}\n", escaped(f.label), escaped(format_with_unit(f.value, f.unit)));
       any = true;
     }
     if (any) out += "\n";

@@ -12,8 +12,8 @@ struct Format {
   std::string (*render)(const Report&, const RenderOptions&);
 };
 constexpr Format kFormats[] = {
-    {"text", render_text},   {"json", render_json},   {"markdown", render_markdown},
-    {"html", render_html},   {"junit", render_junit}, {"sarif", render_sarif},
+    {"text", render_text},     {"json", render_json},   {"markdown", render_markdown},
+    {"html", render_html},     {"junit", render_junit}, {"sarif", render_sarif},
     {"github", render_github},
 };
 
@@ -110,6 +110,16 @@ std::string format_scalar(const Scalar& value, const std::string& unit) {
     std::string operator()(const std::string& s) const { return printable(s); }
   };
   return std::visit(Formatter{unit}, value);
+}
+
+bool is_number(const Scalar& value) {
+  return std::holds_alternative<int64_t>(value) || std::holds_alternative<double>(value);
+}
+
+std::string format_with_unit(const Scalar& value, const std::string& unit) {
+  std::string text = format_scalar(value, unit);
+  if (is_number(value) && !unit.empty() && text != "-" && text != "identical") text += " " + unit;
+  return text;
 }
 
 std::string render(const Report& report, const std::string& format, const RenderOptions& options) {

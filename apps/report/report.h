@@ -109,8 +109,11 @@ std::string render_sarif(const Report& report, const RenderOptions& options);
 std::string render_github(const Report& report, const RenderOptions& options);
 std::string render(const Report& report, const std::string& format, const RenderOptions& options);
 
+bool is_number(const Scalar& value);
 /// A number as people read it: `12,345`, `35.93`, `-`.
 std::string format_scalar(const Scalar& value, const std::string& unit);
+/// The same with its unit behind it, where one belongs there: `35.93 dB`, `identical`.
+std::string format_with_unit(const Scalar& value, const std::string& unit);
 /// What would steer a terminal, and bytes that are not UTF-8, as \xNN: names come from files that
 /// nobody vouches for.
 std::string printable(std::string_view text);

@@ -9,10 +9,6 @@
 namespace onnxtool {
 namespace {
 
-bool is_number(const Scalar& s) {
-  return std::holds_alternative<int64_t>(s) || std::holds_alternative<double>(s);
-}
-
 size_t length(const std::string& text) {
   return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) {
     return (static_cast<unsigned char>(c) & 0xc0) != 0x80;
@@ -96,10 +92,8 @@ std::string render_text(const Report& report, const RenderOptions& options) {
                  [](const Field& f) { return f.audience != Audience::kPrograms; });
     for (const Field& f : fields) width = std::max(width, length(printable(f.label)));
     for (const Field& f : fields) {
-      std::string value = format_scalar(f.value, f.unit);
-      if (!f.unit.empty() && is_number(f.value) && value != "-" && value != "identical")
-        value += " " + f.unit;
-      out += "  " + padded(printable(f.label), width, false) + "  " + value + "\n";
+      out += "  " + padded(printable(f.label), width, false) + "  " +
+             format_with_unit(f.value, f.unit) + "\n";
     }
     for (const std::string& n : s.notes) out += "  " + printable(n) + "\n";
     for (const Table& t : s.tables) append_table(out, t);
