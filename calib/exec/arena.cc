@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <new>
 #include <numeric>
+#include <utility>
 
 #include "libopt/support/headroom.h"
 
@@ -33,11 +35,17 @@ void* Arena::acquire(size_t size_bytes, int* ticket) {
   const bool in_block =
       replaying_ && k < plan_.size() && plan_[k].size == size && plan_[k].begin == tick_;
   if (!in_block) replaying_ = false;
-  void* data = in_block ? block_ + plan_[k].offset : heap(size);
-  if (!data) return nullptr;
-  if (!in_block) heap_bytes_ += size;
-  record_.push_back({size, tick_++, -1, 0});
+  // What may throw comes before what it would leak.
+  record_.push_back({size, tick_, -1, 0});
   from_block_.push_back(in_block);
+  void* data = in_block ? block_ + plan_[k].offset : heap(size);
+  if (!data) {
+    record_.pop_back();
+    from_block_.pop_back();
+    return nullptr;
+  }
+  ++tick_;
+  if (!in_block) heap_bytes_ += size;
   *ticket = static_cast<int>(k);
   return data;
 }
@@ -51,35 +59,43 @@ void Arena::release(void* data, int ticket) {
   std::free(data);
 }
 
-void Arena::finish_run() {
+void Arena::lay_out() {
+  plan_ = record_;
+  // Greedy by size: each buffer goes to the lowest offset that is free during its whole life.
+  std::vector<size_t> order(plan_.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return plan_[a].size > plan_[b].size; });
+  std::vector<size_t> placed;  // by offset
+  size_t total = 0;
+  for (size_t i : order) {
+    size_t offset = 0;
+    for (size_t j : placed) {
+      const bool alive_together = plan_[i].begin < plan_[j].end && plan_[j].begin < plan_[i].end;
+      if (!alive_together) continue;
+      if (offset + plan_[i].size <= plan_[j].offset) break;
+      offset = std::max(offset, plan_[j].offset + plan_[j].size);
+    }
+    plan_[i].offset = offset;
+    total = std::max(total, offset + plan_[i].size);
+    placed.insert(
+        std::upper_bound(placed.begin(), placed.end(), i,
+                         [&](size_t a, size_t b) { return plan_[a].offset < plan_[b].offset; }),
+        i);
+  }
+  block_ = static_cast<std::byte*>(heap(total));
+  if (block_) block_size_ = total;
+}
+
+void Arena::finish_run() noexcept {
   const bool same = replaying_ && record_.size() == plan_.size();
   if (!same && !record_.empty()) {
-    plan_ = record_;
-    // Greedy by size: each buffer goes to the lowest offset that is free during its whole life.
-    std::vector<size_t> order(plan_.size());
-    std::iota(order.begin(), order.end(), size_t{0});
-    std::stable_sort(order.begin(), order.end(),
-                     [&](size_t a, size_t b) { return plan_[a].size > plan_[b].size; });
-    std::vector<size_t> placed;  // by offset
-    size_t total = 0;
-    for (size_t i : order) {
-      size_t offset = 0;
-      for (size_t j : placed) {
-        const bool alive_together = plan_[i].begin < plan_[j].end && plan_[j].begin < plan_[i].end;
-        if (!alive_together) continue;
-        if (offset + plan_[i].size <= plan_[j].offset) break;
-        offset = std::max(offset, plan_[j].offset + plan_[j].size);
-      }
-      plan_[i].offset = offset;
-      total = std::max(total, offset + plan_[i].size);
-      placed.insert(
-          std::upper_bound(placed.begin(), placed.end(), i,
-                           [&](size_t a, size_t b) { return plan_[a].offset < plan_[b].offset; }),
-          i);
+    std::free(std::exchange(block_, nullptr));
+    block_size_ = 0;
+    try {
+      lay_out();
+    } catch (const std::bad_alloc&) {  // the next run does without a block
     }
-    std::free(block_);
-    block_ = static_cast<std::byte*>(heap(total));
-    block_size_ = block_ ? total : 0;
     if (!block_) plan_.clear();
   }
   record_.clear();

@@ -25,7 +25,7 @@ class Arena {
   void* acquire(size_t size_bytes, int* ticket);
   void release(void* data, int ticket);
   /// Call between runs, when nothing is held: lays out the next run from what this one did.
-  void finish_run();
+  void finish_run() noexcept;
   /// Bytes held from the system now.
   size_t reserved_bytes() const { return block_size_ + heap_bytes_; }
 
@@ -36,6 +36,8 @@ class Arena {
     size_t offset = 0;       // in the block
   };
   static void* heap(size_t size);
+  /// Throws std::bad_alloc; no block is there when it is out of memory.
+  void lay_out();
 
   std::vector<Event> plan_;    // what the block was laid out for
   std::vector<Event> record_;  // this run
