@@ -34,8 +34,8 @@ FEW_VALUES_DB = 49
 # Some dB below the least that was measured, 35 (basic_pitch; the peer: 15).
 HALF_FLOOR_DB = 32
 
-# Loading our file ends the process: a fusion of onnxruntime 1.31 at level all, of more than one Transpose with what reads it.
-CRASHES = {("t5_random_encoder", "fp16")}
+# Level all of onnxruntime 1.31 crashes on these in 16-bit floats, ours or its own: they are judged at level basic.
+BASIC = {"t5_random_encoder"}
 # Too large to quantize several times in a test, here or by the peer.
 LARGE = {"style_mosaic_legacy_ops", "ultraface_rfb320", "ultraface_rfb320_onnxsim", "yolox_nano"}
 INTEGER = {"basic_pitch", "bert_toy", "blazeface_front", "cifar10_cnn", "dtln_model1", "fsanet_1x1", "magika_v3_3",
@@ -48,7 +48,8 @@ DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 def judge(name, path):
     """SQNR of the worst output over the model's samples."""
     model = MODELS / name / "model.onnx"
-    reference, test = session(model, level=ort.GraphOptimizationLevel.ORT_DISABLE_ALL), session(path)
+    level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC if name in BASIC else None
+    reference, test = session(model, level=ort.GraphOptimizationLevel.ORT_DISABLE_ALL), session(path, level=level)
     feeds = samples(MODELS / DATA.get(name, name), [i.name for i in reference.get_inputs()])
     types = {i.name: DTYPES.get(i.type) for i in test.get_inputs()}
     as_read = lambda feed: {k: v.astype(types[k]) if types[k] and v.dtype == np.float32 else v for k, v in feed.items()}
@@ -140,7 +141,7 @@ class Forms(unittest.TestCase):
 
 
 def add_models():
-    """One test a model and form, so that each is counted and skipped by itself."""
+    """One test a model and form, so that each is counted by itself."""
     if not MODELS.is_dir():
         setattr(Forms, "test_models", unittest.skip(f"{MODELS} is absent")(lambda self: None))
         return
@@ -151,8 +152,6 @@ def add_models():
             continue
         for form in ["fp16"] * (directory.name not in LARGE) + ["qoperator"] * (directory.name in INTEGER):
             test = lambda self, name=directory.name, form=form: getattr(self, f"check_{form}")(name)
-            if (directory.name, form) in CRASHES:
-                test = unittest.skip("onnxruntime crashes when it loads the file")(test)
             setattr(Forms, f"test_{directory.name}_{form}", test)
 
 
