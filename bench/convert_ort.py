@@ -2,8 +2,9 @@
 
 usage: convert_ort.py [--peer] ONNXTOOL MODEL.onnx ...
 
-Columns: seconds, processor seconds and peak MB of a conversion at level basic (the best of three, output on tmpfs); with --peer the same of `python -m
-onnxruntime.tools.convert_onnx_models_to_ort MODEL --optimization_style Fixed` and the ratios of both times; whether ONNX Runtime loads the files of both
+Columns: seconds, processor seconds and peak MB of a conversion at level basic (the best of three, output on tmpfs); with --peer the seconds with
+--style both, seconds, processor seconds and peak MB of `python -m onnxruntime.tools.convert_onnx_models_to_ort MODEL`, which writes both styles, and
+the ratios to it of one style's and both styles' seconds; whether ONNX Runtime loads the files of both
 levels with its optimizations off and on; whether the outputs of level disable equal those of the .onnx with optimizations disabled in
 every bit; the largest error of level basic, relative to the output's largest element; and whether a second run writes the same bytes.
 Inputs are random, or those of test_data_set_0 beside the model.
@@ -91,9 +92,11 @@ def row(arguments, model, out):
         copied.parent.mkdir()
         for data in [model, *model.parent.glob("*.data")]:
             shutil.copy(data, copied if data == model else copied.parent)
-        peer = [sys.executable, "-m", "onnxruntime.tools.convert_onnx_models_to_ort", str(copied), "--optimization_style", "Fixed"]
+        both_styles = [arguments.onnxtool, "convert-ort", str(copied), "-q", "--style", "both", "--force"]
+        both = min(measured(both_styles) for _ in range(ROUNDS))[0]
+        peer = [sys.executable, "-m", "onnxruntime.tools.convert_onnx_models_to_ort", str(copied)]
         theirs, their_busy, their_peak = min(measured(peer) for _ in range(ROUNDS))
-        line += f" | {theirs:7.2f} s {their_busy:6.2f} cpu {their_peak:6.0f} MB {seconds / theirs:6.3f} {busy / their_busy:6.3f}"
+        line += f" | {both:7.3f} s | {theirs:7.2f} s {their_busy:6.2f} cpu {their_peak:6.0f} MB {seconds / theirs:6.3f} {both / theirs:6.3f}"
     reference = real_models.session(model, level=OFF)
     feed = feed_of(reference, model)
     expected = reference.run(None, feed)
