@@ -51,12 +51,13 @@ bool is_number(const Value& v, const Value& y) {
          v.constant()->rank() <= static_cast<int64_t>(y.type().rank().value_or(0));
 }
 
-// Takes in the nodes that make the value; nullptr: all of them work on sources and numbers.
-const char* collect(const Value& v, const Value& y, std::vector<const Node*>& nodes) {
+// Takes in the nodes that make the value; nullptr: all of them work on sources and numbers. `left`
+// bounds the depth too.
+const char* collect(const Value& v, const Value& y, size_t& left, std::vector<const Node*>& nodes) {
   const Node* node = v.producer();
   if (!node || !is_elementwise(*node) || node->num_outputs() != 1 || &v.graph() != &y.graph())
     return "does not come from a value of that shape";
-  if (nodes.size() >= kMaxNodes) return "too many nodes between";
+  if (left-- == 0) return "too many nodes between";
   if (!v.has_one_use()) return "a result between has another use";
   bool any = false;
   for (const Value* in : node->inputs()) {
@@ -65,7 +66,7 @@ const char* collect(const Value& v, const Value& y, std::vector<const Node*>& no
     if (!same_shape(*in, v)) return "a node between broadcasts";
     any = true;
     if (source_of(*in, y)) continue;
-    if (const char* reason = collect(*in, y, nodes)) return reason;
+    if (const char* reason = collect(*in, y, left, nodes)) return reason;
   }
   if (!any) return "does not come from a value of that shape";
   nodes.push_back(node);
@@ -82,7 +83,8 @@ MatchOr<Match> match(const Node& back) {
   const Node* last = back.input(0).producer();
   if (!last || !is_elementwise(*last)) return no_match();
   Match m{back, {}};
-  if (const char* reason = collect(back.input(0), y, m.between)) return no_match(reason);
+  size_t left = kMaxNodes;
+  if (const char* reason = collect(back.input(0), y, left, m.between)) return no_match(reason);
   return m;
 }
 

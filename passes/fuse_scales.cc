@@ -8,8 +8,10 @@
 // or not finite; integers, which wrap around between, or are cut off; x may have fewer axes than y;
 // the first number is above 1 and the second below, so that what is between may overflow where
 // the product does not, or the first is so small that it may underflow; c is no normal number of
-// the type. Numerics: c in double, rounded once. Source: ONNX Mul-7, Div-7.
+// the type. Numerics: products and the quotient in double, then rounded to the type. Source: ONNX
+// Mul-7, Div-7.
 
+#include <algorithm>
 #include <cfloat>
 #include <cmath>
 
@@ -28,20 +30,27 @@ struct Match {
   double number;
 };
 
-// Below it a product of ordinary numbers, which range over some 2^20, may lose bits.
-constexpr double kTiny = 0x1p-20;
-
 double smallest_normal(DataType dtype) {
   if (dtype == DataType::kFloat16) return 0x1p-14;
   return dtype == DataType::kDouble ? DBL_MIN : FLT_MIN;
 }
 
-// By which the node multiplies x; nullopt: it does something else.
-std::optional<double> scale_of(const Node& node, const Value*& x) {
+// Ordinary numbers range over some 2^20: a product with less than this may lose bits of them.
+double least_factor(DataType dtype) { return std::max(0x1p-20, smallest_normal(dtype) * 0x1p20); }
+
+// What the node multiplies x by, and what it divides it by; one of both is 1.
+struct Scale {
+  double up = 1, down = 1;
+
+  double size() const { return std::abs(up / down); }
+};
+
+// nullopt: the node does something else.
+std::optional<Scale> scale_of(const Node& node, const Value*& x) {
   if (!node.is("Mul") && !node.is("Div")) return std::nullopt;
   const auto number = scalar_operand(node, x);
   if (!number || (node.is("Div") && x != &node.input(0))) return std::nullopt;
-  return node.is("Div") ? 1 / *number : *number;
+  return node.is("Div") ? Scale{1, *number} : Scale{*number, 1};
 }
 
 MatchOr<Match> match(const Node& second) {
@@ -56,12 +65,12 @@ MatchOr<Match> match(const Node& second) {
   const DataType dtype = second.output(0).type().dtype;
   if (!is_float(dtype)) return no_match("numbers are integers");
   if (!same_rank(*x, second.output(0))) return no_match(kMayEnlarge);
-  if (std::abs(*before) > 1 && std::abs(*after) < 1)
-    return no_match("the result between may overflow");
-  if (std::abs(*before) < kTiny && std::abs(*after) > 1)
+  if (before->size() > 1 && after->size() < 1) return no_match("the result between may overflow");
+  if (before->size() < least_factor(dtype) && after->size() > 1)
     return no_match("the result between may underflow");
   const bool divides = first.is("Div") && second.is("Div");
-  const double exact = *before * *after, wanted = divides ? 1 / exact : exact;
+  const double up = before->up * after->up, down = before->down * after->down;
+  const double exact = up / down, wanted = divides ? down : exact;
   if (!std::isfinite(exact) || !std::isfinite(wanted)) return no_match("a number is not finite");
   const double number = round_to(dtype, {}, {wanted}).to_doubles()[0];
   if (!std::isfinite(number) || std::abs(number) < smallest_normal(dtype))

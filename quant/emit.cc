@@ -24,7 +24,8 @@ Tensor integers(DataType type, std::vector<int64_t> dims, const std::vector<int3
         bytes[i * 2] = static_cast<std::byte>(code & 255);
         bytes[i * 2 + 1] = static_cast<std::byte>(code >> 8 & 255);
         break;
-      default: std::memcpy(bytes.data() + i * 4, &code, 4);
+      case 32: std::memcpy(bytes.data() + i * 4, &code, 4); break;
+      default: ONNXTOOL_CHECK(!"integers of 4 to 32 bits");
     }
   }
   return Tensor::from_bytes(type, std::move(dims), std::move(bytes));

@@ -1,6 +1,7 @@
 // Runtimes other than onnxruntime's CPU provider, as far as their documentation goes: nothing here
 // was measured.
 
+#include "libopt/target/obstacles.h"
 #include "libopt/target/target.h"
 
 namespace onnxtool {
@@ -77,7 +78,7 @@ constexpr TargetOp kPortableOps[] = {
     integer("Concat"),
     integer("AveragePool"),
     integer("GlobalAveragePool"),
-    mover("MaxPool"),
+    {.op = "MaxPool", .fusion = Fusion::kPassThrough, .obstacle = max_pool_obstacle},
     mover("Reshape"),
     mover("Flatten"),
     mover("Transpose"),

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <array>
 
+#include "libopt/target/obstacles.h"
 #include "libopt/target/target.h"
 
 namespace onnxtool {
@@ -13,12 +14,6 @@ const char* resize_obstacle(const Node& node) {
       "tf_crop_and_resize")
     return "tf_crop_and_resize does not run on integers";
   return nullptr;
-}
-
-const char* pool_obstacle(const Node& node) {
-  if (node.opset() < 12) return "MaxPool takes integers from opset 12 on";
-  return node.num_outputs() > 1 && node.has_output(1) ? "the indices output keeps MaxPool in float"
-                                                      : nullptr;
 }
 
 const char* average_pool_obstacle(const Node& node) {
@@ -101,7 +96,7 @@ constexpr TargetOp kOps[] = {
     {.op = "Sigmoid", .fusion = Fusion::kInteger, .integer_op = "QLinearSigmoid"},
     {.op = "LeakyRelu", .fusion = Fusion::kInteger, .integer_op = "QLinearLeakyRelu"},
     {.op = "Softmax", .fusion = Fusion::kInteger, .integer_op = "QLinearSoftmax"},
-    {.op = "MaxPool", .fusion = Fusion::kPassThrough, .obstacle = pool_obstacle},
+    {.op = "MaxPool", .fusion = Fusion::kPassThrough, .obstacle = max_pool_obstacle},
     {.op = "Resize", .fusion = Fusion::kPassThrough, .obstacle = resize_obstacle},
     {.op = "DepthToSpace", .fusion = Fusion::kPassThrough},
     {.op = "Reshape", .fusion = Fusion::kPassThrough},

@@ -134,4 +134,30 @@ TEST_CASE("dnnl: products of integers give the bits of the cpu kernels") {
   if (dnnl->isa == "avx512_core") CHECK(served > 80);
 }
 
+TEST_CASE("dnnl: products are exact where float is not") {
+  const KernelSet* dnnl = product_kernel_set();
+  if (!dnnl) {
+    std::cout << "SKIP: the oneDNN module is not there\n";
+    return;
+  }
+  // Odd sums, from just above 2^24 on.
+  for (const int64_t k : {769, 4609}) {
+    const std::vector<int8_t> ones(static_cast<size_t>(5 * k), 127),
+        columns(static_cast<size_t>(k * 16), 127);
+    const std::vector<uint8_t> most(static_cast<size_t>(5 * k), 255);
+    for (const bool is_signed : {false, true}) {
+      const OneNode node{.op = "MatMulInteger",
+                         .inputs = {is_signed ? Tensor::from<int8_t>({5, k}, ones)
+                                              : Tensor::from<uint8_t>({5, k}, most),
+                                    Tensor::from<int8_t>({k, 16}, columns)}};
+      const auto expected = run_once(node, 1, cpu_kernel_set(), 1),
+                 found = run_once(node, 1, *dnnl, 1);
+      REQUIRE(expected.ok());
+      if (!found.ok() && found.error().code == ErrorCode::kUnsupported) continue;
+      REQUIRE(found.ok());
+      CHECK_MESSAGE(same_bits((*expected)[0], (*found)[0]), "k " << k << ", signed " << is_signed);
+    }
+  }
+}
+
 }  // namespace onnxtool::testing

@@ -42,7 +42,7 @@ dnnl::memory::desc channels_last_desc(const dnnl::memory::dims& dims, DnnlType t
 dnnl::memory::desc any_desc(const dnnl::memory::dims& dims, DnnlType type = kDnnlFloat);
 
 /// Whether sums of products of 8-bit codes are exact here: instructions before VNNI add pairs in 16
-/// bits, which saturate.
+/// bits, which saturate. Of signed sources and of those with a zero point, see sums_fit_float().
 bool has_exact_int8();
 
 /// Scratchpads are the caller's. kAdd is a sum onto what the destination already holds. The zero

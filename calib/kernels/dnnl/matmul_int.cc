@@ -10,6 +10,7 @@
 
 #include "calib/kernels/cpu/dynamic_range.h"
 #include "calib/kernels/cpu/vector_math.h"
+#include "calib/kernels/dnnl/exact_sums.h"
 #include "calib/kernels/dnnl/fusion.h"
 #include "calib/kernels/dnnl/kernels.h"
 #include "calib/kernels/dnnl/multiversion.h"
@@ -127,8 +128,9 @@ bool accepts(const NodeView& node) {
   if (node.op_type() == "QLinearMatMul" &&
       (!node.has_input(at.y_scale) || !node.has_input(at.y_zero)))
     return false;
-  return has_fast_convolution(
-      int_problem(expected_rows(node), sides.k, sides.n, source_of(left_type(node))));
+  const DnnlType source = source_of(left_type(node));
+  if (source == DnnlType::s8 && !sums_fit_float(*b, sides.n, !sides.transposed)) return false;
+  return has_fast_convolution(int_problem(expected_rows(node), sides.k, sides.n, source));
 }
 
 template <class T>
@@ -146,7 +148,9 @@ void read_b(const NodeView& node, const ConstView& b, const Sides& sides, IntPro
   for (int64_t i = 0; i < b.count; ++i) {
     const int32_t code = code_at(b, i) - shift;
     state.codes[static_cast<size_t>(i)] = static_cast<int8_t>(code);
-    state.column_sums[static_cast<size_t>(sides.transposed ? i / sides.k : i % sides.n)] += code;
+    int32_t& sum =
+        state.column_sums[static_cast<size_t>(sides.transposed ? i / sides.k : i % sides.n)];
+    sum = static_cast<int32_t>(static_cast<uint32_t>(sum) + static_cast<uint32_t>(code));
   }
   const ConstView* zero = constant_at(node, state.at.b_zero);
   for (int64_t i = 0; i < sides.n; ++i)

@@ -5,6 +5,7 @@
 // symmetric.
 
 #include "calib/kernels/dnnl/conv_node.h"
+#include "calib/kernels/dnnl/exact_sums.h"
 #include "calib/kernels/dnnl/fusion.h"
 #include "calib/kernels/dnnl/kernels.h"
 #include "calib/kernels/dnnl/requantize.h"
@@ -71,6 +72,9 @@ bool accepts(const NodeView& node) {
       convolution_of(*attributes, groups, expected_dims(node, *attributes, groups, w.dims), w.dims);
   if (!problem) return false;
   problem->types = types_of(node);
+  const bool compensated =
+      problem->types.source == DnnlType::s8 || problem->types.source_zero_point != 0;
+  if (compensated && !sums_fit_float(w, outputs, false)) return false;
   return has_fast_convolution(*problem);
 }
 
