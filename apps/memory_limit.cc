@@ -3,12 +3,14 @@
 #include <fmt/format.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdint>
 #include <fstream>
 #include <limits>
 #include <optional>
 
+#include "calib/exec/threads.h"
 #include "libopt/support/headroom.h"
 
 namespace onnxtool {
@@ -43,10 +45,19 @@ std::optional<uint64_t> cgroup_limit() {
   return std::nullopt;
 }
 
+// Stacks are mapped whole, and hardly used: they count little in memory but fully in the limit.
+uint64_t stacks() {
+  rlimit stack{};
+  constexpr rlim_t kUsual = rlim_t{8} << 20;
+  const bool known = ::getrlimit(RLIMIT_STACK, &stack) == 0 && stack.rlim_cur != RLIM_INFINITY;
+  return uint64_t{known ? std::min(stack.rlim_cur, kUsual) : kUsual} *
+         static_cast<uint64_t>(available_threads());
+}
+
 void limit(uint64_t bytes, std::string said) {
   rlimit now{};
   if (::getrlimit(RLIMIT_DATA, &now) != 0) return;
-  const rlim_t wanted = data_in_use() + bytes;
+  const rlim_t wanted = data_in_use() + stacks() + bytes;
   if (now.rlim_cur != RLIM_INFINITY && now.rlim_cur <= wanted) return;
   now.rlim_cur = wanted;
   if (::setrlimit(RLIMIT_DATA, &now) == 0) limit_in_force() = std::move(said);

@@ -1,4 +1,5 @@
-// Several files that appear together, or not at all: nothing has its name before all are whole.
+// Several files that appear together: nothing has its name before all are whole. Only where a name
+// cannot be given (its place was taken meanwhile) the files before it stay.
 #pragma once
 
 #include <string>
