@@ -25,6 +25,7 @@
 #include "libopt/io/load.h"
 #include "libopt/io/reread.h"
 #include "libopt/rewrite/driver.h"
+#include "libopt/rewrite/node_names.h"
 #include "passes/pass.h"
 
 namespace onnxtool {
@@ -353,6 +354,7 @@ class OptimizeCommand {
           notes_.push_back(fmt::format(
               "{} doc strings, entries of metadata and names of nodes were left out", stripped));
       progress_.stage("write");
+      make_node_names_unique(model->graph());
       ONNXTOOL_ASSIGN(saved, save_model(*model, output_, save));
     }
     progress_.finish();

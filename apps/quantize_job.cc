@@ -13,6 +13,7 @@
 #include "libopt/analysis/seam.h"
 #include "libopt/io/load.h"
 #include "libopt/io/reread.h"
+#include "libopt/rewrite/node_names.h"
 
 namespace onnxtool {
 namespace {
@@ -233,7 +234,10 @@ Result<int> QuantizeJob::finish() {
   const bool good = good_ && !unmet_;
   if (good) {
     progress_.stage("write");
-    ONNXTOOL_ASSIGN(saved, save_model(*method_->result().model, output_, save_));
+    Model& model = *method_->result().model;
+    // Runtimes refuse two nodes of one name, and new ones are named after the values they make.
+    make_node_names_unique(model.graph());
+    ONNXTOOL_ASSIGN(saved, save_model(model, output_, save_));
     if (!o_.emit_recipe.empty())
       ONNXTOOL_TRY(
           write_text(o_.emit_recipe, recipe_text(o_.settings, method_->decided(*original_))));

@@ -87,16 +87,6 @@ void own_outputs(Graph& graph) {
     });
 }
 
-void name_uniquely(Graph& graph) {
-  NodeNames taken;
-  for (Node& n : graph.nodes()) {
-    if (!n.name().empty())
-      if (std::string name = taken.fresh(n.name()); name != n.name())
-        graph.set_node_name(n, std::move(name));
-    n.for_each_subgraph([](Graph& sub) { name_uniquely(sub); });
-  }
-}
-
 void drop_unused(Graph& graph) {
   for (Node& n : graph.nodes()) n.for_each_subgraph([](Graph& sub) { drop_unused(sub); });
   remove_unused_values(graph);
@@ -190,7 +180,7 @@ Result<std::vector<std::string>> prepare_for_ort(Model& model, const OrtPrepareO
     notes.push_back("nodes without a float16 kernel compute in float");
   if (options.widen_half_weights) widen_half_weights(graph);
   drop_unused(graph);
-  name_uniquely(graph);
+  make_node_names_unique(graph);
   ONNXTOOL_TRY(infer_graph(graph));
   ONNXTOOL_TRY(check_kernels(graph, options.custom_operators));
   return notes;

@@ -31,4 +31,7 @@ class NodeNames {
   std::unordered_map<std::string, int> used_;  // with the last suffix given away
 };
 
+/// Gives nodes new names whose name an earlier node of their graph has; in subgraphs too.
+void make_node_names_unique(Graph& graph);
+
 }  // namespace onnxtool

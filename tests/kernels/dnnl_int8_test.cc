@@ -125,6 +125,7 @@ TEST_CASE("dnnl: QLinearConv gives the bits of the cpu kernel, whatever the numb
       {.x = {1, 64, 14, 14}, .w = {64, 16, 3, 3}, .group = 4, .pads = {1, 1, 1, 1}, .x_zero = 1},
       {.x = {2, 24, 100}, .w = {48, 24, 3}, .strides = {2}, .pads = {1, 1}, .x_zero = 60},
       {.x = {1, 16, 6, 9, 10}, .w = {24, 16, 3, 3, 3}, .pads = {1, 1, 1, 1, 1, 1}, .x_zero = 200},
+      {.x = {1, 16, 4, 5, 6}, .w = {24, 16, 1, 1, 1}},
       {.x = {0, 16, 8, 8}, .w = {8, 16, 3, 3}},
   };
   uint32_t seed = 1;

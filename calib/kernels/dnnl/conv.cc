@@ -79,8 +79,6 @@ bool accepts(const NodeView& node) {
   const ConstView* w = node.constant(1);
   if (half && (!w || (node.has_input(2) && !node.constant(2)))) return false;
   if (!w) return attributes->kernel.size() <= 3 && node.input_dims(1).size() < 5;
-  // oneDNN 2.6 has no reorder for weights of a single point in a volume.
-  if (w->dims.size() == 5 && w->dims[2] * w->dims[3] * w->dims[4] == 1) return false;
   const auto problem = convolution_of(*attributes, groups,
                                       expected_dims(node, *attributes, groups, w->dims), w->dims);
   if (const ConstView* b = node.has_input(2) ? node.constant(2) : nullptr;
