@@ -44,6 +44,7 @@ void as_standard(InferenceContext& ctx, const char* op_type, int opset) {
   standard_schema(op_type, "", opset)->GetTypeAndShapeInferenceFunction()(ctx);
 }
 void like_conv(InferenceContext& ctx) { as_standard(ctx, "Conv", 11); }
+void like_lstm(InferenceContext& ctx) { as_standard(ctx, "LSTM", 7); }
 void like_gemm(InferenceContext& ctx) { as_standard(ctx, "Gemm", 13); }
 
 void broadcast(InferenceContext& ctx, std::initializer_list<size_t> inputs, int elem_type) {
@@ -275,6 +276,7 @@ constexpr ForeignOperator kOperators[] = {
     {"BiasGelu", kMicrosoft, 2, 2, 1, 1, like_first},
     {"BiasSoftmax", kMicrosoft, 2, 2, 1, 1, like_first},
     {"DequantizeLinear", kMicrosoft, 2, 3, 1, 1, dequantize_linear},
+    {"DynamicQuantizeLSTM", kMicrosoft, 12, 12, 0, 3, like_lstm},
     {"DynamicQuantizeMatMul", kMicrosoft, 3, 5, 1, 1, matmul_to_float},
     {"EmbedLayerNormalization", kMicrosoft, 7, 9, 1, 3, embed_layer_normalization},
     {"FastGelu", kMicrosoft, 1, 2, 1, 1, like_first},

@@ -154,6 +154,11 @@ TEST_CASE("operators of com.microsoft that optimizers leave") {
   CHECK(result_type("<float s = {1}, uint8 z = {0}> { q = QuantizeLinear (x, s, z)  y = "
                     "com.microsoft.QLinearGlobalAveragePool (q, s, z, s, z) }",
                     opsets) == "uint8[n, 3, 1, 1]");
+  CHECK(
+      result_type("<int64[3] d = {10, 2, 64}, float s = {1}, uint8 z = {0}> { r = Reshape (x, d)  "
+                  "a, y, c = com.microsoft.DynamicQuantizeLSTM <hidden_size = 5> "
+                  "(r, z, z, , , , , , s, z, s, z) }",
+                  opsets) == "float[1, 2, 5]");
   CHECK(result_type("{ y = com.microsoft.NobodyKnows (x) }", opsets) == "unknown");
   CHECK(find_schema("FusedConv", "com.microsoft", 1));
   CHECK_FALSE(find_schema("FusedConv", "", 21));
