@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "libopt/ir/attribute.h"
+#include "libopt/ort/aligned.h"
 #include "libopt/ort/ort_format_generated.h"
 #include "libopt/support/status.h"
 
@@ -52,9 +53,7 @@ Result<NamedTensor> read_sparse_tensor(Context& context, const fb::SparseTensor*
 template <class T, class V>
 Result<std::vector<T>> copied(Context& context, const V* vector, const std::string& what) {
   if (!vector) return bad(what + " is absent");
-  // The verifier looks at the length's alignment, not at that of 8-byte elements.
-  if (vector->size() && reinterpret_cast<uintptr_t>(vector->Data()) % sizeof(vector->Get(0)) != 0)
-    return bad(what + " is not aligned");
+  if (!has_aligned_elements(*vector)) return bad(what + " is not aligned");
   ONNXTOOL_TRY(context.budget.spend(uint64_t{vector->size()} * sizeof(T)));
   std::vector<T> out;
   out.reserve(vector->size());

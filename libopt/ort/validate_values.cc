@@ -4,6 +4,7 @@
 
 #include "libopt/ir/dtype.h"
 #include "libopt/ir/graph.h"
+#include "libopt/ort/aligned.h"
 #include "libopt/ort/validate_parts.h"
 #include "libopt/support/checked.h"
 
@@ -125,6 +126,10 @@ std::string check_tensor(FileFacts& file, const fb::Tensor& tensor, const std::s
         place, "tensors of " + std::string(name(dtype)) + " are refused since onnxruntime 1.28");
   if (!tensor.dims()) {
     file.faults.must(place, "dims is absent");
+    return type;
+  }
+  if (!has_aligned_elements(*tensor.dims())) {
+    file.faults.must(place, "dims is not aligned");
     return type;
   }
   if (!file.faults.spend(tensor.dims()->size())) return type;
