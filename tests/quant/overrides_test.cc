@@ -20,13 +20,18 @@ std::string two_layers() {
          "Sigmoid (b) }";
 }
 
-Quantizer::Output with(std::vector<std::string> overrides, bool per_channel = true) {
+// With the model, whose nodes the decisions are about.
+auto quantized(std::vector<std::string> overrides, bool per_channel = true) {
   QuantizeOptions options = all_layers();
   options.per_channel = per_channel;
   auto parsed = Overrides::parse(overrides);
   REQUIRE_MESSAGE(parsed.ok(), (parsed.ok() ? "" : parsed.error().message));
   options.overrides = *std::move(parsed);
-  return quantize(two_layers(), options).output;
+  return quantize(two_layers(), options);
+}
+
+Quantizer::Output with(std::vector<std::string> overrides, bool per_channel = true) {
+  return quantized(std::move(overrides), per_channel).output;
 }
 
 const Tensor& tensor(const Quantizer::Output& out, const std::string& name) {
@@ -74,7 +79,8 @@ TEST_CASE("overrides: ranges of one tensor, the later wish wins") {
 }
 
 TEST_CASE("overrides: type=float leaves a layer in float, after everything was calibrated") {
-  const auto out = with({"name:second:type=float"});
+  const auto all = quantized({"name:second:type=float"});
+  const auto& out = all.output;
   CHECK_FALSE(out.model->graph().find("v_quantized"));
   CHECK(out.model->graph().find("w_quantized"));
   bool found = false;
