@@ -15,23 +15,6 @@ namespace {
 // Rows of one table beyond which a browser becomes slow.
 constexpr size_t kMostRows = 5000;
 
-std::string escaped(const std::string& text) {
-  std::string out;
-  for (const char c : printable(text)) {
-    if (c == '<')
-      out += "&lt;";
-    else if (c == '>')
-      out += "&gt;";
-    else if (c == '&')
-      out += "&amp;";
-    else if (c == '"')
-      out += "&quot;";
-    else
-      out += c;
-  }
-  return out;
-}
-
 // `'sha256-...'`, as a content security policy names a script or a style.
 std::string policy_source(std::string_view text) {
   Sha256 digest;
@@ -62,19 +45,19 @@ std::string head(const Report& report) {
       "style-src {}\">\n"
       "<meta name=\"viewport\" content=\"width=device-width\">\n<title>{}</title>\n"
       "<style>{}</style>\n</head>\n",
-      policy_source(kPageScript), policy_source(kPageStyle), escaped(title), kPageStyle);
+      policy_source(kPageScript), policy_source(kPageStyle), escape_markup(title), kPageStyle);
 }
 
 void append_findings(std::string& out, const Report& report) {
   if (report.findings.empty()) return;
   out += "<ul class=\"findings\">\n";
   for (const Finding& f : report.findings) {
-    out += fmt::format("<li class=\"{}\"><code>{}[{}]</code> ", escaped(f.severity),
-                       escaped(f.severity), escaped(f.code));
-    if (!f.file.empty() && report.inputs.size() > 1) out += escaped(f.file) + ": ";
-    if (!f.place.empty()) out += escaped(f.place) + ": ";
-    out += escaped(f.message);
-    if (!f.hint.empty()) out += "<br><span class=\"hint\">" + escaped(f.hint) + "</span>";
+    out += fmt::format("<li class=\"{}\"><code>{}[{}]</code> ", escape_markup(f.severity),
+                       escape_markup(f.severity), escape_markup(f.code));
+    if (!f.file.empty() && report.inputs.size() > 1) out += escape_markup(f.file) + ": ";
+    if (!f.place.empty()) out += escape_markup(f.place) + ": ";
+    out += escape_markup(f.message);
+    if (!f.hint.empty()) out += "<br><span class=\"hint\">" + escape_markup(f.hint) + "</span>";
     out += "</li>\n";
   }
   out += "</ul>\n";
@@ -86,15 +69,15 @@ void append_rows(std::string& out, const Table& t, size_t from, size_t to) {
     const bool number =
         std::ranges::any_of(t.rows, [c](const auto& row) { return is_number(row[c]); });
     const std::string unit = t.columns[c].unit.empty() ? "" : " " + t.columns[c].unit;
-    out +=
-        (number ? "<th class=\"number\">" : "<th>") + escaped(t.columns[c].label + unit) + "</th>";
+    out += (number ? "<th class=\"number\">" : "<th>") + escape_markup(t.columns[c].label + unit) +
+           "</th>";
   }
   out += "</tr></thead>\n<tbody>\n";
   for (size_t r = from; r < to; ++r) {
     out += "<tr>";
     for (size_t c = 0; c < t.columns.size(); ++c)
       out += (is_number(t.rows[r][c]) ? "<td class=\"number\">" : "<td>") +
-             escaped(format_scalar(t.rows[r][c], t.columns[c].unit)) + "</td>";
+             escape_markup(format_scalar(t.rows[r][c], t.columns[c].unit)) + "</td>";
     out += "</tr>\n";
   }
   out += "</tbody>\n</table>\n";
@@ -104,7 +87,7 @@ void append_table(std::string& out, const Table& t) {
   if (t.rows.empty() || !t.for_people) return;
   const size_t all = t.rows.size();
   const size_t open = t.shown_rows ? std::min(t.shown_rows, all) : std::min(all, kMostRows);
-  if (!t.title.empty()) out += "<h3>" + escaped(t.title) + "</h3>\n";
+  if (!t.title.empty()) out += "<h3>" + escape_markup(t.title) + "</h3>\n";
   append_rows(out, t, 0, open);
   const size_t end = std::min(all, kMostRows);
   if (open < end) {
@@ -117,15 +100,15 @@ void append_table(std::string& out, const Table& t) {
 }
 
 void append_section(std::string& out, const Section& s, size_t& figure) {
-  out += "<section id=\"" + escaped(s.key) + "\">\n";
-  if (!s.title.empty()) out += "<h2>" + escaped(s.title) + "</h2>\n";
+  out += "<section id=\"" + escape_markup(s.key) + "\">\n";
+  if (!s.title.empty()) out += "<h2>" + escape_markup(s.title) + "</h2>\n";
   std::string fields;
   for (const Field& f : s.fields)
     if (f.audience != Audience::kPrograms)
-      fields += "<dt>" + escaped(f.label) + "</dt><dd>" +
-                escaped(format_with_unit(f.value, f.unit)) + "</dd>\n";
+      fields += "<dt>" + escape_markup(f.label) + "</dt><dd>" +
+                escape_markup(format_with_unit(f.value, f.unit)) + "</dd>\n";
   if (!fields.empty()) out += "<dl>\n" + fields + "</dl>\n";
-  for (const std::string& n : s.notes) out += "<p class=\"note\">" + escaped(n) + "</p>\n";
+  for (const std::string& n : s.notes) out += "<p class=\"note\">" + escape_markup(n) + "</p>\n";
   for (size_t i = 0; i < s.figures.size(); ++i)
     out += fmt::format("<figure data-figure=\"{}\"></figure>\n", figure++);
   for (const Table& t : s.tables) append_table(out, t);
@@ -135,8 +118,9 @@ void append_section(std::string& out, const Section& s, size_t& figure) {
 }  // namespace
 
 std::string render_html(const Report& report, const RenderOptions& options) {
-  std::string out = head(report) + "<body>\n<header><h1>onnxtool " + escaped(report.command);
-  for (const std::string& input : report.inputs) out += " <small>" + escaped(input) + "</small>";
+  std::string out = head(report) + "<body>\n<header><h1>onnxtool " + escape_markup(report.command);
+  for (const std::string& input : report.inputs)
+    out += " <small>" + escape_markup(input) + "</small>";
   out += "</h1>";
   if (report.status != "ok")
     out += report.status == "negative" ? "<p class=\"no\">the answer is no</p>"

@@ -10,23 +10,6 @@
 namespace onnxtool {
 namespace {
 
-std::string escaped(const std::string& text) {
-  std::string out;
-  for (const char c : printable(text)) {
-    if (c == '<')
-      out += "&lt;";
-    else if (c == '>')
-      out += "&gt;";
-    else if (c == '&')
-      out += "&amp;";
-    else if (c == '"')
-      out += "&quot;";
-    else
-      out += c;
-  }
-  return out;
-}
-
 struct TestCase {
   std::string place, name, kind;  // kind: "", "failure", "error"
   std::string code, message, hint;
@@ -77,20 +60,21 @@ std::string render_junit(const Report& report, const RenderOptions&) {
   out += fmt::format(
       "    <properties>\n      <property name=\"inputs\" value=\"{}\"/>\n      <property "
       "name=\"tool_version\" value=\"{}\"/>\n    </properties>\n",
-      escaped(inputs), ONNXTOOL_VERSION);
+      escape_markup(inputs), ONNXTOOL_VERSION);
   for (const TestCase& c : cases) {
     const std::string place = c.place.empty() ? class_of(report) : class_of(report) + "." + c.place;
-    out +=
-        fmt::format("    <testcase classname=\"{}\" name=\"{}\"", escaped(place), escaped(c.name));
+    out += fmt::format("    <testcase classname=\"{}\" name=\"{}\"", escape_markup(place),
+                       escape_markup(c.name));
     if (c.kind.empty()) {
       out += c.message.empty()
                  ? "/>\n"
                  : fmt::format(">\n      <system-out>{}</system-out>\n    </testcase>\n",
-                               escaped(c.message));
+                               escape_markup(c.message));
       continue;
     }
-    out += fmt::format(">\n      <{0} type=\"{1}\" message=\"{2}\">{3}</{0}>\n    </testcase>\n",
-                       c.kind, escaped(c.code), escaped(c.message), escaped(c.hint));
+    out +=
+        fmt::format(">\n      <{0} type=\"{1}\" message=\"{2}\">{3}</{0}>\n    </testcase>\n",
+                    c.kind, escape_markup(c.code), escape_markup(c.message), escape_markup(c.hint));
   }
   return out + "  </testsuite>\n</testsuites>\n";
 }

@@ -112,6 +112,23 @@ std::string format_scalar(const Scalar& value, const std::string& unit) {
   return std::visit(Formatter{unit}, value);
 }
 
+std::string escape_markup(const std::string& text) {
+  std::string out;
+  for (const char c : printable(text)) {
+    if (c == '<')
+      out += "&lt;";
+    else if (c == '>')
+      out += "&gt;";
+    else if (c == '&')
+      out += "&amp;";
+    else if (c == '"')
+      out += "&quot;";
+    else
+      out += c;
+  }
+  return out;
+}
+
 bool is_number(const Scalar& value) {
   return std::holds_alternative<int64_t>(value) || std::holds_alternative<double>(value);
 }

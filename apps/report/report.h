@@ -109,6 +109,8 @@ std::string render_sarif(const Report& report, const RenderOptions& options);
 std::string render_github(const Report& report, const RenderOptions& options);
 std::string render(const Report& report, const std::string& format, const RenderOptions& options);
 
+/// printable() text for XML and HTML, attributes included.
+std::string escape_markup(const std::string& text);
 bool is_number(const Scalar& value);
 /// A number as people read it: `12,345`, `35.93`, `-`.
 std::string format_scalar(const Scalar& value, const std::string& unit);
