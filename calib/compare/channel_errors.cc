@@ -3,26 +3,14 @@
 #include <algorithm>
 #include <optional>
 
+#include "calib/compare/keep.h"
+
 namespace onnxtool {
 namespace {
 
 bool has_channels(const ConstView& v) {
   return v.dtype == DataType::kFloat && v.dims.size() >= 2 && v.count > 0;
 }
-
-class Keep final : public Observer {
- public:
-  explicit Keep(size_t count) : values(count) {}
-  bool needs_plain() const override { return true; }
-  Status observe(int watch, const ConstView& v) override {
-    if (!has_channels(v)) return {};
-    const auto* x = static_cast<const float*>(v.data);
-    values[static_cast<size_t>(watch)] =
-        Tensor::from({v.dims.begin(), v.dims.end()}, std::vector<float>(x, x + v.count));
-    return {};
-  }
-  std::vector<std::optional<Tensor>> values;
-};
 
 struct ChannelSum {
   std::vector<double> error;
@@ -83,7 +71,7 @@ Result<std::vector<std::vector<double>>> channel_errors(const Graph& reference, 
                   open_model_side(test, side_of(pairs, &LayerPair::test), nullptr, run, one));
   std::vector<ChannelSum> sums(pairs.size());
   ONNXTOOL_TRY(for_each_sample(source, 1, [&](int, int64_t index, Sample sample) -> Status {
-    Keep kept(pairs.size());
+    Keep kept(pairs.size(), has_channels);
     Status s = r->run(0, index, sample, nullptr, &kept);
     Compare compare(kept, sums);
     if (s.ok()) s = t->run(0, index, sample, nullptr, &compare);

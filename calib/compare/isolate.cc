@@ -4,6 +4,7 @@
 #include <cmath>
 #include <optional>
 
+#include "calib/compare/keep.h"
 #include "calib/data/arrays.h"
 #include "libopt/ir/copy.h"
 
@@ -12,17 +13,6 @@ namespace {
 
 // Samples that are looked at for the worst.
 constexpr int64_t kMostSamples = 64;
-
-class Keep final : public Observer {
- public:
-  explicit Keep(size_t count) : values(count) {}
-  bool needs_plain() const override { return true; }
-  Status observe(int watch, const ConstView& v) override {
-    if (is_float(v.dtype)) values[static_cast<size_t>(watch)] = tensor_of(v);
-    return {};
-  }
-  std::vector<std::optional<Tensor>> values;
-};
 
 // What stands behind codes, so that errors are those of numbers.
 std::vector<double> numbers(const Tensor& t, const CodeParams& codes) {
@@ -74,7 +64,7 @@ class Isolation {
     const int64_t count = std::min(source.size(), kMostSamples);
     for (int64_t i = 0; i < count; ++i) {
       ONNXTOOL_ASSIGN(const Sample sample, source.read(i));
-      Keep kept(watched.size());
+      Keep kept(watched.size(), has_floats);
       if (Status s = side->run(0, i, sample, nullptr, &kept); !s.ok())
         return std::move(s).error().at("reference").at("sample '" + sample.id + "'");
       if (Status s = judge(sample, fed, kept); !s.ok())

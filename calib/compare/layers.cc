@@ -8,6 +8,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "calib/compare/keep.h"
 #include "calib/data/arrays.h"
 #include "libopt/ir/code_type.h"
 
@@ -79,18 +80,6 @@ class Measure final : public Observer {
     return {};
   }
   std::vector<uint64_t> bytes;
-};
-
-// Keeps the reference's layers of one sample until the test run has passed them.
-class Keep final : public Observer {
- public:
-  explicit Keep(size_t count) : values(count) {}
-  bool needs_plain() const override { return true; }
-  Status observe(int watch, const ConstView& v) override {
-    if (is_float(v.dtype)) values[static_cast<size_t>(watch)] = tensor_of(v);
-    return {};
-  }
-  std::vector<std::optional<Tensor>> values;
 };
 
 // The numbers that codes stand for.
@@ -313,7 +302,7 @@ class Comparison {
           const auto at_sample = [&](Status s, const char* side) -> Status {
             return std::move(s).error().at(side).at("sample '" + sample.id + "'");
           };
-          Keep kept(watched.size());
+          Keep kept(watched.size(), has_floats);
           if (Status s = reference->run(worker, index, sample, nullptr, &kept); !s.ok())
             return at_sample(std::move(s), "reference");
           Compare compare(kept, codes, options_.mode == LayerMode::kLocal);
