@@ -127,6 +127,9 @@ TEST_CASE("dnnl: QLinearConv gives the bits of the cpu kernel, whatever the numb
       {.x = {1, 16, 6, 9, 10}, .w = {24, 16, 3, 3, 3}, .pads = {1, 1, 1, 1, 1, 1}, .x_zero = 200},
       {.x = {1, 16, 4, 5, 6}, .w = {24, 16, 1, 1, 1}},
       {.x = {0, 16, 8, 8}, .w = {8, 16, 3, 3}},
+      // More weights than pixels: cut by output channels.
+      {.x = {1, 256, 5, 5}, .w = {200, 256, 3, 3}, .pads = {1, 1, 1, 1}, .y_zero = 9},
+      {.x = {1, 200, 3, 3}, .w = {192, 200, 1, 1}, .signed_x = true, .x_zero = 5},
   };
   uint32_t seed = 1;
   for (const Case& c : cases) {

@@ -114,6 +114,9 @@ TEST_CASE("dnnl: products of integers give the bits of the cpu kernels") {
       {.a = {21, 64}, .b = {40, 64}, .b_zero = true, .transposed = true},
       {.a = {150, 256}, .b = {512, 256}, .signed_a = true, .transposed = true},
       {.a = {0, 64}, .b = {64, 48}},
+      // More to read on the right than on the left: cut by columns.
+      {.a = {9, 300}, .b = {300, 600}, .b_zero = true},
+      {.a = {5, 200}, .b = {900, 200}, .signed_a = true, .transposed = true},
   };
   uint32_t seed = 100;
   int served = 0;

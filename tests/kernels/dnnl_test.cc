@@ -267,6 +267,11 @@ TEST_CASE("dnnl: convolutions give the same bits on 1 to 16 threads") {
       {.x = {1, 512, 13, 7}, .w = {256, 512, 3, 3}, .strides = {2, 2}, .pads = {1, 2, 1, 1}},
       {.x = {1, 256, 56, 56}, .w = {64, 256, 3, 3}, .strides = {2, 2}, .pads = {2, 1, 1, 1}},
       {.x = {1, 160, 19, 19}, .w = {96, 160, 5, 5}, .strides = {2, 2}, .pads = {2, 2, 2, 2}},
+      // More weights than pixels: cut by output channels, evenly and not.
+      {.x = {1, 512, 7, 7}, .w = {512, 512, 3, 3}, .pads = {1, 1, 1, 1}},
+      {.x = {1, 256, 14, 14}, .w = {200, 256, 3, 3}, .pads = {1, 1, 1, 1}},
+      {.x = {1, 512, 7, 7}, .w = {1000, 512, 1, 1}},
+      {.x = {3, 700, 1, 1}, .w = {300, 700, 1, 1}},
   };
   std::mt19937 random(7);
   const auto pick = [&](std::initializer_list<int64_t> list) {
@@ -633,6 +638,47 @@ TEST_CASE("dnnl: one plan serves many shapes and threads at a time") {
     });
   for (std::thread& t : threads) t.join();
   CHECK(bad == 0);
+}
+
+// Three rows are cut by columns on several threads, three hundred by rows: the weights that the
+// latter want are put together from the former's pieces.
+TEST_CASE("dnnl: weights cut by columns serve later shapes whole") {
+  const KernelSet* dnnl = dnnl_kernel_set();
+  if (!dnnl) return;
+  for (const bool first_known : {true, false}) {
+    CAPTURE(first_known);
+    Net net(31);
+    Value& a = net.input({3, 250});
+    a.set_type(ValueType::tensor(DataType::kFloat,
+                                 std::vector<Dim>{first_known ? Dim::of(3) : Dim(), Dim::of(250)}));
+    net.output(net.node("MatMul", {&a, &net.constant({250, 700})}));
+    REQUIRE(infer_graph(net.graph()).ok());
+    const auto plan = Plan::compile(net.graph(), options_of({dnnl, &cpu_kernel_set()}, 4));
+    const auto reference = Plan::compile(net.graph(), options_of({&cpu_kernel_set()}, 1));
+    REQUIRE(plan.ok());
+    REQUIRE(reference.ok());
+    RunContext context(*plan), expected(*reference);
+    for (const int64_t rows : {3, 300, 1, 40, 3}) {
+      CAPTURE(rows);
+      std::vector<float> values(static_cast<size_t>(rows * 250));
+      for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i % 13) / 8 - 0.5f;
+      const Tensor in = Tensor::from<float>({rows, 250}, values);
+      std::vector<Tensor> x, y;
+      REQUIRE(context.run(std::span(&in, 1), &x).ok());
+      REQUIRE(expected.run(std::span(&in, 1), &y).ok());
+      CHECK(difference(x[0], y[0], 16) < 5e-6);
+    }
+  }
+}
+
+TEST_CASE("dnnl: a residual is added to convolutions that are cut by output channels") {
+  if (!dnnl_kernel_set()) return;
+  Net net(37);
+  Value& x = net.input({1, 256, 5, 5});
+  Value& residual = net.input({1, 384, 5, 5});
+  Value& y = add_conv(net, x, {.x = {}, .w = {384, 256, 3, 3}, .pads = {1, 1, 1, 1}});
+  net.output(net.node("Relu", {&net.node("Add", {&y, &residual})}));
+  check_against_cpu(net, 256 * 9);
 }
 
 TEST_CASE("dnnl: models of the shared set that run on the cpu kernels run on these") {

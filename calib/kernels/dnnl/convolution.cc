@@ -6,22 +6,12 @@
 #include <optional>
 
 #include "calib/kernels/dnnl/pieces.h"
+#include "calib/kernels/dnnl/tiling.h"
 
 namespace onnxtool {
 namespace {
 
 using dnnl::memory;
-
-// A piece below this takes less time than waking a thread for it (some 10 us at 100 GFLOP/s).
-constexpr double kLeastPieceFlops = 1e6;
-// Pieces of problems that are cut in the same way for every number of threads: large enough that
-// one thread loses little by the cuts (2 % over ResNet-50), small enough to occupy a few threads.
-constexpr double kFixedPieceFlops = 16e6;
-constexpr int64_t kMostFixedPieces = 64;
-// Sums of a piece whose results are stored in 8 bits stay in the second-level cache.
-constexpr int64_t kSumsPerPiece = 64 * 1024;
-// Fewer pixels than this in a piece, and reading the weights takes longer than multiplying by them.
-constexpr int64_t kLeastPiecePixels = 24;
 
 // Implementations that add up each output in an order of channels and taps that does not depend on
 // spatial extents. Not among them: brgconv (blocks of input channels follow the extents) and gemm.
@@ -35,12 +25,6 @@ int64_t product(const std::vector<int64_t>& v) {
   int64_t p = 1;
   for (int64_t d : v) p *= d;
   return p;
-}
-
-double flops_of(const ConvolutionProblem& p) {
-  return 2.0 * static_cast<double>(p.images) * static_cast<double>(product(p.out)) *
-         static_cast<double>(p.out_channels) * static_cast<double>(p.in_channels / p.groups) *
-         static_cast<double>(product(p.kernel));
 }
 
 memory::dims with_channels(int64_t images, int64_t channels, const std::vector<int64_t>& spatial) {
@@ -89,110 +73,64 @@ bool ConvolutionProblem::is_pointwise() const {
   return all(kernel, 1) && all(strides, 1) && all(pads_begin, 0) && all(pads_end, 0);
 }
 
-// How a problem is cut: into ranges of images, or into ranges of positions on one axis of each
-// image.
-struct ConvolutionPlan::Tiling {
-  size_t axis = 0;
-  int64_t image_ranges = 1, ranges = 1;
-};
-
-namespace {
-
-// At most `wanted` pieces; `least_flops` bounds how small they get.
-template <class Tiling>
-Tiling tile(const ConvolutionProblem& p, int64_t wanted, double least_flops) {
-  Tiling t;
-  wanted = std::min(wanted, static_cast<int64_t>(flops_of(p) / least_flops) + 1);
-  if (wanted <= p.images) {
-    t.image_ranges = std::max<int64_t>(wanted, 1);
-    return t;
-  }
-  // Pieces are contiguous on the first axis with an extent; below it everything is whole.
-  while (t.axis + 1 < p.in.size() && p.in[t.axis] == 1 && p.out[t.axis] == 1) ++t.axis;
-  const int64_t line = std::max<int64_t>(product(p.out) / std::max<int64_t>(p.out[t.axis], 1), 1);
-  const int64_t most =
-      std::max<int64_t>(p.out[t.axis] / ((kLeastPiecePixels + line - 1) / line), 1);
-  t.image_ranges = p.images;
-  t.ranges = std::min((wanted + p.images - 1) / p.images, most);
-  return t;
-}
-
-// The part of p that makes outputs [begin, end) of axis; nullopt when a piece would see padding
-// only.
-std::optional<ConvolutionProblem> part(ConvolutionProblem p, size_t axis, int64_t begin,
-                                       int64_t end, int64_t* first_input) {
-  const int64_t reach = (p.kernel[axis] - 1) * p.dilations[axis] + 1;
-  const int64_t from = begin * p.strides[axis] - p.pads_begin[axis];
-  const int64_t to = (end - 1) * p.strides[axis] - p.pads_begin[axis] + reach;
-  const int64_t lo = std::clamp<int64_t>(from, 0, p.in[axis]),
-                hi = std::clamp<int64_t>(to, 0, p.in[axis]);
-  if (lo >= hi) return std::nullopt;
-  p.in[axis] = hi - lo;
-  p.out[axis] = end - begin;
-  p.pads_begin[axis] = lo - from;
-  p.pads_end[axis] = to - hi;
-  *first_input = lo;
-  return p;
-}
-
-}  // namespace
-
 // Fails with kMismatch when this tiling does not do for the problem; one piece always does.
-Status ConvolutionPlan::build(const ConvolutionProblem& p, const Tiling& tiling,
-                              const dnnl::primitive_attr& attributes, WeightStore& weights) {
+Status ConvolutionPlan::describe_pieces(const ConvolutionProblem& p,
+                                        const ConvolutionTiling& tiling,
+                                        const dnnl::primitive_attr& attributes, bool constant) {
   primitives_.clear();
   pieces_.clear();
-  scratch_bytes_ = 0;
-  most_outputs_ = 0;
-  const int64_t in_image = product(p.in) * p.in_channels,
-                out_image = product(p.out) * p.out_channels;
-  const int64_t in_line = in_image / p.in[tiling.axis], out_line = out_image / p.out[tiling.axis];
-  // Pieces of equal extents share a primitive: images, first and last padding, inputs, outputs.
-  std::map<std::array<int64_t, 5>, size_t> known;
-  for (int64_t i = 0; i < tiling.image_ranges; ++i)
-    for (int64_t r = 0; r < tiling.ranges; ++r) {
-      const int64_t image = p.images * i / tiling.image_ranges,
-                    next_image = p.images * (i + 1) / tiling.image_ranges;
-      const int64_t begin = p.out[tiling.axis] * r / tiling.ranges,
-                    end = p.out[tiling.axis] * (r + 1) / tiling.ranges;
-      int64_t first = 0;
-      std::optional<ConvolutionProblem> q = p;
-      if (tiling.ranges > 1) q = part(p, tiling.axis, begin, end, &first);
-      if (!q) return kernel_error(ErrorCode::kMismatch, "a piece lies in the padding");
-      q->images = next_image - image;
-      const size_t a = tiling.axis;
-      const auto [at, fresh] = known.try_emplace(
-          {q->images, q->pads_begin[a], q->pads_end[a], q->in[a], q->out[a]}, primitives_.size());
-      if (fresh) {
-        ConvolutionDescs descs = descs_of(*q, bias_.get_size() != 0);
-        const auto described = describe_convolution(descs, attributes);
-        if (primitives_.empty() && tiling.ranges * tiling.image_ranges == 1)
-          implementation_ = described.implementation;
-        if (described.implementation != implementation_)
-          return kernel_error(ErrorCode::kMismatch, "a piece has another implementation");
-        Primitive made{{}, described.desc.weights_desc(), described.desc.dst_desc(), nullptr};
-        if (weights) {
-          made.packed = weights.in_order(made.weights);
-          if (!made.packed)
-            return kernel_error(ErrorCode::kOutOfMemory, "out of memory while reordering weights");
-        } else if (!primitives_.empty() && made.weights != primitives_.front().weights) {
-          return kernel_error(ErrorCode::kMismatch, "a piece wants other weights");
-        }
-        const size_t scratch = described.desc.scratchpad_desc().get_size();
-        made.code = Executable(
-            dnnl::convolution_forward(described.desc),
-            {{DNNL_ARG_SRC, described.desc.src_desc()},
-             {DNNL_ARG_WEIGHTS, made.weights, made.packed ? made.packed->data.get() : nullptr},
-             {DNNL_ARG_BIAS, bias_},
-             {DNNL_ARG_DST, made.target},
-             {DNNL_ARG_SCRATCHPAD, scratch_desc(scratch)}});
-        scratch_bytes_ = std::max(scratch_bytes_, scratch);
-        most_outputs_ = std::max(most_outputs_, q->images * product(q->out) * q->out_channels);
-        primitives_.push_back(std::move(made));
-      }
-      pieces_.push_back(
-          {at->second, image * in_image + first * in_line, image * out_image + begin * out_line});
+  const int64_t pixels_in = product(p.in), pixels_out = product(p.out);
+  const int64_t in_line = pixels_in / p.in[tiling.axis] * p.in_channels,
+                out_line = pixels_out / p.out[tiling.axis];
+  // Pieces of equal extents share a primitive: images, first and last padding, inputs, outputs,
+  // first channel.
+  std::map<std::array<int64_t, 6>, size_t> known;
+  for (int64_t i = 0; i < tiling.pieces(); ++i) {
+    const auto piece = piece_of(p, tiling, i);
+    if (!piece) return kernel_error(ErrorCode::kMismatch, "a piece lies in the padding");
+    const ConvolutionProblem& q = piece->problem;
+    const size_t a = tiling.axis;
+    const auto [at, fresh] = known.try_emplace(
+        {q.images, q.pads_begin[a], q.pads_end[a], q.in[a], q.out[a], piece->first_channel},
+        primitives_.size());
+    if (fresh) {
+      const auto described = describe_convolution(descs_of(q, bias_), attributes);
+      if (tiling.pieces() > 1 && described.implementation != implementation_)
+        return kernel_error(ErrorCode::kMismatch, "a piece has another implementation");
+      if (!constant && !primitives_.empty() && described.desc.weights_desc() != weights_desc())
+        return kernel_error(ErrorCode::kMismatch, "a piece wants other weights");
+      primitives_.push_back({.pixels = q.images * product(q.out),
+                             .channels = {piece->first_channel, q.out_channels},
+                             .desc = described.desc,
+                             .packed = nullptr,
+                             .code = {}});
     }
+    pieces_.push_back({at->second,
+                       piece->image * pixels_in * p.in_channels + piece->first_input * in_line,
+                       piece->image * pixels_out + piece->first_output * out_line});
+  }
+  return {};
+}
+
+Status ConvolutionPlan::make_code(Primitive& p, WeightStore& weights) {
+  if (weights) {
+    p.packed =
+        weights.in_order(p.desc.weights_desc(), p.channels.count == out_channels_
+                                                    ? IndexRange{0, p.desc.weights_desc().dims()[0]}
+                                                    : p.channels);
+    if (!p.packed)
+      return kernel_error(ErrorCode::kOutOfMemory, "out of memory while reordering weights");
+  }
+  const size_t scratch = p.desc.scratchpad_desc().get_size();
+  p.code = Executable(
+      dnnl::convolution_forward(p.desc),
+      {{DNNL_ARG_SRC, p.desc.src_desc()},
+       {DNNL_ARG_WEIGHTS, p.desc.weights_desc(), p.packed ? p.packed->data.get() : nullptr},
+       {DNNL_ARG_BIAS, bias_ ? plain_desc({p.channels.count}) : memory::desc()},
+       {DNNL_ARG_DST, p.desc.dst_desc()},
+       {DNNL_ARG_SCRATCHPAD, scratch_desc(scratch)}});
+  scratch_bytes_ = std::max(scratch_bytes_, (scratch + 63) / 64 * 64);
+  if (!writes_lines(p)) most_outputs_ = std::max(most_outputs_, p.pixels * p.channels.count);
   return {};
 }
 
@@ -203,26 +141,34 @@ Result<ConvolutionPlan> ConvolutionPlan::make(const ConvolutionProblem& original
     hold_to_one_thread();
     const ConvolutionProblem p = original.is_pointwise() ? flattened(original) : original;
     ConvolutionPlan plan;
-    if (bias) plan.bias_ = plain_desc({p.out_channels});
+    plan.bias_ = bias;
+    plan.adds_ = !post_ops.empty() && post_ops.front().kind == PostOp::Kind::kAdd;
+    plan.makes_sums_ = p.types.target == DnnlType::s32;
+    plan.out_channels_ = p.out_channels;
     plan.source_element_bytes_ = memory::data_type_size(p.types.source);
     const dnnl::primitive_attr attributes = make_attributes(post_ops, p.types.source_zero_point);
     plan.implementation_ = describe_convolution(descs_of(p, bias), attributes).implementation;
-    Tiling tiling;
-    if (p.types.target == DnnlType::s32) {
-      // Exact, however it is cut.
-      const int64_t sums = p.images * product(p.out) * p.out_channels;
-      tiling = tile<Tiling>(p, std::max<int64_t>(threads, sums / kSumsPerPiece), kLeastPieceFlops);
-    } else if (sums_alike_for_all_extents(plan.implementation_)) {
-      tiling = tile<Tiling>(p, threads, kLeastPieceFlops);
-    } else {
-      tiling = tile<Tiling>(p, kMostFixedPieces, kFixedPieceFlops);
+    const bool constant = static_cast<bool>(weights);
+    const ConvolutionTiling tiling = plan.makes_sums_ ? tile_sums(p, threads)
+                                     : sums_alike_for_all_extents(plan.implementation_)
+                                         ? tile_for_threads(p, threads)
+                                         : tile_alike_for_all_threads(p);
+    // Cut in both ways, along the pixels only, not at all: the first that can be.
+    Status described = kernel_error(ErrorCode::kMismatch, "");
+    for (const ConvolutionTiling& t :
+         {tiling, without_channel_ranges(p, tiling), ConvolutionTiling()}) {
+      if (!constant && t.channel_ranges > 1) continue;
+      described = plan.describe_pieces(p, t, attributes, constant);
+      if (described.ok() || described.error().code != ErrorCode::kMismatch) break;
     }
-    Status built = plan.build(p, tiling, attributes, weights);
-    if (!built.ok() && built.error().code == ErrorCode::kMismatch)
-      built = plan.build(p, Tiling(), attributes, weights);
-    if (!built.ok()) return std::move(built).error();
+    if (!described.ok()) return std::move(described).error();
+    for (Primitive& made : plan.primitives_) ONNXTOOL_TRY(plan.make_code(made, weights));
     return plan;
   });
+}
+
+bool ConvolutionPlan::writes_lines(const Primitive& p) const {
+  return !makes_sums_ && (p.channels.count == out_channels_ || p.pixels == 1);
 }
 
 void ConvolutionPlan::execute(const Piece& piece, const ConvolutionOperands& operands, void* target,
@@ -230,26 +176,35 @@ void ConvolutionPlan::execute(const Piece& piece, const ConvolutionOperands& ope
   const Primitive& p = primitives_[piece.primitive];
   const auto source_offset = static_cast<size_t>(piece.source_offset) * source_element_bytes_;
   p.code.execute({static_cast<const std::byte*>(operands.source) + source_offset, operands.weights,
-                  operands.bias, target, scratch});
+                  operands.bias ? operands.bias + p.channels.first : nullptr, target, scratch});
 }
 
 Status ConvolutionPlan::run(KernelContext& ctx, const ConvolutionOperands& operands) const {
   auto* target = static_cast<float*>(operands.target);
-  return run_all_pieces(ctx, pieces_.size(), scratch_bytes_, [&](size_t i, void* scratch) {
-    execute(pieces_[i], operands, target + pieces_[i].target_offset, scratch);
+  const size_t bytes = scratch_bytes_ + static_cast<size_t>(most_outputs_) * sizeof(float);
+  return run_all_pieces(ctx, pieces_.size(), bytes, [&](size_t i, std::byte* scratch) {
+    const Primitive& p = primitives_[pieces_[i].primitive];
+    float* lines = target + pieces_[i].first_pixel * out_channels_ + p.channels.first;
+    if (writes_lines(p)) return execute(pieces_[i], operands, lines, scratch);
+    // The piece's channels of each pixel, one pixel after the other.
+    auto* dense = reinterpret_cast<float*>(scratch + scratch_bytes_);
+    const int64_t n = p.channels.count;
+    for (int64_t k = 0; adds_ && k < p.pixels; ++k)
+      std::copy_n(lines + k * out_channels_, n, dense + k * n);
+    execute(pieces_[i], operands, dense, scratch);
+    for (int64_t k = 0; k < p.pixels; ++k) std::copy_n(dense + k * n, n, lines + k * out_channels_);
   });
 }
 
 Status ConvolutionPlan::run(KernelContext& ctx, const ConvolutionOperands& operands,
                             const FinishSums& finish) const {
-  const size_t sums_at = (scratch_bytes_ + 63) / 64 * 64;
-  const size_t bytes = sums_at + static_cast<size_t>(most_outputs_) * sizeof(int32_t);
+  const size_t bytes = scratch_bytes_ + static_cast<size_t>(most_outputs_) * sizeof(int32_t);
   return run_all_pieces(ctx, pieces_.size(), bytes, [&](size_t i, std::byte* scratch) {
     const Piece& piece = pieces_[i];
-    auto* sums = reinterpret_cast<int32_t*>(scratch + sums_at);
+    const Primitive& p = primitives_[piece.primitive];
+    auto* sums = reinterpret_cast<int32_t*>(scratch + scratch_bytes_);
     execute(piece, operands, sums, scratch);
-    finish(sums, piece.target_offset,
-           static_cast<int64_t>(primitives_[piece.primitive].target.get_size() / sizeof(int32_t)));
+    finish(sums, {piece.first_pixel, p.pixels}, p.channels);
   });
 }
 

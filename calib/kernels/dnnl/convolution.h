@@ -43,8 +43,12 @@ struct ConvolutionOperands {
   void* target;         // unused when the sums are finished elsewhere
 };
 
-/// Takes the integer sums [count / C, C] of the outputs from element `offset` on.
-using FinishSums = std::function<void(const int32_t* sums, int64_t offset, int64_t count)>;
+/// Takes the integer sums [pixels, channels] of these outputs.
+using FinishSums =
+    std::function<void(const int32_t* sums, const IndexRange& pixels, const IndexRange& channels)>;
+
+struct ConvolutionPiece;
+struct ConvolutionTiling;
 
 /// Primitives for one problem, and how they tile it.
 ///
@@ -59,7 +63,7 @@ class ConvolutionPlan {
                                       std::span<const PostOp> post_ops, int threads,
                                       WeightStore& weights);
   /// The order that operands' weights must have when they are not packed.
-  const dnnl::memory::desc& weights_desc() const { return primitives_.front().weights; }
+  dnnl::memory::desc weights_desc() const { return primitives_.front().desc.weights_desc(); }
   Status run(KernelContext& ctx, const ConvolutionOperands& operands) const;
   /// Of integers: each piece's sums go to `finish`, hot in cache, from any thread.
   Status run(KernelContext& ctx, const ConvolutionOperands& operands,
@@ -69,28 +73,34 @@ class ConvolutionPlan {
 
  private:
   struct Primitive {
-    Executable code;
-    dnnl::memory::desc weights, target;
+    int64_t pixels = 0;
+    IndexRange channels;
+    dnnl::convolution_forward::primitive_desc desc;
     std::shared_ptr<const PackedWeights> packed;
+    Executable code;
   };
   struct Piece {
     size_t primitive;
-    int64_t source_offset, target_offset;  // in elements
+    int64_t source_offset;  // in elements
+    int64_t first_pixel;    // of the outputs, all images counted
   };
-  struct Tiling;
 
   void execute(const Piece& piece, const ConvolutionOperands& operands, void* target,
                void* scratch) const;
-  Status build(const ConvolutionProblem& problem, const Tiling& tiling,
-               const dnnl::primitive_attr& attributes, WeightStore& weights);
+  /// Whether outputs go where they belong, since they follow each other there.
+  bool writes_lines(const Primitive& p) const;
+  Status describe_pieces(const ConvolutionProblem& problem, const ConvolutionTiling& tiling,
+                         const dnnl::primitive_attr& attributes, bool constant);
+  Status make_code(Primitive& p, WeightStore& weights);
 
   std::vector<Primitive> primitives_;
   std::vector<Piece> pieces_;
   std::string implementation_;
-  dnnl::memory::desc bias_;
+  bool bias_ = false, adds_ = false, makes_sums_ = false;
+  int64_t out_channels_ = 0;
   size_t scratch_bytes_ = 0;  // of one piece
   size_t source_element_bytes_ = sizeof(float);
-  int64_t most_outputs_ = 0;  // of one piece, in elements
+  int64_t most_outputs_ = 0;  // of a piece that keeps them in scratch memory, in elements
 };
 
 /// The primitive for a whole problem without bias or post-ops. Throws dnnl::error.

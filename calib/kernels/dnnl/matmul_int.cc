@@ -319,25 +319,27 @@ struct Finish {
   RowValues a_scale;
   void* y;
 
-  void row(const int32_t* sums, const int32_t* bias, int64_t row) const {
+  // Of the row's sums only those of `columns` are there; the bias is the whole row's.
+  void row(const int32_t* sums, const int32_t* bias, int64_t row, const IndexRange& columns) const {
     const IntProductState& s = state;
-    if (s.result == Outcome::kSums)
-      return add_bias(sums, bias, s.n, static_cast<int32_t*>(y) + row * s.n);
+    const int64_t first = columns.first, n = columns.count, at = row * s.n + first;
+    bias += first;
+    if (s.result == Outcome::kSums) return add_bias(sums, bias, n, static_cast<int32_t*>(y) + at);
     if (s.result == Outcome::kCodes) {
       const bool is_signed = s.y_type == DataType::kInt8;
-      return requantize(sums, s.n,
-                        {.multipliers = s.factors.data(),
+      return requantize(sums, 1,
+                        {.multipliers = s.factors.data() + first,
                          .bias = bias,
-                         .channels = s.n,
+                         .channels = n,
                          .zero_point = s.y_zero_point,
                          .low = is_signed ? -128 : 0,
                          .high = is_signed ? 127 : 255},
-                        static_cast<uint8_t*>(y) + row * s.n);
+                        static_cast<uint8_t*>(y) + at, n);
     }
-    float* to = static_cast<float*>(y) + row * s.n;
-    if (!s.factors.empty()) return scale_sums(sums, bias, s.factors.data(), s.n, to);
+    float* to = static_cast<float*>(y) + at;
+    if (!s.factors.empty()) return scale_sums(sums, bias, s.factors.data() + first, n, to);
     const float a = static_cast<const float*>(a_scale.view->data)[a_scale.index(row)];
-    scale_sums_by_row(sums, bias, a, s.b_scales.data(), s.float_bias.data(), s.n, to);
+    scale_sums_by_row(sums, bias, a, s.b_scales.data() + first, s.float_bias.data() + first, n, to);
   }
 };
 
@@ -371,15 +373,16 @@ Status run(KernelContext& ctx) {
   const Finish finish{state, left.scale, out.data};
   ConvolutionOperands operands{};
   operands.source = left.codes.data;
-  return plan->run(ctx, operands, [&](const int32_t* sums, int64_t offset, int64_t count) {
-    std::vector<int32_t> own(by_row ? static_cast<size_t>(state.n) : 0);
-    for (int64_t at = 0; at < count; at += state.n) {
-      const int64_t row = (offset + at) / state.n;
-      if (by_row)
-        bias_of_row(state, zero_at(row), sum_of_codes(left.codes, row, state.k), own.data());
-      finish.row(sums + at, by_row ? own.data() : common.data(), row);
-    }
-  });
+  return plan->run(
+      ctx, operands, [&](const int32_t* sums, const IndexRange& pixels, const IndexRange& columns) {
+        std::vector<int32_t> own(by_row ? static_cast<size_t>(state.n) : 0);
+        for (int64_t i = 0; i < pixels.count; ++i) {
+          const int64_t row = pixels.first + i;
+          if (by_row)
+            bias_of_row(state, zero_at(row), sum_of_codes(left.codes, row, state.k), own.data());
+          finish.row(sums + i * columns.count, by_row ? own.data() : common.data(), row, columns);
+        }
+      });
 }
 
 constexpr std::initializer_list<DataType> kTypes = {DataType::kUint8, DataType::kInt8};

@@ -140,16 +140,19 @@ Status run(KernelContext& ctx) {
   ConvolutionOperands operands{};
   ONNXTOOL_ASSIGN(operands.source, channels_last_input<uint8_t>(ctx, kX));
   const bool is_signed = state.y_type == DataType::kInt8;
-  const Requantization r{.multipliers = state.multipliers.data(),
-                         .bias = state.bias.data(),
-                         .channels = problem->out_channels,
-                         .zero_point = state.y_zero_point,
-                         .low = is_signed ? -128 : 0,
-                         .high = is_signed ? 127 : 255};
   auto* y = static_cast<uint8_t*>(out.data);
-  return plan->run(ctx, operands, [&](const int32_t* sums, int64_t offset, int64_t count) {
-    requantize(sums, count, r, y + offset);
-  });
+  const int64_t line = problem->out_channels;
+  return plan->run(
+      ctx, operands,
+      [&](const int32_t* sums, const IndexRange& pixels, const IndexRange& channels) {
+        const Requantization r{.multipliers = state.multipliers.data() + channels.first,
+                               .bias = state.bias.data() + channels.first,
+                               .channels = channels.count,
+                               .zero_point = state.y_zero_point,
+                               .low = is_signed ? -128 : 0,
+                               .high = is_signed ? 127 : 255};
+        requantize(sums, pixels.count, r, y + pixels.first * line + channels.first, line);
+      });
 }
 
 }  // namespace

@@ -8,8 +8,8 @@ namespace onnxtool {
 
 // Clipped first, so that adding 1.5 * 2^23 rounds to
 // an integer, half to even, in the last bits.
-ONNXTOOL_MULTIVERSION void requantize(const int32_t* sums, int64_t count, const Requantization& r,
-                                      uint8_t* y) {
+ONNXTOOL_MULTIVERSION void requantize(const int32_t* sums, int64_t lines, const Requantization& r,
+                                      uint8_t* y, int64_t y_stride) {
   // Copies, since a store of bytes may change anything that is read through a pointer.
   const float* const multipliers = r.multipliers;
   const int32_t* const bias = r.bias;
@@ -17,7 +17,7 @@ ONNXTOOL_MULTIVERSION void requantize(const int32_t* sums, int64_t count, const 
   const auto zero_point = static_cast<uint32_t>(r.zero_point);
   const auto low = static_cast<float>(r.low - r.zero_point),
              high = static_cast<float>(r.high - r.zero_point);
-  for (int64_t begin = 0; begin < count; begin += channels, sums += channels, y += channels) {
+  for (int64_t i = 0; i < lines; ++i, sums += channels, y += y_stride) {
 #pragma GCC ivdep
     for (int64_t c = 0; c < channels; ++c) {
       const uint32_t sum = static_cast<uint32_t>(sums[c]) + static_cast<uint32_t>(bias[c]);

@@ -14,8 +14,9 @@ struct Requantization {
   int32_t zero_point, low, high;
 };
 
-/// sums and y are [count / channels, channels].
-void requantize(const int32_t* sums, int64_t count, const Requantization& r, uint8_t* y);
+/// sums are [lines, channels]; lines of y start so many codes after each other.
+void requantize(const int32_t* sums, int64_t lines, const Requantization& r, uint8_t* y,
+                int64_t y_stride);
 
 /// Element i of a tensor of 8-bit codes.
 inline int32_t code_at(const ConstView& v, int64_t i) {
