@@ -1,12 +1,14 @@
 """Nodes and seconds of `onnxtool optimize` beside the peers, and whether ONNX Runtime gets the same results.
 
-usage: bench/optimize.py [--onnxtool PATH] [--level basic|extended] [--flags "..."] [--latency] [--json FILE] MODEL...
+usage: bench/optimize.py [--onnxtool PATH] [--level basic|extended] [--flags "..."] [--latency] [--json FILE]
+                         [--peers FILE] MODEL...
 
 Each tool runs in a process of its own with a time limit. Nodes are counted with subgraphs; a model that stands
 beside test_data_set_0/ is compared on those inputs, any other on seeded ones. At level extended the target is onnxruntime's
 CPU provider and the peer its own extended level. "ORT of ours" is what onnxruntime at its extended level makes of our
 result, and of the original in brackets: more nodes of ours would be fusions that it finds no longer. --latency runs both
-in onnxruntime in turns, and gives ours over the original with its 95 % interval. Exits with 1 where a result of
+in onnxruntime in turns, and gives ours over the original with its 95 % interval. --peers keeps the peers' figures in a
+file and takes from it what was measured before. Exits with 1 where a result of
 onnxtool does not load, differs, or has more nodes than the best peer's.
 """
 
@@ -79,6 +81,22 @@ def peer(tool, source, target):
         return json.loads(done.stdout.strip().splitlines()[-1])
     except (subprocess.TimeoutExpired, IndexError, ValueError):
         return {"nodes": None}
+
+
+class Peers:
+    """The peers' figures; those of files that did not change since are taken from `path`, where one is given."""
+
+    def __init__(self, path):
+        self.path = pathlib.Path(path) if path else None
+        self.known = json.loads(self.path.read_text()) if self.path and self.path.exists() else {}
+
+    def run(self, tool, source, target):
+        key = f"{tool} {os.path.realpath(source)} {os.path.getsize(source)} {int(os.path.getmtime(source))}"
+        if key not in self.known:
+            self.known[key] = peer(tool, source, target)
+            if self.path:
+                self.path.write_text(json.dumps(self.known, indent=1))
+        return self.known[key]
 
 
 def ours(binary, flags, source, target):
@@ -209,8 +227,9 @@ def main():
     parser.add_argument("--latency", action="store_true", help="measure the latency in onnxruntime too")
     parser.add_argument("--flags", default="", help="further flags of onnxtool optimize")
     parser.add_argument("--json", help="write all figures here")
+    parser.add_argument("--peers", help="keep the peers' figures here")
     arguments = parser.parse_args()
-    peers = PEERS[arguments.level]
+    peers, known = PEERS[arguments.level], Peers(arguments.peers)
     flags = shlex.split(arguments.flags) + (["--level", "extended", "--target", "ort-cpu"] if arguments.level == "extended" else [])
     rows, bad = [], 0
     print(f"| model | nodes | onnxtool | {' | '.join(peers)} | seconds | best peer's | verified | in ONNX Runtime | ORT of ours | latency |")
@@ -223,8 +242,8 @@ def main():
             mine = ours(arguments.onnxtool, flags, source, target)
             verdict = compare(source, target) if mine["nodes"] is not None else "; ".join(mine["error"])
             scratch_file = str(pathlib.Path(scratch) / "peer.onnx")
-            others = {tool: peer(tool, source, scratch_file) for tool in peers}
-            loaded = [others.get("ort_extended") or peer("ort_extended", source, scratch_file),
+            others = {tool: known.run(tool, source, scratch_file) for tool in peers}
+            loaded = [known.run("ort_extended", source, scratch_file),
                       {"nodes": None} if mine["nodes"] is None else peer("ort_extended", target, scratch_file)]
             ratio = latency(source, target) if arguments.latency and mine["nodes"] is not None else ""
             done = [o for o in others.values() if o["nodes"] is not None]

@@ -215,6 +215,7 @@ bool run(const Node& node, Rewriter& rw, const PassContext& context) {
   if (takes_too_long(node)) return decline("computing it takes too many steps");
   const int64_t freed = bytes_freed_with(node);
   const auto too_large = [&] {
+    context.refused_growth = true;
     return fold_region(node, rw, context) || decline("the constant would make the file grow");
   };
   // Asked before it is computed, without being charged: most of what does not fit is large.

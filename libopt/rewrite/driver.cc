@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "libopt/analysis/seam.h"
+#include "libopt/io/encode.h"
 #include "libopt/rewrite/pins.h"
 
 namespace onnxtool {
@@ -26,6 +27,24 @@ bool is_root(const PassInfo& pass, const Node& node) {
     if (node.op_type() == root) return true;
   }
   return false;
+}
+
+// What other passes saved may be spent on folding once they are done, so that tables that exporters
+// leave to be computed become constants in a file that is still no larger than it was: but no more
+// than this part of it, since whoever has weights shared expects a smaller file.
+constexpr int64_t kSpentShare = 64;
+
+// What the nodes and the constants that something reads take in a file.
+int64_t bytes_of(const Graph& graph) {
+  int64_t bytes = 0;
+  for (const Node& n : graph.nodes()) {
+    bytes += static_cast<int64_t>(encode_node(n, /*with_subgraphs=*/false).size());
+    n.for_each_subgraph([&](Graph& sub) { bytes += bytes_of(sub); });
+  }
+  for (const Value* v : graph.initializers())
+    if (!v->unused() || v->is_graph_input())
+      bytes += static_cast<int64_t>(encode_tensor(v->name(), *v->initializer()).size());
+  return bytes;
 }
 
 // What all passes of a run share.
@@ -105,6 +124,8 @@ std::vector<PassReport> run_passes(Model& model, std::span<const PassInfo* const
   const bool basic_only = defines_extended(model);
   PassContext allowed = context;
   if (basic_only) allowed.ort_cpu = false;
+  const int64_t bytes_before = context.folder ? bytes_of(model.graph()) : 0;
+  bool savings_spent = !context.folder;
   Run run{allowed};
   // Bodies of local functions are left alone: there an attribute can stand for one of the caller's
   // (Attribute::ref) and opsets are the function's own, so no rule can tell what a node does.
@@ -128,6 +149,12 @@ std::vector<PassReport> run_passes(Model& model, std::span<const PassInfo* const
           std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
               .count();
       again |= fired > 0;
+    }
+    if (!again && allowed.refused_growth && !savings_spent) {
+      savings_spent = true;
+      const int64_t saved = bytes_before - bytes_of(model.graph());
+      allowed.max_growth_bytes += std::clamp<int64_t>(saved, 0, bytes_before / kSpentShare);
+      again = saved > 0;
     }
     if (!again && extended && level == Level::kBasic) {
       level = Level::kExtended;

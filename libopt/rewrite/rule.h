@@ -47,6 +47,8 @@ struct PassContext {
   int64_t max_growth_bytes = 0;
   /// What of it is used up (passes/growth.h counts).
   mutable int64_t grown_bytes = 0;
+  /// Whether a fold was refused for it.
+  mutable bool refused_growth = false;
   /// Whether operators may be written that only onnxruntime's CPU provider has: com.microsoft's,
   /// and its LayerNormalization of opsets before the standard's.
   bool ort_cpu = false;
