@@ -23,7 +23,7 @@ struct Options {
   std::string fail_on = "error";
   std::string baseline, new_baseline;
   std::vector<std::string> suppressions, allowed_ops;
-  std::string runtime, expected_digest;
+  std::string runtime, provider = "cpu", expected_digest;
   bool weights = false, digest = false;
   std::string settings_file;
   CommonFlags common;
@@ -50,6 +50,12 @@ void add_flags(CLI::App& c, Options& o) {
   add_text(c, o.runtime,
            {"--runtime", "RELEASE", "Also require what this release loads: ort-1.12 to ort-1.31",
             rules});
+  std::string providers;
+  for (const OrtProviderInfo& p : ort_providers())
+    providers += (providers.empty() ? "" : "|") + std::string(p.name);
+  add_choice(c, o.provider,
+             {"--provider", providers,
+              "With --runtime: say which nodes this provider leaves to the CPU", rules});
   add_switch(c, o.weights,
              {"--weights", "",
               "Look at every constant's values too: NaN, and what fp16 cannot hold", rules});
@@ -149,6 +155,10 @@ class CheckCommand {
       return Error{ErrorCode::kUsage, "--runtime: unknown release '" + o_.runtime + "'",
                    "known: " + known.front() + " to " + known.back()};
     }
+    options.provider = std::ranges::find(ort_providers(), o_.provider, &OrtProviderInfo::name)->id;
+    if (options.provider != OrtProvider::kCpu && !options.runtime)
+      return Error{ErrorCode::kUsage, "--provider without --runtime",
+                   "add --runtime " + std::string(all_runtimes().back().name)};
     const auto is_hex = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); };
     if (!o_.expected_digest.empty() &&
         (o_.expected_digest.size() != 64 || !std::ranges::all_of(o_.expected_digest, is_hex)))

@@ -210,7 +210,7 @@ _onnxtool() {
       esac
       ;;
     check)
-      flags="--fail-on --suppress --baseline --write-baseline --allow-op --runtime --weights --digest --verify-digest --report --json --quiet --exit-zero --threads --max-memory --config --no-config --help"
+      flags="--fail-on --suppress --baseline --write-baseline --allow-op --runtime --provider --weights --digest --verify-digest --report --json --quiet --exit-zero --threads --max-memory --config --no-config --help"
       case "$previous" in
         --fail-on) words="error warning info" ;;
         --suppress) files=1 ;;
@@ -218,6 +218,7 @@ _onnxtool() {
         --write-baseline) files=1 ;;
         --allow-op) files=1 ;;
         --runtime) files=1 ;;
+        --provider) words="cpu cuda dml" ;;
         --verify-digest) files=1 ;;
         --report) files=1 ;;
         --threads) files=1 ;;

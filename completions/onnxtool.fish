@@ -247,6 +247,7 @@ complete -c onnxtool -n '__fish_seen_subcommand_from check' -l baseline -r -d 'L
 complete -c onnxtool -n '__fish_seen_subcommand_from check' -l write-baseline -r -d 'Write all findings as a baseline'
 complete -c onnxtool -n '__fish_seen_subcommand_from check' -l allow-op -r -d 'Allow these operators outside of the standard, and no others'
 complete -c onnxtool -n '__fish_seen_subcommand_from check' -l runtime -r -d 'Also require what this release loads: ort-1.12 to ort-1.31'
+complete -c onnxtool -n '__fish_seen_subcommand_from check' -l provider -r -f -a 'cpu cuda dml' -d 'With --runtime: say which nodes this provider leaves to the CPU'
 complete -c onnxtool -n '__fish_seen_subcommand_from check' -l weights -d 'Look at every constant'\''s values too: NaN, and what fp16 cannot hold'
 complete -c onnxtool -n '__fish_seen_subcommand_from check' -l digest -d 'Print a digest of what each model computes, whatever its names and storage'
 complete -c onnxtool -n '__fish_seen_subcommand_from check' -l verify-digest -r -d 'Require this digest of every file'

@@ -308,6 +308,7 @@ _onnxtool() {
         '--write-baseline=[Write all findings as a baseline]:FILE:_files' \
         '*--allow-op=[Allow these operators outside of the standard, and no others]:DOMAIN\[\:OP\]:_files' \
         '--runtime=[Also require what this release loads\: ort-1.12 to ort-1.31]:RELEASE:_files' \
+        '--provider=[With --runtime\: say which nodes this provider leaves to the CPU]:cpu|cuda|dml:(cpu cuda dml)' \
         '--weights[Look at every constant'\''s values too\: NaN, and what fp16 cannot hold]' \
         '--digest[Print a digest of what each model computes, whatever its names and storage]' \
         '--verify-digest=[Require this digest of every file]:HEX:_files' \

@@ -41,6 +41,7 @@ std::unique_ptr<Model> build(const DecodeSource& source, Findings& out) {
 void look_into(CheckResult& result, const CheckOptions& options, Findings& out) {
   check::check_types(*result.model, out);
   if (out.has_errors()) return;  // advice is for models that work
+  if (options.runtime) check::check_kernels(*result.model, options, out);
   check::check_exporter(*result.model, out);
   check::check_weights(*result.model, options.read_weights, out);
   if (options.digest) result.digest = semantic_digest(*result.model);

@@ -13,6 +13,7 @@
 #include "libopt/check/rules.h"
 #include "libopt/io/decode.h"
 #include "libopt/ir/model.h"
+#include "libopt/ort/provider_kernel.h"
 #include "libopt/target/runtime.h"
 
 namespace onnxtool {
@@ -32,6 +33,8 @@ struct CheckOptions {
   /// all are.
   std::vector<std::string> allowed_ops;
   const RuntimeRelease* runtime = nullptr;  // that must load the model
+  /// Whose kernels the runtime shall use; what it has none for runs on its CPU provider.
+  OrtProvider provider = OrtProvider::kCpu;
   bool read_weights = false;                // look at every constant's values
   bool digest = false;                      // fill CheckResult::digest
 };

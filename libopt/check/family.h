@@ -66,6 +66,8 @@ void check_node(const OutlineView& view, const outline::Node& node, const std::s
 void check_types(Model& model, Findings& out);
 /// Opsets and IR version against what is known and against the runtime.
 void check_runtime(const OutlineView& view, Findings& out);
+/// Kernels of the runtime and provider, and node names, which it wants unique; on inferred types.
+void check_kernels(const Model& model, const CheckOptions& options, Findings& out);
 /// Operators outside of the standard.
 void check_operators(const OutlineView& view, Findings& out);
 void check_exporter(const Model& model, Findings& out);

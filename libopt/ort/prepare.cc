@@ -1,7 +1,6 @@
 #include "libopt/ort/prepare.h"
 
 #include <algorithm>
-#include <charconv>
 
 #include "libopt/analysis/census.h"
 #include "libopt/analysis/seam.h"
@@ -188,12 +187,8 @@ Result<std::vector<std::string>> prepare_for_ort(Model& model, const OrtPrepareO
 
 int ort_format_version(const RuntimeRelease* runtime) {
   if (!runtime) return 6;
-  constexpr std::string_view kPrefix = "ort-1.";
-  int minor = 0;
-  if (runtime->name.starts_with(kPrefix))
-    std::from_chars(runtime->name.data() + kPrefix.size(),
-                    runtime->name.data() + runtime->name.size(), minor);
-  return minor < 13 ? 0 : minor < 16 ? 5 : 6;
+  const int number = runtime->number();
+  return number < 13 ? 0 : number < 16 ? 5 : 6;
 }
 
 }  // namespace onnxtool

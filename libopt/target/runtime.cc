@@ -1,5 +1,7 @@
 #include "libopt/target/runtime.h"
 
+#include <charconv>
+
 namespace onnxtool {
 namespace {
 
@@ -12,6 +14,13 @@ constexpr RuntimeRelease kReleases[] = {
 }  // namespace
 
 std::span<const RuntimeRelease> all_runtimes() { return kReleases; }
+
+int RuntimeRelease::number() const {
+  const std::string_view digits = name.substr(name.rfind('.') + 1);
+  int number = 0;
+  std::from_chars(digits.data(), digits.data() + digits.size(), number);
+  return number;
+}
 
 const RuntimeRelease* find_runtime(std::string_view name) {
   for (const RuntimeRelease& r : kReleases)

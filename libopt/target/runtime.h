@@ -10,6 +10,8 @@ namespace onnxtool {
 struct RuntimeRelease {
   std::string_view name;  // "ort-1.17"
   int64_t opset, ml_opset, ir_version;
+  /// The N of 1.N.
+  int number() const;
 };
 
 /// Oldest first.

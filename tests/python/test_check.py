@@ -14,6 +14,7 @@ import unittest
 
 import numpy as np
 import onnx
+import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 ROOT = pathlib.Path(os.environ["ONNXTOOL_SOURCE_DIR"])
@@ -21,12 +22,12 @@ SEED = int(os.environ.get("ONNXTOOL_SEED", random.SystemRandom().randrange(1 << 
 ROUNDS = 5  # of every mutation
 
 
-def check(paths):
+def check(paths, *flags):
     """The findings of each file, by its path."""
     found = {}
     for start in range(0, len(paths), 400):
         part = [str(p) for p in paths[start : start + 400]]
-        result = subprocess.run([os.environ["ONNXTOOL_BINARY"], "check", "--no-config", "--json", *part], capture_output=True, text=True)
+        result = subprocess.run([os.environ["ONNXTOOL_BINARY"], "check", "--no-config", "--json", *flags, *part], capture_output=True, text=True)
         if result.returncode not in (0, 1):
             raise AssertionError(f"exit {result.returncode}: {result.stderr}")
         for p in part:
@@ -62,6 +63,42 @@ class Verdicts(unittest.TestCase):
 
     def test_real_models(self):
         self.compare(sorted((ROOT.parent / "shared" / "data").rglob("*.onnx")))
+
+
+class Kernels(unittest.TestCase):
+    """The tables of kernels against the runtime that they are of."""
+
+    # What they lack stands in the body that defines them, which is not looked into.
+    BODIES = ("CastLike", "Bernoulli")
+
+    def refusal(self, path):
+        try:
+            onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        except Exception as error:
+            return str(error)
+        return None
+
+    def test_what_loads_has_kernels(self):
+        node = os.environ.get("ONNXTOOL_NODE_TESTS")
+        paths = sorted(pathlib.Path(node).parent.glob("*/*/model.onnx")) if node else []
+        paths += sorted((ROOT.parent / "shared" / "data").rglob("*.onnx"))
+        if not paths:
+            self.skipTest("no models here")
+        onnxruntime.set_default_logger_severity(4)
+        release = ".".join(onnxruntime.__version__.split(".")[:2])
+        found = check(paths, "--runtime", f"ort-{release}")
+        lacking = 0
+        for path in paths:
+            errors = [f for f in found[str(path)] if f["severity"] == "error"]
+            ours = [f for f in errors if f["code"].startswith("runtime-")]
+            reason = self.refusal(path)
+            with self.subTest(path=str(path)):
+                self.assertFalse(ours and reason is None, f"loads, but: {ours[:3]}")
+                missing = reason and ("find an implementation" in reason or "is not a registered function/op" in reason)
+                if missing and not any(n.op_type in self.BODIES for n in onnx.load(path, load_external_data=False).graph.node):
+                    lacking += 1
+                    self.assertTrue(errors, reason)
+        self.assertGreater(lacking, 20)
 
 
 # --- models to change ------------------------------------------------------------------------------

@@ -1,0 +1,105 @@
+// Findings about what a release of ONNX Runtime makes of the nodes when it loads the model.
+#include <algorithm>
+#include <map>
+#include <set>
+#include <unordered_map>
+
+#include "libopt/check/family.h"
+
+namespace onnxtool::check {
+namespace {
+
+bool is_own_domain(const std::string& domain) {
+  return domain.empty() || domain.starts_with("ai.onnx.") || domain == "com.microsoft";
+}
+
+std::string full_name(const Node& n) {
+  return (n.domain().empty() ? "" : n.domain() + ".") + n.op_type();
+}
+
+std::string input_types(const Node& n) {
+  std::string types;
+  for (const Value* v : n.inputs())
+    types += (types.empty() ? "" : ", ") + (v ? schema_type_name(v->type()) : std::string("none"));
+  return types.empty() ? "no inputs" : "inputs of " + types;
+}
+
+// What the provider leaves to the CPU, by operator.
+struct Left {
+  size_t nodes = 0;
+  std::string first;
+};
+
+class Kernels {
+ public:
+  Kernels(const Model& model, const CheckOptions& options, Findings& out)
+      : runtime_(*options.runtime), provider_(options.provider), out_(out) {
+    for (const Function& f : model.functions) functions_.emplace(f.domain, f.name);
+  }
+
+  void check(const Graph& graph) {
+    std::unordered_map<std::string, size_t> names;
+    for (const Node& n : graph.nodes()) {
+      if (!n.name().empty() && ++names[n.name()] == 2)
+        out_.add(RuleId::kRuntimeNodeName, "",
+                 "two nodes of one graph are named '" + n.name() + "'");
+      // Constants become initializers, calls are expanded, and custom operators bring their
+      // kernels.
+      if (!n.is("Constant") && is_own_domain(n.domain()) &&
+          !functions_.contains({n.domain(), n.op_type()}))
+        check_node(n);
+      n.for_each_subgraph([&](const Graph& g) { check(g); });
+    }
+  }
+
+  void report_left() {
+    const OrtProviderInfo& info = ort_provider(provider_);
+    for (const auto& [op, left] : left_)
+      out_.add(RuleId::kProviderFallback, "",
+               std::to_string(left.nodes) + (left.nodes == 1 ? " node of " : " nodes of ") + op +
+                   ", first " + left.first + ": " + std::string(info.full_name) + " of ort-1." +
+                   std::to_string(std::clamp(runtime_.number(), info.oldest, info.newest)) +
+                   " has no such kernel");
+  }
+
+ private:
+  void check_node(const Node& n) {
+    if (!runs_on_cpu(n, runtime_.number())) {
+      const bool covered =
+          find_ort_kernel(n, OrtProvider::kCpu, runtime_.number()) == OrtKernel::kOtherTypes;
+      if (runs_on_provider(n)) return;
+      out_.add(RuleId::kRuntimeKernel, n.describe(),
+               std::string(runtime_.name) + " has no kernel at opset " + std::to_string(n.opset()) +
+                   (covered ? " for " + input_types(n) : ""));
+      return;
+    }
+    if (provider_ == OrtProvider::kCpu || runs_on_provider(n)) return;
+    Left& left = left_[full_name(n)];
+    if (left.nodes++ == 0) left.first = n.describe();
+  }
+
+  bool runs_on_provider(const Node& n) const {
+    return provider_ != OrtProvider::kCpu &&
+           find_ort_kernel(n, provider_, runtime_.number()) == OrtKernel::kRuns;
+  }
+
+  const RuntimeRelease& runtime_;
+  OrtProvider provider_;
+  Findings& out_;
+  std::set<std::pair<std::string, std::string>> functions_;
+  std::map<std::string, Left> left_;
+};
+
+}  // namespace
+
+void check_kernels(const Model& model, const CheckOptions& options, Findings& out) {
+  // A newer opset than the release knows is a finding of its own.
+  if (model.opset("") > options.runtime->opset ||
+      model.opset("ai.onnx.ml") > options.runtime->ml_opset)
+    return;
+  Kernels kernels(model, options, out);
+  kernels.check(model.graph());
+  kernels.report_left();
+}
+
+}  // namespace onnxtool::check

@@ -1,0 +1,86 @@
+// What check says of kernels and names that a release of ONNX Runtime has or refuses. The tables
+// are compared with the runtime itself in tests/python/test_check.py.
+#include <doctest/doctest.h>
+
+#include <set>
+
+#include "libopt/analysis/seam.h"
+#include "libopt/check/check.h"
+#include "libopt/io/encode.h"
+
+namespace onnxtool {
+namespace {
+
+std::multiset<std::string> codes(const std::string& text, std::string_view runtime,
+                                 OrtProvider provider = OrtProvider::kCpu) {
+  struct Bytes final : Storage {
+    std::string text;
+  };
+  auto model = parse_text(text);
+  REQUIRE_MESSAGE(model.ok(), model.error().message);
+  auto bytes = std::make_shared<Bytes>();
+  bytes->text = encode_model(**model).flatten();
+  CheckOptions options;
+  options.runtime = find_runtime(runtime);
+  options.provider = provider;
+  const CheckResult r =
+      check_model({std::as_bytes(std::span(bytes->text)), bytes, nullptr}, options);
+  std::multiset<std::string> out;
+  for (const CheckFinding& f : r.findings) out.insert(std::string(f.rule().code));
+  return out;
+}
+
+using Codes = std::multiset<std::string>;
+
+std::string one_node(const std::string& type, const std::string& node, int opset = 17) {
+  return "<ir_version: 8, opset_import: [\"\" : " + std::to_string(opset) + "]> g (" + type +
+         "[4, 4] x) => (" + type + "[4, 4] y) { [n] y = " + node + " }";
+}
+
+TEST_CASE("check kernels: an operator without a kernel of the types is an error") {
+  CHECK(codes(one_node("float", "MatMul(x, x)"), "ort-1.31") == Codes{});
+  CHECK(codes(one_node("bfloat16", "MatMul(x, x)"), "ort-1.31") == Codes{"runtime-kernel"});
+}
+
+TEST_CASE("check kernels: float16 is computed in float where there is no kernel") {
+  CHECK(codes(one_node("float16", "Selu(x)"), "ort-1.31") == Codes{});
+}
+
+TEST_CASE("check kernels: operators without a kernel run by their definition") {
+  CHECK(codes(one_node("float", "Mish(x)", 18), "ort-1.31") == Codes{});
+}
+
+TEST_CASE("check kernels: they come with releases") {
+  // Add takes 16-bit integers since 1.20.
+  CHECK(codes(one_node("int16", "Add(x, x)"), "ort-1.31") == Codes{});
+  CHECK(codes(one_node("int16", "Add(x, x)"), "ort-1.12") == Codes{"runtime-kernel"});
+}
+
+TEST_CASE("check kernels: what a provider leaves to the CPU is counted by operator") {
+  const std::string model =
+      "<ir_version: 8, opset_import: [\"\" : 17]> g (float[4, 4] x) => (float[4, 4] y) "
+      "{ [a] d = Det(x) [b] e = Det(x) [c] f = Add(d, e) [m] y = Mul(x, f) }";
+  CHECK(codes(model, "ort-1.22", OrtProvider::kCuda) == Codes{"provider-fallback"});
+  CHECK(codes(model, "ort-1.22") == Codes{});
+  // What only the provider has is no error.
+  CHECK(codes(one_node("bfloat16", "MatMul(x, x)"), "ort-1.22", OrtProvider::kCuda) == Codes{});
+}
+
+TEST_CASE("check kernels: names are unique within a graph") {
+  const std::string twice =
+      "<ir_version: 8, opset_import: [\"\" : 17]> g (float[2] x) => (float[2] y) "
+      "{ [n] a = Abs(x) [n] y = Neg(a) }";
+  CHECK(codes(twice, "ort-1.31") == Codes{"duplicate-node-name", "runtime-node-name"});
+  const std::string branches =
+      "<ir_version: 8, opset_import: [\"\" : 17]> g (bool c, float[2] x) => (float[2] y) "
+      "{ [i] y = If(c) <then_branch = t () => (float[2] o) { [n] o = Neg(x) }, "
+      "else_branch = e () => (float[2] p) { [n] p = Abs(x) }> }";
+  CHECK(!codes(branches, "ort-1.31").contains("runtime-node-name"));
+}
+
+TEST_CASE("check kernels: an opset beyond the release is told instead") {
+  CHECK(codes(one_node("bfloat16", "MatMul(x, x)", 21), "ort-1.16") == Codes{"runtime-opset"});
+}
+
+}  // namespace
+}  // namespace onnxtool
