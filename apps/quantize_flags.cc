@@ -125,6 +125,10 @@ void add_quantize_flags(CLI::App& c, QuantizeFlags& o) {
       c, o.accuracy_level, 0, 4,
       {"--accuracy-level", "N", "Of MatMulNBits: 4 multiplies in int8, which is faster; 0 in float",
        blocks});
+  add_switch(c, o.gptq,
+             {"--gptq", "",
+              "Choose codes so that each makes up for the errors of others (GPTQ); needs --calib",
+              blocks});
   add_text(c, o.save_ranges,
            {"--save-ranges", "FILE",
             "Write what calibration learnt: counts of every tensor's values", ranges});

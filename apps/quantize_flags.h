@@ -33,6 +33,7 @@ struct QuantizeFlags {
        no_equalize = false, keep_io_types = false;
   bool dynamic = false, weight_only = false;
   int64_t block_size = 0, accuracy_level = 4;
+  bool gptq = false, awq = false;
   std::vector<std::string> include, exclude, overrides;
   std::string accuracy_target, emit_recipe;
   bool bias_correction = false;

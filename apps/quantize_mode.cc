@@ -33,6 +33,7 @@ constexpr FlagModes kFlags[] = {
     {"--keep-io-types", kHalf},
     {"--block-size", kWeightOnly},
     {"--accuracy-level", kWeightOnly},
+    {"--gptq", kWeightOnly},
 };
 
 struct Mode {

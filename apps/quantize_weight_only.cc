@@ -18,7 +18,7 @@ class WeightOnlyMethod final : public QuantizeMethod {
       : o_(flags), options_(std::move(options)) {}
 
   std::string suffix() const override { return fmt::format(".int{}.onnx", options_.bits); }
-  bool needs_samples() const override { return false; }
+  bool needs_samples() const override { return options_.gptq; }
 
   Status check(const Model& model) const override {
     ONNXTOOL_TRY(options_.include.check(model));
@@ -37,6 +37,7 @@ class WeightOnlyMethod final : public QuantizeMethod {
       ONNXTOOL_ASSIGN(options_.scratch, ScratchFile::create(directory_of(c.output)));
     }
     options_.progress = c.run.progress;
+    if (needs_samples()) options_.calibration = {c.calibration, c.run};
     return quantize_weights_only(*plan_, options_);
   }
 
@@ -68,6 +69,10 @@ class WeightOnlyMethod final : public QuantizeMethod {
              {"sqnr_db", "SQNR", "dB"}},
             {},
             5};
+    if (options_.gptq) {
+      t.columns.push_back({"nearest_output_db", "outputs, nearest codes", "dB"});
+      t.columns.push_back({"output_db", "chosen codes", "dB"});
+    }
     std::vector<QuantizedWeight> sorted = plan_->weights;
     std::ranges::stable_sort(sorted, {}, &QuantizedWeight::sqnr_db);
     for (const QuantizedWeight& w : sorted) {
@@ -75,6 +80,9 @@ class WeightOnlyMethod final : public QuantizeMethod {
       after += w.bytes_after;
       t.rows.push_back(
           {w.name, int64_t{w.bits}, w.block, w.bytes_before, w.bytes_after, w.sqnr_db});
+      if (!options_.gptq) continue;
+      t.rows.back().push_back(w.nearest_output_db);
+      t.rows.back().push_back(w.output_db);
     }
     s.fields.push_back({"weight_bytes_before", "their weights before", before, "bytes"});
     s.fields.push_back({"weight_bytes_after", "their weights after", after, "bytes"});
@@ -109,6 +117,7 @@ Result<std::unique_ptr<QuantizeMethod>> make_weight_only_method(const QuantizeFl
   options.symmetric = options.is_signed || flags.symmetric;
   options.block = flags.block_size;
   options.accuracy_level = flags.accuracy_level;
+  options.gptq = flags.gptq;
   options.no_opset_change = flags.no_opset_change;
   ONNXTOOL_ASSIGN(options.include, Selector::parse(flags.include));
   ONNXTOOL_ASSIGN(options.exclude, Selector::parse(flags.exclude));

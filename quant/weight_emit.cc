@@ -24,6 +24,9 @@ Tensor as_type(const std::vector<float>& values, DataType type, std::vector<int6
   return Tensor::from(std::move(dims), halves);
 }
 
+// NaN where nothing was measured.
+double decibels(double signal, double noise) { return 10 * std::log10(signal / noise); }
+
 // Unsigned codes as signed ones, the middle becoming 0.
 void make_signed(std::vector<std::byte>& codes, int bits) {
   const auto flip = static_cast<std::byte>(bits == 8 ? 0x80 : 0x88);
@@ -111,15 +114,17 @@ Result<WeightEmitter::Stored> WeightEmitter::quantize(const WeightSite& site, fl
   const BlockFormat format{s.bits, options_.symmetric || plain_table,
                            /*signed_scale=*/options_.operators};
   const bool is_signed = !options_.operators && (options_.is_signed || plain_table);
-  ONNXTOOL_ASSIGN(
-      WeightBlocks q,
-      s.block ? quantize_in_blocks(w, s.block, format,
-                                   options_.operators ? BlockLayout::kRows : BlockLayout::kStored)
-              : quantize_by_row(w, format));
-  weights_.push_back({site.weight->name(), s.bits, s.block,
-                      static_cast<int64_t>(w.tensor.size_bytes()),
-                      quantized_bytes(site, s.bits, s.block, format.symmetric),
-                      10 * std::log10(q.signal / q.noise)});
+  const BlockLayout layout =
+      options_.operators && s.block ? BlockLayout::kRows : BlockLayout::kStored;
+  ONNXTOOL_ASSIGN(WeightBlocks q, s.block ? quantize_in_blocks(w, s.block, format, layout)
+                                          : quantize_by_row(w, format));
+  OutputNoise noise;
+  if (const auto f = factors_.find(site.weight); f != factors_.end())
+    noise = choose_codes(w, *f->second, s.block, format, layout, q);
+  weights_.push_back(
+      {site.weight->name(), s.bits, s.block, static_cast<int64_t>(w.tensor.size_bytes()),
+       quantized_bytes(site, s.bits, s.block, format.symmetric), decibels(q.signal, q.noise),
+       decibels(noise.signal, noise.nearest), decibels(noise.signal, noise.chosen)});
   if (factor != 1)
     for (float& scale : q.scales) scale *= factor;
   const int64_t bytes_of_block = s.block * s.bits / 8;

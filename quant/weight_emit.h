@@ -4,6 +4,7 @@
 #include <map>
 #include <tuple>
 
+#include "quant/weight_moments.h"
 #include "quant/weight_only.h"
 #include "quant/weight_sites.h"
 
@@ -16,6 +17,8 @@ class WeightEmitter {
   /// Quantizes the site's weight, unless that is done, and rewrites the node. The node keeps its
   /// name and its output.
   Status emit(const WeightSite& site);
+  /// Codes of weights that emit() has not seen yet are chosen by what their products read.
+  void choose_by(GptqFactors factors) { factors_ = std::move(factors); }
   /// Each weight once.
   const std::vector<QuantizedWeight>& weights() const { return weights_; }
 
@@ -43,6 +46,7 @@ class WeightEmitter {
   const WeightOnlyOptions& options_;
   std::map<const Value*, int64_t> gathered_;  // weights that a Gather reads, and their block
   std::map<Key, Stored> done_;
+  GptqFactors factors_;
   std::vector<QuantizedWeight> weights_;
 };
 

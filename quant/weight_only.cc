@@ -44,6 +44,36 @@ std::vector<LayerPair> layers_of(const WeightSites& sites, const Model& referenc
   return out;
 }
 
+Status emit_nearest(WeightEmitter& emitter, const std::vector<WeightSite>& sites,
+                    const WeightOnlyOptions& options) {
+  std::map<const Value*, int64_t> bytes;
+  int64_t done = 0, total = 0;
+  for (const WeightSite& s : sites) {
+    const auto [it, fresh] =
+        bytes.emplace(s.weight, static_cast<int64_t>(s.weight->constant()->size_bytes()));
+    if (fresh) total += it->second;
+  }
+  for (const WeightSite& s : sites) {
+    const auto counted = bytes.extract(s.weight);
+    ONNXTOOL_TRY(emitter.emit(s));
+    if (counted.empty()) continue;
+    done += counted.mapped();
+    if (options.progress) options.progress(done, total);
+  }
+  return {};
+}
+
+// Moments are those of the float model, which stays as it is while the other one changes.
+Status emit_chosen(WeightEmitter& emitter, const WeightSites& found, const Graph& measured,
+                   const WeightOnlyOptions& options) {
+  for (const MomentPass& pass : moment_passes(found, measured)) {
+    ONNXTOOL_ASSIGN(GptqFactors factors, factors_of(pass, measured, *options.calibration));
+    emitter.choose_by(std::move(factors));
+    for (const WeightSite& s : pass.sites) ONNXTOOL_TRY(emitter.emit(s));
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<WeightOnlyModel> plan_weight_only(std::unique_ptr<Model> model,
@@ -63,19 +93,10 @@ Status quantize_weights_only(WeightOnlyModel& plan, const WeightOnlyOptions& opt
   plan.model = plan.reference->clone();
   const WeightSites found = find_weight_sites(*plan.model, options);
   WeightEmitter emitter(*plan.model, options, found);
-  std::map<const Value*, int64_t> bytes;
-  int64_t done = 0, total = 0;
-  for (const WeightSite& s : found.sites) {
-    const auto [it, fresh] =
-        bytes.emplace(s.weight, static_cast<int64_t>(s.weight->constant()->size_bytes()));
-    if (fresh) total += it->second;
-  }
-  for (const WeightSite& s : found.sites) {
-    const auto counted = bytes.extract(s.weight);
-    ONNXTOOL_TRY(emitter.emit(s));
-    if (counted.empty()) continue;
-    done += counted.mapped();
-    if (options.progress) options.progress(done, total);
+  if (options.gptq) {
+    ONNXTOOL_TRY(emit_chosen(emitter, found, plan.reference->graph(), options));
+  } else {
+    ONNXTOOL_TRY(emit_nearest(emitter, found.sites, options));
   }
   ONNXTOOL_TRY(infer_graph(plan.model->graph()));
   plan.weights = emitter.weights();

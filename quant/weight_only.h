@@ -1,5 +1,6 @@
 // Weight-only quantization: the weights of MatMul, Gemm and Gather as 4- or 8-bit integers with a
-// scale for every few of them; activations stay floats, and no samples are needed.
+// scale for every few of them; activations stay floats, and no samples are needed
+// unless codes are to be chosen by what they do to outputs.
 //
 //   operators   y = MatMulNBits(x, codes, scales, zero points, bias)     com.microsoft
 //               y = GatherBlockQuantized(codes, indices, scales, zero points)
@@ -9,11 +10,15 @@
 // Sources: onnxruntime's contrib operators, ONNX DequantizeLinear-21.
 #pragma once
 
+#include <cmath>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "calib/data/source.h"
+#include "calib/ranges/collect.h"
 #include "libopt/io/pages.h"
 #include "libopt/ir/model.h"
 #include "libopt/ir/selector.h"
@@ -21,6 +26,12 @@
 #include "quant/quantized_model.h"
 
 namespace onnxtool {
+
+/// What the inputs of products are looked at on.
+struct WeightCalibration {
+  const SampleSource* samples = nullptr;
+  RunOptions run;
+};
 
 struct WeightOnlyOptions {
   /// com.microsoft's operators; else QDQ form of ONNX's own.
@@ -37,6 +48,9 @@ struct WeightOnlyOptions {
   /// Gather only.
   bool tables_only = false;
   Selector include, exclude;
+  /// Chooses codes (quant/gptq.h) by the products' inputs on `calibration`, which it then needs.
+  bool gptq = false;
+  std::optional<WeightCalibration> calibration;
   /// Keeps quantized weights on disk until they are saved; nullptr: in memory.
   std::shared_ptr<ScratchFile> scratch;
   /// Told after each weight, in bytes read.
@@ -50,11 +64,15 @@ struct QuantizedWeight {
   int64_t block = 0;  // 0: one scale per channel
   int64_t bytes_before = 0, bytes_after = 0;
   double sqnr_db = 0;
+  /// Of what products by it give: with the nearest codes, and with those that were chosen. NaN
+  /// where nothing was measured.
+  double nearest_output_db = std::nan(""), output_db = std::nan("");
 };
 
 struct WeightOnlyModel : QuantizedModel {
   Preparation preparation;
   std::vector<QuantizedWeight> weights;
+  std::vector<std::string> notes;
 };
 
 /// What prepares the float model: weights out of the graph inputs, calls of functions inlined, the
