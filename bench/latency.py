@@ -17,17 +17,12 @@ import sys
 import time
 
 
-def peer(path, data, shapes, threads, seconds):
-    """Runs in a process of its own: prints median ms and mean CPU ms of ONNX Runtime's runs."""
+def feed_of(session, data, shapes):
+    """The data set's inputs, else seeded ones."""
     import numpy as np
     import onnx
-    import onnxruntime as ort
     from onnx import numpy_helper
 
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 4
-    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     inputs = session.get_inputs()
     feed = {}
     if data:
@@ -41,6 +36,18 @@ def peer(path, data, shapes, threads, seconds):
         for k in inputs:
             dims = shapes[k.name]
             feed[k.name] = (rng.integers(0, 2, dims).astype(np.int64) if "int64" in k.type else rng.standard_normal(dims).astype(np.float32))
+    return feed
+
+
+def peer(path, data, shapes, threads, seconds):
+    """Runs in a process of its own: prints median ms and mean CPU ms of ONNX Runtime's runs."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4
+    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    feed = feed_of(session, data, shapes)
     for _ in range(3):
         session.run(None, feed)
     times, cpu, begin = [], time.process_time(), time.perf_counter()
@@ -60,15 +67,19 @@ def last_json(command):
     return json.loads(done.stdout[done.stdout.index("{"):])
 
 
+def input_flags(data, shapes):
+    if data:
+        return ["--data", data]
+    return [f for name, dims in shapes.items() if dims for f in ("--input-shape", name + "=" + ",".join(map(str, dims)))]
+
+
+def name_of(path):
+    return os.path.basename(os.path.dirname(path)) if os.path.basename(path) == "model.onnx" else os.path.basename(path)[:-5]
+
+
 def measure_ours(tool, path, data, shapes, threads, seconds):
     command = [tool, "bench", path, "--threads", str(threads), "--seconds", str(seconds), "--json", "-q"]
-    if data:
-        command += ["--data", data]
-    else:
-        for name, dims in shapes.items():
-            if dims:
-                command += ["--input-shape", name + "=" + ",".join(map(str, dims))]
-    row = last_json(command)["timing"]["latency"][0]
+    row = last_json(command + input_flags(data, shapes))["timing"]["latency"][0]
     return {"p50_ms": row["p50_ms"], "cpu_ms": row["cpu_ms"]}
 
 
@@ -130,7 +141,7 @@ def main():
         print(f"\n{threads} thread{'s' if threads > 1 else ''}\n\n| model | ours ms | onnxruntime ms | ratio | of CPU time |\n|---|---|---|---|---|")
         ratios = {}
         for path, data in find_models(arguments.paths):
-            name = os.path.basename(os.path.dirname(path)) if os.path.basename(path) == "model.onnx" else os.path.basename(path)[:-5]
+            name = name_of(path)
             if arguments.only not in name:
                 continue
             try:

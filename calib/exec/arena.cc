@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "libopt/support/headroom.h"
+#include "libopt/support/huge_pages.h"
 
 namespace onnxtool {
 namespace {
@@ -23,7 +24,7 @@ void* Arena::heap(size_t size) {
   // Small ones come from what the process has already.
   constexpr size_t kSmall = size_t{64} << 10;
   if (size > kSmall && !has_headroom(size)) return nullptr;
-  return std::aligned_alloc(kBufferAlignment, size);
+  return allocate_in_huge_pages(kBufferAlignment, size);
 }
 
 void* Arena::acquire(size_t size_bytes, int* ticket) {

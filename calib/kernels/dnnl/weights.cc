@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "libopt/support/huge_pages.h"
+
 namespace onnxtool {
 namespace {
 
@@ -9,7 +11,7 @@ using dnnl::memory;
 using Bytes = std::unique_ptr<void, PackedWeights::Free>;
 
 Bytes allocate(size_t size_bytes) {
-  return Bytes(std::aligned_alloc(64, (size_bytes + 63) / 64 * 64));
+  return Bytes(allocate_in_huge_pages(64, size_bytes));
 }
 
 bool overlap(const IndexRange& a, const IndexRange& b) {
