@@ -10,6 +10,7 @@
 
 #include <cmath>
 #include <limits>
+#include <type_traits>
 
 #include "calib/kernels/dnnl/fusion.h"
 #include "calib/kernels/dnnl/halves.h"
@@ -23,28 +24,39 @@ namespace {
 // Channels whose results stay in registers while a window is walked.
 constexpr int64_t kLine = 16;
 
+// Calls f.template operator()<N>(c) for stretches of N channels from c that cover all of them;
+// those that overlap give what they gave before.
+template <class F>
+__attribute__((always_inline)) inline void for_stretches(int64_t channels, const F& f) {
+  int64_t c = 0;
+  for (; c + kLine <= channels; c += kLine) f.template operator()<kLine>(c);
+  if (c < channels && channels > kLine) return f.template operator()<kLine>(channels - kLine);
+  for (; c + 4 <= channels; c += 4) f.template operator()<4>(c);
+  for (; c < channels; ++c) f.template operator()<1>(c);
+}
+
+template <class T>
+__attribute__((always_inline)) inline bool is_nan(T v) {
+  if constexpr (std::is_floating_point_v<T>) return v != v;
+  return false;
+}
+
 template <class T>
 __attribute__((always_inline)) inline void max_loop(const T* const* lines, size_t count,
                                                     int64_t channels, T* y) {
   using Limits = std::numeric_limits<T>;
   constexpr T kLowest = Limits::has_infinity ? -Limits::infinity() : Limits::lowest();
-  int64_t c = 0;
-  for (; c + kLine <= channels; c += kLine) {
-    T best[kLine];
-    for (T& b : best) b = kLowest;
-    for (size_t i = 0; i < count; ++i) {
-      const T* x = lines[i] + c;
-      for (int64_t k = 0; k < kLine; ++k)
-        best[k] = ((x[k] > best[k]) | (x[k] != x[k])) ? x[k] : best[k];
-    }
-    for (int64_t k = 0; k < kLine; ++k) y[c + k] = best[k];
-  }
-  for (; c < channels; ++c) {
-    T best = kLowest;
-    for (size_t i = 0; i < count; ++i)
-      best = lines[i][c] > best || lines[i][c] != lines[i][c] ? lines[i][c] : best;
-    y[c] = best;
-  }
+  for_stretches(
+      channels, [&]<int64_t N>(int64_t c) __attribute__((always_inline)) {
+        T best[N];
+        for (T& b : best) b = kLowest;
+        for (size_t i = 0; i < count; ++i) {
+          const T* x = lines[i] + c;
+          for (int64_t k = 0; k < N; ++k)
+            best[k] = ((x[k] > best[k]) | is_nan(x[k])) ? x[k] : best[k];
+        }
+        for (int64_t k = 0; k < N; ++k) y[c + k] = best[k];
+      });
 }
 ONNXTOOL_MULTIVERSION void max_of_lines(const float* const* lines, size_t count, int64_t channels,
                                         float* y) {
@@ -61,36 +73,26 @@ ONNXTOOL_MULTIVERSION void max_of_lines(const int8_t* const* lines, size_t count
 
 ONNXTOOL_MULTIVERSION void mean_of_lines(const float* const* lines, size_t count, int64_t channels,
                                          float divisor, float* y) {
-  int64_t c = 0;
-  for (; c + kLine <= channels; c += kLine) {
-    float sum[kLine] = {};
-    for (size_t i = 0; i < count; ++i)
-      for (int64_t k = 0; k < kLine; ++k) sum[k] += lines[i][c + k];
-    for (int64_t k = 0; k < kLine; ++k) y[c + k] = sum[k] / divisor;
-  }
-  for (; c < channels; ++c) {
-    float sum = 0;
-    for (size_t i = 0; i < count; ++i) sum += lines[i][c];
-    y[c] = sum / divisor;
-  }
+  for_stretches(
+      channels, [&]<int64_t N>(int64_t c) __attribute__((always_inline)) {
+        float sum[N] = {};
+        for (size_t i = 0; i < count; ++i)
+          for (int64_t k = 0; k < N; ++k) sum[k] += lines[i][c + k];
+        for (int64_t k = 0; k < N; ++k) y[c + k] = sum[k] / divisor;
+      });
 }
 
 // y[c] = mean over pixels of x[s, c] for `channels` of the `stride` that a pixel has.
 ONNXTOOL_MULTIVERSION void mean_of_pixels(const float* x, int64_t pixels, int64_t stride,
                                           int64_t channels, float* y) {
-  int64_t c = 0;
-  for (; c + kLine <= channels; c += kLine) {
-    double sum[kLine] = {};
-    for (int64_t s = 0; s < pixels; ++s)
-      for (int64_t k = 0; k < kLine; ++k) sum[k] += static_cast<double>(x[s * stride + c + k]);
-    for (int64_t k = 0; k < kLine; ++k)
-      y[c + k] = static_cast<float>(sum[k] / static_cast<double>(pixels));
-  }
-  for (; c < channels; ++c) {
-    double sum = 0;
-    for (int64_t s = 0; s < pixels; ++s) sum += static_cast<double>(x[s * stride + c]);
-    y[c] = static_cast<float>(sum / static_cast<double>(pixels));
-  }
+  for_stretches(
+      channels, [&]<int64_t N>(int64_t c) __attribute__((always_inline)) {
+        double sum[N] = {};
+        for (int64_t s = 0; s < pixels; ++s)
+          for (int64_t k = 0; k < N; ++k) sum[k] += static_cast<double>(x[s * stride + c + k]);
+        for (int64_t k = 0; k < N; ++k)
+          y[c + k] = static_cast<float>(sum[k] / static_cast<double>(pixels));
+      });
 }
 
 struct PoolState final : KernelState {
