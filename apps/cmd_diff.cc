@@ -7,7 +7,9 @@
 #include "apps/command.h"
 #include "apps/config.h"
 #include "apps/diff_bisect.h"
+#include "apps/diff_golden.h"
 #include "apps/diff_layers.h"
+#include "apps/diff_options.h"
 #include "apps/diff_report.h"
 #include "apps/diff_structure.h"
 #include "apps/flags.h"
@@ -18,93 +20,9 @@
 namespace onnxtool {
 namespace {
 
-struct Options {
-  std::string reference, test, data;
-  std::string golden, record;
-  bool accept = false, force = false, structure = false;
-  std::vector<std::string> gates;
-  std::optional<double> atol, rtol;
-  int top_k = 5;
-  bool kl = false;
-  std::string per_layer, bisect;
-  std::optional<double> layer_limit;
-  std::string settings_file;  // empty: none
-  DataFlags data_flags;
-  CommonFlags common;
-};
-
-void add_flags(CLI::App& c, Options& o) {
-  const std::string data = "Data", how = "Comparison";
-  add_text(c, o.reference,
-           {"REFERENCE", "FILE", "Model that is right (.onnx), or a golden set", "Arguments"})
-      ->required();
-  add_text(c, o.test, {"TEST", "FILE", "Model to judge (.onnx)", "Arguments"});
-  add_list(
-      c, o.gates,
-      {"--gate", "GATE",
-       "Fail beyond [OUTPUT:]METRIC=LIMIT, as in sqnr=30 or accuracy-drop=0.5 (default: by the "
-       "types of both models)",
-       how});
-  add_magnitude(
-      c, o.atol,
-      {"--atol", "X",
-       "Band |test - reference| <= ATOL + RTOL x |reference| (default: 1e-5; float16: 1e-3)", how});
-  add_magnitude(c, o.rtol, {"--rtol", "X", "The same (default: 1e-3; float16: 1e-2)", how});
-  add_integer(c, o.top_k, 1, 1000000,
-              {"--topk", "K", "Length of the best lists that top-k compares", how});
-  add_switch(c, o.kl, {"--kl", "", "Measure the divergence of the outputs' softmax, too", how});
-  add_switch(
-      c, o.structure,
-      {"--structure", "",
-       "Compare the graphs, names ignored, and run nothing; a model alone is printed as lines",
-       how});
-  const std::string layers = "Layers";
-  add_choice(c, o.per_layer,
-             {"--per-layer", "local|cumulative|both",
-              "Errors by layer: each fed the reference's values, or as they have grown up to there",
-              layers});
-  add_magnitude(
-      c, o.layer_limit,
-      {"--layer-limit", "DB",
-       "SQNR below which a layer has diverged (default: 60; float16: 40, int8: 20)", layers});
-  add_text(c, o.bisect,
-           {"--bisect", "DIR",
-            "Write the first layer that diverged as a model of its own with what it is fed, as "
-            "test_data_set_0, to DIR",
-            layers});
-  const std::string golden = "Golden sets";
-  CLI::Option* record = add_text(
-      c, o.record,
-      {"--record", "DIR",
-       "Run REFERENCE and keep samples, outputs and gates in DIR, to compare with later", golden});
-  add_switch(c, o.force,
-             {"--force", "", "Let --record and --bisect replace a directory and all that it holds",
-              golden});
-  add_text(c, o.golden,
-           {"--golden", "DIR",
-            "Compare with a recorded set; with two models, the first must be the one it was "
-            "recorded from",
-            golden})
-      ->excludes(record);
-  add_switch(
-      c, o.accept,
-      {"--accept", "", "Replace the recorded outputs by those of the model, after review", golden})
-      ->excludes(record);
-  CLI::Option* path = add_text(
-      c, o.data,
-      {"--data", "PATH", "Samples: images, .npy, .npz, safetensors, test_data_set_N", data});
-  add_data_flags(c, o.data_flags);
-  path->excludes(c.get_option("--random"));
-  add_common_flags(c, o.common);
-  add_config_flags(c);
-  c.footer(
-      "Example: onnxtool diff model.onnx model.int8.onnx --data images/ --preprocess imagenet "
-      "--gate sqnr=30");
-}
-
 class DiffCommand {
  public:
-  DiffCommand(const Options& options, const Streams& streams)
+  DiffCommand(const DiffOptions& options, const Streams& streams)
       : o_(options), streams_(streams), progress_(streams, options.common.quiet) {}
 
   Result<int> run() {
@@ -203,11 +121,21 @@ class DiffCommand {
     if (test_path_.empty())
       return usage("no TEST given",
                    "usage: onnxtool diff [OPTION...] REFERENCE TEST; see onnxtool diff --help");
-    if (golden_path_.empty())
+    test_is_set_ = is_golden(test_path_);
+    if (test_is_set_ && (o_.accept || !o_.per_layer.empty()))
+      return usage(test_path_ + " is a golden set: --accept and --per-layer need a model to judge",
+                   "give the model whose outputs it has");
+    if (golden_path_.empty() && !test_is_set_)
       return o_.accept ? Status(usage("--accept without a golden set", "add --golden DIR"))
                        : Status();
     if (!o_.data.empty() || o_.data_flags.random || !o_.data_flags.raw.empty())
       return usage("a golden set brings its own samples", "leave out --data, --raw and --random");
+    if (o_.accept && !has_golden_toml(golden_path_))
+      return usage("--accept: " + golden_path_ +
+                       " has no golden.toml, so it is not onnxtool's to "
+                       "replace",
+                   "record a set of its own: onnxtool diff " + test_path_ +
+                       " --record DIR --data " + golden_path_);
     if (!o_.per_layer.empty() && reference_path_.empty())
       return usage("--per-layer needs the reference model: a golden set has its outputs only",
                    "write onnxtool diff REFERENCE TEST --golden DIR");
@@ -216,8 +144,9 @@ class DiffCommand {
 
   Status open_reference() {
     ONNXTOOL_ASSIGN(reference_, open_model(reference_path_, o_.data_flags));
-    ONNXTOOL_ASSIGN(source_, open_samples(*reference_, o_.data, o_.data_flags));
     rules_.reference = kind_of(*reference_);
+    if (test_is_set_) return {};  // which has the samples
+    ONNXTOOL_ASSIGN(source_, open_samples(*reference_, o_.data, o_.data_flags));
     sample_inputs_ = inputs_of(reference_->graph());
     return {};
   }
@@ -228,10 +157,8 @@ class DiffCommand {
     golden_ = std::move(opened->golden);
     source_ = std::move(opened->source);
     recorded_ = std::move(opened->side);
-    for (const GoldenTensor& t : golden_.inputs)
-      sample_inputs_.push_back({t.name, ValueType::tensor(t.dtype)});
-    for (const ModelKind k : {ModelKind::kFloat, ModelKind::kHalf, ModelKind::kQuantized})
-      if (golden_.model_kind == name(k)) rules_.reference = k;
+    sample_inputs_ = inputs_of(golden_);
+    rules_.reference = kind_of(golden_);
     if (rules_.given.empty())
       for (const std::string& text : golden_.gates) {
         auto gate = parse_gate(text);
@@ -240,16 +167,50 @@ class DiffCommand {
       }
     if (reference_path_.empty()) return {};
     ONNXTOOL_ASSIGN(reference_, open_model(reference_path_, o_.data_flags));
-    if (const std::string digest = model_digest(*reference_); digest != golden_.model_sha256)
+    return require_recorded_from(golden_, golden_path_, *reference_, reference_path_);
+  }
+
+  static std::vector<InputInfo> inputs_of(const Golden& golden) {
+    std::vector<InputInfo> out;
+    for (const GoldenTensor& t : golden.inputs) out.push_back({t.name, ValueType::tensor(t.dtype)});
+    return out;
+  }
+  static std::vector<InputInfo> inputs_of(const Graph& graph) { return onnxtool::inputs_of(graph); }
+
+  static ModelKind kind_of(const Golden& golden) {
+    for (const ModelKind k : {ModelKind::kFloat, ModelKind::kHalf, ModelKind::kQuantized})
+      if (golden.model_kind == name(k)) return k;
+    return ModelKind::kFloat;
+  }
+  static ModelKind kind_of(const Model& model) { return onnxtool::kind_of(model); }
+
+  // Recorded outputs are judged. Where a model is the reference, it runs on their samples.
+  Status open_judged_set() {
+    ONNXTOOL_ASSIGN(OpenGolden judged, open_golden(test_path_));
+    rules_.test = kind_of(judged.golden);
+    if (reference_) {
+      sample_inputs_ = inputs_of(judged.golden);
+      auto inputs = pair_inputs(sample_inputs_, reference_->graph());
+      if (!inputs.ok()) return std::move(inputs).error().at(reference_path_);
+      reference_inputs_ = *std::move(inputs);
+      ONNXTOOL_ASSIGN(OpenGolden again, open_golden(test_path_));
+      source_ = std::move(again.source);
+    } else if (judged.source->size() != source_->size()) {
       return Error{ErrorCode::kMismatch,
-                   golden_path_ + ": the set is stale: it was recorded from another " +
-                       golden_.model + " than " + reference_path_,
-                   "record it anew: onnxtool diff " + reference_path_ + " --record " +
-                       golden_path_ + " --force --data PATH"};
+                   fmt::format("{} has {} samples, {} has {}", golden_path_, source_->size(),
+                               test_path_, judged.source->size()),
+                   "record both sets on the same data"};
+    }
+    judged_ = judged_side(std::move(judged));
     return {};
   }
 
   Status open_test() {
+    if (test_is_set_) {
+      ONNXTOOL_TRY(open_judged_set());
+      settle_band();
+      return {};
+    }
     if (reference_) {
       ONNXTOOL_ASSIGN(test_, open_second_model(test_path_, o_.data_flags));
     } else {
@@ -259,11 +220,15 @@ class DiffCommand {
     if (!inputs.ok()) return std::move(inputs).error().at(test_path_);
     inputs_ = *std::move(inputs);
     rules_.test = kind_of(*test_);
+    settle_band();
+    return {};
+  }
+
+  void settle_band() {
     const auto atol = o_.atol ? o_.atol : golden_.atol, rtol = o_.rtol ? o_.rtol : golden_.rtol;
     band_ = default_band(rules_.reference, rules_.test);
     rules_.band_given = atol || rtol;
     band_ = {atol.value_or(band_.atol), rtol.value_or(band_.rtol)};
-    return {};
   }
 
   // --record: the reference's answers are kept.
@@ -283,10 +248,11 @@ class DiffCommand {
     about.preprocess = d.preprocess;
     if (d.random) about.seed = d.seed;
     about.gates = o_.gates;
+    about.form = o_.record_format == "pb" ? GoldenForm::kTestData : GoldenForm::kSafetensors;
     about.atol = o_.atol;
     about.rtol = o_.rtol;
     progress_.stage("record");
-    ONNXTOOL_TRY(write_set(*reference_, about, o_.record, o_.force));
+    ONNXTOOL_TRY(write_golden_set(*reference_, *source_, run_, about, o_.record, o_.force));
     progress_.finish();
     Report report;
     report.command = "diff";
@@ -295,25 +261,6 @@ class DiffCommand {
                        timing_section(progress_)};
     ONNXTOOL_TRY(write_reports(report, targets_, o_.common, false, streams_));
     return 0;
-  }
-
-  Status write_set(const Model& model, Golden& about, const std::string& path, bool replace) {
-    about.tool_version = ONNXTOOL_VERSION;
-    ONNXTOOL_ASSIGN(AtomicDirectory directory, AtomicDirectory::create(path, replace));
-    if (Status s = record_golden(model, *source_, run_, about, directory); !s.ok())
-      return std::move(s).error();
-    return directory.commit();
-  }
-
-  static Section golden_section(const Golden& g, const std::string& path) {
-    Section s{"golden", "Golden set", {}, {}, {}, false};
-    s.fields.push_back({"path", "path", path, ""});
-    s.fields.push_back({"samples", "samples", static_cast<int64_t>(g.samples.size()), ""});
-    s.fields.push_back({"model", "model", g.model, ""});
-    s.fields.push_back({"model_sha256", "sha256 of the model", g.model_sha256, ""});
-    for (const std::string& gate : g.gates)
-      s.fields.push_back({"gate", "gate", gate, "", Audience::kPeople});
-    return s;
   }
 
   bool asks_for(Metric metric) const {
@@ -333,9 +280,13 @@ class DiffCommand {
     const Parallelism parallelism = Parallelism::of(source_->size(), run_.threads);
     std::unique_ptr<Side> reference = std::move(recorded_);
     if (!reference) {
-      ONNXTOOL_ASSIGN(reference, open_side(*reference_, reference_path_, nullptr));
+      ONNXTOOL_ASSIGN(reference, open_side(*reference_, reference_path_,
+                                           reference_inputs_ ? &*reference_inputs_ : nullptr));
     }
-    ONNXTOOL_ASSIGN(const auto test, open_side(*test_, test_path_, &inputs_));
+    std::unique_ptr<Side> test = std::move(judged_);
+    if (!test) {
+      ONNXTOOL_ASSIGN(test, open_side(*test_, test_path_, &inputs_));
+    }
     pairing_ = pair_outputs(reference->outputs(), test->outputs());
     ComparisonOptions options;
     options.metrics.atol = band_.atol;
@@ -372,6 +323,7 @@ class DiffCommand {
   // Whether output 0 is one score per class, by its declared shape: labels are then worth a look.
   bool scores_classes(const Side& reference) const {
     if (reference.outputs().empty() || !is_float(reference.outputs()[0].dtype)) return false;
+    if (!reference_ && !test_) return false;
     const Model& model = reference_ ? *reference_ : *test_;
     if (model.graph().outputs().empty()) return false;
     const auto& shape = model.graph().outputs()[0]->type().shape;
@@ -392,6 +344,7 @@ class DiffCommand {
     add("reference", golden_path_.empty() ? reference_path_ : golden_path_, rules_.reference);
     add("test", test_path_, rules_.test);
     s.notes = inputs_.notes;
+    if (reference_inputs_) s.notes = reference_inputs_->notes;
     s.notes.insert(s.notes.end(), pairing_.notes.begin(), pairing_.notes.end());
     return s;
   }
@@ -454,27 +407,22 @@ class DiffCommand {
   }
 
   Status accept() {
-    for (size_t i = 0; i < inputs_.sample_input.size(); ++i)
-      if (inputs_.sample_input[i] != i || inputs_.sample_input.size() != sample_inputs_.size() ||
-          inputs_.convert_to[i] != DataType::kUndefined)
-        return Error{
-            ErrorCode::kMismatch,
-            "--accept: " + test_path_ + " takes other inputs than the set has",
-            "record a set of its own: onnxtool diff " + test_path_ + " --record DIR --data PATH"};
+    ONNXTOOL_TRY(require_same_inputs(inputs_, sample_inputs_.size(), test_path_));
     golden_.model = file_name(test_path_);
     golden_.model_kind = name(rules_.test);
     run_.progress = nullptr;
-    return write_set(*test_, golden_, golden_path_, true);
+    return write_golden_set(*test_, *source_, run_, golden_, golden_path_, true);
   }
 
-  const Options& o_;
+  const DiffOptions& o_;
   const Streams& streams_;
   Progress progress_;
   RunOptions run_;
   std::vector<ReportTarget> targets_;
   std::unique_ptr<Model> reference_, test_;
   std::unique_ptr<SampleSource> source_;
-  InputPairing inputs_;
+  InputPairing inputs_;                           // of the test model
+  std::optional<InputPairing> reference_inputs_;  // where the samples are not in its own order
   OutputPairing pairing_;
   GateRules rules_;
   Band band_;
@@ -483,12 +431,13 @@ class DiffCommand {
   std::string reference_path_, test_path_, golden_path_;  // empty: none
   std::vector<InputInfo> sample_inputs_;
   Golden golden_;
-  std::unique_ptr<Side> recorded_;
+  bool test_is_set_ = false;
+  std::unique_ptr<Side> recorded_, judged_;  // outputs of golden sets
 };
 
 Run add(CLI::App& command) {
-  auto options = std::make_shared<Options>();
-  add_flags(command, *options);
+  auto options = std::make_shared<DiffOptions>();
+  add_diff_flags(command, *options);
   CLI::App* app = &command;
   return [options, app](const Streams& streams) -> Result<int> {
     options->settings_file = settings_file(*app);

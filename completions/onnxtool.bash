@@ -110,7 +110,7 @@ _onnxtool() {
       esac
       ;;
     diff)
-      flags="--gate --atol --rtol --topk --kl --structure --per-layer --layer-limit --bisect --record --force --golden --accept --data --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --max-memory --config --no-config --help"
+      flags="--gate --atol --rtol --topk --kl --structure --per-layer --layer-limit --bisect --record --record-format --force --golden --accept --data --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --max-memory --config --no-config --help"
       case "$previous" in
         --gate) files=1 ;;
         --atol) files=1 ;;
@@ -120,6 +120,7 @@ _onnxtool() {
         --layer-limit) files=1 ;;
         --bisect) files=1 ;;
         --record) files=1 ;;
+        --record-format) words="safetensors pb" ;;
         --golden) files=1 ;;
         --data) files=1 ;;
         --random) files=1 ;;

@@ -146,6 +146,7 @@ complete -c onnxtool -n '__fish_seen_subcommand_from diff' -l per-layer -r -f -a
 complete -c onnxtool -n '__fish_seen_subcommand_from diff' -l layer-limit -r -d 'SQNR below which a layer has diverged (default: 60; float16: 40, int8: 20)'
 complete -c onnxtool -n '__fish_seen_subcommand_from diff' -l bisect -r -d 'Write the first layer that diverged as a model of its own with what it is fed, as test_data_set_0, to DIR'
 complete -c onnxtool -n '__fish_seen_subcommand_from diff' -l record -r -d 'Run REFERENCE and keep samples, outputs and gates in DIR, to compare with later'
+complete -c onnxtool -n '__fish_seen_subcommand_from diff' -l record-format -r -f -a 'safetensors pb' -d 'Samples as safetensors, or as test_data_set folders that other tools read'
 complete -c onnxtool -n '__fish_seen_subcommand_from diff' -l force -d 'Let --record and --bisect replace a directory and all that it holds'
 complete -c onnxtool -n '__fish_seen_subcommand_from diff' -l golden -r -d 'Compare with a recorded set; with two models, the first must be the one it was recorded from'
 complete -c onnxtool -n '__fish_seen_subcommand_from diff' -l accept -d 'Replace the recorded outputs by those of the model, after review'

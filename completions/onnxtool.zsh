@@ -188,6 +188,7 @@ _onnxtool() {
         '--layer-limit=[SQNR below which a layer has diverged (default\: 60; float16\: 40, int8\: 20)]:DB:_files' \
         '--bisect=[Write the first layer that diverged as a model of its own with what it is fed, as test_data_set_0, to DIR]:DIR:_files' \
         '--record=[Run REFERENCE and keep samples, outputs and gates in DIR, to compare with later]:DIR:_files' \
+        '--record-format=[Samples as safetensors, or as test_data_set folders that other tools read]:safetensors|pb:(safetensors pb)' \
         '--force[Let --record and --bisect replace a directory and all that it holds]' \
         '--golden=[Compare with a recorded set; with two models, the first must be the one it was recorded from]:DIR:_files' \
         '--accept[Replace the recorded outputs by those of the model, after review]' \

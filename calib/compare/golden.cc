@@ -8,8 +8,8 @@
 #include <mutex>
 #include <sstream>
 
-#include "calib/data/arrays.h"
-#include "calib/data/safetensors.h"
+#include "calib/compare/golden_store.h"
+#include "calib/data/files.h"
 #include "calib/data/write.h"
 #include "libopt/io/encode.h"
 #include "libopt/support/sha256.h"
@@ -20,7 +20,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kSchema = "onnxtool-golden-1";
-constexpr std::string_view kInput = "input/", kOutput = "output/";
+constexpr std::string_view kTestDataForm = "test_data_set";
 
 DataType type_of(std::string_view text) {
   for (int i = 1; i <= 26; ++i)
@@ -36,6 +36,9 @@ class Reader {
     if (text("schema") != kSchema)
       return bad("schema is '" + text("schema") + "', expected " + std::string(kSchema));
     Golden g;
+    const std::string form = text("form");
+    if (!form.empty() && form != kTestDataForm) return bad("form is '" + form + "'");
+    g.form = form.empty() ? GoldenForm::kSafetensors : GoldenForm::kTestData;
     g.tool_version = text("tool_version");
     g.model = text("model.file");
     g.model_sha256 = text("model.sha256");
@@ -100,56 +103,29 @@ class Reader {
   const toml::table& table_;
 };
 
-std::string sample_path(const std::string& directory, const GoldenSample& s) {
-  return directory + "/samples/" + s.file;
-}
-
-Result<std::string> file_digest(const std::string& path) {
-  ONNXTOOL_ASSIGN(const auto file, DataFile::open(path));
-  ONNXTOOL_ASSIGN(const auto bytes, file->read_all());
-  Sha256 d;
-  d.add(bytes);
-  return d.hex();
-}
-
-// The tensors of one kind in the wanted order.
-Result<std::vector<Tensor>> read_tensors(const std::string& path, std::string_view prefix,
-                                         const std::vector<GoldenTensor>& wanted) {
-  ONNXTOOL_ASSIGN(const auto arrays, open_safetensors(path));
-  std::vector<Tensor> out;
-  for (const GoldenTensor& w : wanted) {
-    const auto it = std::find_if(arrays.begin(), arrays.end(), [&](const StoredArray& a) {
-      return a.name == std::string(prefix) + w.name;
-    });
-    if (it == arrays.end())
-      return bad_data(path + ": no tensor '" + std::string(prefix) + w.name + "'");
-    if (it->dtype != w.dtype)
-      return bad_data(path + ": tensor '" + it->name + "' is " + std::string(name(it->dtype)) +
-                      ", expected " + std::string(name(w.dtype)));
-    ONNXTOOL_ASSIGN(Tensor t, load_array(*it, std::nullopt));
-    out.push_back(std::move(t));
-  }
-  return out;
-}
-
 class GoldenSource final : public SampleSource {
  public:
   GoldenSource(std::string directory, const Golden& golden)
-      : directory_(std::move(directory)), golden_(golden) {}
+      : directory_(std::move(directory)),
+        golden_(golden),
+        store_(open_golden_store(directory_, golden.form)) {}
   int64_t size() const override { return static_cast<int64_t>(golden_.samples.size()); }
   Result<Sample> read(int64_t index) const override {
     const GoldenSample& s = golden_.samples[static_cast<size_t>(index)];
-    const std::string path = sample_path(directory_, s);
-    ONNXTOOL_ASSIGN(const std::string digest, file_digest(path));
-    if (digest != s.sha256)
-      return bad_data(path + ": is not the file that was recorded: its sha256 is " + digest,
-                      "restore the set, or record it anew");
-    ONNXTOOL_ASSIGN(auto inputs, read_tensors(path, kInput, golden_.inputs));
+    if (!s.sha256.empty()) {
+      ONNXTOOL_ASSIGN(const std::string digest, store_->digest(s));
+      if (digest != s.sha256)
+        return bad_data(directory_ + ": sample '" + s.file +
+                            "' is not the one that was recorded: its sha256 is " + digest,
+                        "restore the set, or record it anew");
+    }
+    ONNXTOOL_ASSIGN(auto inputs, store_->read(s, GoldenPart::kInputs, golden_.inputs));
     return Sample{s.id, std::move(inputs), s.label};
   }
   SourceDescription describe() const override {
     SourceDescription d;
-    d.format = "golden set of " + golden_.model;
+    d.format = golden_.model.empty() ? "test_data_set folders with outputs"
+                                     : "golden set of " + golden_.model;
     d.path = directory_;
     d.count = size();
     d.preprocess = golden_.preprocess;
@@ -164,27 +140,51 @@ class GoldenSource final : public SampleSource {
  private:
   std::string directory_;
   Golden golden_;
+  std::unique_ptr<GoldenStore> store_;
   std::vector<std::string> no_names_;
 };
 
 class GoldenSide final : public Side {
  public:
-  GoldenSide(std::string directory, const Golden& golden)
-      : directory_(std::move(directory)), golden_(golden) {
+  GoldenSide(const std::string& directory, const Golden& golden)
+      : golden_(golden), store_(open_golden_store(directory, golden.form)) {
     for (const GoldenTensor& t : golden.outputs) outputs_.push_back({t.name, t.dtype});
   }
   const std::vector<OutputInfo>& outputs() const override { return outputs_; }
   Status run(int, int64_t index, const Sample&, std::vector<Tensor>* outputs, Observer*) override {
-    ONNXTOOL_ASSIGN(
-        *outputs, read_tensors(sample_path(directory_, golden_.samples[static_cast<size_t>(index)]),
-                               kOutput, golden_.outputs));
+    ONNXTOOL_ASSIGN(*outputs, store_->read(golden_.samples[static_cast<size_t>(index)],
+                                           GoldenPart::kOutputs, golden_.outputs));
     return {};
   }
 
  private:
-  std::string directory_;
   Golden golden_;
+  std::unique_ptr<GoldenStore> store_;
   std::vector<OutputInfo> outputs_;
+};
+
+class JudgedSide final : public Side {
+ public:
+  explicit JudgedSide(OpenGolden golden) : golden_(std::move(golden)) {}
+  const std::vector<OutputInfo>& outputs() const override { return golden_.side->outputs(); }
+  Status run(int worker, int64_t index, const Sample& sample, std::vector<Tensor>* outputs,
+             Observer* observer) override {
+    const auto other = [&](const std::string& what) {
+      return Error{ErrorCode::kMismatch, what + ", so the sets were not recorded on the same data",
+                   "record one of them again, on the samples of the other"};
+    };
+    if (index >= golden_.source->size())
+      return other("the second set has " + std::to_string(golden_.source->size()) + " samples");
+    ONNXTOOL_ASSIGN(const Sample own, golden_.source->read(index));
+    if (own.inputs.size() != sample.inputs.size() ||
+        !std::equal(own.inputs.begin(), own.inputs.end(), sample.inputs.begin(),
+                    [](const Tensor& a, const Tensor& b) { return a.same_content(b); }))
+      return other("the second set has other inputs there");
+    return golden_.side->run(worker, index, own, outputs, observer);
+  }
+
+ private:
+  OpenGolden golden_;
 };
 
 }  // namespace
@@ -196,9 +196,13 @@ std::string model_digest(const Model& model) {
   return d.hex();
 }
 
-bool is_golden(const std::string& directory) {
+bool has_golden_toml(const std::string& directory) {
   std::error_code e;
   return fs::is_regular_file(directory + "/golden.toml", e);
+}
+
+bool is_golden(const std::string& directory) {
+  return has_golden_toml(directory) || has_test_data_sets(directory);
 }
 
 Result<Golden> parse_golden(const std::string& text, const std::string& path) {
@@ -240,6 +244,7 @@ std::string format_golden(const Golden& g) {
     samples.push_back(std::move(t));
   }
   root.insert("schema", kSchema);
+  if (g.form == GoldenForm::kTestData) root.insert("form", kTestDataForm);
   root.insert("tool_version", g.tool_version);
   root.insert("model", model);
   root.insert("data", data);
@@ -256,6 +261,13 @@ Result<OpenGolden> open_golden(const std::string& given) {
   std::string directory = given;
   while (directory.size() > 1 && directory.ends_with('/')) directory.pop_back();
   const std::string path = directory + "/golden.toml";
+  OpenGolden out;
+  if (!has_golden_toml(directory) && has_test_data_sets(directory)) {
+    ONNXTOOL_ASSIGN(out.golden, describe_test_data_sets(directory));
+    out.source = std::make_unique<GoldenSource>(directory, out.golden);
+    out.side = std::make_unique<GoldenSide>(directory, out.golden);
+    return out;
+  }
   ONNXTOOL_ASSIGN(const auto file, DataFile::open(path));
   constexpr uint64_t kMostBytes = 256u << 20;
   if (file->size() > kMostBytes)
@@ -264,12 +276,15 @@ Result<OpenGolden> open_golden(const std::string& given) {
         path + ": " + std::to_string(file->size()) + " bytes, more than any golden set needs",
         {}};
   ONNXTOOL_ASSIGN(const auto bytes, file->read_all());
-  OpenGolden out;
   ONNXTOOL_ASSIGN(out.golden,
                   parse_golden({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path));
   out.source = std::make_unique<GoldenSource>(directory, out.golden);
   out.side = std::make_unique<GoldenSide>(directory, out.golden);
   return out;
+}
+
+std::unique_ptr<Side> judged_side(OpenGolden golden) {
+  return std::make_unique<JudgedSide>(std::move(golden));
 }
 
 Status record_golden(const Model& model, const SampleSource& source, const RunOptions& run,
@@ -284,29 +299,28 @@ Status record_golden(const Model& model, const SampleSource& source, const RunOp
   for (const Value* v : model.graph().outputs()) names.push_back(v->name());
   const SampleWriter namer(directory, TensorFileFormat::kSafetensors, names, source.size());
   std::mutex mutex;
-  ONNXTOOL_TRY(run_samples(
-      model.graph(), {}, source, run,
-      [&](int, int64_t index, const Sample& sample, RunContext& context) -> Status {
-        std::vector<Tensor> outputs;
-        ONNXTOOL_TRY(context.run(sample.inputs, &outputs));
-        std::vector<NamedTensor> tensors;
-        for (size_t i = 0; i < sample.inputs.size(); ++i)
-          tensors.push_back({std::string(kInput) + about.inputs[i].name, sample.inputs[i]});
-        for (size_t i = 0; i < outputs.size(); ++i)
-          tensors.push_back({std::string(kOutput) + names[i], outputs[i]});
-        ONNXTOOL_ASSIGN(const std::string bytes, safetensors_bytes(tensors));
-        Sha256 digest;
-        digest.add(std::string_view(bytes));
-        GoldenSample s{namer.sample_name(index, sample.id) + ".safetensors", sample.id,
-                       sample.label, digest.hex()};
-        ONNXTOOL_TRY(directory.write("samples/" + s.file, std::as_bytes(std::span(bytes))));
-        const std::lock_guard lock(mutex);
-        about.samples[static_cast<size_t>(index)] = std::move(s);
-        if (about.outputs.empty())
-          for (size_t i = 0; i < outputs.size(); ++i)
-            about.outputs.push_back({names[i], outputs[i].dtype()});
-        return {};
-      }));
+  ONNXTOOL_TRY(
+      run_samples(model.graph(), {}, source, run,
+                  [&](int, int64_t index, const Sample& sample, RunContext& context) -> Status {
+                    std::vector<Tensor> outputs;
+                    ONNXTOOL_TRY(context.run(sample.inputs, &outputs));
+                    std::vector<NamedTensor> given, got;
+                    for (size_t i = 0; i < sample.inputs.size(); ++i)
+                      given.push_back({about.inputs[i].name, sample.inputs[i]});
+                    for (size_t i = 0; i < outputs.size(); ++i)
+                      got.push_back({names[i], outputs[i]});
+                    GoldenSample s{{}, sample.id, sample.label, {}};
+                    const std::string name = about.form == GoldenForm::kTestData
+                                                 ? "test_data_set_" + std::to_string(index)
+                                                 : namer.sample_name(index, sample.id);
+                    ONNXTOOL_TRY(write_golden_sample(directory, about.form, name, given, got, s));
+                    const std::lock_guard lock(mutex);
+                    about.samples[static_cast<size_t>(index)] = std::move(s);
+                    if (about.outputs.empty())
+                      for (size_t i = 0; i < outputs.size(); ++i)
+                        about.outputs.push_back({names[i], outputs[i].dtype()});
+                    return {};
+                  }));
   const std::string text = format_golden(about);
   return directory.write("golden.toml", std::as_bytes(std::span(text)));
 }

@@ -1,7 +1,10 @@
 // Golden sets: samples with the outputs that a model gave for them, kept to compare others with.
 //
 //   DIR/golden.toml              who made them, of what, and what must hold
-//   DIR/samples/NAME.safetensors "input/<name>" and "output/<name>" of one sample
+//   DIR/samples/NAME.safetensors "input/<name>" and "output/<name>" of one sample, or
+//   DIR/test_data_set_N          the same as ONNX's own test data: input_I.pb, output_I.pb
+//
+// Folders of ONNX's test data without a golden.toml are a set as well, of which less is known.
 #pragma once
 
 #include <memory>
@@ -15,11 +18,13 @@
 
 namespace onnxtool {
 
+enum class GoldenForm : uint8_t { kSafetensors, kTestData };
+
 struct GoldenSample {
-  std::string file;  // below DIR/samples
+  std::string file;  // below DIR/samples, or the folder
   std::string id;    // of the sample that it was made from
   int label = -1;
-  std::string sha256;  // of the file
+  std::string sha256;  // of its files; empty: not known
 };
 
 struct GoldenTensor {
@@ -28,6 +33,7 @@ struct GoldenTensor {
 };
 
 struct Golden {
+  GoldenForm form = GoldenForm::kSafetensors;
   std::string tool_version;
   std::string model, model_sha256, model_kind;  // the file's name, not its path
   std::string data_format, preprocess;
@@ -42,7 +48,8 @@ struct Golden {
 /// it does not depend on where they are stored.
 std::string model_digest(const Model& model);
 
-/// Whether the directory holds a golden.toml.
+bool has_golden_toml(const std::string& directory);
+/// Whether the directory holds a golden.toml, or ONNX's test data with outputs.
 bool is_golden(const std::string& directory);
 
 /// golden.toml read and written. Reading checks every name and type: the file may come from
@@ -58,6 +65,10 @@ struct OpenGolden {
   std::unique_ptr<Side> side;
 };
 Result<OpenGolden> open_golden(const std::string& directory);
+
+/// The recorded outputs as the side that is judged: its samples must be those of the other side,
+/// byte for byte (kMismatch), and are matched by place.
+std::unique_ptr<Side> judged_side(OpenGolden golden);
 
 /// Runs `model` over the samples and writes the set: what open_golden() reads. `about` gives all
 /// but inputs, outputs, samples and the model's digest, which are filled in. The caller commits.

@@ -1,0 +1,32 @@
+// The command line of diff.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "apps/data_flags.h"
+#include "apps/model_flags.h"
+
+namespace onnxtool {
+
+struct DiffOptions {
+  std::string reference, test, data;
+  std::string golden, record;
+  std::string record_format = "safetensors";
+  bool accept = false, force = false, structure = false;
+  std::vector<std::string> gates;
+  std::optional<double> atol, rtol;
+  int top_k = 5;
+  bool kl = false;
+  std::string per_layer, bisect;
+  std::optional<double> layer_limit;
+  std::string settings_file;  // empty: none
+  DataFlags data_flags;
+  CommonFlags common;
+};
+
+void add_diff_flags(CLI::App& command, DiffOptions& options);
+
+}  // namespace onnxtool
