@@ -39,7 +39,7 @@ struct Options {
   SaveOptions save;
   std::vector<std::string> passes, disable, keep;
   int64_t max_growth = 0;
-  int opset = 0;
+  int opset = 0, allow_opset = 0;
   bool freeze = false, strip = false, explain = false;
   std::string explain_what;
   DataFlags shapes;  // dims and input_shapes of it
@@ -93,6 +93,9 @@ void add_flags(CLI::App& c, Options& o) {
        shapes});
   add_integer(c, o.opset, 1, kMaxConvertTarget,
               {"--opset", "N", "Raise the version of the standard operators to N", shapes});
+  add_integer(c, o.allow_opset, 1, kMaxConvertTarget,
+              {"--allow-opset", "N",
+               "Raise that version up to N where a fusion needs an operator that is newer", shapes});
   add_common_flags(c, o.common);
   add_config_flags(c);
   c.footer("Example: onnxtool optimize resnet.onnx -o resnet.opt.onnx");
@@ -336,6 +339,7 @@ class OptimizeCommand {
     context.folder = folder.get();
     context.max_growth_bytes = o_.max_growth;
     context.ort_cpu = writes_foreign_operators(o_);
+    context.allowed_opset = o_.allow_opset;
     if (o_.level == "extended" && !context.ort_cpu)
       notes_.push_back(
           "level extended adds nothing for target portable, which has the standard's operators "
@@ -343,6 +347,8 @@ class OptimizeCommand {
     context.keep = &keep;
     const VerifiedRun result = run_verified(model, passes, context, verifier.get(), converted);
 
+    if (!context.opset_obstacle.empty())
+      notes_.push_back("the opset was not raised: " + context.opset_obstacle);
     Report report;
     report.command = "optimize";
     report.inputs = {o_.model};

@@ -10,7 +10,7 @@ _onnxtool() {
   fi
   case "${COMP_WORDS[1]}" in
     optimize)
-      flags="--output --force --no-clobber --external-data --verify --level --target --passes --disable --keep --max-growth --explain --dim --input-shape --freeze --strip --opset --report --json --reproducible --quiet --exit-zero --threads --kernels --max-memory --config --no-config --help"
+      flags="--output --force --no-clobber --external-data --verify --level --target --passes --disable --keep --max-growth --explain --dim --input-shape --freeze --strip --opset --allow-opset --report --json --reproducible --quiet --exit-zero --threads --kernels --max-memory --config --no-config --help"
       case "$previous" in
         -o|--output) files=1 ;;
         --verify) words="off quick full strict" ;;
@@ -23,6 +23,7 @@ _onnxtool() {
         --dim) files=1 ;;
         --input-shape) files=1 ;;
         --opset) files=1 ;;
+        --allow-opset) files=1 ;;
         --report) files=1 ;;
         --threads) files=1 ;;
         --kernels) files=1 ;;

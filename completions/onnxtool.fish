@@ -28,6 +28,7 @@ complete -c onnxtool -n '__fish_seen_subcommand_from optimize' -l input-shape -r
 complete -c onnxtool -n '__fish_seen_subcommand_from optimize' -l freeze -d 'Make inputs that have a default constants, as exporters mean them that list weights among the inputs'
 complete -c onnxtool -n '__fish_seen_subcommand_from optimize' -l strip -d 'Leave out doc strings, metadata of nodes and values, and names of nodes; the model'\''s own metadata stays'
 complete -c onnxtool -n '__fish_seen_subcommand_from optimize' -l opset -r -d 'Raise the version of the standard operators to N'
+complete -c onnxtool -n '__fish_seen_subcommand_from optimize' -l allow-opset -r -d 'Raise that version up to N where a fusion needs an operator that is newer'
 complete -c onnxtool -n '__fish_seen_subcommand_from optimize' -l report -r -d 'Write a report to stdout or to PATH: text, json, markdown, html, junit, sarif, github'
 complete -c onnxtool -n '__fish_seen_subcommand_from optimize' -l json -d 'Same as --report json'
 complete -c onnxtool -n '__fish_seen_subcommand_from optimize' -l reproducible -d 'Leave times out of reports'

@@ -37,9 +37,10 @@ MatchOr<Match> match(const Node& product, const PassContext& context) {
     return no_match("argument is not x / sqrt(2)");
   if (!same_rank(*gate->x, product.output(0))) return no_match(kMayEnlarge);
   if (!p.closed()) return no_match(Pattern::kOtherUse);
+  const bool foreign = context.ort_cpu && type == DataType::kFloat;
   const bool standard = product.opset() >= kFirstGelu;
-  if (!standard && !context.ort_cpu) return no_match("Gelu needs opset 20");
-  if (!standard && type != DataType::kFloat) return no_match("type is not float");
+  if (!standard && !foreign && !has_opset(product, kFirstGelu, context))
+    return no_match(context.ort_cpu ? "type is not float" : "Gelu needs opset 20");
   return Match{product, *gate->x, standard};
 }
 

@@ -81,7 +81,8 @@ MatchOr<Match> match(const Node& last, const PassContext& context) {
   if (!p.closed()) return no_match(Pattern::kOtherUse);
   const DataType type = scaled->x->type().dtype;
   if (!is_float(type) || type == DataType::kDouble) return no_match("type is double or not known");
-  if (last.opset() < kFirstLayerNormalization && !(context.ort_cpu && type == DataType::kFloat))
+  if (!(context.ort_cpu && type == DataType::kFloat) &&
+      !has_opset(last, kFirstLayerNormalization, context))
     return no_match("LayerNormalization needs opset 17");
   return Match{last, *scaled->x, *scaled->scale, bias, scaled->normalized};
 }

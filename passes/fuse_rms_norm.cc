@@ -49,7 +49,8 @@ MatchOr<Match> match(const Node& product, const PassContext& context) {
     if (!p.closed()) return no_match(Pattern::kOtherUse);
     if (n->x->type().dtype != DataType::kFloat) return no_match("type is not float");
     const bool standard = product.opset() >= kFirstRmsNormalization;
-    if (!standard && !context.ort_cpu) return no_match("RMSNormalization needs opset 23");
+    if (!standard && !context.ort_cpu && !has_opset(product, kFirstRmsNormalization, context))
+      return no_match("RMSNormalization needs opset 23");
     return Match{product, scale, *n, standard};
   }
   return no_match();

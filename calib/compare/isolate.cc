@@ -6,7 +6,7 @@
 
 #include "calib/compare/keep.h"
 #include "calib/data/arrays.h"
-#include "libopt/ir/copy.h"
+#include "libopt/ir/extract.h"
 
 namespace onnxtool {
 namespace {
@@ -46,7 +46,8 @@ class Isolation {
     std::vector<const Value*> given;
     for (size_t i = 0; i < pairs.size(); ++i)
       if (i != which) given.push_back(pairs[i].test);
-    best_.model = extract(test, given, *which_.test);
+    const Value* outputs[] = {which_.test};
+    best_.model = extract(test, needed_inputs(test, given, outputs), outputs);
     size_t own = 0;
     for (const Value* v : test.graph().inputs()) {
       if (v->initializer()) continue;

@@ -1,4 +1,4 @@
-// Every operator of ai.onnx whose nodes must change between two versions, from 1 to 21. A version
+// Every operator of ai.onnx whose nodes must change between two versions, from 1 to 26. A version
 // that only took more types or shapes, or that gained an attribute whose default is the old
 // meaning, has no line here. Source: the operators' schemas and texts in onnx 1.23.2;
 // onnxruntime 1.31 where these are silent.

@@ -10,7 +10,7 @@
 
 namespace onnxtool {
 
-inline constexpr int kMaxConvertTarget = 21;
+inline constexpr int kMaxConvertTarget = 26;
 
 struct ConversionReport {
   int from = 0, to = 0;  // ai.onnx of the model; equal: nothing was to do

@@ -1,8 +1,7 @@
-// Copying a part of a model into another graph; tensors share their bytes.
+// Copying models and parts of them; tensors share their bytes.
 #pragma once
 
 #include <memory>
-#include <span>
 #include <unordered_map>
 #include <vector>
 
@@ -26,12 +25,13 @@ using ValueMap = std::unordered_map<const Value*, Value*>;
 void copy_graph(const Graph& from, Graph& to, ValueMap& map);
 /// For a node of `owner`: graphs in it become subgraphs of that.
 Attribute copy_attribute(const Attribute& attribute, Graph& owner, ValueMap& map);
+/// Before `anchor`, or at the end of `to`; reads and makes what the map says.
+void copy_node(const Node& node, Graph& to, Node* anchor, ValueMap& map);
+/// Type, initializer, documentation: all but the name.
+void copy_facts(const Value& from, Graph& to, Value& copy);
 
-/// A model of its own for one value that a node of the main graph makes. It reads `inputs`, values
-/// of the main graph, instead of computing them, as far as it needs them and computes nothing else
-/// with their nodes; what it needs of the model's own inputs it reads too. Its inputs and its
-/// output keep their names, the model's own inputs stand first.
-std::unique_ptr<Model> extract(const Model& model, std::span<const Value* const> inputs,
-                               const Value& output);
+/// A model of the same header fields, without nodes or functions.
+std::unique_ptr<Model> copy_header(const Model& from);
+void copy_functions(const Model& from, Model& to, ValueMap& map);
 
 }  // namespace onnxtool

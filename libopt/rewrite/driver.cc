@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "libopt/analysis/seam.h"
+#include "libopt/convert/convert_opset.h"
 #include "libopt/io/encode.h"
 #include "libopt/rewrite/pins.h"
 
@@ -107,6 +108,17 @@ bool defines_extended(const Model& model) {
                              [](const Function& f) { return f.domain == "com.microsoft"; });
 }
 
+// Whether it did: matches wait for operators of a later version.
+bool raise_opset(Model& model, PassContext& context) {
+  const int wanted = context.wanted_opset;
+  if (wanted <= model.opset("")) return false;
+  const auto raised = convert_opset(model, wanted);
+  if (raised.ok()) return true;
+  context.opset_obstacle = raised.error().message;
+  context.allowed_opset = 0;
+  return false;
+}
+
 void remove_unused_below(Graph& graph) {
   for (const Node& n : graph.nodes())
     n.for_each_subgraph([](Graph& sub) { remove_unused_below(sub); });
@@ -114,6 +126,13 @@ void remove_unused_below(Graph& graph) {
 }
 
 }  // namespace
+
+bool has_opset(const Node& node, int version, const PassContext& context) {
+  if (node.graph().model().opset("") >= version) return true;
+  if (version <= context.allowed_opset)
+    context.wanted_opset = std::max(context.wanted_opset, version);
+  return false;
+}
 
 std::vector<PassReport> run_passes(Model& model, std::span<const PassInfo* const> passes,
                                    const PassContext& context) {
@@ -137,6 +156,7 @@ std::vector<PassReport> run_passes(Model& model, std::span<const PassInfo* const
   for (int sweep = 0; again; ++sweep) {
     ONNXTOOL_CHECK(sweep < kMaxSweeps);
     again = false;
+    allowed.wanted_opset = 0;
     // What one sweep folded tells types that the next one needs. Contradictions are no news here:
     // whoever loaded or checked the model has been told.
     [[maybe_unused]] const bool consistent = infer_graph_naming_dims(model.graph()).ok();
@@ -156,12 +176,14 @@ std::vector<PassReport> run_passes(Model& model, std::span<const PassInfo* const
       allowed.max_growth_bytes += std::clamp<int64_t>(saved, 0, bytes_before / kSpentShare);
       again = saved > 0;
     }
+    if (!again && !run.exhausted()) again = raise_opset(model, allowed);
     if (!again && extended && level == Level::kBasic) {
       level = Level::kExtended;
       again = true;
     }
   }
   context.grown_bytes = allowed.grown_bytes;
+  context.opset_obstacle = allowed.opset_obstacle;
   forget_invented_dims(model.graph());
   remove_unused_below(model.graph());
   return reports;
@@ -245,7 +267,8 @@ VerifiedRun run_verified(std::unique_ptr<Model>& model, std::span<const PassInfo
   for (;;) {
     VerifiedAttempt attempt(*original, chosen, context);
     result.passes = attempt.run(*model);
-    if (attempt.rewrites() == 0 && !changed) return result;
+    const bool converted = changed || model->opset("") != original->opset("");
+    if (attempt.rewrites() == 0 && !converted) return result;
     if (std::string wrong = contradiction_in(*model); !wrong.empty()) {
       Breach breach = attempt.culprit(contradiction_in, std::move(wrong), changed);
       const auto guilty = std::ranges::find(chosen, breach.pass, &PassInfo::name);
@@ -261,7 +284,7 @@ VerifiedRun run_verified(std::unique_ptr<Model>& model, std::span<const PassInfo
       continue;
     }
     if (!verifier) return result;
-    const Exactness exactness = changed ? Exactness::kRounding : attempt.exactness();
+    const Exactness exactness = converted ? Exactness::kRounding : attempt.exactness();
     result.verification = verifier->verify(*model, exactness);
     if (!result.verification->equal) {
       const auto differs = [&](Model& m) {

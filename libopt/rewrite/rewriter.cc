@@ -5,6 +5,7 @@
 #include "libopt/analysis/effects.h"
 #include "libopt/analysis/seam.h"
 #include "libopt/ir/copy.h"
+#include "libopt/ir/reads.h"
 
 namespace onnxtool {
 namespace {
@@ -27,28 +28,6 @@ void for_each_graph_within(const Graph& graph, F&& f) {
       f(sub);
       for_each_graph_within(sub, f);
     });
-}
-
-bool encloses(const Graph& outer, const Graph& graph) {
-  for (const Graph* g = &graph; g; g = g->parent())
-    if (g == &outer) return true;
-  return false;
-}
-
-// What the node's subgraphs read of the graphs around it: values that stay when the node goes.
-void collect_outer_reads(const Node& node, std::vector<Value*>& out) {
-  node.for_each_subgraph([&](Graph& sub) {
-    const auto collect = [&](const Graph& graph) {
-      const auto note = [&](Value* v) {
-        if (v && encloses(v->graph(), node.graph())) out.push_back(v);
-      };
-      for (Node& n : graph.nodes())
-        for (Value* v : n.inputs()) note(v);
-      for (Value* v : graph.outputs()) note(v);
-    };
-    collect(sub);
-    for_each_graph_within(sub, collect);
-  });
 }
 
 // What a reader of the model sees of an output stays as it was, whatever makes it.
@@ -226,9 +205,7 @@ void Rewriter::loosen(Value* value) { loose_.push_back(value); }
 
 void Rewriter::erase(Node& node) {
   std::vector<Value*> reads;
-  for (Value* v : node.inputs())
-    if (v) reads.push_back(v);
-  collect_outer_reads(node, reads);
+  for_each_read(node, [&](Value& v) { reads.push_back(&v); });
   std::erase_if(loose_, [&](const Value* v) { return v->producer() == &node; });
   if (anchor_ == &node) anchor_ = node.next();
   node.graph().remove_node(node);

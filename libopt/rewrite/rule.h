@@ -35,6 +35,12 @@ class Folder {
 };
 
 struct PassInfo;
+struct PassContext;
+
+/// Whether the standard's operators of `version` may stand beside the node. A match asks this last:
+/// where all but the version fits and the model may be raised to it, the driver raises it once no
+/// pass finds anything else, to the least version that all matches ask for, and begins anew.
+bool has_opset(const Node& node, int version, const PassContext& context);
 
 /// What a pass gets besides the node.
 struct PassContext {
@@ -52,6 +58,12 @@ struct PassContext {
   /// Whether operators may be written that only onnxruntime's CPU provider has: com.microsoft's,
   /// and its LayerNormalization of opsets before the standard's.
   bool ort_cpu = false;
+  /// What has_opset() may raise the model's ai.onnx to; 0: it stays.
+  int allowed_opset = 0;
+  /// What it was asked for since the last sweep began.
+  mutable int wanted_opset = 0;
+  /// Why the driver could not raise it to that; empty: it could, or need not.
+  mutable std::string opset_obstacle;
   /// Nodes that no pass may touch.
   const Selector* keep = nullptr;
   /// Told of each rewrite when set: the pass, and the node as it was called before.

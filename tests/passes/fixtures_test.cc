@@ -1,6 +1,7 @@
 // Runs testdata/passes/*.onnxtxt. A case is a comment line and the text of a model:
 //
-//   # CASE name    RUN pass [MAX-GROWTH bytes] [ORT-CPU] [NO-EXECUTION] [EXPECT-UNCHANGED reason]
+//   # CASE name    RUN pass [MAX-GROWTH bytes] [ALLOW-OPSET n] [ORT-CPU] [NO-EXECUTION]
+//                [EXPECT-UNCHANGED reason]
 //   <model>
 //   # EXPECT
 //   <model>
@@ -42,6 +43,7 @@ namespace fs = std::filesystem;
 struct Case {
   std::string name, pass, reason, before, expected;
   int64_t max_growth = 0;
+  int allow_opset = 0;
   bool unchanged = false, executes = true, ort_cpu = false;
   size_t chunk = 0;  // of the file, for updates
 };
@@ -76,6 +78,8 @@ Case parse_case(const std::string& chunk, size_t index) {
           words >> c.pass;
         else if (key == "MAX-GROWTH")
           words >> c.max_growth;
+        else if (key == "ALLOW-OPSET")
+          words >> c.allow_opset;
         else if (key == "ORT-CPU")
           c.ort_cpu = true;
         else if (key == "NO-EXECUTION")
@@ -228,6 +232,7 @@ bool check_case(const Case& c, Fixture& fixture, bool update) {
   PassContext context;
   context.folder = folder.get();
   context.max_growth_bytes = c.max_growth;
+  context.allowed_opset = c.allow_opset;
   context.ort_cpu = c.ort_cpu || pass->level == Level::kExtended;
   context.on_near_miss = [&](const PassInfo&, const Node&, const char* reason) {
     reasons.insert(reason);
