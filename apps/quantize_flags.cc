@@ -129,6 +129,11 @@ void add_quantize_flags(CLI::App& c, QuantizeFlags& o) {
              {"--gptq", "",
               "Choose codes so that each makes up for the errors of others (GPTQ); needs --calib",
               blocks});
+  add_switch(c, o.awq,
+             {"--awq", "",
+              "Scale channels, so that weights that meet large inputs are rounded more finely "
+              "(AWQ); needs --calib",
+              blocks});
   add_text(c, o.save_ranges,
            {"--save-ranges", "FILE",
             "Write what calibration learnt: counts of every tensor's values", ranges});

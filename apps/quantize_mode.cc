@@ -34,6 +34,7 @@ constexpr FlagModes kFlags[] = {
     {"--block-size", kWeightOnly},
     {"--accuracy-level", kWeightOnly},
     {"--gptq", kWeightOnly},
+    {"--awq", kWeightOnly},
 };
 
 struct Mode {

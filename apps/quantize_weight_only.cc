@@ -18,7 +18,7 @@ class WeightOnlyMethod final : public QuantizeMethod {
       : o_(flags), options_(std::move(options)) {}
 
   std::string suffix() const override { return fmt::format(".int{}.onnx", options_.bits); }
-  bool needs_samples() const override { return options_.gptq; }
+  bool needs_samples() const override { return options_.gptq || options_.awq; }
 
   Status check(const Model& model) const override {
     ONNXTOOL_TRY(options_.include.check(model));
@@ -50,6 +50,7 @@ class WeightOnlyMethod final : public QuantizeMethod {
     s.fields.push_back({"mode", "mode", std::string("weight-only"), ""});
     s.fields.push_back({"quantized_nodes", "nodes with integer weights", tables.quantized, ""});
     s.fields.push_back({"float_nodes", "nodes with float weights", tables.in_float, ""});
+    s.notes = plan_->notes;
     if (!plan_->weights.empty()) add_weights(s);
     s.tables.push_back(std::move(tables.why));
     s.tables.push_back(std::move(tables.nodes));
@@ -118,6 +119,7 @@ Result<std::unique_ptr<QuantizeMethod>> make_weight_only_method(const QuantizeFl
   options.block = flags.block_size;
   options.accuracy_level = flags.accuracy_level;
   options.gptq = flags.gptq;
+  options.awq = flags.awq;
   options.no_opset_change = flags.no_opset_change;
   ONNXTOOL_ASSIGN(options.include, Selector::parse(flags.include));
   ONNXTOOL_ASSIGN(options.exclude, Selector::parse(flags.exclude));

@@ -89,6 +89,7 @@ complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l bias-correctio
 complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l block-size -r -d 'Weights that share a scale: 16, 32, 64, 128 or 256 (default: 32 with 4 bits; with 8 bits 128, or with --format qdq an output channel)'
 complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l accuracy-level -r -d 'Of MatMulNBits: 4 multiplies in int8, which is faster; 0 in float'
 complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l gptq -d 'Choose codes so that each makes up for the errors of others (GPTQ); needs --calib'
+complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l awq -d 'Scale channels, so that weights that meet large inputs are rounded more finely (AWQ); needs --calib'
 complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l save-ranges -r -d 'Write what calibration learnt: counts of every tensor'\''s values'
 complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l ranges-format -r -f -a 'onnxtool ort trt' -d 'What --save-ranges writes: counts, or the ranges that were chosen as onnxruntime'\''s calibration JSON or a TensorRT calibration cache (which imply --no-equalize)'
 complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l ranges -r -d 'Take what --save-ranges wrote instead of running the samples; or ranges of onnxruntime (JSON) or TensorRT (calibration cache)'

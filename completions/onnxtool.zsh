@@ -112,6 +112,7 @@ _onnxtool() {
         '--block-size=[Weights that share a scale\: 16, 32, 64, 128 or 256 (default\: 32 with 4 bits; with 8 bits 128, or with --format qdq an output channel)]:N:_files' \
         '--accuracy-level=[Of MatMulNBits\: 4 multiplies in int8, which is faster; 0 in float]:N:_files' \
         '--gptq[Choose codes so that each makes up for the errors of others (GPTQ); needs --calib]' \
+        '--awq[Scale channels, so that weights that meet large inputs are rounded more finely (AWQ); needs --calib]' \
         '--save-ranges=[Write what calibration learnt\: counts of every tensor'\''s values]:FILE:_files' \
         '--ranges-format=[What --save-ranges writes\: counts, or the ranges that were chosen as onnxruntime'\''s calibration JSON or a TensorRT calibration cache (which imply --no-equalize)]:onnxtool|ort|trt:(onnxtool ort trt)' \
         '--ranges=[Take what --save-ranges wrote instead of running the samples; or ranges of onnxruntime (JSON) or TensorRT (calibration cache)]:FILE:_files' \

@@ -3,6 +3,7 @@
 #include <map>
 
 #include "libopt/analysis/seam.h"
+#include "quant/awq.h"
 #include "quant/decisions.h"
 #include "quant/weight_emit.h"
 #include "quant/weight_sites.h"
@@ -63,7 +64,17 @@ Status emit_nearest(WeightEmitter& emitter, const std::vector<WeightSite>& sites
   return {};
 }
 
-// Moments are those of the float model, which stays as it is while the other one changes.
+Status scale(WeightOnlyModel& plan, const WeightOnlyOptions& options) {
+  ONNXTOOL_ASSIGN(const AwqReport report,
+                  scale_for_weights(*plan.model, plan.reference->graph(), options));
+  ONNXTOOL_TRY(infer_graph(plan.model->graph()));
+  std::string note = "channels scaled for the weights of products of " +
+                     std::to_string(report.scaled) + (report.scaled == 1 ? " value" : " values");
+  if (report.inserted > 0) note += ", " + std::to_string(report.inserted) + " by a Mul";
+  plan.notes.push_back(std::move(note));
+  return {};
+}
+
 Status emit_chosen(WeightEmitter& emitter, const WeightSites& found, const Graph& measured,
                    const WeightOnlyOptions& options) {
   for (const MomentPass& pass : moment_passes(found, measured)) {
@@ -91,10 +102,13 @@ Result<WeightOnlyModel> plan_weight_only(std::unique_ptr<Model> model,
 
 Status quantize_weights_only(WeightOnlyModel& plan, const WeightOnlyOptions& options) {
   plan.model = plan.reference->clone();
+  if (options.awq) ONNXTOOL_TRY(scale(plan, options));
+  // Moments are those of the float model, which stays as it is while the other one changes.
+  const std::unique_ptr<Model> measured = options.gptq ? plan.model->clone() : nullptr;
   const WeightSites found = find_weight_sites(*plan.model, options);
   WeightEmitter emitter(*plan.model, options, found);
-  if (options.gptq) {
-    ONNXTOOL_TRY(emit_chosen(emitter, found, plan.reference->graph(), options));
+  if (measured) {
+    ONNXTOOL_TRY(emit_chosen(emitter, found, measured->graph(), options));
   } else {
     ONNXTOOL_TRY(emit_nearest(emitter, found.sites, options));
   }

@@ -50,6 +50,8 @@ struct WeightOnlyOptions {
   Selector include, exclude;
   /// Chooses codes (quant/gptq.h) by the products' inputs on `calibration`, which it then needs.
   bool gptq = false;
+  /// Scales channels before weights are rounded (quant/awq.h), likewise.
+  bool awq = false;
   std::optional<WeightCalibration> calibration;
   /// Keeps quantized weights on disk until they are saved; nullptr: in memory.
   std::shared_ptr<ScratchFile> scratch;
