@@ -13,20 +13,31 @@ namespace {
 // magnitudes up to 2^22.
 constexpr float kRounder = 0x1.8p23f;
 
+// Rounds once. Machines without the instruction call a function for it, which is correct and slow.
+__attribute__((always_inline)) inline float fma(float a, float b, float c) {
+  return __builtin_fmaf(a, b, c);
+}
+
+// Coefficients from the highest power down.
+__attribute__((always_inline)) inline float polynomial(float, float c) { return c; }
+template <class... Rest>
+__attribute__((always_inline)) inline float polynomial(float x, float a, float b, Rest... rest) {
+  return polynomial(x, fma(a, x, b), rest...);
+}
+
 // e^x = 2^n * e^r with n = round(x / ln 2), |r| <= ln 2 / 2. e^r = 1 + r + r^2 q(r), q of degree 4
 // by weighted minimax fit (relative error 3e-9). ln 2 is split so that n * kLn2High is exact.
-inline float exp1(float x) {
+__attribute__((always_inline)) inline float exp1(float x) {
   constexpr float kLn2High = 0x1.62ep-1f, kLn2Low = 0x1.0bfbe8p-15f;
   // Beyond these the result is 0 or infinity anyway; the comparisons let NaN pass.
   x = x < -104.0f ? -104.0f : x;
   x = x > 89.0f ? 89.0f : x;
-  const float shifted = x * 0x1.715476p0f + kRounder;
+  const float shifted = fma(x, 0x1.715476p0f, kRounder);
   const float n = shifted - kRounder;
-  const float r = (x - n * kLn2High) - n * kLn2Low;
+  const float r = fma(-n, kLn2Low, fma(-n, kLn2High, x));
   const float q =
-      (((0x1.6db428p-10f * r + 0x1.123b56p-7f) * r + 0x1.55545ep-5f) * r + 0x1.55548ep-3f) * r +
-      0x1p-1f;
-  const float p = (r * r * q + r) + 1.0f;
+      polynomial(r, 0x1.6db428p-10f, 0x1.123b56p-7f, 0x1.55545ep-5f, 0x1.55548ep-3f, 0x1p-1f);
+  const float p = fma(r * r, q, r) + 1.0f;
   // 2^n in two factors: n reaches from -150 to 128, a float's exponent does not.
   const int32_t exponent = static_cast<int32_t>(as_bits(shifted) - as_bits(kRounder));
   const int32_t half = exponent >> 1;
@@ -37,7 +48,7 @@ inline float exp1(float x) {
 inline float magnitude(float x) { return as_float(as_bits(x) & 0x7fffffffu); }
 
 // 1 / (1 + e^-x), with the exponential always of a negative number: it cannot overflow.
-inline float sigmoid1(float x) {
+__attribute__((always_inline)) inline float sigmoid1(float x) {
   const float e = exp1(-magnitude(x));
   return (x < 0.0f ? e : 1.0f) / (1.0f + e);
 }
@@ -48,38 +59,25 @@ inline float with_sign(float positive, float sign) {
 
 // Near 0 an odd polynomial x + x^3 p(x^2) (minimax on |x| <= 0.625, relative error 5e-9), else from
 // e^2|x|.
-inline float tanh1(float x) {
+__attribute__((always_inline)) inline float tanh1(float x) {
   const float a = magnitude(x), z = x * x;
-  const float p =
-      (((-0x1.75e1a8p-8f * z + 0x1.522692p-6f) * z - 0x1.b83c58p-5f) * z + 0x1.110726p-3f) * z -
-      0x1.555532p-2f;
-  const float near = x + x * (z * p);
+  const float p = polynomial(z, -0x1.75e1a8p-8f, 0x1.522692p-6f, -0x1.b83c58p-5f, 0x1.110726p-3f,
+                             -0x1.555532p-2f);
+  const float near = fma(x, z * p, x);
   const float far = with_sign(1.0f - 2.0f / (exp1(a + a) + 1.0f), x);
   return a < 0.625f ? near : far;
 }
 
 // |x| < 1: x + x p(x^2) (minimax, relative error 1e-9). Beyond: 1 - e^-g(|x|) with g = -log(erfc)
 // by minimax on [1, 4], weighted by erfc (error 2e-11); at 4 the result has long been 1.
-inline float erf1(float x) {
+__attribute__((always_inline)) inline float erf1(float x) {
   const float a = magnitude(x), z = x * x;
-  const float p =
-      (((((0x1.496a1ep-14f * z - 0x1.a3f6f8p-11f) * z + 0x1.5405b0p-8f) * z - 0x1.b7f90cp-6f) * z +
-        0x1.ce2cf8p-4f) *
-           z -
-       0x1.81273ep-2f) *
-          z +
-      0x1.06eba8p-3f;
-  const float near = x + x * p;
+  const float p = polynomial(z, 0x1.496a1ep-14f, -0x1.a3f6f8p-11f, 0x1.5405b0p-8f, -0x1.b7f90cp-6f,
+                             0x1.ce2cf8p-4f, -0x1.81273ep-2f, 0x1.06eba8p-3f);
+  const float near = fma(x, p, x);
   const float t = a > 4.0f ? 4.0f : a;
-  const float g =
-      ((((((0x1.6bd812p-16f * t - 0x1.cec624p-12f) * t + 0x1.138cc8p-8f) * t - 0x1.9d030cp-6f) * t +
-         0x1.bc151ap-4f) *
-            t +
-        0x1.443566p-1f) *
-           t +
-       0x1.212c0ep0f) *
-          t -
-      0x1.8a5842p-13f;
+  const float g = polynomial(t, 0x1.6bd812p-16f, -0x1.cec624p-12f, 0x1.138cc8p-8f, -0x1.9d030cp-6f,
+                             0x1.bc151ap-4f, 0x1.443566p-1f, 0x1.212c0ep0f, -0x1.8a5842p-13f);
   const float far = with_sign(1.0f - exp1(-g), x);
   return a < 1.0f ? near : (a > 4.0f || a <= 4.0f ? far : x);  // else NaN
 }
