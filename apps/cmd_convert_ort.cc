@@ -139,7 +139,7 @@ class ConvertOrtCommand {
 
   // What flags say, before any file is looked at.
   Status settle() {
-    ONNXTOOL_TRY(check_back_conversion(o_));
+    ONNXTOOL_TRY(check_flags_of_ort(o_));
     ONNXTOOL_TRY(check_mobile_flags(o_.mobile));
     if (!o_.runtime.empty() && !(prepare_.runtime = find_runtime(o_.runtime)))
       return Error{ErrorCode::kUsage, "--runtime: unknown release '" + o_.runtime + "'",
@@ -211,7 +211,7 @@ class ConvertOrtCommand {
     // What one style records the other has done.
     const bool differ =
         job.outputs.size() > 1 &&
-        (o_.level == "extended" || count(*model).by_operator.contains("DequantizeLinear"));
+        (writes_ort_operators(o_.level) || count(*model).by_operator.contains("DequantizeLinear"));
     std::unique_ptr<Model> original = differ ? model->clone() : nullptr;
     for (const OrtJob::Output& out : job.outputs) {
       const bool first = &out == &job.outputs[0];
@@ -227,13 +227,17 @@ class ConvertOrtCommand {
   Status prepare(const OrtJob& job, const OrtJob::Output& out, std::unique_ptr<Model>& model) {
     progress_.stage("optimize");
     ONNXTOOL_ASSIGN(const OrtOptimized optimized,
-                    optimize_for_ort(model, {o_.level, o_.verify, effective_threads(o_.common),
-                                             out.with_fusions}));
+                    optimize_for_ort(model, {o_.level, o_.arch, o_.verify,
+                                             effective_threads(o_.common), out.with_fusions}));
+    for (const Breach& b : optimized.dropped)
+      notes_.push_back(
+          fmt::format("{}: pass {} was left out, since at {} it contradicts itself: {}", job.input,
+                      b.pass, b.node, b.difference));
     if (optimized.integer_nodes)
       notes_.push_back(fmt::format("{}: nodes that compute on integers now: {}", job.input,
                                    optimized.integer_nodes));
     if (o_.verify != "off") add_verification(optimized, out.path);
-    if (o_.level != "extended" && !out.with_fusions &&
+    if (!writes_ort_operators(o_.level) && !out.with_fusions &&
         count(*model).by_operator.contains("DequantizeLinear"))
       notes_.push_back(job.input +
                        ": the runtime computes in floats between DequantizeLinear and "

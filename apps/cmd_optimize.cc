@@ -133,11 +133,17 @@ Result<std::vector<const PassInfo*>> chosen_passes(const Options& o) {
   ONNXTOOL_ASSIGN(const auto only, pass_names("--passes", o.passes));
   ONNXTOOL_ASSIGN(const auto without, pass_names("--disable", o.disable));
   const bool extended = writes_foreign_operators(o);
-  for (const std::string& name : only)
+  for (const std::string& name : only) {
+    if (find_pass(name)->level == Level::kAll)
+      return Error{
+          ErrorCode::kUsage,
+          fmt::format("--passes: {} is for files that the runtime loads as they are", name),
+          "onnxtool convert-ort --level all runs it"};
     if (!extended && find_pass(name)->level == Level::kExtended)
       return Error{ErrorCode::kUsage,
                    fmt::format("--passes: {} writes operators that only some runtimes have", name),
                    "--level extended --target ort-cpu permits it"};
+  }
   std::vector<const PassInfo*> chosen;
   for (const PassInfo* p : optimization_pipeline(extended ? Level::kExtended : Level::kBasic))
     if ((only.empty() || only.contains(std::string(p->name))) &&

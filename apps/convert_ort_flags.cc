@@ -1,5 +1,7 @@
 #include "apps/convert_ort_flags.h"
 
+#include <fmt/format.h>
+
 #include <utility>
 
 #include "apps/config.h"
@@ -31,10 +33,15 @@ void add_convert_ort_flags(CLI::App& c, ConvertOrtOptions& o) {
       {"--style", "fixed|runtime|both",
        "Runtime also records fusions for the runtime to do, in NAME.with_runtime_opt.ort", how});
   add_choice(c, o.level,
-             {"--level", "disable|basic|extended",
+             {"--level", "disable|basic|extended|all",
               "What to optimize before; extended also fuses to operators of com.microsoft and to "
-              "integer ones",
+              "integer ones, all to what is best for --arch",
               how});
+  add_choice(
+      c, o.arch,
+      {"--arch", "arm|amd64",
+       "The processor that --level all is for; amd64 makes signed 8-bit activations unsigned",
+       how});
   add_verify_flag(c, o.verify, how);
   add_text(c, o.runtime,
            {"--runtime", "RELEASE",
@@ -63,13 +70,20 @@ void add_convert_ort_flags(CLI::App& c, ConvertOrtOptions& o) {
       "onnxtool convert-ort models/ -o mobile/");
 }
 
-Status check_back_conversion(const ConvertOrtOptions& o) {
+Status check_flags_of_ort(const ConvertOrtOptions& o) {
+  if (o.to == "ort" && o.arch != "arm" && o.level != "all")
+    return Error{ErrorCode::kUsage,
+                 fmt::format("--arch says what --level all is for, and the level is {}", o.level),
+                 "add --level all, or leave --arch out"};
   if (o.to != "onnx") return {};
   const ConvertOrtOptions defaults;
-  const std::pair<const char*, bool> given[] = {
-      {"--style", o.files.style != defaults.files.style}, {"--level", o.level != defaults.level},
-      {"--verify", o.verify != defaults.verify},          {"--runtime", !o.runtime.empty()},
-      {"--custom-ops", !o.custom_operators.empty()},      {"--check-mobile", o.mobile.check}};
+  const std::pair<const char*, bool> given[] = {{"--style", o.files.style != defaults.files.style},
+                                                {"--level", o.level != defaults.level},
+                                                {"--arch", o.arch != defaults.arch},
+                                                {"--verify", o.verify != defaults.verify},
+                                                {"--runtime", !o.runtime.empty()},
+                                                {"--custom-ops", !o.custom_operators.empty()},
+                                                {"--check-mobile", o.mobile.check}};
   for (const auto& [flag, is_given] : given)
     if (is_given)
       return Error{ErrorCode::kUsage, std::string(flag) + " is for .ort files, and --to is onnx",

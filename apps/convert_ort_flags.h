@@ -13,7 +13,7 @@ namespace onnxtool {
 struct ConvertOrtOptions {
   OrtJobOptions files;
   bool no_clobber = false;
-  std::string to = "ort", level = "basic", verify = "off";
+  std::string to = "ort", level = "basic", arch = "arm", verify = "off";
   std::string runtime, custom_operators;
   bool allow_failures = false;
   bool ops_config = false, type_reduction = false;
@@ -24,7 +24,8 @@ struct ConvertOrtOptions {
 
 void add_convert_ort_flags(CLI::App& command, ConvertOrtOptions& options);
 
-/// Flags of what only a .ort file can have are errors where --to is onnx.
-Status check_back_conversion(const ConvertOrtOptions& options);
+/// Flags of what only a .ort file can have are errors where --to is onnx, and --arch below level
+/// all.
+Status check_flags_of_ort(const ConvertOrtOptions& options);
 
 }  // namespace onnxtool

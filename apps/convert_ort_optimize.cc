@@ -6,7 +6,6 @@
 #include "calib/exec/folder.h"
 #include "libopt/analysis/seam.h"
 #include "libopt/convert/convert_opset.h"
-#include "libopt/rewrite/driver.h"
 #include "libopt/target/target.h"
 #include "passes/pass.h"
 #include "quant/qdq_records.h"
@@ -16,13 +15,20 @@ namespace onnxtool {
 namespace {
 
 std::vector<const PassInfo*> chosen_passes(const OrtOptimizeOptions& o) {
-  std::vector<const PassInfo*> passes =
-      optimization_pipeline(o.level == "extended" ? Level::kExtended : Level::kBasic);
-  if (o.keep_recorded) std::erase(passes, &kFuseConvActivation);
+  const Level level = o.level == "all"        ? Level::kAll
+                      : o.level == "extended" ? Level::kExtended
+                                              : Level::kBasic;
+  std::vector<const PassInfo*> passes = optimization_pipeline(level);
+  if (o.arch != "amd64") std::erase(passes, &kMakeCodesUnsigned);
+  if (o.keep_recorded)
+    std::erase_if(
+        passes, [](const PassInfo* p) { return p == &kFuseConvActivation || p == &kFuseConvAdd; });
   return passes;
 }
 
 }  // namespace
+
+bool writes_ort_operators(std::string_view level) { return level == "extended" || level == "all"; }
 
 Result<int> lower_for_ort(Model& model) {
   ONNXTOOL_TRY(infer_graph(model.graph()));
@@ -51,7 +57,7 @@ Result<OrtOptimized> optimize_for_ort(std::unique_ptr<Model>& model, const OrtOp
   const std::unique_ptr<Folder> folder = make_folder();
   PassContext context;
   context.folder = folder.get();
-  context.ort_cpu = o.level == "extended";
+  context.ort_cpu = writes_ort_operators(o.level);
   VerifiedRun run = run_verified(model, chosen_passes(o), context, verifier.get());
   if (run.breach)
     return Error{ErrorCode::kNegative,
@@ -59,10 +65,11 @@ Result<OrtOptimized> optimize_for_ort(std::unique_ptr<Model>& model, const OrtOp
                              run.breach->node, run.breach->difference),
                  "nothing was written; convert with --level disable, and please report this model"};
   out.verification = std::move(run.verification);
+  out.dropped = std::move(run.dropped);
   if (o.keep_recorded) {
     ONNXTOOL_TRY(infer_graph(model->graph()));
     prepare_qdq_records(model->graph());
-  } else if (o.level == "extended") {
+  } else if (writes_ort_operators(o.level)) {
     // What integers round is no matter of a bound: one step in each result, which later layers
     // spread. The runtime makes the same of the graph when it loads an .onnx file.
     ONNXTOOL_ASSIGN(out.integer_nodes, lower_for_ort(*model));

@@ -83,12 +83,13 @@ _onnxtool() {
       esac
       ;;
     convert-ort)
-      flags="--output --force --no-clobber --allow-conversion-failures --to --style --level --verify --runtime --custom-ops --ops-config --type-reduction --check-mobile --nnapi-stop-ops --report --json --quiet --exit-zero --threads --max-memory --config --no-config --help"
+      flags="--output --force --no-clobber --allow-conversion-failures --to --style --level --arch --verify --runtime --custom-ops --ops-config --type-reduction --check-mobile --nnapi-stop-ops --report --json --quiet --exit-zero --threads --max-memory --config --no-config --help"
       case "$previous" in
         -o|--output) files=1 ;;
         --to) words="ort onnx" ;;
         --style) words="fixed runtime both" ;;
-        --level) words="disable basic extended" ;;
+        --level) words="disable basic extended all" ;;
+        --arch) words="arm amd64" ;;
         --verify) words="off quick full strict" ;;
         --runtime) files=1 ;;
         --custom-ops) files=1 ;;

@@ -141,7 +141,8 @@ _onnxtool() {
         '--allow-conversion-failures[Of a directory, convert what can be converted]' \
         '--to=[The format to write]:ort|onnx:(ort onnx)' \
         '--style=[Runtime also records fusions for the runtime to do, in NAME.with_runtime_opt.ort]:fixed|runtime|both:(fixed runtime both)' \
-        '--level=[What to optimize before; extended also fuses to operators of com.microsoft and to integer ones]:disable|basic|extended:(disable basic extended)' \
+        '--level=[What to optimize before; extended also fuses to operators of com.microsoft and to integer ones, all to what is best for --arch]:disable|basic|extended|all:(disable basic extended all)' \
+        '--arch=[The processor that --level all is for; amd64 makes signed 8-bit activations unsigned]:arm|amd64:(arm amd64)' \
         '--verify=[Run both models on seeded inputs before anything is written; full on more inputs, strict fails also where nodes cannot be run]:off|quick|full|strict:(off quick full strict)' \
         '--runtime=[The oldest release that must load the file\: ort-1.13 to ort-1.31 (default\: ort-1.31)]:RELEASE:_files' \
         '--custom-ops=[Operators of libraries that will be registered\: \[\[operator\]\] with domain, name and since_version]:FILE:_files' \

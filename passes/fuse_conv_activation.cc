@@ -6,11 +6,12 @@
 //
 //   Relu, Sigmoid, Tanh, LeakyRelu (alpha), HardSigmoid (alpha, beta), Clip (constant bounds)
 //
-// Does not fire: the convolution's result is used elsewhere; types other than float, which
-// onnxruntime's CPU kernel lacks; bounds of Clip that are not constant; a convolution of
-// dequantized values, which runtimes run on integers. A convolution with an addition behind it is
-// left to onnxruntime, which takes both into its blocked layout, but not a FusedConv of four
-// inputs. Source: onnxruntime 1.31, docs/ContribOperators.md; optimizer/conv_activation_fusion.cc.
+// A FusedConv without an activation (see fuse-conv-add) takes one in, too. Does not fire: the
+// convolution's result is used elsewhere; types other than float, which onnxruntime's CPU kernel
+// lacks; bounds of Clip that are not constant; a convolution of dequantized values, which runtimes
+// run on integers. A convolution with an addition behind it is left to onnxruntime, which takes
+// both into its blocked layout, but not a FusedConv of four inputs. Source: onnxruntime 1.31,
+// docs/ContribOperators.md; optimizer/conv_activation_fusion.cc.
 
 #include <limits>
 
@@ -35,10 +36,16 @@ MatchOr<float> bound(const Node& clip, std::string_view name, int input, float f
   return static_cast<float>(*held);
 }
 
+bool may_take_activation(const Node& node) {
+  return node.is("Conv") ||
+         (node.is("FusedConv", "com.microsoft") && !node.attribute("activation"));
+}
+
 MatchOr<Match> match(const Node& activation) {
   if (!activation.has_input(0) || !activation.has_output(0)) return no_match();
   const Node* conv = activation.input(0).producer();
-  if (!conv || !conv->is("Conv") || &conv->graph() != &activation.graph()) return no_match();
+  if (!conv || !may_take_activation(*conv) || &conv->graph() != &activation.graph())
+    return no_match();
   if (!activation.input(0).has_one_use())
     return no_match("result of the convolution has another use");
   if (activation.input(0).type().dtype != DataType::kFloat) return no_match("type is not float");

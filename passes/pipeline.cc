@@ -71,8 +71,7 @@ constexpr const PassInfo* kOptimization[] = {
     &kFuseConcatFill,
     &kEliminateZeroState,
     // Extended passes wait until all that stands above finds nothing. Activations of layers last:
-    // they end
-    // what other fusions begin with.
+    // they end what other fusions begin with.
     &kFuseFastGelu,
     &kFuseBiasGelu,
     &kFuseQuickGelu,
@@ -80,8 +79,11 @@ constexpr const PassInfo* kOptimization[] = {
     &kFuseScaledMatmul,
     // After the scales are in the product.
     &kFuseAttention,
+    // Before the activation that comes behind the addition.
+    &kFuseConvAdd,
     &kFuseConvActivation,
     &kFuseGemmActivation,
+    &kMakeCodesUnsigned,
     // Last: a shared weight is one that folds would have to copy.
     &kDeduplicateInitializers,
 };

@@ -178,7 +178,7 @@ std::vector<PassReport> run_passes(Model& model, std::span<const PassInfo* const
     }
     if (!again && !run.exhausted()) again = raise_opset(model, allowed);
     if (!again && extended && level == Level::kBasic) {
-      level = Level::kExtended;
+      level = Level::kAll;
       again = true;
     }
   }

@@ -18,8 +18,9 @@
 
 namespace onnxtool {
 
-/// kBasic writes the standard's operators, kExtended those of com.microsoft too.
-enum class Level : uint8_t { kBasic, kExtended };
+/// kBasic writes the standard's operators, kExtended those of com.microsoft too, kAll what suits
+/// files that the runtime loads as they are (.ort).
+enum class Level : uint8_t { kBasic, kExtended, kAll };
 
 /// kExact: the same bits. kRounding: real arithmetic is the same, floating-point rounding may move.
 enum class Exactness : uint8_t { kExact, kRounding };

@@ -233,11 +233,13 @@ bool check_case(const Case& c, Fixture& fixture, bool update) {
   context.folder = folder.get();
   context.max_growth_bytes = c.max_growth;
   context.allowed_opset = c.allow_opset;
-  context.ort_cpu = c.ort_cpu || pass->level == Level::kExtended;
+  context.ort_cpu = c.ort_cpu || pass->level >= Level::kExtended;
   context.on_near_miss = [&](const PassInfo&, const Node&, const char* reason) {
     reasons.insert(reason);
   };
   const int fired = run_passes(*after, {&pass, 1}, context)[0].fired;
+  const Status types = infer_graph(after->graph());
+  CHECK_MESSAGE(types.ok(), types.error().message);
   const auto read_back = reread(*after);
   if (!read_back) return false;
   CHECK(structural_difference(*after, *read_back).value_or("") == "");

@@ -198,14 +198,14 @@ class RealModels(unittest.TestCase):
         for model in self.models:
             counts = real_models.operators(onnx.load(model, load_external_data=False).graph)
             quantized, half = counts["DequantizeLinear"] > 0, "fp16" in model.parent.name
-            for level in ("basic", "extended"):
+            for level in ("basic", "extended", "all"):
                 with self.subTest(model=model.parent.name, level=level):
                     result = convert(model, self.output, "--level", level)
                     if result.returncode and "nested so deep" in result.stderr:
                         continue
                     self.assertEqual(result.returncode, 0, result.stderr)
                     # Integers round otherwise than floats do: the runtime's own integer graph is what to compare with.
-                    original = session(model, LEVELS.ORT_ENABLE_EXTENDED if quantized and level == "extended" else LEVELS.ORT_DISABLE_ALL)
+                    original = session(model, LEVELS.ORT_ENABLE_EXTENDED if quantized and level != "basic" else LEVELS.ORT_DISABLE_ALL)
                     feeds = feeds_of(model)
                     expected = original.run(None, feeds)
                     for load in (LEVELS.ORT_DISABLE_ALL, LEVELS.ORT_ENABLE_ALL):
@@ -213,6 +213,21 @@ class RealModels(unittest.TestCase):
                         self.assertLess(worst(expected, session(self.output, load).run(None, feeds)), bound)
                     compared += 1
         self.assertGreater(compared, 60)
+
+    def test_signed_activations_become_unsigned_for_x86(self):
+        quantized = self.directory / "s8.onnx"
+        command = [os.environ["ONNXTOOL_BINARY"], "quantize", str(DIGITS), "--random", "8", "--input-shape", "image=1,1,32,32", "--activation-type", "s8", "-o", str(quantized), "-q"]
+        self.assertEqual(subprocess.run(command, capture_output=True).returncode, 0)
+        x = np.random.default_rng(5).random((1, 1, 32, 32), np.float32)
+        results = {}
+        for arch in ("arm", "amd64"):
+            result = convert(quantized, self.output, "--level", "all", "--arch", arch)
+            self.assertEqual(result.returncode, 0, result.stderr)
+            loaded = session(self.output, LEVELS.ORT_DISABLE_ALL)
+            results[arch] = loaded.run(None, {loaded.get_inputs()[0].name: x})[0]
+            kinds = {kind for kind, dims, *_ in ort_file.read(self.output)["graph"]["initializers"].values() if not dims}
+            self.assertEqual(onnx.TensorProto.UINT8 in kinds, arch == "amd64", kinds)
+        np.testing.assert_array_equal(results["arm"], results["amd64"])
 
     def test_recorded_integer_operators_are_made_at_load(self):
         for model in self.quantized():
