@@ -38,11 +38,7 @@ std::optional<std::vector<float>> bias_of(const NodeView& node, int64_t n) {
   return bias;
 }
 
-struct Sides {
-  int64_t k, n;
-  bool transposed;
-};
-std::optional<Sides> sides_of(const NodeView& node) {
+std::optional<ProductSides> sides_of(const NodeView& node) {
   const ConstView* b = node.has_input(1) ? node.constant(1) : nullptr;
   if (!b || b->dtype != DataType::kFloat || b->count == 0) return std::nullopt;
   const bool gemm = is_gemm(node);
@@ -50,10 +46,10 @@ std::optional<Sides> sides_of(const NodeView& node) {
   if ((gemm || fused) && (b->rank() != 2 || node.attr_int("transA", 0) != 0)) return std::nullopt;
   if (fused && (node.attr_int("transBatchA", 0) != 0 || node.attr_int("transBatchB", 0) != 0))
     return std::nullopt;
-  if (b->rank() == 1) return Sides{b->dims[0], 1, false};
+  if (b->rank() == 1) return ProductSides{b->dims[0], 1, false};
   if (b->rank() != 2) return std::nullopt;
   const bool transposed = (gemm || fused) && node.attr_int("transB", 0) != 0;
-  return Sides{b->dims[transposed ? 1 : 0], b->dims[transposed ? 0 : 1], transposed};
+  return ProductSides{b->dims[transposed ? 1 : 0], b->dims[transposed ? 0 : 1], transposed};
 }
 
 bool accepts(const NodeView& node) {
@@ -64,7 +60,7 @@ bool accepts(const NodeView& node) {
 
 Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
   auto state = std::make_unique<ProductState>();
-  const Sides sides = *sides_of(node);
+  const ProductSides sides = *sides_of(node);
   const ConstView& b = *node.constant(1);
   state->k = sides.k;
   state->n = sides.n;

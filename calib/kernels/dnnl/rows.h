@@ -7,6 +7,12 @@
 
 namespace onnxtool {
 
+/// The matrix on the right: [k, n], or [n, k] where it is transposed.
+struct ProductSides {
+  int64_t k, n;
+  bool transposed;
+};
+
 ConvolutionProblem rows_problem(int64_t rows, int64_t k, int64_t n);
 
 /// A matrix [k, n], or [n, k] where it is transposed, as that convolution's weights.
