@@ -39,6 +39,14 @@ void add_common_flags(CLI::App& command, CommonFlags& f) {
             "Kernel sets, preferred first: cpu, dnnl, or auto for all that are there", kRunning});
 }
 
+void add_precision_flag(CLI::App& command, CommonFlags& f) {
+  add_choice(command, f.precision,
+             {"--calib-precision", "f32|bf16",
+              "bf16: round the operands of products and convolutions to bfloat16, where the CPU "
+              "multiplies these",
+              kRunning});
+}
+
 void add_report_flags(CLI::App& command, CommonFlags& f) {
   add_targets(command, f);
   add_quiet(command, f);

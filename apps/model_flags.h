@@ -18,6 +18,7 @@ struct CommonFlags {
   bool exit_zero = false;
   int threads = 0;  // 0: what affinity and cgroup quota allow
   std::string kernels = "auto";
+  std::string precision = "f32";
 };
 
 void add_common_flags(CLI::App& command, CommonFlags& flags);
@@ -25,6 +26,8 @@ void add_common_flags(CLI::App& command, CommonFlags& flags);
 /// --threads.
 void add_report_flags(CLI::App& command, CommonFlags& flags);
 void add_verdict_flags(CLI::App& command, CommonFlags& flags);
+/// Of commands whose runs may be less exact for speed.
+void add_precision_flag(CLI::App& command, CommonFlags& flags);
 
 /// Where reports go, checked before any work is done. With the model on stdout text goes to stderr,
 /// and nothing else may want stdout.

@@ -154,6 +154,7 @@ void add_quantize_flags(CLI::App& c, QuantizeFlags& o) {
        "Only calibrate, on part I of N (from 0), and save the counts for `ranges merge`", ranges})
       ->excludes(given);
   add_common_flags(c, o.common);
+  add_precision_flag(c, o.common);
   add_config_flags(c);
   c.footer(
       "Example: onnxtool quantize resnet.onnx --calib images/ --preprocess imagenet -o "

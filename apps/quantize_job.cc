@@ -49,8 +49,8 @@ Result<int> QuantizeJob::run() {
   if (!o_.dry_run) ONNXTOOL_TRY(open_data());
   report_.command = "quantize";
   report_.inputs = {o_.model};
-  const QuantizeContext context{*original_, calibration_.get(), eval_.get(), kernels_,
-                                run_,       progress_,          output_};
+  const QuantizeContext context{*original_,       calibration_.get(), eval_.get(), run_,
+                                calibration_run_, progress_,          output_};
   if (Status s = method_->decide(context); !s.ok())
     return s.error().code == ErrorCode::kNegative ? nothing(s.error())
                                                   : std::move(s).error().at(o_.model);
@@ -101,12 +101,15 @@ Status QuantizeJob::open_model() {
   save_.protected_files = payload_files(*original_);
   save_.external_data |= original_->had_external_data;
   if (writes()) ONNXTOOL_TRY(check_target(output_, save_));
-  ONNXTOOL_ASSIGN(kernels_, load_kernel_sets(o_.common.kernels));
+  ONNXTOOL_ASSIGN(KernelSets kernels, load_kernel_sets(o_.common.kernels));
   if (!o_.common.quiet)
-    for (const std::string& note : kernels_.notes) streams_.err << "note: " << note << "\n";
-  run_.kernel_sets = kernels_.sets;
+    for (const std::string& note : kernels.notes) streams_.err << "note: " << note << "\n";
+  run_.kernel_sets = kernels.sets;
   run_.threads = effective_threads(o_.common);
   run_.progress = [this](int64_t done, int64_t total) { progress_.update(done, total); };
+  if (o_.common.precision == "bf16") ONNXTOOL_TRY(prefer_bf16(kernels));
+  calibration_run_ = run_;
+  calibration_run_.kernel_sets = kernels.sets;
   return {};
 }
 

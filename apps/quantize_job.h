@@ -51,8 +51,8 @@ class QuantizeJob {
   SaveOptions save_;
   DataOptions data_options_;
   std::unique_ptr<Model> original_;
-  KernelSets kernels_;
   RunOptions run_;
+  RunOptions calibration_run_;
   std::unique_ptr<SampleSource> calibration_, eval_;
   Report report_;
   std::optional<Section> accuracy_, layers_;

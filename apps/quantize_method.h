@@ -26,8 +26,8 @@ struct QuantizeContext {
   const Model& original;
   const SampleSource* calibration = nullptr;  // nullptr: none was given
   const SampleSource* eval = nullptr;
-  const KernelSets& kernels;
   const RunOptions& run;
+  const RunOptions& calibration_run;  // may be less exact
   Progress& progress;
   std::string output;  // path; "-" is stdout
 };

@@ -68,8 +68,8 @@ RangeKey QuantizeRanges::key(const QuantizeContext& c) const {
   return {.model = model_digest(c.original),
           .data = {},
           .options = options_digest(o_),
-          .kernel_set = std::string(c.kernels.sets[0]->name),
-          .isa = std::string(c.kernels.sets[0]->isa)};
+          .kernel_set = std::string(c.calibration_run.kernel_sets[0]->name),
+          .isa = std::string(c.calibration_run.kernel_sets[0]->isa)};
 }
 
 Status QuantizeRanges::calibrate(Quantizer& quantizer, const QuantizeContext& c) {
@@ -92,7 +92,7 @@ Status QuantizeRanges::calibrate(Quantizer& quantizer, const QuantizeContext& c)
 }
 
 Status QuantizeRanges::run_samples(Quantizer& quantizer, const QuantizeContext& c) const {
-  if (o_.save_ranges.empty()) return quantizer.calibrate(*c.calibration, c.run);
+  if (o_.save_ranges.empty()) return quantizer.calibrate(*c.calibration, c.calibration_run);
   const ShardSamples part(*c.calibration, shard_);
   if (part.size() == 0)
     return Error{ErrorCode::kUsage,
@@ -100,7 +100,7 @@ Status QuantizeRanges::run_samples(Quantizer& quantizer, const QuantizeContext& 
                              shard_.count, c.calibration->size()),
                  "use as many shards as there are samples at most"};
   const DigestedSamples digested(part, shard_);
-  ONNXTOOL_TRY(quantizer.calibrate(digested, c.run, /*for_every_calibrator=*/true));
+  ONNXTOOL_TRY(quantizer.calibrate(digested, c.calibration_run, /*for_every_calibrator=*/true));
   RangeFile file;
   file.key = key(c);
   file.key.data = digested.digest().hex();

@@ -33,7 +33,7 @@ _onnxtool() {
       esac
       ;;
     quantize)
-      flags="--output --force --no-clobber --external-data --verify --emit-recipe --dry-run --calib --eval --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --dynamic --weight-only --to --keep-io-types --calibrator --percentile --format --activation-type --weight-type --symmetric --per-tensor --no-equalize --quantize-outputs --no-opset-change --preset --target --include --exclude --override --accuracy-target --bias-correction --block-size --accuracy-level --gptq --awq --save-ranges --ranges-format --ranges --shard --report --json --reproducible --quiet --exit-zero --threads --kernels --max-memory --config --no-config --help"
+      flags="--output --force --no-clobber --external-data --verify --emit-recipe --dry-run --calib --eval --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --dynamic --weight-only --to --keep-io-types --calibrator --percentile --format --activation-type --weight-type --symmetric --per-tensor --no-equalize --quantize-outputs --no-opset-change --preset --target --include --exclude --override --accuracy-target --bias-correction --block-size --accuracy-level --gptq --awq --save-ranges --ranges-format --ranges --shard --report --json --reproducible --quiet --exit-zero --threads --kernels --calib-precision --max-memory --config --no-config --help"
       case "$previous" in
         -o|--output) files=1 ;;
         --verify) words="on off" ;;
@@ -77,6 +77,7 @@ _onnxtool() {
         --report) files=1 ;;
         --threads) files=1 ;;
         --kernels) files=1 ;;
+        --calib-precision) words="f32 bf16" ;;
         --max-memory) files=1 ;;
         --config) files=1 ;;
         *) free=1 ;;
@@ -150,7 +151,7 @@ _onnxtool() {
       esac
       ;;
     run)
-      flags="--output --output-format --force --data --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --max-memory --config --no-config --help"
+      flags="--output --output-format --force --data --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --calib-precision --max-memory --config --no-config --help"
       case "$previous" in
         -o|--output) files=1 ;;
         --output-format) words="npy safetensors pb" ;;
@@ -174,13 +175,14 @@ _onnxtool() {
         --report) files=1 ;;
         --threads) files=1 ;;
         --kernels) files=1 ;;
+        --calib-precision) words="f32 bf16" ;;
         --max-memory) files=1 ;;
         --config) files=1 ;;
         *) free=1 ;;
       esac
       ;;
     bench)
-      flags="--runs --seconds --warmup --concurrency --profile --no-optimize --data --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --max-memory --config --no-config --help"
+      flags="--runs --seconds --warmup --concurrency --profile --no-optimize --data --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --calib-precision --max-memory --config --no-config --help"
       case "$previous" in
         --runs) files=1 ;;
         --seconds) files=1 ;;
@@ -207,6 +209,7 @@ _onnxtool() {
         --report) files=1 ;;
         --threads) files=1 ;;
         --kernels) files=1 ;;
+        --calib-precision) words="f32 bf16" ;;
         --max-memory) files=1 ;;
         --config) files=1 ;;
         *) free=1 ;;

@@ -23,7 +23,8 @@ std::string binary_directory() {
 }
 
 // nullptr with a reason when the module is absent or refuses this machine.
-const KernelSet* load_module(const std::string& name, std::string& reason) {
+const KernelSet* load_module(const std::string& name, std::string& reason,
+                             const char* symbol = "onnxtool_kernel_set") {
   const std::string directory = binary_directory();
   const std::string file = "onnxtool-" + name + ".so";
   if (directory.empty() || ::access((directory + "/" + file).c_str(), R_OK) != 0) {
@@ -37,7 +38,7 @@ const KernelSet* load_module(const std::string& name, std::string& reason) {
     return nullptr;
   }
   const auto entry =
-      reinterpret_cast<const KernelSet* (*)(int)>(::dlsym(handle, "onnxtool_kernel_set"));
+      reinterpret_cast<const KernelSet* (*)(int)>(::dlsym(handle, symbol));
   const KernelSet* set = entry ? entry(kKernelAbi) : nullptr;
   if (!set)
     reason = file + (entry ? " does not fit this build or this machine" : " is no kernel module");
@@ -75,6 +76,21 @@ Result<KernelSets> load_kernel_sets(const std::string& wanted) {
   }
   out.sets.push_back(&cpu_kernel_set());
   return out;
+}
+
+Status prefer_bf16(KernelSets& sets) {
+  const auto dnnl = std::find_if(sets.sets.begin(), sets.sets.end(),
+                                 [](const KernelSet* set) { return set->name == "dnnl"; });
+  if (dnnl == sets.sets.end())
+    return Error{ErrorCode::kUsage, "products in bfloat16 need the kernel set dnnl",
+                 "use --kernels auto, or leave --calib-precision at f32"};
+  std::string reason;
+  const KernelSet* bf16 = load_module("dnnl", reason, "onnxtool_bf16_kernel_set");
+  if (!bf16)
+    return Error{ErrorCode::kUnsupported, "this CPU has no instructions for bfloat16",
+                 "leave --calib-precision at f32, which is faster here"};
+  sets.sets.insert(dnnl, bf16);
+  return {};
 }
 
 }  // namespace onnxtool

@@ -18,4 +18,8 @@ struct KernelSets {
 /// or "dnnl,cpu". Modules are loaded from beside the binary only, once per process.
 Result<KernelSets> load_kernel_sets(const std::string& wanted);
 
+/// Lets matrix products and convolutions run in bfloat16 with sums in float32 (dnnl-bf16), before
+/// dnnl. An error that says why where there is no dnnl, or the CPU lacks the instructions.
+Status prefer_bf16(KernelSets& sets);
+
 }  // namespace onnxtool

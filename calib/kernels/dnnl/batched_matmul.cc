@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "calib/kernels/dnnl/bf16.h"
 #include "calib/kernels/dnnl/kernels.h"
 #include "calib/kernels/dnnl/pieces.h"
 #include "calib/kernels/dnnl/shape_cache.h"
@@ -31,6 +32,7 @@ struct Piece {
 };
 
 struct Product {
+  DnnlType operands = kDnnlFloat;
   int64_t m = 0, n = 0, k = 0;
   std::vector<int64_t> dims;  // of y
   std::vector<Primitive> primitives;
@@ -39,17 +41,19 @@ struct Product {
 };
 
 struct State final : KernelState {
+  DnnlType operands = kDnnlFloat;
   mutable ShapeCache<Product> products;
 };
 
-Described<dnnl::matmul> describe(int64_t a_count, int64_t b_count, int64_t m, int64_t n,
-                                 int64_t k) {
-  return describe_matmul(plain_desc({a_count, m, k}), plain_desc({b_count, k, n}),
+Described<dnnl::matmul> describe(int64_t a_count, int64_t b_count, int64_t m, int64_t n, int64_t k,
+                                 DnnlType operands) {
+  return describe_matmul(plain_desc({a_count, m, k}, operands),
+                         plain_desc({b_count, k, n}, operands),
                          plain_desc({std::max(a_count, b_count), m, n}), make_attributes({}));
 }
 
 Primitive make_primitive(int64_t a_count, int64_t b_count, int64_t rows, const Product& p) {
-  const auto d = describe(a_count, b_count, rows, p.n, p.k);
+  const auto d = describe(a_count, b_count, rows, p.n, p.k, p.operands);
   const size_t scratch = d.desc.scratchpad_desc().get_size();
   return {Executable(dnnl::matmul(d.desc), {{DNNL_ARG_SRC, d.desc.src_desc()},
                                             {DNNL_ARG_WEIGHTS, d.desc.weights_desc()},
@@ -77,8 +81,10 @@ int64_t matrix_of(int64_t at, std::span<const int64_t> batch, std::span<const in
   return index;
 }
 
-Result<Product> make_product(std::span<const int64_t> a_dims, std::span<const int64_t> b_dims) {
+Result<Product> make_product(std::span<const int64_t> a_dims, std::span<const int64_t> b_dims,
+                             DnnlType operands) {
   Product p;
+  p.operands = operands;
   if (a_dims.empty() || b_dims.empty()) return mismatch(a_dims, b_dims);
   // A vector is one row on the left, one column on the right.
   const bool row = a_dims.size() == 1, column = b_dims.size() == 1;
@@ -135,19 +141,27 @@ Result<Product> make_product(std::span<const int64_t> a_dims, std::span<const in
 }
 
 // Only where oneDNN has generated code: its gemm is slower than the cpu set's.
-bool accepts(const NodeView& node) {
+bool accepts_as(const NodeView& node, DnnlType operands) {
   if (node.input_dtype(0) != DataType::kFloat || node.input_dtype(1) != DataType::kFloat)
     return false;
   try {
     hold_to_one_thread();
-    return describe(2, 2, 64, 64, 64).implementation.starts_with("brg");
+    return describe(2, 2, 64, 64, 64, operands).implementation.starts_with("brg");
   } catch (const dnnl::error&) {
     return false;
   }
 }
 
+bool accepts(const NodeView& node) { return accepts_as(node, kDnnlFloat); }
+bool accepts_bf16(const NodeView& node) { return accepts_as(node, DnnlType::bf16); }
+
 Result<std::unique_ptr<KernelState>> prepare(const NodeView&) {
   return {std::make_unique<State>()};
+}
+Result<std::unique_ptr<KernelState>> prepare_bf16(const NodeView&) {
+  auto state = std::make_unique<State>();
+  state->operands = DnnlType::bf16;
+  return {std::move(state)};
 }
 
 Status run(KernelContext& ctx) {
@@ -157,15 +171,22 @@ Status run(KernelContext& ctx) {
   key.push_back(-1);
   key.insert(key.end(), b.dims.begin(), b.dims.end());
   ONNXTOOL_ASSIGN(const auto p, state.products.get(key, [&] {
-    return catching([&] { return make_product(a.dims, b.dims); });
+    return catching([&] { return make_product(a.dims, b.dims, state.operands); });
   }));
   ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, DataType::kFloat, p->dims));
   if (p->k == 0 && y.count) std::memset(y.data, 0, static_cast<size_t>(y.count) * sizeof(float));
+  const void *left = a.data, *right = b.data;
+  if (state.operands == DnnlType::bf16) {
+    ONNXTOOL_ASSIGN(left, rounded_to_bf16(ctx, static_cast<const float*>(left), a.count));
+    ONNXTOOL_ASSIGN(right, rounded_to_bf16(ctx, static_cast<const float*>(right), b.count));
+  }
+  const auto element = static_cast<int64_t>(dnnl::memory::data_type_size(state.operands));
   return run_all_pieces(ctx, p->pieces.size(), p->scratch_bytes, [&](size_t i, void* scratch) {
     const Piece& piece = p->pieces[i];
-    p->primitives[piece.primitive].code.execute({static_cast<const float*>(a.data) + piece.a,
-                                                 static_cast<const float*>(b.data) + piece.b,
-                                                 static_cast<float*>(y.data) + piece.y, scratch});
+    p->primitives[piece.primitive].code.execute(
+        {static_cast<const std::byte*>(left) + piece.a * element,
+         static_cast<const std::byte*>(right) + piece.b * element,
+         static_cast<float*>(y.data) + piece.y, scratch});
   });
 }
 
@@ -176,5 +197,10 @@ constinit const KernelInfo kBatchedMatMul{.op = "MatMul",
                                           .prepare = prepare,
                                           .run = run,
                                           .accepts = accepts};
+constinit const KernelInfo kBatchedMatMulBf16{.op = "MatMul",
+                                              .types = {DataType::kFloat},
+                                              .prepare = prepare_bf16,
+                                              .run = run,
+                                              .accepts = accepts_bf16};
 
 }  // namespace onnxtool

@@ -4,6 +4,7 @@
 // and com.microsoft.FusedConv-1, which adds z, then activates. That and what the plan fuses is
 // applied to each sum before it is stored; a residual is added onto the buffer that holds it.
 
+#include "calib/kernels/dnnl/bf16.h"
 #include "calib/kernels/dnnl/conv_node.h"
 #include "calib/kernels/dnnl/fusion.h"
 #include "calib/kernels/dnnl/halves.h"
@@ -17,6 +18,7 @@ namespace {
 struct ConvState final : KernelState {
   WindowAttributes attributes;
   int64_t groups = 1;
+  ConvolutionTypes types;
   bool half = false;                 // x, w and y are float16, sums are float32 and rounded once
   std::vector<int64_t> weight_dims;  // as the node has them; empty unless constant
   std::vector<float> bias;           // empty unless constant
@@ -65,7 +67,7 @@ bool fuses(const NodeView& node, const PostOp& op) {
   return fuses_post_op(node, op) && (op.kind != PostOp::Kind::kAdd || own_ops(node)->empty());
 }
 
-bool accepts(const NodeView& node) {
+bool accepts_as(const NodeView& node, const ConvolutionTypes& types) {
   if (!own_ops(node)) return false;
   const auto attributes = window_attributes(node);
   const int64_t groups = node.attr_int("group", 1);
@@ -79,16 +81,26 @@ bool accepts(const NodeView& node) {
   const ConstView* w = node.constant(1);
   if (half && (!w || (node.has_input(2) && !node.constant(2)))) return false;
   if (!w) return attributes->kernel.size() <= 3 && node.input_dims(1).size() < 5;
-  const auto problem = convolution_of(*attributes, groups,
-                                      expected_dims(node, *attributes, groups, w->dims), w->dims);
+  auto problem = convolution_of(*attributes, groups,
+                                expected_dims(node, *attributes, groups, w->dims), w->dims);
+  if (problem) problem->types = types;
   if (const ConstView* b = node.has_input(2) ? node.constant(2) : nullptr;
       b && (b->dtype != type || b->count != w->dims[0]))
     return false;
   return problem && has_fast_convolution(*problem);
 }
 
-Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
+bool accepts(const NodeView& node) { return accepts_as(node, {}); }
+// Of groups few values are added up: rounding the operands would cost more than it saves.
+bool accepts_bf16(const NodeView& node) {
+  return node.attr_int("group", 1) == 1 && node.input_dtype(0) == DataType::kFloat &&
+         node.has_input(1) && node.constant(1) && accepts_as(node, kBf16Operands);
+}
+
+Result<std::unique_ptr<KernelState>> prepare_as(const NodeView& node,
+                                                const ConvolutionTypes& types) {
   auto state = std::make_unique<ConvState>();
+  state->types = types;
   state->attributes = *window_attributes(node);
   state->groups = node.attr_int("group", 1);
   state->ops = *own_ops(node);
@@ -100,8 +112,8 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
   }
   if (const ConstView* w = node.constant(1)) {
     const auto dims = expected_dims(node, state->attributes, state->groups, w->dims);
-    const ConvolutionProblem problem =
-        *convolution_of(state->attributes, state->groups, dims, w->dims);
+    ConvolutionProblem problem = *convolution_of(state->attributes, state->groups, dims, w->dims);
+    problem.types = types;
     state->weight_dims.assign(w->dims.begin(), w->dims.end());
     const std::vector<float> widened = state->half ? floats_of(*w) : std::vector<float>();
     state->weights.set_original(original_weights(problem),
@@ -116,6 +128,11 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
   return {std::move(state)};
 }
 
+Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) { return prepare_as(node, {}); }
+Result<std::unique_ptr<KernelState>> prepare_bf16(const NodeView& node) {
+  return prepare_as(node, kBf16Operands);
+}
+
 Status run(KernelContext& ctx) {
   const auto& state = static_cast<const ConvState&>(*ctx.state());
   const ConstView& x = ctx.input(0);
@@ -128,7 +145,7 @@ Status run(KernelContext& ctx) {
                                                   std::to_string(state.groups));
   const bool empty = dims[0] == 0;
   if (empty) dims[0] = 1;
-  const auto problem = convolution_of(state.attributes, state.groups, dims, w_dims);
+  auto problem = convolution_of(state.attributes, state.groups, dims, w_dims);
   if (!problem)
     return kernel_error(ErrorCode::kMismatch, "no window of weights " + dims_text(w_dims) +
                                                   " fits into an input of dims " + dims_text(dims));
@@ -157,6 +174,7 @@ Status run(KernelContext& ctx) {
   }
   if (empty) return {};
 
+  problem->types = state.types;
   ONNXTOOL_ASSIGN(const auto plan, state.plans.get(plan_key(dims, w_dims), [&] {
     return ConvolutionPlan::make(*problem, bias != nullptr, state.ops, ctx.node().threads(),
                                  state.weights);
@@ -168,7 +186,11 @@ Status run(KernelContext& ctx) {
     halves.store(ctx);
     return {};
   }
-  ONNXTOOL_ASSIGN(operands.source, channels_last_input<float>(ctx, 0));
+  ONNXTOOL_ASSIGN(const float* source, channels_last_input<float>(ctx, 0));
+  operands.source = source;
+  if (state.types.source == DnnlType::bf16) {
+    ONNXTOOL_ASSIGN(operands.source, rounded_to_bf16(ctx, source, x.count));
+  }
   if (!constant) {
     ONNXTOOL_ASSIGN(void* ordered, ctx.scratch(plan->weights_desc().get_size()));
     ONNXTOOL_TRY(catching([&]() -> Status {
@@ -195,6 +217,13 @@ extern constinit const KernelInfo kConv{.op = "Conv",
                                         .accepts = accepts,
                                         .fuses = fuses,
                                         .takes_layout = takes_layout};
+extern constinit const KernelInfo kConvBf16{.op = "Conv",
+                                            .types = {DataType::kFloat},
+                                            .prepare = prepare_bf16,
+                                            .run = run,
+                                            .accepts = accepts_bf16,
+                                            .fuses = fuses,
+                                            .takes_layout = takes_layout};
 extern constinit const KernelInfo kFusedConv{.domain = "com.microsoft",
                                              .op = "FusedConv",
                                              .types = {DataType::kFloat},
@@ -203,5 +232,13 @@ extern constinit const KernelInfo kFusedConv{.domain = "com.microsoft",
                                              .accepts = accepts,
                                              .fuses = fuses,
                                              .takes_layout = takes_layout};
+extern constinit const KernelInfo kFusedConvBf16{.domain = "com.microsoft",
+                                                 .op = "FusedConv",
+                                                 .types = {DataType::kFloat},
+                                                 .prepare = prepare_bf16,
+                                                 .run = run,
+                                                 .accepts = accepts_bf16,
+                                                 .fuses = fuses,
+                                                 .takes_layout = takes_layout};
 
 }  // namespace onnxtool

@@ -1,4 +1,4 @@
-// The kernels of this module, as kernels.def lists them.
+// The kernels of this module, as kernels.def and bf16_kernels.def list them.
 #pragma once
 
 #include "calib/exec/kernel.h"
@@ -7,6 +7,7 @@ namespace onnxtool {
 
 #define KERNEL(id) extern const KernelInfo id;
 #include "calib/kernels/dnnl/kernels.def"
+#include "calib/kernels/dnnl/bf16_kernels.def"
 #undef KERNEL
 
 }  // namespace onnxtool

@@ -3,6 +3,7 @@
 //   y[.., m, n] = bias[n] + sum over k of a[.., m, k] * b[k, n]
 // Gemm's alpha is multiplied into b, beta into the bias, each rounded once.
 
+#include "calib/kernels/dnnl/bf16.h"
 #include "calib/kernels/dnnl/convolution.h"
 #include "calib/kernels/dnnl/fusion.h"
 #include "calib/kernels/dnnl/kernels.h"
@@ -15,6 +16,7 @@ namespace {
 
 struct ProductState final : KernelState {
   int64_t k = 0, n = 0;
+  ConvolutionTypes types;
   bool vector = false;  // b has one dimension: y lacks the last one
   std::vector<float> bias;
   mutable WeightStore weights;
@@ -52,14 +54,24 @@ std::optional<ProductSides> sides_of(const NodeView& node) {
   return ProductSides{b->dims[transposed ? 1 : 0], b->dims[transposed ? 0 : 1], transposed};
 }
 
-bool accepts(const NodeView& node) {
-  const auto sides = sides_of(node);
-  return sides && node.input_dtype(0) == DataType::kFloat && bias_of(node, sides->n) &&
-         has_fast_convolution(rows_problem(expected_rows(node), sides->k, sides->n));
+ConvolutionProblem problem_of(int64_t rows, int64_t k, int64_t n, const ConvolutionTypes& types) {
+  ConvolutionProblem p = rows_problem(rows, k, n);
+  p.types = types;
+  return p;
 }
 
-Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
+bool accepts_as(const NodeView& node, const ConvolutionTypes& types) {
+  const auto sides = sides_of(node);
+  return sides && node.input_dtype(0) == DataType::kFloat && bias_of(node, sides->n) &&
+         has_fast_convolution(problem_of(expected_rows(node), sides->k, sides->n, types));
+}
+bool accepts(const NodeView& node) { return accepts_as(node, {}); }
+bool accepts_bf16(const NodeView& node) { return accepts_as(node, kBf16Operands); }
+
+Result<std::unique_ptr<KernelState>> prepare_as(const NodeView& node,
+                                                const ConvolutionTypes& types) {
   auto state = std::make_unique<ProductState>();
+  state->types = types;
   const ProductSides sides = *sides_of(node);
   const ConstView& b = *node.constant(1);
   state->k = sides.k;
@@ -77,13 +89,18 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
   state->weights.set_original(rows_weights(sides.k, sides.n, sides.transposed, kDnnlFloat), source);
   const int64_t rows = expected_rows(node);
   ONNXTOOL_ASSIGN(const auto made, state->plans.get({rows}, [&] {
-    return ConvolutionPlan::make(rows_problem(rows, sides.k, sides.n), !state->bias.empty(),
+    return ConvolutionPlan::make(problem_of(rows, sides.k, sides.n, types), !state->bias.empty(),
                                  node.post_ops(), node.threads(), state->weights);
   }));
   state->weights.forget_original();
   node.drop_constant(1);
   if (!state->bias.empty()) node.drop_constant(2);
   return {std::move(state)};
+}
+
+Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) { return prepare_as(node, {}); }
+Result<std::unique_ptr<KernelState>> prepare_bf16(const NodeView& node) {
+  return prepare_as(node, kBf16Operands);
 }
 
 Status run(KernelContext& ctx) {
@@ -100,10 +117,15 @@ Status run(KernelContext& ctx) {
   const int64_t rows = a.count / state.k;
   if (rows == 0) return {};
   ONNXTOOL_ASSIGN(const auto plan, state.plans.get({rows}, [&] {
-    return ConvolutionPlan::make(rows_problem(rows, state.k, state.n), !state.bias.empty(),
-                                 ctx.node().post_ops(), ctx.node().threads(), state.weights);
+    return ConvolutionPlan::make(problem_of(rows, state.k, state.n, state.types),
+                                 !state.bias.empty(), ctx.node().post_ops(), ctx.node().threads(),
+                                 state.weights);
   }));
-  return plan->run(ctx, {.source = static_cast<const float*>(a.data),
+  const void* source = a.data;
+  if (state.types.source == DnnlType::bf16) {
+    ONNXTOOL_ASSIGN(source, rounded_to_bf16(ctx, static_cast<const float*>(a.data), a.count));
+  }
+  return plan->run(ctx, {.source = source,
                          .weights = nullptr,
                          .bias = state.bias.empty() ? nullptr : state.bias.data(),
                          .target = y});
@@ -117,6 +139,12 @@ constinit const KernelInfo kMatMul{.op = "MatMul",
                                    .run = run,
                                    .accepts = accepts,
                                    .fuses = fuses_post_op};
+constinit const KernelInfo kMatMulBf16{.op = "MatMul",
+                                       .types = {DataType::kFloat},
+                                       .prepare = prepare_bf16,
+                                       .run = run,
+                                       .accepts = accepts_bf16,
+                                       .fuses = fuses_post_op};
 constinit const KernelInfo kFusedMatMul{.domain = "com.microsoft",
                                         .op = "FusedMatMul",
                                         .types = {DataType::kFloat},
@@ -124,6 +152,13 @@ constinit const KernelInfo kFusedMatMul{.domain = "com.microsoft",
                                         .run = run,
                                         .accepts = accepts,
                                         .fuses = fuses_post_op};
+constinit const KernelInfo kFusedMatMulBf16{.domain = "com.microsoft",
+                                            .op = "FusedMatMul",
+                                            .types = {DataType::kFloat},
+                                            .prepare = prepare_bf16,
+                                            .run = run,
+                                            .accepts = accepts_bf16,
+                                            .fuses = fuses_post_op};
 constinit const KernelInfo kGemm{.op = "Gemm",
                                  .since = 7,
                                  .types = {DataType::kFloat},
@@ -131,5 +166,12 @@ constinit const KernelInfo kGemm{.op = "Gemm",
                                  .run = run,
                                  .accepts = accepts,
                                  .fuses = fuses_post_op};
+constinit const KernelInfo kGemmBf16{.op = "Gemm",
+                                     .since = 7,
+                                     .types = {DataType::kFloat},
+                                     .prepare = prepare_bf16,
+                                     .run = run,
+                                     .accepts = accepts_bf16,
+                                     .fuses = fuses_post_op};
 
 }  // namespace onnxtool
