@@ -61,6 +61,28 @@ Section correction_section(const Quantizer::Correction& c) {
   return s;
 }
 
+Section rounding_section(const Quantizer::Rerounding& r) {
+  Section s{"adaround", "AdaRound", {}, {}, {}, false};
+  s.fields.push_back({"kept", "kept", r.kept, ""});
+  s.fields.push_back({"layers", "layers", static_cast<int64_t>(r.layers.size()), ""});
+  s.fields.push_back({"samples", "samples", r.samples, ""});
+  s.fields.push_back({"before_db", "SQNR before", r.before_db, "dB"});
+  s.fields.push_back({"after_db", "SQNR after", r.after_db, "dB"});
+  Table t{"layers",
+          "outputs of layers, of the weights' rounding alone",
+          {{"result", "layer's result", ""},
+           {"nearest_db", "to nearest", "dB"},
+           {"chosen_db", "chosen", "dB"}},
+          {},
+          5};
+  std::vector<std::pair<std::string, const RoundedWeights*>> sorted;
+  for (const auto& [result, w] : r.layers) sorted.emplace_back(result, &w);
+  std::ranges::stable_sort(sorted, {}, [](const auto& l) { return l.second->nearest_db; });
+  for (const auto& [result, w] : sorted) t.rows.push_back({result, w->nearest_db, w->chosen_db});
+  if (!t.rows.empty()) s.tables.push_back(std::move(t));
+  return s;
+}
+
 // A selector of the layer that the given model knows too; preparation may have renamed it.
 std::string selector_of(const LayerInFloat& layer, const Model& original) {
   std::string name = original.graph().find(layer.result) ? layer.result : layer.layer;
@@ -93,10 +115,16 @@ Status QuantizeAccuracy::open() {
 Status QuantizeAccuracy::improve(Quantizer& quantizer, Quantizer::Output& out,
                                  const QuantizeContext& c) {
   const SampleSource* judged = c.eval ? c.eval : c.calibration;
-  if ((o_.bias_correction && !c.calibration) || (target_ && !judged))
-    return Error{ErrorCode::kUsage,
-                 target_ ? "--accuracy-target needs samples" : "--bias-correction needs samples",
-                 "add --calib PATH"};
+  const char* flag = target_ && !judged                     ? "--accuracy-target"
+                     : o_.bias_correction && !c.calibration ? "--bias-correction"
+                     : o_.adaround && !c.calibration        ? "--adaround"
+                                                            : nullptr;
+  if (flag)
+    return Error{ErrorCode::kUsage, std::string(flag) + " needs samples", "add --calib PATH"};
+  if (o_.adaround) {
+    c.progress.stage("round weights");
+    ONNXTOOL_ASSIGN(rerounding_, quantizer.round_weights(out, *c.calibration, c.run));
+  }
   if (o_.bias_correction) {
     c.progress.stage("correct biases");
     ONNXTOOL_ASSIGN(correction_, quantizer.correct_biases(out, *c.calibration, c.run));
@@ -124,6 +152,7 @@ std::optional<Finding> QuantizeAccuracy::unmet() const {
 
 std::vector<Section> QuantizeAccuracy::sections() const {
   std::vector<Section> out;
+  if (rerounding_) out.push_back(rounding_section(*rerounding_));
   if (correction_) out.push_back(correction_section(*correction_));
   if (search_) out.push_back(search_section(*search_));
   return out;

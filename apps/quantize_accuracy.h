@@ -34,6 +34,7 @@ class QuantizeAccuracy {
   std::optional<AccuracyTarget> target_;
   std::optional<AccuracySearch> search_;
   std::optional<Quantizer::Correction> correction_;
+  std::optional<Quantizer::Rerounding> rerounding_;
 };
 
 /// The written file on the target's samples: a finding where it misses. nullopt without a target.

@@ -1,5 +1,7 @@
 #include "apps/quantize_flags.h"
 
+#include <charconv>
+
 #include <algorithm>
 #include <span>
 #include <utility>
@@ -115,6 +117,17 @@ void add_quantize_flags(CLI::App& c, QuantizeFlags& o) {
   add_switch(c, o.bias_correction,
              {"--bias-correction", "",
               "Take what layers are off on average off their biases, where that helps", accuracy});
+  add_switch(c, o.adaround,
+             {"--adaround", "",
+              "Round weights up or down by what that does to each layer's output (AdaRound), where "
+              "that helps",
+              accuracy});
+  add_switch_with_value(
+      c, o.smooth,
+      {"--smooth", "STRENGTH",
+       "Make channels that reach far smaller before MatMul and Gemm read them (SmoothQuant), "
+       "between 0 and 1 of the way (default: for each tensor what is predicted to be best)",
+       accuracy});
   add_integer<int64_t>(
       c, o.block_size, 0, 256,
       {"--block-size", "N",
@@ -195,6 +208,18 @@ Result<DataType> type_of(const QuantizeFlags& o, std::string_view flag, const st
   return given->second;
 }
 
+// Of --smooth.
+Result<Smoothing> smoothing_of(const std::string& text) {
+  if (text.empty()) return Smoothing{};
+  double strength = 0;
+  const char* end = text.data() + text.size();
+  const auto parsed = std::from_chars(text.data(), end, strength);
+  if (parsed.ec == std::errc() && parsed.ptr == end && strength > 0 && strength < 1)
+    return Smoothing{strength};
+  return Error{ErrorCode::kUsage, "--smooth: '" + text + "' is no number between 0 and 1",
+               "as in --smooth=0.5; without a value it is chosen for each tensor"};
+}
+
 }  // namespace
 
 Result<Form> form_of(const QuantizeFlags& o) {
@@ -218,6 +243,9 @@ Result<QuantizeOptions> quantize_options(const QuantizeFlags& o) {
   q.activation_symmetric = o.symmetric;
   q.per_channel = !o.per_tensor;
   q.equalize = !o.no_equalize;
+  if (o.given.contains("--smooth")) {
+    ONNXTOOL_ASSIGN(q.smooth, smoothing_of(o.smooth));
+  }
   q.quantize_outputs = o.quantize_outputs;
   q.no_opset_change = o.no_opset_change;
   if (o.preset == "ort-compat") {

@@ -35,8 +35,9 @@ struct QuantizeFlags {
   int64_t block_size = 0, accuracy_level = 4;
   bool gptq = false, awq = false;
   std::vector<std::string> include, exclude, overrides;
+  std::string smooth;  // with "--smooth" among `given`; empty: the strength is chosen
   std::string accuracy_target, emit_recipe;
-  bool bias_correction = false;
+  bool bias_correction = false, adaround = false;
   std::string save_ranges, ranges, shard;
   std::string ranges_format = "onnxtool";
   std::string verify = "on";

@@ -25,6 +25,8 @@ constexpr FlagModes kFlags[] = {
     {"--shard", kStatic},
     {"--override", kStatic},
     {"--bias-correction", kStatic},
+    {"--smooth", kStatic},
+    {"--adaround", kStatic},
     {"--symmetric", kStatic | kWeightOnly},
     {"--format", kStatic | kWeightOnly},
     {"--weight-type", kStatic | kDynamic | kWeightOnly},

@@ -20,6 +20,7 @@ std::string options_digest(const QuantizeFlags& o) {
     for (const std::string& s : *list) d.add(s + "\n");
   const bool equalized = !o.no_equalize && o.ranges_format == "onnxtool";
   d.add(fmt::format("{} {} {} {}", equalized, o.preset, o.per_tensor, o.no_opset_change));
+  if (o.given.contains("--smooth")) d.add("smooth " + o.smooth + "\n");
   return d.hex();
 }
 

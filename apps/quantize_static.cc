@@ -23,7 +23,11 @@ class StaticMethod final : public QuantizeMethod {
   Status open() override {
     ONNXTOOL_TRY(ranges_.open());
     ONNXTOOL_TRY(accuracy_.open());
-    if (ranges_.of_the_model_as_it_is()) options_.equalize = false;
+    if (!ranges_.of_the_model_as_it_is()) return {};
+    options_.equalize = false;
+    if (options_.smooth)
+      return Error{ErrorCode::kUsage, "--smooth changes the values that ranges are of",
+                   "leave it out, or the ranges of onnxruntime's and TensorRT's form"};
     return {};
   }
 
@@ -41,6 +45,8 @@ class StaticMethod final : public QuantizeMethod {
   }
 
   Status quantize(const QuantizeContext& c) override {
+    if (options_.smooth) c.progress.stage("smooth");
+    if (c.calibration) ONNXTOOL_TRY(quantizer_->smooth(*c.calibration, c.run));
     if (c.calibration) ONNXTOOL_TRY(quantizer_->equalize(*c.calibration, c.run));
     c.progress.stage("calibrate");
     ONNXTOOL_TRY(ranges_.calibrate(*quantizer_, c));
@@ -70,6 +76,11 @@ class StaticMethod final : public QuantizeMethod {
     if (const int pairs = quantizer_->equalized_pairs())
       notes.push_back(fmt::format("channels evened out between {} pair{} of layers", pairs,
                                   pairs == 1 ? "" : "s"));
+    if (options_.smooth) {
+      const int values = quantizer_->smoothed_values();
+      notes.push_back(
+          fmt::format("channels of {} value{} smoothed", values, values == 1 ? "" : "s"));
+    }
     return notes;
   }
   Section section() const override { return static_section(*quantizer_, out_ ? &*out_ : nullptr); }

@@ -86,6 +86,8 @@ complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l exclude -r -d 
 complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l override -r -d 'Something else for these layers and tensors: type=float, weights=per-tensor, weight-type=u8, calibrator=NAME, percentile=P, range=MIN,MAX, symmetric=yes'
 complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l accuracy-target -r -d 'Put layers back into float until sqnr=DB, kl=NATS or drop=POINTS holds (on --eval, else on --calib), or exit with 1'
 complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l bias-correction -d 'Take what layers are off on average off their biases, where that helps'
+complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l adaround -d 'Round weights up or down by what that does to each layer'\''s output (AdaRound), where that helps'
+complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l smooth -d 'Make channels that reach far smaller before MatMul and Gemm read them (SmoothQuant), between 0 and 1 of the way (default: for each tensor what is predicted to be best)'
 complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l block-size -r -d 'Weights that share a scale: 16, 32, 64, 128 or 256 (default: 32 with 4 bits; with 8 bits 128, or with --format qdq an output channel)'
 complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l accuracy-level -r -d 'Of MatMulNBits: 4 multiplies in int8, which is faster; 0 in float'
 complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l gptq -d 'Choose codes so that each makes up for the errors of others (GPTQ); needs --calib'

@@ -109,6 +109,8 @@ _onnxtool() {
         '*--override=[Something else for these layers and tensors\: type=float, weights=per-tensor, weight-type=u8, calibrator=NAME, percentile=P, range=MIN,MAX, symmetric=yes]:SELECTOR\:KEY=VALUE:_files' \
         '--accuracy-target=[Put layers back into float until sqnr=DB, kl=NATS or drop=POINTS holds (on --eval, else on --calib), or exit with 1]:METRIC=LIMIT:_files' \
         '--bias-correction[Take what layers are off on average off their biases, where that helps]' \
+        '--adaround[Round weights up or down by what that does to each layer'\''s output (AdaRound), where that helps]' \
+        '--smooth=-[Make channels that reach far smaller before MatMul and Gemm read them (SmoothQuant), between 0 and 1 of the way (default\: for each tensor what is predicted to be best)]::\[=STRENGTH\]:_files' \
         '--block-size=[Weights that share a scale\: 16, 32, 64, 128 or 256 (default\: 32 with 4 bits; with 8 bits 128, or with --format qdq an output channel)]:N:_files' \
         '--accuracy-level=[Of MatMulNBits\: 4 multiplies in int8, which is faster; 0 in float]:N:_files' \
         '--gptq[Choose codes so that each makes up for the errors of others (GPTQ); needs --calib]' \

@@ -83,7 +83,7 @@ std::optional<Here> divide_at(const Node& n, int64_t channels) {
   if (n.is("Add") || n.is("Sub"))
     for (const int i : {1, 0})
       if (is_row(n, i, channels)) return Here{{{&n, i, true}}, &n.input(1 - i)};
-  if (n.is("Relu")) return Here{{}, &n.input(0)};
+  if (n.is("Relu") || n.is("Reshape") || n.is("Identity")) return Here{{}, &n.input(0)};
   if (!is_product(n)) return {};
   const auto w = weight_of(n);
   if (!w || w->reader != &n || !w->value->has_one_use()) return {};

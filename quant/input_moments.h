@@ -17,14 +17,16 @@ namespace onnxtool {
 /// A value, as one kind of layer reads it.
 struct LayerInput {
   const Value* value = nullptr;  // of the main graph
-  /// MatMul or Gemm: a row of the value is an x, with transA a column.
+  /// MatMul or Gemm: a row of the value is an x, with transA a column. Conv: a window of one group
+  /// is, some hundred of them a sample.
   const Node* layer = nullptr;
-  int64_t depth = 0;  // elements of x
+  int64_t depth = 0;   // elements of x
+  int64_t groups = 1;  // of a Conv
 };
 
 struct InputMoments {
   int64_t depth = 0, rows = 0;  // rows: how many x there were
-  std::vector<float> sums;      // [depth, depth], symmetric
+  std::vector<float> sums;      // [groups, depth, depth], symmetric
   size_t size_bytes() const { return sums.size() * sizeof(float); }
   /// Of the same depth.
   void add(const InputMoments& other);

@@ -10,6 +10,7 @@
 #include "quant/decisions.h"
 #include "quant/equalize.h"
 #include "quant/fuse_bias.h"
+#include "quant/smooth.h"
 
 namespace onnxtool {
 namespace {
@@ -89,6 +90,13 @@ Status Quantizer::settle_products() {
 Status Quantizer::equalize(const SampleSource& source, const RunOptions& run) {
   if (!options_.equalize || options_.ort_compat || !options_.per_channel) return {};
   ONNXTOOL_ASSIGN(equalized_, onnxtool::equalize(*model_, placement_, source, run));
+  return {};
+}
+
+Status Quantizer::smooth(const SampleSource& source, const RunOptions& run) {
+  if (!options_.smooth) return {};
+  ONNXTOOL_ASSIGN(smoothed_,
+                  onnxtool::smooth(*model_, placement_, options_.smooth->strength, source, run));
   return {};
 }
 
@@ -244,6 +252,7 @@ Result<Quantizer::Output> Quantizer::emit_with(Calibrator calibrator) const {
   ONNXTOOL_CHECK(placement.tensors.size() == params.size() &&
                  placement.nodes.size() == placement_.nodes.size());
   ONNXTOOL_ASSIGN(out.emitted, emit_qdq(*out.model, placement, params, options_));
+  apply_roundings(*out.model, rounded_);
   for (size_t i = 0; i < placement_.nodes.size(); ++i) {
     const Value& reference = placement_.nodes[i].result();
     const bool quantized = placement_.nodes[i].quantized_output ||
@@ -318,19 +327,34 @@ Result<double> Quantizer::worst_sqnr(const Output& out, const SampleSource& samp
   return worst;
 }
 
+// Improvements are judged with every layer on integers, whether overrides leave some in float or
+// the search for a target does later: a recipe turns the one into the other.
+Status Quantizer::all_on_integers(Output& out) {
+  if (wished_in_float_.empty()) return {};
+  leave_in_float({});
+  ONNXTOOL_ASSIGN(Output all, emit_with(out.calibrator));
+  all.trials = std::move(out.trials);
+  out = std::move(all);
+  return {};
+}
+
+Status Quantizer::keep_candidate(Output& out, Output candidate, bool kept) {
+  if (!wished_in_float_.empty()) {
+    leave_in_float(wished_in_float_);
+    ONNXTOOL_ASSIGN(candidate, emit_with(out.calibrator));
+  }
+  if (!kept && wished_in_float_.empty()) return {};
+  candidate.trials = std::move(out.trials);
+  out = std::move(candidate);
+  return {};
+}
+
 Result<Quantizer::Correction> Quantizer::correct_biases(Output& out, const SampleSource& source,
                                                         const RunOptions& run) {
   Correction c;
   RunOptions quiet = run;
   quiet.progress = nullptr;
-  // Judged with every layer on integers, whether overrides leave some in float or the search for a
-  // target does later: a recipe turns the one into the other.
-  if (!wished_in_float_.empty()) {
-    leave_in_float({});
-    ONNXTOOL_ASSIGN(Output all, emit_with(out.calibrator));
-    all.trials = std::move(out.trials);
-    out = std::move(all);
-  }
+  ONNXTOOL_TRY(all_on_integers(out));
   const SpreadSamples some(source, affordable_samples(placement_));
   ONNXTOOL_ASSIGN(corrections_, measure_bias_corrections(placement_, model_->graph(),
                                                          out.model->graph(), some, quiet));
@@ -341,15 +365,28 @@ Result<Quantizer::Correction> Quantizer::correct_biases(Output& out, const Sampl
   ONNXTOOL_ASSIGN(c.after_db, worst_sqnr(candidate, some, quiet));
   c.kept = c.after_db > c.before_db;
   if (!c.kept) corrections_.clear();
-  if (!wished_in_float_.empty()) {
-    leave_in_float(wished_in_float_);
-    ONNXTOOL_ASSIGN(candidate, emit_with(out.calibrator));
-  }
-  if (c.kept || !wished_in_float_.empty()) {
-    candidate.trials = std::move(out.trials);
-    out = std::move(candidate);
-  }
+  ONNXTOOL_TRY(keep_candidate(out, std::move(candidate), c.kept));
   return c;
+}
+
+Result<Quantizer::Rerounding> Quantizer::round_weights(Output& out, const SampleSource& source,
+                                                       const RunOptions& run) {
+  Rerounding r;
+  RunOptions quiet = run;
+  quiet.progress = nullptr;
+  ONNXTOOL_TRY(all_on_integers(out));
+  const SpreadSamples some(source, affordable_samples(placement_));
+  ONNXTOOL_ASSIGN(rounded_,
+                  round_layers(placement_, model_->graph(), out.model->graph(), some, quiet));
+  r.samples = some.size();
+  r.layers = rounded_;
+  ONNXTOOL_ASSIGN(r.before_db, worst_sqnr(out, some, quiet));
+  ONNXTOOL_ASSIGN(Output candidate, emit_with(out.calibrator));
+  ONNXTOOL_ASSIGN(r.after_db, worst_sqnr(candidate, some, quiet));
+  r.kept = r.after_db > r.before_db;
+  if (!r.kept) rounded_.clear();
+  ONNXTOOL_TRY(keep_candidate(out, std::move(candidate), r.kept));
+  return r;
 }
 
 Result<Quantizer::Output> Quantizer::best_of_all(const SampleSource& source,

@@ -13,6 +13,7 @@
 #include "quant/emit.h"
 #include "quant/prepare.h"
 #include "quant/quantized_model.h"
+#include "quant/rounding.h"
 #include "quant/scheme.h"
 
 namespace onnxtool {
@@ -45,6 +46,9 @@ class Quantizer {
   /// Rescales channels where options ask for it; before calibrate().
   Status equalize(const SampleSource& source, const RunOptions& run);
   int equalized_pairs() const { return equalized_; }
+  /// Likewise, before equalize(): channels of what products read.
+  Status smooth(const SampleSource& source, const RunOptions& run);
+  int smoothed_values() const { return smoothed_; }
   /// Runs the samples, once. For every calibrator, also those that the options do not ask for,
   /// where the summaries are to be kept.
   Status calibrate(const SampleSource& source, const RunOptions& run,
@@ -87,9 +91,21 @@ class Quantizer {
   /// output closer to the float model. What is emitted later has the same corrections.
   Result<Correction> correct_biases(Output& out, const SampleSource& source, const RunOptions& run);
 
+  /// What became of rounding weights again.
+  struct Rerounding {
+    bool kept = false;
+    int64_t samples = 0;
+    RoundedLayers layers;
+    double before_db = 0, after_db = 0;  // as of a correction
+  };
+  /// Rounds weights by what they do to each layer's output (quant/rounding.h), likewise.
+  Result<Rerounding> round_weights(Output& out, const SampleSource& source, const RunOptions& run);
+
  private:
   Quantizer() = default;
   Status settle_products();
+  Status all_on_integers(Output& out);
+  Status keep_candidate(Output& out, Output candidate, bool kept);
   Result<Output> emit_with(Calibrator calibrator) const;
   std::vector<const Value*> observed() const;
   void leave_in_float(const std::set<std::string>& results);
@@ -111,9 +127,10 @@ class Quantizer {
   std::map<std::string, std::vector<Extremes>> extremes_;
   std::map<std::string, Range> given_;
   BiasCorrections corrections_;
+  RoundedLayers rounded_;
   std::set<std::string> wished_in_float_;  // by overrides
   std::vector<NodeDecision> weighed_;      // before layers went back to float
-  int equalized_ = 0;
+  int equalized_ = 0, smoothed_ = 0;
 };
 
 }  // namespace onnxtool

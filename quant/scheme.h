@@ -25,6 +25,12 @@ struct CalibratorChoice {
 /// How the result is written (quant/qoperator.h).
 enum class Form : uint8_t { kQdq, kQOperator };
 
+/// How far channels are evened out before products read them; without a number each tensor gets
+/// what is predicted to be best (quant/smooth.h).
+struct Smoothing {
+  std::optional<double> strength;
+};
+
 struct QuantizeOptions {
   const Target* target = &kOrtCpu;
   Form form = Form::kQdq;
@@ -37,6 +43,7 @@ struct QuantizeOptions {
   bool quantize_outputs = false;
   /// Rescales hidden channels by powers of two, so that one range suits all of them.
   bool equalize = true;
+  std::optional<Smoothing> smooth;
   /// onnxruntime's formulas and placement where they differ from ours.
   bool ort_compat = false;
   /// Refuses to raise the opset; per-channel weights then become per-tensor where Q/DQ have no

@@ -1,0 +1,202 @@
+#include "quant/adaround.h"
+
+#include <tbb/parallel_for.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "quant/dense.h"
+
+namespace onnxtool {
+namespace {
+
+// Rows that one task rounds together.
+constexpr int64_t kTile = 64;
+// Steps of the search: as many as some multiplications allow.
+constexpr double kBudgetMacs = 1e11;
+constexpr int64_t kMinSteps = 60, kMaxSteps = 600;
+// Of the paper: the sigmoid is stretched beyond [0, 1]; the penalty 1 - |2h - 1|^b starts after a
+// fifth of the steps and sharpens from b = 20 to 2.
+constexpr float kStretch = 1.2f, kOffset = -0.1f;
+constexpr double kWarmUp = 0.2, kBlunt = 20, kSharp = 2;
+// Where the error of nearest rounding is 1 a weight.
+constexpr float kPenalty = 0.05f;
+// Adam's.
+constexpr float kRate = 0.03f, kMean = 0.9f, kSquare = 0.999f, kEpsilon = 1e-8f;
+// Over all weights, after the search.
+constexpr int kFlipRounds = 4;
+
+class Tile {
+ public:
+  Tile(Rounding& r, const std::vector<float>& moments, int64_t first)
+      : r_(r),
+        m_(moments.data()),
+        first_(first),
+        rows_(std::min(kTile, r.rows - first)),
+        size_(static_cast<size_t>(rows_ * r.depth)),
+        floor_(size_),
+        errors_(size_),
+        slopes_(size_) {}
+
+  RoundingNoise run() {
+    RoundingNoise noise;
+    for (size_t i = 0; i < size_; ++i) errors_[i] = weight(i);
+    products();
+    noise.signal = total(row_noise());
+    for (size_t i = 0; i < size_; ++i) errors_[i] = error(i, code(i));
+    products();
+    const std::vector<double> nearest = row_noise();
+    search(nearest);
+    for (int round = 0; round < kFlipRounds && flip(); ++round) {
+    }
+    const std::vector<double> chosen = row_noise();
+    for (int64_t row = 0; row < rows_; ++row) {
+      const auto at = static_cast<size_t>(row);
+      const bool better = chosen[at] < nearest[at];
+      noise.nearest += nearest[at];
+      noise.chosen += better ? chosen[at] : nearest[at];
+      if (better) keep(row);
+    }
+    return noise;
+  }
+
+ private:
+  int64_t row_of(size_t i) const { return first_ + static_cast<int64_t>(i) / r_.depth; }
+  size_t global(size_t i) const { return static_cast<size_t>(first_ * r_.depth) + i; }
+  float weight(size_t i) const { return r_.weights[global(i)]; }
+  int code(size_t i) const { return r_.codes[global(i)]; }
+  float scale(size_t i) const { return r_.scales[static_cast<size_t>(row_of(i))]; }
+  float error(size_t i, int code) const {
+    return weight(i) -
+           static_cast<float>(code - r_.zero_points[static_cast<size_t>(row_of(i))]) * scale(i);
+  }
+
+  // slopes = errors M, half the gradient by the errors.
+  void products() {
+    multiply_here(rows_, r_.depth, r_.depth, {errors_.data(), r_.depth, 1}, {m_, r_.depth, 1},
+                  slopes_.data(), r_.depth);
+  }
+  // Of the errors and their products as they are.
+  std::vector<double> row_noise() const {
+    std::vector<double> out(static_cast<size_t>(rows_));
+    for (size_t i = 0; i < size_; ++i)
+      out[i / static_cast<size_t>(r_.depth)] += static_cast<double>(errors_[i]) * slopes_[i];
+    return out;
+  }
+  static double total(const std::vector<double>& rows) {
+    double sum = 0;
+    for (const double v : rows) sum += v;
+    return sum;
+  }
+
+  // Leaves errors and products of the roundings that were found.
+  void search(const std::vector<double>& nearest) {
+    std::vector<float> v(size_), mean(size_), square(size_);
+    for (size_t i = 0; i < size_; ++i) {
+      const float zero = static_cast<float>(r_.zero_points[static_cast<size_t>(row_of(i))]);
+      const float exact = std::clamp(weight(i) / scale(i) + zero, static_cast<float>(r_.lowest),
+                                     static_cast<float>(r_.highest));
+      floor_[i] = std::min(static_cast<int>(std::floor(exact)), r_.highest - 1);
+      const float h = std::clamp(exact - static_cast<float>(floor_[i]), 0.001f, 0.999f);
+      v[i] = -std::log(kStretch / (h - kOffset) - 1);
+    }
+    const double macs = static_cast<double>(r_.rows) * static_cast<double>(r_.depth) *
+                        static_cast<double>(r_.depth);
+    const auto steps =
+        static_cast<int64_t>(std::clamp(kBudgetMacs / macs, double{kMinSteps}, double{kMaxSteps}));
+    for (int64_t step = 0; step < steps; ++step) descend(step, steps, nearest, v, mean, square);
+    for (size_t i = 0; i < size_; ++i) errors_[i] = error(i, floor_[i] + (v[i] >= 0 ? 1 : 0));
+    for (size_t i = 0; i < size_; ++i) floor_[i] += v[i] >= 0 ? 1 : 0;
+    products();
+  }
+
+  void descend(int64_t step, int64_t steps, const std::vector<double>& nearest,
+               std::vector<float>& v, std::vector<float>& mean, std::vector<float>& square) {
+    const double done = static_cast<double>(step) / static_cast<double>(steps);
+    const double annealed = std::max(0.0, (done - kWarmUp) / (1 - kWarmUp));
+    const auto b = static_cast<float>(kSharp + (kBlunt - kSharp) * (1 - annealed));
+    const float penalty = done < kWarmUp ? 0 : kPenalty;
+    const auto mean_left = static_cast<float>(1 - std::pow(double{kMean}, step + 1)),
+               square_left = static_cast<float>(1 - std::pow(double{kSquare}, step + 1));
+    for (size_t i = 0; i < size_; ++i)
+      errors_[i] = error(i, floor_[i]) - stretched(sigmoid(v[i])) * scale(i);
+    products();
+    for (size_t i = 0; i < size_; ++i) {
+      const float s = sigmoid(v[i]), h = stretched(s);
+      const auto row = static_cast<size_t>(static_cast<int64_t>(i) / r_.depth);
+      if (!(nearest[row] > 0)) continue;
+      float slope = static_cast<float>(-2.0 * static_cast<double>(r_.depth) * slopes_[i] *
+                                       scale(i) / nearest[row]);
+      if (penalty > 0) {
+        const float d = 2 * h - 1, side = d < 0 ? -1.0f : 1.0f;
+        slope -= penalty * b * 2 * side * std::pow(std::abs(d), b - 1);
+      }
+      if (h <= 0 || h >= 1) slope = 0;  // the stretched sigmoid is cut there
+      slope *= kStretch * s * (1 - s);
+      mean[i] = kMean * mean[i] + (1 - kMean) * slope;
+      square[i] = kSquare * square[i] + (1 - kSquare) * slope * slope;
+      v[i] -= kRate * (mean[i] / mean_left) / (std::sqrt(square[i] / square_left) + kEpsilon);
+    }
+  }
+
+  static float sigmoid(float v) { return 1 / (1 + std::exp(-v)); }
+  static float stretched(float s) { return std::clamp(s * kStretch + kOffset, 0.0f, 1.0f); }
+
+  // Each weight one code up or down where that alone helps. Whether any was.
+  bool flip() {
+    bool any = false;
+    for (int64_t row = 0; row < rows_; ++row) {
+      float* slopes = slopes_.data() + row * r_.depth;
+      for (int64_t k = 0; k < r_.depth; ++k) {
+        const auto i = static_cast<size_t>(row * r_.depth + k);
+        const float s = scale(i), diagonal = m_[k * r_.depth + k];
+        // Up takes s off the error, down adds it.
+        const int step = slopes[k] > 0 ? 1 : -1;
+        const float change = -static_cast<float>(step) * s;
+        const int moved = floor_[i] + step;
+        const bool near = std::abs(error(i, moved)) < s;
+        if (!near || moved < r_.lowest || moved > r_.highest) continue;
+        if (2 * change * slopes[k] + s * s * diagonal >= 0) continue;
+        floor_[i] = moved;
+        errors_[i] += change;
+        const float* line = m_ + k * r_.depth;
+        for (int64_t j = 0; j < r_.depth; ++j) slopes[j] += change * line[j];
+        any = true;
+      }
+    }
+    return any;
+  }
+
+  void keep(int64_t row) {
+    for (int64_t k = 0; k < r_.depth; ++k) {
+      const auto i = static_cast<size_t>(row * r_.depth + k);
+      r_.codes[global(i)] = floor_[i];
+    }
+  }
+
+  Rounding& r_;
+  const float* m_;
+  int64_t first_, rows_;
+  size_t size_;
+  std::vector<int> floor_;  // the codes, once the search is over
+  std::vector<float> errors_, slopes_;
+};
+
+}  // namespace
+
+RoundingNoise round_adaptively(Rounding& r, const std::vector<float>& moments) {
+  const int64_t tiles = (r.rows + kTile - 1) / kTile;
+  std::vector<RoundingNoise> parts(static_cast<size_t>(tiles));
+  tbb::parallel_for(int64_t{0}, tiles, [&](int64_t t) {
+    parts[static_cast<size_t>(t)] = Tile(r, moments, t * kTile).run();
+  });
+  RoundingNoise all;
+  for (const RoundingNoise& p : parts) {
+    all.signal += p.signal;
+    all.nearest += p.nearest;
+    all.chosen += p.chosen;
+  }
+  return all;
+}
+
+}  // namespace onnxtool
