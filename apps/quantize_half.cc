@@ -5,6 +5,7 @@
 
 #include "apps/quantize_method.h"
 #include "apps/quantize_report.h"
+#include "quant/decisions.h"
 #include "quant/half.h"
 
 namespace onnxtool {
@@ -33,7 +34,7 @@ class HalfMethod final : public QuantizeMethod {
     if (stores_only()) return {};
     plan_ = plan_half(*prepared_, options_, nullptr, constants_);
     if (any_half() || c.calibration) return {};
-    return Error{ErrorCode::kNegative, "no node and no weight fits in 16 bits", {}};
+    return nothing();
   }
 
   Status quantize(const QuantizeContext& c) override {
@@ -56,7 +57,7 @@ class HalfMethod final : public QuantizeMethod {
         result_.layers.push_back({&reference, test});
     }
     if (report_.converted_bytes > 0 || any_half()) return {};
-    return Error{ErrorCode::kNegative, "no node and no weight fits in 16 bits", {}};
+    return nothing();
   }
 
   QuantizedModel& result() override { return result_; }
@@ -93,6 +94,13 @@ class HalfMethod final : public QuantizeMethod {
   }
 
  private:
+  Error nothing() const {
+    return nothing_quantized(
+        "nothing becomes 16-bit floats", plan_.decisions,
+        stores_only() ? "the graph has no float32 weights" : "the graph has no floats to convert",
+        "the model was left as it is");
+  }
+
   // The target computes in float32 whatever the file says, and has no kernels for the type.
   bool stores_only() const {
     return options_.type == DataType::kBfloat16 && !options_.target->computes_bfloat16;

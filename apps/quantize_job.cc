@@ -32,6 +32,12 @@ bool has_integer_nodes(const Graph& graph) {
   return false;
 }
 
+bool has_fixed_extents(const Model& model, const std::string& output) {
+  const Value* v = model.graph().find(output);
+  return v && v->type().shape &&
+         std::ranges::all_of(*v->type().shape, [](const Dim& d) { return d.value.has_value(); });
+}
+
 bool data_given(const QuantizeFlags& o) {
   return !o.calib.empty() || !o.data.raw.empty() || o.data.random > 0;
 }
@@ -191,12 +197,31 @@ Status QuantizeJob::compare(const Graph& loaded, const SampleSource& source,
                   compare_models(original_->graph(), loaded, source, run_, options));
   accuracy_ = accuracy_section(compared, data, options.labelled);
   unmet_ = target_missed(o_, compared);
+  return judge(compared);
+}
+
+// Boxes that are kept, indices of what is not zero: where a value crosses a threshold, sizes
+// differ, and element by element there is nothing to compare. The other outputs judge the model.
+Status QuantizeJob::judge(const ModelComparison& compared) {
+  bool any = compared.outputs.empty();
   for (const auto& [name, metrics] : compared.outputs) {
-    if (metrics.samples() == 0)
-      return Error{ErrorCode::kBadData, "output '" + name + "' was compared on no sample", {}};
-    if (metrics.total().all.non_finite_mismatches > 0 || !metrics.failures().empty()) good_ = false;
+    any = any || metrics.samples() > 0;
+    if (metrics.samples() > 0 && metrics.total().all.non_finite_mismatches > 0) good_ = false;
+    if (metrics.failures().empty()) continue;
+    if (has_fixed_extents(*original_, name))
+      return Error{ErrorCode::kBadData,
+                   "output '" + name + "': " + metrics.failures().begin()->second,
+                   "the result has another shape than the float model's: this is a bug"};
+    accuracy_->notes.push_back(fmt::format(
+        "output '{}' has as many elements as the data makes it have: on {} of {} samples the "
+        "models differ in that, and it was not compared",
+        name, metrics.failures().size(), compared.samples));
   }
-  return {};
+  if (any) return {};
+  return Error{ErrorCode::kBadData,
+               "no output could be compared: sizes of all of them depend on the data and differ",
+               "--verify off writes the model without a comparison; --exclude leaves what decides "
+               "on sizes in float"};
 }
 
 Status QuantizeJob::compare_by_layer(const Graph& loaded, const SampleSource& source) {

@@ -12,6 +12,7 @@
 #include "apps/quantize_flags.h"
 #include "apps/quantize_method.h"
 #include "apps/report/report.h"
+#include "calib/compare/compare.h"
 #include "calib/exec/modules.h"
 
 namespace onnxtool {
@@ -37,6 +38,7 @@ class QuantizeJob {
   void stamp(Model& model) const;
   Status verify();
   Status compare(const Graph& loaded, const SampleSource& source, const std::string& data);
+  Status judge(const ModelComparison& compared);
   Status compare_by_layer(const Graph& loaded, const SampleSource& source);
   Result<int> finish();
   Result<int> finish_without_model();

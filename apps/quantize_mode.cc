@@ -62,6 +62,11 @@ Result<QuantizeMode> quantize_mode(const QuantizeFlags& flags) {
   if (flags.dynamic && flags.weight_only)
     return Error{ErrorCode::kUsage, "--dynamic and --weight-only exclude each other",
                  "--weight-only leaves activations in float, --dynamic does not"};
+  if (!flags.to.empty() && (flags.dynamic || flags.weight_only))
+    return Error{
+        ErrorCode::kUsage,
+        std::string(flags.dynamic ? "--dynamic" : "--weight-only") + " and --to exclude each other",
+        "one makes integers, the other 16-bit floats"};
   const Mode& mode = kModes[!flags.to.empty() ? 3 : flags.weight_only ? 2 : flags.dynamic ? 1 : 0];
   for (const FlagModes& f : kFlags)
     if (flags.given.contains(f.flag) && !(f.modes & mode.bit))

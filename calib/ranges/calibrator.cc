@@ -67,7 +67,9 @@ Result<Calibrator> parse_calibrator(std::string_view text) {
 
 Result<Range> calibrate(Calibrator calibrator, const Summary& summary, const QuantScheme& scheme,
                         const CalibratorOptions& options, std::span<const Extremes> samples) {
-  if (summary.count() == 0) return Error{ErrorCode::kBadData, "no values were observed", {}};
+  if (summary.count() == 0)
+    return Error{ErrorCode::kBadData, "no values were observed: it is empty for every sample",
+                 "leave what reads it in float (--exclude), or give other samples"};
   if (!summary.all_finite())
     return Error{ErrorCode::kNotFinite,
                  std::to_string(summary.nan()) + " NaN and " +
