@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
 #include <ostream>
 #include <set>
 
@@ -15,7 +14,11 @@
 #include "apps/model_output.h"
 #include "apps/models.h"
 #include "apps/near_miss_report.h"
+#include "apps/optimize_inputs.h"
+#include "apps/optimize_report.h"
 #include "apps/progress.h"
+#include "apps/reproduction.h"
+#include "apps/subgraph.h"
 #include "apps/verification.h"
 #include "calib/exec/folder.h"
 #include "libopt/analysis/census.h"
@@ -41,6 +44,8 @@ struct Options {
   int64_t max_growth = 0;
   int opset = 0, allow_opset = 0;
   bool freeze = false, strip = false, explain = false;
+  SubgraphFlags part;
+  std::string repro;
   std::string explain_what;
   DataFlags shapes;  // dims and input_shapes of it
   std::string verify = "quick";
@@ -54,6 +59,11 @@ void add_flags(CLI::App& c, Options& o) {
   const std::string how = "Optimization", shapes = "Shapes and versions";
   add_output_flags(c, o.output, kSuffix);
   add_verify_flag(c, o.verify, "Output");
+  add_text(c, o.repro,
+           {"--repro", "DIR",
+            "Where verification fails, write the nodes that were rewritten wrongly, before and "
+            "after, with inputs that show it",
+            "Output"});
   add_choice(c, o.level,
              {"--level", "basic|extended",
               "Which passes run (docs/passes.md): basic writes the standard's operators only, "
@@ -80,6 +90,7 @@ void add_flags(CLI::App& c, Options& o) {
   add_list(c, o.shapes.input_shapes,
            {"--input-shape", "INPUT=DIMS", "Make the shape of an input static, as in x=1,3,224,224",
             shapes});
+  add_subgraph_flags(c, o.part, shapes);
   add_switch(c, o.freeze,
              {"--freeze", "",
               "Make inputs that have a default constants, as exporters mean them that list weights "
@@ -93,9 +104,10 @@ void add_flags(CLI::App& c, Options& o) {
        shapes});
   add_integer(c, o.opset, 1, kMaxConvertTarget,
               {"--opset", "N", "Raise the version of the standard operators to N", shapes});
-  add_integer(c, o.allow_opset, 1, kMaxConvertTarget,
-              {"--allow-opset", "N",
-               "Raise that version up to N where a fusion needs an operator that is newer", shapes});
+  add_integer(
+      c, o.allow_opset, 1, kMaxConvertTarget,
+      {"--allow-opset", "N",
+       "Raise that version up to N where a fusion needs an operator that is newer", shapes});
   add_common_flags(c, o.common);
   add_config_flags(c);
   c.footer("Example: onnxtool optimize resnet.onnx -o resnet.opt.onnx");
@@ -159,146 +171,7 @@ std::vector<NamedPath> inputs_of(const Options& o) {
   return in;
 }
 
-// --- the report ----------------------------------------------------------------------------------
-
-struct Before {
-  Census census;
-  int64_t bytes = 0;
-  int64_t opset = 0, ir_version = 0;
-};
-
-Section model_section(const Options& o, const Before& before, const Model& after,
-                      const SavedFiles* saved, const std::string& output) {
-  Section s{"model", "Model", {}, {}, {}, false};
-  s.fields.push_back({"input", "input", o.model, ""});
-  if (saved) s.fields.push_back({"output", "output", output, ""});
-  if (saved && !saved->data_path.empty())
-    s.fields.push_back({"external_data", "external data", saved->data_path, ""});
-  const auto changed = [&](const std::string& key, const std::string& label, int64_t was,
-                           int64_t is, const std::string& unit = "") {
-    const auto text = [](int64_t v) { return format_scalar(v, ""); };
-    s.fields.push_back({key, label, was == is ? text(is) : text(was) + " -> " + text(is), unit,
-                        Audience::kPeople});
-    s.fields.push_back({key + "_before", "", was, "", Audience::kPrograms});
-    s.fields.push_back({key + "_after", "", is, "", Audience::kPrograms});
-  };
-  const Census census = count(after);
-  changed("nodes", "nodes", before.census.nodes, census.nodes);
-  if (before.census.subgraph_nodes)
-    changed("subgraph_nodes", "of them in subgraphs", before.census.subgraph_nodes,
-            census.subgraph_nodes);
-  changed("parameters", "parameters", before.census.parameters, census.parameters);
-  if (saved)
-    changed("bytes", "size", before.bytes,
-            static_cast<int64_t>(saved->model_bytes + saved->data_bytes), "bytes");
-  changed("opset", "opset", before.opset, after.opset(""));
-  changed("ir_version", "IR version", before.ir_version, after.ir_version);
-
-  Table ops{"operators",
-            "nodes by operator, where they changed",
-            {{"op", "operator", ""}, {"before", "before", ""}, {"after", "after", ""}},
-            {},
-            0};
-  std::map<std::string, std::pair<int64_t, int64_t>> counts;
-  for (const auto& [op, n] : before.census.by_operator) counts[op].first = n;
-  for (const auto& [op, n] : census.by_operator) counts[op].second = n;
-  Table all{"all_operators", "", ops.columns, {}, 0, false};
-  for (const auto& [op, n] : counts) {
-    all.rows.push_back({op, n.first, n.second});
-    if (n.first != n.second) ops.rows.push_back(all.rows.back());
-  }
-  if (!ops.rows.empty()) s.tables.push_back(std::move(ops));
-  s.tables.push_back(std::move(all));
-  return s;
-}
-
-// A pass may stand in the pipeline at several places.
-std::vector<PassReport> by_pass(const std::vector<PassReport>& reports) {
-  std::vector<PassReport> out;
-  for (const PassReport& r : reports) {
-    const auto known = std::ranges::find(out, r.pass, &PassReport::pass);
-    if (known == out.end()) {
-      out.push_back(r);
-      continue;
-    }
-    known->fired += r.fired;
-    known->time_ms += r.time_ms;
-  }
-  return out;
-}
-
-Section passes_section(const std::vector<PassReport>& reports, const std::vector<Breach>& dropped) {
-  Section s{"passes", "Passes", {}, {}, {}, false};
-  const std::vector<PassReport> passes = by_pass(reports);
-  Table t{"passes", "", {{"pass", "pass", ""}, {"fired", "fired", ""}}, {}, 0};
-  for (const PassReport& p : passes)
-    if (p.fired) t.rows.push_back({std::string(p.pass), int64_t{p.fired}});
-  if (t.rows.empty())
-    s.notes.push_back("nothing to do: no pass found anything");
-  else
-    s.tables.push_back(std::move(t));
-  for (const Breach& d : dropped)
-    s.notes.push_back(fmt::format(
-        "{} was left out: at {} it brings to light that types contradict each other: {}", d.pass,
-        d.node, d.difference));
-  return s;
-}
-
-Section timing_by_pass(const Progress& progress, const std::vector<PassReport>& passes) {
-  Section s = timing_section(progress);
-  Table t{"passes", "", {{"pass", "pass", ""}, {"time_ms", "time", "ms"}}, {}, 0, false};
-  for (const PassReport& p : by_pass(passes)) t.rows.push_back({std::string(p.pass), p.time_ms});
-  s.tables.push_back(std::move(t));
-  return s;
-}
-
 // --- the command ---------------------------------------------------------------------------------
-
-// What --dim and --input-shape settled holds for every value that names the same dimension.
-Status freeze_dims(Model& model, const DataFlags& flags) {
-  std::vector<std::vector<Dim>> declared;
-  for (const Value* v : model.graph().inputs())
-    declared.push_back(v->type().shape.value_or(std::vector<Dim>()));
-  ONNXTOOL_TRY(apply_shapes(model, flags));
-  std::map<std::string, int64_t> settled;
-  for (size_t i = 0; i < declared.size(); ++i) {
-    const auto& now = model.graph().inputs()[i]->type().shape;
-    for (size_t axis = 0; axis < declared[i].size(); ++axis) {
-      const std::string& symbol = declared[i][axis].symbol;
-      if (symbol.empty() || declared[i][axis].value || !(*now)[axis].value) continue;
-      const auto [it, fresh] = settled.emplace(symbol, *(*now)[axis].value);
-      if (!fresh && it->second != *(*now)[axis].value)
-        return Error{ErrorCode::kMismatch,
-                     fmt::format("dimension '{}' is {} and {} by different flags", symbol,
-                                 it->second, *(*now)[axis].value),
-                     "a name stands for one extent: give it with --dim"};
-    }
-  }
-  const auto settle = [&](const auto& self, Graph& graph) -> void {
-    for (Value* v : graph.values()) {
-      ValueType type = v->type();
-      if (!type.shape) continue;
-      for (Dim& d : *type.shape)
-        if (const auto it = settled.find(d.symbol); !d.value && it != settled.end())
-          d = Dim::of(it->second);
-      v->set_type(std::move(type));
-    }
-    for (Node& n : graph.nodes()) n.for_each_subgraph([&](Graph& sub) { self(self, sub); });
-  };
-  if (!settled.empty()) settle(settle, model.graph());
-  return {};
-}
-
-// Defaults become constants; how many.
-int freeze_inputs(Graph& graph) {
-  int count = 0;
-  for (Value* v : graph.initializers())
-    if (v->is_graph_input()) {
-      graph.remove_input(*v);
-      ++count;
-    }
-  return count;
-}
 
 class OptimizeCommand {
  public:
@@ -317,6 +190,7 @@ class OptimizeCommand {
     for (const ReportTarget& t : targets_) outputs.push_back({"--report", t.path});
     ONNXTOOL_TRY(check_target(output_, save));
     ONNXTOOL_TRY(check_files(inputs_of(o_), outputs));
+    ONNXTOOL_TRY(check_repro());
 
     progress_.stage("load");
     ONNXTOOL_ASSIGN(std::unique_ptr<Model> model, load_model(o_.model));
@@ -324,8 +198,11 @@ class OptimizeCommand {
     save.protected_files = payload_files(*model);
     save.external_data |= model->had_external_data;
     ONNXTOOL_TRY(check_target(output_, save));
-    const Before before{count(*model), bytes_on_disk(*model, o_.model), model->opset(""),
-                        model->ir_version};
+    const OptimizeBefore before{count(*model), bytes_on_disk(*model, o_.model), model->opset(""),
+                                model->ir_version};
+    if (o_.part.given()) {
+      ONNXTOOL_ASSIGN(model, part_of(*model));
+    }
     ONNXTOOL_TRY(freeze_dims(*model, o_.shapes));
     if (Status s = infer_graph(model->graph()); !s.ok()) return std::move(s).error().at(o_.model);
 
@@ -370,7 +247,7 @@ class OptimizeCommand {
       ONNXTOOL_ASSIGN(saved, save_model(*model, output_, save));
     }
     progress_.finish();
-    report.sections = {model_section(o_, before, *model, saved ? &*saved : nullptr, output_),
+    report.sections = {model_section(o_.model, before, *model, saved ? &*saved : nullptr, output_),
                        passes_section(result.passes, result.dropped),
                        verification_section(result.verification, !verifier),
                        timing_by_pass(progress_, result.passes)};
@@ -379,6 +256,12 @@ class OptimizeCommand {
                              explanation.section(*model, without(passes, result.dropped), context));
     report.sections[0].notes = notes_;
     if (result.breach) report.findings.push_back(breach_finding(*result.breach));
+    if (result.breach && !o_.repro.empty()) {
+      ONNXTOOL_ASSIGN(Section section, write_reproduction(result, context,
+                                                          {o_.repro, o_.output.force,
+                                                           effective_threads(o_.common)}));
+      report.sections.push_back(std::move(section));
+    }
     if (strict_failure)
       report.findings.push_back(
           {"unverified", "error",
@@ -394,6 +277,21 @@ class OptimizeCommand {
   }
 
  private:
+  Status check_repro() const {
+    if (o_.repro.empty()) return {};
+    if (o_.verify == "off")
+      return Error{ErrorCode::kUsage, "--repro shows what verification finds, and --verify is off",
+                   "leave one of them out"};
+    return check_output_directory("--repro", o_.repro, inputs_of(o_));
+  }
+
+  Result<std::unique_ptr<Model>> part_of(Model& model) {
+    if (Status s = infer_graph(model.graph()); !s.ok()) return std::move(s).error().at(o_.model);
+    auto part = subgraph_of(model, o_.part, notes_);
+    if (!part.ok()) return std::move(part).error().at(o_.model);
+    return part;
+  }
+
   static std::vector<const PassInfo*> without(std::vector<const PassInfo*> passes,
                                               const std::vector<Breach>& dropped) {
     std::erase_if(passes, [&](const PassInfo* p) {

@@ -10,10 +10,11 @@ _onnxtool() {
   fi
   case "${COMP_WORDS[1]}" in
     optimize)
-      flags="--output --force --no-clobber --external-data --verify --level --target --passes --disable --keep --max-growth --explain --dim --input-shape --freeze --strip --opset --allow-opset --report --json --reproducible --quiet --exit-zero --threads --kernels --max-memory --config --no-config --help"
+      flags="--output --force --no-clobber --external-data --verify --repro --level --target --passes --disable --keep --max-growth --explain --dim --input-shape --inputs --outputs --freeze --strip --opset --allow-opset --report --json --reproducible --quiet --exit-zero --threads --kernels --max-memory --config --no-config --help"
       case "$previous" in
         -o|--output) files=1 ;;
         --verify) words="off quick full strict" ;;
+        --repro) files=1 ;;
         --level) words="basic extended" ;;
         --target) words="portable ort-cpu" ;;
         --passes) files=1 ;;
@@ -22,6 +23,8 @@ _onnxtool() {
         --max-growth) files=1 ;;
         --dim) files=1 ;;
         --input-shape) files=1 ;;
+        --inputs) files=1 ;;
+        --outputs) files=1 ;;
         --opset) files=1 ;;
         --allow-opset) files=1 ;;
         --report) files=1 ;;

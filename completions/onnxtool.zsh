@@ -32,6 +32,7 @@ _onnxtool() {
         '--no-clobber[Never replace a file]' \
         '--external-data=-[Put weights into a data file beside the model (default name\: its own with 8 hex digits and .data)]::\[=NAME\]:_files' \
         '--verify=[Run both models on seeded inputs before anything is written; full on more inputs, strict fails also where nodes cannot be run]:off|quick|full|strict:(off quick full strict)' \
+        '--repro=[Where verification fails, write the nodes that were rewritten wrongly, before and after, with inputs that show it]:DIR:_files' \
         '--level=[Which passes run (docs/passes.md)\: basic writes the standard'\''s operators only, extended those too that the target has besides]:basic|extended:(basic extended)' \
         '--target=[Runtime that will run the model; portable means any]:portable|ort-cpu:(portable ort-cpu)' \
         '*--passes=[Run only these passes (docs/passes.md lists them)]:NAME\[,NAME\]:_files' \
@@ -41,6 +42,8 @@ _onnxtool() {
         '--explain=-[Show what passes came close to and did not do, and why\: of one pass, of op\:TYPE or name\:GLOB, or counted]::\[=PASS|SELECTOR\]:_files' \
         '*--dim=[Make a named dynamic dimension N]:NAME=N:_files' \
         '*--input-shape=[Make the shape of an input static, as in x=1,3,224,224]:INPUT=DIMS:_files' \
+        '*--inputs=[Keep only what computes the outputs from these values, which become the inputs]:NAME\[,NAME\]:_files' \
+        '*--outputs=[Keep only what computes these values, which become the outputs]:NAME\[,NAME\]:_files' \
         '--freeze[Make inputs that have a default constants, as exporters mean them that list weights among the inputs]' \
         '--strip[Leave out doc strings, metadata of nodes and values, and names of nodes; the model'\''s own metadata stays]' \
         '--opset=[Raise the version of the standard operators to N]:N:_files' \

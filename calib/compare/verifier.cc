@@ -7,30 +7,17 @@
 #include <map>
 #include <new>
 #include <optional>
-#include <set>
 
-#include "calib/compare/cut_out.h"
 #include "calib/compare/difference.h"
 #include "calib/compare/oracle.h"
+#include "calib/compare/runnable.h"
 #include "calib/compare/trial_inputs.h"
 #include "calib/exec/plan.h"
-#include "calib/kernels/cpu/cpu_kernels.h"
-#include "libopt/analysis/effects.h"
-#include "libopt/analysis/seam.h"
 
 namespace onnxtool {
 namespace {
 
 using Outputs = std::map<std::string, Tensor>;
-
-PlanOptions plan_options(int threads, bool portable) {
-  PlanOptions o;
-  o.kernel_sets = {portable ? &cpu_kernel_set_portable() : &cpu_kernel_set()};
-  o.threads = threads;
-  o.fuse = false;      // fused or not, a node rounds the same
-  o.integers = false;  // a step of a code would hide what a rewrite did
-  return o;
-}
 
 // One side, ready to run.
 class Side {
@@ -60,37 +47,6 @@ class Side {
   RunContext context_;
 };
 
-// What two runs cannot be compared by: no kernel, or random.
-bool stands_in_the_way(const Node& n) {
-  if (n.is("Dropout") && n.num_inputs() < 3) return false;  // random in training only
-  const auto schema = find_schema(n.op_type(), n.domain(), n.opset());
-  return schema && !schema->deterministic;
-}
-
-// The model without what cannot be run, or why that is not possible.
-struct Runnable {
-  std::unique_ptr<Model> model;
-  int64_t cut = 0;
-  std::string obstacle;
-};
-
-Runnable make_runnable(const Model& model, const PlanOptions& options) {
-  Runnable r{model.clone(), 0, {}};
-  [[maybe_unused]] const Status typed = infer_graph(r.model->graph());
-  std::set<const Node*> chosen;
-  for (const Node& n : r.model->graph().nodes())
-    if (stands_in_the_way(n)) chosen.insert(&n);
-  if (!Plan::compile(r.model->graph(), options).ok())
-    for (const Node* n : Plan::nodes_in_the_way(r.model->graph(), options)) chosen.insert(n);
-  if (chosen.empty()) return r;
-  const auto cut = cut_out(*r.model, [&](const Node& n) { return chosen.contains(&n); });
-  if (cut.ok())
-    r.cut = *cut;
-  else
-    r.obstacle = cut.error().message;
-  return r;
-}
-
 // The least precise type that the model computes in: half precision or quantized values inside make
 // float results no better than they are.
 DataType coarsest_type(const Graph& graph) {
@@ -114,13 +70,13 @@ class ExecutingVerifier final : public Verifier {
   ExecutingVerifier(const Model& original, const VerifierOptions& options)
       : options_(options),
         whole_(original.clone()),
-        original_(make_runnable(original, plan_options(options.threads, false))),
+        original_(make_runnable(original, comparison_plan(options.threads, false))),
         unit_(relative_unit(coarsest_type(original_.model->graph()))) {}
 
   Verification verify(Model& rewritten, Exactness exactness) override {
     Verification v;
     v.unverified_nodes = original_.cut;
-    const Runnable after = make_runnable(rewritten, plan_options(options_.threads, false));
+    const Runnable after = make_runnable(rewritten, comparison_plan(options_.threads, false));
     for (const std::string& obstacle : {original_.obstacle, after.obstacle})
       if (!obstacle.empty()) return unverified(std::move(v), *whole_, obstacle);
     if (after.cut != original_.cut)
@@ -152,7 +108,7 @@ class ExecutingVerifier final : public Verifier {
 
   void compare(const Model& after, const TrialInputs& trial, Exactness exactness, bool portable,
                Verification& v) {
-    const PlanOptions plan = plan_options(options_.threads, portable);
+    const PlanOptions plan = comparison_plan(options_.threads, portable);
     auto first = Side::of(*original_.model, plan);
     if (!first.ok()) {
       v.obstacle = first.error().message;
@@ -179,6 +135,7 @@ class ExecutingVerifier final : public Verifier {
         v.obstacle = unfit;
         continue;
       }
+      v.breach_inputs = named(trial.names(), inputs);
       const auto now = second->run(trial.names(), inputs);
       // Lack of memory says nothing about a model.
       if (!now.ok() && now.error().code == ErrorCode::kOutOfMemory) throw std::bad_alloc();
@@ -205,7 +162,15 @@ class ExecutingVerifier final : public Verifier {
       v.elements += set.elements;
       if (!set.equal) return breach(v, std::move(set.difference));
     }
+    v.breach_inputs.clear();
     if (v.elements > 0) v.obstacle.clear();
+  }
+
+  static std::vector<NamedTensor> named(const std::vector<std::string>& names,
+                                        const std::vector<Tensor>& values) {
+    std::vector<NamedTensor> out;
+    for (size_t i = 0; i < names.size(); ++i) out.push_back({names[i], values[i]});
+    return out;
   }
 
   // Why these are no outputs that the model means to give; empty: they are as declared.

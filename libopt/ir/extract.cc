@@ -58,7 +58,7 @@ std::vector<const Value*> needed_inputs(const Model& model, std::span<const Valu
                                         std::span<const Value* const> outputs) {
   const ValueSet given(inputs.begin(), inputs.end());
   const Between part = between(model.graph(), given, outputs);
-  ValueSet read;
+  ValueSet read(outputs.begin(), outputs.end());
   for (const Node* n : part.nodes) for_each_read(*n, [&](const Value& v) { read.insert(&v); });
   std::vector<const Value*> needed;
   for (const Value* v : model.graph().inputs())
@@ -76,6 +76,7 @@ std::unique_ptr<Model> extract(const Model& model, std::span<const Value* const>
   auto m = copy_header(model);
   Graph& to = m->graph();
   to.name = from.name;
+  to.opaque_fields = from.opaque_fields;  // sparse initializers, which its nodes may read
   to.reserve_names_of(from);
   ValueMap map;
   for (Value* v : from.values()) {

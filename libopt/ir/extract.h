@@ -17,8 +17,7 @@ std::vector<const Value*> needed_inputs(const Model& model, std::span<const Valu
 
 /// The nodes between, with what their subgraphs read and all functions. The new model has just
 /// these inputs and outputs, in this order, under their names; an initializer among the inputs
-/// loses its value, unless it was an input before. `outputs` are made by nodes and are not among
-/// `inputs`, which hold all of needed_inputs().
+/// loses its value, unless it was an input before. `inputs` hold all of needed_inputs().
 std::unique_ptr<Model> extract(const Model& model, std::span<const Value* const> inputs,
                                std::span<const Value* const> outputs);
 

@@ -217,7 +217,7 @@ class VerifiedAttempt {
   /// after all.
   Breach culprit(const std::function<std::string(Model&)>& wrong, std::string difference,
                  bool changed_before) {
-    Breach breach{{}, {}, std::move(difference)};
+    Breach breach{{}, {}, std::move(difference), 0};
     if (changed_before && !wrong(*rerun(0, breach)).empty()) return breach;
     int64_t good = 0, bad = rewrites_;
     while (bad - good > 1) {
@@ -225,7 +225,14 @@ class VerifiedAttempt {
       (wrong(*rerun(middle, breach)).empty() ? good : bad) = middle;
     }
     rerun(bad, breach);
+    breach.number = bad;
     return breach;
+  }
+
+  /// The model after the first `count` rewrites.
+  std::unique_ptr<Model> after(int64_t count) const {
+    Breach unread;
+    return rerun(count, unread);
   }
 
  private:
@@ -292,6 +299,11 @@ VerifiedRun run_verified(std::unique_ptr<Model>& model, std::span<const PassInfo
         return v.equal ? std::string() : v.difference;
       };
       result.breach = attempt.culprit(differs, result.verification->difference, changed);
+      if (const int64_t number = result.breach->number; number > 0) {
+        result.before_breach = attempt.after(number - 1);
+        result.after_breach = attempt.after(number);
+        result.breach_inputs = verifier->verify(*result.after_breach, exactness).breach_inputs;
+      }
     }
     return result;
   }

@@ -31,12 +31,17 @@ struct Breach {
   std::string_view pass;   // empty: the model was another before the first rewrite
   std::string node;        // as it was called before the rewrite
   std::string difference;  // of the result with all rewrites
+  int64_t number = 0;      // of the rewrite, from 1; 0 without a pass
 };
 
 struct VerifiedRun {
   std::vector<PassReport> passes;
   std::optional<Verification> verification;  // absent without a verifier
   std::optional<Breach> breach;
+  /// Of a breach that a pass made, and the verifier found: the models before and after the rewrite,
+  /// and inputs on which they differ.
+  std::unique_ptr<Model> before_breach, after_breach;
+  std::vector<NamedTensor> breach_inputs;
   /// Passes that were left out, since one of their rewrites gave a model whose types contradict
   /// each other.
   std::vector<Breach> dropped;

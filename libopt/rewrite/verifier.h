@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "libopt/ir/attribute.h"
 #include "libopt/ir/model.h"
 #include "libopt/rewrite/rule.h"
 #include "libopt/support/status.h"
@@ -23,6 +24,8 @@ struct Verification {
   int64_t unverified_nodes = 0;  // cut out, since the executor cannot run them
   std::string basis;             // what equal means: "bit by bit", "within ..."
   std::string obstacle;          // why nothing was compared; empty otherwise
+  /// Of a breach: those on which the models differ, of the original as far as it can be run.
+  std::vector<NamedTensor> breach_inputs;
   bool compared_anything() const { return elements > 0; }
 };
 

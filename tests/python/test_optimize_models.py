@@ -106,6 +106,23 @@ class OptimizedModels(unittest.TestCase):
         for op in ("Attention", "BiasGelu", "FastGelu", "FusedConv", "FusedGemm", "FusedMatMul", "SkipLayerNormalization"):
             self.assertGreater(fused[op], 0, op)
 
+    @unittest.skipUnless(MODELS.is_dir(), "no ../shared/data/models")
+    def test_twice_is_once(self):
+        """What comes out of optimizing is optimal, and comes out as it is, byte for byte."""
+        for path in sorted(MODELS.glob("*/model.onnx")):
+            for flags in ([], ["--level", "extended", "--target", "ort-cpu"]):
+                with self.subTest(model=path.parent.name, flags=flags), tempfile.TemporaryDirectory() as directory:
+                    once, twice = pathlib.Path(directory) / "once.onnx", pathlib.Path(directory) / "twice.onnx"
+                    for source, output in ((path, once), (once, twice)):
+                        done = subprocess.run([os.environ["ONNXTOOL_BINARY"], "optimize", str(source), "-o", str(output),
+                                               "-q", "--verify", "off", *flags],
+                                              capture_output=True, text=True, stdin=subprocess.DEVNULL)
+                        if done.returncode == 2 and source == path:
+                            break  # what cannot be read has no answer to repeat
+                        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+                    else:
+                        self.assertEqual(once.read_bytes(), twice.read_bytes())
+
 
 if __name__ == "__main__":
     unittest.main()
