@@ -23,7 +23,7 @@
 #include "calib/exec/folder.h"
 #include "libopt/analysis/census.h"
 #include "libopt/analysis/seam.h"
-#include "libopt/convert/convert_opset.h"
+#include "libopt/convert/lower_opset.h"
 #include "libopt/convert/strip.h"
 #include "libopt/io/load.h"
 #include "libopt/io/reread.h"
@@ -103,7 +103,7 @@ void add_flags(CLI::App& c, Options& o) {
        "own metadata stays",
        shapes});
   add_integer(c, o.opset, 1, kMaxConvertTarget,
-              {"--opset", "N", "Raise the version of the standard operators to N", shapes});
+              {"--opset", "N", "Raise or lower the version of the standard operators to N", shapes});
   add_integer(
       c, o.allow_opset, 1, kMaxConvertTarget,
       {"--allow-opset", "N",
@@ -216,18 +216,18 @@ class OptimizeCommand {
         notes_.push_back(fmt::format("{} inputs with a default are constants now", frozen));
     std::unique_ptr<Verifier> verifier =
         make_chosen_verifier(*model, o_.verify, effective_threads(o_.common));
-    ONNXTOOL_ASSIGN(const bool converted, convert(*model));
     const std::unique_ptr<Folder> folder = make_folder();
     PassContext context;
     context.folder = folder.get();
     context.max_growth_bytes = o_.max_growth;
     context.ort_cpu = writes_foreign_operators(o_);
     context.allowed_opset = o_.allow_opset;
+    context.keep = &keep;
+    ONNXTOOL_ASSIGN(const bool converted, convert(model, context));
     if (o_.level == "extended" && !context.ort_cpu)
       notes_.push_back(
           "level extended adds nothing for target portable, which has the standard's operators "
           "only: --target ort-cpu has more");
-    context.keep = &keep;
     const VerifiedRun result = run_verified(model, passes, context, verifier.get(), converted);
 
     if (!context.opset_obstacle.empty())
@@ -300,15 +300,20 @@ class OptimizeCommand {
     return passes;
   }
 
+  // Older operators take as constants what exporters leave to be computed. What newer ones could be
+  // made of would be written out again.
+  static void fold_before_lowering(Model& model, const PassContext& context) {
+    std::vector<const PassInfo*> folding = optimization_pipeline(Level::kBasic);
+    std::erase_if(folding, [](const PassInfo* p) { return p->exactness != Exactness::kExact; });
+    run_passes(model, folding, context);
+  }
+
   // Whether the model was changed.
-  Result<bool> convert(Model& model) {
-    if (o_.opset == 0 || model.opset("") == o_.opset) return false;
-    if (model.opset("") > o_.opset)
-      return Error{ErrorCode::kUnsupported,
-                   fmt::format("{}: opset is {} already, and --opset {} is below it", o_.model,
-                               model.opset(""), o_.opset),
-                   "opsets are raised only"};
-    auto converted = convert_opset(model, o_.opset);
+  Result<bool> convert(std::unique_ptr<Model>& model, const PassContext& context) {
+    if (o_.opset == 0 || model->opset("") == o_.opset) return false;
+    const bool lower = model->opset("") > o_.opset;
+    if (lower) fold_before_lowering(*model, context);
+    auto converted = lower ? lower_opset(model, o_.opset) : convert_opset(*model, o_.opset);
     if (!converted.ok()) return std::move(converted).error().at(o_.model);
     for (const std::string& change : converted->changes)
       notes_.push_back(fmt::format("opset {}: {}", o_.opset, change));

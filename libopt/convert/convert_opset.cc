@@ -10,6 +10,7 @@
 
 #include "libopt/analysis/seam.h"
 #include "libopt/convert/adapter.h"
+#include "libopt/convert/blockers.h"
 
 namespace onnxtool {
 namespace {
@@ -156,34 +157,21 @@ class Converter {
   }
 
   Status find_blockers() {
-    // Reasons in order of appearance, each with its nodes.
-    std::vector<std::pair<std::string, std::string>> found;
-    const auto add = [&](const std::string& reason, const std::string& node) {
-      const auto it = std::ranges::find(found, reason, &std::pair<std::string, std::string>::first);
-      if (it == found.end())
-        found.emplace_back(reason, node);
-      else
-        it->second += ", " + node;
-    };
+    convert::Blockers found;
     for (const Scope& scope : scopes_)
       for_each_node(*scope.graph, [&](Node& n) {
         if (!is_standard(n)) return;
         const Path& p = path(n, scope.from);
         const std::string where =
             p.obstacle.empty() && p.adapters.empty() ? std::string() : scope.place + n.describe();
-        if (!p.obstacle.empty()) return add(p.obstacle, where);
+        if (!p.obstacle.empty()) return found.add(p.obstacle, where);
         for (const Adapter* a : p.adapters)
-          if (const auto reason = blocker(*a, n)) return add(*reason, where);
+          if (const auto reason = blocker(*a, n)) return found.add(*reason, where);
       });
     if (found.empty()) return {};
-    std::string text = "cannot raise ai.onnx from " + std::to_string(report_.from) + " to " +
-                       std::to_string(target_);
-    const char* separator = ": ";
-    for (const auto& [reason, nodes] : found) {
-      text += separator + nodes + ": " + reason;
-      separator = "; ";
-    }
-    return Error{ErrorCode::kUnsupported, std::move(text),
+    return Error{ErrorCode::kUnsupported,
+                 "cannot raise ai.onnx from " + std::to_string(report_.from) + " to " +
+                     std::to_string(target_) + ": " + found.text(),
                  "replace these nodes, or have the model exported for a newer ai.onnx"};
   }
 
@@ -208,9 +196,7 @@ class Converter {
       for (OpsetImport& o : f.opsets)
         if (o.domain.empty() || o.domain == "ai.onnx")
           o.version = std::max<int64_t>(o.version, target_);
-    for (const auto& [change, count] : counts_)
-      report_.changes.push_back(change + " (" + std::to_string(count) +
-                                (count == 1 ? " node)" : " nodes)"));
+    report_.changes = changes_.lines();
   }
 
   void apply(const Adapter& adapter, Node& node) {
@@ -219,11 +205,7 @@ class Converter {
     adapter.apply(node, rewriter, target_);
     if (!rewriter.edits()) return;
     rewriter.sweep();
-    const auto it = std::ranges::find(counts_, change, &std::pair<std::string, int>::first);
-    if (it == counts_.end())
-      counts_.emplace_back(std::move(change), 1);
-    else
-      ++it->second;
+    changes_.add(std::move(change));
   }
 
   Model& model_;
@@ -232,7 +214,7 @@ class Converter {
   std::vector<Scope> scopes_;
   std::vector<std::string> redefined_;  // operators of ai.onnx that the model's functions stand for
   std::map<std::pair<int, std::string>, Path> paths_;
-  std::vector<std::pair<std::string, int>> counts_;  // in order of appearance
+  convert::Changes changes_;
 };
 
 }  // namespace

@@ -1,0 +1,231 @@
+#include "libopt/convert/lower_opset.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "libopt/analysis/older_form.h"
+#include "libopt/analysis/seam.h"
+#include "libopt/convert/blockers.h"
+#include "libopt/convert/lowering.h"
+#include "libopt/rewrite/inline_calls.h"
+
+namespace onnxtool {
+namespace {
+
+using convert::Lowering;
+
+template <class F>
+void for_each_node(const Graph& graph, F&& f) {
+  for (Node& n : graph.nodes()) {
+    n.for_each_subgraph([&](Graph& sub) { for_each_node(sub, f); });
+    f(n);
+  }
+}
+
+bool is_standard_domain(const std::string& domain) { return domain.empty() || domain == "ai.onnx"; }
+
+// The least IR version that a constant of the type may stand in. Source: onnx 1.23.2, onnx.proto.
+int64_t ir_version_of(DataType type) {
+  switch (type) {
+    case DataType::kFloat8E4M3FN:
+    case DataType::kFloat8E4M3FNUZ:
+    case DataType::kFloat8E5M2:
+    case DataType::kFloat8E5M2FNUZ: return 9;
+    case DataType::kUint4:
+    case DataType::kInt4: return 10;
+    case DataType::kFloat4E2M1: return 11;
+    case DataType::kFloat8E8M0: return 12;
+    case DataType::kUint2:
+    case DataType::kInt2: return 13;
+    default: return 3;
+  }
+}
+
+// Constants in other forms than a tensor are none to whoever asks for one, and did not exist before
+// version 12.
+void make_tensor(Node& constant) {
+  if (constant.attributes().size() != 1 || !constant.has_output(0)) return;
+  const Attribute& a = constant.attributes()[0];
+  const std::string name = a.name;
+  Tensor t;
+  if (const auto* f = a.get<float>())
+    t = Tensor::scalar(*f);
+  else if (const auto* i = a.get<int64_t>())
+    t = Tensor::scalar(*i);
+  else if (const auto* s = a.get<std::string>())
+    t = Tensor::from_strings({}, {*s});
+  else if (const auto* floats = a.get<std::vector<float>>())
+    t = Tensor::vector(*floats);
+  else if (const auto* ints = a.get<std::vector<int64_t>>())
+    t = Tensor::vector(*ints);
+  else if (const auto* strings = a.get<std::vector<std::string>>())
+    t = Tensor::from_strings({static_cast<int64_t>(strings->size())}, *strings);
+  else
+    return;
+  constant.set_attribute(
+      Attribute::of("value", NamedTensor{constant.output(0).name(), std::move(t)}));
+  constant.remove_attribute(name);
+}
+
+int64_t least_ir_version_of(const Model& model) {
+  constexpr int64_t kFreeInitializers = 4, kSparse = 5, kFunctions = 8, kOverloads = 10;
+  int64_t least = least_ir_version(model.opset(""));
+  for (const Value* v : model.graph().initializers()) {
+    least = std::max(least, ir_version_of(v->initializer()->dtype()));
+    if (!v->is_graph_input()) least = std::max(least, kFreeInitializers);
+  }
+  if (!model.graph().opaque_fields.empty()) least = std::max(least, kSparse);
+  for (const Function& f : model.functions)
+    least = std::max(least, f.overload.empty() ? kFunctions : kOverloads);
+  return least;
+}
+
+class Lowerer {
+ public:
+  Lowerer(Model& model, int target) : model_(model), target_(target) {}
+
+  Result<ConversionReport> run() {
+    report_.from = model_.opset("");
+    report_.to = target_;
+    report_.ir_from = model_.ir_version;
+    ONNXTOOL_TRY(collect_scopes());
+    for (Graph* scope : scopes_)
+      for_each_node(*scope, [](Node& n) {
+        if (n.is("Constant")) make_tensor(n);
+      });
+    // What cannot be inferred stays unknown: lowerings that need it say so.
+    [[maybe_unused]] const Status typed = infer_graph(model_.graph());
+    for (int version = report_.from; version > target_; --version) {
+      write_out_functions(version);
+      model_.set_opset("", version - 1);
+      for (Graph* scope : scopes_) for_each_node(*scope, [&](Node& n) { lower(n, version); });
+    }
+    if (!blockers_.empty())
+      return Error{
+          ErrorCode::kUnsupported,
+          "cannot lower ai.onnx from " + std::to_string(report_.from) + " to " +
+              std::to_string(target_) + ": " + blockers_.text(),
+          "replace these nodes, or settle what they depend on with --dim, --input-shape or "
+          "--freeze"};
+    for (Function& f : model_.functions)
+      for (OpsetImport& o : f.opsets)
+        if (is_standard_domain(o.domain)) o.version = std::min<int64_t>(o.version, target_);
+    report_.ir_to = model_.ir_version = std::min(model_.ir_version, least_ir_version_of(model_));
+    report_.changes = changes_.lines();
+    return report_;
+  }
+
+ private:
+  Status collect_scopes() {
+    scopes_.push_back(&model_.graph());
+    for (const Function& f : model_.functions) {
+      if (is_standard_domain(f.domain)) redefined_.insert(f.name);
+      for (const OpsetImport& o : f.opsets) {
+        if (!is_standard_domain(o.domain) || o.version <= target_) continue;
+        if (o.version != report_.from)
+          return Error{ErrorCode::kUnsupported,
+                       "function '" + f.name + "' imports ai.onnx " + std::to_string(o.version) +
+                           ", and the model " + std::to_string(report_.from),
+                       "export function and model with the same opset"};
+        scopes_.push_back(f.body.get());
+      }
+    }
+    return {};
+  }
+
+  bool is_candidate(const Node& n) const {
+    return n.domain().empty() && !redefined_.contains(n.op_type()) &&
+           !blocked_.contains({&n.graph(), n.id()});
+  }
+
+  // 0: the version has no such operator.
+  int since(const std::string& op, int version) {
+    const auto [it, fresh] = since_.try_emplace({op, version}, 0);
+    if (fresh)
+      if (const auto schema = find_schema(op, "", version))
+        it->second = schema->deprecated ? 0 : schema->since_version;
+    return it->second;
+  }
+
+  void block(const Node& n, const std::string& reason) {
+    blockers_.add(reason, n.describe());
+    blocked_.insert({&n.graph(), n.id()});
+  }
+
+  // Operators that the version before does not have, and those whose earlier form cannot say it.
+  bool is_written_out(const Node& n, int version) {
+    if (!is_candidate(n) || since(n.op_type(), version) != version) return false;
+    if (since(n.op_type(), version - 1) != 0 && !n.is("GroupNormalization")) return false;
+    return find_schema(n.op_type(), "", version)->is_function;
+  }
+
+  void write_out_functions(int version) {
+    for (Graph* scope : scopes_) {
+      std::vector<const Node*> chosen;
+      for_each_node(*scope, [&](Node& n) {
+        if (is_written_out(n, version)) chosen.push_back(&n);
+      });
+      if (chosen.empty()) continue;
+      for (const Node* n : chosen) changes_.add(n->op_type() + ": written out by other operators");
+      const std::set<const Node*> wanted(chosen.begin(), chosen.end());
+      const Status s = inline_calls(*scope, [&](const Node& n) { return wanted.contains(&n); });
+      if (!s.ok()) blockers_.add("it cannot be written out", s.error().message);
+    }
+  }
+
+  void lower(Node& n, int version) {
+    if (!is_candidate(n)) return;
+    const int newest = since(n.op_type(), version);
+    if (newest == 0)
+      return block(n, "ai.onnx " + std::to_string(version) + " has no such operator");
+    if (newest != version) return;
+    Rewriter rewriter(n.graph(), &n);
+    if (const Lowering* lowering = find(n.op_type(), version)) {
+      for (const Attribute& attribute : n.attributes())
+        if (!attribute.ref.empty())
+          return block(n, "its attribute " + attribute.name + " stands for one of the function's");
+      const std::string change = n.op_type() + ": " + std::string(lowering->change);
+      if (const std::string reason = lowering->apply(n, rewriter); !reason.empty())
+        return block(n, reason);
+      if (rewriter.edits()) changes_.add(change);
+    }
+    const OlderForm form = older_form(n, version, version - 1);
+    if (!form.obstacle.empty()) return block(n, form.obstacle);
+    for (const std::string& name : form.redundant) rewriter.remove_attribute(n, name);
+    rewriter.sweep();
+  }
+
+  static const Lowering* find(const std::string& op, int version) {
+    for (const Lowering& l : convert::lowerings())
+      if (l.version == version && l.op == op) return &l;
+    return nullptr;
+  }
+
+  Model& model_;
+  const int target_;
+  ConversionReport report_;
+  std::vector<Graph*> scopes_;
+  std::set<std::string> redefined_;  // operators of ai.onnx that the model's functions stand for
+  std::map<std::pair<std::string, int>, int> since_;
+  std::set<std::pair<const Graph*, int>> blocked_;
+  convert::Blockers blockers_;
+  convert::Changes changes_;
+};
+
+}  // namespace
+
+Result<ConversionReport> lower_opset(std::unique_ptr<Model>& model, int target) {
+  const int from = model->opset("");
+  if (from <= target) return ConversionReport{from, from, model->ir_version, model->ir_version, {}};
+  if (target < kMinConvertTarget)
+    return Error{ErrorCode::kUnsupported, "cannot lower ai.onnx to " + std::to_string(target),
+                 "versions from " + std::to_string(kMinConvertTarget) + " on are supported"};
+  std::unique_ptr<Model> copy = model->clone();
+  ONNXTOOL_ASSIGN(ConversionReport report, Lowerer(*copy, target).run());
+  model = std::move(copy);
+  return report;
+}
+
+}  // namespace onnxtool
