@@ -46,7 +46,7 @@ _onnxtool() {
         '*--outputs=[Keep only what computes these values, which become the outputs]:NAME\[,NAME\]:_files' \
         '--freeze[Make inputs that have a default constants, as exporters mean them that list weights among the inputs]' \
         '--strip[Leave out doc strings, metadata of nodes and values, and names of nodes; the model'\''s own metadata stays]' \
-        '--opset=[Raise the version of the standard operators to N]:N:_files' \
+        '--opset=[Raise or lower the version of the standard operators to N]:N:_files' \
         '--allow-opset=[Raise that version up to N where a fusion needs an operator that is newer]:N:_files' \
         '*--report=[Write a report to stdout or to PATH\: text, json, markdown, html, junit, sarif, github]:FORMAT\[=PATH\]:_files' \
         '--json[Same as --report json]' \

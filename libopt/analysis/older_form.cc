@@ -65,6 +65,10 @@ std::string unfit_count(const Node& node, const onnx::OpSchema& schema) {
 
 }  // namespace
 
+bool is_new(const Node& node, int version) {
+  return !seam::standard_schema(node.op_type(), node.domain(), version - 1);
+}
+
 OlderForm older_form(const Node& node, int from, int to) {
   OlderForm form;
   const auto* newer = seam::standard_schema(node.op_type(), node.domain(), from);

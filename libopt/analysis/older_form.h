@@ -15,6 +15,9 @@ struct OlderForm {
   std::string obstacle;
 };
 
+/// Whether the standard had no such operator before `version` of ai.onnx.
+bool is_new(const Node& node, int version);
+
 /// For a node of the standard that is valid in version `from` of ai.onnx: its form in version `to`.
 /// Attributes, numbers of inputs and outputs and their types are looked at, not what the operator
 /// computes. What has no known type is let through.

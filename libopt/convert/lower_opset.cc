@@ -157,7 +157,7 @@ class Lowerer {
   // Operators that the version before does not have, and those whose earlier form cannot say it.
   bool is_written_out(const Node& n, int version) {
     if (!is_candidate(n) || since(n.op_type(), version) != version) return false;
-    if (since(n.op_type(), version - 1) != 0 && !n.is("GroupNormalization")) return false;
+    if (!is_new(n, version) && !n.is("GroupNormalization")) return false;
     return find_schema(n.op_type(), "", version)->is_function;
   }
 

@@ -47,7 +47,6 @@ void compare(const Case& c) {
     CHECK(report->from == c.opset);
     CHECK(report->to == target);
     CHECK(model->opset("") == target);
-    CHECK(!report->changes.empty());
     check_nodes(model->graph());
     const std::vector<Tensor> actual = run_or_skip(*model, inputs, c.name);
     REQUIRE(actual.size() == expected.size());
