@@ -1,5 +1,8 @@
 #include "libopt/analysis/functions.h"
 
+#include <set>
+#include <string>
+
 #include "libopt/analysis/seam_internal.h"
 #include "libopt/io/decode.h"
 #include "libopt/io/encode.h"
@@ -26,6 +29,14 @@ bool build(const onnx::OpSchema& schema, const Node& node, onnx::FunctionProto& 
   return schema.BuildContextDependentFunction(context, out, node.opset());
 }
 
+// The body for a node without the last results may not make them, and lists them all the same.
+void drop_unmade_outputs(onnx::FunctionProto& f) {
+  std::set<std::string> made(f.input().begin(), f.input().end());
+  for (const auto& n : f.node()) made.insert(n.output().begin(), n.output().end());
+  while (f.output_size() > 0 && !made.contains(f.output(f.output_size() - 1)))
+    f.mutable_output()->RemoveLast();
+}
+
 class Bytes final : public Storage {
  public:
   explicit Bytes(std::string s) : text(std::move(s)) {}
@@ -49,6 +60,7 @@ Result<std::unique_ptr<Model>> standard_function(const Node& node) {
   ONNXTOOL_TRY(seam::guarded(node.describe(),
                              [&] { found = build(*schema, node, *proto.add_functions()); }));
   if (!found) return std::unique_ptr<Model>();
+  drop_unmade_outputs(*proto.mutable_functions(0));
   // The same name could be that of another function; nobody calls this one by it.
   proto.mutable_functions(0)->set_name(node.op_type());
   proto.mutable_functions(0)->set_domain(node.domain());

@@ -281,7 +281,7 @@ TEST_CASE("lowering: newer operators are written out") {
             "y = LayerNormalization (x, s, b)",
             {{2, 3, 4}},
             {16, 13},
-            1e-5},
+            1e-4},
            {"GroupNormalization",
             21,
             with("(float[1,4,3] x) => (float[1,4,3] y)",
