@@ -33,6 +33,14 @@ const Node* dequantize_of(const Node& node) {
   return fits ? p : nullptr;
 }
 
+// Whether the codes that the group gives have the type of those it takes, as kernels want it; a
+// group that gives floats does.
+bool gives_what_it_takes(const IntegerGroup& group, const Node& core) {
+  const Node* dq = dequantize_of(core);
+  return !dq || !is_quantize(*group.last) ||
+         group.last->output(0).type().dtype == dq->input(0).type().dtype;
+}
+
 std::string without_suffix(const std::string& name, std::string_view suffix) {
   return name.size() > suffix.size() && name.ends_with(suffix)
              ? name.substr(0, name.size() - suffix.size())
@@ -157,6 +165,7 @@ class Lowerer {
       const IntegerGroup& g = it->second;
       const TargetOp* op = integer_form(n);
       if (!op || (op->integer_op != g.op && op->float_output_op != g.op)) continue;
+      if (!gives_what_it_takes(g, n)) continue;
       // Nodes are never const in a graph that we own.
       become(const_cast<Node&>(*g.last), n, g.op, g.domain, g.inputs);
     }
