@@ -82,7 +82,11 @@ install_packages() {
   local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Acquire::Retries=3
     -o DPkg::Lock::Timeout=300)
   "${apt[@]}" update </dev/null || say "note: apt-get update failed; trying with the lists at hand"
-  "${apt[@]}" install --no-install-recommends "${missing[@]}" </dev/null
+  "${apt[@]}" install --no-install-recommends "${missing[@]}" </dev/null && return
+  say "note: trying again without the optional packages"
+  mapfile -t missing_required < <(missing_of "${required[@]}")
+  ((${#missing_required[@]} == 0)) ||
+    "${apt[@]}" install --no-install-recommends "${missing_required[@]}" </dev/null
 }
 
 # One compiler process takes up to about 1.5 GB.

@@ -133,6 +133,9 @@ run_python_tests() {
   skipped=$((skipped + left_out))
 }
 
+# Tests use git as a reader of differences does, and look at HTML reports in a browser.
+required+=(git)
+optional+=(chromium)
 install_packages
 build "$preset"
 prepare_node_tests
