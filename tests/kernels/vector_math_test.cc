@@ -140,4 +140,33 @@ TEST_CASE("the terms of softmax sum up in the same order on every level") {
   }
 }
 
+TEST_CASE(
+    "products with 4-bit weights are those of their values, with the same bits on every level") {
+  constexpr int64_t kBlocks = 3, kBytes = 32;
+  std::vector<uint8_t> codes;
+  std::vector<float> even, odd;
+  for (int i = 0; i < kBlocks * kBytes; ++i) {
+    codes.push_back(static_cast<uint8_t>(i * 37 + i / 7));
+    even.push_back(std::sin(static_cast<float>(i)));
+    odd.push_back(std::cos(static_cast<float>(3 * i)));
+  }
+  const float scales[] = {0.5f, 0.01f, -2.0f}, zeros[] = {8.0f, 3.0f, 0.0f};
+  double expected = 0, size = 0;
+  for (size_t i = 0; i < codes.size(); ++i) {
+    const size_t b = i / kBytes;
+    const double low = ((codes[i] & 15) - static_cast<double>(zeros[b])) *
+                       static_cast<double>(scales[b]),
+                 high = ((codes[i] >> 4) - static_cast<double>(zeros[b])) *
+                        static_cast<double>(scales[b]);
+    expected += static_cast<double>(even[i]) * low + static_cast<double>(odd[i]) * high;
+    size +=
+        std::abs(static_cast<double>(even[i]) * low) + std::abs(static_cast<double>(odd[i]) * high);
+  }
+  const NibbleRow row{codes.data(), scales, zeros, kBlocks, kBytes};
+  const float first = kVectorMathBaseline.dot_nibbles(even.data(), odd.data(), row);
+  CHECK(std::abs(static_cast<double>(first) - expected) < 16 * 0x1p-24 * size);
+  for (const VectorMath* level : levels())
+    CHECK(level->dot_nibbles(even.data(), odd.data(), row) == first);
+}
+
 }  // namespace onnxtool::testing

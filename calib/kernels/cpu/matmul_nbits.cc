@@ -7,6 +7,7 @@
 #include "calib/kernels/cpu/convert.h"
 #include "calib/kernels/cpu/float_io.h"
 #include "calib/kernels/cpu/plain_sink.h"
+#include "calib/kernels/cpu/vector_math.h"
 
 namespace onnxtool {
 namespace {
@@ -83,7 +84,19 @@ class NBitsPanels final : public PanelSource<float> {
       zero = static_cast<float>(
           packed_at(w_.packed_zero_points + row * s_.zero_point_bytes(), block, s_.bits));
     const uint8_t* data = w_.b + at * s_.block_bytes();
-    for (int64_t i = k % s_.block; k < end; ++k, ++i, out += stride)
+    int64_t i = k % s_.block;
+    if (s_.bits == 4 && i % 2 == 0 && (end - k) % 2 == 0) {
+      // A block has sixteen values: they are looked up, two for each byte.
+      float values[16];
+      for (int q = 0; q < 16; ++q) values[q] = (static_cast<float>(q) - zero) * scale;
+      data += i / 2;
+      for (; k < end; k += 2, ++data, out += 2 * stride) {
+        out[0] = values[*data & 15];
+        out[stride] = values[*data >> 4];
+      }
+      return;
+    }
+    for (; k < end; ++k, ++i, out += stride)
       *out = (static_cast<float>(packed_at(data, i, s_.bits)) - zero) * scale;
   }
 
@@ -120,6 +133,44 @@ Result<Weights> read_weights(KernelContext& ctx, const NBitsState& s) {
   return w;
 }
 
+// Up to so many rows, packing the weights costs more than multiplying by them.
+constexpr int64_t kFewRows = 4;
+
+bool multiplies_few_rows(const NBitsState& s, int64_t rows) {
+  return rows <= kFewRows && s.bits == 4 && s.block >= 32;
+}
+
+// Row by row of b, as it lies there.
+Status multiply_few_rows(KernelContext& ctx, const NBitsState& s, const Weights& w, const float* a,
+                         int64_t rows, const float* bias, float* y) {
+  // Each row's even elements, then its odd ones, up to the end of the last block.
+  const int64_t half = s.blocks() * s.block / 2;
+  ONNXTOOL_ASSIGN(void* scratch, ctx.scratch(static_cast<size_t>(2 * half * rows) * sizeof(float)));
+  auto* parted = static_cast<float*>(scratch);
+  std::fill_n(parted, 2 * half * rows, 0.0f);
+  for (int64_t i = 0; i < rows * s.k; ++i) {
+    const int64_t row = i / s.k, k = i % s.k;
+    parted[(2 * row + k % 2) * half + k / 2] = a[i];
+  }
+  ctx.parallel(s.n, grain_of(s.k), [&](int64_t begin, int64_t end) {
+    std::vector<float> zeros(static_cast<size_t>(s.blocks()), 8.0f);
+    for (int64_t n = begin; n < end; ++n) {
+      NibbleRow row{w.b + n * s.blocks() * s.block_bytes(), w.scales + n * s.blocks(), zeros.data(),
+                    s.blocks(), s.block_bytes()};
+      if (w.zero_points) row.zero_points = w.zero_points + n * s.blocks();
+      for (int64_t b = 0; w.packed_zero_points && b < s.blocks(); ++b)
+        zeros[static_cast<size_t>(b)] = static_cast<float>(
+            packed_at(w.packed_zero_points + n * s.zero_point_bytes(), b, s.bits));
+      for (int64_t m = 0; m < rows; ++m) {
+        const float* even = parted + 2 * m * half;
+        y[m * s.n + n] =
+            vector_math().dot_nibbles(even, even + half, row) + (bias ? bias[n] : 0.0f);
+      }
+    }
+  });
+  return {};
+}
+
 Status run(KernelContext& ctx) {
   const auto& s = static_cast<const NBitsState&>(*ctx.state());
   const ConstView& a = ctx.input(kA);
@@ -141,10 +192,15 @@ Status run(KernelContext& ctx) {
   ONNXTOOL_ASSIGN(const WideOutput y, WideOutput::make(ctx, 0, a.dtype, dims));
   if (y.count() == 0) return {};
   const auto* rows = static_cast<const float*>(from.data);
+  const int64_t count = y.count() / s.n;
+  if (multiplies_few_rows(s, count)) {
+    ONNXTOOL_TRY(multiply_few_rows(ctx, s, weights, rows, count, bias, y.data<float>()));
+    y.finish(ctx);
+    return {};
+  }
   const NBitsPanels panels(s, weights);
   ONNXTOOL_TRY(for_each_product<float>(
-      ctx, *s.isa, 1, y.count() / s.n, s.n, s.k,
-      [&](int64_t) { return MatrixPanels<float>(rows, 1, s.k); },
+      ctx, *s.isa, 1, count, s.n, s.k, [&](int64_t) { return MatrixPanels<float>(rows, 1, s.k); },
       [&](int64_t) -> const NBitsPanels& { return panels; },
       ColumnBiasSink<float>(y.data<float>(), s.n, bias)));
   y.finish(ctx);

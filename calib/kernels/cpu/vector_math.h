@@ -19,6 +19,14 @@ struct QuantLine {
   int64_t step;
 };
 
+/// A row of 4-bit weights (q - zero) * scale: two a byte, low bits first, in blocks.
+struct NibbleRow {
+  const uint8_t* codes;
+  const float* scales;  // one for each block, as are zero points
+  const float* zero_points;
+  int64_t blocks, block_bytes;  // a multiple of 16
+};
+
 /// A sum of two 8-bit tensors' values as codes of a third.
 struct CodeSum {
   float a_ratio, b_ratio;  // scales over the result's scale
@@ -58,6 +66,9 @@ struct VectorMath {
               int64_t n);
   void (*div)(const float* a, int64_t a_step, const float* b, int64_t b_step, float* out,
               int64_t n);
+
+  /// The product with x, whose even and odd elements stand apart.
+  float (*dot_nibbles)(const float* even, const float* odd, const NibbleRow& row);
 
   /// y = exp(x - max(x)), and the sum of y; n > 0.
   float (*softmax_terms)(const float* x, float* y, int64_t n);

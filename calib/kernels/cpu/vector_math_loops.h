@@ -184,6 +184,26 @@ float softmax_terms_loop(const float* x, float* y, int64_t n) {
   return sum[0];
 }
 
+// Not fused: the baseline would call a function for each weight.
+float dot_nibbles_loop(const float* even, const float* odd, const NibbleRow& row) {
+  float sum[kChains] = {};
+  const uint8_t* codes = row.codes;
+  for (int64_t b = 0; b < row.blocks; ++b) {
+    const float zero = row.zero_points[b], scale = row.scales[b];
+    float part[kChains] = {};
+    for (int64_t i = 0; i < row.block_bytes; i += kChains) {
+      for (int j = 0; j < kChains; ++j)
+        part[j] += even[j] * (static_cast<float>(codes[j] & 15) - zero) +
+                   odd[j] * (static_cast<float>(codes[j] >> 4) - zero);
+      codes += kChains, even += kChains, odd += kChains;
+    }
+    for (int j = 0; j < kChains; ++j) sum[j] += part[j] * scale;
+  }
+  for (int width = kChains / 2; width > 0; width /= 2)
+    for (int j = 0; j < width; ++j) sum[j] += sum[j + width];
+  return sum[0];
+}
+
 // Clipping before rounding gives the same as after: the bounds are integers. It also keeps the
 // value in the range of kRounder and settles NaN.
 inline int32_t quantize1(float x, float scale, int32_t zero_point, int32_t low, int32_t high) {
@@ -274,6 +294,7 @@ constexpr VectorMath kTable{
     .sub = sub_loop,
     .mul = mul_loop,
     .div = div_loop,
+    .dot_nibbles = dot_nibbles_loop,
     .softmax_terms = softmax_terms_loop,
     .quantize8 = quantize8_loop,
     .quantize16 = quantize16_loop,
