@@ -184,11 +184,12 @@ class DiffCommand {
   }
   static ModelKind kind_of(const Model& model) { return onnxtool::kind_of(model); }
 
-  // Recorded outputs are judged. Where a model is the reference, it runs on their samples.
+  // Recorded outputs are judged. Where a model alone is the reference, it runs on their samples; a
+  // recorded reference has its own, which must be the same.
   Status open_judged_set() {
     ONNXTOOL_ASSIGN(OpenGolden judged, open_golden(test_path_));
     rules_.test = kind_of(judged.golden);
-    if (reference_) {
+    if (reference_ && !recorded_) {
       sample_inputs_ = inputs_of(judged.golden);
       auto inputs = pair_inputs(sample_inputs_, reference_->graph());
       if (!inputs.ok()) return std::move(inputs).error().at(reference_path_);

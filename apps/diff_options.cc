@@ -54,7 +54,8 @@ void add_diff_flags(CLI::App& c, DiffOptions& o) {
        "Run REFERENCE and keep samples, outputs and gates in DIR, to compare with later", golden});
   add_choice(c, o.record_format,
              {"--record-format", "safetensors|pb",
-              "Samples as safetensors, or as test_data_set folders that other tools read", golden});
+              "Samples as safetensors, or as test_data_set folders that other tools read", golden})
+      ->needs(record);
   add_switch(c, o.force,
              {"--force", "", "Let --record and --bisect replace a directory and all that it holds",
               golden});

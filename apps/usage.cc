@@ -94,6 +94,11 @@ Error usage_error(CLI::App& app, const CLI::ParseError& failure) {
       return error(
           fmt::format("{} and {} exclude each other", what.substr(0, at), what.substr(at + 10)));
   }
+  if (dynamic_cast<const CLI::RequiresError*>(&failure)) {
+    const size_t at = what.find(" requires ");
+    if (at != std::string::npos)
+      return error(fmt::format("{} without {}", what.substr(0, at), what.substr(at + 10)));
+  }
   if (option) return error(fmt::format("{}: {}", given_name(*option), value_error(failure)));
   return error(what);
 }

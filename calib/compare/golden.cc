@@ -152,6 +152,11 @@ class GoldenSide final : public Side {
   }
   const std::vector<OutputInfo>& outputs() const override { return outputs_; }
   Status run(int, int64_t index, const Sample&, std::vector<Tensor>* outputs, Observer*) override {
+    if (index < 0 || index >= static_cast<int64_t>(golden_.samples.size()))
+      return Error{ErrorCode::kMismatch,
+                   "the set has " + std::to_string(golden_.samples.size()) + " samples, not " +
+                       std::to_string(index + 1),
+                   "compare it on the samples that it was recorded on"};
     ONNXTOOL_ASSIGN(*outputs, store_->read(golden_.samples[static_cast<size_t>(index)],
                                            GoldenPart::kOutputs, golden_.outputs));
     return {};
