@@ -16,6 +16,7 @@
 #include "apps/models.h"
 #include "calib/compare/golden.h"
 #include "calib/data/files.h"
+#include "calib/kernels/cpu/saturation.h"
 
 namespace onnxtool {
 namespace {
@@ -34,11 +35,15 @@ class DiffCommand {
     ONNXTOOL_TRY(golden_path_.empty() ? open_reference() : open_set());
     ONNXTOOL_TRY(open_test());
     ONNXTOOL_ASSIGN(run_, run_options(o_.common, progress_, streams_));
+    test_run_ = run_;
+    if (!o_.simulate.empty())
+      test_run_.kernel_sets.insert(test_run_.kernel_sets.begin(), &cpu_kernel_set_no_vnni());
     progress_.stage("compare");
     ONNXTOOL_ASSIGN(const std::vector<GateResult> gates, compare());
     if (!o_.per_layer.empty()) {
       progress_.stage("layers");
-      const LayerRequest request{o_.per_layer, o_.layer_limit, rules_.reference, rules_.test};
+      const LayerRequest request{o_.per_layer, o_.layer_limit, rules_.reference, rules_.test,
+                                 test_run_.kernel_sets};
       ONNXTOOL_ASSIGN(LayersFound found, layers_section(reference_->graph(), test_->graph(),
                                                         inputs_, *source_, run_, request));
       if (!o_.bisect.empty()) ONNXTOOL_TRY(bisect(found));
@@ -55,11 +60,11 @@ class DiffCommand {
       return {};
     }
     progress_.stage("bisect");
-    RunOptions run = run_;
-    run.progress = nullptr;
+    RunOptions run = run_, test_run = test_run_;
+    run.progress = test_run.progress = nullptr;
     ONNXTOOL_ASSIGN(const IsolatedLayer layer,
                     isolate_layer(*test_, reference_->graph(), found.pairs, *found.first, inputs_,
-                                  *source_, run));
+                                  *source_, run, test_run));
     return write_first_divergence(layer, o_.bisect, o_.force, found.section);
   }
 
@@ -104,6 +109,9 @@ class DiffCommand {
                                  "run diff once more for those"))
                   : Status();
     }
+    if (!o_.simulate.empty() && (!o_.record.empty() || o_.accept))
+      return usage("--simulate shows what other CPUs would give: it records nothing",
+                   "leave out --simulate");
     if (!o_.record.empty()) {
       if (!o_.test.empty())
         return usage("--record takes one model, two are given",
@@ -122,9 +130,11 @@ class DiffCommand {
       return usage("no TEST given",
                    "usage: onnxtool diff [OPTION...] REFERENCE TEST; see onnxtool diff --help");
     test_is_set_ = is_golden(test_path_);
-    if (test_is_set_ && (o_.accept || !o_.per_layer.empty()))
-      return usage(test_path_ + " is a golden set: --accept and --per-layer need a model to judge",
-                   "give the model whose outputs it has");
+    if (test_is_set_ && (o_.accept || !o_.per_layer.empty() || !o_.simulate.empty()))
+      return usage(
+          test_path_ +
+              " is a golden set: --accept, --per-layer and --simulate need a model to judge",
+          "give the model whose outputs it has");
     if (golden_path_.empty() && !test_is_set_)
       return o_.accept ? Status(usage("--accept without a golden set", "add --golden DIR"))
                        : Status();
@@ -271,7 +281,7 @@ class DiffCommand {
 
   Result<std::unique_ptr<Side>> open_side(const Model& model, const std::string& path,
                                           const InputPairing* inputs) const {
-    auto side = open_model_side(model.graph(), {}, inputs, run_,
+    auto side = open_model_side(model.graph(), {}, inputs, &model == test_.get() ? test_run_ : run_,
                                 Parallelism::of(source_->size(), run_.threads));
     if (!side.ok()) return std::move(side).error().at(path);
     return side;
@@ -344,6 +354,7 @@ class DiffCommand {
     };
     add("reference", golden_path_.empty() ? reference_path_ : golden_path_, rules_.reference);
     add("test", test_path_, rules_.test);
+    if (!o_.simulate.empty()) s.fields.push_back({"simulate", "simulated", o_.simulate, ""});
     s.notes = inputs_.notes;
     if (reference_inputs_) s.notes = reference_inputs_->notes;
     s.notes.insert(s.notes.end(), pairing_.notes.begin(), pairing_.notes.end());
@@ -418,7 +429,7 @@ class DiffCommand {
   const DiffOptions& o_;
   const Streams& streams_;
   Progress progress_;
-  RunOptions run_;
+  RunOptions run_, test_run_;
   std::vector<ReportTarget> targets_;
   std::unique_ptr<Model> reference_, test_;
   std::unique_ptr<SampleSource> source_;

@@ -96,6 +96,7 @@ Result<LayersFound> layers_section(const Graph& reference, const Graph& test,
   const bool local = request.mode != "cumulative", cumulative = request.mode != "local";
   std::vector<LayerError> so_far, own;
   LayerOptions options;
+  options.test_kernel_sets = request.test_kernel_sets;
   if (cumulative) {
     ONNXTOOL_ASSIGN(so_far,
                     compare_layers(reference, test, layers.pairs, &inputs, source, run, options));

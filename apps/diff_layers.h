@@ -15,6 +15,7 @@ struct LayerRequest {
   std::string mode;             // "cumulative", "local", "both"
   std::optional<double> limit;  // dB; absent: by the kinds of the models
   ModelKind reference = ModelKind::kFloat, test = ModelKind::kFloat;
+  std::vector<const KernelSet*> test_kernel_sets = {};  // empty: those of the run
 };
 
 /// Layers below this many dB have diverged: 60 between float models, 40 and 20 with float16 and

@@ -28,6 +28,11 @@ void add_diff_flags(CLI::App& c, DiffOptions& o) {
   add_integer(c, o.top_k, 1, 1000000,
               {"--topk", "K", "Length of the best lists that top-k compares", how});
   add_switch(c, o.kl, {"--kl", "", "Measure the divergence of the outputs' softmax, too", how});
+  add_choice(
+      c, o.simulate,
+      {"--simulate", "no-vnni",
+       "Run TEST's integer products as x86 CPUs without VNNI do, where sums of pairs saturate",
+       how});
   add_switch(
       c, o.structure,
       {"--structure", "",

@@ -20,7 +20,7 @@ struct DiffOptions {
   std::optional<double> atol, rtol;
   int top_k = 5;
   bool kl = false;
-  std::string per_layer, bisect;
+  std::string per_layer, bisect, simulate;
   std::optional<double> layer_limit;
   std::string settings_file;  // empty: none
   DataFlags data_flags;

@@ -41,8 +41,14 @@ double sqnr(const Tensor& reference, const Tensor& test, const CodeParams& codes
 class Isolation {
  public:
   Isolation(const Model& test, const Graph& reference, std::span<const LayerPair> pairs,
-            size_t which, const InputPairing& inputs, const RunOptions& run)
-      : pairs_(pairs), which_(pairs[which]), inputs_(inputs), run_(run), reference_(reference) {
+            size_t which, const InputPairing& inputs, const RunOptions& run,
+            const RunOptions& test_run)
+      : pairs_(pairs),
+        which_(pairs[which]),
+        inputs_(inputs),
+        run_(run),
+        test_run_(test_run),
+        reference_(reference) {
     std::vector<const Value*> given;
     for (size_t i = 0; i < pairs.size(); ++i)
       if (i != which) given.push_back(pairs[i].test);
@@ -116,9 +122,11 @@ class Isolation {
       part.inputs.push_back(*std::move(t));
     }
     std::vector<Tensor> outputs;
-    ONNXTOOL_ASSIGN(const auto side,
-                    open_model_side(best_.model->graph(), {}, nullptr, run_, {1, run_.threads}));
-    ONNXTOOL_TRY(side->run(0, 0, part, &outputs, nullptr));
+    if (!side_) {  // the first sample tells the types that the model leaves open
+      ONNXTOOL_ASSIGN(
+          side_, open_model_side(best_.model->graph(), {}, nullptr, test_run_, {1, run_.threads}));
+    }
+    ONNXTOOL_TRY(side_->run(0, 0, part, &outputs, nullptr));
     const double db = sqnr(*kept.values.back(), outputs[0], which_.codes);
     auto expected = as_type(*kept.values.back(), outputs[0].dtype(), which_.codes);
     if (std::isnan(db) || !expected || (!best_.sample.empty() && db >= best_.sqnr_db)) return {};
@@ -141,10 +149,11 @@ class Isolation {
   std::span<const LayerPair> pairs_;
   const LayerPair& which_;
   const InputPairing& inputs_;
-  const RunOptions& run_;
+  const RunOptions &run_, &test_run_;
   const Graph& reference_;
   std::vector<OwnInput> own_inputs_;  // of the test model, and their places
   IsolatedLayer best_;
+  std::unique_ptr<Side> side_;  // that runs best_.model
 };
 
 }  // namespace
@@ -152,8 +161,8 @@ class Isolation {
 Result<IsolatedLayer> isolate_layer(const Model& test, const Graph& reference,
                                     std::span<const LayerPair> pairs, size_t which,
                                     const InputPairing& inputs, const SampleSource& source,
-                                    const RunOptions& run) {
-  return Isolation(test, reference, pairs, which, inputs, run).find(source);
+                                    const RunOptions& run, const RunOptions& test_run) {
+  return Isolation(test, reference, pairs, which, inputs, run, test_run).find(source);
 }
 
 }  // namespace onnxtool

@@ -22,11 +22,12 @@ struct IsolatedLayer {
   double sqnr_db = 0;  // of the model on `inputs` against `expected`; as LayerError's
 };
 
+/// `test_run` is how the test model's layer is run.
 /// On the sample, of the source's first 64, on which the layer `pairs[which]` is furthest from the
 /// reference. Errors: a model that does not run; kMismatch where no sample shows the layer.
 Result<IsolatedLayer> isolate_layer(const Model& test, const Graph& reference,
                                     std::span<const LayerPair> pairs, size_t which,
                                     const InputPairing& inputs, const SampleSource& source,
-                                    const RunOptions& run);
+                                    const RunOptions& run, const RunOptions& test_run);
 
 }  // namespace onnxtool

@@ -162,6 +162,20 @@ struct Pass {
   std::vector<size_t> judged, fed;  // indices of pairs, ascending
 };
 
+// Values of `graph` that the subgraphs of a node read or give on, however deep.
+template <class Visit>
+void visit_captured(const Node& node, const Graph& graph, const Visit& visit) {
+  node.for_each_subgraph([&](Graph& g) {
+    for (const Node& inner : g.nodes()) {
+      for (const Value* in : inner.inputs())
+        if (in && &in->graph() == &graph) visit(in);
+      visit_captured(inner, graph, visit);
+    }
+    for (const Value* out : g.outputs())
+      if (&out->graph() == &graph) visit(out);
+  });
+}
+
 // The layers that the value of pairs[i] is computed from directly.
 std::vector<size_t> feeders(const Value& value,
                             const std::unordered_map<const Value*, size_t>& layer_of) {
@@ -182,11 +196,7 @@ std::vector<size_t> feeders(const Value& value,
     for (const Value* in : n->inputs())
       if (in) visit(in);
     // A subgraph may read anything: what it captures feeds the node as well.
-    n->for_each_subgraph([&](Graph& g) {
-      for (const Node& inner : g.nodes())
-        for (const Value* in : inner.inputs())
-          if (in && &in->graph() != &g) visit(in);
-    });
+    visit_captured(*n, n->graph(), visit);
   }
   return out;
 }
@@ -225,6 +235,11 @@ std::vector<const Value*> values_of(std::span<const LayerPair> pairs,
   std::vector<const Value*> out;
   for (const size_t i : indices) out.push_back(pairs[i].*side);
   return out;
+}
+
+RunOptions of_test(RunOptions run, const std::vector<const KernelSet*>& sets) {
+  if (!sets.empty()) run.kernel_sets = sets;
+  return run;
 }
 
 class Comparison {
@@ -288,9 +303,9 @@ class Comparison {
     ONNXTOOL_ASSIGN(const auto reference,
                     open_model_side(reference_, values_of(pairs_, watched, &LayerPair::reference),
                                     nullptr, run_, p));
-    ONNXTOOL_ASSIGN(
-        const auto test,
-        open_model_side(test_, values_of(pairs_, watched, &LayerPair::test), inputs_, run_, p));
+    ONNXTOOL_ASSIGN(const auto test,
+                    open_model_side(test_, values_of(pairs_, watched, &LayerPair::test), inputs_,
+                                    of_test(run_, options_.test_kernel_sets), p));
     std::vector<CodeParams> codes;
     for (const size_t i : watched) codes.push_back(pairs_[i].codes);
     std::mutex mutex;

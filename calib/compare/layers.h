@@ -37,6 +37,8 @@ struct LayerOptions {
   /// What one worker may hold of the reference's values; where all layers take more, the samples
   /// are run several times. A single layer may pass it.
   uint64_t budget_bytes = uint64_t{256} << 20;
+  /// Those that the test model runs on; empty: those of the run.
+  std::vector<const KernelSet*> test_kernel_sets = {};
 };
 
 /// In the order of `pairs`, which must be that of the reference's graph. Floating values only:

@@ -61,7 +61,7 @@ struct Sides {
     return 0;
   }
   IsolatedLayer isolate(const std::string& name) const {
-    auto out = isolate_layer(*test, reference->graph(), pairs, layer(name), inputs, *source, run);
+    auto out = isolate_layer(*test, reference->graph(), pairs, layer(name), inputs, *source, run, run);
     REQUIRE_MESSAGE(out.ok(), (out.ok() ? "" : out.error().message));
     return *std::move(out);
   }

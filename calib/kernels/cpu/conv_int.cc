@@ -5,6 +5,7 @@
 
 #include "calib/kernels/cpu/conv_common.h"
 #include "calib/kernels/cpu/quant_params.h"
+#include "calib/kernels/cpu/saturation.h"
 
 namespace onnxtool {
 namespace {
@@ -30,6 +31,7 @@ struct ConvIntState final : KernelState {
   const GemmIsa* isa;
   WindowAttributes attributes;
   int64_t group = 1;
+  Pairs pairs = Pairs::kExact;
   Inputs at;
   // Arranged weights with their shape and type, when they and their zero points are constant.
   IntWeights weights;
@@ -71,10 +73,12 @@ Result<IntWeights> arrange(const GemmIsa& isa, const ConstView& w, const ConstVi
   return weights;
 }
 
+template <Pairs kPairs = Pairs::kExact>
 Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
   auto state = std::make_unique<ConvIntState>();
   state->isa = &gemm_isa();  // exact: every level gives the same bits
   ONNXTOOL_ASSIGN(state->attributes, window_attributes(node));
+  state->pairs = kPairs;
   state->group = node.attr_int("group", 1);
   const bool integer = node.op_type() == "ConvInteger";
   state->at = integer ? kConvIntegerInputs : kQLinearConvInputs;
@@ -91,7 +95,7 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
   ONNXTOOL_ASSIGN(state->weights, arrange(*state->isa, *w, zero, state->group));
   state->weight_dims = to_dims(w->dims);
   state->weight_type = w->dtype;
-  node.drop_constant(state->at.w);
+  if (kPairs == Pairs::kExact) node.drop_constant(state->at.w);
   return {std::move(state)};
 }
 
@@ -170,12 +174,61 @@ class Requantize final : public SumsConsumer {
   uint8_t* y_;
 };
 
+/// Weights and windows in the order of channels-last memory, which such CPUs are given: taps, then
+/// channels.
+template <class From>
+PairOperands pair_operands(const ConvShape& shape, const From* x, From zero, const int8_t* w) {
+  const int64_t taps = volume(shape.window.kernel), channels = shape.group_channels();
+  constexpr uint8_t kFlip = std::is_signed_v<From> ? 0x80 : 0;
+  PairOperands operands;
+  operands.weights_are_rows = true;
+  operands.depth = taps * channels;
+  operands.rows = [=, &shape](int64_t batch, int64_t m, uint8_t* codes) {
+    const int8_t* own = w + (batch % shape.group * shape.group_outputs() + m) * taps * channels;
+    for (int64_t t = 0; t < taps; ++t)
+      for (int64_t c = 0; c < channels; ++c)
+        codes[t * channels + c] = static_cast<uint8_t>(own[c * taps + t]);
+  };
+  operands.columns = [=, &shape](int64_t batch, int64_t pixel, uint8_t* codes) {
+    const Window& v = shape.window;
+    const int64_t plane = volume(v.in);
+    const From* image = x + batch * channels * plane;
+    const Spatial at{pixel / (v.out[1] * v.out[2]), pixel / v.out[2] % v.out[1], pixel % v.out[2]};
+    int64_t t = 0;
+    for (int64_t i = 0; i < v.kernel[0]; ++i)
+      for (int64_t j = 0; j < v.kernel[1]; ++j)
+        for (int64_t k = 0; k < v.kernel[2]; ++k, ++t) {
+          const int64_t tap[] = {i, j, k};
+          int64_t offset = 0;
+          bool inside = true;
+          for (size_t axis = 0; axis < 3; ++axis) {
+            const int64_t p =
+                at[axis] * v.stride[axis] + tap[axis] * v.dilation[axis] - v.pad_begin[axis];
+            inside = inside && p >= 0 && p < v.in[axis];
+            offset = offset * v.in[axis] + p;
+          }
+          for (int64_t c = 0; c < channels; ++c)
+            codes[t * channels + c] =
+                static_cast<uint8_t>(inside ? image[c * plane + offset] : zero) ^ kFlip;
+        }
+  };
+  return operands;
+}
+
 template <class From>
 Status convolve(KernelContext& ctx, const GemmIsa& isa, const ConvShape& shape,
                 const IntWeights& weights, const From* x, From zero, const SumsConsumer& consumer) {
-  if (!weights.lines)
-    return conv_gemm<int16_t, From>(ctx, isa, shape, x, zero, weights.packed.data(),
-                                    ConvIntSink(shape, consumer));
+  if (!weights.lines) {
+    const auto& state = static_cast<const ConvIntState&>(*ctx.state());
+    const ConvIntSink sink(shape, consumer);
+    const auto multiply = [&](const ProductSink<int16_t>& to) {
+      return conv_gemm<int16_t, From>(ctx, isa, shape, x, zero, weights.packed.data(), to);
+    };
+    if (state.pairs == Pairs::kExact || ctx.input(state.at.w).dtype != DataType::kInt8)
+      return multiply(sink);
+    const auto* w = static_cast<const int8_t*>(ctx.input(state.at.w).data);
+    return multiply(SaturatingSink(sink, pair_operands(shape, x, zero, w)));
+  }
   const Window& w = shape.window;
   const int64_t taps = volume(w.kernel);
   return for_each_window_row(
@@ -272,8 +325,18 @@ constexpr std::initializer_list<DataType> kTypes = {DataType::kUint8, DataType::
 }  // namespace
 
 constinit const KernelInfo kConvInteger{
-    .op = "ConvInteger", .since = 10, .types = kTypes, .prepare = prepare, .run = run_integer};
+    .op = "ConvInteger", .since = 10, .types = kTypes, .prepare = prepare<>, .run = run_integer};
 constinit const KernelInfo kQLinearConv{
-    .op = "QLinearConv", .since = 10, .types = kTypes, .prepare = prepare, .run = run_qlinear};
+    .op = "QLinearConv", .since = 10, .types = kTypes, .prepare = prepare<>, .run = run_qlinear};
+constinit const KernelInfo kConvIntegerNoVnni{.op = "ConvInteger",
+                                              .since = 10,
+                                              .types = kTypes,
+                                              .prepare = prepare<Pairs::kSaturating>,
+                                              .run = run_integer};
+constinit const KernelInfo kQLinearConvNoVnni{.op = "QLinearConv",
+                                              .since = 10,
+                                              .types = kTypes,
+                                              .prepare = prepare<Pairs::kSaturating>,
+                                              .run = run_qlinear};
 
 }  // namespace onnxtool

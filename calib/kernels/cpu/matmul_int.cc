@@ -13,6 +13,7 @@
 #include "calib/kernels/cpu/gemm.h"
 #include "calib/kernels/cpu/matmul_shape.h"
 #include "calib/kernels/cpu/quant_params.h"
+#include "calib/kernels/cpu/saturation.h"
 #include "calib/kernels/cpu/vector_math.h"
 
 namespace onnxtool {
@@ -37,6 +38,7 @@ constexpr Inputs kDynamicInputs{-1, 1, 3, kDynamicRequired, kDynamicRows};
 struct MatMulIntState final : KernelState {
   const GemmIsa* isa;
   Inputs at;
+  Pairs pairs = Pairs::kExact;
   // Packed b with its shape, when it and its zero points are constant: run() then does not read it.
   AlignedArray<int16_t> b;
   Dims b_dims;
@@ -73,19 +75,20 @@ Result<AlignedArray<int16_t>> pack_b(const GemmIsa& isa, const ConstView& b,
   return packed;
 }
 
-template <const Inputs& kInputs>
+template <const Inputs& kInputs, Pairs kPairs = Pairs::kExact>
 Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
   ONNXTOOL_TRY(require_inputs(node, kInputs.required));
   auto state = std::make_unique<MatMulIntState>();
   state->isa = &gemm_isa();  // exact: every level gives the same bits
   state->at = kInputs;
+  state->pairs = kPairs;
   const ConstView* b = node.constant(state->at.b);
   const ConstView* zero = node.constant(state->at.b_zero_point);
   if (!b || b->rank() < 1 || (!zero && node.has_input(state->at.b_zero_point)))
     return {std::move(state)};
   ONNXTOOL_ASSIGN(state->b, pack_b(*state->isa, *b, zero));
   state->b_dims = to_dims(b->dims);
-  node.drop_constant(state->at.b);
+  if (kPairs == Pairs::kExact) node.drop_constant(state->at.b);
   return {std::move(state)};
 }
 
@@ -195,8 +198,8 @@ Result<Left> left_of(KernelContext& ctx, const MatMulShape& shape) {
   return left;
 }
 
-Status multiply(KernelContext& ctx, const Prepared& p, const Left& left,
-                const ProductSink<int16_t>& sink) {
+Status multiply_exactly(KernelContext& ctx, const Prepared& p, const Left& left,
+                        const ProductSink<int16_t>& sink) {
   const GemmIsa& isa = *static_cast<const MatMulIntState&>(*ctx.state()).isa;
   const MatMulShape& shape = p.shape;
   const Dims a_index = shape.a_index(), b_index = shape.b_index();
@@ -216,6 +219,28 @@ Status multiply(KernelContext& ctx, const Prepared& p, const Left& left,
                                      isa.nr_int);
       },
       sink);
+}
+
+Status multiply(KernelContext& ctx, const Prepared& p, const Left& left,
+                const ProductSink<int16_t>& sink) {
+  const auto& state = static_cast<const MatMulIntState&>(*ctx.state());
+  if (state.pairs == Pairs::kExact || ctx.input(state.at.b).dtype != DataType::kInt8)
+    return multiply_exactly(ctx, p, left, sink);
+  const MatMulShape& shape = p.shape;
+  const Dims a_index = shape.a_index(), b_index = shape.b_index();
+  const void* b = ctx.input(state.at.b).data;
+  PairOperands operands;
+  operands.depth = shape.k;
+  operands.rows = [&](int64_t batch, int64_t i, uint8_t* codes) {
+    copy_data_codes(left.matrix.data, left.matrix.is_signed,
+                    (a_index[static_cast<size_t>(batch)] * shape.m + i) * shape.k, 1, shape.k,
+                    codes);
+  };
+  operands.columns = [&](int64_t batch, int64_t j, uint8_t* codes) {
+    copy_data_codes(b, false, b_index[static_cast<size_t>(batch)] * shape.k * shape.n + j, shape.n,
+                    shape.k, codes);
+  };
+  return multiply_exactly(ctx, p, left, SaturatingSink(sink, std::move(operands)));
 }
 
 Status run_integer(KernelContext& ctx) {
@@ -374,5 +399,30 @@ constinit const KernelInfo kDynamicQuantizeMatMul{.domain = "com.microsoft",
                                                   .types = {DataType::kFloat},
                                                   .prepare = prepare<kDynamicInputs>,
                                                   .run = run_dynamic};
+
+constinit const KernelInfo kMatMulIntegerNoVnni{
+    .op = "MatMulInteger",
+    .since = 10,
+    .types = kTypes,
+    .prepare = prepare<kMatMulIntegerInputs, Pairs::kSaturating>,
+    .run = run_integer};
+constinit const KernelInfo kQLinearMatMulNoVnni{
+    .op = "QLinearMatMul",
+    .since = 10,
+    .types = kTypes,
+    .prepare = prepare<kQLinearMatMulInputs, Pairs::kSaturating>,
+    .run = run_qlinear};
+constinit const KernelInfo kMatMulIntegerToFloatNoVnni{
+    .domain = "com.microsoft",
+    .op = "MatMulIntegerToFloat",
+    .types = kTypes,
+    .prepare = prepare<kToFloatInputs, Pairs::kSaturating>,
+    .run = run_to_float};
+constinit const KernelInfo kDynamicQuantizeMatMulNoVnni{
+    .domain = "com.microsoft",
+    .op = "DynamicQuantizeMatMul",
+    .types = {DataType::kFloat},
+    .prepare = prepare<kDynamicInputs, Pairs::kSaturating>,
+    .run = run_dynamic};
 
 }  // namespace onnxtool

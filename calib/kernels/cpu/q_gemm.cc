@@ -7,6 +7,7 @@
 
 #include "calib/kernels/cpu/gemm.h"
 #include "calib/kernels/cpu/quant_params.h"
+#include "calib/kernels/cpu/saturation.h"
 
 namespace onnxtool {
 namespace {
@@ -15,6 +16,7 @@ struct QGemmState final : KernelState {
   const GemmIsa* isa;
   bool transpose_a = false, transpose_b = false;
   float alpha = 1;
+  Pairs pairs = Pairs::kExact;
   // Packed b with its shape, when it and its zero points are constant: run() then does not read it.
   AlignedArray<int16_t> b;
   Dims b_dims;
@@ -36,18 +38,20 @@ Result<AlignedArray<int16_t>> pack_b(const QGemmState& state, const ConstView& b
       state.isa->nr_int);
 }
 
+template <Pairs kPairs = Pairs::kExact>
 Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
   ONNXTOOL_TRY(require_inputs(node, {0, 1, 2, 3, 4, 5}));
   auto state = std::make_unique<QGemmState>();
   state->isa = &gemm_isa();  // exact: every level gives the same bits
   state->transpose_a = node.attr_int("transA", 0) != 0;
   state->transpose_b = node.attr_int("transB", 0) != 0;
+  state->pairs = kPairs;
   state->alpha = node.attr_float("alpha", 1);
   const ConstView *b = node.constant(3), *zero = node.constant(5);
   if (!b || !zero || b->rank() != 2) return {std::move(state)};
   ONNXTOOL_ASSIGN(state->b, pack_b(*state, *b, zero));
   state->b_dims = to_dims(b->dims);
-  node.drop_constant(3);
+  if (kPairs == Pairs::kExact) node.drop_constant(3);
   return {std::move(state)};
 }
 
@@ -152,12 +156,26 @@ Status run(KernelContext& ctx) {
   const int16_t* packed = state.b ? state.b.data() : temporary.data();
   const auto zero = static_cast<uint8_t>(a_zero);
   const IntMatrix left{a.data, a.dtype == DataType::kInt8, &zero, false};
-  return for_each_product<int16_t>(
-      ctx, *state.isa, 1, e.m, e.n, e.k,
-      [&](int64_t) {
-        return IntPanels(left, 0, state.transpose_a ? e.m : 1, state.transpose_a ? 1 : e.k);
-      },
-      [&](int64_t) { return PackedPanels<int16_t>(packed, e.n, state.isa->nr_int); }, sink);
+  const auto multiply = [&](const ProductSink<int16_t>& to) {
+    return for_each_product<int16_t>(
+        ctx, *state.isa, 1, e.m, e.n, e.k,
+        [&](int64_t) {
+          return IntPanels(left, 0, state.transpose_a ? e.m : 1, state.transpose_a ? 1 : e.k);
+        },
+        [&](int64_t) { return PackedPanels<int16_t>(packed, e.n, state.isa->nr_int); }, to);
+  };
+  if (state.pairs == Pairs::kExact || ctx.input(3).dtype != DataType::kInt8) return multiply(sink);
+  PairOperands operands;
+  operands.depth = e.k;
+  operands.rows = [&](int64_t, int64_t i, uint8_t* codes) {
+    copy_data_codes(a.data, left.is_signed, state.transpose_a ? i : i * e.k,
+                    state.transpose_a ? e.m : 1, e.k, codes);
+  };
+  operands.columns = [&](int64_t, int64_t j, uint8_t* codes) {
+    copy_data_codes(ctx.input(3).data, false, state.transpose_b ? j * e.k : j,
+                    state.transpose_b ? 1 : e.n, e.k, codes);
+  };
+  return multiply(SaturatingSink(sink, std::move(operands)));
 }
 
 }  // namespace
@@ -165,7 +183,12 @@ Status run(KernelContext& ctx) {
 constinit const KernelInfo kQGemm{.domain = "com.microsoft",
                                   .op = "QGemm",
                                   .types = {DataType::kUint8, DataType::kInt8},
-                                  .prepare = prepare,
+                                  .prepare = prepare<>,
                                   .run = run};
+constinit const KernelInfo kQGemmNoVnni{.domain = "com.microsoft",
+                                        .op = "QGemm",
+                                        .types = {DataType::kUint8, DataType::kInt8},
+                                        .prepare = prepare<Pairs::kSaturating>,
+                                        .run = run};
 
 }  // namespace onnxtool
