@@ -12,6 +12,8 @@
 #include "apps/inspect_report.h"
 #include "apps/mobile_report.h"
 #include "apps/model_flags.h"
+#include "apps/partition_report.h"
+#include "apps/report/svg.h"
 #include "libopt/analysis/seam.h"
 #include "libopt/io/load.h"
 
@@ -19,8 +21,9 @@ namespace onnxtool {
 namespace {
 
 struct Options {
-  std::string model, node, tensor, dot;
-  bool want_dot = false;
+  std::string model, second, node, tensor, dot, provider, runtime;
+  std::vector<std::string> pictures;
+  bool want_dot = false, statistics = false;
   std::string target = "ort-cpu";
   int rows = 10;
   DataFlags shapes;
@@ -32,6 +35,9 @@ struct Options {
 void add_flags(CLI::App& c, Options& o) {
   const std::string what = "What is shown", shapes = "Shapes";
   add_text(c, o.model, {"MODEL", "FILE", "Model (.onnx); - is stdin", "Arguments"})->required();
+  add_text(
+      c, o.second,
+      {"AFTER", "FILE", "A second model: what it is after, say, onnxtool optimize", "Arguments"});
   add_text(c, o.node,
            {"--node", "NAME", "One node: inputs, outputs, attributes; by its name or an output's",
             what});
@@ -40,6 +46,14 @@ void add_flags(CLI::App& c, Options& o) {
       c, o.dot,
       {"--dot", "PATH", "Write the graph for Graphviz, to stdout or to PATH, instead of a report",
        what});
+  add_list(c, o.pictures,
+           {"--svg", "FIGURE=PATH",
+            "Write a figure as SVG: treemap (bytes of constants) or memory (activations along the "
+            "nodes); repeatable",
+            what});
+  add_switch(
+      c, o.statistics,
+      {"--statistics", "", "Read all constants, and list their values' figures and sha256", what});
   add_integer(c, o.rows, 1, 1000000,
               {"--rows", "N", "Rows of long tables; reports for programs have all", what});
   std::string targets;
@@ -49,6 +63,12 @@ void add_flags(CLI::App& c, Options& o) {
   add_choice(c, o.target,
              {"--target", targets, "Runtime whose integer operators are predicted", what});
   add_mobile_flags(c, o.mobile, what);
+  add_choice(c, o.provider,
+             {"--provider", partition_providers(),
+              "Say which nodes this provider would take, and what is copied at the borders", what});
+  add_text(c, o.runtime,
+           {"--runtime", "RELEASE",
+            "The release of ONNX Runtime whose provider it is (default: the newest known)", what});
   add_list(c, o.shapes.dims,
            {"--dim", "NAME=VALUE", "Give a symbolic extent of the inputs a value", shapes});
   add_list(c, o.shapes.input_shapes,
@@ -78,18 +98,20 @@ class InspectCommand {
     ONNXTOOL_ASSIGN(const std::vector<ReportTarget> targets, report_targets(o_.common, false));
     std::vector<NamedPath> outputs = {{"the output", ""}, {"--dot", o_.dot}};
     for (const ReportTarget& t : targets) outputs.push_back({"--report", t.path});
-    ONNXTOOL_TRY(check_files({{"MODEL", o_.model}, {"--config", o_.settings_file}}, outputs));
-    ONNXTOOL_ASSIGN(const std::unique_ptr<Model> model, load_model(o_.model));
-    ONNXTOOL_TRY(apply_shapes(*model, o_.shapes));
-    if (!o_.shapes.dims.empty() || !o_.shapes.input_shapes.empty()) forget_output_symbols(*model);
+    ONNXTOOL_TRY(parse_pictures(outputs));
+    ONNXTOOL_TRY(parse_runtime());
+    ONNXTOOL_TRY(check_files(
+        {{"MODEL", o_.model}, {"AFTER", o_.second}, {"--config", o_.settings_file}}, outputs));
     Report report;
+    ONNXTOOL_ASSIGN(const std::unique_ptr<Model> model, load(o_.model, report));
+    if (!o_.second.empty()) {
+      ONNXTOOL_ASSIGN(second_, load(o_.second, report));
+    }
     report.command = "inspect";
     report.inputs = {o_.model};
-    // What contradicts itself can be looked at too; check says what is wrong.
-    if (const Status s = infer_graph(model->graph()); !s.ok())
-      report.findings.push_back(
-          {"type-conflict", "warning", s.error().message, "", "see onnxtool check"});
+    if (second_) report.inputs.push_back(o_.second);
     if (o_.want_dot) return write_dot(*model);
+    ONNXTOOL_TRY(write_pictures(*model));
     const bool draws =
         std::ranges::any_of(targets, [](const ReportTarget& t) { return t.format == "html"; });
     ONNXTOOL_ASSIGN(report.sections, sections(*model, draws));
@@ -98,6 +120,79 @@ class InspectCommand {
   }
 
  private:
+  Result<std::unique_ptr<Model>> load(const std::string& path, Report& report) const {
+    ONNXTOOL_ASSIGN(std::unique_ptr<Model> model, load_model(path));
+    ONNXTOOL_TRY(apply_shapes(*model, o_.shapes));
+    if (!o_.shapes.dims.empty() || !o_.shapes.input_shapes.empty()) forget_output_symbols(*model);
+    // What contradicts itself can be looked at too; check says what is wrong.
+    if (const Status s = infer_graph(model->graph()); !s.ok())
+      report.findings.push_back(
+          {"type-conflict", "warning", s.error().message, "", "see onnxtool check", path});
+    return model;
+  }
+
+  Status parse_pictures(std::vector<NamedPath>& outputs) {
+    for (const std::string& text : o_.pictures) {
+      const size_t equals = text.find('=');
+      const std::string figure = text.substr(0, equals);
+      if (equals == std::string::npos || equals + 1 == text.size() ||
+          (figure != "treemap" && figure != "memory"))
+        return Error{ErrorCode::kUsage, "--svg: '" + text + "' is no FIGURE=PATH",
+                     "write treemap=PATH or memory=PATH"};
+      pictures_.emplace_back(figure, text.substr(equals + 1));
+      outputs.push_back({"--svg", pictures_.back().second});
+    }
+    return {};
+  }
+
+  Status parse_runtime() {
+    runtime_ = &all_runtimes().back();
+    if (o_.runtime.empty()) return {};
+    if (o_.provider.empty())
+      return Error{ErrorCode::kUsage, "--runtime without --provider", "add --provider cuda"};
+    if (!(runtime_ = find_runtime(o_.runtime)))
+      return Error{ErrorCode::kUsage, "--runtime: unknown release '" + o_.runtime + "'",
+                   "known: " + std::string(all_runtimes().front().name) + " to " +
+                       std::string(all_runtimes().back().name)};
+    return {};
+  }
+
+  Status write_pictures(const Model& model) const {
+    for (const auto& [figure, path] : pictures_) {
+      const Section s =
+          figure == "treemap" ? largest_tensors(model, {}) : memory_over_time(model, {});
+      if (s.figures.empty())
+        return Error{ErrorCode::kUsage, "--svg " + figure + ": there is nothing to draw",
+                     figure == "treemap" ? "the model has no constants"
+                                         : "settle extents with --dim or --input-shape"};
+      const std::string picture = std::holds_alternative<Treemap>(s.figures[0])
+                                      ? svg_of(std::get<Treemap>(s.figures[0]))
+                                      : svg_of(std::get<Curve>(s.figures[0]));
+      ONNXTOOL_TRY(write_text(path, picture));
+    }
+    return {};
+  }
+
+  // Two models: the difference, then what draws, first before, then after.
+  std::vector<Section> both(const Model& before, const Model& after, bool draws) const {
+    std::vector<Section> out = {before_and_after(before, after, *find_target(o_.target))};
+    const auto add = [&](Section s, const char* which) {
+      s.key += std::string("_") + which;
+      s.title += std::string(", ") + which;
+      out.push_back(std::move(s));
+    };
+    const InspectLimits limits{static_cast<size_t>(o_.rows)};
+    for (const auto& [which, model] : {std::pair{"before", &before}, {"after", &after}}) {
+      add(model_summary(*model, model == &before ? o_.model : o_.second), which);
+      if (draws) add(graph_drawing(*model), which);
+      add(layers(*model, limits), which);
+      add(largest_tensors(*model, limits), which);
+      add(memory_over_time(*model, limits), which);
+      add(quantization_state(*model, *find_target(o_.target)), which);
+    }
+    return out;
+  }
+
   Result<int> write_dot(const Model& model) {
     const std::string text = dot_text(model);
     if (o_.dot.empty() || o_.dot == "-")
@@ -118,6 +213,7 @@ class InspectCommand {
       out.push_back(std::move(s));
     }
     if (!out.empty()) return out;
+    if (second_) return both(model, *second_, draws);
     const InspectLimits limits{static_cast<size_t>(o_.rows)};
     out.push_back(model_summary(model, o_.model));
     out.push_back(inputs_and_outputs(model));
@@ -127,12 +223,18 @@ class InspectCommand {
     out.push_back(largest_tensors(model, limits));
     out.push_back(memory_over_time(model, limits));
     out.push_back(quantization_state(model, *find_target(o_.target)));
+    if (o_.statistics) out.push_back(constant_statistics(model, limits));
+    if (!o_.provider.empty())
+      out.push_back(partition_section(model, o_.provider, *runtime_, limits.rows));
     if (o_.mobile.check) out.push_back(mobile_section(model, o_.mobile));
     return out;
   }
 
   const Options& o_;
   const Streams& streams_;
+  std::unique_ptr<Model> second_;
+  std::vector<std::pair<std::string, std::string>> pictures_;  // figure and path
+  const RuntimeRelease* runtime_ = nullptr;
 };
 
 Run add(CLI::App& command) {

@@ -76,6 +76,33 @@ std::string readers(const Value& v) {
   return out.empty() ? "nothing" : out;
 }
 
+// People see as many bars as fit on a screen; programs the same steps as numbers.
+void add_histogram(Section& s, const Tensor& t) {
+  constexpr size_t kSteps = 24;
+  constexpr double kLongest = 40;
+  const ValueCounts h = count_values(t, kSteps);
+  if (h.counts.empty() || t.count() < static_cast<int64_t>(kSteps)) return;
+  Table bars{"histogram",
+             "histogram",
+             {{"from", "from", ""}, {"to", "to", ""}, {"count", "values", ""}},
+             {},
+             0};
+  Table drawn = bars;
+  drawn.columns.push_back({"bar", "", ""});
+  drawn.for_programs = false;
+  bars.for_people = false;
+  const double step = (h.high - h.low) / static_cast<double>(h.counts.size());
+  const auto most = static_cast<double>(*std::ranges::max_element(h.counts));
+  for (size_t i = 0; i < h.counts.size(); ++i) {
+    const double from = h.low + step * static_cast<double>(i);
+    bars.rows.push_back({from, from + step, h.counts[i]});
+    drawn.rows.push_back(bars.rows.back());
+    drawn.rows.back().push_back(
+        std::string(static_cast<size_t>(kLongest * static_cast<double>(h.counts[i]) / most), '#'));
+  }
+  s.tables = {std::move(bars), std::move(drawn)};
+}
+
 void add_statistics(Section& s, const Tensor& t) {
   if (!has_statistics(t.dtype())) return;
   const TensorStatistics n = statistics_of(t);
@@ -87,6 +114,7 @@ void add_statistics(Section& s, const Tensor& t) {
   s.fields.push_back({"max", "max", n.max, ""});
   s.fields.push_back({"mean", "mean", n.mean, ""});
   s.fields.push_back({"std", "standard deviation", n.std, ""});
+  add_histogram(s, t);
 }
 
 void add_storage(Section& s, const Tensor& t) {

@@ -8,6 +8,7 @@
 
 #include "libopt/analysis/census.h"
 #include "libopt/analysis/cost.h"
+#include "libopt/analysis/seam.h"
 #include "libopt/io/save.h"
 #include "libopt/support/checked.h"
 #include "libopt/target/qdq_fusion.h"
@@ -80,7 +81,39 @@ std::string treemap_path(const std::string& name, const Value* value) {
   return path;
 }
 
+// As if every unknown extent of an input were 1: what one sample costs, where that is the batch.
+std::optional<int64_t> macs_of_one(const Model& model) {
+  const std::unique_ptr<Model> copy = model.clone();
+  for (Value* v : copy->graph().inputs()) {
+    ValueType type = v->type();
+    if (!type.shape) continue;
+    for (Dim& d : *type.shape)
+      if (!d.value) d = Dim::of(1);
+    v->set_type(std::move(type));
+  }
+  forget_inner_shapes(copy->graph());
+  if (!infer_graph(copy->graph()).ok()) return std::nullopt;
+  int64_t sum = 0;
+  bool known = true;
+  for_each_node(copy->graph(), [&](const Node& n) {
+    const auto macs = macs_of(n);
+    known = known && macs;
+    sum = plus(sum, macs.value_or(0));
+  });
+  return known ? std::optional(sum) : std::nullopt;
+}
+
 }  // namespace
+
+void forget_inner_shapes(Graph& graph) {
+  for (Value* v : graph.values()) {
+    ValueType type = v->type();
+    if (!v->producer() || !type.shape) continue;
+    for (Dim& d : *type.shape)
+      if (!d.value) d.symbol.clear();
+    v->set_type(std::move(type));
+  }
+}
 
 std::string op_name(const Node& n) {
   return n.domain().empty() ? n.op_type() : n.domain() + "." + n.op_type();
@@ -212,6 +245,8 @@ Section layers(const Model& model, const InspectLimits& limits) {
     s.fields.push_back({"unknown_layers", "layers not counted", unknown, ""});
     s.notes.push_back(
         "extents that are not known leave layers out; settle them with --dim or --input-shape");
+    if (const auto one = macs_of_one(model))
+      s.fields.push_back({"macs_of_one", "with all unknown extents of inputs 1", *one, "MACs"});
   }
   if (has_loop) s.notes.push_back("bodies of Loop and Scan count once");
   Table t{"layers",

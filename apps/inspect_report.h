@@ -29,8 +29,18 @@ Result<Section> node_panel(const Model& model, const std::string& name);
 /// One constant with statistics and digest, or one value with its type, maker and readers.
 Result<Section> tensor_panel(const Model& model, const std::string& name);
 
-/// The graph to walk through, subgraphs included, with histograms of constants: for forms that draw.
+/// The graph to walk through, subgraphs included, with histograms of constants: for forms that
+/// draw.
 Section graph_drawing(const Model& model);
+
+/// Two models side by side: sizes, work, memory, and operators whose number changed.
+Section before_and_after(const Model& before, const Model& after, const Target& target);
+/// min, max, mean and so on of every constant with numbers, and the digest of its bytes.
+Section constant_statistics(const Model& model, const InspectLimits& limits);
+
+/// Takes back the names that inference gave to extents of inner values and outputs: with inputs
+/// settled, numbers say more.
+void forget_inner_shapes(Graph& graph);
 
 /// What people call a node: its name, else its first output's.
 std::string shown_name(const Node& node);

@@ -22,18 +22,17 @@ std::set<std::string> stop_ops(const MobileFlags& flags) {
   return ops;
 }
 
-int64_t largest(const MobilePartitions& p) {
-  return p.sizes.empty() ? 0 : *std::ranges::max_element(p.sizes);
+int64_t largest(const Partition& p) {
+  size_t most = 0;
+  for (const auto& part : p.parts) most = std::max(most, part.size());
+  return static_cast<int64_t>(most);
 }
 
 std::vector<Scalar> row(std::string_view provider, const char* shapes, const MobilePartitions& p) {
-  return {std::string(provider),
-          std::string(shapes),
-          std::string(name(p.verdict)),
-          int64_t{p.supported},
-          int64_t{p.nodes},
-          static_cast<int64_t>(p.sizes.size()),
-          largest(p)};
+  return {std::string(provider),        std::string(shapes),
+          std::string(name(p.verdict)), int64_t{p.partition.taken},
+          int64_t{p.partition.nodes},   static_cast<int64_t>(p.partition.parts.size()),
+          largest(p.partition)};
 }
 
 Table verdicts(const std::vector<MobileUsability>& all) {
@@ -101,9 +100,9 @@ std::vector<std::string> advice(const Model& model, const std::vector<MobileUsab
   if (std::ranges::all_of(all,
                           [](const MobileUsability& u) { return u.best() == MobileVerdict::kNo; }))
     notes.push_back("the CPU provider will be fastest");
-  if (all.front().as_is.nodes_in_subgraphs > 0)
+  if (all.front().as_is.partition.nodes_in_subgraphs > 0)
     notes.push_back(fmt::format("{} nodes stand in subgraphs, which not every provider enters",
-                                all.front().as_is.nodes_in_subgraphs));
+                                all.front().as_is.partition.nodes_in_subgraphs));
   return notes;
 }
 

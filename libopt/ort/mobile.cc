@@ -1,11 +1,8 @@
-// See mobile.h. The grouping of nodes follows the runtime's partitioner: nodes are taken as their
-// producers are done, and an unsupported node that reads from the open group waits until that group
-// is closed.
+// See mobile.h.
 
 #include "libopt/ort/mobile.h"
 
 #include <algorithm>
-#include <deque>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -18,7 +15,7 @@ enum Provider : uint8_t { kNnapi, kCoreMlNetwork, kCoreMlProgram, kXnnpack };
 
 struct ProviderInfo {
   Provider id;
-  std::string_view name;
+  std::string_view name, flag;
   bool needs_fixed_shapes;
   size_t max_rank;
   bool on_cpu;
@@ -26,10 +23,10 @@ struct ProviderInfo {
 
 constexpr size_t kAnyRank = 1000, kCoreMlRank = 5;
 constexpr ProviderInfo kProviders[] = {
-    {kNnapi, "NNAPI", true, kAnyRank, false},
-    {kCoreMlNetwork, "CoreML NeuralNetwork", true, kCoreMlRank, false},
-    {kCoreMlProgram, "CoreML MLProgram", true, kCoreMlRank, false},
-    {kXnnpack, "XNNPACK", false, kAnyRank, true}};
+    {kNnapi, "NNAPI", "nnapi", true, kAnyRank, false},
+    {kCoreMlNetwork, "CoreML NeuralNetwork", "coreml-network", true, kCoreMlRank, false},
+    {kCoreMlProgram, "CoreML MLProgram", "coreml-program", true, kCoreMlRank, false},
+    {kXnnpack, "XNNPACK", "xnnpack", false, kAnyRank, true}};
 
 struct MobileOp {
   Provider provider;
@@ -61,69 +58,32 @@ bool is_fixed(const Value& value) {
   return dims && std::ranges::all_of(*dims, [](int64_t d) { return d > 0; });
 }
 
-using Nodes = std::unordered_set<const Node*>;
-
-/// Constants count as initializers, which they become.
-std::vector<const Node*> computing_nodes(const Graph& graph) {
-  std::vector<const Node*> nodes;
+/// Nodes that the stop list keeps off, and everything behind them.
+std::unordered_set<const Node*> stopped_nodes(const Graph& graph,
+                                              const std::set<std::string>& stop_ops) {
+  std::unordered_set<const Node*> stopped;
+  std::unordered_map<const Node*, std::vector<const Node*>> consumers;
+  std::vector<const Node*> open;
+  for (const Node* node : computing_nodes(graph)) {
+    if (stop_ops.contains(node->op_type())) open.push_back(node);
+    for (const Node* p : producers_of(graph, *node)) consumers[p].push_back(node);
+  }
+  while (!open.empty()) {
+    const Node* node = open.back();
+    open.pop_back();
+    if (!stopped.insert(node).second) continue;
+    for (const Node* next : consumers[node]) open.push_back(next);
+  }
   for (const Node& node : graph.nodes())
-    if (!node.is("Constant")) nodes.push_back(&node);
-  return nodes;
+    node.for_each_subgraph([&](const Graph& g) { stopped.merge(stopped_nodes(g, stop_ops)); });
+  return stopped;
 }
 
-class Partitioner {
+/// What keeps nodes from a provider.
+class Judge {
  public:
-  Partitioner(const ProviderInfo& provider, bool shapes_count,
-              const std::set<std::string>& stop_ops, MobilePartitions& out)
-      : provider_(provider), shapes_count_(shapes_count), stop_ops_(stop_ops), out_(out) {}
-
-  void run(const Graph& graph, bool is_subgraph) {
-    connect(graph);
-    stop(graph);
-    split(graph);
-    const auto nodes = static_cast<int>(computing_nodes(graph).size());
-    out_.nodes += nodes;
-    if (is_subgraph) out_.nodes_in_subgraphs += nodes;
-    for (const Node& node : graph.nodes())
-      node.for_each_subgraph([&](const Graph& g) {
-        Partitioner(provider_, shapes_count_, stop_ops_, out_).run(g, true);
-      });
-  }
-
- private:
-  /// What a node of the graph, or a subgraph of it, reads from other nodes of the graph.
-  void connect(const Graph& graph) {
-    for (const Node* node : computing_nodes(graph)) {
-      Nodes producers;
-      collect_producers(graph, *node, producers);
-      waiting_[node] = producers.size();
-      for (const Node* p : producers) consumers_[p].push_back(node);
-    }
-    // In the order of the graph, not of addresses.
-    for (auto& [node, list] : consumers_) std::ranges::sort(list, {}, &Node::id);
-  }
-
-  static void collect_producers(const Graph& graph, const Node& node, Nodes& producers) {
-    for (const Value* v : node.inputs())
-      if (v && v->producer() && !v->producer()->is("Constant") && &v->graph() == &graph)
-        producers.insert(v->producer());
-    node.for_each_subgraph([&](const Graph& g) {
-      for (const Node& inner : g.nodes()) collect_producers(graph, inner, producers);
-    });
-  }
-
-  /// Nodes that the stop list keeps off, and everything behind them.
-  void stop(const Graph& graph) {
-    std::vector<const Node*> open;
-    for (const Node& node : graph.nodes())
-      if (provider_.id == kNnapi && stop_ops_.contains(node.op_type())) open.push_back(&node);
-    while (!open.empty()) {
-      const Node* node = open.back();
-      open.pop_back();
-      if (!stopped_.insert(node).second) continue;
-      for (const Node* next : consumers_[node]) open.push_back(next);
-    }
-  }
+  Judge(const ProviderInfo& provider, bool shapes_count, std::unordered_set<const Node*> stopped)
+      : provider_(provider), shapes_count_(shapes_count), stopped_(std::move(stopped)) {}
 
   std::vector<MobileObstacle> obstacles_of(const Node& node) const {
     std::vector<MobileObstacle> found;
@@ -149,73 +109,39 @@ class Partitioner {
     return found;
   }
 
-  void split(const Graph& graph) {
-    std::deque<const Node*> ready, behind_group;
-    for (const Node* node : computing_nodes(graph))
-      if (waiting_[node] == 0) ready.push_back(node);
-    while (!ready.empty() || !behind_group.empty()) {
-      if (ready.empty()) {
-        close_group();
-        ready.swap(behind_group);
-        continue;
-      }
-      const Node* node = ready.front();
-      ready.pop_front();
-      const std::vector<MobileObstacle> obstacles = obstacles_of(*node);
-      if (!obstacles.empty() && border_.contains(node)) {
-        behind_group.push_back(node);
-        continue;
-      }
-      for (const MobileObstacle o : obstacles) ++out_.obstacles[{full_name(*node), o}];
-      if (obstacles.empty()) take(*node);
-      for (const Node* next : consumers_[node])
-        if (--waiting_[next] == 0) ready.push_back(next);
-    }
-    close_group();
-  }
-
-  void take(const Node& node) {
-    ++out_.supported;
-    ++group_;
-    border_.erase(&node);
-    border_.insert(consumers_[&node].begin(), consumers_[&node].end());
-    const MobileOp* op = find_op(provider_.id, node);
-    if (!op->condition.empty()) out_.conditions.emplace(full_name(node), op->condition);
-  }
-
-  void close_group() {
-    if (group_ > 0) out_.sizes.push_back(group_);
-    group_ = 0;
-    border_.clear();
-  }
-
+ private:
   const ProviderInfo& provider_;
   bool shapes_count_;
-  const std::set<std::string>& stop_ops_;
-  MobilePartitions& out_;
-  std::unordered_map<const Node*, std::vector<const Node*>> consumers_;
-  std::unordered_map<const Node*, size_t> waiting_;
-  Nodes stopped_, border_;
-  int group_ = 0;
+  std::unordered_set<const Node*> stopped_;
 };
 
 /// A copy to another device at each end of a partition costs more than a few nodes are worth.
-MobileVerdict judge(const MobilePartitions& p, bool on_cpu) {
-  if (p.nodes == 0 || p.supported == 0) return MobileVerdict::kNo;
-  const double share = static_cast<double>(p.supported) / p.nodes;
+MobileVerdict judge(const Partition& p, bool on_cpu) {
+  if (p.nodes == 0 || p.taken == 0) return MobileVerdict::kNo;
+  const double share = static_cast<double>(p.taken) / p.nodes;
   constexpr double kMost = 0.75, kHalf = 0.5;
-  if (on_cpu || p.sizes.size() == 1)
+  if (on_cpu || p.parts.size() == 1)
     return share > kMost   ? MobileVerdict::kYes
            : share > kHalf ? MobileVerdict::kMaybe
                            : MobileVerdict::kNo;
-  return p.sizes.size() == 2 && share > kMost ? MobileVerdict::kMaybe : MobileVerdict::kNo;
+  return p.parts.size() == 2 && share > kMost ? MobileVerdict::kMaybe : MobileVerdict::kNo;
 }
 
 MobilePartitions partition(const Model& model, const ProviderInfo& provider, bool shapes_count,
                            const std::set<std::string>& stop_ops) {
   MobilePartitions out;
-  Partitioner(provider, shapes_count, stop_ops, out).run(model.graph(), false);
-  out.verdict = judge(out, provider.on_cpu);
+  const Judge judge_nodes(provider, shapes_count,
+                          provider.id == kNnapi ? stopped_nodes(model.graph(), stop_ops)
+                                                : std::unordered_set<const Node*>());
+  out.partition = partition_graph(model.graph(), [&](const Node& node) {
+    const std::vector<MobileObstacle> obstacles = judge_nodes.obstacles_of(node);
+    for (const MobileObstacle o : obstacles) ++out.obstacles[{full_name(node), o}];
+    if (!obstacles.empty()) return false;
+    const MobileOp* op = find_op(provider.id, node);
+    if (!op->condition.empty()) out.conditions.emplace(full_name(node), op->condition);
+    return true;
+  });
+  out.verdict = judge(out.partition, provider.on_cpu);
   return out;
 }
 
@@ -246,6 +172,19 @@ std::vector<MobileUsability> check_mobile(const Model& model,
       u.if_fixed = partition(model, provider, false, nnapi_stop_ops);
     out.push_back(std::move(u));
   }
+  return out;
+}
+
+std::optional<MobilePartitions> partition_for(const Model& model, std::string_view provider,
+                                              const std::set<std::string>& nnapi_stop_ops) {
+  for (const ProviderInfo& p : kProviders)
+    if (p.flag == provider) return partition(model, p, true, nnapi_stop_ops);
+  return std::nullopt;
+}
+
+std::vector<std::string_view> mobile_providers() {
+  std::vector<std::string_view> out;
+  for (const ProviderInfo& p : kProviders) out.push_back(p.flag);
   return out;
 }
 

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "libopt/ir/model.h"
+#include "libopt/ort/partition.h"
 
 namespace onnxtool {
 
@@ -28,9 +29,7 @@ std::string_view describe(MobileObstacle obstacle);
 
 /// What a provider would take of a model.
 struct MobilePartitions {
-  int nodes = 0, supported = 0;  // subgraphs included
-  std::vector<int> sizes;        // nodes of each partition
-  int nodes_in_subgraphs = 0;
+  Partition partition;
   /// Nodes by operator ("ai.onnx.Conv") and reason; a node with several counts for each.
   std::map<std::pair<std::string, MobileObstacle>, int> obstacles;
   /// Operators among the supported whose table entry has a condition that is not checked.
@@ -56,6 +55,13 @@ inline const std::set<std::string> kNnapiStopOps = {"NonMaxSuppression"};
 /// nodes of `nnapi_stop_ops` (operator types), and nothing behind them.
 std::vector<MobileUsability> check_mobile(
     const Model& model, const std::set<std::string>& nnapi_stop_ops = kNnapiStopOps);
+
+/// "nnapi", "coreml-network", "coreml-program", "xnnpack".
+std::vector<std::string_view> mobile_providers();
+/// One of them; nullopt where there is none of that name. The nodes and values are the model's.
+std::optional<MobilePartitions> partition_for(
+    const Model& model, std::string_view provider,
+    const std::set<std::string>& nnapi_stop_ops = kNnapiStopOps);
 
 /// Names of graph inputs that are no tensors of fixed shape.
 std::vector<std::string> dynamic_inputs(const Model& model);
