@@ -118,6 +118,8 @@ Section partition_section(const Model& model, const std::string& provider,
     s.fields.push_back({"unknown_copies", "of unknown size", unknown, ""});
     s.notes.push_back("settle extents with --dim or --input-shape to have the bytes of all copies");
   }
+  if (provider == "xnnpack")
+    s.notes.push_back("XNNPACK computes on the CPU: its borders cost changes of layout, no copies");
   Table left{"left",
              "left to the CPU",
              {{"op", "operator", ""}, {"nodes", "nodes", ""}, {"reason", "because of", ""}},

@@ -116,12 +116,13 @@ _onnxtool() {
       esac
       ;;
     diff)
-      flags="--gate --atol --rtol --topk --kl --structure --per-layer --layer-limit --bisect --record --record-format --force --golden --accept --data --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --max-memory --config --no-config --help"
+      flags="--gate --atol --rtol --topk --kl --simulate --structure --per-layer --layer-limit --bisect --record --record-format --force --golden --accept --data --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --max-memory --config --no-config --help"
       case "$previous" in
         --gate) files=1 ;;
         --atol) files=1 ;;
         --rtol) files=1 ;;
         --topk) files=1 ;;
+        --simulate) words="no-vnni" ;;
         --per-layer) words="local cumulative both" ;;
         --layer-limit) files=1 ;;
         --bisect) files=1 ;;
@@ -237,13 +238,16 @@ _onnxtool() {
       esac
       ;;
     inspect)
-      flags="--node --tensor --dot --rows --target --check-mobile --nnapi-stop-ops --dim --input-shape --report --json --quiet --config --no-config --max-memory --help"
+      flags="--node --tensor --dot --svg --statistics --rows --target --check-mobile --nnapi-stop-ops --provider --runtime --dim --input-shape --report --json --quiet --config --no-config --max-memory --help"
       case "$previous" in
         --node) files=1 ;;
         --tensor) files=1 ;;
+        --svg) files=1 ;;
         --rows) files=1 ;;
         --target) words="ort-cpu ort-cpu-no-vnni ort-arm64" ;;
         --nnapi-stop-ops) files=1 ;;
+        --provider) words="cuda dml nnapi coreml-network coreml-program xnnpack" ;;
+        --runtime) files=1 ;;
         --dim) files=1 ;;
         --input-shape) files=1 ;;
         --report) files=1 ;;

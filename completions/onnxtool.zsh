@@ -192,6 +192,7 @@ _onnxtool() {
         '--rtol=[The same (default\: 1e-3; float16\: 1e-2)]:X:_files' \
         '--topk=[Length of the best lists that top-k compares]:K:_files' \
         '--kl[Measure the divergence of the outputs'\'' softmax, too]' \
+        '--simulate=[Run TEST'\''s integer products as x86 CPUs without VNNI do, where sums of pairs saturate]:no-vnni:(no-vnni)' \
         '--structure[Compare the graphs, names ignored, and run nothing; a model alone is printed as lines]' \
         '--per-layer=[Errors by layer\: each fed the reference'\''s values, or as they have grown up to there]:local|cumulative|both:(local cumulative both)' \
         '--layer-limit=[SQNR below which a layer has diverged (default\: 60; float16\: 40, int8\: 20)]:DB:_files' \
@@ -343,10 +344,14 @@ _onnxtool() {
         '--node=[One node\: inputs, outputs, attributes; by its name or an output'\''s]:NAME:_files' \
         '--tensor=[One tensor\: storage, sha256, statistics]:NAME:_files' \
         '--dot=-[Write the graph for Graphviz, to stdout or to PATH, instead of a report]::\[=PATH\]:_files' \
+        '*--svg=[Write a figure as SVG\: treemap (bytes of constants) or memory (activations along the nodes); repeatable]:FIGURE=PATH:_files' \
+        '--statistics[Read all constants, and list their values'\'' figures and sha256]' \
         '--rows=[Rows of long tables; reports for programs have all]:N:_files' \
         '--target=[Runtime whose integer operators are predicted]:ort-cpu|ort-cpu-no-vnni|ort-arm64:(ort-cpu ort-cpu-no-vnni ort-arm64)' \
         '--check-mobile[Say what NNAPI, CoreML and XNNPACK would take of the model]' \
         '--nnapi-stop-ops=[Operators, separated by commas, that NNAPI gets neither nor what is behind them (default\: NonMaxSuppression)]:OPS:_files' \
+        '--provider=[Say which nodes this provider would take, and what is copied at the borders]:cuda|dml|nnapi|coreml-network|coreml-program|xnnpack:(cuda dml nnapi coreml-network coreml-program xnnpack)' \
+        '--runtime=[The release of ONNX Runtime whose provider it is (default\: the newest known)]:RELEASE:_files' \
         '*--dim=[Give a symbolic extent of the inputs a value]:NAME=VALUE:_files' \
         '*--input-shape=[Give an input these extents]:NAME=D0,D1,...:_files' \
         '*--report=[Write a report to stdout or to PATH\: text, json, markdown, html, junit, sarif, github]:FORMAT\[=PATH\]:_files' \
@@ -358,7 +363,7 @@ _onnxtool() {
         '--max-memory=[Fail before more memory than this is taken, as in 2G (default\: what the cgroup allows)]:SIZE:_files' \
         '--help[Print this help]' \
         '-h[Print this help]' \
-        '*:MODEL:_files'
+        '*:AFTER:_files'
       ;;
     ops-config)
       _arguments \

@@ -132,10 +132,50 @@ void name_the_planted(const char* model_name, bool renamed) {
 }
 
 TEST_CASE("local errors name the one layer that was corrupted, wherever it is") {
+  // Ten models under two kinds of names.
   for (const char* model : {"mnist_cntk", "mlperf_tiny_resnet8", "cifar10_cnn", "blazeface_front",
-                            "fsanet_1x1", "ultraface_rfb320"}) {
+                            "fsanet_1x1", "ultraface_rfb320", "micro_kws_fp32", "mnist_rten_op18",
+                            "yunet_s_320", "resnet_tiny_fp32_extdata"}) {
     name_the_planted(model, false);
     name_the_planted(model, true);
+  }
+}
+
+TEST_CASE("what bodies within bodies capture feeds a layer, too") {
+  // `a` is read two levels down only; the spoiled `a` must not be blamed on `y`.
+  const auto text = [](const std::string& w) {
+    return R"(<ir_version: 8, opset_import: ["" : 17]> g (float[4] x, bool c) => (float[4] y)
+      <float[4] w = {)" +
+           w + R"(}> {
+      a = Mul (x, w)
+      b = Neg (x)
+      y = If (c) <
+        then_branch = o () => (float[4] p) {
+          p = If (c) < then_branch = i () => (float[4] q) { q = Add (a, b) },
+                       else_branch = j () => (float[4] r) { r = Sub (a, b) } > },
+        else_branch = k () => (float[4] s) { s = Identity (b) } >
+    })";
+  };
+  const auto parsed = [](const std::string& model) {
+    auto m = parse_text(model);
+    REQUIRE_MESSAGE(m.ok(), (m.ok() ? "" : m.error().message));
+    REQUIRE(infer_graph((*m)->graph()).ok());
+    return *std::move(m);
+  };
+  const auto reference = parsed(text("1, 2, 3, 4")), test = parsed(text("1, 2, 3, 5"));
+  const auto pairs = float_pairs(reference->graph(), test->graph());
+  const std::vector<InputSpec> specs = {{"x", DataType::kFloat, {4}}, {"c", DataType::kBool, {}}};
+  const auto source = open_random(2, 1, specs, {});
+  REQUIRE(source.ok());
+  LayerOptions options;
+  options.mode = LayerMode::kLocal;
+  options.budget_bytes = 16;  // one value: every layer is judged in a pass of its own
+  const auto errors = compare_layers(reference->graph(), test->graph(), pairs, nullptr, **source,
+                                     on_cpu(), options);
+  REQUIRE_MESSAGE(errors.ok(), (errors.ok() ? "" : errors.error().message));
+  for (const LayerError& e : *errors) {
+    CAPTURE(e.name);
+    CHECK(std::isfinite(e.sqnr_db) == (e.name == "a"));
   }
 }
 
