@@ -16,7 +16,7 @@ namespace onnxtool::testing {
 
 using Dims = std::vector<int64_t>;
 
-inline std::unique_ptr<Model> parse(const std::string& text) {
+inline std::unique_ptr<Model> parse_or_fail(const std::string& text) {
   auto model = parse_text(text);
   if (!model.ok()) {
     FAIL(model.error().message << "\n" << text);

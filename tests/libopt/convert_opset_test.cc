@@ -55,7 +55,7 @@ std::string text_of(const Case& c) {
 // The same outputs, bit by bit, before and after; under every target.
 void compare(const Case& c) {
   CAPTURE(c.name);
-  const auto before = parse(text_of(c));
+  const auto before = parse_or_fail(text_of(c));
   std::vector<Tensor> inputs;
   for (size_t i = 0; i < c.inputs.size(); ++i)
     inputs.push_back(sample(before->graph().inputs()[i]->type(), c.inputs[i]));
@@ -228,13 +228,13 @@ TEST_CASE("softmax keeps its meaning as a matrix operation") {
        {std::tuple("2,3,4", 2, -1), std::tuple("2,C,1,1", 1, 1), std::tuple("2,1,C", 1, -1)}) {
     const std::string shape = "float[" + std::string(dims) + "]";
     const auto model =
-        parse("<ir_version: 7, opset_import: [\"\" : 11]> g (" + shape + " x) => (" + shape +
-              " y) { y = Softmax <axis = " + std::to_string(axis) + "> (x) }");
+        parse_or_fail("<ir_version: 7, opset_import: [\"\" : 11]> g (" + shape + " x) => (" +
+                      shape + " y) { y = Softmax <axis = " + std::to_string(axis) + "> (x) }");
     convert(*model, 13);
     REQUIRE(model->graph().num_nodes() == 1);
     CHECK(find_op(model->graph(), "Softmax")->attr<int64_t>("axis", 99) == expected);
   }
-  const auto model = parse(
+  const auto model = parse_or_fail(
       "<ir_version: 7, opset_import: [\"\" : 11]> g (float[A,B,C] x) => (float[A,B,C] y) { y = "
       "Softmax (x) }");
   convert(*model, 13);
@@ -264,8 +264,8 @@ TEST_CASE("upsample and the first resize keep onnxruntime's pixels") {
     }
   }
   const auto resizes = [](const char* scales, const char* header, int target) {
-    auto model = parse("<ir_version: 5, opset_import: [\"\" : 10]> g " + std::string(header) +
-                       scales + " { y = Resize (x, s) }");
+    auto model = parse_or_fail("<ir_version: 5, opset_import: [\"\" : 10]> g " +
+                               std::string(header) + scales + " { y = Resize (x, s) }");
     convert(*model, target);
     return model;
   };
@@ -291,7 +291,7 @@ TEST_CASE("upsample and the first resize keep onnxruntime's pixels") {
 
 TEST_CASE("tf_half_pixel_for_nn is half_pixel under another rounding") {
   const auto with = [](const char* rounding, const char* expected) {
-    auto model = parse(
+    auto model = parse_or_fail(
         "<ir_version: 6, opset_import: [\"\" : 11]> g (float[1,1,7,6] x) => (float[1,1,C,D] y) "
         "<float[4] s = {1.0, 1.0, 0.6, 1.7}, "
         "float[0] r = {}> { y = Resize <coordinate_transformation_mode = \"tf_half_pixel_for_nn\", "
@@ -304,7 +304,7 @@ TEST_CASE("tf_half_pixel_for_nn is half_pixel under another rounding") {
   };
   with(", nearest_mode = \"floor\"", "round_prefer_ceil");
   with("", "ceil");
-  auto other = parse(
+  auto other = parse_or_fail(
       "<ir_version: 6, opset_import: [\"\" : 11]> g (float[1,1,7,6] x, float[0] r, float[4] s) => "
       "(float[1,1,C,D] y) "
       "{ y = Resize <coordinate_transformation_mode = \"tf_half_pixel_for_nn\", mode = \"linear\"> "
@@ -314,8 +314,9 @@ TEST_CASE("tf_half_pixel_for_nn is half_pixel under another rounding") {
 
 TEST_CASE("clip keeps the bounds that only doubles feel") {
   for (const char* type : {"float", "double"}) {
-    const auto model = parse("<ir_version: 5, opset_import: [\"\" : 10]> g (" + std::string(type) +
-                             "[2] x) => (" + type + "[2] y) { y = Clip <min = -1.0> (x) }");
+    const auto model =
+        parse_or_fail("<ir_version: 5, opset_import: [\"\" : 10]> g (" + std::string(type) +
+                      "[2] x) => (" + type + "[2] y) { y = Clip <min = -1.0> (x) }");
     convert(*model, 13);
     const Node& n = *find_op(model->graph(), "Clip");
     CHECK(n.input(1).constant()->to_doubles() == std::vector<double>{-1});
@@ -327,7 +328,7 @@ TEST_CASE("clip keeps the bounds that only doubles feel") {
 
 TEST_CASE("versions before 7") {
   // A [2,2,3], B [2]: by attribute along axis 1.
-  const auto model = parse(
+  const auto model = parse_or_fail(
       "<ir_version: 3, opset_import: [\"\" : 5]> g (float[2,2,3] a, float[2] b) => (float[2,2,3] "
       "y) "
       "{ c = Relu <consumed_inputs = [0]> (a)  y = Add <broadcast = 1, axis = 1> (c, b) }");
@@ -344,7 +345,7 @@ TEST_CASE("versions before 7") {
     CHECK(floats_of(out[0]) == std::vector<float>{10, 11, 12, 23, 24, 25, 16, 17, 18, 29, 30, 31});
 
   // A constant operand is reshaped instead; last axes that meet need nothing.
-  const auto constant = parse(
+  const auto constant = parse_or_fail(
       "<ir_version: 4, opset_import: [\"\" : 6]> g (float[2,2,3] a) => (float[2,2,3] y) <float[2] "
       "b = {1.0, 2.0}, float[3] c = {1.0, 2.0, 3.0}> "
       "{ d = Sub <broadcast = 1, axis = 1> (a, b)  y = Mul <broadcast = 1> (d, c) }");
@@ -353,7 +354,7 @@ TEST_CASE("versions before 7") {
   CHECK(find_op(constant->graph(), "Sub")->input(1).constant()->dims() == Dims{2, 1});
   CHECK(find_op(constant->graph(), "Mul")->input(1).name() == "c");
 
-  const auto rest = parse(
+  const auto rest = parse_or_fail(
       "<ir_version: 4, opset_import: [\"\" : 4]> g (float[1,2,2,2] x) => (int32[A,B] y) <float[2] "
       "s = {1.0, 2.0}> "
       "{ a = BatchNormalization <is_test = 1, consumed_inputs = [0, 0, 0, 1, 1]> (x, s, s, s, s)  "
@@ -367,7 +368,7 @@ TEST_CASE("versions before 7") {
   CHECK(find_op(rest->graph(), "Cast")->attr<int64_t>("to", 0) == 6);
   CHECK(find_op(rest->graph(), "Reshape")->input(1).constant()->to_ints() == Dims{2, -1});
 
-  const auto upsample = parse(
+  const auto upsample = parse_or_fail(
       "<ir_version: 4, opset_import: [\"\" : 6]> g (float[1,1,2,2] x) => (float[1,1,4,6] y) "
       "{ y = Upsample <height_scale = 2.0, width_scale = 3.0, mode = \"bilinear\"> (x) }");
   convert(*upsample, 13);
@@ -378,7 +379,7 @@ TEST_CASE("versions before 7") {
 }
 
 TEST_CASE("what has no equal is named with its reason, and nothing is touched") {
-  const auto model = parse(
+  const auto model = parse_or_fail(
       R"(<ir_version: 3, opset_import: ["" : 7]> g (float[1,3,8,8] x, float[3,8,8] s) => (float[1,3,8,8] y, float[1,3,8,8] m)
     { [scaler] a = ImageScaler <scale = 1.0> (x)  [crop1] b = Crop <border = [0, 0, 0, 0]> (a)  [crop2] c = Crop <border = [0, 0, 0, 0]> (b)
       [norm] d = BatchNormalization <spatial = 0> (c, s, s, s, s)  [slice] e = Slice <starts = [0], ends = [1]> (d)  [drop] y, m = Dropout (e) })");
@@ -395,8 +396,8 @@ TEST_CASE("what has no equal is named with its reason, and nothing is touched") 
 
   const auto reason = [](int opset, const std::string& header, const std::string& nodes,
                          int target) {
-    return blockers(*parse("<ir_version: 4, opset_import: [\"\" : " + std::to_string(opset) +
-                           "]> g " + header + " { " + nodes + " }"),
+    return blockers(*parse_or_fail("<ir_version: 4, opset_import: [\"\" : " +
+                                   std::to_string(opset) + "]> g " + header + " { " + nodes + " }"),
                     target);
   };
   const std::string xy = "(float[A,B] x) => (float[A,B] y)";
@@ -424,8 +425,8 @@ TEST_CASE("what has no equal is named with its reason, and nothing is touched") 
 }
 
 TEST_CASE("subgraphs and bodies of functions are converted") {
-  const auto model =
-      parse(R"(<ir_version: 6, opset_import: ["" : 11]> g (float[1,3] x, bool c) => (float[A] y)
+  const auto model = parse_or_fail(
+      R"(<ir_version: 6, opset_import: ["" : 11]> g (float[1,3] x, bool c) => (float[A] y)
     { y = If (c) <then_branch = t () => (float[3] a) { a = Squeeze <axes = [0]> (x) },
                   else_branch = e () => (float[3] b) { z = Neg (x)  b = Squeeze <axes = [0]> (z) }> })");
   const ConversionReport report = convert(*model, 13);
@@ -447,7 +448,7 @@ TEST_CASE("subgraphs and bodies of functions are converted") {
   const std::string function =
       R"(<ir_version: 8, opset_import: ["" : 17, "local" : 1]> g (float[2,3] x) => (float[A] y) { y = local.f (x) }
     <domain: "local", opset_import: ["" : 17]> f (x) => (y) )";
-  const auto body = parse(function + "{ y = ReduceMax <axes = [0], keepdims = 0> (x) }");
+  const auto body = parse_or_fail(function + "{ y = ReduceMax <axes = [0], keepdims = 0> (x) }");
   convert(*body, 18);
   const Function& f = body->functions.at(0);
   CHECK(f.opsets.at(0).version == 18);
@@ -455,7 +456,7 @@ TEST_CASE("subgraphs and bodies of functions are converted") {
   REQUIRE(reduce.has_input(1));
   CHECK(reduce.input(1).producer()->is("Constant"));  // a body has no initializers
 
-  const auto parameter = parse(
+  const auto parameter = parse_or_fail(
       R"(<ir_version: 8, opset_import: ["" : 17, "local" : 1]> g (float[2,3] x) => (float[A] y) { y = local.f <where = [0]> (x) }
     <domain: "local", opset_import: ["" : 17]> f <where> (x) => (y) { [max] y = ReduceMax <axes : ints = @where, keepdims = 0> (x) })");
   CHECK(contains(
@@ -464,7 +465,7 @@ TEST_CASE("subgraphs and bodies of functions are converted") {
 }
 
 TEST_CASE("inputs and outputs, other domains and unread masks") {
-  const auto model = parse(
+  const auto model = parse_or_fail(
       R"(<ir_version: 3, opset_import: ["" : 7, "com.acme" : 1]> g (float[2,4] x) => (float[2,2] a, float[2,4] b)
     { t = com.acme.Softmax <axis = 1> (x)  a = Slice <starts = [0], ends = [2], axes = [1]> (t)  b, mask = Dropout (x) })");
   const ConversionReport report = convert(*model, 13);
@@ -487,7 +488,7 @@ TEST_CASE("inputs and outputs, other domains and unread masks") {
 
 TEST_CASE("versions that ask for nothing") {
   const std::string graph = "g (float[2] x) => (float[2] y) { y = Relu (x) }";
-  const auto above = parse("<ir_version: 8, opset_import: [\"\" : 17]> " + graph);
+  const auto above = parse_or_fail("<ir_version: 8, opset_import: [\"\" : 17]> " + graph);
   const ConversionReport same = convert(*above, 13);
   CHECK(same.from == 17);
   CHECK(same.to == 17);
@@ -495,11 +496,11 @@ TEST_CASE("versions that ask for nothing") {
   CHECK(above->ir_version == 8);
   CHECK(contains(blockers(*above, 27), "to 27"));
 
-  const auto widened = parse("<ir_version: 4, opset_import: [\"\" : 9]> " + graph);
+  const auto widened = parse_or_fail("<ir_version: 4, opset_import: [\"\" : 9]> " + graph);
   CHECK(convert(*widened, 19).changes.empty());
   CHECK(widened->ir_version == 9);
 
-  const auto foreign = parse(
+  const auto foreign = parse_or_fail(
       "<ir_version: 8, opset_import: [\"com.acme\" : 1]> g (float[2] x) => (float[2] y) { y = "
       "com.acme.Foo (x) }");
   CHECK(convert(*foreign, 13).from == 0);
@@ -514,9 +515,10 @@ TEST_CASE("versions that ask for nothing") {
 
 TEST_CASE("initializers of old files stop being inputs") {
   const auto with_ir = [](int ir) {
-    return parse("<ir_version: " + std::to_string(ir) +
-                 ", opset_import: [\"\" : 8]> g (float[2] x, float[2] w = {1.0, 2.0}) => (float[2] "
-                 "y) { y = Add (x, w) }");
+    return parse_or_fail(
+        "<ir_version: " + std::to_string(ir) +
+        ", opset_import: [\"\" : 8]> g (float[2] x, float[2] w = {1.0, 2.0}) => (float[2] "
+        "y) { y = Add (x, w) }");
   };
   const auto old = with_ir(3);
   CHECK(promote_initializers(*old) == 1);

@@ -24,8 +24,8 @@ struct Case {
 };
 
 std::unique_ptr<Model> model_of(int opset, const std::string& header, const std::string& nodes) {
-  return parse("<ir_version: 10, opset_import: [\"\" : " + std::to_string(opset) + "]> g " +
-               header + " { " + nodes + " }");
+  return parse_or_fail("<ir_version: 10, opset_import: [\"\" : " + std::to_string(opset) + "]> g " +
+                       header + " { " + nodes + " }");
 }
 
 void compare(const Case& c) {
@@ -325,7 +325,8 @@ TEST_CASE("lowering: what cannot go back is named with its reason, and nothing i
   CHECK(contains(reason(14, "(float[A,B,C] x) => (float[D,E] y)",
                         "y, h, c = LSTM <layout = 1, hidden_size = 3> (x, x, x)", 13),
                  "it has no attribute layout in version 13"));
-  CHECK(contains(reason(21, "(float[A,B] x) => (float[C,D] y)", "y = Relu (x)", 6), "cannot lower ai.onnx to 6"));
+  CHECK(contains(reason(21, "(float[A,B] x) => (float[C,D] y)", "y = Relu (x)", 6),
+                 "cannot lower ai.onnx to 6"));
 }
 
 TEST_CASE("lowering: IR version, subgraphs, functions") {
@@ -338,7 +339,7 @@ TEST_CASE("lowering: IR version, subgraphs, functions") {
   check_nodes(model->graph());
   CHECK(model->graph().find("a") == nullptr);
 
-  auto called = parse(
+  auto called = parse_or_fail(
       R"(<ir_version: 10, opset_import: ["" : 21, "local" : 1]> g (float[2,3] x) => (float[A,B] y) { y = local.f (x) }
     <domain: "local", opset_import: ["" : 21]> f (x) => (y) { a = Constant <value_ints = [0]> ()  y = ReduceSum (x, a) })");
   REQUIRE(lower_opset(called, 12).ok());
