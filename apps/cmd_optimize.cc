@@ -231,7 +231,9 @@ class OptimizeCommand {
     const VerifiedRun result = run_verified(model, passes, context, verifier.get(), converted);
 
     if (!context.opset_obstacle.empty())
-      notes_.push_back("the opset was not raised: " + context.opset_obstacle);
+      notes_.push_back((model->opset("") > before.opset ? "the opset was raised no further: "
+                                                        : "the opset was not raised: ") +
+                       context.opset_obstacle);
     Report report;
     report.command = "optimize";
     report.inputs = {o_.model};

@@ -48,6 +48,13 @@ int64_t bytes_of(const Graph& graph) {
   return bytes;
 }
 
+int64_t nodes_of(const Graph& graph) {
+  int64_t nodes = static_cast<int64_t>(graph.num_nodes());
+  for (const Node& n : graph.nodes())
+    n.for_each_subgraph([&](Graph& sub) { nodes += nodes_of(sub); });
+  return nodes;
+}
+
 // What all passes of a run share.
 struct Run {
   const PassContext& context;
@@ -108,15 +115,56 @@ bool defines_extended(const Model& model) {
                              [](const Function& f) { return f.domain == "com.microsoft"; });
 }
 
-// Whether it did: matches wait for operators of a later version.
-bool raise_opset(Model& model, PassContext& context) {
+struct Size {
+  int64_t nodes, bytes;
+};
+
+Size size_of(const Model& model) {
+  Size size{0, 0};
+  const auto add = [&](const Graph& graph) {
+    size.bytes += bytes_of(graph);
+    size.nodes += nodes_of(graph);
+  };
+  add(model.graph());
+  for (const Function& f : model.functions) add(*f.body);
+  return size;
+}
+
+// Why the model is not raised; empty: it can be, and what the passes then find makes up for what
+// the conversion adds.
+std::string raise_obstacle(const Model& model, int wanted, std::span<const PassInfo* const> passes,
+                           const PassContext& context, const Pins& pins) {
+  if (std::string kept = pins.raise_obstacle(wanted); !kept.empty()) return kept;
+  const std::unique_ptr<Model> raised = model.clone();
+  if (const auto converted = convert_opset(*raised, wanted); !converted.ok())
+    return converted.error().message;
+  PassContext trial = context;
+  trial.allowed_opset = 0;
+  trial.keep = nullptr;  // the clone's pinned nodes are disguised already
+  trial.max_rewrites = -1;
+  trial.on_rewrite = nullptr;
+  trial.on_near_miss = nullptr;
+  run_passes(*raised, passes, trial);
+  const Size before = size_of(model), after = size_of(*raised);
+  const int64_t left = std::max<int64_t>(context.max_growth_bytes - context.grown_bytes, 0);
+  const int64_t folded = std::clamp<int64_t>(trial.grown_bytes - context.grown_bytes, 0, left);
+  if (after.nodes <= before.nodes && after.bytes <= before.bytes + folded) return {};
+  return "at ai.onnx " + std::to_string(wanted) + " the model would be larger: " +
+         std::to_string(after.nodes) + " nodes and " + std::to_string(after.bytes) +
+         " bytes, not " + std::to_string(before.nodes) + " and " + std::to_string(before.bytes);
+}
+
+// Whether to look again: matches wait for operators of a later version. Where the latest that they
+// wait for is out of reach, the next sweep asks for an earlier one.
+bool raise_opset(Model& model, std::span<const PassInfo* const> passes, PassContext& context,
+                 const Pins& pins) {
   const int wanted = context.wanted_opset;
   if (wanted <= model.opset("")) return false;
-  const auto raised = convert_opset(model, wanted);
-  if (raised.ok()) return true;
-  context.opset_obstacle = raised.error().message;
-  context.allowed_opset = 0;
-  return false;
+  std::string obstacle = raise_obstacle(model, wanted, passes, context, pins);
+  if (obstacle.empty()) return convert_opset(model, wanted).ok();
+  if (context.opset_obstacle.empty()) context.opset_obstacle = std::move(obstacle);
+  context.allowed_opset = wanted - 1;
+  return context.allowed_opset > model.opset("");
 }
 
 void remove_unused_below(Graph& graph) {
@@ -176,7 +224,7 @@ std::vector<PassReport> run_passes(Model& model, std::span<const PassInfo* const
       allowed.max_growth_bytes += std::clamp<int64_t>(saved, 0, bytes_before / kSpentShare);
       again = saved > 0;
     }
-    if (!again && !run.exhausted()) again = raise_opset(model, allowed);
+    if (!again && !run.exhausted()) again = raise_opset(model, passes, allowed, pins);
     if (!again && extended && level == Level::kBasic) {
       level = Level::kAll;
       again = true;

@@ -1,6 +1,8 @@
 // Nodes that no pass may touch.
 #pragma once
 
+#include <string>
+
 #include "libopt/ir/model.h"
 #include "libopt/ir/selector.h"
 
@@ -17,8 +19,13 @@ class Pins {
   Pins(const Pins&) = delete;
   Pins& operator=(const Pins&) = delete;
 
+  /// Why ai.onnx cannot be raised to `target` with the selected nodes as they are: they would mean
+  /// something else there. Empty: it can.
+  std::string raise_obstacle(int target) const;
+
  private:
   Model& model_;
+  bool any_;  // whether any node may be disguised
 };
 
 }  // namespace onnxtool

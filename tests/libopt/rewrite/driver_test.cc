@@ -3,6 +3,8 @@
 #include <doctest/doctest.h>
 
 #include "libopt/analysis/seam.h"
+#include "libopt/ir/selector.h"
+#include "passes/pass.h"
 
 namespace onnxtool {
 namespace {
@@ -129,6 +131,90 @@ TEST_CASE("initializers that nothing reads go, defaults of inputs stay") {
   CHECK(m->graph().find("d")->initializer());
   m->graph().find("y")->producer()->for_each_subgraph(
       [](Graph& sub) { CHECK(sub.find("i") == nullptr); });
+}
+
+// Layer normalization spelled out, of input x: one node from opset 17 on.
+const std::string kLayerNorm =
+    "m = ReduceMean <axes = [-1]> (x)  d = Sub (x, m)  q = Pow (d, two) "
+    "v = ReduceMean <axes = [-1]> (q)  e = Add (v, eps)  r = Sqrt (e)  z = Div (d, r) "
+    "y = Mul (z, s) ";
+
+struct Raised {
+  int opset;
+  int fired;
+  std::string obstacle;
+};
+
+Raised raise(const std::string& text, std::initializer_list<const char*> names, int allowed,
+             const std::string& kept = {}) {
+  const auto model = parse(text);
+  REQUIRE(infer_graph(model->graph()).ok());
+  std::vector<const PassInfo*> passes;
+  for (const char* name : names) passes.push_back(find_pass(name));
+  Selector keep;
+  if (!kept.empty()) keep = *Selector::parse({kept});
+  PassContext context;
+  context.allowed_opset = allowed;
+  context.keep = &keep;
+  Raised out{0, 0, {}};
+  for (const PassReport& r : run_passes(*model, passes, context)) out.fired += r.fired;
+  out.opset = model->opset("");
+  out.obstacle = context.opset_obstacle;
+  return out;
+}
+
+TEST_CASE("raise opset: what is kept must mean the same") {
+  const std::string model =
+      "<ir_version: 6, opset_import: [\"\" : 11]> g (float[2,4,16] x, float[2,4,16] i) => "
+      "(float[2,4,16] y, float[2,4,16] o) <float eps = {1e-5}, float two = {2}, float[16] s = "
+      "{1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16}> { [soft] o = Softmax <axis = 1> (i) " +
+      kLayerNorm + "}";
+  CHECK(raise(model, {"fuse-layer-norm"}, 17).opset == 17);
+  const Raised kept = raise(model, {"fuse-layer-norm"}, 17, "op:Softmax");
+  CHECK(kept.opset == 11);
+  CHECK(kept.fired == 0);
+  CHECK(kept.obstacle ==
+        "cannot raise ai.onnx from 11 to 17: what is kept would mean something else: 'soft' "
+        "(Softmax)");
+  // What no version changed is no obstacle.
+  const std::string other = "<ir_version: 6, opset_import: [\"\" : 11]> g (float[2,4] x, float[2] "
+                            "i) => (float[2,4] y, float[2] o) <float eps = {1e-5}, float two = "
+                            "{2}, float[4] s = {1,2,3,4}> { o = Neg (i) " +
+                            kLayerNorm + "}";
+  CHECK(raise(other, {"fuse-layer-norm"}, 17, "op:Neg").opset == 17);
+}
+
+TEST_CASE("raise opset: a version is taken only if the model does not grow by it") {
+  std::string model =
+      "<ir_version: 8, opset_import: [\"\" : 18]> g (float[n,3,4] x, float[2,4,3] h0) => "
+      "(float[n,3,4] y, float[2,4,3] h8) <float eps = {1e-5}, float two = {2}, float[4] s = "
+      "{1,2,3,4}, int64[1] axes = {-1}, float[2] gs = {1,2}, float[2] gb = {0,1}> "
+      "{ q = Pow (x, two)  v = ReduceMean (q, axes)  e = Add (v, eps)  r = Sqrt (e) "
+      "z = Div (x, r)  y = Mul (z, s) ";
+  std::string alone = model, many = model;
+  for (int i = 0; i < 8; ++i)
+    many += "h" + std::to_string(i + 1) + " = GroupNormalization <num_groups = 2> (h" +
+            std::to_string(i) + ", gs, gb) ";
+  const Raised grown = raise(many + "}", {"fuse-rms-norm"}, 23);
+  CHECK(grown.opset == 18);
+  CHECK(grown.fired == 0);
+  CHECK(grown.obstacle.starts_with("at ai.onnx 23 the model would be larger: "));
+  CHECK(raise(alone + "h8 = Neg (h0) }", {"fuse-rms-norm"}, 23).opset == 23);
+}
+
+TEST_CASE("raise opset: where the latest version is out of reach, an earlier one is tried") {
+  const std::string model =
+      "<ir_version: 7, opset_import: [\"\" : 13]> g (float[2,4] x, float[2,4] w) => (float[2,4] "
+      "y, float[2,4] t, float[2,1] o) <float eps = {1e-5}, float two = {2}, float[4] s = "
+      "{1,2,3,4}> { [top] o = ReduceMax <axes = [1]> (w) " +
+      kLayerNorm +
+      "a = Pow (w, two)  b = ReduceMean <axes = [-1]> (a)  c = Add (b, eps)  f = Sqrt (c) "
+      "g = Div (w, f)  t = Mul (g, s) }";
+  CHECK(raise(model, {"fuse-layer-norm", "fuse-rms-norm"}, 23).opset == 23);
+  const Raised kept = raise(model, {"fuse-layer-norm", "fuse-rms-norm"}, 23, "op:ReduceMax");
+  CHECK(kept.opset == 17);
+  CHECK(kept.fired == 1);
+  CHECK(kept.obstacle.starts_with("cannot raise ai.onnx from 13 to 23: "));
 }
 
 }  // namespace
