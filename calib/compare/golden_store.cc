@@ -77,12 +77,28 @@ Result<NamedTensor> read_pb(const std::string& path) {
   return error;
 }
 
-// input_0.pb, input_1.pb, ... as far as they go.
-size_t count_files(const std::string& folder, GoldenPart part) {
-  size_t n = 0;
+// How many of input_0.pb, input_1.pb, ... a folder has. A gap is an error: a file behind it would
+// never be read.
+Result<size_t> count_files(const std::string& folder, GoldenPart part) {
   std::error_code e;
-  while (fs::is_regular_file(folder + "/" + tensor_file(part, n), e)) ++n;
-  return n;
+  size_t count = 0, behind_last = 0;
+  const std::string prefix = std::string(word(part)) + "_";
+  for (fs::directory_iterator it(folder, e), end; !e && it != end; it.increment(e)) {
+    const std::string file = it->path().filename().string();
+    if (!file.starts_with(prefix)) continue;
+    size_t index = 0;
+    std::from_chars(file.data() + prefix.size(), file.data() + file.size(), index);
+    std::error_code unread;
+    if (file != tensor_file(part, index) || !it->is_regular_file(unread)) continue;
+    ++count;
+    behind_last = std::max(behind_last, index + 1);
+  }
+  if (count != behind_last)
+    return bad_data(folder + ": " + tensor_file(part, behind_last - 1) + " is there, but only " +
+                        std::to_string(count - 1) + " of the " + std::to_string(behind_last - 1) +
+                        " files before it",
+                    "restore the missing ones, or number the files from 0 on");
+  return count;
 }
 
 // DIR/test_data_set_N/input_I.pb and output_I.pb.
@@ -93,6 +109,7 @@ class TestDataStore final : public GoldenStore {
   Result<std::vector<Tensor>> read(const GoldenSample& sample, GoldenPart part,
                                    const std::vector<GoldenTensor>& wanted) const override {
     const std::string folder = directory_ + "/" + sample.file;
+    ONNXTOOL_ASSIGN(const size_t count, count_files(folder, part));
     std::vector<Tensor> out;
     for (size_t i = 0; i < wanted.size(); ++i) {
       const std::string path = folder + "/" + tensor_file(part, i);
@@ -100,8 +117,8 @@ class TestDataStore final : public GoldenStore {
       if (t.tensor.dtype() != wanted[i].dtype) return wrong_type(path, wanted[i], t.tensor.dtype());
       out.push_back(std::move(t.tensor));
     }
-    if (count_files(folder, part) != wanted.size())
-      return bad_data(folder + ": " + std::to_string(count_files(folder, part)) + " files of " +
+    if (count != wanted.size())
+      return bad_data(folder + ": " + std::to_string(count) + " files of " +
                       std::string(word(part)) + "s, expected " + std::to_string(wanted.size()));
     return out;
   }
@@ -109,13 +126,15 @@ class TestDataStore final : public GoldenStore {
   Result<std::string> digest(const GoldenSample& sample) const override {
     const std::string folder = directory_ + "/" + sample.file;
     Sha256 d;
-    for (const GoldenPart part : {GoldenPart::kInputs, GoldenPart::kOutputs})
-      for (size_t i = 0; i < count_files(folder, part); ++i) {
+    for (const GoldenPart part : {GoldenPart::kInputs, GoldenPart::kOutputs}) {
+      ONNXTOOL_ASSIGN(const size_t count, count_files(folder, part));
+      for (size_t i = 0; i < count; ++i) {
         ONNXTOOL_ASSIGN(const std::shared_ptr<const MappedFile> file,
                         open_pb(folder + "/" + tensor_file(part, i)));
         d.add(tensor_file(part, i) + " " + std::to_string(file->bytes().size()) + "\n");
         d.add(file->bytes());
       }
+    }
     return d.hex();
   }
 
@@ -124,8 +143,9 @@ class TestDataStore final : public GoldenStore {
 };
 
 Result<std::vector<GoldenTensor>> describe(const std::string& folder, GoldenPart part) {
+  ONNXTOOL_ASSIGN(const size_t count, count_files(folder, part));
   std::vector<GoldenTensor> out;
-  for (size_t i = 0; i < count_files(folder, part); ++i) {
+  for (size_t i = 0; i < count; ++i) {
     ONNXTOOL_ASSIGN(const NamedTensor t, read_pb(folder + "/" + tensor_file(part, i)));
     out.push_back({t.name.empty() ? std::string(word(part)) + "_" + std::to_string(i) : t.name,
                    t.tensor.dtype()});
@@ -133,8 +153,10 @@ Result<std::vector<GoldenTensor>> describe(const std::string& folder, GoldenPart
   return out;
 }
 
+// With a gap too, which whoever reads them is told of.
 bool has_outputs(const std::string& folder) {
-  return count_files(folder, GoldenPart::kOutputs) > 0;
+  const auto count = count_files(folder, GoldenPart::kOutputs);
+  return !count.ok() || *count > 0;
 }
 
 // The folders of test data in a directory, in the order of their numbers.

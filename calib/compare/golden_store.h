@@ -30,7 +30,8 @@ Status write_golden_sample(const AtomicDirectory& directory, GoldenForm form,
                            const std::string& name, const std::vector<NamedTensor>& inputs,
                            const std::vector<NamedTensor>& outputs, GoldenSample& sample);
 
-/// Whether the directory has ONNX's test data with outputs: it is test_data_set_N, or holds such.
+/// Whether the directory has ONNX's test data with outputs: output_I.pb of its own, under whatever
+/// name, or folders test_data_set_N that have some.
 bool has_test_data_sets(const std::string& directory);
 
 /// What the folders of ONNX's test data say of themselves: names and types by the first, no
