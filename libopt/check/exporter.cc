@@ -112,7 +112,8 @@ void check_exporter(const Model& model, Findings& out) {
       ++shared;
       if (example.empty() || name < example) example = name;
     }
-  if (shared)
+  // The runtime's rule has named them.
+  if (shared && !out.found(RuleId::kRuntimeNodeName))
     out.add(RuleId::kDuplicateNodeName, "",
             several(shared, "name") + " of more than one node, such as '" + example + "'");
 }
