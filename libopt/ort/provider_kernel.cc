@@ -37,6 +37,10 @@ constexpr Kernel kKernels[] = {
 #undef LISTED
 #undef KERNEL
 
+constexpr auto key_of(const Kernel& k) { return std::tuple(k.provider, k.domain, k.op); }
+// Lines are found by bisection.
+static_assert(std::ranges::is_sorted(kKernels, {}, key_of));
+
 #define LISTED(provider, oldest, newest) {provider, oldest, newest},
 #define KERNEL(...)
 constexpr Listed kListed[] = {
@@ -112,10 +116,9 @@ OrtKernel find_ort_kernel(const Node& node, OrtProvider provider, int release,
   const OrtProviderInfo& info = ort_provider(provider);
   release = std::clamp(release, info.oldest, info.newest);
   const std::vector<OrtTypeArgs> args = ort_type_args(*schema);
-  const auto key = [](const Kernel& k) { return std::tuple(k.provider, k.domain, k.op); };
   bool covered = false;
   for (const Kernel& k : std::ranges::equal_range(
-           kKernels, std::tuple(provider, schema->domain, schema->op), {}, key)) {
+           kKernels, std::tuple(provider, schema->domain, schema->op), {}, key_of)) {
     if (release < k.since || (k.until && release > k.until)) continue;
     const int last = k.last ? k.last : k.first;
     if (schema->since_version < k.first || schema->since_version > last) continue;
