@@ -155,6 +155,7 @@ Raised raise(const std::string& text, std::initializer_list<const char*> names, 
   if (!kept.empty()) keep = *Selector::parse({kept});
   PassContext context;
   context.allowed_opset = allowed;
+  context.max_growth_bytes = 64;  // names of nodes that conversions add
   context.keep = &keep;
   Raised out{0, 0, {}};
   for (const PassReport& r : run_passes(*model, passes, context)) out.fired += r.fired;
