@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <ranges>
 #include <set>
 
 #include "quant/block_access.h"
@@ -146,13 +147,18 @@ class Scaling {
 
  private:
   Status scale(const ProductGroup& g, const InputMoments& m) {
+    // A value that was zero throughout tells nothing, and has no factors.
+    const auto channels = std::views::iota(int64_t{0}, m.depth);
+    if (std::ranges::none_of(channels, [&](int64_t k) { return m.at(k) > 0; })) return {};
     std::vector<Trial> trials;
     for (const auto& w : g.weights) trials.emplace_back(w, m, blocks_.at(w.value), options_);
     const auto noise_of_all = [&](const std::vector<float>& factors) -> Result<double> {
       double sum = 0;
-      for (const Trial& t : trials) {
-        ONNXTOOL_ASSIGN(const double noise, t.noise(factors));
-        sum += noise;
+      for (size_t i = 0; i < trials.size(); ++i) {
+        auto noise = trials[i].noise(factors);
+        if (!noise.ok())
+          return std::move(noise).error().at("weight '" + g.weights[i].value->name() + "'");
+        sum += *noise;
       }
       return sum;
     };

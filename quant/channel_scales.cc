@@ -33,9 +33,11 @@ std::optional<Found> weight_of(const Node& product) {
   return f;
 }
 
+// None of before opset 7, where `axis` and `broadcast` say what a row stands for, and a Mul that is
+// inserted would want them as well.
 bool is_product(const Node& n) {
-  return (n.is("MatMul") || (n.is("Gemm") && !n.attr<int64_t>("transA", 0))) && n.has_input(0) &&
-         n.has_input(1) && n.has_output(0) && !n.input(0).constant();
+  return n.opset() >= 7 && (n.is("MatMul") || (n.is("Gemm") && !n.attr<int64_t>("transA", 0))) &&
+         n.has_input(0) && n.has_input(1) && n.has_output(0) && !n.input(0).constant();
 }
 
 // One constant that the division changes.

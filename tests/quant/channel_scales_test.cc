@@ -78,6 +78,15 @@ TEST_CASE("channel scales: where others read, or nothing takes it, there is a Mu
   CHECK(product_groups(*shared, [](const Node&) { return true; }).empty());
 }
 
+TEST_CASE(
+    "channel scales: rows of before opset 7 lie where their axis says, and stay as they are") {
+  const std::string model = "g (float[8,8] x) => (float y) <float[8] row = {" + numbers(8, 2) +
+                            "}, float[8,8] w = {" + numbers(64) +
+                            "}> { a = Mul <broadcast = 1, axis = 0> (x, row) y = MatMul (a, w) }";
+  const auto old = parse("<ir_version: 3, opset_import: [\"\" : 6]> " + model);
+  CHECK(product_groups(*old, [](const Node&) { return true; }).empty());
+}
+
 std::string random_numbers(int count, uint64_t seed) {
   std::mt19937_64 engine(seed);
   std::normal_distribution<float> draw;
@@ -119,6 +128,21 @@ TEST_CASE("awq: large channels are rounded more finely, in both forms and for an
     options.gptq = true;
     CHECK(make().sqnr_db > scaled.sqnr_db - 1);
   }
+}
+
+TEST_CASE("awq: a value that is always zero is left alone") {
+  const std::string model =
+      "<ir_version: 8, opset_import: [\"\" : 17]> g (float[4,32] x) => (float y) <float low = "
+      "{-100.0}, float[32,16] w = {" +
+      random_numbers(512, 1) + "}> { a = Add (x, low) b = Relu (a) y = MatMul (b, w) }";
+  const auto samples = random_samples(*parse(model), 2);
+  WeightOnlyOptions options;
+  options.awq = true;
+  options.calibration = {samples.get(), cpu_run()};
+  const auto made = testing::make_with(model, options, plan_weight_only, quantize_weights_only);
+  CHECK(made.model.weights.size() == 1);
+  REQUIRE(made.model.notes.size() == 1);
+  CHECK(made.model.notes[0].find("0 values") != std::string::npos);
 }
 
 }  // namespace
