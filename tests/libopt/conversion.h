@@ -12,7 +12,8 @@
 #include "calib/kernels/cpu/cpu_kernels.h"
 #include "libopt/analysis/seam.h"
 
-namespace onnxtool::testing {
+// Names of its own: other headers of tests have a parse() that does something else.
+namespace onnxtool::testing::inline conversion {
 
 using Dims = std::vector<int64_t>;
 
@@ -89,4 +90,4 @@ inline std::vector<Tensor> run_or_skip(Model& model, const std::vector<Tensor>& 
   return {};
 }
 
-}  // namespace onnxtool::testing
+}  // namespace onnxtool::testing::inline conversion
