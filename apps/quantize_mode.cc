@@ -13,6 +13,7 @@ struct FlagModes {
 };
 constexpr FlagModes kFlags[] = {
     {"--calibrator", kStatic},
+    {"--calib-precision", kStatic | kWeightOnly},
     {"--percentile", kStatic},
     {"--activation-type", kStatic},
     {"--quantize-outputs", kStatic},

@@ -37,7 +37,7 @@ class WeightOnlyMethod final : public QuantizeMethod {
       ONNXTOOL_ASSIGN(options_.scratch, ScratchFile::create(directory_of(c.output)));
     }
     options_.progress = c.run.progress;
-    if (needs_samples()) options_.calibration = {c.calibration, c.run};
+    if (needs_samples()) options_.calibration = {c.calibration, c.calibration_run};
     return quantize_weights_only(*plan_, options_);
   }
 

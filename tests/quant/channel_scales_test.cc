@@ -126,7 +126,12 @@ TEST_CASE("awq: large channels are rounded more finely, in both forms and for an
     options.calibration->run.threads = 3;
     CHECK(make().sqnr_db == scaled.sqnr_db);
     options.gptq = true;
-    CHECK(make().sqnr_db > scaled.sqnr_db - 1);
+    // Codes are chosen for these samples: with channels that have nothing in common, others gain
+    // nothing by it, but keep what scaling gained.
+    const auto both = make();
+    CHECK(both.sqnr_db > plain + 3);
+    REQUIRE(both.model.weights.size() == 2);
+    for (const QuantizedWeight& w : both.model.weights) CHECK(w.output_db > w.nearest_output_db);
   }
 }
 
