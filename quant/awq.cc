@@ -6,6 +6,7 @@
 #include <cmath>
 #include <ranges>
 #include <set>
+#include <utility>
 
 #include "quant/block_access.h"
 #include "quant/channel_scales.h"
@@ -129,17 +130,18 @@ class Scaling {
     for (size_t first = 0; first < groups_.size();) {
       std::vector<LayerInput> inputs;
       int64_t bytes = 0;
-      for (size_t i = first; i < groups_.size() && (bytes == 0 || bytes < kPassBytes); ++i) {
+      for (size_t i = first; i < groups_.size(); ++i) {
         const ProductGroup& g = groups_[i];
+        bytes += g.depth * g.depth * int64_t{sizeof(float)};
+        if (i > first && bytes > kPassBytes) break;
         inputs.push_back({measured_.find(g.data->name()),
                           measured_.find(g.products[0]->output(0).name())->producer(), g.depth});
-        bytes += g.depth * g.depth * int64_t{sizeof(float)};
       }
-      ONNXTOOL_ASSIGN(const auto moments,
+      ONNXTOOL_ASSIGN(auto moments,
                       collect_moments(measured_, inputs, *options_.calibration->samples,
                                       options_.calibration->run));
       for (size_t i = 0; i < moments.size(); ++i)
-        ONNXTOOL_TRY(scale(groups_[first + i], moments[i]));
+        ONNXTOOL_TRY(scale(groups_[first + i], std::exchange(moments[i], {})));
       first += moments.size();
     }
     return report_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 #include <tuple>
+#include <utility>
 
 namespace onnxtool {
 namespace {
@@ -22,12 +23,20 @@ class PassBuilder {
  public:
   explicit PassBuilder(const Graph& measured) : measured_(&measured) {}
 
-  size_t size_bytes() const { return bytes_; }
+  /// Of all moments, with those of these sites.
+  size_t bytes_with(std::span<const WeightSite> sites) const {
+    size_t bytes = bytes_;
+    if (!all_measurable(sites)) return bytes;
+    std::set<Key> fresh;
+    for (const WeightSite& s : sites)
+      if (const Key key = key_of(s); !known_.contains(key) && fresh.insert(key).second)
+        bytes += moment_bytes(s);
+    return bytes;
+  }
+
   void add(const Value* weight, std::span<const WeightSite> sites) {
     pass.sites.insert(pass.sites.end(), sites.begin(), sites.end());
-    const bool all =
-        std::ranges::all_of(sites, [&](const WeightSite& s) { return measurable(s, *measured_); });
-    if (!all) return;
+    if (!all_measurable(sites)) return;
     std::set<size_t> inputs;
     for (const WeightSite& s : sites) inputs.insert(input_of(s));
     pass.inputs_of[weight].assign(inputs.begin(), inputs.end());
@@ -36,20 +45,35 @@ class PassBuilder {
   MomentPass pass;
 
  private:
+  using Key = std::tuple<const Value*, bool, int64_t>;  // value, by columns, depth
+
+  static size_t moment_bytes(const WeightSite& s) {
+    return static_cast<size_t>(s.depth * s.depth) * sizeof(float);
+  }
+
+  bool all_measurable(std::span<const WeightSite> sites) const {
+    return std::ranges::all_of(sites,
+                               [&](const WeightSite& s) { return measurable(s, *measured_); });
+  }
+
+  Key key_of(const WeightSite& s) const {
+    return {measured_->find(s.node->input(0).name()), s.node->attr<int64_t>("transA", 0) != 0,
+            s.depth};
+  }
+
   size_t input_of(const WeightSite& s) {
-    const Value* value = measured_->find(s.node->input(0).name());
-    const bool columns = s.node->attr<int64_t>("transA", 0) != 0;
-    const auto [it, fresh] = known_.emplace(std::tuple(value, columns, s.depth), known_.size());
+    const Key key = key_of(s);
+    const auto [it, fresh] = known_.emplace(key, known_.size());
     if (fresh) {
       pass.inputs.push_back(
-          {value, measured_->find(s.node->output(0).name())->producer(), s.depth});
-      bytes_ += static_cast<size_t>(s.depth * s.depth) * sizeof(float);
+          {std::get<0>(key), measured_->find(s.node->output(0).name())->producer(), s.depth});
+      bytes_ += moment_bytes(s);
     }
     return it->second;
   }
 
   const Graph* measured_;
-  std::map<std::tuple<const Value*, bool, int64_t>, size_t> known_;
+  std::map<Key, size_t> known_;
   size_t bytes_ = 0;
 };
 
@@ -63,10 +87,11 @@ std::vector<MomentPass> moment_passes(const WeightSites& sites, const Graph& mea
   for (const WeightSite& s : sites.sites) {
     const auto mine = by_weight.extract(s.weight);
     if (mine.empty()) continue;
+    if (!builder.pass.inputs.empty() && builder.bytes_with(mine.mapped()) > kPassBytes) {
+      out.push_back(std::move(builder.pass));
+      builder = PassBuilder(measured);
+    }
     builder.add(s.weight, mine.mapped());
-    if (builder.size_bytes() < kPassBytes) continue;
-    out.push_back(std::move(builder.pass));
-    builder = PassBuilder(measured);
   }
   if (!builder.pass.sites.empty()) out.push_back(std::move(builder.pass));
   return out;
@@ -79,16 +104,22 @@ Result<GptqFactors> factors_of(const MomentPass& pass, const Graph& measured,
   ONNXTOOL_ASSIGN(std::vector<InputMoments> moments,
                   collect_moments(measured, pass.inputs, *calibration.samples, calibration.run));
   std::map<std::vector<size_t>, std::shared_ptr<const GptqFactor>> made;
-  for (const auto& [weight, inputs] : pass.inputs_of) {
-    const auto [it, fresh] = made.emplace(inputs, nullptr);
-    if (fresh) {
-      InputMoments sum = moments[inputs[0]];
-      for (size_t i = 1; i < inputs.size(); ++i) sum.add(moments[inputs[i]]);
-      if (auto factor = factor_moments(sum))
-        it->second = std::make_shared<const GptqFactor>(*std::move(factor));
-    }
-    if (it->second) out[weight] = it->second;
+  for (const auto& [weight, inputs] : pass.inputs_of) made.emplace(inputs, nullptr);
+  std::vector<int> readers(moments.size());
+  for (const auto& [inputs, factor] : made)
+    for (const size_t i : inputs) ++readers[i];
+  // Whoever reads them last has them.
+  const auto take = [&](size_t i) {
+    return --readers[i] > 0 ? InputMoments(moments[i]) : std::exchange(moments[i], {});
+  };
+  for (auto& [inputs, made_factor] : made) {
+    InputMoments sum = take(inputs[0]);
+    for (size_t i = 1; i < inputs.size(); ++i) sum.add(take(inputs[i]));
+    if (auto factor = factor_moments(sum))
+      made_factor = std::make_shared<const GptqFactor>(*std::move(factor));
   }
+  for (const auto& [weight, inputs] : pass.inputs_of)
+    if (const auto& factor = made.at(inputs)) out[weight] = factor;
   return out;
 }
 

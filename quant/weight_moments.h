@@ -20,13 +20,14 @@ struct MomentPass {
   std::map<const Value*, std::vector<size_t>> inputs_of;
 };
 
-/// Sites in passes whose moments take at most some hundred MB at a time, or a single weight's.
+/// Sites in passes whose moments take at most 768 MiB at a time, or are a single weight's.
 /// Values are found by name in `measured`, a copy of the sites' model that stays as it is. What
 /// cannot be measured is in a pass all the same, without inputs: tables, products in bodies, and
 /// products of enormous depth.
 std::vector<MomentPass> moment_passes(const WeightSites& sites, const Graph& measured);
 
-/// Runs the samples once, unless nothing is measured.
+/// Runs the samples once, unless nothing is measured. Factors, which are as large as moments, take
+/// their place one after the other.
 Result<GptqFactors> factors_of(const MomentPass& pass, const Graph& measured,
                                const WeightCalibration& calibration);
 

@@ -7,6 +7,7 @@
 #include <random>
 
 #include "quant/block_access.h"
+#include "quant/weight_moments.h"
 #include "quant/weight_only.h"
 #include "tests/quant/product_models.h"
 
@@ -228,6 +229,28 @@ double made_with(const std::string& body, WeightOnlyOptions options, const Sampl
 }
 
 // The models are judged on two random samples; those of calibration begin with the same.
+TEST_CASE("moments: passes over the samples hold 768 MiB, or one weight's") {
+  // 10000 x 10000 floats are 381 MiB, 14500 x 14500 are 802.
+  const auto model = parse(
+      "<ir_version: 8, opset_import: [\"\" : 17]> g (float[1,10000] a, float[1,10000] b, "
+      "float[1,10000] c, float[1,14500] d) => (float p, float q, float r, float s, float t) "
+      "<float[1,1] u = {1.0}, float[1,1] v = {1.0}, float[1,1] w = {1.0}, "
+      "float[1,1] x = {1.0}, float[1,1] y = {1.0}> { p = MatMul (a, u) q = MatMul (b, v) r = "
+      "MatMul (c, w) s = MatMul (d, x) "
+      "t = MatMul (a, y) }");
+  Graph& g = model->graph();
+  for (const auto& [name, depth] : std::map<std::string, int64_t>{
+           {"u", 10000}, {"v", 10000}, {"w", 10000}, {"x", 14500}, {"y", 10000}})
+    g.set_initializer(
+        *g.find(name),
+        Tensor::from<float>({depth, 1}, std::vector<float>(static_cast<size_t>(depth), 1)));
+  REQUIRE(infer_graph(g).ok());
+  const auto passes = moment_passes(find_weight_sites(*model, {}), g);
+  std::vector<size_t> inputs;
+  for (const MomentPass& p : passes) inputs.push_back(p.inputs.size());
+  CHECK(inputs == std::vector<size_t>{2, 1, 1, 1});
+}
+
 TEST_CASE("gptq: models come closer to the float one in every form") {
   for (const std::string body :
        {"y = MatMul (x, w)", "y = Gemm (x, w, b)", "y = Gemm <transB = 1, alpha = 2.0> (x, v)",
