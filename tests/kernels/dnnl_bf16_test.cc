@@ -112,7 +112,9 @@ TEST_CASE("dnnl-bf16: NaN and infinities pass, and nothing else becomes one") {
   std::vector<float> a(32 * 64, 0.5f), b(64 * 64, 0.25f);
   a[0] = std::numeric_limits<float>::quiet_NaN();
   a[64] = std::numeric_limits<float>::infinity();
-  a[128] = 0x1.fep127f;  // the largest bfloat16: what lies half a step above would round up
+  a[128] = 0x1.fep127f;                         // the largest bfloat16
+  a[192] = -std::numeric_limits<float>::max();  // which lies half a step above it and more
+  b[1] = 0;                                     // times an infinity, that would be NaN
   const OneNode node{.op = "MatMul",
                      .inputs = {Tensor::from<float>({32, 64}, a), Tensor::from<float>({64, 64}, b)}};
   const auto y = run_once(node, 1, *set, 1);
@@ -121,7 +123,9 @@ TEST_CASE("dnnl-bf16: NaN and infinities pass, and nothing else becomes one") {
   CHECK(std::isnan(values[0]));
   CHECK(values[64] == std::numeric_limits<float>::infinity());
   CHECK(values[128] == 0x1.fep125f);
-  CHECK(values[192] == 8.0f);
+  CHECK(values[192] == -0x1.fep125f);
+  CHECK(values[193] == 7.875f);
+  CHECK(values[256] == 8.0f);
 }
 
 TEST_CASE("products in bfloat16 without the oneDNN kernels are an error") {

@@ -12,8 +12,11 @@ ONNXTOOL_MULTIVERSION void round_to_bf16(const float* x, uint16_t* y, int64_t n)
     const auto bits = std::bit_cast<uint32_t>(x[i]);
     const uint32_t rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
     // NaN stays one, quiet: rounding could carry into the exponent.
-    const bool is_nan = (bits & 0x7fffffffu) > 0x7f800000u;
-    y[i] = static_cast<uint16_t>(is_nan ? bits >> 16 | 0x40u : rounded);
+    const uint32_t magnitude = bits & 0x7fffffffu;
+    const bool is_nan = magnitude > 0x7f800000u;
+    // What is finite stays so: an infinity times zero would be NaN.
+    const bool stays = magnitude >= 0x7f7f8000u;
+    y[i] = static_cast<uint16_t>(is_nan ? bits >> 16 | 0x40u : stays ? bits >> 16 : rounded);
   }
 }
 
