@@ -62,6 +62,7 @@ constexpr const PassInfo* kOptimization[] = {
     &kFuseScales,
     // After the targets have become constant.
     &kEliminateReshapeRoundTrip,
+    &kFuseBatchedTranspose,
     &kFuseReshapes,
     &kFuseTransposes,
     // After the pairs that meet already are gone.
@@ -79,6 +80,9 @@ constexpr const PassInfo* kOptimization[] = {
     &kFuseScaledMatmul,
     // After the scales are in the product.
     &kFuseAttention,
+    &kFuseCachedAttention,
+    // For what it leaves.
+    &kFuseMultiHeadAttention,
     // Before the activation that comes behind the addition.
     &kFuseConvAdd,
     &kFuseConvActivation,

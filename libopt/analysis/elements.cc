@@ -5,6 +5,7 @@
 // a tensor is a list.
 
 #include <algorithm>
+#include <charconv>
 #include <functional>
 #include <limits>
 
@@ -122,6 +123,8 @@ std::optional<Elements> concat(const Inputs& in) {
 }
 
 std::optional<Elements> same(const Inputs& in) {
+  // Of what is no bool, true is anything but 0.
+  if (in.node.is("Cast") && in.node.output(0).type().dtype == DataType::kBool) return std::nullopt;
   const Elements* e = in[0];
   return e ? std::optional(*e) : std::nullopt;
 }
@@ -181,6 +184,41 @@ std::optional<Elements> binary(const Inputs& in) {
   return out;
 }
 
+// 1 where the two are equal, 0 where they cannot be: names stand for extents, which no negative
+// number is.
+std::optional<Elements> equal(const Inputs& in) {
+  const Elements *a = in[0], *b = in[1];
+  if (!a || !b || a->dim_size() != b->dim_size()) return std::nullopt;
+  Elements out;
+  for (int i = 0; i < a->dim_size(); ++i) {
+    const Element &x = a->dim(i), &y = b->dim(i);
+    Element* e = out.add_dim();
+    const auto differs = [](const Element& name, const Element& number) {
+      return !name.dim_param().empty() && number.has_dim_value() && number.dim_value() < 0;
+    };
+    if (x.has_dim_value() && y.has_dim_value())
+      e->set_dim_value(x.dim_value() == y.dim_value());
+    else if (differs(x, y) || differs(y, x))
+      e->set_dim_value(0);
+    else if (!x.dim_param().empty() && x.dim_param() == y.dim_param())
+      e->set_dim_value(1);
+  }
+  return out;
+}
+
+std::optional<Elements> where(const Inputs& in) {
+  const Elements *which = in[0], *a = in[1], *b = in[2];
+  if (!which || !a || !b || a->dim_size() != which->dim_size() ||
+      b->dim_size() != which->dim_size())
+    return std::nullopt;
+  Elements out;
+  for (int i = 0; i < which->dim_size(); ++i) {
+    Element* e = out.add_dim();
+    if (which->dim(i).has_dim_value()) *e = which->dim(i).dim_value() ? a->dim(i) : b->dim(i);
+  }
+  return out;
+}
+
 std::optional<Elements> reduce_product(const Inputs& in) {
   const Elements* e = in[0];
   if (!e || e->dim_size() == 0) return std::nullopt;
@@ -200,11 +238,14 @@ constexpr Rule kRules[] = {{"Shape", shape},   {"Gather", gather},  {"Slice", sl
                            {"Squeeze", same},  {"Unsqueeze", same}, {"Reshape", same},
                            {"Flatten", same},  {"Add", binary},     {"Sub", binary},
                            {"Mul", binary},    {"Div", binary},     {"Mod", binary},
-                           {"Max", binary},    {"Min", binary},     {"ReduceProd", reduce_product}};
+                           {"Max", binary},    {"Min", binary},     {"ReduceProd", reduce_product},
+                           {"Equal", equal},   {"Where", where}};
 
 }  // namespace
 
-Dim sum_of(const Dim& a, const Dim& b) {
+namespace {
+
+Dim combined(std::string_view op, const Dim& a, const Dim& b) {
   const auto element = [](const Dim& d) {
     Element e;
     if (d.value)
@@ -213,8 +254,25 @@ Dim sum_of(const Dim& a, const Dim& b) {
       e.set_dim_param(d.symbol);
     return e;
   };
-  const Element sum = combine("Add", element(a), element(b));
-  return sum.has_dim_value() ? Dim::of(sum.dim_value()) : Dim::named(sum.dim_param());
+  const Element made = combine(op, element(a), element(b));
+  return made.has_dim_value() ? Dim::of(made.dim_value()) : Dim::named(made.dim_param());
+}
+
+}  // namespace
+
+Dim sum_of(const Dim& a, const Dim& b) { return combined("Add", a, b); }
+Dim smaller_of(const Dim& a, const Dim& b) { return combined("Min", a, b); }
+
+bool is_bounded(const Dim& a, const Dim& b) {
+  const std::string prefix = std::string(kInventedDim) + "Min(";
+  std::string_view name = a.symbol;
+  if (b.symbol.empty() || !name.starts_with(prefix)) return false;
+  name.remove_prefix(prefix.size());
+  const size_t comma = name.find(',');
+  int64_t bound = 0;
+  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), bound);
+  return error == std::errc() && bound > 0 && end == name.data() + comma &&
+         name.substr(comma + 1) == b.symbol + ")";
 }
 
 bool computes_elements(const Node& node) {

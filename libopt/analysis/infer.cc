@@ -355,7 +355,9 @@ class PropagationContext final : public onnx::DataPropagationContext {
 };
 
 bool is_trackable(const ValueType& type) {
-  return type.is_tensor() && (type.dtype == DataType::kInt64 || type.dtype == DataType::kInt32) &&
+  return type.is_tensor() &&
+         (type.dtype == DataType::kInt64 || type.dtype == DataType::kInt32 ||
+          type.dtype == DataType::kBool) &&
          type.rank().value_or(2) <= 1;
 }
 

@@ -49,6 +49,10 @@ std::optional<onnx::TensorShapeProto> elements_of(const Node& node, const Elemen
 
 /// The extent of two that are joined: a number, a name that equal operands share, or unknown.
 Dim sum_of(const Dim& a, const Dim& b);
+/// The same of the smaller one.
+Dim smaller_of(const Dim& a, const Dim& b);
+/// Whether `a` is smaller_of() of b and a positive number: then broadcasting the two gives b.
+bool is_bounded(const Dim& a, const Dim& b);
 
 /// The shape (without element type) of the node's first output, where the elements tell more of it
 /// than onnx's functions see.

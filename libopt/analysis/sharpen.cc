@@ -40,21 +40,102 @@ std::optional<std::vector<Dim>> constant_of_shape(const Node& n, const ElementSo
   return dims;
 }
 
+// The extent of an axis that is cut from its beginning on, in steps of 1.
+Dim cut(const Dim& whole, const Elements* starts, const Elements* ends, int i) {
+  if (!starts || !ends || i >= starts->dim_size() || i >= ends->dim_size()) return {};
+  const auto &start = starts->dim(i), &end = ends->dim(i);
+  if (!start.has_dim_value() || start.dim_value() != 0 || end.dim_param().empty()) return {};
+  const Dim wanted = Dim::named(end.dim_param());
+  return whole.symbol == wanted.symbol ? whole : smaller_of(wanted, whole);
+}
+
 // What is not cut stays.
 std::optional<std::vector<Dim>> slice(const Node& n, const ElementSource& source) {
   const auto& in = n.input(0).type().shape;
   if (!in || n.opset() < 10) return std::nullopt;
-  const Elements* axes = n.has_input(3) ? source(n.input(3)) : nullptr;
+  const auto elements = [&](int i) { return n.has_input(i) ? source(n.input(i)) : nullptr; };
+  const Elements* axes = elements(3);
   if (!axes) return std::nullopt;
+  const Elements* steps = elements(4);
   std::vector<Dim> dims = *in;
-  for (const auto& e : axes->dim()) {
+  for (int i = 0; i < axes->dim_size(); ++i) {
+    const auto& e = axes->dim(i);
     if (!e.has_dim_value()) return std::nullopt;
     const int64_t axis =
         e.dim_value() < 0 ? e.dim_value() + static_cast<int64_t>(dims.size()) : e.dim_value();
     if (axis < 0 || axis >= static_cast<int64_t>(dims.size())) return std::nullopt;
-    dims[static_cast<size_t>(axis)] = Dim{};
+    const bool single_steps =
+        !n.has_input(4) || (steps && i < steps->dim_size() && steps->dim(i).dim_value() == 1);
+    Dim& d = dims[static_cast<size_t>(axis)];
+    d = single_steps ? cut(d, elements(1), elements(2), i) : Dim{};
   }
   return dims;
+}
+
+// Range(x, x + c, 1) has c elements, and Range(0, extent, 1) as many as the extent.
+std::optional<std::vector<Dim>> range(const Node& n, const ElementSource& source) {
+  if (n.num_inputs() != 3 || !n.has_input(1) || !n.has_input(2)) return std::nullopt;
+  const Tensor *start = n.input(0).constant(), *step = n.input(2).constant();
+  if (!step || step->count() != 1 || step->to_doubles()[0] != 1) return std::nullopt;
+  if (start && start->count() == 1 && start->to_doubles()[0] == 0) {
+    const Elements* limit = source(n.input(1));
+    return limit && limit->dim_size() == 1 && !limit->dim(0).dim_param().empty()
+               ? std::optional(std::vector{dim_of(limit->dim(0))})
+               : std::nullopt;
+  }
+  const Node* add = n.input(1).producer();
+  if (!add || !add->is("Add") || add->num_inputs() != 2) return std::nullopt;
+  for (int i = 0; i < 2; ++i) {
+    const Tensor* c = add->has_input(1 - i) ? add->input(1 - i).constant() : nullptr;
+    if (c && add->has_input(i) && &add->input(i) == &n.input(0) && c->count() == 1 &&
+        (c->dtype() == DataType::kInt64 || c->dtype() == DataType::kInt32) && c->to_ints()[0] > 0)
+      return std::vector{Dim::of(c->to_ints()[0])};
+  }
+  return std::nullopt;
+}
+
+// Of extents along one axis; nullopt: none of them is other than 1.
+std::optional<Dim> broadcast(const std::vector<Dim>& extents) {
+  std::optional<Dim> result;
+  for (const Dim& d : extents) {
+    if (d.value == 1) continue;
+    if (!result || (result->symbol.size() && is_bounded(*result, d)))
+      result = d;
+    else if (*result != d && !is_bounded(d, *result))
+      return Dim{};
+  }
+  return result;
+}
+
+// Sequences that are cut out of a table of the longest one meet the sequence itself.
+std::optional<std::vector<Dim>> broadcast(const std::vector<std::vector<Dim>>& shapes) {
+  size_t rank = 0;
+  for (const auto& s : shapes) rank = std::max(rank, s.size());
+  std::vector<Dim> dims;
+  for (size_t back = rank; back > 0; --back) {
+    std::vector<Dim> extents;
+    for (const auto& s : shapes)
+      if (s.size() >= back) extents.push_back(s[s.size() - back]);
+    dims.push_back(broadcast(extents).value_or(Dim::of(1)));
+  }
+  return dims;
+}
+
+std::optional<std::vector<Dim>> elementwise(const Node& n) {
+  std::vector<std::vector<Dim>> shapes;
+  for (int i = 0; i < n.num_inputs(); ++i) {
+    if (!n.has_input(i) || !n.input(i).type().shape) return std::nullopt;
+    shapes.push_back(*n.input(i).type().shape);
+  }
+  return broadcast(shapes);
+}
+
+std::optional<std::vector<Dim>> expand(const Node& n, const ElementSource& source) {
+  const Elements* target = n.has_input(1) ? source(n.input(1)) : nullptr;
+  if (!target || !n.input(0).type().shape) return std::nullopt;
+  std::vector<Dim> wanted;
+  for (const auto& e : target->dim()) wanted.push_back(dim_of(e));
+  return broadcast({*n.input(0).type().shape, std::move(wanted)});
 }
 
 // Extents along the axis add up, by name where they have no number; onnx's function tells the
@@ -91,6 +172,13 @@ std::optional<ValueType> sharper_type(const Node& node, const ElementSource& sou
     dims = slice(node, source);
   else if (node.is("Concat"))
     dims = concat(node);
+  else if (node.is("Range"))
+    dims = range(node, source);
+  else if (node.is("Expand"))
+    dims = expand(node, source);
+  else if (node.is("Add") || node.is("Sub") || node.is("Mul") || node.is("Div") || node.is("And") ||
+           node.is("Or") || node.is("Equal") || node.is("Where"))
+    dims = elementwise(node);
   return dims ? std::optional(ValueType::tensor(DataType::kUndefined, std::move(dims)))
               : std::nullopt;
 }

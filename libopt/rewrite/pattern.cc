@@ -74,7 +74,8 @@ bool Pattern::closed() const {
 }
 
 bool Pattern::holds(const Node* node) const {
-  return std::ranges::find(taken_, node) != taken_.end();
+  return std::ranges::find(taken_, node) != taken_.end() ||
+         std::ranges::find(results_, node) != results_.end();
 }
 
 }  // namespace onnxtool

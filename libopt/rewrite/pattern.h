@@ -47,6 +47,8 @@ class Pattern {
   const Node* take_any(const Value& value, Ops ops);
   /// Of a node of two inputs, whichever is made by one of `ops`; the other input is in `other`.
   const Node* take_either(const Node& node, Ops ops, const Value*& other);
+  /// Another node that goes with the last one: what it makes is a result of the match.
+  void take_result(const Node& node) { results_.push_back(&node); }
   /// Whether nothing outside reads what the taken nodes make, so that they go with the last node.
   bool closed() const;
 
@@ -54,7 +56,7 @@ class Pattern {
   bool holds(const Node* node) const;
 
   const Node& last_;
-  std::vector<const Node*> taken_;
+  std::vector<const Node*> taken_, results_;
 };
 
 }  // namespace onnxtool

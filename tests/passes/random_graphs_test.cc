@@ -34,9 +34,11 @@ class Generator {
     else
       node("z", "Neg", "x");
     node("y", "Relu", x);
+    if (!present_.empty()) node("w", "Identity", present_);
     return "<ir_version: 10, opset_import: [\"\" : 17]> g (float[batch,4,6] x) => (float[a,b,c] y, "
-           "float[d,e,f] z) <" +
-           constants_ + "> {" + nodes_ + "}";
+           "float[d,e,f] z" +
+           std::string(present_.empty() ? "" : ", float[g,h,i,j,k] w") + ") <" + constants_ +
+           "> {" + nodes_ + "}";
   }
 
  private:
@@ -71,7 +73,7 @@ class Generator {
   }
 
   std::string step(const std::string& x) {
-    switch (pick(36)) {
+    switch (pick(38)) {
       case 0: return made("Identity", x);
       case 1: return made("Dropout", x);
       case 2: return made("Cast", made("Cast", x, "to = 11"), "to = 1");
@@ -124,6 +126,8 @@ class Generator {
                         constant("float", pick(2) ? "3" : "0.25"));
       case 32: return flat(x);
       case 33: return residual(x);
+      case 34: return batched_transpose(x);
+      case 35: return cached_attention(x);
       default: return made("Mul", x + ", " + made("Sqrt", constant("float", "2.25")));
     }
   }
@@ -269,21 +273,72 @@ class Generator {
       }
     return made("Transpose", t, there);
   }
+  std::string batched_transpose(const std::string& x) {
+    const std::string wide = made("Reshape", x + ", " + ints("0,0,2,3"));
+    const std::string extents = made("Shape", wide);
+    const std::string first = made("Slice", extents + ", " + ints("0") + ", " + ints("2"));
+    const std::string target = made("Concat", first + ", " + ints("3,2"), "axis = 0");
+    const std::string flat = made("Reshape", wide + ", " + ints("-1,2,3"));
+    const std::string t = made("Transpose", flat, "perm = [0, 2, 1]");
+    return made("Reshape", made("Reshape", t + ", " + target) + ", " + ints("0,0,6"));
+  }
   std::string scores(const std::string& x) {
     const std::string t = made("Transpose", pick(2) ? x : made("Sigmoid", x), "perm = [0, 2, 1]");
     const std::string s = made("MatMul", made("Mul", x + ", " + scalar("0.5")) + ", " + t);
     return made("MatMul", made("Softmax", made("Div", s + ", " + scalar("4"))) + ", " + x);
   }
+  // The cache is the value itself, twice, and what comes after it is another output.
+  std::string cached_attention(const std::string& x) {
+    const char* first = "perm = [0, 2, 1, 3]";
+    const std::string rows =
+        made("Add", made("MatMul", x + ", " + floats("6,18", 108)) + ", " + floats("18", 18));
+    const std::string q = fresh(), k = fresh(), v = fresh();
+    nodes_ +=
+        q + ", " + k + ", " + v + " = Split <axis = 2> (" + rows + ", " + ints("6,6,6") + ")\n";
+    const auto heads = [&](const std::string& part) {
+      return made("Transpose", made("Reshape", part + ", " + ints("0,0,2,3")), first);
+    };
+    const std::string table = made("Unsqueeze", heads(x) + ", " + ints("0"));
+    const std::string past = made("Concat", table + ", " + table, "axis = 0");
+    const auto cached = [&](const std::string& now, const char* part) {
+      const std::string before = made("Gather", past + ", " + constant("int64", part));
+      return made("Concat", before + ", " + heads(now), "axis = 2");
+    };
+    const std::string keys = cached(k, "0"), values = cached(v, "1");
+    present_ = made("Concat",
+                    made("Unsqueeze", keys + ", " + ints("0")) + ", " +
+                        made("Unsqueeze", values + ", " + ints("0")),
+                    "axis = 0");
+    const std::string s = made(
+        "Div", made("MatMul", heads(q) + ", " + made("Transpose", keys, "perm = [0, 1, 3, 2]")) +
+                   ", " + constant("float", "1.75"));
+    const std::string shape = made("Shape", s),
+                      end = made("Slice", shape + ", " + ints("3") + ", " + ints("4"));
+    const std::string begin =
+        made("Sub", end + ", " + made("Slice", shape + ", " + ints("2") + ", " + ints("3")));
+    std::string triangle;
+    for (int i = 0; i < 100; ++i) triangle += (i ? "," : "") + std::to_string(i / 10 >= i % 10);
+    const std::string part = made("Slice", constant("bool[1,1,10,10]", triangle) + ", " + begin +
+                                               ", " + end + ", " + ints("2"));
+    const std::string mask = made("Slice", part + ", " + ints("0") + ", " + end + ", " + ints("3"));
+    const std::string y = made(
+        "MatMul", made("Softmax", made("Where", mask + ", " + s + ", " + constant("float", "-1e4")),
+                       "axis = 3") +
+                      ", " + values);
+    return made("Reshape", made("Transpose", y, first) + ", " + ints("0,0,6"));
+  }
   std::string attention(const std::string& x) {
-    const auto heads = [&](const char* perm) {
-      const std::string p = made("MatMul", x + ", " + floats("6,6", 36));
+    const auto heads = [&](const std::string& of, const char* perm) {
+      const std::string p = made("MatMul", of + ", " + floats("6,6", 36));
       return made("Transpose",
                   made("Reshape", (pick(3) ? made("Add", p + ", " + floats("6", 6)) : p) + ", " +
                                       ints("0,0,2,3")),
                   perm);
     };
     const char* first = "perm = [0, 2, 1, 3]";
-    const std::string q = heads(first), k = heads("perm = [0, 2, 3, 1]"), v = heads(first);
+    const std::string other = pick(2) ? x : made("Sigmoid", x);
+    const std::string q = heads(x, first), k = heads(other, "perm = [0, 2, 3, 1]"),
+                      v = heads(other, first);
     std::string s = made("Div", made("MatMul", q + ", " + k) + ", " + scalar("1.75"));
     if (pick(2)) s = made("Add", s + ", " + (pick(2) ? floats("4,4", 16) : floats("1,2,4,4", 32)));
     const std::string y = made("MatMul", made("Softmax", s, "axis = 3") + ", " + v);
@@ -291,7 +346,7 @@ class Generator {
   }
 
   std::mt19937 random_;
-  std::string nodes_, constants_;
+  std::string nodes_, constants_, present_;
   int names_ = 0;
 };
 

@@ -70,6 +70,36 @@ TEST_CASE("shapes: computed shapes are followed") {
       "float[n, 3, 8, 8]");
 }
 
+// Rows of x cut out of a table, as positions are.
+std::string with_table(const std::string& nodes, const std::string& begin = "zero") {
+  return "<float[9, 192] table = " + zeros(9 * 192) +
+         ", int64[1] zero = {0}, int64[1] one = {1}, int64[1] minus = {-1}, int64[2] flat = {0, "
+         "-1}, int64[2] none = {-1, "
+         "-1}, int64[2] ones = {1, 1}, int64 first = {0}, int64 step = {1}> { s = Shape (x) "
+         "n = Slice (s, zero, one)  w = Reshape (x, flat)  part = Slice (table, " +
+         begin + ", n, zero)  " + nodes + " }";
+}
+
+TEST_CASE("shapes: rows of a table meet as many of a sequence") {
+  CHECK(result_type(with_table("y = Add (w, part)")) == "float[n, 192]");
+  CHECK(result_type(with_table("y = Mul (part, w)")) == "float[n, 192]");
+  CHECK(result_type(with_table("t = Concat <axis = 0> (n, zero)  y = Expand (part, n)")) ==
+        result_type(with_table("y = Identity (part)")));
+  // What does not begin at the table's beginning, or at the end of another sequence.
+  CHECK(result_type(with_table("y = Add (w, part)", "one")) == "float[?, 192]");
+  CHECK(result_type(with_table("o = NonZero (i)  k = Shape <start = 1> (o)  other = Slice (table, "
+                               "zero, k, zero)  y = Add (w, other)")) == "float[?, 192]");
+}
+
+TEST_CASE("shapes: targets that Where picks, and ranges of known length") {
+  CHECK(result_type(with_table("t = Concat <axis = 0> (n, minus)  e = Equal (t, none)  k = Where "
+                               "(e, ones, t)  row = Slice (table, zero, one, zero)  y = Expand "
+                               "(row, k)")) == "float[n, 192]");
+  CHECK(result_type(with_table("a = Gather (s, first)  y = Range (first, a, step)")) == "int64[n]");
+  CHECK(result_type(with_table(
+            "a = Gather (s, first)  b = Add (a, step)  y = Range (a, b, step)")) == "int64[1]");
+}
+
 TEST_CASE("subgraphs: branches are joined, loops carry, outer values are seen") {
   const auto m = inferred(R"({ a = Neg (x)
     y = If (p) <then_branch = t () => (u) { u = Abs (a) }, else_branch = e () => (v) { v = Exp (a) }> })");

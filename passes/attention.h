@@ -1,0 +1,57 @@
+// What attention is made of, in the forms that exporters write.
+#pragma once
+
+#include "libopt/rewrite/match.h"
+#include "libopt/rewrite/pattern.h"
+#include "libopt/rewrite/rewriter.h"
+#include "passes/layout.h"
+
+namespace onnxtool {
+
+/// From [batch, rows, heads, size] to [batch, heads, rows, size], and back.
+inline const Perm kHeadsFirst = {0, 2, 1, 3};
+/// From [batch, rows, heads, size] to [batch, heads, size, rows].
+inline const Perm kKeysLast = {0, 2, 3, 1};
+
+/// What the Transpose that makes the value reads, if its order is that.
+const Value* untransposed(Pattern& p, const Value& value, const Perm& perm);
+
+/// What makes the queries, keys or values of all heads: Reshape(x * weight + bias).
+struct Projection {
+  const Value* heads;
+  const Value* x = nullptr;
+  const Value* weight = nullptr;
+  const Value* bias = nullptr;  // absent: none
+  int part = -1;                // of a Split into three; -1: all of it
+};
+/// `heads` may be nullptr, which is a near miss too. Weight and bias are constant.
+MatchOr<Projection> find_projection(Pattern& p, const Value* heads);
+
+/// result = Softmax(scored) * values, over the last of four axes.
+struct Weighted {
+  const Value *scored, *values;
+};
+/// nullopt: something else makes the result.
+std::optional<Weighted> find_weighted(Pattern& p, const Value& result);
+
+/// scores = scale * query * key, or key^T where `transposes_key`.
+struct Scores {
+  const Value *query, *key;
+  bool transposes_key;
+  double scale;
+};
+MatchOr<Scores> find_scores(Pattern& p, const Value& value);
+
+/// The same of the sum of scores and a mask, which is nullptr where nothing is added.
+MatchOr<Scores> find_masked_scores(Pattern& p, const Value& scored, const Value*& mask);
+
+/// How a mask goes with scores [batch, heads, rows, keys]: kFits has four axes, of which the first
+/// two may be 1; kExpands fits once it has all four axes and all rows.
+enum class MaskFit : uint8_t { kNone, kFits, kExpands };
+MaskFit fit_of(const Value& mask, const Dim& batch, const Dim& heads, const Dim& rows,
+               const Dim& keys);
+
+/// The mask expanded to four axes and as many rows as it has keys.
+Value* expanded_mask(const Value& mask, Rewriter& rw);
+
+}  // namespace onnxtool
