@@ -53,6 +53,12 @@ MatchOr<Projection> find_projection(Pattern& p, const Value* heads) {
   return found;
 }
 
+Value* bias_or_zeros(const Value* bias, int64_t count, Rewriter& rw) {
+  if (bias) return const_cast<Value*>(bias);
+  const std::vector<float> zeros(static_cast<size_t>(count));
+  return &rw.add_constant(Tensor::vector(zeros), "qkv_bias");
+}
+
 std::optional<Weighted> find_weighted(Pattern& p, const Value& result) {
   const Node* product = p.take(result, {"MatMul"});
   const Node* softmax =

@@ -27,6 +27,10 @@ struct Projection {
 /// `heads` may be nullptr, which is a near miss too. Weight and bias are constant.
 MatchOr<Projection> find_projection(Pattern& p, const Value* heads);
 
+/// The bias, or as many zeros: onnxruntime's kernel for Attention reads one even where the operator
+/// declares it absent, and crashes.
+Value* bias_or_zeros(const Value* bias, int64_t count, Rewriter& rw);
+
 /// result = Softmax(scored) * values, over the last of four axes.
 struct Weighted {
   const Value *scored, *values;

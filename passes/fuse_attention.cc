@@ -113,7 +113,7 @@ void rewrite(const Match& m, Rewriter& rw) {
   std::vector<Value*> inputs = {const_cast<Value*>(query.x)};
   if (query.part >= 0) {
     inputs.push_back(const_cast<Value*>(query.weight));
-    inputs.push_back(const_cast<Value*>(query.bias));
+    inputs.push_back(bias_or_zeros(query.bias, 3 * hidden, rw));
   } else {
     const int64_t depth = query.weight->constant()->dims()[0];
     inputs.push_back(&rw.add_constant(
@@ -121,17 +121,13 @@ void rewrite(const Match& m, Rewriter& rw) {
                hidden, {depth, 3 * hidden}),
         query.weight->name()));
     const auto bias = [](const Projection& p) { return p.bias ? p.bias->constant() : nullptr; };
-    const bool any = query.bias || key.bias || value.bias;
-    inputs.push_back(any ? &rw.add_constant(beside({bias(query), bias(key), bias(value)}, 1, hidden,
-                                                   {3 * hidden}),
-                                            "qkv_bias")
-                         : nullptr);
+    inputs.push_back(&rw.add_constant(
+        beside({bias(query), bias(key), bias(value)}, 1, hidden, {3 * hidden}), "qkv_bias"));
   }
   if (m.mask)
     inputs.insert(inputs.end(),
                   {nullptr, nullptr,
                    m.expand_mask ? expanded_mask(*m.mask, rw) : const_cast<Value*>(m.mask)});
-  while (!inputs.back()) inputs.pop_back();
   std::vector<Attribute> attributes;
   attributes.push_back(Attribute::of("num_heads", m.heads));
   const double usual = 1 / std::sqrt(static_cast<double>(m.size));

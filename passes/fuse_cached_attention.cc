@@ -263,11 +263,11 @@ void rewrite(const Match& m, Rewriter& rw) {
   const double usual = 1 / std::sqrt(static_cast<double>(m.size));
   if (std::abs(m.scale - usual) > 1e-6 * usual)
     attributes.push_back(Attribute::of("scale", static_cast<float>(m.scale)));
-  const Node& attention =
-      rw.add_node("Attention",
-                  {lift(m.projected.x), lift(m.projected.weight), lift(m.projected.bias), nullptr,
-                   lift(m.past)},
-                  std::move(attributes), 2, m.last.output(0).name(), "com.microsoft");
+  const Node& attention = rw.add_node(
+      "Attention",
+      {lift(m.projected.x), lift(m.projected.weight),
+       bias_or_zeros(m.projected.bias, 3 * m.heads * m.size, rw), nullptr, lift(m.past)},
+      std::move(attributes), 2, m.last.output(0).name(), "com.microsoft");
   rw.replace_uses(m.present.output(0), attention.output(1));
   rw.remove(m.present);
   rw.replace_uses(m.last.output(0), attention.output(0));
