@@ -68,6 +68,7 @@ void add_flags(CLI::App& c, Options& o) {
   path->excludes(c.get_option("--random"));
   add_common_flags(c, o.common);
   add_precision_flag(c, o.common);
+  add_device_flag(c, o.common);
   add_config_flags(c);
   c.footer("Example: onnxtool bench resnet.onnx resnet.int8.onnx --threads 1");
 }

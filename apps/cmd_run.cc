@@ -43,6 +43,7 @@ void add_flags(CLI::App& c, Options& o) {
   path->excludes(c.get_option("--random"));
   add_common_flags(c, o.common);
   add_precision_flag(c, o.common);
+  add_device_flag(c, o.common);
   add_config_flags(c);
   c.footer("Example: onnxtool run resnet.onnx --data images/ --preprocess imagenet -o outputs/");
 }

@@ -80,6 +80,7 @@ void add_diff_flags(CLI::App& c, DiffOptions& o) {
   add_data_flags(c, o.data_flags);
   path->excludes(c.get_option("--random"));
   add_common_flags(c, o.common);
+  add_device_flag(c, o.common);
   add_config_flags(c);
   c.footer(
       "Example: onnxtool diff model.onnx model.int8.onnx --data images/ --preprocess imagenet "

@@ -47,6 +47,13 @@ void add_precision_flag(CLI::App& command, CommonFlags& f) {
               kRunning});
 }
 
+void add_device_flag(CLI::App& command, CommonFlags& f) {
+  add_text(command, f.device,
+           {"--device", "DEVICE",
+            "cpu, cuda or cuda:N (an NVIDIA GPU, experimental), or auto: a GPU where one is there",
+            kRunning});
+}
+
 void add_report_flags(CLI::App& command, CommonFlags& f) {
   add_targets(command, f);
   add_quiet(command, f);

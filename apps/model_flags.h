@@ -19,9 +19,12 @@ struct CommonFlags {
   int threads = 0;  // 0: what affinity and cgroup quota allow
   std::string kernels = "auto";
   std::string precision = "f32";
+  std::string device = "cpu";
 };
 
 void add_common_flags(CLI::App& command, CommonFlags& flags);
+/// --device, for commands that run models on the user's samples.
+void add_device_flag(CLI::App& command, CommonFlags& flags);
 /// Of them: where reports go; and what commands that give an answer have, --exit-zero and
 /// --threads.
 void add_report_flags(CLI::App& command, CommonFlags& flags);

@@ -85,7 +85,7 @@ Result<std::unique_ptr<SampleSource>> open_samples(const Model& model, const std
 
 Result<RunOptions> run_options(const CommonFlags& flags, Progress& progress,
                                const Streams& streams) {
-  ONNXTOOL_ASSIGN(KernelSets kernels, load_kernel_sets(flags.kernels));
+  ONNXTOOL_ASSIGN(KernelSets kernels, load_kernel_sets(flags.kernels, flags.device));
   if (flags.precision == "bf16") ONNXTOOL_TRY(prefer_bf16(kernels));
   if (!flags.quiet)
     for (const std::string& note : kernels.notes) streams.err << "note: " << note << "\n";

@@ -168,6 +168,7 @@ void add_quantize_flags(CLI::App& c, QuantizeFlags& o) {
       ->excludes(given);
   add_common_flags(c, o.common);
   add_precision_flag(c, o.common);
+  add_device_flag(c, o.common);
   add_config_flags(c);
   c.footer(
       "Example: onnxtool quantize resnet.onnx --calib images/ --preprocess imagenet -o "

@@ -107,7 +107,7 @@ Status QuantizeJob::open_model() {
   save_.protected_files = payload_files(*original_);
   save_.external_data |= original_->had_external_data;
   if (writes()) ONNXTOOL_TRY(check_target(output_, save_));
-  ONNXTOOL_ASSIGN(KernelSets kernels, load_kernel_sets(o_.common.kernels));
+  ONNXTOOL_ASSIGN(KernelSets kernels, load_kernel_sets(o_.common.kernels, o_.common.device));
   if (!o_.common.quiet)
     for (const std::string& note : kernels.notes) streams_.err << "note: " << note << "\n";
   run_.kernel_sets = kernels.sets;

@@ -1,10 +1,10 @@
 // Runs onnx's own test cases, and others of the same layout, through the executor. Writes a table
 // by operator and prints `N passed, N failed, N skipped`. scripts/conformance.sh calls it.
 //
-//   onnxtool_conformance ONNX_DATA SHARED_DATA TABLE
+//   onnxtool_conformance ONNX_DATA SHARED_DATA TABLE [DEVICE]
 //
 // ONNX_DATA is onnx/backend/test/data, SHARED_DATA a directory with models/ and suites/ (it need
-// not exist), TABLE the Markdown file to write.
+// not exist), TABLE the Markdown file to write, DEVICE as --device takes it.
 
 #include <algorithm>
 #include <cstdio>
@@ -14,7 +14,7 @@
 #include <set>
 #include <vector>
 
-#include "calib/kernels/cpu/cpu_kernels.h"
+#include "calib/exec/modules.h"
 #include "libopt/io/load.h"
 #include "tests/support/data_set.h"
 
@@ -96,11 +96,12 @@ void add_shared_cases(const fs::path& shared, std::vector<Case>& cases) {
             {suite.filename().string(), "", d.filename().string(), d, {}, tolerance_of_model("")});
 }
 
-Status run_case(const Case& c, double& max_ulp) {
+using Sets = std::vector<const KernelSet*>;
+
+Status run_case(const Case& c, const Sets& sets, double& max_ulp) {
   try {
-    if (c.model.empty())
-      return run_data_sets(c.directory, {&cpu_kernel_set()}, c.tolerance, 1, {}, &max_ulp);
-    return run_light_model(c.model, {&cpu_kernel_set()}, c.tolerance, &max_ulp);
+    if (c.model.empty()) return run_data_sets(c.directory, sets, c.tolerance, 1, {}, &max_ulp);
+    return run_light_model(c.model, sets, c.tolerance, &max_ulp);
   } catch (const std::exception& e) {
     return Error{ErrorCode::kUnsupported, std::string("exception: ") + e.what(), {}};
   }
@@ -125,10 +126,12 @@ void write_rows(std::ofstream& out, const char* title, const Rows& rows) {
 
 void write_table(const fs::path& path, const Rows& suites, const Rows& operators,
                  const std::vector<std::pair<std::string, std::string>>& failures,
-                 const std::string& summary) {
+                 const std::string& summary, const std::string& kernels) {
   std::ofstream out(path);
   out << "# Conformance\n\n"
-         "Written by `scripts/conformance.sh`, which runs onnx 1.22's test cases through the `cpu` "
+         "Written by `scripts/conformance.sh`, which runs onnx 1.22's test cases through the "
+      << kernels
+      << " "
          "kernels, with\n"
          "onnx's own tolerances (relative 1e-3, absolute 1e-7), and other suites of the same "
          "layout where they are\n"
@@ -145,7 +148,16 @@ void write_table(const fs::path& path, const Rows& suites, const Rows& operators
   for (const auto& [name, why] : failures) out << "| " << name << " | " << one_line(why) << " |\n";
 }
 
-int run(const fs::path& onnx_data, const fs::path& shared, const fs::path& table) {
+int run(const fs::path& onnx_data, const fs::path& shared, const fs::path& table,
+        const std::string& device) {
+  const auto loaded = load_kernel_sets("cpu", device);
+  if (!loaded.ok()) {
+    std::cerr << "error: " << loaded.error().message << "\n";
+    return 2;
+  }
+  std::string kernels;
+  for (const KernelSet* set : loaded->sets)
+    kernels += (kernels.empty() ? "`" : " and `") + std::string(set->name) + "`";
   std::vector<Case> cases = cases_of_onnx(onnx_data);
   if (cases.empty()) {
     std::cerr << "error: " << onnx_data.string() << ": no test cases\n";
@@ -157,7 +169,7 @@ int run(const fs::path& onnx_data, const fs::path& shared, const fs::path& table
   int passed = 0;
   for (const Case& c : cases) {
     double max_ulp = 0;
-    const Status s = run_case(c, max_ulp);
+    const Status s = run_case(c, loaded->sets, max_ulp);
     const auto count = [&](Row& row) {
       ++(s.ok() ? row.passed : row.failed);
       row.max_ulp = std::max(row.max_ulp, max_ulp);
@@ -171,7 +183,7 @@ int run(const fs::path& onnx_data, const fs::path& shared, const fs::path& table
   }
   const std::string summary =
       std::to_string(passed) + " passed, " + std::to_string(failures.size()) + " failed, 0 skipped";
-  write_table(table, suites, operators, failures, summary);
+  write_table(table, suites, operators, failures, summary, kernels);
   std::cout << summary << "\n";
   return failures.empty() ? 0 : 1;
 }
@@ -180,9 +192,9 @@ int run(const fs::path& onnx_data, const fs::path& shared, const fs::path& table
 }  // namespace onnxtool::testing
 
 int main(int argc, char** argv) {
-  if (argc != 4) {
-    std::cerr << "usage: onnxtool_conformance ONNX_DATA SHARED_DATA TABLE\n";
+  if (argc != 4 && argc != 5) {
+    std::cerr << "usage: onnxtool_conformance ONNX_DATA SHARED_DATA TABLE [DEVICE]\n";
     return 2;
   }
-  return onnxtool::testing::run(argv[1], argv[2], argv[3]);
+  return onnxtool::testing::run(argv[1], argv[2], argv[3], argc == 5 ? argv[4] : "cpu");
 }

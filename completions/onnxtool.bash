@@ -36,7 +36,7 @@ _onnxtool() {
       esac
       ;;
     quantize)
-      flags="--output --force --no-clobber --external-data --verify --emit-recipe --dry-run --calib --eval --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --dynamic --weight-only --to --keep-io-types --calibrator --percentile --format --activation-type --weight-type --symmetric --per-tensor --no-equalize --quantize-outputs --no-opset-change --preset --target --include --exclude --override --accuracy-target --bias-correction --adaround --smooth --block-size --accuracy-level --gptq --awq --save-ranges --ranges-format --ranges --shard --report --json --reproducible --quiet --exit-zero --threads --kernels --calib-precision --max-memory --config --no-config --help"
+      flags="--output --force --no-clobber --external-data --verify --emit-recipe --dry-run --calib --eval --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --dynamic --weight-only --to --keep-io-types --calibrator --percentile --format --activation-type --weight-type --symmetric --per-tensor --no-equalize --quantize-outputs --no-opset-change --preset --target --include --exclude --override --accuracy-target --bias-correction --adaround --smooth --block-size --accuracy-level --gptq --awq --save-ranges --ranges-format --ranges --shard --report --json --reproducible --quiet --exit-zero --threads --kernels --calib-precision --device --max-memory --config --no-config --help"
       case "$previous" in
         -o|--output) files=1 ;;
         --verify) words="on off" ;;
@@ -81,6 +81,7 @@ _onnxtool() {
         --threads) files=1 ;;
         --kernels) files=1 ;;
         --calib-precision) words="f32 bf16" ;;
+        --device) files=1 ;;
         --max-memory) files=1 ;;
         --config) files=1 ;;
         *) free=1 ;;
@@ -116,7 +117,7 @@ _onnxtool() {
       esac
       ;;
     diff)
-      flags="--gate --atol --rtol --topk --kl --simulate --structure --per-layer --layer-limit --bisect --record --record-format --force --golden --accept --data --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --max-memory --config --no-config --help"
+      flags="--gate --atol --rtol --topk --kl --simulate --structure --per-layer --layer-limit --bisect --record --record-format --force --golden --accept --data --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --device --max-memory --config --no-config --help"
       case "$previous" in
         --gate) files=1 ;;
         --atol) files=1 ;;
@@ -149,13 +150,14 @@ _onnxtool() {
         --report) files=1 ;;
         --threads) files=1 ;;
         --kernels) files=1 ;;
+        --device) files=1 ;;
         --max-memory) files=1 ;;
         --config) files=1 ;;
         *) free=1 ;;
       esac
       ;;
     run)
-      flags="--output --output-format --force --data --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --calib-precision --max-memory --config --no-config --help"
+      flags="--output --output-format --force --data --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --calib-precision --device --max-memory --config --no-config --help"
       case "$previous" in
         -o|--output) files=1 ;;
         --output-format) words="npy safetensors pb" ;;
@@ -180,13 +182,14 @@ _onnxtool() {
         --threads) files=1 ;;
         --kernels) files=1 ;;
         --calib-precision) words="f32 bf16" ;;
+        --device) files=1 ;;
         --max-memory) files=1 ;;
         --config) files=1 ;;
         *) free=1 ;;
       esac
       ;;
     bench)
-      flags="--runs --seconds --warmup --concurrency --profile --no-optimize --data --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --calib-precision --max-memory --config --no-config --help"
+      flags="--runs --seconds --warmup --concurrency --profile --no-optimize --data --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --calib-precision --device --max-memory --config --no-config --help"
       case "$previous" in
         --runs) files=1 ;;
         --seconds) files=1 ;;
@@ -214,6 +217,7 @@ _onnxtool() {
         --threads) files=1 ;;
         --kernels) files=1 ;;
         --calib-precision) words="f32 bf16" ;;
+        --device) files=1 ;;
         --max-memory) files=1 ;;
         --config) files=1 ;;
         *) free=1 ;;

@@ -131,6 +131,7 @@ _onnxtool() {
         '--threads=[Threads (default\: what affinity and cgroup quota allow)]:N:_files' \
         '--kernels=[Kernel sets, preferred first\: cpu, dnnl, or auto for all that are there]:SETS:_files' \
         '--calib-precision=[bf16\: round the operands of products and convolutions to bfloat16, where the CPU multiplies these]:f32|bf16:(f32 bf16)' \
+        '--device=[cpu, cuda or cuda\:N (an NVIDIA GPU, experimental), or auto\: a GPU where one is there]:DEVICE:_files' \
         '--max-memory=[Fail before more memory than this is taken, as in 2G (default\: what the cgroup allows)]:SIZE:_files' \
         '--config=[Take settings from this file instead of ./onnxtool.toml]:FILE:_files' \
         '--no-config[Take no settings from a file]' \
@@ -227,6 +228,7 @@ _onnxtool() {
         '--exit-zero[Exit with 0 instead of 1 where the answer is no]' \
         '--threads=[Threads (default\: what affinity and cgroup quota allow)]:N:_files' \
         '--kernels=[Kernel sets, preferred first\: cpu, dnnl, or auto for all that are there]:SETS:_files' \
+        '--device=[cpu, cuda or cuda\:N (an NVIDIA GPU, experimental), or auto\: a GPU where one is there]:DEVICE:_files' \
         '--max-memory=[Fail before more memory than this is taken, as in 2G (default\: what the cgroup allows)]:SIZE:_files' \
         '--config=[Take settings from this file instead of ./onnxtool.toml]:FILE:_files' \
         '--no-config[Take no settings from a file]' \
@@ -266,6 +268,7 @@ _onnxtool() {
         '--threads=[Threads (default\: what affinity and cgroup quota allow)]:N:_files' \
         '--kernels=[Kernel sets, preferred first\: cpu, dnnl, or auto for all that are there]:SETS:_files' \
         '--calib-precision=[bf16\: round the operands of products and convolutions to bfloat16, where the CPU multiplies these]:f32|bf16:(f32 bf16)' \
+        '--device=[cpu, cuda or cuda\:N (an NVIDIA GPU, experimental), or auto\: a GPU where one is there]:DEVICE:_files' \
         '--max-memory=[Fail before more memory than this is taken, as in 2G (default\: what the cgroup allows)]:SIZE:_files' \
         '--config=[Take settings from this file instead of ./onnxtool.toml]:FILE:_files' \
         '--no-config[Take no settings from a file]' \
@@ -307,6 +310,7 @@ _onnxtool() {
         '--threads=[Threads (default\: what affinity and cgroup quota allow)]:N:_files' \
         '--kernels=[Kernel sets, preferred first\: cpu, dnnl, or auto for all that are there]:SETS:_files' \
         '--calib-precision=[bf16\: round the operands of products and convolutions to bfloat16, where the CPU multiplies these]:f32|bf16:(f32 bf16)' \
+        '--device=[cpu, cuda or cuda\:N (an NVIDIA GPU, experimental), or auto\: a GPU where one is there]:DEVICE:_files' \
         '--max-memory=[Fail before more memory than this is taken, as in 2G (default\: what the cgroup allows)]:SIZE:_files' \
         '--config=[Take settings from this file instead of ./onnxtool.toml]:FILE:_files' \
         '--no-config[Take no settings from a file]' \

@@ -165,6 +165,12 @@ class KernelContext {
   }
 };
 
+/// What a kernel of a device wants of an input: its elements where the device sees them; its
+/// elements in host memory, since run() itself looks at them (shapes, axes, indices); or its type
+/// and dims only, with no data at all. Kernels of the host are given host memory, whatever they
+/// ask; kDims spares them copies too.
+enum class InputUse : uint8_t { kData, kHost, kDims };
+
 /// One operator implementation. Constants of this type are listed in a kernel set's kernels.def.
 struct KernelInfo {
   std::string_view domain = "";  // "" is ai.onnx
@@ -184,14 +190,20 @@ struct KernelInfo {
   /// Layouts that input i may have besides kPlain; nullptr: plain only. Elementwise
   /// kernels take all of them and pass the layout on.
   bool (*takes_layout)(int input, Layout layout) = nullptr;
+  /// nullptr: kData for every input.
+  InputUse (*use)(const NodeView&, int input) = nullptr;
 };
 
-/// A memory space other than the host's. All functions may be called from any thread.
+/// A memory space other than the host's. All functions may be called from any thread. What one
+/// thread asks for happens in that order; host memory may be changed or freed as soon as a copy
+/// from it has returned, and holds the result when a copy to it has.
 struct DeviceApi {
   void* (*allocate)(size_t size_bytes);  // nullptr: out of memory
   void (*release)(void*);
   Status (*to_device)(void* device, const void* host, size_t size_bytes);
   Status (*to_host)(void* host, const void* device, size_t size_bytes);
+  /// Waits for all that this thread asked for; the error of any of it.
+  Status (*finish)();
 };
 
 /// A table of kernels, handed to plan compilation; earlier sets in a plan's list are preferred.
@@ -205,7 +217,7 @@ struct KernelSet {
 
 /// Modules export `extern "C" const KernelSet* onnxtool_kernel_set(int abi)`; nullptr: other abi,
 /// or this machine lacks what the module needs.
-inline constexpr int kKernelAbi = 1;
+inline constexpr int kKernelAbi = 2;
 
 inline Error kernel_error(ErrorCode code, std::string message) {
   return Error{code, std::move(message), {}};

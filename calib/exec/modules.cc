@@ -4,15 +4,17 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <charconv>
 #include <climits>
+#include <optional>
 
 #include "calib/kernels/cpu/cpu_kernels.h"
 
 namespace onnxtool {
 namespace {
 
-// Modules in order of preference.
-constexpr const char* kModules[] = {"cuda", "dnnl"};
+// Modules of the host, in order of preference.
+constexpr const char* kModules[] = {"dnnl"};
 
 std::string binary_directory() {
   char path[PATH_MAX];
@@ -22,33 +24,85 @@ std::string binary_directory() {
   return std::string(whole.substr(0, whole.rfind('/')));
 }
 
-// nullptr with a reason when the module is absent or refuses this machine.
-const KernelSet* load_module(const std::string& name, std::string& reason,
-                             const char* symbol = "onnxtool_kernel_set") {
+// nullptr with a reason when the file is absent or cannot be loaded.
+void* open_module(const std::string& file, std::string& reason) {
   const std::string directory = binary_directory();
-  const std::string file = "onnxtool-" + name + ".so";
   if (directory.empty() || ::access((directory + "/" + file).c_str(), R_OK) != 0) {
     reason = file + " is not beside the binary";
     return nullptr;
   }
   // Never closed: kernels of a module may run until the process ends.
   void* handle = ::dlopen((directory + "/" + file).c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (!handle) {
-    reason = file + " could not be loaded: " + ::dlerror();
-    return nullptr;
-  }
-  const auto entry =
-      reinterpret_cast<const KernelSet* (*)(int)>(::dlsym(handle, symbol));
+  if (!handle) reason = file + " could not be loaded: " + ::dlerror();
+  return handle;
+}
+
+const KernelSet* kernel_set_of(void* handle, const std::string& file, std::string& reason,
+                               const char* symbol = "onnxtool_kernel_set") {
+  const auto entry = reinterpret_cast<const KernelSet* (*)(int)>(::dlsym(handle, symbol));
   const KernelSet* set = entry ? entry(kKernelAbi) : nullptr;
   if (!set)
     reason = file + (entry ? " does not fit this build or this machine" : " is no kernel module");
   return set;
 }
 
+// nullptr with a reason when the module is absent or refuses this machine.
+const KernelSet* load_module(const std::string& name, std::string& reason,
+                             const char* symbol = "onnxtool_kernel_set") {
+  const std::string file = "onnxtool-" + name + ".so";
+  void* handle = open_module(file, reason);
+  return handle ? kernel_set_of(handle, file, reason, symbol) : nullptr;
+}
+
+// The N of "cuda:N"; nullopt: not of this form.
+std::optional<int> device_index(const std::string& device) {
+  if (device == "cuda" || device == "auto") return 0;
+  if (!device.starts_with("cuda:")) return std::nullopt;
+  int index = -1;
+  const char *begin = device.data() + 5, *end = device.data() + device.size();
+  const auto parsed = std::from_chars(begin, end, index);
+  if (parsed.ec != std::errc() || parsed.ptr != end || index < 0) return std::nullopt;
+  return index;
+}
+
+Status add_device(const std::string& device, KernelSets& out) {
+  if (device == "cpu") return {};
+  const std::optional<int> index = device_index(device);
+  if (!index)
+    return Error{ErrorCode::kUsage, "unknown device '" + device + "'",
+                 "known: cpu, cuda, cuda:N, auto"};
+  const auto set = load_device_module("onnxtool-cuda.so", *index);
+  if (set.ok()) {
+    out.sets.push_back(*set);
+    return {};
+  }
+  if (device != "auto")
+    return Error{ErrorCode::kUnsupported, "device '" + device + "': " + set.error().message,
+                 "use --device cpu"};
+  out.notes.push_back("runs on the CPU (" + set.error().message + ")");
+  return {};
+}
+
 }  // namespace
 
-Result<KernelSets> load_kernel_sets(const std::string& wanted) {
+Result<const KernelSet*> load_device_module(const std::string& file, int index) {
+  const auto failed = [](std::string reason) {
+    return Error{ErrorCode::kUnsupported, std::move(reason), {}};
+  };
+  std::string reason;
+  void* handle = open_module(file, reason);
+  if (!handle) return failed(reason);
+  const auto use = reinterpret_cast<const char* (*)(int)>(::dlsym(handle, "onnxtool_use_device"));
+  if (!use) return failed(file + " is no module for a device");
+  if (const char* refused = use(index)) return failed(refused);
+  const KernelSet* set = kernel_set_of(handle, file, reason);
+  if (!set) return failed(reason);
+  return set;
+}
+
+Result<KernelSets> load_kernel_sets(const std::string& wanted, const std::string& device) {
   KernelSets out;
+  ONNXTOOL_TRY(add_device(device, out));
   std::vector<std::string> names;
   const bool automatic = wanted.empty() || wanted == "auto";
   if (automatic) {
@@ -62,9 +116,11 @@ Result<KernelSets> load_kernel_sets(const std::string& wanted) {
   }
   for (const std::string& name : names) {
     if (name == "cpu") continue;
+    if (name == "cuda")
+      return Error{ErrorCode::kUsage, "'cuda' is a device", "use --device cuda"};
     if (std::find(std::begin(kModules), std::end(kModules), name) == std::end(kModules))
       return Error{ErrorCode::kUsage, "unknown kernel set '" + name + "'",
-                   "known: cpu, dnnl, cuda, auto"};
+                   "known: cpu, dnnl, auto"};
     std::string reason;
     if (const KernelSet* set = load_module(name, reason))
       out.sets.push_back(set);
@@ -79,6 +135,9 @@ Result<KernelSets> load_kernel_sets(const std::string& wanted) {
 }
 
 Status prefer_bf16(KernelSets& sets) {
+  if (sets.sets[0]->device)
+    return Error{ErrorCode::kUsage, "a GPU has no products in bfloat16 yet",
+                 "leave --calib-precision at f32"};
   const auto dnnl = std::find_if(sets.sets.begin(), sets.sets.end(),
                                  [](const KernelSet* set) { return set->name == "dnnl"; });
   if (dnnl == sets.sets.end())

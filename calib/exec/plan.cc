@@ -5,6 +5,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "calib/exec/device_copies.h"
 #include "calib/exec/float_groups.h"
 #include "calib/exec/integer_groups.h"
 #include "calib/exec/native_ops.h"
@@ -72,6 +73,8 @@ class PlanCompiler {
       if (v->initializer()) continue;
       plan_.input_slots.push_back(slot(*v));
       plan_.input_names.push_back(v->name());
+      // Counters and conditions of loops.
+      if (v->type().shape && v->type().shape->empty()) small_on_host_.insert(slot(*v));
     }
     for (const Value* v : captured_) {
       plan_.input_slots.push_back(slot(*v));
@@ -94,6 +97,7 @@ class PlanCompiler {
       plan_.output_names.push_back(v->name());
     }
     find_last_uses();
+    ONNXTOOL_TRY(place_copies(plan_));
     plan_.watch_of_slot.assign(static_cast<size_t>(plan_.num_slots), -1);
     for (size_t i = 0; i < options_.watched.size(); ++i) {
       const auto it = slots_.find(options_.watched[i]);
@@ -207,6 +211,7 @@ class PlanCompiler {
 
   // A fused step runs where its last node stood: by then every extra input has been made.
   void place(Step step, const Node& first, const Node& last) {
+    note_small(step);
     if (&first == &last)
       plan_.steps.push_back(std::move(step));
     else
@@ -218,10 +223,7 @@ class PlanCompiler {
         graph_, {.is_watched = [&](const Value& v) { return watched_.contains(&v); },
                  .has_kernel =
                      [&](std::string_view op, std::string_view domain, int opset, DataType type) {
-                       for (const KernelSet* set : options_.kernel_sets)
-                         for (const KernelInfo* k : set->kernels)
-                           if (serves(*k, op, domain, opset, type)) return true;
-                       return false;
+                       return groups_may_use(op, domain, opset, type);
                      }});
     groups_ = std::move(found.by_core);
     taken_.insert(found.replaced.begin(), found.replaced.end());
@@ -251,12 +253,7 @@ class PlanCompiler {
       const bool free = std::none_of(group.nodes.begin(), group.nodes.end(), [&](const Node* n) {
         return taken_.contains(n) || groups_.contains(n);
       });
-      const bool known = std::any_of(
-          options_.kernel_sets.begin(), options_.kernel_sets.end(), [&](const KernelSet* set) {
-            return std::any_of(set->kernels.begin(), set->kernels.end(), [&](const KernelInfo* k) {
-              return serves(*k, group.op, group.domain, group.opset, DataType::kFloat);
-            });
-          });
+      const bool known = groups_may_use(group.op, group.domain, group.opset, DataType::kFloat);
       if (!free || !known) continue;
       taken_.insert(group.nodes.begin(), group.nodes.end());
       float_groups_.emplace(last, std::move(group));
@@ -293,10 +290,23 @@ class PlanCompiler {
            std::find(k.types.begin(), k.types.end(), type) != k.types.end();
   }
 
+  // Whether an operator may stand for several nodes. With a device it must have the kernel: else
+  // nodes that it could run would go to the host as one.
+  bool groups_may_use(std::string_view op, std::string_view domain, int opset,
+                      DataType type) const {
+    for (const KernelSet* set : options_.kernel_sets) {
+      for (const KernelInfo* k : set->kernels)
+        if (serves(*k, op, domain, opset, type)) return true;
+      if (set->device) return false;
+    }
+    return false;
+  }
+
   // `type`: of the first input, or, without inputs, of the first output.
   void select_kernel(Step& step, DataType type) {
     const CompiledNode& c = *step.node;
-    for (const KernelSet* set : options_.kernel_sets)
+    for (const KernelSet* set : options_.kernel_sets) {
+      if (set->device && stays_on_host(c)) continue;
       for (const KernelInfo* k : set->kernels) {
         if (!serves(*k, c.op_type(), c.domain(), c.opset(), type) || (k->accepts && !k->accepts(c)))
           continue;
@@ -304,6 +314,40 @@ class PlanCompiler {
         step.set = set;
         return;
       }
+    }
+  }
+
+  // What no device should run: strings and inputs of unknown type, and computing with shapes.
+  // These are a few integers that some kernel will look at on the host; a device would only add
+  // copies there and back.
+  bool stays_on_host(const CompiledNode& c) const {
+    bool any = false, all_small = true;
+    for (size_t i = 0; i < c.inputs.size(); ++i) {
+      if (c.inputs[i] < 0) continue;
+      if (bits_of(c.dtypes[i]) == 0) return true;
+      const bool is_constant = c.constants[i] != nullptr;
+      any |= !is_constant;
+      all_small &= is_constant || small_on_host_.contains(c.inputs[i]);
+    }
+    return any && all_small && !makes_large_of_small(c.op_type());
+  }
+
+  static bool makes_large_of_small(std::string_view op) {
+    for (const std::string_view large : {"ConstantOfShape", "Expand", "EyeLike", "OneHot", "Range",
+                                         "RandomNormalLike", "RandomUniformLike", "Tile"})
+      if (op == large) return true;
+    return false;
+  }
+
+  // Extents, and what was computed from nothing but them.
+  void note_small(const Step& step) {
+    if (!step.kernel || step.set->device) return;
+    const CompiledNode& c = *step.node;
+    if (step.kernel->use && c.num_inputs() == 1 && step.kernel->use(c, 0) == InputUse::kDims) {
+      small_on_host_.insert(step.outputs.begin(), step.outputs.end());
+    } else if (stays_on_host(c)) {
+      small_on_host_.insert(step.outputs.begin(), step.outputs.end());
+    }
   }
 
   static std::string describe_missing(const Node& node) {
@@ -394,6 +438,7 @@ class PlanCompiler {
   std::unordered_map<const Node*, Step> delayed_;  // by the node in whose place they run
   std::unordered_map<const Node*, IntegerGroup> groups_;
   std::unordered_map<const Node*, FloatGroup> float_groups_;  // by the node in whose place they run
+  std::unordered_set<int> small_on_host_;
   std::set<std::string> unsupported_;
 };
 
@@ -410,6 +455,9 @@ std::string Plan::describe_kernels() const {
   for (const auto& [name, count] : counts)
     out += (out.empty() ? "" : ", ") + std::string(name) + ": " + std::to_string(count) +
            (count == 1 ? " step" : " steps");
+  if (impl_->device)
+    out += "; " + std::to_string(impl_->uploads) + " values copied to the device, " +
+           std::to_string(impl_->downloads) + " from it";
   return out;
 }
 

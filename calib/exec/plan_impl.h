@@ -10,6 +10,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -143,6 +144,21 @@ struct Step {
   std::vector<SubPlan> subplans;
 };
 
+/// A constant's copy where a device sees it; made once, when the plan is compiled.
+struct DeviceConstant {
+  DeviceConstant(int of, const DeviceApi* on) : slot(of), api(on) {}
+  ~DeviceConstant() {
+    if (data) api->release(data);
+  }
+  DeviceConstant(DeviceConstant&& o) noexcept
+      : slot(o.slot), api(o.api), data(std::exchange(o.data, nullptr)) {}
+  DeviceConstant& operator=(DeviceConstant&&) = delete;
+
+  int slot;
+  const DeviceApi* api;
+  void* data = nullptr;
+};
+
 struct Plan::Impl {
   int num_slots = 0;
   std::vector<Step> steps;
@@ -154,6 +170,9 @@ struct Plan::Impl {
   std::vector<int> last_step_of_slot;  // -1: never read; num steps: graph output
   std::vector<const KernelSet*> kernel_sets;
   int threads = 1;
+  const DeviceApi* device = nullptr;  // of the set whose steps run on one
+  std::vector<DeviceConstant> device_constants;
+  int uploads = 0, downloads = 0;  // values that a run copies, each at most once
 };
 
 /// Memory that values share. Reference counts are plain ints: a context belongs to one thread.
@@ -173,6 +192,7 @@ struct Representation {
   void* data = nullptr;
   Buffer* buffer =
       nullptr;  // nullptr: memory that belongs to somebody else (constant, graph input)
+  const DeviceApi* device = nullptr;  // whose memory it is; nullptr: the host's
 };
 
 /// A value during a run: its logical facts and up to three physical forms of it.
@@ -245,6 +265,8 @@ struct RunContext::Impl {
   template <class Bind>
   Status run_bound(size_t count, const Bind& bind, std::vector<Datum>* outputs, Observer* observer);
   Result<ConstView> host_view(int slot);
+  /// An input of a step as its kernel wants it.
+  Result<ConstView> input_view(const Step& step, int input);
   /// A copy of the value in host memory.
   Result<Tensor> take_tensor(int slot);
   /// Makes the value the slot's: a tensor's bytes are shared, not copied.

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <new>
@@ -195,7 +196,7 @@ void RunContext::Impl::bind_external(int slot, DataType dtype, std::span<const i
   v.dtype = dtype;
   set_dims(v, dims);
   v.count = *checked_product(v.dims);
-  v.forms[0] = {MemorySpace::kHost, Layout::kPlain, const_cast<void*>(data), nullptr};
+  v.forms[0] = {MemorySpace::kHost, Layout::kPlain, const_cast<void*>(data), nullptr, nullptr};
   v.num_forms = 1;
 }
 
@@ -248,9 +249,29 @@ Result<Datum> RunContext::Impl::take_datum(int slot, size_t step) {
 Status RunContext::Impl::bind_from(int slot, Impl& other, int other_slot) {
   if (other.is_container(other_slot))
     return hold(slot, *other.slots_[static_cast<size_t>(other_slot)].held);
-  auto view = other.host_view(other_slot);
-  if (!view.ok()) return std::move(view).error();
-  bind_external(slot, view->dtype, view->dims, view->data);
+  const SlotValue& from = other.slots_[static_cast<size_t>(other_slot)];
+  const bool on_device = std::any_of(
+      from.forms.begin(), from.forms.begin() + from.num_forms, [](const Representation& r) {
+        return r.space == MemorySpace::kDevice && r.layout == Layout::kPlain;
+      });
+  if (!on_device) {
+    auto view = other.host_view(other_slot);
+    if (!view.ok()) return std::move(view).error();
+    bind_external(slot, view->dtype, view->dims, view->data);
+    return {};
+  }
+  // Plain forms as they are: what the body's device steps read need not travel.
+  release(slot);
+  SlotValue& v = slots_[static_cast<size_t>(slot)];
+  v.dtype = from.dtype;
+  set_dims(v, from.dims);
+  v.count = from.count;
+  for (int f = 0; f < from.num_forms; ++f) {
+    const Representation& form = from.forms[static_cast<size_t>(f)];
+    if (form.layout != Layout::kPlain) continue;
+    v.forms[static_cast<size_t>(v.num_forms)] = form;
+    v.forms[static_cast<size_t>(v.num_forms++)].buffer = nullptr;
+  }
   return {};
 }
 
@@ -288,7 +309,7 @@ Result<MutableView> RunContext::Impl::allocate(int slot, DataType dtype,
   if (dtype == DataType::kString) buffer->strings.resize(static_cast<size_t>(v.count));
   void* data =
       dtype == DataType::kString ? static_cast<void*>(buffer->strings.data()) : buffer->data;
-  v.forms[0] = {device ? MemorySpace::kDevice : MemorySpace::kHost, layout, data, buffer};
+  v.forms[0] = {device ? MemorySpace::kDevice : MemorySpace::kHost, layout, data, buffer, device};
   v.num_forms = 1;
   return MutableView{dtype, v.dims, data, v.count, v.forms[0].space, layout};
 }
@@ -316,9 +337,9 @@ Result<ConstView> RunContext::Impl::view(int slot, const KernelSet* set,
   // Make the missing form: layouts change on the host only, so a device value goes through it.
   const auto add_form = [&](MemorySpace to, Layout layout) -> Result<Representation> {
     const auto size = layout_size_bytes(v.dtype, v.dims, layout);
-    ONNXTOOL_ASSIGN(Buffer * buffer,
-                    new_buffer(*size, to == MemorySpace::kDevice ? set->device : nullptr));
-    const Representation form{to, layout, buffer->data, buffer};
+    const DeviceApi* device = to == MemorySpace::kDevice ? set->device : nullptr;
+    ONNXTOOL_ASSIGN(Buffer * buffer, new_buffer(*size, device));
+    const Representation form{to, layout, buffer->data, buffer, device};
     ONNXTOOL_CHECK(v.num_forms < static_cast<int>(v.forms.size()));
     v.forms[static_cast<size_t>(v.num_forms++)] = form;
     return form;
@@ -330,9 +351,8 @@ Result<ConstView> RunContext::Impl::view(int slot, const KernelSet* set,
       host = v.forms[static_cast<size_t>(f)];
   if (host.space == MemorySpace::kDevice) {
     ONNXTOOL_ASSIGN(host, add_form(MemorySpace::kHost, first.layout));
-    const DeviceApi* api = first.buffer->device;
     ONNXTOOL_TRY(
-        api->to_host(host.data, first.data, *layout_size_bytes(v.dtype, v.dims, first.layout)));
+        first.device->to_host(host.data, first.data, *layout_size_bytes(v.dtype, v.dims, first.layout)));
   }
   if (!takes(host.layout)) {
     const Representation blocked = host;
@@ -348,6 +368,17 @@ Result<ConstView> RunContext::Impl::view(int slot, const KernelSet* set,
 
 Result<ConstView> RunContext::Impl::host_view(int slot) {
   return view(slot, nullptr, [](Layout l) { return l == Layout::kPlain; });
+}
+
+Result<ConstView> RunContext::Impl::input_view(const Step& step, int input) {
+  const int slot = step.node->inputs[static_cast<size_t>(input)];
+  const InputUse use =
+      step.kernel->use ? step.kernel->use(*step.node, input) : InputUse::kData;
+  const SlotValue& v = slots_[static_cast<size_t>(slot)];
+  if (use == InputUse::kDims && v.num_forms && (!v.held || v.held->is_tensor()))
+    return ConstView{v.dtype, v.dims, nullptr, v.count, MemorySpace::kHost, Layout::kPlain};
+  if (use != InputUse::kData) return host_view(slot);
+  return view(slot, step.set, [&](Layout l) { return kernel_takes(step, input, l); });
 }
 
 Result<Tensor> RunContext::Impl::take_tensor(int slot) {
@@ -416,8 +447,7 @@ Status RunContext::Impl::run_step(size_t index, Observer* observer) {
         views_[i] = ConstView{v.dtype, v.dims, r.data, v.count, r.space, r.layout};
         continue;
       }
-      const auto takes = [&](Layout l) { return kernel_takes(step, static_cast<int>(i), l); };
-      auto shown = view(inputs[i], step.set, takes);
+      auto shown = input_view(step, static_cast<int>(i));
       if (!shown.ok()) return std::move(shown).error().at(step.node->description);
       views_[i] = *shown;
     }
@@ -459,6 +489,11 @@ Status RunContext::Impl::run_steps(Observer* observer) {
     if (plan().last_step_of_slot[static_cast<size_t>(slot)] < 0) continue;
     const ConstView& v = tensor->view();
     bind_external(slot, v.dtype, v.dims, v.data);
+  }
+  for (const DeviceConstant& c : plan().device_constants) {
+    SlotValue& v = slots_[static_cast<size_t>(c.slot)];
+    v.forms[static_cast<size_t>(v.num_forms++)] = {MemorySpace::kDevice, Layout::kPlain, c.data,
+                                                   nullptr, c.api};
   }
   for (size_t i = 0; i < plan().steps.size(); ++i) {
     const int64_t start = trace_ ? now_ns() : 0;
@@ -508,7 +543,14 @@ Status RunContext::Impl::run_bound(size_t count, const Bind& bind, std::vector<D
       ONNXTOOL_TRY(observer->observe(watch, shown));
     }
     Status ran;
-    run_gathered(p.threads, [&] { ran = run_steps(observer); });
+    run_gathered(p.threads, [&] {
+      ran = run_steps(observer);
+      if (!p.device) return;
+      // On the thread that asked for the work, which need not be this function's; after an error
+      // too, as buffers go back next.
+      Status finished = p.device->finish();
+      if (ran.ok()) ran = std::move(finished);
+    });
     ONNXTOOL_TRY(std::move(ran));
     if (outputs) {
       outputs->clear();

@@ -136,10 +136,4 @@ bool Tensor::same_content(const Tensor& other) const {
          std::memcmp(bytes_.data(), other.bytes_.data(), bytes_.size()) == 0;
 }
 
-std::string format_dims(std::span<const int64_t> dims) {
-  std::string s = "[";
-  for (size_t i = 0; i < dims.size(); ++i) s += (i ? ", " : "") + std::to_string(dims[i]);
-  return s + "]";
-}
-
 }  // namespace onnxtool

@@ -1,5 +1,6 @@
-// A kernel set in a second memory space: the cpu kernels over host memory that only explicit copies
-// reach, with a few operators missing, so that values travel back and forth.
+// A kernel set in a second memory space: the cpu kernels over memory that only they and explicit
+// copies reach, with a few operators missing, so that values travel back and forth. Its addresses
+// fault where the host reads them.
 #pragma once
 
 #include <cstdint>
@@ -15,5 +16,7 @@ const KernelSet& fake_device_set();
 int64_t fake_device_copies();
 /// Allocations that were not released.
 int64_t fake_device_live();
+/// Pointers that came from the wrong space.
+int64_t fake_device_violations();
 
 }  // namespace onnxtool::testing

@@ -14,7 +14,7 @@ namespace {
 
 struct AddOp {
   template <class T>
-  T operator()(T a, T b) const {
+  ONNXTOOL_HD T operator()(T a, T b) const {
     if constexpr (std::is_integral_v<T>)
       return static_cast<T>(std::make_unsigned_t<T>(a) + std::make_unsigned_t<T>(b));
     else
@@ -23,7 +23,7 @@ struct AddOp {
 };
 struct SubOp {
   template <class T>
-  T operator()(T a, T b) const {
+  ONNXTOOL_HD T operator()(T a, T b) const {
     if constexpr (std::is_integral_v<T>)
       return static_cast<T>(std::make_unsigned_t<T>(a) - std::make_unsigned_t<T>(b));
     else
@@ -32,7 +32,7 @@ struct SubOp {
 };
 struct MulOp {
   template <class T>
-  T operator()(T a, T b) const {
+  ONNXTOOL_HD T operator()(T a, T b) const {
     if constexpr (std::is_integral_v<T>)
       return static_cast<T>(std::make_unsigned_t<T>(a) * std::make_unsigned_t<T>(b));
     else
@@ -41,7 +41,7 @@ struct MulOp {
 };
 struct DivOp {
   template <class T>
-  T operator()(T a, T b) const {
+  ONNXTOOL_HD T operator()(T a, T b) const {
     if constexpr (std::is_signed_v<T> && std::is_integral_v<T>)
       return b == T{-1} ? static_cast<T>(std::make_unsigned_t<T>(0) - std::make_unsigned_t<T>(a))
                         : static_cast<T>(a / b);
@@ -52,13 +52,13 @@ struct DivOp {
 // NaN in either input gives NaN, as numpy's minimum and maximum do.
 struct MinOp {
   template <class T>
-  T operator()(T a, T b) const {
+  ONNXTOOL_HD T operator()(T a, T b) const {
     return a < b || a != a ? a : b;
   }
 };
 struct MaxOp {
   template <class T>
-  T operator()(T a, T b) const {
+  ONNXTOOL_HD T operator()(T a, T b) const {
     return a > b || a != a ? a : b;
   }
 };
@@ -66,7 +66,7 @@ struct MaxOp {
 // Mod with fmod = 0: the sign of the divisor, as Python's %, for zeros too.
 struct FloorModOp {
   template <class T>
-  T operator()(T a, T b) const {
+  ONNXTOOL_HD T operator()(T a, T b) const {
     if constexpr (std::is_floating_point_v<T>) {
       const T r = std::fmod(a, b);
       if (r == 0) return std::copysign(r, b);
@@ -82,7 +82,7 @@ struct FloorModOp {
 // Mod with fmod = 1: the sign of the dividend, as C.
 struct TruncModOp {
   template <class T>
-  T operator()(T a, T b) const {
+  ONNXTOOL_HD T operator()(T a, T b) const {
     if constexpr (std::is_floating_point_v<T>) {
       return std::fmod(a, b);
     } else {
@@ -93,6 +93,7 @@ struct TruncModOp {
   }
 };
 
+#if !defined(ONNXTOOL_DEVICE_KERNELS)
 // The float run of a vector_math entry, whose address is the closure.
 using VectorRun = void (*)(const float*, int64_t, const float*, int64_t, float*, int64_t);
 void vector_run(const void* closure, const void* a, int64_t a_step, const void* b, int64_t b_step,
@@ -101,6 +102,7 @@ void vector_run(const void* closure, const void* a, int64_t a_step, const void* 
                                             static_cast<const float*>(b), b_step,
                                             static_cast<float*>(out), n);
 }
+#endif
 
 template <class Op, class... Ts>
 Status zip_types(KernelContext& ctx, const ConstView& b, TypeList<Ts...> types) {
@@ -111,13 +113,36 @@ Status zip_types(KernelContext& ctx, const ConstView& b, TypeList<Ts...> types) 
   });
 }
 
-template <class Op, VectorRun VectorMath::*vector>
+#if defined(ONNXTOOL_DEVICE_KERNELS)
+template <class Op>
+Status float_arithmetic(KernelContext& ctx, const ConstView& b) {
+  return zip_types<Op>(ctx, b, TypeList<float>{});
+}
+#else
+// The loops of vector_math that do what an Op does.
+template <class Op>
+constexpr VectorRun VectorMath::*kVector = nullptr;
+template <>
+constexpr VectorRun VectorMath::*kVector<AddOp> = &VectorMath::add;
+template <>
+constexpr VectorRun VectorMath::*kVector<SubOp> = &VectorMath::sub;
+template <>
+constexpr VectorRun VectorMath::*kVector<MulOp> = &VectorMath::mul;
+template <>
+constexpr VectorRun VectorMath::*kVector<DivOp> = &VectorMath::div;
+
+template <class Op>
+Status float_arithmetic(KernelContext& ctx, const ConstView& b) {
+  return run_binary(ctx, ctx.input(0), b, ctx.input(0).dtype, false, vector_run,
+                    &(vector_math().*kVector<Op>));
+}
+#endif
+
+template <class Op>
 Status arithmetic(KernelContext& ctx) {
   Dims storage;
   ONNXTOOL_ASSIGN(const ConstView b, broadcast_operand(ctx, 1, storage));
-  if (wide_type(ctx.input(0).dtype) == DataType::kFloat)
-    return run_binary(ctx, ctx.input(0), b, ctx.input(0).dtype, false, vector_run,
-                      &(vector_math().*vector));
+  if (wide_type(ctx.input(0).dtype) == DataType::kFloat) return float_arithmetic<Op>(ctx, b);
   return zip_types<Op>(ctx, b, TypeList<double, int32_t, int64_t, uint64_t>{});
 }
 
@@ -142,7 +167,7 @@ Status check_divisor(const ConstView& b) {
 
 Status div(KernelContext& ctx) {
   ONNXTOOL_TRY(check_divisor(ctx.input(1)));
-  return arithmetic<DivOp, &VectorMath::div>(ctx);
+  return arithmetic<DivOp>(ctx);
 }
 
 Status mod(KernelContext& ctx) {
@@ -156,7 +181,7 @@ Status mod(KernelContext& ctx) {
 // pow() is a hundred times slower.
 struct PowOp {
   template <class T>
-  T operator()(T a, T b) const {
+  ONNXTOOL_HD T operator()(T a, T b) const {
     if constexpr (std::is_floating_point_v<T>) {
       return std::pow(a, b);
     } else {
@@ -173,6 +198,9 @@ struct PowOp {
   }
 };
 
+#if defined(ONNXTOOL_DEVICE_KERNELS)
+constexpr BinaryRun pow_run_f32 = zip_run<float, float, PowOp>;
+#else
 void pow_run_f32(const void* op, const void* a, int64_t a_step, const void* b, int64_t b_step,
                  void* out, int64_t n) {
   const float* x = static_cast<const float*>(a);
@@ -186,6 +214,7 @@ void pow_run_f32(const void* op, const void* a, int64_t a_step, const void* b, i
     zip_run<float, float, PowOp>(op, a, a_step, b, b_step, out, n);
   }
 }
+#endif
 
 // The result has the base's type. The exponent is converted to it, but for an integer base with a
 // fraction as exponent: that is computed in double.
@@ -218,7 +247,7 @@ Status pow(KernelContext& ctx) {
 
 struct ShiftLeftOp {
   template <class T>
-  T operator()(T a, T b) const {
+  ONNXTOOL_HD T operator()(T a, T b) const {
     using U = std::make_unsigned_t<T>;
     return static_cast<U>(b) >= 8 * sizeof(T) ? T{0} : static_cast<T>(static_cast<U>(a) << b);
   }
@@ -226,7 +255,7 @@ struct ShiftLeftOp {
 // Signed numbers keep their sign. Shifts by a negative or too large number leave only sign bits.
 struct ShiftRightOp {
   template <class T>
-  T operator()(T a, T b) const {
+  ONNXTOOL_HD T operator()(T a, T b) const {
     using U = std::make_unsigned_t<T>;
     if (static_cast<U>(b) < 8 * sizeof(T)) return static_cast<T>(a >> b);
     return a < T{0} ? static_cast<T>(~T{0}) : T{0};
@@ -242,19 +271,19 @@ Status bit_shift(KernelContext& ctx) {
 
 struct BitAndOp {
   template <class T>
-  T operator()(T a, T b) const {
+  ONNXTOOL_HD T operator()(T a, T b) const {
     return a & b;
   }
 };
 struct BitOrOp {
   template <class T>
-  T operator()(T a, T b) const {
+  ONNXTOOL_HD T operator()(T a, T b) const {
     return a | b;
   }
 };
 struct BitXorOp {
   template <class T>
-  T operator()(T a, T b) const {
+  ONNXTOOL_HD T operator()(T a, T b) const {
     return a ^ b;
   }
 };
@@ -262,6 +291,13 @@ template <class Op>
 Status bitwise(KernelContext& ctx) {
   return zip_types<Op>(ctx, ctx.input(1), WideInts{});
 }
+
+// The first operand, divided.
+template <class T>
+struct DivideOp {
+  T divisor;
+  ONNXTOOL_HD T operator()(T a, T) const { return static_cast<T>(a / divisor); }
+};
 
 // All inputs by Op, pair by pair in order. `mean` divides by their number.
 template <class Op>
@@ -285,10 +321,8 @@ Status fold_inputs(KernelContext& ctx, bool mean = false) {
     for (int i = 2; i < n; ++i)
       binary_into(ctx, sum, ctx.input(i), out, false, &zip_run<T, T, Op>, &op);
     if (!mean) return {};
-    const auto divide = [n](T x) { return static_cast<T>(x / static_cast<T>(n)); };
-    const auto run = [](const void* f, const void* x, int64_t, const void*, int64_t, void* y,
-                        int64_t count) { map_run<T, T, decltype(divide)>(f, x, y, count); };
-    binary_into(ctx, sum, sum, out, false, run, &divide);
+    const DivideOp<T> divide{static_cast<T>(n)};
+    binary_into(ctx, sum, sum, out, false, &zip_run<T, T, DivideOp<T>>, &divide);
     return {};
   });
 }
@@ -298,24 +332,32 @@ Status mean(KernelContext& ctx) { return fold_inputs<AddOp>(ctx, true); }
 Status min(KernelContext& ctx) { return fold_inputs<MinOp>(ctx); }
 Status max(KernelContext& ctx) { return fold_inputs<MaxOp>(ctx); }
 
+// What a check before the loop refuses cannot be looked at on a device, nor what changes types.
+bool divides(const NodeView& node) { return !kDeviceKernels || is_float(node.input_dtype(0)); }
+bool raises(const NodeView& node) {
+  return !kDeviceKernels || node.input_dtype(0) == node.input_dtype(1);
+}
+
 }  // namespace
 
 constinit const KernelInfo kAdd{.op = "Add",
                                 .prepare = needs_inputs<2>,
-                                .run = arithmetic<AddOp, &VectorMath::add>,
+                                .run = arithmetic<AddOp>,
                                 .takes_layout = takes_any_layout};
 constinit const KernelInfo kSub{.op = "Sub",
                                 .prepare = needs_inputs<2>,
-                                .run = arithmetic<SubOp, &VectorMath::sub>,
+                                .run = arithmetic<SubOp>,
                                 .takes_layout = takes_any_layout};
 constinit const KernelInfo kMul{.op = "Mul",
                                 .prepare = needs_inputs<2>,
-                                .run = arithmetic<MulOp, &VectorMath::mul>,
+                                .run = arithmetic<MulOp>,
                                 .takes_layout = takes_any_layout};
 constinit const KernelInfo kDiv{
-    .op = "Div", .prepare = needs_inputs<2>, .run = div, .takes_layout = takes_any_layout};
-constinit const KernelInfo kMod{.op = "Mod", .prepare = needs_inputs<2>, .run = mod};
-constinit const KernelInfo kPow{.op = "Pow", .prepare = needs_inputs<2>, .run = pow};
+    .op = "Div", .prepare = needs_inputs<2>, .run = div, .accepts = divides, .takes_layout = takes_any_layout};
+constinit const KernelInfo kMod{
+    .op = "Mod", .prepare = needs_inputs<2>, .run = mod, .accepts = divides};
+constinit const KernelInfo kPow{
+    .op = "Pow", .prepare = needs_inputs<2>, .run = pow, .accepts = raises};
 constinit const KernelInfo kBitShift{
     .op = "BitShift", .prepare = needs_inputs<2>, .run = bit_shift};
 constinit const KernelInfo kBitwiseAnd{

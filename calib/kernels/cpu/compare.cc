@@ -10,31 +10,31 @@ namespace {
 
 struct EqualOp {
   template <class T>
-  uint8_t operator()(T a, T b) const {
+  ONNXTOOL_HD uint8_t operator()(T a, T b) const {
     return a == b;
   }
 };
 struct LessOp {
   template <class T>
-  uint8_t operator()(T a, T b) const {
+  ONNXTOOL_HD uint8_t operator()(T a, T b) const {
     return a < b;
   }
 };
 struct LessOrEqualOp {
   template <class T>
-  uint8_t operator()(T a, T b) const {
+  ONNXTOOL_HD uint8_t operator()(T a, T b) const {
     return a <= b;
   }
 };
 struct GreaterOp {
   template <class T>
-  uint8_t operator()(T a, T b) const {
+  ONNXTOOL_HD uint8_t operator()(T a, T b) const {
     return a > b;
   }
 };
 struct GreaterOrEqualOp {
   template <class T>
-  uint8_t operator()(T a, T b) const {
+  ONNXTOOL_HD uint8_t operator()(T a, T b) const {
     return a >= b;
   }
 };
@@ -76,13 +76,13 @@ Status equal(KernelContext& ctx) {
 }
 
 struct AndOp {
-  uint8_t operator()(uint8_t a, uint8_t b) const { return (a != 0) & (b != 0); }
+  ONNXTOOL_HD uint8_t operator()(uint8_t a, uint8_t b) const { return (a != 0) & (b != 0); }
 };
 struct OrOp {
-  uint8_t operator()(uint8_t a, uint8_t b) const { return (a | b) != 0; }
+  ONNXTOOL_HD uint8_t operator()(uint8_t a, uint8_t b) const { return (a | b) != 0; }
 };
 struct XorOp {
-  uint8_t operator()(uint8_t a, uint8_t b) const { return (a != 0) != (b != 0); }
+  ONNXTOOL_HD uint8_t operator()(uint8_t a, uint8_t b) const { return (a != 0) != (b != 0); }
 };
 
 Status check_bool(const ConstView& view) {
@@ -101,25 +101,40 @@ Status logic(KernelContext& ctx) {
                     &op);
 }
 
+struct NotOp {
+  ONNXTOOL_HD uint8_t operator()(uint8_t x) const { return x == 0; }
+};
+
 Status logical_not(KernelContext& ctx) {
   ONNXTOOL_TRY(check_bool(ctx.input(0)));
-  const auto op = [](uint8_t x) { return static_cast<uint8_t>(x == 0); };
-  return run_unary(ctx, 0, DataType::kBool, true, &map_run<uint8_t, uint8_t, decltype(op)>, &op);
+  const NotOp op;
+  return run_unary(ctx, 0, DataType::kBool, true, &map_run<uint8_t, uint8_t, NotOp>, &op);
 }
 
-Status is_nan(KernelContext& ctx) {
-  return test_unary(ctx, WideFloats{}, [](auto x) { return static_cast<uint8_t>(x != x); });
-}
+struct IsNanOp {
+  template <class T>
+  ONNXTOOL_HD uint8_t operator()(T x) const {
+    return x != x;
+  }
+};
+struct IsInfOp {
+  bool positive, negative;
+  template <class T>
+  ONNXTOOL_HD uint8_t operator()(T x) const {
+    constexpr T kInfinity = std::numeric_limits<T>::infinity();
+    return static_cast<uint8_t>((positive & (x == kInfinity)) | (negative & (x == -kInfinity)));
+  }
+};
+
+Status is_nan(KernelContext& ctx) { return test_unary(ctx, WideFloats{}, IsNanOp()); }
 
 Status is_inf(KernelContext& ctx) {
   const bool positive = ctx.node().attr_int("detect_positive", 1) != 0;
   const bool negative = ctx.node().attr_int("detect_negative", 1) != 0;
-  return test_unary(ctx, WideFloats{}, [=](auto x) {
-    constexpr auto kInfinity = std::numeric_limits<decltype(x)>::infinity();
-    return static_cast<uint8_t>((positive & (x == kInfinity)) | (negative & (x == -kInfinity)));
-  });
+  return test_unary(ctx, WideFloats{}, IsInfOp{positive, negative});
 }
 
+#if !defined(ONNXTOOL_DEVICE_KERNELS)
 template <class E>
 void select(const uint8_t* condition, int64_t c_step, const E* x, int64_t x_step, const E* y,
             int64_t y_step, E* out, int64_t n) {
@@ -137,6 +152,20 @@ void select(const uint8_t* condition, int64_t c_step, const E* x, int64_t x_step
   }
 }
 
+void select_into(KernelContext& ctx, DataType type, const Walk<3>& walk, int64_t count,
+                 const void* condition, const void* x, const void* y, void* out) {
+  dispatch_movement(type, [&]<class E>() {
+    parallel_walk<3>(ctx, walk, count, kGrain,
+                     [&](int64_t first, int64_t n, const std::array<int64_t, 3>& offsets) {
+                       select(static_cast<const uint8_t*>(condition) + offsets[0],
+                              walk.inner_stride(0), static_cast<const E*>(x) + offsets[1],
+                              walk.inner_stride(1), static_cast<const E*>(y) + offsets[2],
+                              walk.inner_stride(2), static_cast<E*>(out) + first, n);
+                     });
+  });
+}
+#endif
+
 Status where(KernelContext& ctx) {
   ONNXTOOL_TRY(check_bool(ctx.input(0)));
   if (ctx.input(1).dtype != ctx.input(2).dtype)
@@ -151,15 +180,7 @@ Status where(KernelContext& ctx) {
                {broadcast_strides(condition.dims, dims), broadcast_strides(x.dims, dims),
                 broadcast_strides(y.dims, dims)}};
   walk.coalesce();
-  dispatch_movement(x.dtype, [&]<class E>() {
-    parallel_walk<3>(ctx, walk, out.count(), kGrain,
-                     [&](int64_t first, int64_t n, const std::array<int64_t, 3>& offsets) {
-                       select(static_cast<const uint8_t*>(condition.data) + offsets[0],
-                              walk.inner_stride(0), static_cast<const E*>(x.data) + offsets[1],
-                              walk.inner_stride(1), static_cast<const E*>(y.data) + offsets[2],
-                              walk.inner_stride(2), static_cast<E*>(out.data()) + first, n);
-                     });
-  });
+  select_into(ctx, x.dtype, walk, out.count(), condition.data, x.data, y.data, out.data());
   out.finish();
   return {};
 }

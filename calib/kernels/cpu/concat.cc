@@ -36,21 +36,10 @@ Status concat(KernelContext& ctx) {
   for (int i = 0; i < n; ++i) {
     ONNXTOOL_ASSIGN(const ConstView x, unpacked(ctx, ctx.input(i)));
     const int64_t length = x.dims[a] * whole.inner;
-    Walk<1> rows{{whole.outer, length}, {Dims{whole.n * whole.inner, 1}}};
-    rows.coalesce();
-    if (rows.extents.empty()) rows = {{1}, {Dims{1}}};
     dispatch_movement(x.dtype, [&]<class E>() {
-      const E* from = static_cast<const E*>(x.data);
-      E* to = static_cast<E*>(y.data()) + offset;
-      const int64_t step = rows.inner_stride(0);  // not 1 where length is 1
-      parallel_walk<1>(ctx, rows, x.count, kGrain,
-                       [&](int64_t begin, int64_t count, const std::array<int64_t, 1>& at_to) {
-                         if (step == 1)
-                           std::copy_n(from + begin, count, to + at_to[0]);
-                         else
-                           for (int64_t j = 0; j < count; ++j)
-                             to[at_to[0] + j * step] = from[begin + j];
-                       });
+      spread_strided(ctx, x.dtype, x.data,
+                     {{whole.outer, length}, {Dims{whole.n * whole.inner, 1}}},
+                     static_cast<E*>(y.data()) + offset);
     });
     offset += length;
   }
@@ -120,6 +109,6 @@ Status split(KernelContext& ctx) {
 }  // namespace
 
 constinit const KernelInfo kConcat{.op = "Concat", .prepare = needs_every_input, .run = concat};
-constinit const KernelInfo kSplit{.op = "Split", .prepare = needs_inputs<1>, .run = split};
+constinit const KernelInfo kSplit{.op = "Split", .prepare = needs_inputs<1>, .run = split, .use = parameters_on_host};
 
 }  // namespace onnxtool

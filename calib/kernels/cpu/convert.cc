@@ -310,18 +310,6 @@ void store_wide<uint64_t>(DataType, const uint64_t* in, int64_t n, void* data, i
 
 namespace {
 
-template <class To, class From>
-To convert_one(From x) {
-  if constexpr (std::is_floating_point_v<From> && std::is_same_v<To, int32_t>)
-    return to_int32(x);
-  else if constexpr (std::is_floating_point_v<From> && std::is_same_v<To, int64_t>)
-    return to_int64(x);
-  else if constexpr (std::is_floating_point_v<From> && std::is_same_v<To, uint64_t>)
-    return to_uint64(x);
-  else
-    return static_cast<To>(x);
-}
-
 template <class From, class To>
 void convert_block(DataType from, const void* in, DataType to, void* out, int64_t first, int64_t n,
                    bool saturate) {
@@ -365,90 +353,16 @@ void convert_elements(DataType from, const void* in, DataType to, void* out, int
     run(from, in, to, out, first + i, std::min(kBlock, n - i), saturate);
 }
 
-Result<ConstView> converted(KernelContext& ctx, const ConstView& view, DataType to) {
-  if (view.dtype == to) return view;
-  if (wide_type(view.dtype) == DataType::kUndefined)
-    return unsupported_type(view.dtype, "an input");
-  ONNXTOOL_ASSIGN(void* buffer, ctx.scratch(size_bytes_of(to, static_cast<uint64_t>(view.count))));
-  auto convert = [&](int64_t begin, int64_t end) {
-    convert_elements(view.dtype, view.data, to, buffer, begin, end - begin);
-  };
-  if (is_packed(to))
-    convert(0, view.count);  // bytes are shared between neighbours
-  else
-    ctx.parallel(view.count, kGrain, convert);
-  ConstView result = view;
-  result.dtype = to;
-  result.data = buffer;
-  return result;
-}
-
-Result<ConstView> widened(KernelContext& ctx, const ConstView& view) {
-  const DataType wide = wide_type(view.dtype);
-  if (wide == DataType::kUndefined) return unsupported_type(view.dtype, "an input");
-  return converted(ctx, view, wide);
-}
-
-Result<ConstView> unpacked(KernelContext& ctx, const ConstView& view) {
-  if (!is_packed(view.dtype)) return view;
-  ONNXTOOL_ASSIGN(void* buffer, ctx.scratch(static_cast<size_t>(view.count)));
-  auto* out = static_cast<uint8_t*>(buffer);
-  for (int64_t i = 0; i < view.count; ++i)
-    out[i] = static_cast<uint8_t>(
-        packed_get(static_cast<const uint8_t*>(view.data), bits_of(view.dtype), i));
-  ConstView result = view;
-  result.dtype = DataType::kUint8;
-  result.data = buffer;
-  return result;
-}
-
-Result<MovedOutput> MovedOutput::make(KernelContext& ctx, int i, DataType dtype,
-                                      std::span<const int64_t> dims) {
-  MovedOutput output;
-  ONNXTOOL_ASSIGN(output.view_, ctx.output(i, dtype, dims));
-  output.dtype_ = dtype;
-  output.data_ = output.view_.data;
-  if (is_packed(dtype)) {
-    ONNXTOOL_ASSIGN(output.data_, ctx.scratch(static_cast<size_t>(output.view_.count)));
-    output.dtype_ = DataType::kUint8;
-  }
-  return output;
-}
-
 void pack_elements(DataType type, const uint8_t* bytes, int64_t count, void* packed) {
   auto* out = static_cast<uint8_t*>(packed);
   std::fill_n(out, size_bytes_of(type, static_cast<uint64_t>(count)), uint8_t{0});
   for (int64_t i = 0; i < count; ++i) packed_set(out, bits_of(type), i, bytes[i]);
 }
 
-void MovedOutput::finish() const {
-  if (data_ != view_.data)
-    pack_elements(view_.dtype, static_cast<const uint8_t*>(data_), view_.count, view_.data);
-}
-
-Result<WideOutput> WideOutput::make(KernelContext& ctx, int i, DataType dtype,
-                                    std::span<const int64_t> dims) {
-  WideOutput output;
-  const DataType wide = wide_type(dtype);
-  if (wide == DataType::kUndefined) return unsupported_type(dtype, "an output");
-  ONNXTOOL_ASSIGN(output.view_, ctx.output(i, dtype, dims));
-  output.data_ = output.view_.data;
-  if (wide != dtype) {
-    ONNXTOOL_ASSIGN(output.data_,
-                    ctx.scratch(size_bytes_of(wide, static_cast<uint64_t>(output.view_.count))));
-  }
-  return output;
-}
-
-void WideOutput::finish(KernelContext& ctx) const {
-  if (data_ == view_.data) return;
-  auto convert = [&](int64_t begin, int64_t end) {
-    convert_elements(wide_type(view_.dtype), data_, view_.dtype, view_.data, begin, end - begin);
-  };
-  if (is_packed(view_.dtype))
-    convert(0, view_.count);  // neighbours share bytes
-  else
-    ctx.parallel(view_.count, kGrain, convert);
+void unpack_elements(DataType type, const void* packed, int64_t count, uint8_t* bytes) {
+  for (int64_t i = 0; i < count; ++i)
+    bytes[i] =
+        static_cast<uint8_t>(packed_get(static_cast<const uint8_t*>(packed), bits_of(type), i));
 }
 
 }  // namespace onnxtool

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "calib/kernels/cpu/common.h"
+#include "calib/kernels/cpu/host_device.h"
 
 namespace onnxtool {
 
@@ -44,6 +45,8 @@ Result<ConstView> unpacked(KernelContext& ctx, const ConstView& view);
 
 /// The inverse of unpacked(): the low bits of each byte, into a packed tensor of `type`.
 void pack_elements(DataType type, const uint8_t* bytes, int64_t count, void* packed);
+/// One byte per element, the sign not extended.
+void unpack_elements(DataType type, const void* packed, int64_t count, uint8_t* bytes);
 
 /// Output `i`, for kernels that write whole bytes: packed types are written to scratch, uint8 per
 /// element, and packed by finish().
@@ -87,21 +90,34 @@ uint8_t encode_small_float(DataType type, float value, bool saturate);
 uint8_t encode_e8m0(float value, bool saturate, std::string_view round_mode);
 
 /// Out of range and NaN give the lowest value, as x86 conversion does; everywhere alike.
-inline int32_t to_int32(float x) {
+ONNXTOOL_HD inline int32_t to_int32(float x) {
   return x >= -0x1p31f && x < 0x1p31f ? static_cast<int32_t>(x) : INT32_MIN;
 }
-inline int32_t to_int32(double x) {
+ONNXTOOL_HD inline int32_t to_int32(double x) {
   return x > -0x1p31 - 1 && x < 0x1p31 ? static_cast<int32_t>(x) : INT32_MIN;
 }
-inline int64_t to_int64(float x) {
+ONNXTOOL_HD inline int64_t to_int64(float x) {
   return x >= -0x1p63f && x < 0x1p63f ? static_cast<int64_t>(x) : INT64_MIN;
 }
-inline int64_t to_int64(double x) {
+ONNXTOOL_HD inline int64_t to_int64(double x) {
   return x >= -0x1p63 && x < 0x1p63 ? static_cast<int64_t>(x) : INT64_MIN;
 }
 /// Negative values wrap.
-inline uint64_t to_uint64(double x) {
+ONNXTOOL_HD inline uint64_t to_uint64(double x) {
   return x >= 0x1p63 && x < 0x1p64 ? static_cast<uint64_t>(x) : static_cast<uint64_t>(to_int64(x));
+}
+
+/// As Cast converts one element, types in which kernels compute.
+template <class To, class From>
+ONNXTOOL_HD To convert_one(From x) {
+  if constexpr (std::is_floating_point_v<From> && std::is_same_v<To, int32_t>)
+    return to_int32(x);
+  else if constexpr (std::is_floating_point_v<From> && std::is_same_v<To, int64_t>)
+    return to_int64(x);
+  else if constexpr (std::is_floating_point_v<From> && std::is_same_v<To, uint64_t>)
+    return to_uint64(x);
+  else
+    return static_cast<To>(x);
 }
 
 }  // namespace onnxtool

@@ -6,11 +6,19 @@
 
 namespace onnxtool {
 
+#if defined(ONNXTOOL_DEVICE_KERNELS)
+// A device's run is given whole tensors as they lie there (calib/kernels/cuda/elementwise.h).
+struct UnaryWork;
+struct BinaryWork;
+using UnaryRun = void (*)(const void* closure, const UnaryWork&);
+using BinaryRun = void (*)(const void* closure, const BinaryWork&);
+#else
 /// y[i] = f(x[i]) for n elements. x and y may be the same.
 using UnaryRun = void (*)(const void* closure, const void* x, void* y, int64_t n);
 /// As UnaryRun for two inputs that step by 0 or 1 elements.
 using BinaryRun = void (*)(const void* closure, const void* a, int64_t a_step, const void* b,
                            int64_t b_step, void* out, int64_t n);
+#endif
 
 /// Output 0 from `x` in any layout. `run` sees elements of wide_type(x.dtype), or of x.dtype itself
 /// when `raw`; it writes the same type, or bool bytes when `result` is kBool.
@@ -43,6 +51,13 @@ void clear_padding(const MutableView& view);
 
 /// Elements in memory, block padding included.
 int64_t physical_count(std::span<const int64_t> dims, Layout layout, int64_t count);
+
+}  // namespace onnxtool
+
+#if defined(ONNXTOOL_DEVICE_KERNELS)
+#include "calib/kernels/cuda/elementwise.h"
+#else
+namespace onnxtool {
 
 // Loops. Pointers may be equal but never overlap otherwise, which ivdep tells the vectoriser.
 
@@ -82,6 +97,11 @@ void zip_run(const void* op, const void* a, int64_t a_step, const void* b, int64
   zip_loop(*static_cast<const Op*>(op), static_cast<const T*>(a), a_step, static_cast<const T*>(b),
            b_step, static_cast<R*>(out), n);
 }
+
+}  // namespace onnxtool
+#endif
+
+namespace onnxtool {
 
 /// y = op(x) for inputs whose wide type is one of `types`.
 template <class... Ts, class Op>

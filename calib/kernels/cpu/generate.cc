@@ -185,10 +185,15 @@ Status eye_like(KernelContext& ctx) {
   return {};
 }
 
+// A tensor elsewhere need not be fetched for its extents.
+InputUse only_dims(const NodeView&, int) { return InputUse::kDims; }
+
 }  // namespace
 
-constinit const KernelInfo kShape{.op = "Shape", .prepare = needs_inputs<1>, .run = shape};
-constinit const KernelInfo kSize{.op = "Size", .prepare = needs_inputs<1>, .run = size};
+constinit const KernelInfo kShape{
+    .op = "Shape", .prepare = needs_inputs<1>, .run = shape, .use = only_dims};
+constinit const KernelInfo kSize{
+    .op = "Size", .prepare = needs_inputs<1>, .run = size, .use = only_dims};
 constinit const KernelInfo kConstant{.op = "Constant", .run = constant};
 constinit const KernelInfo kConstantOfShape{
     .op = "ConstantOfShape", .prepare = needs_inputs<1>, .run = constant_of_shape};

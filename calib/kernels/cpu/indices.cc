@@ -8,13 +8,19 @@ namespace onnxtool {
 
 Result<std::span<const int64_t>> checked_indices(KernelContext& ctx, const ConstView& view,
                                                  std::span<const int64_t> extents) {
+  ONNXTOOL_ASSIGN(void* buffer, ctx.scratch(static_cast<size_t>(view.count) * sizeof(int64_t)));
+  const std::span<int64_t> out(static_cast<int64_t*>(buffer), static_cast<size_t>(view.count));
+  ONNXTOOL_TRY(read_indices(view, extents, out));
+  return std::span<const int64_t>(out);
+}
+
+Status read_indices(const ConstView& view, std::span<const int64_t> extents,
+                    std::span<int64_t> out) {
   if (view.dtype != DataType::kInt64 && view.dtype != DataType::kInt32)
     return bad_model("indices have element type " + std::string(name(view.dtype)) +
                      ", expected int64 or int32");
-  ONNXTOOL_ASSIGN(void* buffer, ctx.scratch(static_cast<size_t>(view.count) * sizeof(int64_t)));
-  auto* out = static_cast<int64_t*>(buffer);
-  convert_elements(view.dtype, view.data, DataType::kInt64, out, 0, view.count);
-  for (int64_t i = 0; i < view.count && !extents.empty();) {
+  convert_elements(view.dtype, view.data, DataType::kInt64, out.data(), 0, view.count);
+  for (size_t i = 0; i < out.size() && !extents.empty();) {
     for (const int64_t extent : extents) {
       if (out[i] < -extent || out[i] >= extent)
         return mismatch("index " + std::to_string(out[i]) + " is out of range for an extent of " +
@@ -23,7 +29,7 @@ Result<std::span<const int64_t>> checked_indices(KernelContext& ctx, const Const
       ++i;
     }
   }
-  return std::span<const int64_t>(out, static_cast<size_t>(view.count));
+  return {};
 }
 
 Status check_element_indices(std::span<const int64_t> data, std::span<const int64_t> indices,

@@ -10,6 +10,10 @@ namespace onnxtool {
 Result<std::span<const int64_t>> checked_indices(KernelContext& ctx, const ConstView& view,
                                                  std::span<const int64_t> extents);
 
+/// The same into `out`, of view.count elements, from a view in host memory.
+Status read_indices(const ConstView& view, std::span<const int64_t> extents,
+                    std::span<int64_t> out);
+
 /// GatherElements and ScatterElements: indices have the data's rank and fit into it but for `axis`.
 Status check_element_indices(std::span<const int64_t> data, std::span<const int64_t> indices,
                              int64_t axis);

@@ -6,65 +6,11 @@
 #include <algorithm>
 #include <cstring>
 
-#include "calib/kernels/cpu/convert.h"
+#include "calib/kernels/cpu/pad_index.h"
 #include "calib/kernels/cpu/walk.h"
 
 namespace onnxtool {
 namespace {
-
-enum class Mode { kConstant, kReflect, kEdge, kWrap };
-
-int64_t source_index(Mode mode, int64_t i, int64_t extent) {
-  if (i >= 0 && i < extent) return i;
-  const auto modulo = [](int64_t v, int64_t n) { return (v % n + n) % n; };
-  switch (mode) {
-    case Mode::kEdge: return i < 0 ? 0 : extent - 1;
-    case Mode::kWrap: return modulo(i, extent);
-    case Mode::kReflect: {
-      if (extent == 1) return 0;
-      const int64_t m = modulo(i, 2 * extent - 2);
-      return m < extent ? m : 2 * extent - 2 - m;
-    }
-    case Mode::kConstant: break;
-  }
-  return -1;
-}
-
-// pads of every axis, [begins..., ends...], from the input, the attribute of Pad-1 (`paddings`) or
-// Pad-2 (`pads`), and the axes of Pad-18.
-Result<Dims> all_pads(const KernelContext& ctx) {
-  const auto rank = static_cast<size_t>(ctx.input(0).rank());
-  const bool by_input = ctx.node().opset() >= 11 || !ctx.node().domain().empty();
-  ONNXTOOL_ASSIGN(const std::optional<Dims> given,
-                  integers_from(ctx, by_input ? 1 : -1,
-                                ctx.node().opset() < 2 && !by_input ? "paddings" : "pads"));
-  if (!given) return bad_model("pads are missing");
-  Dims axes;
-  if (by_input && ctx.has_input(3)) {
-    ONNXTOOL_ASSIGN(const Dims values, integer_values(ctx.input(3), "axes"));
-    ONNXTOOL_ASSIGN(axes, resolve_axes(values, ctx.input(0).rank()));
-  } else {
-    for (size_t i = 0; i < rank; ++i) axes.push_back(static_cast<int64_t>(i));
-  }
-  if (given->size() != 2 * axes.size())
-    return mismatch("pads has " + std::to_string(given->size()) + " elements, expected " +
-                    std::to_string(2 * axes.size()));
-  Dims pads(2 * rank);
-  for (size_t i = 0; i < axes.size(); ++i) {
-    pads[static_cast<size_t>(axes[i])] = (*given)[i];
-    pads[rank + static_cast<size_t>(axes[i])] = (*given)[axes.size() + i];
-  }
-  return pads;
-}
-
-Result<Mode> mode_of(const NodeView& node) {
-  const std::string_view mode = node.attr_string("mode", "constant");
-  if (mode == "constant") return Mode::kConstant;
-  if (mode == "reflect") return Mode::kReflect;
-  if (mode == "edge") return Mode::kEdge;
-  if (mode == "wrap") return Mode::kWrap;
-  return bad_model("mode is '" + std::string(mode) + "', expected constant, reflect, edge or wrap");
-}
 
 // `leading` is the pad before the innermost axis.
 template <class E>
@@ -111,24 +57,13 @@ void pad_elements(KernelContext& ctx, const E* in, std::span<const int64_t> in_d
 
 Status pad(KernelContext& ctx) {
   const DataType type = ctx.input(0).dtype;
-  ONNXTOOL_ASSIGN(const Mode mode, mode_of(ctx.node()));
+  ONNXTOOL_ASSIGN(const PadMode mode, pad_mode_of(ctx.node()));
   ONNXTOOL_ASSIGN(const Dims pads, all_pads(ctx));
   ONNXTOOL_ASSIGN(const ConstView x, unpacked(ctx, ctx.input(0)));
   const size_t rank = x.dims.size();
   if (rank == 0 || std::ranges::all_of(pads, [](int64_t p) { return p == 0; }))
     return ctx.output_view(0, 0, x.dims);
-  Dims dims;
-  for (size_t i = 0; i < rank; ++i) {
-    const std::optional<int64_t> with_begin = checked_add(x.dims[i], pads[i]);
-    const std::optional<int64_t> extent =
-        with_begin ? checked_add(*with_begin, pads[rank + i]) : std::nullopt;
-    if (!extent || *extent < 0)
-      return mismatch("pads " + format_dims(pads) + " leave no valid extent on axis " +
-                      std::to_string(i) + " of shape " + format_dims(x.dims));
-    if (x.dims[i] == 0 && *extent > 0 && mode != Mode::kConstant)
-      return mismatch("axis " + std::to_string(i) + " has no elements to pad with");
-    dims.push_back(*extent);
-  }
+  ONNXTOOL_ASSIGN(const Dims dims, padded_dims(x.dims, pads, mode));
   ONNXTOOL_ASSIGN(const MovedOutput y, MovedOutput::make(ctx, 0, type, dims));
   if (y.count() == 0) return {};
   // Only now: the output's allocation has bounded the extents.
@@ -138,7 +73,7 @@ Status pad(KernelContext& ctx) {
       tables[i].push_back(source_index(mode, j - pads[i], x.dims[i]));
   const ConstView* value = nullptr;
   ConstView unpacked_value;
-  if (mode == Mode::kConstant && ctx.has_input(2) && ctx.input(2).count > 0) {
+  if (mode == PadMode::kConstant && ctx.has_input(2) && ctx.input(2).count > 0) {
     if (ctx.input(2).dtype != type || ctx.input(2).count != 1)
       return mismatch("constant_value is " + std::string(name(ctx.input(2).dtype)) + " of shape " +
                       format_dims(ctx.input(2).dims) + ", expected one " + std::string(name(type)));

@@ -9,107 +9,39 @@
 #include <cmath>
 
 #include "calib/kernels/cpu/elementwise.h"
+#include "calib/kernels/cpu/quant_layout.h"
 #include "calib/kernels/cpu/quant_params.h"
 #include "calib/kernels/cpu/vector_math.h"
 
 namespace onnxtool {
 namespace {
 
-bool is_small_float(DataType type) {
-  return bits_of(type) <= 8 && wide_type(type) == DataType::kFloat;
-}
-
-struct IntRange {
-  int32_t low, high;
-};
-// {0, 0}: not a quantized integer type.
-IntRange range_of(DataType type) {
-  switch (type) {
-    case DataType::kUint8: return {0, 255};
-    case DataType::kInt8: return {-128, 127};
-    case DataType::kUint16: return {0, 65535};
-    case DataType::kInt16: return {-32768, 32767};
-    case DataType::kUint4: return {0, 15};
-    case DataType::kInt4: return {-8, 7};
-    case DataType::kUint2: return {0, 3};
-    case DataType::kInt2: return {-2, 1};
-    default: return {0, 0};
-  }
-}
-
-// Scales and zero points of a tensor, and how they lie along it.
-struct Parameters {
-  enum class Kind { kTensor, kAxis, kBlock };
-  Kind kind = Kind::kTensor;
-  LineShape shape;  // around the axis; n is 1 per tensor
-  int64_t block = 1;
-  const float* scale = nullptr;
-  const int32_t* zero_point = nullptr;
-
-  int64_t blocks() const { return (shape.n + block - 1) / block; }
-};
-
-Result<Parameters> parameters_of(KernelContext& ctx) {
-  const ConstView& x = ctx.input(0);
-  const ConstView& scale = ctx.input(1);
-  const int64_t block = ctx.node().attr_int("block_size", 0);
-  Parameters p;
-  if (wide_type(scale.dtype) != DataType::kFloat) return unsupported_type(scale.dtype, "the scale");
-  if (block < 0) return bad_model("block_size is " + std::to_string(block));
-  if (block > 0) {
-    p.kind = Parameters::Kind::kBlock;
-    ONNXTOOL_ASSIGN(const int64_t axis, resolve_axis(ctx.node().attr_int("axis", 1), x.rank()));
-    p.shape = line_shape(x.dims, axis);
-    p.block = std::min(block, std::max<int64_t>(p.shape.n, 1));
-    Dims expected = to_dims(x.dims);
-    expected[static_cast<size_t>(axis)] = p.blocks();
-    if (!std::ranges::equal(scale.dims, expected))
-      return mismatch("scale has shape " + format_dims(scale.dims) + ", expected " +
-                      format_dims(expected) + " for blocks of " + std::to_string(block));
-  } else if (scale.count == 1 && scale.rank() <= 1) {
-    p.shape = {1, 1, x.count};
-  } else {
-    p.kind = Parameters::Kind::kAxis;
-    ONNXTOOL_ASSIGN(const int64_t axis, resolve_axis(ctx.node().attr_int("axis", 1), x.rank()));
-    p.shape = line_shape(x.dims, axis);
-    if (scale.rank() != 1 || scale.count != p.shape.n)
-      return mismatch("scale has shape " + format_dims(scale.dims) + ", expected [" +
-                      std::to_string(p.shape.n) + "] for axis " + std::to_string(axis));
-  }
-  ONNXTOOL_ASSIGN(const ConstView scales, converted(ctx, scale, DataType::kFloat));
-  p.scale = static_cast<const float*>(scales.data);
-  if (ctx.has_input(2) && !is_small_float(ctx.input(2).dtype)) {
-    if (ctx.input(2).count != scale.count)
-      return mismatch("zero point has shape " + format_dims(ctx.input(2).dims) +
-                      ", expected that of the scale, " + format_dims(scale.dims));
-    if (wide_type(ctx.input(2).dtype) == DataType::kUndefined)
-      return unsupported_type(ctx.input(2).dtype, "the zero point");
-    ONNXTOOL_ASSIGN(const ConstView zero_points, converted(ctx, ctx.input(2), DataType::kInt32));
-    p.zero_point = static_cast<const int32_t*>(zero_points.data);
-  } else {
-    ONNXTOOL_ASSIGN(void* zeros, ctx.scratch(static_cast<size_t>(scale.count) * sizeof(int32_t)));
-    std::fill_n(static_cast<int32_t*>(zeros), scale.count, 0);
-    p.zero_point = static_cast<const int32_t*>(zeros);
-  }
+Result<QuantParameters> parameters_of(KernelContext& ctx) {
+  ONNXTOOL_ASSIGN(QuantParameters p, quant_parameters_of(ctx));
+  if (p.zero_point) return p;
+  const auto count = static_cast<size_t>(ctx.input(1).count);
+  ONNXTOOL_ASSIGN(void* zeros, ctx.scratch(count * sizeof(int32_t)));
+  std::fill_n(static_cast<int32_t*>(zeros), count, 0);
+  p.zero_point = static_cast<const int32_t*>(zeros);
   return p;
 }
 
 // body(first, n, line): elements [first, first + n) have the parameters of `line`.
 template <class Body>
-void for_each_line(KernelContext& ctx, const Parameters& p, int64_t count, const Body& body) {
+void for_each_line(KernelContext& ctx, const QuantParameters& p, int64_t count, const Body& body) {
   if (count == 0) return;
   const auto line = [&](int64_t i, int64_t step) {
     return QuantLine{p.scale + i, p.zero_point + i, step};
   };
   const int64_t inner = p.shape.inner, n = p.shape.n;
-  if (p.kind == Parameters::Kind::kTensor) {
+  if (p.kind == QuantParameters::Kind::kTensor) {
     ctx.parallel(count, kGrain,
                  [&](int64_t begin, int64_t end) { body(begin, end - begin, line(0, 0)); });
-  } else if (p.kind == Parameters::Kind::kAxis && inner > 1) {
+  } else if (p.kind == QuantParameters::Kind::kAxis && inner > 1) {
     ctx.parallel(p.shape.outer * n, grain_of(inner), [&](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row) body(row * inner, inner, line(row % n, 0));
     });
-  } else if (p.kind == Parameters::Kind::kAxis) {
+  } else if (p.kind == QuantParameters::Kind::kAxis) {
     ctx.parallel(p.shape.outer, grain_of(n), [&](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row) body(row * n, n, line(0, 1));
     });
@@ -156,8 +88,8 @@ void load_as_float(DataType type, const void* data, int64_t first, int64_t n, fl
 }
 
 // Per-tensor parameters serve any layout; others need plain order.
-Result<ConstView> ordered(KernelContext& ctx, const Parameters& p, bool packed) {
-  if (p.kind == Parameters::Kind::kTensor && !packed) return ctx.input(0);
+Result<ConstView> ordered(KernelContext& ctx, const QuantParameters& p, bool packed) {
+  if (p.kind == QuantParameters::Kind::kTensor && !packed) return ctx.input(0);
   return in_plain_order(ctx, ctx.input(0));
 }
 
@@ -170,7 +102,7 @@ Status quantize(KernelContext& ctx) {
   if (range_of(type).high == 0 && !is_small_float(type))
     return unsupported_type(type, "the output");
   const bool saturate = ctx.node().attr_int("saturate", 1) != 0;
-  ONNXTOOL_ASSIGN(const Parameters p, parameters_of(ctx));
+  ONNXTOOL_ASSIGN(const QuantParameters p, parameters_of(ctx));
   ONNXTOOL_ASSIGN(const ConstView x, ordered(ctx, p, is_packed(type)));
   if (wide_type(x.dtype) != DataType::kFloat && x.dtype != DataType::kInt32)
     return unsupported_type(x.dtype, "input 0");
@@ -235,7 +167,7 @@ Status dequantize(KernelContext& ctx) {
     return unsupported_type(type, "input 0");
   if (!is_float(result) || result == DataType::kDouble)
     return unsupported_type(result, "the output");
-  ONNXTOOL_ASSIGN(const Parameters p, parameters_of(ctx));
+  ONNXTOOL_ASSIGN(const QuantParameters p, parameters_of(ctx));
   ONNXTOOL_ASSIGN(const ConstView q, ordered(ctx, p, is_packed(type)));
   ONNXTOOL_ASSIGN(const MutableView x, ctx.output(0, result, q.dims, q.layout));
   for_each_line(ctx, p, physical_count(q.dims, q.layout, q.count),

@@ -9,163 +9,15 @@
 #include <cmath>
 #include <utility>
 
-#include "calib/kernels/cpu/convert.h"
-#include "calib/kernels/cpu/walk.h"
+#include "calib/kernels/cpu/reduction.h"
 
 namespace onnxtool {
 namespace {
 
+#if !defined(ONNXTOOL_DEVICE_KERNELS)
 template <class T>
-using Accumulator = std::conditional_t<std::is_floating_point_v<T>, double, uint64_t>;
-
-struct SumStep {
-  template <class T>
-  using Acc = Accumulator<T>;
-  template <class T>
-  static Acc<T> start() {
-    return 0;
-  }
-  template <class T>
-  static Acc<T> step(Acc<T> acc, T x) {
-    return acc + static_cast<Acc<T>>(x);
-  }
-  template <class A>
-  static A merge(A a, A b) {
-    return a + b;
-  }
-};
-struct SumSquareStep : SumStep {
-  template <class T>
-  static Acc<T> step(Acc<T> acc, T x) {
-    return acc + static_cast<Acc<T>>(x) * static_cast<Acc<T>>(x);
-  }
-};
-struct SumAbsStep : SumStep {
-  template <class T>
-  static Acc<T> step(Acc<T> acc, T x) {
-    const auto wide = static_cast<Acc<T>>(x);
-    return acc + (x < T{0} ? Acc<T>{0} - wide : wide);
-  }
-};
-struct ProdStep {
-  template <class T>
-  using Acc = Accumulator<T>;
-  template <class T>
-  static Acc<T> start() {
-    return 1;
-  }
-  template <class T>
-  static Acc<T> step(Acc<T> acc, T x) {
-    return acc * static_cast<Acc<T>>(x);
-  }
-  template <class A>
-  static A merge(A a, A b) {
-    return a * b;
-  }
-};
-// NaN wins.
-struct MaxStep {
-  template <class T>
-  using Acc = T;
-  template <class T>
-  static T start() {
-    return std::is_floating_point_v<T> ? -std::numeric_limits<T>::infinity()
-                                       : std::numeric_limits<T>::lowest();
-  }
-  template <class T>
-  static T step(T acc, T x) {
-    return x > acc || x != x ? x : acc;
-  }
-  template <class T>
-  static T merge(T a, T b) {
-    return step<T>(a, b);
-  }
-};
-struct MinStep {
-  template <class T>
-  using Acc = T;
-  template <class T>
-  static T start() {
-    return std::is_floating_point_v<T> ? std::numeric_limits<T>::infinity()
-                                       : std::numeric_limits<T>::max();
-  }
-  template <class T>
-  static T step(T acc, T x) {
-    return x < acc || x != x ? x : acc;
-  }
-  template <class T>
-  static T merge(T a, T b) {
-    return step<T>(a, b);
-  }
-};
-
-struct Reduction {
-  Dims dims;          // of the output
-  Walk<1> kept;       // offset of an output's first element
-  Dims offsets;       // of the runs (or rows) that an output combines
-  int64_t run = 1;    // length of a run; 1 where the innermost group is kept
-  int64_t count = 1;  // elements per output
-};
-
-Result<Reduction> plan_reduction(const KernelContext& ctx) {
-  const ConstView& x = ctx.input(0);
-  const NodeView& node = ctx.node();
-  ONNXTOOL_ASSIGN(const std::optional<Dims> given, integers_from(ctx, 1, "axes"));
-  std::vector<bool> reduced(x.dims.size(), false);
-  if (given && !given->empty()) {
-    ONNXTOOL_ASSIGN(const Dims axes, resolve_axes(*given, x.rank()));
-    for (const int64_t a : axes) reduced[static_cast<size_t>(a)] = true;
-  } else if (node.attr_int("noop_with_empty_axes", 0) == 0) {
-    reduced.assign(x.dims.size(), true);
-  }
-  Reduction r;
-  const bool keep_dims = node.attr_int("keepdims", 1) != 0;
-  struct Group {
-    int64_t extent, stride;
-    bool reduced;
-  };
-  std::vector<Group> groups;
-  const Dims strides = contiguous_strides(x.dims);
-  for (size_t i = 0; i < x.dims.size(); ++i) {
-    if (!reduced[i])
-      r.dims.push_back(x.dims[i]);
-    else if (keep_dims)
-      r.dims.push_back(1);
-    if (x.dims[i] == 1 || x.count == 0) continue;
-    if (reduced[i]) r.count *= x.dims[i];
-    if (!groups.empty() && groups.back().reduced == reduced[i]) {
-      groups.back().extent *= x.dims[i];
-      groups.back().stride = strides[i];
-    } else {
-      groups.push_back({x.dims[i], strides[i], reduced[i]});
-    }
-  }
-  // Outputs of a tensor without elements have nothing to combine; their number may be anything.
-  if (x.count == 0) {
-    r.count = 0;
-    groups.push_back({product(r.dims), 0, false});
-  }
-  if (!groups.empty() && groups.back().reduced) {
-    r.run = groups.back().extent;
-    groups.pop_back();
-    // Every output is a row of its own.
-    groups.push_back({1, 0, false});
-  }
-  if (groups.empty()) groups.push_back({1, 0, false});
-  r.offsets = {0};
-  for (const Group& g : groups) {
-    if (!g.reduced) {
-      r.kept.extents.push_back(g.extent);
-      r.kept.strides[0].push_back(g.stride);
-      continue;
-    }
-    Dims next;
-    next.reserve(r.offsets.size() * static_cast<size_t>(g.extent));
-    for (const int64_t base : r.offsets)
-      for (int64_t i = 0; i < g.extent; ++i) next.push_back(base + i * g.stride);
-    r.offsets = std::move(next);
-  }
-  return r;
+void fill_elements(T* to, int64_t n, T value) {
+  std::fill_n(to, n, value);
 }
 
 template <class Step, class T>
@@ -222,6 +74,8 @@ void reduce(KernelContext& ctx, const Reduction& r, const T* in, T* out, int64_t
   });
 }
 
+#endif
+
 // The least and greatest value of an integer type below 64 bits, or bool.
 std::pair<int64_t, int64_t> bounds_of(DataType type) {
   if (type == DataType::kBool) return {0, 1};
@@ -234,6 +88,27 @@ std::pair<int64_t, int64_t> bounds_of(DataType type) {
 
 enum class Finish { kNone, kMean, kSqrt, kLog };
 
+template <class T, class Acc, Finish kind>
+struct FinishSum {
+  int64_t count;
+  ONNXTOOL_HD T operator()(Acc acc) const {
+    // Integer accumulators hold a two's complement value.
+    using Signed = typename std::conditional_t<std::is_signed_v<T> && std::is_integral_v<T>,
+                                               std::make_signed<Acc>, std::type_identity<Acc>>::type;
+    if constexpr (kind == Finish::kNone)
+      return static_cast<T>(acc);
+    else if constexpr (kind == Finish::kSqrt)
+      return static_cast<T>(std::sqrt(static_cast<double>(static_cast<Signed>(acc))));
+    else if constexpr (kind == Finish::kLog)
+      return static_cast<T>(std::log(static_cast<double>(static_cast<Signed>(acc))));
+    else if constexpr (std::is_integral_v<T>)
+      return count == 0 ? T{0}
+                        : static_cast<T>(static_cast<Signed>(acc) / static_cast<Signed>(count));
+    else
+      return static_cast<T>(acc / static_cast<double>(count));
+  }
+};
+
 template <class Step, Finish kind>
 Status run_reduce(KernelContext& ctx) {
   const DataType type = ctx.input(0).dtype;
@@ -243,28 +118,12 @@ Status run_reduce(KernelContext& ctx) {
   ONNXTOOL_ASSIGN(const WideOutput y, WideOutput::make(ctx, 0, type, r.dims));
   return dispatch(x.dtype, WideTypes{}, "input 0", [&]<class T>() -> Status {
     using Acc = typename Step::template Acc<T>;
-    const auto finish = [&](Acc acc) -> T {
-      // Integer accumulators hold a two's complement value.
-      using Signed = std::conditional_t<std::is_signed_v<T> && std::is_integral_v<T>,
-                                        std::make_signed<Acc>, std::type_identity<Acc>>::type;
-      if constexpr (kind == Finish::kNone)
-        return static_cast<T>(acc);
-      else if constexpr (kind == Finish::kSqrt)
-        return static_cast<T>(std::sqrt(static_cast<double>(static_cast<Signed>(acc))));
-      else if constexpr (kind == Finish::kLog)
-        return static_cast<T>(std::log(static_cast<double>(static_cast<Signed>(acc))));
-      else if constexpr (std::is_integral_v<T>)
-        return r.count == 0
-                   ? T{0}
-                   : static_cast<T>(static_cast<Signed>(acc) / static_cast<Signed>(r.count));
-      else
-        return static_cast<T>(acc / static_cast<double>(r.count));
-    };
+    const FinishSum<T, Acc, kind> finish{r.count};
     constexpr bool is_max = std::is_same_v<Step, MaxStep>, is_min = std::is_same_v<Step, MinStep>;
     if ((is_max || is_min) && r.count == 0 && std::is_integral_v<T> && bits_of(type) < 64) {
       // Of no elements: the start value of the type itself, not of the one it is computed in.
       const auto [least, greatest] = bounds_of(type);
-      std::fill_n(y.data<T>(), y.count(), static_cast<T>(is_max ? least : greatest));
+      fill_elements(y.data<T>(), y.count(), static_cast<T>(is_max ? least : greatest));
     } else {
       reduce<Step, T>(ctx, r, static_cast<const T*>(x.data), y.data<T>(), y.count(), finish);
     }
@@ -273,6 +132,7 @@ Status run_reduce(KernelContext& ctx) {
   });
 }
 
+#if !defined(ONNXTOOL_DEVICE_KERNELS)
 // log(sum(exp(x))) = m + log(sum(exp(x - m))), m = max(x), all in double.
 Status log_sum_exp(KernelContext& ctx) {
   const DataType type = ctx.input(0).dtype;
@@ -304,28 +164,40 @@ Status log_sum_exp(KernelContext& ctx) {
   return {};
 }
 
+#endif
+
 }  // namespace
 
 constinit const KernelInfo kReduceSum{
-    .op = "ReduceSum", .prepare = needs_inputs<1>, .run = run_reduce<SumStep, Finish::kNone>};
+    .op = "ReduceSum", .prepare = needs_inputs<1>, .run = run_reduce<SumStep, Finish::kNone>,
+    .use = parameters_on_host};
 constinit const KernelInfo kReduceMean{
-    .op = "ReduceMean", .prepare = needs_inputs<1>, .run = run_reduce<SumStep, Finish::kMean>};
+    .op = "ReduceMean", .prepare = needs_inputs<1>, .run = run_reduce<SumStep, Finish::kMean>,
+    .use = parameters_on_host};
 constinit const KernelInfo kReduceSumSquare{.op = "ReduceSumSquare",
                                             .prepare = needs_inputs<1>,
-                                            .run = run_reduce<SumSquareStep, Finish::kNone>};
+                                            .run = run_reduce<SumSquareStep, Finish::kNone>,
+    .use = parameters_on_host};
 constinit const KernelInfo kReduceL1{
-    .op = "ReduceL1", .prepare = needs_inputs<1>, .run = run_reduce<SumAbsStep, Finish::kNone>};
+    .op = "ReduceL1", .prepare = needs_inputs<1>, .run = run_reduce<SumAbsStep, Finish::kNone>,
+    .use = parameters_on_host};
 constinit const KernelInfo kReduceL2{
-    .op = "ReduceL2", .prepare = needs_inputs<1>, .run = run_reduce<SumSquareStep, Finish::kSqrt>};
+    .op = "ReduceL2", .prepare = needs_inputs<1>, .run = run_reduce<SumSquareStep, Finish::kSqrt>,
+    .use = parameters_on_host};
 constinit const KernelInfo kReduceLogSum{
-    .op = "ReduceLogSum", .prepare = needs_inputs<1>, .run = run_reduce<SumStep, Finish::kLog>};
+    .op = "ReduceLogSum", .prepare = needs_inputs<1>, .run = run_reduce<SumStep, Finish::kLog>,
+    .use = parameters_on_host};
 constinit const KernelInfo kReduceLogSumExp{
-    .op = "ReduceLogSumExp", .prepare = needs_inputs<1>, .run = log_sum_exp};
+    .op = "ReduceLogSumExp", .prepare = needs_inputs<1>, .run = log_sum_exp,
+    .use = parameters_on_host};
 constinit const KernelInfo kReduceProd{
-    .op = "ReduceProd", .prepare = needs_inputs<1>, .run = run_reduce<ProdStep, Finish::kNone>};
+    .op = "ReduceProd", .prepare = needs_inputs<1>, .run = run_reduce<ProdStep, Finish::kNone>,
+    .use = parameters_on_host};
 constinit const KernelInfo kReduceMax{
-    .op = "ReduceMax", .prepare = needs_inputs<1>, .run = run_reduce<MaxStep, Finish::kNone>};
+    .op = "ReduceMax", .prepare = needs_inputs<1>, .run = run_reduce<MaxStep, Finish::kNone>,
+    .use = parameters_on_host};
 constinit const KernelInfo kReduceMin{
-    .op = "ReduceMin", .prepare = needs_inputs<1>, .run = run_reduce<MinStep, Finish::kNone>};
+    .op = "ReduceMin", .prepare = needs_inputs<1>, .run = run_reduce<MinStep, Finish::kNone>,
+    .use = parameters_on_host};
 
 }  // namespace onnxtool

@@ -130,8 +130,8 @@ Status tile(KernelContext& ctx) {
 
 }  // namespace
 
-constinit const KernelInfo kSlice{.op = "Slice", .prepare = needs_inputs<1>, .run = slice};
-constinit const KernelInfo kExpand{.op = "Expand", .prepare = needs_inputs<2>, .run = expand};
-constinit const KernelInfo kTile{.op = "Tile", .prepare = needs_inputs<1>, .run = tile};
+constinit const KernelInfo kSlice{.op = "Slice", .prepare = needs_inputs<1>, .run = slice, .use = parameters_on_host};
+constinit const KernelInfo kExpand{.op = "Expand", .prepare = needs_inputs<2>, .run = expand, .use = parameters_on_host};
+constinit const KernelInfo kTile{.op = "Tile", .prepare = needs_inputs<1>, .run = tile, .use = parameters_on_host};
 
 }  // namespace onnxtool

@@ -70,7 +70,9 @@ Status permute(KernelContext& ctx, std::span<const int64_t> dims, std::span<cons
   if (same_order) return ctx.output_view(0, 0, out_dims);
   ONNXTOOL_ASSIGN(const ConstView x, unpacked(ctx, ctx.input(0)));
   ONNXTOOL_ASSIGN(const MovedOutput y, MovedOutput::make(ctx, 0, ctx.input(0).dtype, out_dims));
-  if (const auto m = bits_of(x.dtype) == 32 ? as_matrices(walk) : std::nullopt; m && x.count > 0)
+  if (const auto m =
+          !kDeviceKernels && bits_of(x.dtype) == 32 ? as_matrices(walk) : std::nullopt;
+      m && x.count > 0)
     transpose_matrices(ctx, *m, static_cast<const uint32_t*>(x.data),
                        static_cast<uint32_t*>(y.data()));
   else

@@ -12,7 +12,7 @@ using SignedTypes = TypeList<float, double, int32_t, int64_t>;
 
 struct NegOp {
   template <class T>
-  T operator()(T x) const {
+  ONNXTOOL_HD T operator()(T x) const {
     if constexpr (std::is_integral_v<T>)
       return static_cast<T>(std::make_unsigned_t<T>(0) - std::make_unsigned_t<T>(x));
     else
@@ -21,7 +21,7 @@ struct NegOp {
 };
 struct AbsOp {
   template <class T>
-  T operator()(T x) const {
+  ONNXTOOL_HD T operator()(T x) const {
     if constexpr (std::is_floating_point_v<T>)
       return std::fabs(x);
     else if constexpr (std::is_signed_v<T>)
@@ -32,7 +32,7 @@ struct AbsOp {
 };
 struct SignOp {
   template <class T>
-  T operator()(T x) const {
+  ONNXTOOL_HD T operator()(T x) const {
     if constexpr (std::is_unsigned_v<T>)
       return x != 0;
     else
@@ -41,109 +41,109 @@ struct SignOp {
 };
 struct BitwiseNotOp {
   template <class T>
-  T operator()(T x) const {
+  ONNXTOOL_HD T operator()(T x) const {
     return ~x;
   }
 };
 struct SqrtOp {
   template <class T>
-  T operator()(T x) const {
+  ONNXTOOL_HD T operator()(T x) const {
     return std::sqrt(x);
   }
 };
 struct ReciprocalOp {
   template <class T>
-  T operator()(T x) const {
+  ONNXTOOL_HD T operator()(T x) const {
     return T{1} / x;
   }
 };
 struct CeilOp {
   template <class T>
-  T operator()(T x) const {
+  ONNXTOOL_HD T operator()(T x) const {
     return std::ceil(x);
   }
 };
 struct FloorOp {
   template <class T>
-  T operator()(T x) const {
+  ONNXTOOL_HD T operator()(T x) const {
     return std::floor(x);
   }
 };
 struct RoundOp {  // half to even
   template <class T>
-  T operator()(T x) const {
+  ONNXTOOL_HD T operator()(T x) const {
     return std::nearbyint(x);
   }
 };
 struct LogOp {
   template <class T>
-  T operator()(T x) const {
+  ONNXTOOL_HD T operator()(T x) const {
     return std::log(x);
   }
 };
 struct SinOp {
   template <class T>
-  T operator()(T x) const {
+  ONNXTOOL_HD T operator()(T x) const {
     return std::sin(x);
   }
 };
 struct CosOp {
   template <class T>
-  T operator()(T x) const {
+  ONNXTOOL_HD T operator()(T x) const {
     return std::cos(x);
   }
 };
 struct TanOp {
   template <class T>
-  T operator()(T x) const {
+  ONNXTOOL_HD T operator()(T x) const {
     return std::tan(x);
   }
 };
 struct AsinOp {
   template <class T>
-  T operator()(T x) const {
+  ONNXTOOL_HD T operator()(T x) const {
     return std::asin(x);
   }
 };
 struct AcosOp {
   template <class T>
-  T operator()(T x) const {
+  ONNXTOOL_HD T operator()(T x) const {
     return std::acos(x);
   }
 };
 struct AtanOp {
   template <class T>
-  T operator()(T x) const {
+  ONNXTOOL_HD T operator()(T x) const {
     return std::atan(x);
   }
 };
 struct SinhOp {
   template <class T>
-  T operator()(T x) const {
+  ONNXTOOL_HD T operator()(T x) const {
     return std::sinh(x);
   }
 };
 struct CoshOp {
   template <class T>
-  T operator()(T x) const {
+  ONNXTOOL_HD T operator()(T x) const {
     return std::cosh(x);
   }
 };
 struct AsinhOp {
   template <class T>
-  T operator()(T x) const {
+  ONNXTOOL_HD T operator()(T x) const {
     return std::asinh(x);
   }
 };
 struct AcoshOp {
   template <class T>
-  T operator()(T x) const {
+  ONNXTOOL_HD T operator()(T x) const {
     return std::acosh(x);
   }
 };
 struct AtanhOp {
   template <class T>
-  T operator()(T x) const {
+  ONNXTOOL_HD T operator()(T x) const {
     return std::atanh(x);
   }
 };
@@ -153,17 +153,39 @@ Status unary(KernelContext& ctx) {
   return map_unary(ctx, Types{}, Op());
 }
 
-// float by a loop of vector_math, double by libm.
+struct ExpOp {
+  template <class T>
+  ONNXTOOL_HD T operator()(T x) const {
+    return std::exp(x);
+  }
+};
+struct ErfOp {
+  template <class T>
+  ONNXTOOL_HD T operator()(T x) const {
+    return std::erf(x);
+  }
+};
+struct TanhOp {
+  template <class T>
+  ONNXTOOL_HD T operator()(T x) const {
+    return std::tanh(x);
+  }
+};
+
+// float by a loop of vector_math where there is one, else by libm.
 using VectorRun = void (*)(const float*, float*, int64_t);
-template <VectorRun VectorMath::*vector, double (*in_double)(double)>
+template <class Op, VectorRun VectorMath::*vector>
 Status vector_unary(KernelContext& ctx) {
+#if defined(ONNXTOOL_DEVICE_KERNELS)
+  return map_unary(ctx, WideFloats{}, Op());
+#else
   const DataType type = ctx.input(0).dtype;
-  if (wide_type(type) != DataType::kFloat)
-    return map_unary(ctx, TypeList<double>{}, [](double x) { return in_double(x); });
+  if (wide_type(type) != DataType::kFloat) return map_unary(ctx, TypeList<double>{}, Op());
   const auto run = [](const void*, const void* x, void* y, int64_t n) {
     (vector_math().*vector)(static_cast<const float*>(x), static_cast<float*>(y), n);
   };
   return run_unary(ctx, 0, type, false, run, nullptr);
+#endif
 }
 
 }  // namespace
@@ -244,15 +266,15 @@ constinit const KernelInfo kAtanh{.op = "Atanh",
                                   .takes_layout = takes_any_layout};
 constinit const KernelInfo kExp{.op = "Exp",
                                 .prepare = needs_inputs<1>,
-                                .run = vector_unary<&VectorMath::exp, std::exp>,
+                                .run = vector_unary<ExpOp, &VectorMath::exp>,
                                 .takes_layout = takes_any_layout};
 constinit const KernelInfo kErf{.op = "Erf",
                                 .prepare = needs_inputs<1>,
-                                .run = vector_unary<&VectorMath::erf, std::erf>,
+                                .run = vector_unary<ErfOp, &VectorMath::erf>,
                                 .takes_layout = takes_any_layout};
 constinit const KernelInfo kTanh{.op = "Tanh",
                                  .prepare = needs_inputs<1>,
-                                 .run = vector_unary<&VectorMath::tanh, std::tanh>,
+                                 .run = vector_unary<TanhOp, &VectorMath::tanh>,
                                  .takes_layout = takes_any_layout};
 
 }  // namespace onnxtool

@@ -107,5 +107,7 @@ Dims broadcast_strides(std::span<const int64_t> from, std::span<const int64_t> t
 /// out[i] = in[strides . index(i)] for a contiguous `out` of shape walk.extents: transposition,
 /// slicing, repetition. Elements are moved by size; `type` is not packed.
 void copy_strided(KernelContext& ctx, DataType type, const void* in, Walk<1> walk, void* out);
+/// The inverse: out[strides . index(i)] = in[i].
+void spread_strided(KernelContext& ctx, DataType type, const void* in, Walk<1> walk, void* out);
 
 }  // namespace onnxtool

@@ -1,0 +1,15 @@
+// What the two builds of this directory's sources do in their own way, for the module's entry.
+#pragma once
+
+#include <string_view>
+
+namespace onnxtool::device {
+
+/// Makes the index-th device the one that this process uses. nullptr, or why it cannot be: the text
+/// lives as long as the process.
+const char* use_device(int index);
+
+/// What kernels were chosen for, as range files name it.
+std::string_view architecture();
+
+}  // namespace onnxtool::device
