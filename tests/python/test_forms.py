@@ -41,7 +41,7 @@ LARGE = {"style_mosaic_legacy_ops", "ultraface_rfb320", "ultraface_rfb320_onnxsi
 INTEGER = {"basic_pitch", "bert_toy", "blazeface_front", "cifar10_cnn", "dtln_model1", "fsanet_1x1", "magika_v3_3",
            "micro_kws_fp32", "mlperf_tiny_resnet8", "mnist_rten_op18"}
 
-REFUSALS = ("its data is not float32", "nothing is worth quantizing", "no node and no weight fits in 16 bits", "dropped")
+REFUSALS = ("its data is not float32", "nothing is worth quantizing", "nothing becomes 16-bit floats", "dropped")
 DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
