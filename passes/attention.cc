@@ -80,6 +80,9 @@ MatchOr<Scores> find_scores(Pattern& p, const Value& value) {
                 product->attr<float>("alpha", 1)};
 }
 
+namespace {
+
+// The scores in the sum of scores and a mask, which is nullptr where nothing is added.
 MatchOr<Scores> find_masked_scores(Pattern& p, const Value& scored, const Value*& mask) {
   const Node* add = p.take(scored, {"Add"});
   if (!add) return find_scores(p, scored);
@@ -89,6 +92,22 @@ MatchOr<Scores> find_masked_scores(Pattern& p, const Value& scored, const Value*
       mask = &add->input(1 - i);
   if (!scores) return no_match("softmax is not of a product");
   return find_scores(p, scores->output(0));
+}
+
+}  // namespace
+
+MatchOr<Attended> find_attended(Pattern& p, const Value& joined) {
+  const Value* result = untransposed(p, joined, kHeadsFirst);
+  const auto weighted = result ? find_weighted(p, *result) : std::nullopt;
+  if (!weighted) return no_match();
+  Attended a{{}, nullptr, 1};
+  const auto scores = find_masked_scores(p, *weighted->scored, a.mask);
+  if (!scores) return no_match(scores.reason());
+  a.scale = scores->scale;
+  a.heads = {untransposed(p, *scores->query, kHeadsFirst),
+             untransposed(p, *scores->key, scores->transposes_key ? kHeadsFirst : kKeysLast),
+             untransposed(p, *weighted->values, kHeadsFirst)};
+  return a;
 }
 
 MaskFit fit_of(const Value& mask, const Dim& batch, const Dim& heads, const Dim& rows,

@@ -1,6 +1,9 @@
 // What attention is made of, in the forms that exporters write.
 #pragma once
 
+#include <array>
+#include <optional>
+
 #include "libopt/rewrite/match.h"
 #include "libopt/rewrite/pattern.h"
 #include "libopt/rewrite/rewriter.h"
@@ -46,8 +49,13 @@ struct Scores {
 };
 MatchOr<Scores> find_scores(Pattern& p, const Value& value);
 
-/// The same of the sum of scores and a mask, which is nullptr where nothing is added.
-MatchOr<Scores> find_masked_scores(Pattern& p, const Value& scored, const Value*& mask);
+/// joined = Transpose(Softmax(scale * query * key + mask) * value), the Transpose back from heads.
+struct Attended {
+  std::array<const Value*, 3> heads;  // query, key, value; nullptr: of another order than heads
+  const Value* mask;                  // nullptr: none
+  double scale;
+};
+MatchOr<Attended> find_attended(Pattern& p, const Value& joined);
 
 /// How a mask goes with scores [batch, heads, rows, keys]: kFits has four axes, of which the first
 /// two may be 1; kExpands fits once it has all four axes and all rows.

@@ -73,19 +73,11 @@ MatchOr<Match> check(Match m) {
 MatchOr<Match> match(const Node& last) {
   if (!last.has_input(0) || !last.has_output(0)) return no_match();
   Pattern p(last);
-  const Value* result = untransposed(p, last.input(0), kHeadsFirst);
-  const auto weighted = result ? find_weighted(p, *result) : std::nullopt;
-  if (!weighted) return no_match();
-  Match m{last, {}, nullptr, false, 0, 0, 1};
-  const auto scores = find_masked_scores(p, *weighted->scored, m.mask);
-  if (!scores) return no_match(scores.reason());
-  m.scale = scores->scale;
-  const Value* heads[] = {
-      untransposed(p, *scores->query, kHeadsFirst),
-      untransposed(p, *scores->key, scores->transposes_key ? kHeadsFirst : kKeysLast),
-      untransposed(p, *weighted->values, kHeadsFirst)};
+  const auto attended = find_attended(p, last.input(0));
+  if (!attended) return no_match(attended.reason());
+  Match m{last, {}, attended->mask, false, 0, 0, attended->scale};
   for (size_t i = 0; i < 3; ++i) {
-    const auto part = find_projection(p, heads[i]);
+    const auto part = find_projection(p, attended->heads[i]);
     if (!part) return no_match(part.reason());
     m.parts[i] = *part;
   }

@@ -132,19 +132,11 @@ MatchOr<Match> check(Match m, Pattern& p) {
 MatchOr<Match> match(const Node& last) {
   if (last.opset() < 5 || !last.has_input(0) || !last.has_output(0)) return no_match();
   Pattern p(last);
-  const Value* result = untransposed(p, last.input(0), kHeadsFirst);
-  const auto weighted = result ? find_weighted(p, *result) : std::nullopt;
-  if (!weighted) return no_match();
-  Match m{last, {}, nullptr, false, false, 0, 0, 1};
-  const auto scores = find_masked_scores(p, *weighted->scored, m.mask);
-  if (!scores) return no_match(scores.reason());
-  m.scale = scores->scale;
-  const Value* heads[] = {
-      untransposed(p, *scores->query, kHeadsFirst),
-      untransposed(p, *scores->key, scores->transposes_key ? kHeadsFirst : kKeysLast),
-      untransposed(p, *weighted->values, kHeadsFirst)};
+  const auto attended = find_attended(p, last.input(0));
+  if (!attended) return no_match(attended.reason());
+  Match m{last, {}, attended->mask, false, false, 0, 0, attended->scale};
   for (size_t i = 0; i < 3; ++i) {
-    const auto rows = find_rows(p, heads[i]);
+    const auto rows = find_rows(p, attended->heads[i]);
     if (!rows) return no_match(rows.reason());
     m.parts[i] = *rows;
   }
