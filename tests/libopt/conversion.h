@@ -3,7 +3,6 @@
 
 #include <doctest/doctest.h>
 
-#include <iostream>
 #include <memory>
 #include <string>
 #include <vector>
@@ -79,14 +78,11 @@ inline Result<std::vector<Tensor>> run(Model& model, const std::vector<Tensor>& 
   return outputs;
 }
 
-inline std::vector<Tensor> run_or_skip(Model& model, const std::vector<Tensor>& inputs,
+inline std::vector<Tensor> run_or_fail(Model& model, const std::vector<Tensor>& inputs,
                                        const std::string& what) {
   auto out = run(model, inputs);
   if (out.ok()) return *std::move(out);
-  if (out.error().code == ErrorCode::kUnsupported)
-    std::cout << "SKIP: " << what << ": " << out.error().message << "\n";
-  else
-    FAIL_CHECK(what << ": " << out.error().message);
+  FAIL_CHECK(what << ": " << out.error().message);
   return {};
 }
 

@@ -60,7 +60,7 @@ void compare(const Case& c) {
   for (size_t i = 0; i < c.inputs.size(); ++i)
     inputs.push_back(sample(before->graph().inputs()[i]->type(), c.inputs[i]));
   const auto untouched = before->clone();
-  const std::vector<Tensor> expected = run_or_skip(*before, inputs, c.name);
+  const std::vector<Tensor> expected = run_or_fail(*before, inputs, c.name);
   for (const int target : c.targets) {
     CAPTURE(target);
     const auto model = untouched->clone();
@@ -72,7 +72,7 @@ void compare(const Case& c) {
     check_nodes(model->graph());
     if (const Status s = infer_graph(model->graph()); !s.ok()) FAIL_CHECK(s.error().message);
     if (expected.empty()) continue;
-    const std::vector<Tensor> actual = run_or_skip(*model, inputs, c.name);
+    const std::vector<Tensor> actual = run_or_fail(*model, inputs, c.name);
     if (actual.empty()) continue;
     REQUIRE(actual.size() == expected.size());
     for (size_t i = 0; i < actual.size(); ++i) {
@@ -337,7 +337,7 @@ TEST_CASE("versions before 7") {
   CHECK(find_op(model->graph(), "Relu")->attributes().empty());
   CHECK(find_op(model->graph(), "Add")->attributes().empty());
   const std::vector<Tensor> out =
-      run_or_skip(*model,
+      run_or_fail(*model,
                   {Tensor::from<float>({2, 2, 3}, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}),
                    Tensor::vector<float>({10, 20})},
                   "Add-6");
@@ -439,7 +439,7 @@ TEST_CASE("subgraphs and bodies of functions are converted") {
   });
   CHECK(squeezes == 2);
   const std::vector<Tensor> out =
-      run_or_skip(*model,
+      run_or_fail(*model,
                   {Tensor::from<float>({1, 3}, {1, 2, 3}),
                    Tensor::from_bytes(DataType::kBool, {}, {std::byte{0}})},
                   "If");
