@@ -5,12 +5,12 @@
 //     =>
 //   y = Gemm(A, B, C)
 //
-// Add in either order of inputs.
-// Does not fire: the product is used elsewhere; A or B is not known to have two axes; C is not
-// known to broadcast to the product's shape, rather than the product to C's; other types than
-// float16, float, double and bfloat16 (whose Gemm needs opset 13); opset below 7. Numerics:
-// runtimes add C before or after the rounding of the sum. Source: ONNX Gemm-7 (unidirectional
-// broadcasting), -13 (bfloat16); MatMul-1.
+// Add in either order of inputs, or a Sum of two; the product may be a Gemm that adds nothing,
+// whose alpha and transpositions stay. Does not fire: the product is used elsewhere; A or B is not
+// known to have two axes; C is not known to broadcast to the product's shape, rather than the
+// product to C's; other types than float16, float, double and bfloat16 (whose Gemm needs opset 13);
+// opset below 7. Numerics: runtimes add C before or after the rounding of the sum. Source: ONNX
+// Gemm-7 (unidirectional broadcasting), -13 (bfloat16); MatMul-1.
 
 #include "passes/pass.h"
 #include "passes/shapes.h"
@@ -40,7 +40,7 @@ MatchOr<Match> match(const Node& add) {
     return no_match();
   for (int i = 0; i < 2; ++i) {
     const Node* product = add.input(i).producer();
-    if (!product || !product->is("MatMul") || product->num_inputs() != 2 ||
+    if (!product || !(product->is("MatMul") || product->is("Gemm")) || product->has_input(2) ||
         !product->has_input(0) || !product->has_input(1))
       continue;
     if (add.opset() < 7) return no_match("opset below 7 broadcasts by attribute");
@@ -52,7 +52,10 @@ MatchOr<Match> match(const Node& add) {
     const DataType type = add.output(0).type().dtype;
     if (!is_float(type) || (type == DataType::kBfloat16 && add.opset() < 13))
       return no_match("type is not one of Gemm's");
-    if (!fits(add.input(1 - i), {(*a)[0], (*b)[1]}))
+    const auto extent = [&](const std::vector<Dim>& of, const char* flag, size_t axis) {
+      return of[product->attr<int64_t>(flag, 0) ? 1 - axis : axis];
+    };
+    if (!fits(add.input(1 - i), {extent(*a, "transA", 0), extent(*b, "transB", 1)}))
       return no_match("addend may enlarge the result");
     return Match{add, *product, add.input(1 - i)};
   }
@@ -62,6 +65,10 @@ MatchOr<Match> match(const Node& add) {
 void rewrite(const Match& m, Rewriter& rw) {
   // In place of the Add: C may be made after the product.
   rw.set_op(m.add, "Gemm");
+  if (m.product.attribute("alpha"))
+    rw.set_attribute(m.add, Attribute::of("alpha", m.product.attr<float>("alpha", 1)));
+  for (const char* flag : {"transA", "transB"})
+    if (m.product.attr<int64_t>(flag, 0)) rw.set_attribute(m.add, Attribute::of(flag, int64_t{1}));
   const Value &a = m.product.input(0), &b = m.product.input(1), &c = m.c;
   rw.set_input(m.add, 0, &a);
   rw.set_input(m.add, 1, &b);
@@ -72,8 +79,8 @@ void rewrite(const Match& m, Rewriter& rw) {
 
 constinit const PassInfo kFuseMatmulAdd{
     .name = "fuse-matmul-add",
-    .summary = "make a MatMul of matrices and the Add behind it one Gemm",
-    .roots = {"Add"},
+    .summary = "make a MatMul of matrices, or a Gemm, and the Add behind it one Gemm",
+    .roots = {"Add", "Sum"},
     .level = Level::kBasic,
     .exactness = Exactness::kRounding,
     .run = run_rule<match, rewrite>};

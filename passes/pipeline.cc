@@ -52,8 +52,15 @@ constexpr const PassInfo* kOptimization[] = {
     &kFoldBatchNorm,
     // After it: scales that exporters put behind a normalization.
     &kFoldMulIntoConv,
+    // Before the addition: a Transpose may stand between.
+    &kFuseGemmTranspose,
     &kFuseMatmulAdd,
     &kFuseFlattenedGemm,
+    &kEliminateExpand,
+    &kEliminateRepetition,
+    &kFuseClips,
+    &kFuseNotWhere,
+    &kFuseReduceAxes,
     // Whole formulas, after what stands between their nodes is gone.
     &kFuseLayerNorm,
     &kFuseRmsNorm,

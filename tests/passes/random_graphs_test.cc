@@ -73,7 +73,7 @@ class Generator {
   }
 
   std::string step(const std::string& x) {
-    switch (pick(38)) {
+    switch (pick(41)) {
       case 0: return made("Identity", x);
       case 1: return made("Dropout", x);
       case 2: return made("Cast", made("Cast", x, "to = 11"), "to = 1");
@@ -128,6 +128,9 @@ class Generator {
       case 33: return residual(x);
       case 34: return batched_transpose(x);
       case 35: return cached_attention(x);
+      case 36: return matrices(x);
+      case 37: return bounded(x);
+      case 38: return reduced(x);
       default: return made("Mul", x + ", " + made("Sqrt", constant("float", "2.25")));
     }
   }
@@ -213,6 +216,27 @@ class Generator {
                 "then_branch = t () => (float[n,4,6] " + a + ") { " + a + " = Neg (" + x +
                     ") }, else_branch = e () => (float[n,4,6] " + b + ") { " + b + " = Abs (" + x +
                     ") }");
+  }
+  // A Gemm that reads and makes what is transposed, and a Sum behind it.
+  std::string matrices(const std::string& x) {
+    const std::string flat = made("Reshape", x + ", " + ints("-1,6"));
+    const std::string w = made("Transpose", floats("6,6", 36));
+    const std::string t = made("Transpose", made("Gemm", w + ", " + made("Transpose", flat)));
+    const std::string y = made("Gemm", made("Transpose", made("Transpose", t)) + ", " + w);
+    return made("Reshape", made("Sum", y + ", " + floats("6", 6)) + ", " + ints("-1,4,6"));
+  }
+  std::string bounded(const std::string& x) {
+    const std::string low = made(pick(2) ? "Relu" : "Abs", x);
+    const std::string y = made(pick(2) ? "Min" : "Max", low + ", " + constant("float", "1.5"));
+    const std::string once = made(pick(2) ? "Ceil" : "Neg", y);
+    const std::string twice = made(pick(2) ? "Ceil" : "Neg", once);
+    const std::string less = made("Less", twice + ", " + floats("6", 6));
+    return made("Where", made("Not", less) + ", " + x + ", " + floats("4,1", 4));
+  }
+  std::string reduced(const std::string& x) {
+    const std::string r = made("ReduceMax", x, "axes = [1], keepdims = 0");
+    const std::string kept = made("Unsqueeze", r + ", " + ints("1"));  // [batch, 1, 6]
+    return made("Sub", x + ", " + made("Expand", kept + ", " + ints("1,4,1")));
   }
   std::string recurrent(const std::string& x) {
     // [batch, 4, 6] read as 4 steps: RNN wants [steps, batch, size].
