@@ -7,7 +7,7 @@
 //
 // Source: Lin et al., "AWQ: Activation-aware Weight Quantization for LLM Compression and
 // Acceleration" (2023), section 3.2, with the error taken from second moments and r_k in place of
-// the mean magnitude. Its clipping is quantize_block()'s.
+// the mean magnitude. Its clipping is quantize_blocks()'.
 #pragma once
 
 #include "quant/weight_only.h"

@@ -32,9 +32,13 @@ struct BlockGrid {
   bool finite = true;
 };
 
-/// Of `count` weights, a multiple of 8 (filled up with zeros); a block of zeros has scale 1.
-/// `finite` is false where NaN or infinities are among them; codes are then meaningless.
-BlockGrid quantize_block(const float* weights, int64_t count, const BlockFormat& format,
-                         uint8_t* codes);
+/// Blocks side by side, each in a lane of its own: arithmetic on vectors needs no sums across them.
+inline constexpr int64_t kBlockLanes = 16;
+
+/// Of kBlockLanes blocks of `count` weights, at most 256; weights, codes: [count, kBlockLanes];
+/// grids: one a lane. A block of zeros has scale 1. `finite` is false where NaN or infinities are
+/// among a block's weights; its codes are then meaningless.
+void quantize_blocks(const float (*weights)[kBlockLanes], int64_t count, const BlockFormat& format,
+                     uint8_t (*codes)[kBlockLanes], BlockGrid* grids);
 
 }  // namespace onnxtool

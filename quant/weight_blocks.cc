@@ -17,8 +17,6 @@ namespace {
 constexpr int64_t kMaxBlock = 256;
 // Read at a time, before pages are let go again.
 constexpr int64_t kStripBytes = int64_t{16} << 20;
-// Columns of a matrix stored across that are read together: a cache line.
-constexpr int64_t kTile = 16;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -34,6 +32,10 @@ class Reader {
   /// `n` neighbours from element `at` on.
   void read(int64_t at, int64_t n, float* out) const {
     const std::byte* from = data_ + at * element_bytes();
+    if (!half_ && n == kBlockLanes) {  // a cache line, where a call would cost more than the copy
+      std::memcpy(out, from, kBlockLanes * sizeof(float));
+      return;
+    }
     if (!half_) {
       std::memcpy(out, from, static_cast<size_t>(n) * sizeof(float));
       return;
@@ -133,47 +135,57 @@ class BlockJob {
     }
   }
 
-  // Stored [rows, depth].
+  // Blocks that are quantized together: `count` of them in the first lanes, zeros in the others.
+  struct Tile {
+    float x[kMaxBlock][kBlockLanes] = {};
+    uint8_t codes[kMaxBlock][kBlockLanes];
+    BlockGrid grids[kBlockLanes];
+    int64_t count = 0;
+  };
+
+  // Stored [rows, depth]: neighbours of a row share a tile.
   void along(int64_t first, int64_t last) {
     tbb::parallel_for(first, last, [&](int64_t row) {
-      float x[kMaxBlock];
-      uint8_t codes[kMaxBlock];
-      for (int64_t b = 0; b < out_.blocks; ++b) {
-        const int64_t n = std::min(block_, w_.depth - b * block_), at = row * w_.depth + b * block_;
-        reader_.read(at, n, x);
-        std::fill(x + n, x + block_, 0.0f);
-        finish(row, b, x, codes, row);
-        if (layout_ == BlockLayout::kStored) std::copy_n(codes, n, strip_.data() + (at - base_));
+      Tile tile;
+      float line[kMaxBlock];
+      for (int64_t b = 0; b < out_.blocks; b += kBlockLanes) {
+        tile.count = std::min(kBlockLanes, out_.blocks - b);
+        for (int64_t j = 0; j < tile.count; ++j) {
+          const int64_t n = weights_in(b + j);
+          reader_.read(row * w_.depth + (b + j) * block_, n, line);
+          for (int64_t k = 0; k < block_; ++k) tile.x[k][j] = k < n ? line[k] : 0;
+        }
+        quantize(tile);
+        for (int64_t j = 0; j < tile.count; ++j) finish(tile, j, row, b + j, row);
       }
     });
   }
 
-  // Stored [depth, rows].
+  // Stored [depth, rows]: the same block of neighbouring rows.
   void across(int64_t first, int64_t last) {
-    const int64_t tiles = ceil_div(w_.rows, kTile);
     // A block of every row is one task, so that its sums have one owner.
     tbb::parallel_for(first, last, [&](int64_t b) {
-      const int64_t n = std::min(block_, w_.depth - b * block_);
-      float line[kTile], x[kTile][kMaxBlock];
-      uint8_t codes[kMaxBlock];
-      for (int64_t t = 0; t < tiles; ++t) {
-        const int64_t row = t * kTile, width = std::min(kTile, w_.rows - row);
-        for (int64_t k = 0; k < block_; ++k) {
-          if (k < n) reader_.read((b * block_ + k) * w_.rows + row, width, line);
-          for (int64_t j = 0; j < width; ++j) x[j][k] = k < n ? line[j] : 0;
-        }
-        for (int64_t j = 0; j < width; ++j) {
-          finish(row + j, b, x[j], codes, b);
-          if (layout_ == BlockLayout::kStored)
-            for (int64_t k = 0; k < n; ++k)
-              strip_[static_cast<size_t>((b * block_ + k) * w_.rows + row + j - base_)] = codes[k];
-        }
+      Tile tile;
+      const int64_t n = weights_in(b);
+      for (int64_t row = 0; row < w_.rows; row += kBlockLanes) {
+        tile.count = std::min(kBlockLanes, w_.rows - row);
+        for (int64_t k = 0; k < n; ++k)
+          reader_.read((b * block_ + k) * w_.rows + row, tile.count, tile.x[k]);
+        quantize(tile);
+        for (int64_t j = 0; j < tile.count; ++j) finish(tile, j, row + j, b, b);
       }
     });
   }
 
-  void finish(int64_t row, int64_t b, const float* x, uint8_t* codes, int64_t owner) {
-    const BlockGrid g = quantize_block(x, block_, format_, codes);
+  int64_t weights_in(int64_t b) const { return std::min(block_, w_.depth - b * block_); }
+
+  void quantize(Tile& tile) const {
+    quantize_blocks(tile.x, block_, format_, tile.codes, tile.grids);
+  }
+
+  // Block b of a row, which lies in a lane of the tile.
+  void finish(const Tile& tile, int64_t lane, int64_t row, int64_t b, int64_t owner) {
+    const BlockGrid& g = tile.grids[lane];
     if (!g.finite) finite_ = false;
     noise_[static_cast<size_t>(owner)] += g.noise;
     signal_[static_cast<size_t>(owner)] += g.signal;
@@ -181,9 +193,17 @@ class BlockJob {
     const auto at = static_cast<size_t>(by_row ? row * out_.blocks + b : b * w_.rows + row);
     out_.scales[at] = g.signal > 0 ? g.scale : 0;
     if (!format_.symmetric) zero_points_[at] = static_cast<uint8_t>(g.zero_point);
-    if (layout_ == BlockLayout::kRows)
+    if (layout_ == BlockLayout::kRows) {
+      uint8_t codes[kMaxBlock];
+      for (int64_t k = 0; k < block_; ++k) codes[k] = tile.codes[k][lane];
       Packer(out_.codes, format_.bits)
           .put((row * out_.blocks + b) * block_, std::span(codes, static_cast<size_t>(block_)));
+      return;
+    }
+    const int64_t n = weights_in(b), step = w_.across ? w_.rows : 1,
+                  start = w_.across ? b * block_ * w_.rows + row : row * w_.depth + b * block_;
+    for (int64_t k = 0; k < n; ++k)
+      strip_[static_cast<size_t>(start + k * step - base_)] = tile.codes[k][lane];
   }
 
   // Blocks of zeros get the smallest scale of the others. Kernels that sum codes and correct for

@@ -23,6 +23,22 @@ std::vector<float> normal(size_t count, uint64_t seed = 1) {
   return out;
 }
 
+// The same block in every lane.
+BlockGrid quantize_block(const float* weights, int64_t n, const BlockFormat& format,
+                         uint8_t* codes) {
+  std::vector<float[kBlockLanes]> x(static_cast<size_t>(n));
+  std::vector<uint8_t[kBlockLanes]> all(static_cast<size_t>(n));
+  for (size_t k = 0; k < x.size(); ++k) std::fill_n(x[k], kBlockLanes, weights[k]);
+  BlockGrid grids[kBlockLanes];
+  quantize_blocks(x.data(), n, format, all.data(), grids);
+  for (size_t k = 0; k < all.size(); ++k) {
+    codes[k] = all[k][0];
+    for (const uint8_t c : all[k]) CHECK(c == codes[k]);
+  }
+  for (const BlockGrid& g : grids) CHECK(g.scale == grids[0].scale);
+  return grids[0];
+}
+
 double db(double signal, double noise) { return 10 * std::log10(signal / noise); }
 
 TEST_CASE("blocks: the grid found is better than the one that just holds the block") {
