@@ -58,7 +58,7 @@ Result<std::unique_ptr<QuantizeMethod>> make_dynamic_method(const QuantizeFlags&
   if (!options.target->is_onnxruntime || options.target->ops.empty())
     return Error{ErrorCode::kUsage,
                  "--dynamic: --target " + flags.target + " does not quantize while it runs",
-                 "it is for onnxruntime's CPU provider: ort-cpu, ort-cpu-no-vnni, ort-arm64"};
+                 "it is for onnxruntime's CPU provider: ort-cpu, ort-cpu-no-vnni, ort-arm64, ort-mobile"};
   if (flags.weight_type != "s8" && flags.weight_type != "u8")
     return Error{
         ErrorCode::kUsage,

@@ -8,6 +8,7 @@
 
 #include "apps/config.h"
 #include "libopt/target/target.h"
+#include "quant/float8.h"
 
 namespace onnxtool {
 
@@ -67,13 +68,14 @@ void add_quantize_flags(CLI::App& c, QuantizeFlags& o) {
        how});
   add_choice(
       c, o.activation_type,
-      {"--activation-type", "u8|s8|u16|s16",
-       "Type of activations; 16 bits where the target has them (default: s8 for tensorrt)", how});
+      {"--activation-type", "u8|s8|u16|s16|fp8e4m3fn",
+       "Type of activations; 16 bits and 8-bit floats where the target has them (default: s8 for "
+       "tensorrt, fp8e4m3fn with weights of 8-bit floats)",
+       how});
   add_choice(c, o.weight_type,
-             {"--weight-type", "s8|u8|s4|u4",
-              "Type of weights; 4 bits for --weight-only and where the target has them. With "
-              "--weight-only, "
-              "unsigned types are asymmetric",
+             {"--weight-type", "s8|u8|s4|u4|s16|fp8e4m3fn|fp8e5m2",
+              "Type of weights; 4 bits for --weight-only, and what the target has. With "
+              "--weight-only, unsigned types are asymmetric",
               how});
   add_switch(
       c, o.symmetric,
@@ -177,9 +179,14 @@ void add_quantize_flags(CLI::App& c, QuantizeFlags& o) {
 
 namespace {
 
-constexpr std::pair<std::string_view, DataType> kTypes[] = {
-    {"u8", DataType::kUint8},  {"s8", DataType::kInt8},  {"u16", DataType::kUint16},
-    {"s16", DataType::kInt16}, {"u4", DataType::kUint4}, {"s4", DataType::kInt4}};
+constexpr std::pair<std::string_view, DataType> kTypes[] = {{"u8", DataType::kUint8},
+                                                            {"s8", DataType::kInt8},
+                                                            {"u16", DataType::kUint16},
+                                                            {"s16", DataType::kInt16},
+                                                            {"u4", DataType::kUint4},
+                                                            {"s4", DataType::kInt4},
+                                                            {"fp8e4m3fn", DataType::kFloat8E4M3FN},
+                                                            {"fp8e5m2", DataType::kFloat8E5M2}};
 
 std::string name_of(DataType type) {
   for (const auto& [text, t] : kTypes)
@@ -194,7 +201,7 @@ Error no_kernels(const Target& target, DataType type, std::span<const DataType> 
   const bool narrow = what == "weights" && bits_of(type) == 4;
   return {ErrorCode::kUsage,
           "--target " + std::string(target.name) + " does not run " + what + " of type " +
-              name_of(type) + " on integers",
+              name_of(type) + (is_quantized_float(type) ? "" : " on integers"),
           "it has " + list + (narrow ? "; or add --weight-only" : "")};
 }
 
@@ -207,6 +214,29 @@ Result<DataType> type_of(const QuantizeFlags& o, std::string_view flag, const st
   if (std::ranges::find(has, given->second) == has.end())
     return no_kernels(*find_target(o.target), given->second, has, what);
   return given->second;
+}
+
+// 8-bit floats are multiplied by 8-bit floats alone: a flag for one side means both.
+Status settle_float8(const QuantizeFlags& o, QuantizeOptions& q) {
+  const bool data = is_quantized_float(q.activation_type),
+             weights = is_quantized_float(q.weight_type);
+  if (data == weights && !data) return {};
+  if (data != weights && o.given.contains(data ? "--weight-type" : "--activation-type"))
+    return Error{ErrorCode::kUsage,
+                 name_of(q.activation_type) + " activations with " + name_of(q.weight_type) +
+                     " weights run on no kernel",
+                 "8-bit floats go with 8-bit floats: leave out one of both flags"};
+  q.activation_type = DataType::kFloat8E4M3FN;
+  if (!weights) q.weight_type = DataType::kFloat8E4M3FN;
+  const char* other = o.adaround                  ? "--adaround"
+                      : !o.preset.empty()         ? "--preset"
+                      : o.format == "qoperator"   ? "--format qoperator"
+                      : o.calibrator == "entropy" ? "--calibrator entropy"
+                                                  : nullptr;
+  if (other)
+    return Error{ErrorCode::kUsage, std::string(other) + " is for integers, not for 8-bit floats",
+                 "leave out one of both"};
+  return {};
 }
 
 // Of --smooth.
@@ -237,6 +267,7 @@ Result<QuantizeOptions> quantize_options(const QuantizeFlags& o) {
                                              q.target->data_types, "activations"));
   ONNXTOOL_ASSIGN(q.weight_type,
                   type_of(o, "--weight-type", o.weight_type, q.target->weight_types, "weights"));
+  ONNXTOOL_TRY(settle_float8(o, q));
   if (q.activation_type == DataType::kInt8 && q.weight_type == DataType::kUint8)
     return Error{ErrorCode::kUsage, "s8 activations with u8 weights run on no integer kernel",
                  "use --weight-type s8"};
@@ -267,6 +298,10 @@ Result<QuantizeOptions> quantize_options(const QuantizeFlags& o) {
   for (const DataType t : q.overrides.weight_types()) {
     if (std::ranges::find(q.target->weight_types, t) == q.target->weight_types.end())
       return no_kernels(*q.target, t, q.target->weight_types, "weights");
+    if (is_quantized_float(q.weight_type))
+      return Error{ErrorCode::kUsage,
+                   "--override weight-type: layers of 8-bit floats have no other",
+                   "leave it out; type=float leaves a layer alone"};
     if (q.activation_type == DataType::kInt8 && t == DataType::kUint8)
       return Error{
           ErrorCode::kUsage,

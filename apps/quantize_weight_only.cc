@@ -113,6 +113,11 @@ Result<std::unique_ptr<QuantizeMethod>> make_weight_only_method(const QuantizeFl
                  "--weight-only: --target " + flags.target + " has no operators of com.microsoft",
                  "leave out --format"};
   options.operators = onnxruntime && flags.format != "qdq";
+  if (flags.weight_type != "s8" && flags.weight_type != "u8" && flags.weight_type != "s4" &&
+      flags.weight_type != "u4")
+    return Error{ErrorCode::kUsage,
+                 "--weight-only: weights of type " + flags.weight_type + " run in no kernel",
+                 "there are s4, u4, s8 and u8"};
   options.is_signed = flags.weight_type.starts_with('s');
   options.bits = flags.weight_type.ends_with('4') ? 4 : 8;
   options.symmetric = options.is_signed || flags.symmetric;

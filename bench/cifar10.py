@@ -26,9 +26,11 @@ def images(directory):
     return samples, np.array(labels)
 
 
-def logits(model, samples):
+def logits(model, samples, level=None):
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
+    if level is not None:
+        options.graph_optimization_level = level
     options.log_severity_level = 3
     session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name

@@ -63,10 +63,10 @@ _onnxtool() {
         --calibrator) words="auto minmax moving-average percentile entropy mse" ;;
         --percentile) files=1 ;;
         --format) words="qdq qoperator" ;;
-        --activation-type) words="u8 s8 u16 s16" ;;
-        --weight-type) words="s8 u8 s4 u4" ;;
+        --activation-type) words="u8 s8 u16 s16 fp8e4m3fn" ;;
+        --weight-type) words="s8 u8 s4 u4 s16 fp8e4m3fn fp8e5m2" ;;
         --preset) words="ort-compat" ;;
-        --target) words="ort-cpu ort-cpu-no-vnni ort-arm64 ort-cuda tensorrt openvino qnn portable" ;;
+        --target) words="ort-cpu ort-cpu-no-vnni ort-arm64 ort-mobile ort-cuda tensorrt openvino qnn portable" ;;
         --include) files=1 ;;
         --exclude) files=1 ;;
         --override) files=1 ;;
@@ -248,7 +248,7 @@ _onnxtool() {
         --tensor) files=1 ;;
         --svg) files=1 ;;
         --rows) files=1 ;;
-        --target) words="ort-cpu ort-cpu-no-vnni ort-arm64" ;;
+        --target) words="ort-cpu ort-cpu-no-vnni ort-arm64 ort-mobile" ;;
         --nnapi-stop-ops) files=1 ;;
         --provider) words="cuda dml nnapi coreml-network coreml-program xnnpack" ;;
         --runtime) files=1 ;;

@@ -98,15 +98,15 @@ _onnxtool() {
         '--calibrator=[How ranges are chosen; auto measures the others and takes the best]:auto|minmax|moving-average|percentile|entropy|mse:(auto minmax moving-average percentile entropy mse)' \
         '--percentile=[Share of the values inside the range, for the percentile calibrator]:P:_files' \
         '--format=[Write Q and DQ around float operators (the default), or integer operators (the default of --weight-only); without data\: convert a quantized model]:qdq|qoperator:(qdq qoperator)' \
-        '--activation-type=[Type of activations; 16 bits where the target has them (default\: s8 for tensorrt)]:u8|s8|u16|s16:(u8 s8 u16 s16)' \
-        '--weight-type=[Type of weights; 4 bits for --weight-only and where the target has them. With --weight-only, unsigned types are asymmetric]:s8|u8|s4|u4:(s8 u8 s4 u4)' \
+        '--activation-type=[Type of activations; 16 bits and 8-bit floats where the target has them (default\: s8 for tensorrt, fp8e4m3fn with weights of 8-bit floats)]:u8|s8|u16|s16|fp8e4m3fn:(u8 s8 u16 s16 fp8e4m3fn)' \
+        '--weight-type=[Type of weights; 4 bits for --weight-only, and what the target has. With --weight-only, unsigned types are asymmetric]:s8|u8|s4|u4|s16|fp8e4m3fn|fp8e5m2:(s8 u8 s4 u4 s16 fp8e4m3fn fp8e5m2)' \
         '--symmetric[Symmetric activations (behind Relu and Clip the zero point stays at the lowest code); with --weight-only symmetric weights]' \
         '--per-tensor[One weight scale per tensor instead of one per channel]' \
         '--no-equalize[Do not even out hidden channels by powers of two]' \
         '--quantize-outputs[Quantize graph outputs behind Gemm and MatMul too]' \
         '--no-opset-change[Keep the opset; per-channel scales need 13, so older models get --per-tensor]' \
         '--preset=[Formulas and placement of onnxruntime'\''s own quantizer]:ort-compat:(ort-compat)' \
-        '--target=[Runtime that will run the model]:ort-cpu|ort-cpu-no-vnni|ort-arm64|ort-cuda|tensorrt|openvino|qnn|portable:(ort-cpu ort-cpu-no-vnni ort-arm64 ort-cuda tensorrt openvino qnn portable)' \
+        '--target=[Runtime that will run the model]:ort-cpu|ort-cpu-no-vnni|ort-arm64|ort-mobile|ort-cuda|tensorrt|openvino|qnn|portable:(ort-cpu ort-cpu-no-vnni ort-arm64 ort-mobile ort-cuda tensorrt openvino qnn portable)' \
         '*--include=[Quantize only these of Conv, Gemm and MatMul\: op\:TYPE, name\:GLOB, tensor\:GLOB, between\:FROM,TO, or @FILE with one a line]:SELECTOR:_files' \
         '*--exclude=[Leave these nodes in float]:SELECTOR:_files' \
         '*--override=[Something else for these layers and tensors\: type=float, weights=per-tensor, weight-type=u8, calibrator=NAME, percentile=P, range=MIN,MAX, symmetric=yes]:SELECTOR\:KEY=VALUE:_files' \
@@ -351,7 +351,7 @@ _onnxtool() {
         '*--svg=[Write a figure as SVG\: treemap (bytes of constants) or memory (activations along the nodes); repeatable]:FIGURE=PATH:_files' \
         '--statistics[Read all constants, and list their values'\'' figures and sha256]' \
         '--rows=[Rows of long tables; reports for programs have all]:N:_files' \
-        '--target=[Runtime whose integer operators are predicted]:ort-cpu|ort-cpu-no-vnni|ort-arm64:(ort-cpu ort-cpu-no-vnni ort-arm64)' \
+        '--target=[Runtime whose integer operators are predicted]:ort-cpu|ort-cpu-no-vnni|ort-arm64|ort-mobile:(ort-cpu ort-cpu-no-vnni ort-arm64 ort-mobile)' \
         '--check-mobile[Say what NNAPI, CoreML and XNNPACK would take of the model]' \
         '--nnapi-stop-ops=[Operators, separated by commas, that NNAPI gets neither nor what is behind them (default\: NonMaxSuppression)]:OPS:_files' \
         '--provider=[Say which nodes this provider would take, and what is copied at the borders]:cuda|dml|nnapi|coreml-network|coreml-program|xnnpack:(cuda dml nnapi coreml-network coreml-program xnnpack)' \

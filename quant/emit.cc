@@ -9,6 +9,7 @@
 #include "libopt/rewrite/driver.h"
 #include "libopt/rewrite/node_names.h"
 #include "libopt/rewrite/rewriter.h"
+#include "quant/float8.h"
 
 namespace onnxtool {
 namespace {
@@ -134,7 +135,7 @@ class Emitter {
     std::optional<QuantizedBias> bias;
     std::vector<float> bias_values;
     if (n.handler->bias_input >= 0 && n.node->has_input(n.handler->bias_input) &&
-        !options_.target->float_bias) {
+        !options_.target->float_bias && !is_quantized_float(weight_options.type)) {
       bias_values = n.node->input(n.handler->bias_input).constant()->values<float>();
       const int64_t channels =
           axis ? tensor.dims()[static_cast<size_t>(*axis)] : output_channels(*n.node, tensor);

@@ -11,6 +11,7 @@
 
 #include "libopt/ir/code_type.h"
 #include "libopt/support/checked.h"
+#include "quant/float8.h"
 
 namespace onnxtool {
 namespace {
@@ -349,13 +350,21 @@ QuantizedWeights encoded(std::span<const float> w, const Shape& s, std::optional
   QuantizedWeights q;
   q.type = options.type;
   q.axis = axis;
-  std::vector<Coder> coders;
-  coders.reserve(params.size());
   for (const QuantParams& p : params) {
     q.scales.push_back(p.scale);
     q.zero_points.push_back(p.zero_point);
-    coders.emplace_back(p, scheme);
   }
+  if (scheme.is_float8()) {
+    q.bytes.reserve(w.size());
+    for (size_t i = 0; i < w.size(); ++i) {
+      const size_t c = i / static_cast<size_t>(s.inner) % static_cast<size_t>(s.channels);
+      q.bytes.push_back(encode_float8(w[i], q.scales[c], scheme));
+    }
+    return q;
+  }
+  std::vector<Coder> coders;
+  coders.reserve(params.size());
+  for (const QuantParams& p : params) coders.emplace_back(p, scheme);
   q.bytes = packed(options.type, w.size(),
                    [&](auto* codes) { encode(w, s, std::span<const Coder>(coders), codes); });
   return q;
@@ -378,6 +387,7 @@ bool is_quantized_integer(DataType type) {
 }
 
 QuantScheme scheme_of(DataType type, bool symmetric, bool reduced, bool ort_compat) {
+  if (is_quantized_float(type)) return float8_scheme(type);
   ONNXTOOL_CHECK(is_quantized_integer(type));
   const int bits = bits_of(type);
   QuantScheme s;
@@ -416,6 +426,7 @@ Result<QuantParams> compute(Range range, const QuantScheme& scheme, double min_r
 
 int32_t quantize_value(float x, QuantParams params, const QuantScheme& scheme) {
   if (std::isnan(x)) return params.zero_point;
+  if (scheme.is_float8()) return encode_float8(x, params.scale, scheme);
   return Coder(params, scheme)(x);
 }
 
@@ -435,9 +446,14 @@ Result<QuantizedWeights> quantize_weights(std::span<const float> weights,
   const QuantScheme scheme = weight_scheme(options);
   const Extrema e = extrema_of(weights, shape);
   std::vector<QuantParams> params(e.low.size());
-  if (options.mse_clip && !weights.empty()) {
+  if ((options.mse_clip || scheme.is_float8()) && !weights.empty()) {
     ONNXTOOL_TRY(
         for_channels(weights, shape, [&](size_t c, std::span<const float> values) -> Status {
+          if (scheme.is_float8()) {
+            const float absmax = std::max(e.high[c], -e.low[c]);
+            ONNXTOOL_ASSIGN(params[c].scale, scale_of_float8(values, absmax, scheme));
+            return {};
+          }
           ONNXTOOL_ASSIGN(params[c], clipped_params(values, e.low[c], e.high[c], scheme));
           return {};
         }));
@@ -540,8 +556,10 @@ std::vector<float> dequantize_weights(const QuantizedWeights& weights,
             static_cast<size_t>(!weights.axis   ? 0
                                 : weights.block ? (o * blocks + c / block) * shape->inner + i
                                                 : c);
-        values[at] =
-            dequantize_value(code_at(weights, at), {weights.scales[p], weights.zero_points[p]});
+        values[at] = is_quantized_float(weights.type)
+                         ? decode_float8(weights.bytes[at], weights.scales[p], weights.type)
+                         : dequantize_value(code_at(weights, at),
+                                            {weights.scales[p], weights.zero_points[p]});
       }
   return values;
 }

@@ -26,7 +26,8 @@ bool is_quantized_integer(DataType type);
 
 /// The integers of a type. symmetric leaves out the lowest of a signed type (s8: -127..127);
 /// reduced is one bit less (s8: -64..64, u8: 0..127) and wins over symmetric; both narrow the scale
-/// only, values still saturate at the type's own limits. The type must be is_quantized_integer.
+/// only, values still saturate at the type's own limits. The type must be is_quantized_integer, or
+/// an 8-bit float of quant/float8.h, which is symmetric and whole whatever is asked for.
 /// Without `ort_compat`, s4 and s2 symmetric leave out the lowest too; with it they keep it, which
 /// puts +absmax half a step outside (reference: onnxruntime, s4 symmetric has scale absmax / 7.5).
 QuantScheme scheme_of(DataType type, bool symmetric, bool reduced = false, bool ort_compat = false);
@@ -41,7 +42,8 @@ struct QuantParams {
 /// An error (kNotFinite) for a range that is not finite or whose scale passes float.
 Result<QuantParams> compute(Range range, const QuantScheme& scheme, double min_real_range = 0);
 
-/// One value, as the QuantizeLinear of a runtime computes it. NaN gives the zero point.
+/// The code of one value, as the QuantizeLinear of a runtime computes it; of an 8-bit float its
+/// bits. NaN gives the zero point.
 int32_t quantize_value(float x, QuantParams params, const QuantScheme& scheme);
 inline float dequantize_value(int32_t q, QuantParams params) {
   return static_cast<float>(q - params.zero_point) * params.scale;
@@ -55,6 +57,7 @@ struct WeightOptions {
   bool reduced = false;
   bool ort_compat = false;
   /// Shrinks each channel's range where that lowers the squared error.
+  /// 8-bit floats always take the scale with the least.
   bool mse_clip = false;
 };
 

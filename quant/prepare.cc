@@ -10,6 +10,8 @@
 #include "libopt/rewrite/inline_calls.h"
 #include "passes/deduplicate.h"
 #include "passes/pass.h"
+#include "quant/float8.h"
+#include "quant/ops/handler.h"
 
 namespace onnxtool {
 namespace {
@@ -111,6 +113,21 @@ Status raise_opset(Model& model, int needed, Preparation& p) {
   return {};
 }
 
+bool has_layers(const Function& function) {
+  for (const Node& n : function.body->nodes()) {
+    const OpHandler* h = find_handler(n);
+    if (h && h->role == Role::kCore) return true;
+  }
+  return false;
+}
+
+Status inline_functions(Model& model, Preparation& p) {
+  ONNXTOOL_TRY(inline_calls(model.graph(), [](const Node&) { return false; }));
+  model.functions.clear();
+  p.notes.emplace_back("calls of functions are inlined");
+  return {};
+}
+
 Status fold_model(Model& model) {
   ONNXTOOL_TRY(infer_graph(model.graph()));
   const auto folder = make_folder();
@@ -129,17 +146,22 @@ Status fold_model(Model& model) {
 
 Result<Preparation> prepare_model(Model& model, const QuantizeOptions& options) {
   Preparation p = before(model);
+  // A body is shared by its calls, whose tensors have ranges of their own.
+  if (std::ranges::any_of(model.functions, has_layers)) ONNXTOOL_TRY(inline_functions(model, p));
   free_parameters(model, p);
-  const bool wide = !is_8bit(options.activation_type) || !is_8bit(options.weight_type);
+  const bool floats = is_quantized_float(options.activation_type);  // and so weights
+  const bool wide = !floats && (!is_8bit(options.activation_type) || !is_8bit(options.weight_type));
   const bool channels = options.per_channel || options.overrides.asks_for_channels();
   const int needed = wide                                   ? kAllTypesOpset
+                     : floats                               ? kFloat8Opset
                      : channels && !options.no_opset_change ? kPerChannelOpset
                                                             : kPerTensorOpset;
   if (model.opset("") < needed) {
     if (options.no_opset_change)
       return Error{ErrorCode::kUnsupported,
                    "opset " + std::to_string(model.opset("")) + " has no QuantizeLinear" +
-                       (wide ? " for these types" : "") + ", which needs " + std::to_string(needed),
+                       (wide || floats ? " for these types" : "") + ", which needs " +
+                       std::to_string(needed),
                    "leave out --no-opset-change"};
     ONNXTOOL_TRY(raise_opset(model, needed, p));
   }
@@ -154,10 +176,8 @@ Result<Preparation> prepare_weights(std::unique_ptr<Model>& model, int least_ops
   free_parameters(*model, p);
   if (!model->functions.empty()) {
     std::unique_ptr<Model> inlined = model->clone();
-    ONNXTOOL_TRY(inline_calls(inlined->graph(), [](const Node&) { return false; }));
-    inlined->functions.clear();
+    ONNXTOOL_TRY(inline_functions(*inlined, p));
     model = std::move(inlined);
-    p.notes.emplace_back("calls of functions are inlined");
   }
   if (model->opset("") < least_opset) {
     if (no_opset_change)

@@ -9,6 +9,7 @@
 #include "passes/deduplicate.h"
 #include "quant/decisions.h"
 #include "quant/equalize.h"
+#include "quant/float8.h"
 #include "quant/fuse_bias.h"
 #include "quant/smooth.h"
 
@@ -399,6 +400,7 @@ Result<Quantizer::Output> Quantizer::best_of_all(const SampleSource& source,
   const SpreadSamples some(source, affordable_samples(placement_));
   for (const Calibrator c :
        {Calibrator::kMse, Calibrator::kEntropy, Calibrator::kPercentile, Calibrator::kMinMax}) {
+    if (c == Calibrator::kEntropy && is_quantized_float(options_.activation_type)) continue;
     ONNXTOOL_ASSIGN(Output candidate, emit_with(c));
     ONNXTOOL_ASSIGN(const double worst, worst_sqnr(candidate, some, quiet));
     trials.push_back({c, worst});

@@ -66,6 +66,8 @@ struct QuantizeOptions {
 inline constexpr int kPerChannelOpset = 13;
 /// Least opset that has them at all.
 inline constexpr int kPerTensorOpset = 10;
+/// Least opset that has them for 8-bit floats.
+inline constexpr int kFloat8Opset = 19;
 /// Least opset that has them for 16- and 4-bit integers.
 inline constexpr int kAllTypesOpset = 21;
 

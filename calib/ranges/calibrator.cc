@@ -99,6 +99,9 @@ Result<Range> calibrate(Calibrator calibrator, const Summary& summary, const Qua
                  "percentile is " + std::to_string(options.percentile) +
                      ", expected more than 0 and at most 100",
                  {}};
+  if (calibrator == Calibrator::kEntropy && scheme.is_float8())
+    return Error{ErrorCode::kUsage, "the entropy calibrator chooses ranges of integers",
+                 "with 8-bit floats use mse, percentile or minmax"};
   const Density density(summary);
   switch (calibrator) {
     case Calibrator::kMinMax:

@@ -29,6 +29,11 @@ struct QuantScheme {
   bool symmetric = false;
   int32_t clip_min = 0;
   int32_t clip_max = 255;
+  /// Not 0: codes are 8-bit floats with so many bits of mantissa, qmax the largest of them and
+  /// 2^min_exponent the least normal one; their zero point is 0, and the grid is symmetric.
+  int mantissa_bits = 0;
+  int min_exponent = 0;
+  bool is_float8() const { return mantissa_bits > 0; }
 };
 
 /// real = (q - zero_point) * scale.
@@ -66,7 +71,8 @@ struct Extremes {
 };
 
 /// Errors: nothing was observed (kBadData), NaN or infinities were (kNotFinite), the summary has no
-/// histogram and the calibrator needs one, or an option lies outside its domain (kUsage). The
+/// histogram and the calibrator needs one, or an option lies outside its domain, as the entropy of
+/// codes that are floats does (kUsage). The
 /// caller adds the tensor's name. An all-zero tensor gives {0, 0}. The moving average wants the
 /// extremes of every sample, in order; without any it fails (kBadData).
 Result<Range> calibrate(Calibrator calibrator, const Summary& summary, const QuantScheme& scheme,

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <limits>
 
+#include "calib/ranges/float8.h"
+
 namespace onnxtool {
 namespace {
 
@@ -116,6 +118,23 @@ double Density::Side::rounded(double step, double limit) const {
   return error + step * step * (in_cells * step + in_points);
 }
 
+// The same with 8-bit floats.
+double Density::Side::rounded_to_floats(double scale, double limit,
+                                        const QuantScheme& scheme) const {
+  const double inverse = 1 / scale;
+  double error = 0;
+  for (size_t i = 0; i < size() && lower[i] < limit; ++i) {
+    const double top = std::min(upper[i], limit), width = upper[i] - lower[i];
+    const double inside = width > 0 ? count[i] * (top - lower[i]) / width : count[i];
+    const double middle = 0.5 * (lower[i] + top);
+    const auto rounded =
+        static_cast<double>(nearest_float8(static_cast<float>(middle * inverse), scheme));
+    const double e = middle - std::min(rounded * scale, limit);
+    error += inside * (e * e + (top - lower[i]) * (top - lower[i]) / 12);
+  }
+  return error;
+}
+
 Density::Density(const Summary& summary)
     : total_(static_cast<double>(summary.finite())),
       zeros_(static_cast<double>(summary.zeros())),
@@ -174,6 +193,11 @@ double Density::squared_error(const Grid& grid, const QuantScheme& scheme) const
   const double high = (static_cast<double>(scheme.clip_max) - grid.zero_point) * grid.scale;
   const double low = (static_cast<double>(grid.zero_point) - scheme.clip_min) * grid.scale;
   double error = 0;
+  if (scheme.is_float8()) {
+    for (const Side* s : {&positive_, &negative_})
+      if (s->size()) error += s->rounded_to_floats(grid.scale, high, scheme) + s->clipped(high);
+    return error;
+  }
   if (positive_.size()) error += positive_.rounded(grid.scale, high) + positive_.clipped(high);
   if (negative_.size()) error += negative_.rounded(grid.scale, low) + negative_.clipped(low);
   return error;

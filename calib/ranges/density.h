@@ -40,7 +40,8 @@ class Density {
   /// The same of |x|.
   double magnitude_quantile(double mass) const;
 
-  /// Sum of squared errors of rounding and saturating every value on the grid; exact.
+  /// Sum of squared errors of rounding and saturating every value on the grid; exact, but for 8-bit
+  /// floats, whose steps are so much wider than buckets that a bucket's middle stands for it.
   double squared_error(const Grid& grid, const QuantScheme& scheme) const;
 
   /// Values outside [low, high] summed as (x - limit)^2, plus step^2 / 12 for each other value
@@ -64,6 +65,7 @@ class Density {
     double clipped(double limit) const;  // sum of (x - limit)^2 over those above the limit
     double rounded(double step,
                    double limit) const;  // sum of (x - nearest multiple of step)^2 up to limit
+    double rounded_to_floats(double scale, double limit, const QuantScheme& scheme) const;
   };
 
   Side positive_, negative_;

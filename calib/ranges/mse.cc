@@ -22,6 +22,7 @@ namespace {
 constexpr int kRungs =
     40;  // of a ladder: neighbours differ by 10 % where 1.5 % of the range remains
 constexpr int kPairRungs = 20;  // with both limits free
+constexpr int kOctave = 16;     // scales of 8-bit floats beyond the widest range
 // Ladders reach from the extremum to half of this percentile of the side's magnitudes.
 constexpr double kInnermost = 0.95;
 
@@ -139,6 +140,10 @@ Range mse_range(const Density& density, const QuantScheme& scheme) {
         density.magnitude_quantile(density.total() - (1 - kInnermost) * nonzero), extreme);
     for (double factor : ladder(inner, kRungs))
       search.consider(Grid{widest.scale * factor, widest.zero_point});
+    // Steps of floats grow with their values: where between two powers of two the largest value
+    // comes to stand matters, even if the highest codes are left over.
+    for (int i = 1; scheme.is_float8() && i < kOctave; ++i)
+      search.consider(Grid{widest.scale * std::exp2(static_cast<double>(i) / kOctave), 0});
     ratio = std::pow(inner, -1.0 / (kRungs - 1));
   }
 

@@ -15,11 +15,13 @@ constexpr TargetOp layer(std::string_view op) {
 constexpr TargetOp mover(std::string_view op) { return {.op = op, .fusion = Fusion::kPassThrough}; }
 
 constexpr DataType kS8[] = {DataType::kInt8};
+constexpr DataType kS8OrFloat8[] = {DataType::kInt8, DataType::kFloat8E4M3FN};
 constexpr DataType kWideData[] = {DataType::kUint8, DataType::kInt8, DataType::kUint16,
-                                  DataType::kInt16};
+                                  DataType::kInt16, DataType::kFloat8E4M3FN};
 constexpr DataType kQnnData[] = {DataType::kUint8, DataType::kUint16};
-constexpr DataType kNarrowWeights[] = {DataType::kInt8, DataType::kUint8, DataType::kInt4,
-                                       DataType::kUint4};
+constexpr DataType kAllWeights[] = {DataType::kInt8,      DataType::kUint8, DataType::kInt4,
+                                    DataType::kUint4,     DataType::kInt16, DataType::kFloat8E4M3FN,
+                                    DataType::kFloat8E5M2};
 constexpr DataType kQnnWeights[] = {DataType::kInt8, DataType::kUint8, DataType::kInt4};
 
 constexpr TargetOp kTensorRtOps[] = {
@@ -97,8 +99,8 @@ constinit const Target kTensorRt{.name = "tensorrt",
                                  .ops = kTensorRtOps,
                                  .computes_bfloat16 = true,
                                  .is_onnxruntime = false,
-                                 .data_types = kS8,
-                                 .weight_types = kS8,
+                                 .data_types = kS8OrFloat8,
+                                 .weight_types = kS8OrFloat8,
                                  .symmetric_data = true,
                                  .float_bias = true};
 
@@ -121,6 +123,6 @@ constinit const Target kPortable{.name = "portable",
                                  .ops = kPortableOps,
                                  .is_onnxruntime = false,
                                  .data_types = kWideData,
-                                 .weight_types = kNarrowWeights};
+                                 .weight_types = kAllWeights};
 
 }  // namespace onnxtool

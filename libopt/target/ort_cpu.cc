@@ -122,6 +122,17 @@ constexpr auto kArmOps = [] {
   return ops;
 }();
 
+// NNAPI takes a layer only with a Q behind it.
+constexpr auto kMobileOps = [] {
+  auto ops = kArmOps;
+  for (TargetOp& op : ops) {
+    if (op.fusion != Fusion::kIntegerOrFloatOutput) continue;
+    op.fusion = Fusion::kInteger;
+    op.float_output_op = {};
+  }
+  return ops;
+}();
+
 }  // namespace
 
 constinit const Target kOrtCpu{"ort-cpu",
@@ -147,6 +158,13 @@ constinit const Target kOrtArm64{.name = "ort-arm64",
                                  .ops = kArmOps,
                                  .quantizes_parameters = true,
                                  .float16_obstacle = float16_obstacle};
+
+constinit const Target kOrtMobile{.name = "ort-mobile",
+                                  .summary = "onnxruntime on phones: CPU provider and NNAPI",
+                                  .ops = kMobileOps,
+                                  .quantizes_parameters = true,
+                                  .float16_obstacle = float16_obstacle,
+                                  .weight_types = kSignedOnly};
 
 constinit const Target kOrtCuda{
     .name = "ort-cuda", .summary = "onnxruntime, CUDA provider", .ops = {}};

@@ -5,7 +5,7 @@
 namespace onnxtool {
 namespace {
 
-constexpr const Target* kAll[] = {&kOrtCpu,   &kOrtCpuNoVnni, &kOrtArm64, &kOrtCuda,
+constexpr const Target* kAll[] = {&kOrtCpu,   &kOrtCpuNoVnni, &kOrtArm64, &kOrtMobile, &kOrtCuda,
                                   &kTensorRt, &kOpenVino,     &kQnn,      &kPortable};
 
 }  // namespace

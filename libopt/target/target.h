@@ -38,6 +38,7 @@ struct TargetOp {
 
 inline constexpr DataType kUnsignedFirst[] = {DataType::kUint8, DataType::kInt8};
 inline constexpr DataType kSignedFirst[] = {DataType::kInt8, DataType::kUint8};
+inline constexpr DataType kSignedOnly[] = {DataType::kInt8};
 
 struct Target {
   std::string_view name;
@@ -77,6 +78,10 @@ extern const Target kOrtCpuNoVnni;
 /// The same on ARM, whose kernels read s8 as well as u8: onnxruntime leaves s8 as it is there
 /// (session.qdqisint8allowed). Not weighed: no times were measured.
 extern const Target kOrtArm64;
+/// onnxruntime on phones: what its CPU provider on ARM and the NNAPI provider both run on integers.
+/// NNAPI wants the results of layers quantized, and one scale per channel of s8 weights alone.
+/// Source: providers/nnapi/nnapi_builtin/builders, and its documentation.
+extern const Target kOrtMobile;
 /// onnxruntime's CUDA provider: no integer kernels besides MatMulNBits and GatherBlockQuantized.
 extern const Target kOrtCuda;
 /// TensorRT. Source: its developer guide, working with quantized types and explicit quantization.

@@ -122,5 +122,30 @@ TEST_CASE("preparation: equal nodes become one, also where nobody named them") {
   CHECK(q.count("MatMul") == 2);
 }
 
+TEST_CASE(
+    "preparation: layers in local functions are quantized, each call with ranges of its own") {
+  const std::string head =
+      "<ir_version: 8, opset_import: [\"\" : 13, \"local\" : 1]> g (float[2,8] x) => (float y) "
+      "<float[8,8] w = {" +
+      numbers(64) + "}, float[8,8] v = {" + numbers(64, 20) + "}>";
+  const std::string calls = "{ p = local.layer (x, w) q = local.layer (p, v) y = Exp (q) }";
+  const std::string body =
+      " <domain: \"local\", opset_import: [\"\" : 13]> layer (a, b) => (c) { m = MatMul (a, b) "
+      "c = Tanh (m) }";
+  const auto q = quantize(head + calls + body);
+  CHECK(q.output.model->functions.empty());
+  int integer = 0;
+  for (const NodeDecision& d : q.output.decisions) integer += d.integer;
+  CHECK(integer == 2);
+  CHECK(q.count("QuantizeLinear") == 2);
+  CHECK(q.sqnr_db > 30);
+  // Functions without layers stay functions.
+  auto kept = parse(head + "{ p = local.gate (x) y = MatMul (p, w) }" +
+                    " <domain: \"local\", opset_import: [\"\" : 13]> gate (a) => (c) "
+                    "{ m = Sigmoid (a) c = Mul (a, m) }");
+  prepared(*kept);
+  CHECK(kept->functions.size() == 1);
+}
+
 }  // namespace
 }  // namespace onnxtool

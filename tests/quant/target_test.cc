@@ -118,7 +118,7 @@ TEST_CASE("targets: s8 stays s8 on ARM, and convolutions run on it") {
 TEST_CASE("targets: 16-bit activations and 4-bit weights raise the opset to 21") {
   for (const DataType data : {DataType::kUint16, DataType::kInt16})
     for (const DataType weight :
-         {DataType::kInt8, DataType::kUint8, DataType::kInt4, DataType::kUint4}) {
+         {DataType::kInt8, DataType::kUint8, DataType::kInt4, DataType::kUint4, DataType::kInt16}) {
       QuantizeOptions o = options_for(kPortable);
       o.activation_type = data;
       o.weight_type = weight;
@@ -133,6 +133,15 @@ TEST_CASE("targets: 16-bit activations and 4-bit weights raise the opset to 21")
   fixed.activation_type = DataType::kUint16;
   fixed.no_opset_change = true;
   CHECK(!Quantizer::create(testing::parse(layers()), fixed).ok());
+}
+
+TEST_CASE("targets: NNAPI takes layers only where their results are quantized, ARM's kernels not") {
+  const std::string text =
+      "<ir_version: 8, opset_import: [\"\" : 13]> g (float[2,8] x) => (float y) "
+      "<float[8,16] m = {" +
+      numbers(128) + "}> { p = MatMul (x, m) y = Exp (p) }";
+  CHECK(quantize(text, options_for(kOrtMobile)).count("QuantizeLinear") == 2);
+  CHECK(quantize(text, options_for(kOrtArm64)).count("QuantizeLinear") == 1);
 }
 
 }  // namespace
