@@ -3,11 +3,7 @@
 namespace onnxtool {
 namespace {
 
-struct Entry {
-  std::string_view op, domain;
-  NativeOp run;
-};
-constexpr Entry kTable[] = {
+constexpr NativeOperator kTable[] = {
     {"If", "", run_if},
     {"Loop", "", run_loop},
     {"Scan", "", run_scan},
@@ -30,8 +26,10 @@ constexpr Entry kTable[] = {
 
 }  // namespace
 
+std::span<const NativeOperator> native_operators() { return kTable; }
+
 NativeOp find_native_op(const Node& node) {
-  for (const Entry& e : kTable)
+  for (const NativeOperator& e : kTable)
     if (node.is(e.op, e.domain)) return e.run;
   if (node.is("Identity") && node.has_input(0) && !node.input(0).type().is_tensor() &&
       node.input(0).type().kind != ValueType::Kind::kUnknown)

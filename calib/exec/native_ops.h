@@ -9,6 +9,13 @@ namespace onnxtool {
 /// nullptr: the node is a kernel's. By operator, and for Identity by the static type of its input.
 NativeOp find_native_op(const Node& node);
 
+/// Every operator of find_native_op() but Identity.
+struct NativeOperator {
+  std::string_view op, domain;
+  NativeOp run;
+};
+std::span<const NativeOperator> native_operators();
+
 // control_flow.cc
 Status run_if(RunContext::Impl& run, const Step& step, size_t index);
 Status run_loop(RunContext::Impl& run, const Step& step, size_t index);

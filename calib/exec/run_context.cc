@@ -390,10 +390,12 @@ Result<Tensor> RunContext::Impl::take_tensor(int slot) {
     return Tensor::from_strings(std::move(dims), std::vector<std::string>(s, s + view->count));
   }
   const auto* b = static_cast<const std::byte*>(view->data);
-  return Tensor::from_bytes(
-      view->dtype, std::move(dims),
-      std::vector<std::byte>(b,
-                             b + size_bytes_of(view->dtype, static_cast<uint64_t>(view->count))));
+  const auto count = static_cast<uint64_t>(view->count);
+  std::vector<std::byte> bytes(b, b + size_bytes_of(view->dtype, count));
+  // Elements of few bits may leave a part of the last byte unset, whose bits are anybody's.
+  if (const uint64_t used = count * static_cast<uint64_t>(bits_of(view->dtype)) % 8; used != 0)
+    bytes.back() &= static_cast<std::byte>((1u << used) - 1);
+  return Tensor::from_bytes(view->dtype, std::move(dims), std::move(bytes));
 }
 
 void RunContext::Impl::share(int slot, int from, std::span<const int64_t> dims) {

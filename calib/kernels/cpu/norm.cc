@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "calib/kernels/cpu/convert.h"
 #include "calib/kernels/cpu/walk.h"
@@ -63,6 +64,9 @@ Result<ConstView> trailing_operand(KernelContext& ctx, int i, DataType type,
   return view;
 }
 
+// A mean of no elements.
+constexpr float kOfNothing = std::numeric_limits<float>::quiet_NaN();
+
 // y = (x - mean) / sqrt(variance + epsilon) * scale + bias over the axes from `axis` on. Without
 // `centered` (RMS) the mean is taken as 0. Output `mean_output` and the one after get the mean and
 // 1 / sqrt(...), in float.
@@ -90,6 +94,7 @@ Status normalize_rows(KernelContext& ctx, bool centered, int mean_output, int in
     ONNXTOOL_ASSIGN(const MutableView out,
                     ctx.output(outputs[i], DataType::kFloat, statistic_dims));
     statistics[i] = static_cast<float*>(out.data);
+    if (length == 0) std::ranges::fill(out.as<float>(), kOfNothing);
   }
   if (x.count == 0) return {};
   return dispatch(x.dtype, FloatOrDouble{}, "input 0", [&]<class T>() -> Status {

@@ -3,7 +3,9 @@
 // over the last axis; the simplified form takes the mean as 0 and has no beta. skip may be a single
 // sample, or lack the batch axis. Moments accumulate in double.
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "calib/kernels/cpu/convert.h"
 #include "calib/kernels/cpu/float_io.h"
@@ -71,6 +73,8 @@ Result<float*> statistic(KernelContext& ctx, int i) {
   Dims dims = to_dims(ctx.input(0).dims);
   dims.back() = 1;
   ONNXTOOL_ASSIGN(const MutableView view, ctx.output(i, DataType::kFloat, dims));
+  if (ctx.input(0).count == 0)  // means of no elements
+    std::ranges::fill(view.as<float>(), std::numeric_limits<float>::quiet_NaN());
   return static_cast<float*>(view.data);
 }
 
@@ -91,13 +95,14 @@ Status compute(KernelContext& ctx, const SkipInputs& in, bool centred) {
   ONNXTOOL_ASSIGN(rows.mean, statistic(ctx, kMean));
   ONNXTOOL_ASSIGN(rows.inverse, statistic(ctx, kInverse));
   ONNXTOOL_ASSIGN(void* buffer, ctx.scratch(static_cast<size_t>(x.count) * sizeof(T)));
-  if (x.count == 0) return {};
-  rows.skip_rows = ctx.input(1).count / rows.size;
   rows.y = y.data<T>();
   rows.sum = static_cast<T*>(buffer);
-  ctx.parallel(x.count / rows.size, grain_of(4 * rows.size), [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) rows.normalize(row);
-  });
+  if (x.count > 0) {
+    rows.skip_rows = ctx.input(1).count / rows.size;
+    ctx.parallel(x.count / rows.size, grain_of(4 * rows.size), [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) rows.normalize(row);
+    });
+  }
   y.finish(ctx);
   if (!ctx.wants_output(kSum)) return {};
   ONNXTOOL_ASSIGN(const MutableView sum, ctx.output(kSum, type, x.dims));

@@ -80,6 +80,7 @@ bool accepts_as(const NodeView& node, const ConvolutionTypes& types) {
   if (type != DataType::kFloat && !half) return false;
   const ConstView* w = node.constant(1);
   if (half && (!w || (node.has_input(2) && !node.constant(2)))) return false;
+  if (has_nothing_to_multiply(node)) return false;
   if (!w) return attributes->kernel.size() <= 3 && node.input_dims(1).size() < 5;
   auto problem = convolution_of(*attributes, groups,
                                 expected_dims(node, *attributes, groups, w->dims), w->dims);

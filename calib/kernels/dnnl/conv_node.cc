@@ -33,6 +33,11 @@ std::optional<ConvolutionProblem> convolution_of(const WindowAttributes& attribu
   return p;
 }
 
+bool has_nothing_to_multiply(const NodeView& node, int weights) {
+  const auto x = node.input_dims(0), w = node.input_dims(weights);
+  return std::ranges::count(w, 0) > 0 || (!x.empty() && std::ranges::count(x.subspan(1), 0) > 0);
+}
+
 std::vector<int64_t> expected_dims(const NodeView& node, const WindowAttributes& attributes,
                                    int64_t groups, std::span<const int64_t> w) {
   const int64_t extent = w.size() == 3 ? 512 : w.size() == 4 ? 28 : 16;

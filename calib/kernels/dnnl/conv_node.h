@@ -15,6 +15,10 @@ std::optional<ConvolutionProblem> convolution_of(const WindowAttributes& attribu
                                                  std::span<const int64_t> x,
                                                  std::span<const int64_t> w);
 
+/// Whether input 0 or the weights, input 1, are known to have no elements but for a batch of none.
+/// Results are then padding and bias, which is no convolution to oneDNN.
+bool has_nothing_to_multiply(const NodeView& node, int weights = 1);
+
 /// The dims of x (input 0) as far as they are known, usual ones where they are not: what primitives
 /// are made for before a sample is seen.
 std::vector<int64_t> expected_dims(const NodeView& node, const WindowAttributes& attributes,

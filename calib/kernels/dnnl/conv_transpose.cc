@@ -121,7 +121,7 @@ constexpr int64_t kLeastLine = 8;
 
 bool accepts(const NodeView& node) {
   const auto g = geometry_of(node);
-  return g && node.input_dtype(0) == DataType::kFloat &&
+  return g && node.input_dtype(0) == DataType::kFloat && !has_nothing_to_multiply(node) &&
          (g->group == 1 || g->out_channels / g->group >= kLeastLine) &&
          has_fast_convolution(product_of(*g, 256));
 }

@@ -45,6 +45,7 @@ ConvolutionTypes types_of(const NodeView& node) {
 
 bool accepts(const NodeView& node) {
   if (!has_exact_int8() || !is_8bit(node.input_dtype(kX))) return false;
+  if (has_nothing_to_multiply(node, kW)) return false;
   for (int i : {kXScale, kXZero, kW, kWScale, kWZero, kYScale, kYZero})
     if (!node.has_input(i) || !node.constant(i)) return false;
   const ConstView& w = *node.constant(kW);
