@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "calib/kernels/dnnl/conv_node.h"
 #include "calib/kernels/dnnl/convolution.h"
 #include "calib/kernels/dnnl/fusion.h"
 #include "calib/kernels/dnnl/kernels.h"
