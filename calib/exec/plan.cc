@@ -175,6 +175,11 @@ class PlanCompiler {
       if (added) {
         c.biased = true;
         add_input(c, bias);
+        if (step.kernel->accepts && !step.kernel->accepts(c)) {  // not with a bias
+          c.biased = false;
+          drop_last_input(c);
+          added = nullptr;
+        }
       }
       auto chain = find_post_ops(node, added ? &added->output(0) : nullptr, *step.kernel, c, keeps,
                                  c.fused, extra);
@@ -207,6 +212,13 @@ class PlanCompiler {
     c.dtypes.push_back(v ? v->type().dtype : DataType::kUndefined);
     c.dims.push_back(v ? known_dims(*v) : std::vector<int64_t>());
     c.constants.push_back(v ? constant_of(*v) : nullptr);
+  }
+
+  void drop_last_input(CompiledNode& c) {
+    c.inputs.pop_back();
+    c.dtypes.pop_back();
+    c.dims.pop_back();
+    c.constants.pop_back();
   }
 
   // A fused step runs where its last node stood: by then every extra input has been made.

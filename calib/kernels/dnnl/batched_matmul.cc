@@ -142,7 +142,8 @@ Result<Product> make_product(std::span<const int64_t> a_dims, std::span<const in
 
 // Only where oneDNN has generated code: its gemm is slower than the cpu set's.
 bool accepts_as(const NodeView& node, DnnlType operands) {
-  if (node.input_dtype(0) != DataType::kFloat || node.input_dtype(1) != DataType::kFloat)
+  if (node.input_dtype(0) != DataType::kFloat || node.input_dtype(1) != DataType::kFloat ||
+      node.has_input(2))  // the bias that a plan adds
     return false;
   try {
     hold_to_one_thread();

@@ -61,10 +61,9 @@ std::optional<std::vector<PostOp>> own_ops(const NodeView& node) {
   return ops;
 }
 
-// An addition must come first: it is oneDNN's sum onto the output.
 bool fuses(const NodeView& node, const PostOp& op) {
   if (node.input_dtype(0) != DataType::kFloat) return op.kind == PostOp::Kind::kRelu;
-  return fuses_post_op(node, op) && (op.kind != PostOp::Kind::kAdd || own_ops(node)->empty());
+  return fuses_post_op(node, op, *own_ops(node));
 }
 
 bool accepts_as(const NodeView& node, const ConvolutionTypes& types) {

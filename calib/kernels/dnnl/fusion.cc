@@ -8,8 +8,28 @@
 
 namespace onnxtool {
 
-bool fuses_post_op(const NodeView& node, const PostOp& op) {
-  return op.kind != PostOp::Kind::kAdd || node.post_ops().empty();
+namespace {
+
+// What make_attributes() makes of them.
+bool have_one_algorithm(PostOp::Kind a, PostOp::Kind b) {
+  using Kind = PostOp::Kind;
+  const auto both_of = [&](Kind x, Kind y) { return (a == x || a == y) && (b == x || b == y); };
+  return a == b || both_of(Kind::kRelu, Kind::kLeakyRelu) ||
+         both_of(Kind::kClip, Kind::kHardSigmoid);
+}
+
+bool stands_beside(const PostOp& a, const PostOp& b) {
+  if (!have_one_algorithm(a.kind, b.kind)) return true;
+  return a.kind == b.kind && a.alpha == b.alpha && a.beta == b.beta;
+}
+
+}  // namespace
+
+bool fuses_post_op(const NodeView& node, const PostOp& op, std::span<const PostOp> own) {
+  const auto fits = [&](const PostOp& before) { return stands_beside(before, op); };
+  const std::span<const PostOp> fused = node.post_ops();
+  if (op.kind == PostOp::Kind::kAdd) return fused.empty() && own.empty();
+  return std::ranges::all_of(own, fits) && std::ranges::all_of(fused, fits);
 }
 
 Result<float*> fused_output(KernelContext& ctx, std::span<const PostOp> ops,

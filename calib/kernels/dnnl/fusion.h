@@ -8,8 +8,9 @@
 
 namespace onnxtool {
 
-/// Every kind can be fused, an addition as the first one only: it becomes oneDNN's sum.
-bool fuses_post_op(const NodeView& node, const PostOp& op);
+/// Every kind can be fused, an addition as the first one only: it becomes oneDNN's sum. But oneDNN
+/// 2.6 applies all functions of one algorithm with the parameters of the last.
+bool fuses_post_op(const NodeView& node, const PostOp& op, std::span<const PostOp> own = {});
 
 /// Output 0 in `layout` (plain where channels-last would be the same bytes). Where the first of
 /// `ops` is an addition it holds the addend, in the addend's own buffer where this was its last use

@@ -65,6 +65,7 @@ bool accepts_as(const NodeView& node, const ConvolutionTypes& types) {
   return sides && node.input_dtype(0) == DataType::kFloat && bias_of(node, sides->n) &&
          has_fast_convolution(problem_of(expected_rows(node), sides->k, sides->n, types));
 }
+bool fuses(const NodeView& node, const PostOp& op) { return fuses_post_op(node, op); }
 bool accepts(const NodeView& node) { return accepts_as(node, {}); }
 bool accepts_bf16(const NodeView& node) { return accepts_as(node, kBf16Operands); }
 
@@ -138,40 +139,40 @@ constinit const KernelInfo kMatMul{.op = "MatMul",
                                    .prepare = prepare,
                                    .run = run,
                                    .accepts = accepts,
-                                   .fuses = fuses_post_op};
+                                   .fuses = fuses};
 constinit const KernelInfo kMatMulBf16{.op = "MatMul",
                                        .types = {DataType::kFloat},
                                        .prepare = prepare_bf16,
                                        .run = run,
                                        .accepts = accepts_bf16,
-                                       .fuses = fuses_post_op};
+                                       .fuses = fuses};
 constinit const KernelInfo kFusedMatMul{.domain = "com.microsoft",
                                         .op = "FusedMatMul",
                                         .types = {DataType::kFloat},
                                         .prepare = prepare,
                                         .run = run,
                                         .accepts = accepts,
-                                        .fuses = fuses_post_op};
+                                        .fuses = fuses};
 constinit const KernelInfo kFusedMatMulBf16{.domain = "com.microsoft",
                                             .op = "FusedMatMul",
                                             .types = {DataType::kFloat},
                                             .prepare = prepare_bf16,
                                             .run = run,
                                             .accepts = accepts_bf16,
-                                            .fuses = fuses_post_op};
+                                            .fuses = fuses};
 constinit const KernelInfo kGemm{.op = "Gemm",
                                  .since = 7,
                                  .types = {DataType::kFloat},
                                  .prepare = prepare,
                                  .run = run,
                                  .accepts = accepts,
-                                 .fuses = fuses_post_op};
+                                 .fuses = fuses};
 constinit const KernelInfo kGemmBf16{.op = "Gemm",
                                      .since = 7,
                                      .types = {DataType::kFloat},
                                      .prepare = prepare_bf16,
                                      .run = run,
                                      .accepts = accepts_bf16,
-                                     .fuses = fuses_post_op};
+                                     .fuses = fuses};
 
 }  // namespace onnxtool
