@@ -1,6 +1,7 @@
-// Seeded random models over every operator that the executor claims: the same bits for any number of
-// threads and in another memory space; kernel sets, and plans that fuse or not, as close as their
-// arithmetic allows. ONNXTOOL_RANDOM_MODELS sets how many, ONNXTOOL_RANDOM_SEED the first one.
+// Seeded random models over every operator that the executor claims: the same bits for any number
+// of threads and in another memory space; kernel sets, and plans that fuse or not, as close as
+// their arithmetic allows. ONNXTOOL_RANDOM_MODELS sets how many, ONNXTOOL_RANDOM_SEED the first
+// one.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -143,21 +144,22 @@ class Comparer final : public Observer {
   double scale_;
 };
 
-// Whether a small difference in a value stays small in what its readers make of it, so that plans may
-// fuse them.
+// Whether a small difference in a value stays small in what its readers make of it, so that plans
+// may fuse them.
 bool read_smoothly(const Value& v) {
-  static const std::set<std::string_view> kSmooth = {
-      "Add", "Sub", "Mul", "Relu", "LeakyRelu", "Clip", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh"};
+  static const std::set<std::string_view> kSmooth = {"Add",       "Sub",  "Mul",     "Relu",
+                                                     "LeakyRelu", "Clip", "Sigmoid", "HardSigmoid",
+                                                     "HardSwish", "Tanh"};
   return !v.uses().empty() && std::ranges::all_of(v.uses(), [](const Use& u) {
     return kSmooth.contains(u.user->op_type()) && u.user->domain().empty();
   });
 }
 
 struct Statistics {
-  std::set<std::pair<std::string, std::string>> ran;            // domain, operator
+  std::set<std::pair<std::string, std::string>> ran;  // domain, operator
   std::set<std::pair<const KernelInfo*, int>> served;
   std::map<int, int> models_of_recipe;
-  std::map<std::string_view, std::set<std::string>> by_set;     // kernel set, operators
+  std::map<std::string_view, std::set<std::string>> by_set;  // kernel set, operators
   int ran_models = 0, refused = 0, fused = 0;
 };
 
@@ -240,7 +242,8 @@ void check_model(const RandomModel& m, const Sets& modules, uint32_t seed, Stati
   if (!first.ok()) {
     ++statistics.refused;
     for (const Way& way : equal)
-      CHECK_MESSAGE(!outputs_of(m, way).ok(), way.name << " does not refuse: " << first.error().message);
+      CHECK_MESSAGE(!outputs_of(m, way).ok(),
+                    way.name << " does not refuse: " << first.error().message);
     if (std::getenv("ONNXTOOL_RANDOM_REFUSED"))
       std::cout << "seed " << seed << " refused: " << first.error().message << "\n" << m.text;
     return;
@@ -319,8 +322,8 @@ TEST_CASE("random models agree between threads, kernel sets, memory spaces, fuse
     CHECK_MESSAGE(statistics.models_of_recipe[models->line_of(i)] > 0,
                   "operators.txt:" << models->line_of(i) << ": no model of it runs");
   for (const KernelInfo* k : cpu_kernel_set().kernels)
-    CHECK_MESSAGE(statistics.served.contains({k, 0}), "no model has " << k->domain << " " << k->op
-                                                                      << " since " << k->since);
+    CHECK_MESSAGE(statistics.served.contains({k, 0}),
+                  "no model has " << k->domain << " " << k->op << " since " << k->since);
   for (const NativeOperator& op : native_operators())
     CHECK_MESSAGE(statistics.ran.contains({std::string(op.domain), std::string(op.op)}),
                   "no model has " << op.op);

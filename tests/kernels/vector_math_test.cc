@@ -142,31 +142,35 @@ TEST_CASE("the terms of softmax sum up in the same order on every level") {
 
 TEST_CASE(
     "products with 4-bit weights are those of their values, with the same bits on every level") {
-  constexpr int64_t kBlocks = 3, kBytes = 32;
-  std::vector<uint8_t> codes;
-  std::vector<float> even, odd;
-  for (int i = 0; i < kBlocks * kBytes; ++i) {
-    codes.push_back(static_cast<uint8_t>(i * 37 + i / 7));
-    even.push_back(std::sin(static_cast<float>(i)));
-    odd.push_back(std::cos(static_cast<float>(3 * i)));
+  // Blocks of 16 to 256 weights, a last group that is partly filled, and more blocks than lanes.
+  for (const auto& [blocks, bytes] :
+       {std::pair<int64_t, int64_t>{3, 8}, {1, 16}, {21, 16}, {5, 32}, {3, 128}}) {
+    std::vector<uint8_t> codes;
+    std::vector<float> scales, offsets, sums(static_cast<size_t>(blocks));
+    std::vector<float> x(static_cast<size_t>(blocks * bytes * 2 + kNibbleGroup));
+    double expected = 0, size = 0;
+    for (int64_t b = 0; b < blocks; ++b) {
+      scales.push_back(0.5f - 0.1f * static_cast<float>(b % 7));
+      offsets.push_back(static_cast<float>(b % 5) - 3.0f);
+    }
+    for (int64_t k = 0; k < blocks * bytes * 2; ++k) {
+      if (k % 2 == 0) codes.push_back(static_cast<uint8_t>(k * 37 + k / 7));
+      const auto b = static_cast<size_t>(k / (2 * bytes));
+      const float value = std::sin(static_cast<float>(3 * k));
+      x[static_cast<size_t>(k / 128 * 128 + k % 8 * 16 + k % 128 / 8)] = value;
+      sums[b] += value;
+      const int code = (codes.back() >> (k % 2 * 4)) & 15;
+      const double term = static_cast<double>(value) *
+                          (code - 8.0 - static_cast<double>(offsets[b])) *
+                          static_cast<double>(scales[b]);
+      expected += term;
+      size += std::abs(term) + std::abs(static_cast<double>(value * scales[b] * 8.0f));
+    }
+    NibbleRow row{codes.data(), scales.data(), blocks, bytes, offsets.data(), sums.data()};
+    const float first = kVectorMathBaseline.dot_nibbles(x.data(), row);
+    CHECK(std::abs(static_cast<double>(first) - expected) < 16 * 0x1p-24 * size);
+    for (const VectorMath* level : levels()) CHECK(level->dot_nibbles(x.data(), row) == first);
   }
-  const float scales[] = {0.5f, 0.01f, -2.0f}, zeros[] = {8.0f, 3.0f, 0.0f};
-  double expected = 0, size = 0;
-  for (size_t i = 0; i < codes.size(); ++i) {
-    const size_t b = i / kBytes;
-    const double low = ((codes[i] & 15) - static_cast<double>(zeros[b])) *
-                       static_cast<double>(scales[b]),
-                 high = ((codes[i] >> 4) - static_cast<double>(zeros[b])) *
-                        static_cast<double>(scales[b]);
-    expected += static_cast<double>(even[i]) * low + static_cast<double>(odd[i]) * high;
-    size +=
-        std::abs(static_cast<double>(even[i]) * low) + std::abs(static_cast<double>(odd[i]) * high);
-  }
-  const NibbleRow row{codes.data(), scales, zeros, kBlocks, kBytes};
-  const float first = kVectorMathBaseline.dot_nibbles(even.data(), odd.data(), row);
-  CHECK(std::abs(static_cast<double>(first) - expected) < 16 * 0x1p-24 * size);
-  for (const VectorMath* level : levels())
-    CHECK(level->dot_nibbles(even.data(), odd.data(), row) == first);
 }
 
 }  // namespace onnxtool::testing

@@ -12,7 +12,8 @@ namespace onnxtool::testing {
 namespace {
 
 constexpr int64_t kMaxElements = 1 << 14;
-constexpr int kOpsets[] = {7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28};
+constexpr int kOpsets[] = {7,  9,  10, 11, 12, 13, 14, 15, 16, 17, 18,
+                           19, 20, 21, 22, 23, 24, 25, 26, 27, 28};
 constexpr int kNewestMl = 5;
 
 const std::map<std::string, std::string>& type_classes() {
@@ -97,7 +98,8 @@ class Maker {
     return {};
   }
   Status add_any() {
-    return add(recipes_[static_cast<size_t>(draw(random_, 0, static_cast<int64_t>(recipes_.size()) - 1))]);
+    return add(
+        recipes_[static_cast<size_t>(draw(random_, 0, static_cast<int64_t>(recipes_.size()) - 1))]);
   }
 
   Result<RandomModel> finish() {
@@ -147,7 +149,8 @@ class Maker {
     for (const int v : kOpsets)
       if (!standard ? v >= 13 : v >= lead.first_opset && v <= lead.last_opset) fitting.push_back(v);
     onnx_ = fitting.empty() ? lead.first_opset
-                            : fitting[static_cast<size_t>(draw(random_, 0, static_cast<int64_t>(fitting.size()) - 1))];
+                            : fitting[static_cast<size_t>(
+                                  draw(random_, 0, static_cast<int64_t>(fitting.size()) - 1))];
     if (lead.operators[0].domain == "ai.onnx.ml")
       ml_ = static_cast<int>(draw(random_, std::min(lead.first_opset, kNewestMl),
                                   std::min(lead.last_opset, kNewestMl)));
@@ -156,7 +159,8 @@ class Maker {
   const Recipe::Operator* operator_of(const Recipe& r) {
     const std::string& domain = r.operators[0].domain;
     const int opset = domain.empty() ? onnx_ : domain == "ai.onnx.ml" ? ml_ : 1;
-    if (domain != "com.microsoft" && (opset < r.first_opset || opset > r.last_opset)) return nullptr;
+    if (domain != "com.microsoft" && (opset < r.first_opset || opset > r.last_opset))
+      return nullptr;
     if (!domain.empty()) return &r.operators[0];
     for (const Recipe::Operator& o : r.operators)
       if (!is_in_force(o.op)) return nullptr;
@@ -180,7 +184,8 @@ class Maker {
         bound = *own;
       } else if (known != type_classes().end()) {
         const auto options = split_outside_brackets(known->second, '|');
-        bound = options[static_cast<size_t>(draw(random_, 0, static_cast<int64_t>(options.size()) - 1))];
+        bound = options[static_cast<size_t>(
+            draw(random_, 0, static_cast<int64_t>(options.size()) - 1))];
       }
     }
     return bound;
@@ -188,8 +193,10 @@ class Maker {
 
   // Takes a value that an earlier node gave, where type and dims allow it.
   bool take_known(const RecipeInput& in, Use& use, const std::vector<std::string>& dims) {
-    if (known_.empty() || in.is_constant || !in.low.empty() || draw(random_, 0, 3) == 0) return false;
-    const Known& k = known_[static_cast<size_t>(draw(random_, 0, static_cast<int64_t>(known_.size()) - 1))];
+    if (known_.empty() || in.is_constant || !in.low.empty() || draw(random_, 0, 3) == 0)
+      return false;
+    const Known& k =
+        known_[static_cast<size_t>(draw(random_, 0, static_cast<int64_t>(known_.size()) - 1))];
     if (k.dims.size() != dims.size()) return false;
     const std::string key = use.meanings.expand(in.type), type(name(k.type));
     if (type_named(key) == DataType::kUndefined) {
@@ -229,10 +236,11 @@ class Maker {
     };
     const bool is_byte = type == DataType::kUint8 || type == DataType::kUint16;
     const double low = !in.low.empty() ? bound(in.low)
-                       : is_byte || type == DataType::kUint32 || type == DataType::kUint64 || type == DataType::kBool
+                       : is_byte || type == DataType::kUint32 || type == DataType::kUint64 ||
+                               type == DataType::kBool
                            ? 0
                            : -9;
-    const double high = !in.high.empty()            ? bound(in.high)
+    const double high = !in.high.empty()          ? bound(in.high)
                         : type == DataType::kBool ? 1
                         : is_byte                 ? 255
                         : type == DataType::kInt8 ? 99
@@ -244,7 +252,8 @@ class Maker {
       else if (is_float(type))
         out.push_back(std::uniform_real_distribution<double>(low, std::max(low, high))(random_));
       else
-        out.push_back(static_cast<double>(draw(random_, static_cast<int64_t>(low), static_cast<int64_t>(high))));
+        out.push_back(static_cast<double>(
+            draw(random_, static_cast<int64_t>(low), static_cast<int64_t>(high))));
     return out;
   }
 
@@ -331,8 +340,7 @@ class Maker {
     for (Fed& f : use.fed) fed_.push_back(std::move(f));
     for (const auto& [key, named] : use.names) results_.push_back(named);
     auto model = parse_text(text(results_));
-    if (!model.ok())
-      return std::move(model).error().at(place(r) + ":\n" + text(results_));
+    if (!model.ok()) return std::move(model).error().at(place(r) + ":\n" + text(results_));
     if (!infer_graph((*model)->graph()).ok()) {  // what the standard refuses is no valid model
       nodes_.resize(old_nodes);
       fed_.resize(old_fed);
@@ -342,7 +350,8 @@ class Maker {
     for (const auto& [key, named] : use.names) {
       const Value* v = key[0] == 'y' ? (*model)->graph().find(named) : nullptr;
       if (!v || !v->type().is_tensor()) continue;
-      if (const auto dims = v->type().static_dims()) known_.push_back({named, v->type().dtype, *dims});
+      if (const auto dims = v->type().static_dims())
+        known_.push_back({named, v->type().dtype, *dims});
     }
     return {};
   }

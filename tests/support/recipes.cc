@@ -70,8 +70,7 @@ void read_operators(const std::string& head, Recipe& recipe) {
     if (std::isdigit(static_cast<unsigned char>(word[0])) != 0) {
       recipe.first_opset = recipe.last_opset = std::stoi(word);
       if (const size_t dots = word.find(".."); dots != std::string::npos)
-        recipe.last_opset =
-            dots + 2 < word.size() ? std::stoi(word.substr(dots + 2)) : (1 << 20);
+        recipe.last_opset = dots + 2 < word.size() ? std::stoi(word.substr(dots + 2)) : (1 << 20);
       continue;
     }
     const std::map<std::string, std::string> domains = {
@@ -147,7 +146,8 @@ bool is_arithmetic(const std::string& text) {
     if (std::isupper(c) != 0) {
       if (i + 1 < text.size() && std::isalpha(static_cast<unsigned char>(text[i + 1])) != 0)
         return false;  // a word
-    } else if (std::isdigit(c) == 0 && std::string_view("+-*/()").find(text[i]) == std::string::npos) {
+    } else if (std::isdigit(c) == 0 &&
+               std::string_view("+-*/()").find(text[i]) == std::string::npos) {
       return false;
     }
     has_operand = has_operand || std::isalnum(c) != 0;
@@ -216,11 +216,13 @@ Meanings::Meanings(const Recipe& recipe, Random& random) : random_(random) {
   for (const auto& [name, text] : recipe.settings) {
     const size_t dots = text.find("..");
     if (dots != std::string::npos) {
-      extents_[name] = draw(random, std::stoll(text.substr(0, dots)), std::stoll(text.substr(dots + 2)));
+      extents_[name] =
+          draw(random, std::stoll(text.substr(0, dots)), std::stoll(text.substr(dots + 2)));
       continue;
     }
     const auto options = split_outside_brackets(text, '|');
-    text_[name] = options[static_cast<size_t>(draw(random, 0, static_cast<int64_t>(options.size()) - 1))];
+    text_[name] =
+        options[static_cast<size_t>(draw(random, 0, static_cast<int64_t>(options.size()) - 1))];
     if (name.size() == 1 && is_arithmetic(text_[name])) extents_[name] = std::stoll(text_[name]);
   }
 }
@@ -267,7 +269,8 @@ std::string Meanings::expand(const std::string& text) {
       const size_t end = closing(text, i + 1);
       const auto options = split_outside_brackets(text.substr(i + 2, end - i - 2), '|');
       if (!options.empty())
-        inner = options[static_cast<size_t>(draw(random_, 0, static_cast<int64_t>(options.size()) - 1))];
+        inner = options[static_cast<size_t>(
+            draw(random_, 0, static_cast<int64_t>(options.size()) - 1))];
       inner = expand(inner);
       i = end;
     } else {

@@ -4,6 +4,9 @@
 // Weights are dequantized where the product packs them, so that memory holds only a few panels of
 // them.
 
+#include <algorithm>
+#include <cmath>
+
 #include "calib/kernels/cpu/convert.h"
 #include "calib/kernels/cpu/float_io.h"
 #include "calib/kernels/cpu/plain_sink.h"
@@ -136,35 +139,63 @@ Result<Weights> read_weights(KernelContext& ctx, const NBitsState& s) {
 // Up to so many rows, packing the weights costs more than multiplying by them.
 constexpr int64_t kFewRows = 4;
 
-bool multiplies_few_rows(const NBitsState& s, int64_t rows) {
-  return rows <= kFewRows && s.bits == 4 && s.block >= 32;
+// The left side as dot_nibbles() reads it.
+struct FewRows {
+  int64_t stride;  // values of a row, and what fills its last group
+  float* values;
+  float* block_sums;  // [rows, blocks]
+};
+
+Result<FewRows> arranged(KernelContext& ctx, const NBitsState& s, const float* a, int64_t rows) {
+  const int64_t stride = ceil_div(s.k, kNibbleGroup) * kNibbleGroup;
+  const int64_t count = rows * (stride + s.blocks());
+  ONNXTOOL_ASSIGN(void* scratch, ctx.scratch(static_cast<size_t>(count) * sizeof(float)));
+  auto* values = static_cast<float*>(scratch);
+  std::fill_n(values, count, 0.0f);
+  const FewRows f{stride, values, values + rows * stride};
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t k = 0; k < s.k; ++k) {
+      const int64_t i = k % kNibbleGroup;
+      f.values[row * stride + k - i + i % 8 * 16 + i / 8] = a[row * s.k + k];
+      f.block_sums[row * s.blocks() + k / s.block] += a[row * s.k + k];
+    }
+  return f;
+}
+
+// Zero points are told apart from their values' sum, which an infinity would turn into NaN.
+bool multiplies_few_rows(const NBitsState& s, const Weights& w, const float* a, int64_t rows) {
+  if (rows > kFewRows || s.bits != 4) return false;
+  if (!w.zero_points && !w.packed_zero_points) return true;
+  return std::all_of(a, a + rows * s.k, [](float v) { return std::isfinite(v); });
+}
+
+// Row `n`'s zero points less 8; nullptr where all are 8.
+const float* offsets_of(const NBitsState& s, const Weights& w, int64_t n, std::vector<float>& out) {
+  if (w.zero_points)
+    for (int64_t b = 0; b < s.blocks(); ++b)
+      out[static_cast<size_t>(b)] = w.zero_points[n * s.blocks() + b] - 8.0f;
+  else if (w.packed_zero_points)
+    for (int64_t b = 0; b < s.blocks(); ++b)
+      out[static_cast<size_t>(b)] =
+          static_cast<float>(packed_at(w.packed_zero_points + n * s.zero_point_bytes(), b, 4) - 8);
+  else
+    return nullptr;
+  return out.data();
 }
 
 // Row by row of b, as it lies there.
 Status multiply_few_rows(KernelContext& ctx, const NBitsState& s, const Weights& w, const float* a,
                          int64_t rows, const float* bias, float* y) {
-  // Each row's even elements, then its odd ones, up to the end of the last block.
-  const int64_t half = s.blocks() * s.block / 2;
-  ONNXTOOL_ASSIGN(void* scratch, ctx.scratch(static_cast<size_t>(2 * half * rows) * sizeof(float)));
-  auto* parted = static_cast<float*>(scratch);
-  std::fill_n(parted, 2 * half * rows, 0.0f);
-  for (int64_t i = 0; i < rows * s.k; ++i) {
-    const int64_t row = i / s.k, k = i % s.k;
-    parted[(2 * row + k % 2) * half + k / 2] = a[i];
-  }
+  ONNXTOOL_ASSIGN(const FewRows left, arranged(ctx, s, a, rows));
   ctx.parallel(s.n, grain_of(s.k), [&](int64_t begin, int64_t end) {
-    std::vector<float> zeros(static_cast<size_t>(s.blocks()), 8.0f);
+    std::vector<float> offsets(static_cast<size_t>(s.blocks()));
     for (int64_t n = begin; n < end; ++n) {
-      NibbleRow row{w.b + n * s.blocks() * s.block_bytes(), w.scales + n * s.blocks(), zeros.data(),
-                    s.blocks(), s.block_bytes()};
-      if (w.zero_points) row.zero_points = w.zero_points + n * s.blocks();
-      for (int64_t b = 0; w.packed_zero_points && b < s.blocks(); ++b)
-        zeros[static_cast<size_t>(b)] = static_cast<float>(
-            packed_at(w.packed_zero_points + n * s.zero_point_bytes(), b, s.bits));
+      NibbleRow row{w.b + n * s.blocks() * s.block_bytes(), w.scales + n * s.blocks(), s.blocks(),
+                    s.block_bytes(), offsets_of(s, w, n, offsets)};
       for (int64_t m = 0; m < rows; ++m) {
-        const float* even = parted + 2 * m * half;
+        row.block_sums = left.block_sums + m * s.blocks();
         y[m * s.n + n] =
-            vector_math().dot_nibbles(even, even + half, row) + (bias ? bias[n] : 0.0f);
+            vector_math().dot_nibbles(left.values + m * left.stride, row) + (bias ? bias[n] : 0.0f);
       }
     }
   });
@@ -193,7 +224,7 @@ Status run(KernelContext& ctx) {
   if (y.count() == 0) return {};
   const auto* rows = static_cast<const float*>(from.data);
   const int64_t count = y.count() / s.n;
-  if (multiplies_few_rows(s, count)) {
+  if (multiplies_few_rows(s, weights, rows, count)) {
     ONNXTOOL_TRY(multiply_few_rows(ctx, s, weights, rows, count, bias, y.data<float>()));
     y.finish(ctx);
     return {};

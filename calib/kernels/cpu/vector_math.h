@@ -19,13 +19,17 @@ struct QuantLine {
   int64_t step;
 };
 
-/// A row of 4-bit weights (q - zero) * scale: two a byte, low bits first, in blocks.
+/// A row of 4-bit weights (q - 8 - offset) * scale: two a byte, low bits first, in blocks.
 struct NibbleRow {
   const uint8_t* codes;
-  const float* scales;  // one for each block, as are zero points
-  const float* zero_points;
-  int64_t blocks, block_bytes;  // a multiple of 16
+  const float* scales;                // one for each block, as are offsets
+  int64_t blocks, block_bytes;        // a power of two from 8 on
+  const float* offsets = nullptr;     // nullptr: all 0
+  const float* block_sums = nullptr;  // of the left side's values; with offsets
 };
+/// Values of the left side of such a product are in groups of 128: value 8 * i + j of a group
+/// stands at 16 * j + i, and the last group is filled with zeros.
+inline constexpr int64_t kNibbleGroup = 128;
 
 /// A sum of two 8-bit tensors' values as codes of a third.
 struct CodeSum {
@@ -67,8 +71,7 @@ struct VectorMath {
   void (*div)(const float* a, int64_t a_step, const float* b, int64_t b_step, float* out,
               int64_t n);
 
-  /// The product with x, whose even and odd elements stand apart.
-  float (*dot_nibbles)(const float* even, const float* odd, const NibbleRow& row);
+  float (*dot_nibbles)(const float* x, const NibbleRow& row);
 
   /// y = exp(x - max(x)), and the sum of y; n > 0.
   float (*softmax_terms)(const float* x, float* y, int64_t n);

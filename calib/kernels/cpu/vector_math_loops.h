@@ -3,6 +3,7 @@
 // the linker would keep one level's copy for all.
 
 #include "calib/kernels/cpu/half_loops.h"
+#include "calib/kernels/cpu/nibble_loops.h"
 #include "calib/kernels/cpu/transpose_loops.h"
 #include "calib/kernels/cpu/vector_math.h"
 
@@ -179,26 +180,6 @@ float softmax_terms_loop(const float* x, float* y, int64_t n) {
   for (i = 0; i + kChains <= n; i += kChains)
     for (int j = 0; j < kChains; ++j) sum[j] += y[i + j];
   for (; i < n; ++i) sum[0] += y[i];
-  for (int width = kChains / 2; width > 0; width /= 2)
-    for (int j = 0; j < width; ++j) sum[j] += sum[j + width];
-  return sum[0];
-}
-
-// Not fused: the baseline would call a function for each weight.
-float dot_nibbles_loop(const float* even, const float* odd, const NibbleRow& row) {
-  float sum[kChains] = {};
-  const uint8_t* codes = row.codes;
-  for (int64_t b = 0; b < row.blocks; ++b) {
-    const float zero = row.zero_points[b], scale = row.scales[b];
-    float part[kChains] = {};
-    for (int64_t i = 0; i < row.block_bytes; i += kChains) {
-      for (int j = 0; j < kChains; ++j)
-        part[j] += even[j] * (static_cast<float>(codes[j] & 15) - zero) +
-                   odd[j] * (static_cast<float>(codes[j] >> 4) - zero);
-      codes += kChains, even += kChains, odd += kChains;
-    }
-    for (int j = 0; j < kChains; ++j) sum[j] += part[j] * scale;
-  }
   for (int width = kChains / 2; width > 0; width /= 2)
     for (int j = 0; j < width; ++j) sum[j] += sum[j + width];
   return sum[0];
