@@ -146,12 +146,15 @@ TEST_CASE(
   for (const auto& [blocks, bytes] :
        {std::pair<int64_t, int64_t>{3, 8}, {1, 16}, {21, 16}, {5, 32}, {3, 128}}) {
     std::vector<uint8_t> codes;
-    std::vector<float> scales, offsets, sums(static_cast<size_t>(blocks));
+    std::vector<uint8_t> zero_codes;
+    std::vector<float> scales, zeros, sums(static_cast<size_t>(blocks));
     std::vector<float> x(static_cast<size_t>(blocks * bytes * 2 + kNibbleGroup));
     double expected = 0, size = 0;
     for (int64_t b = 0; b < blocks; ++b) {
       scales.push_back(0.5f - 0.1f * static_cast<float>(b % 7));
-      offsets.push_back(static_cast<float>(b % 5) - 3.0f);
+      zeros.push_back(static_cast<float>(b % 5 + 5));
+      if (b % 2 == 0) zero_codes.push_back(0);
+      zero_codes.back() |= static_cast<uint8_t>((b % 5 + 5) << (b % 2 * 4));
     }
     for (int64_t k = 0; k < blocks * bytes * 2; ++k) {
       if (k % 2 == 0) codes.push_back(static_cast<uint8_t>(k * 37 + k / 7));
@@ -160,16 +163,21 @@ TEST_CASE(
       x[static_cast<size_t>(k / 128 * 128 + k % 8 * 16 + k % 128 / 8)] = value;
       sums[b] += value;
       const int code = (codes.back() >> (k % 2 * 4)) & 15;
-      const double term = static_cast<double>(value) *
-                          (code - 8.0 - static_cast<double>(offsets[b])) *
+      const double term = static_cast<double>(value) * (code - static_cast<double>(zeros[b])) *
                           static_cast<double>(scales[b]);
       expected += term;
       size += std::abs(term) + std::abs(static_cast<double>(value * scales[b] * 8.0f));
     }
-    NibbleRow row{codes.data(), scales.data(), blocks, bytes, offsets.data(), sums.data()};
-    const float first = kVectorMathBaseline.dot_nibbles(x.data(), row);
+    const NibbleRow packed{codes.data(),      scales.data(), blocks,     bytes,
+                           zero_codes.data(), nullptr,       sums.data()};
+    NibbleRow plain = packed;
+    plain.zero_codes = nullptr;
+    plain.zeros = zeros.data();
+    const float first = kVectorMathBaseline.dot_nibbles(x.data(), packed);
     CHECK(std::abs(static_cast<double>(first) - expected) < 16 * 0x1p-24 * size);
-    for (const VectorMath* level : levels()) CHECK(level->dot_nibbles(x.data(), row) == first);
+    for (const VectorMath* level : levels())
+      for (const NibbleRow& row : {packed, plain})
+        CHECK(level->dot_nibbles(x.data(), row) == first);
   }
 }
 

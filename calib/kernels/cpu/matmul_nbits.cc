@@ -169,29 +169,16 @@ bool multiplies_few_rows(const NBitsState& s, const Weights& w, const float* a, 
   return std::all_of(a, a + rows * s.k, [](float v) { return std::isfinite(v); });
 }
 
-// Row `n`'s zero points less 8; nullptr where all are 8.
-const float* offsets_of(const NBitsState& s, const Weights& w, int64_t n, std::vector<float>& out) {
-  if (w.zero_points)
-    for (int64_t b = 0; b < s.blocks(); ++b)
-      out[static_cast<size_t>(b)] = w.zero_points[n * s.blocks() + b] - 8.0f;
-  else if (w.packed_zero_points)
-    for (int64_t b = 0; b < s.blocks(); ++b)
-      out[static_cast<size_t>(b)] =
-          static_cast<float>(packed_at(w.packed_zero_points + n * s.zero_point_bytes(), b, 4) - 8);
-  else
-    return nullptr;
-  return out.data();
-}
-
 // Row by row of b, as it lies there.
 Status multiply_few_rows(KernelContext& ctx, const NBitsState& s, const Weights& w, const float* a,
                          int64_t rows, const float* bias, float* y) {
   ONNXTOOL_ASSIGN(const FewRows left, arranged(ctx, s, a, rows));
   ctx.parallel(s.n, grain_of(s.k), [&](int64_t begin, int64_t end) {
-    std::vector<float> offsets(static_cast<size_t>(s.blocks()));
     for (int64_t n = begin; n < end; ++n) {
       NibbleRow row{w.b + n * s.blocks() * s.block_bytes(), w.scales + n * s.blocks(), s.blocks(),
-                    s.block_bytes(), offsets_of(s, w, n, offsets)};
+                    s.block_bytes()};
+      if (w.packed_zero_points) row.zero_codes = w.packed_zero_points + n * s.zero_point_bytes();
+      if (w.zero_points) row.zeros = w.zero_points + n * s.blocks();
       for (int64_t m = 0; m < rows; ++m) {
         row.block_sums = left.block_sums + m * s.blocks();
         y[m * s.n + n] =

@@ -3,6 +3,7 @@
 // order.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 
@@ -88,6 +89,48 @@ __attribute__((always_inline)) inline void add_group(const float* x, const uint8
   }
 }
 
+// A multiple of the sums of 16 blocks: what zero points other than 8 take away.
+__attribute__((always_inline)) inline void subtract_offsets(const NibbleRow& row, FloatLanes* sum) {
+  for (int p = 0; p < kNibbleParts; ++p) {
+    FloatLanes offsets;
+    if (row.zeros != nullptr) {
+      offsets = load_lanes(row.zeros + p * kNibbleLanes) - 8.0f;
+    } else {
+      CodeLanes words, shifts;
+      for (int l = 0; l < kNibbleLanes; ++l) {
+        const int block = p * kNibbleLanes + l;
+        std::memcpy(&words[l], row.zero_codes + block / 8 * 4, sizeof(int32_t));
+        shifts[l] = block % 8 * 4;
+      }
+      offsets = low_nibbles(words >> shifts);
+    }
+    sum[p] -= load_lanes(row.scales + p * kNibbleLanes) * offsets *
+              load_lanes(row.block_sums + p * kNibbleLanes);
+  }
+}
+
+inline void subtract_all_offsets(NibbleRow row, FloatLanes* sum) {
+  for (; row.blocks >= 16; row.blocks -= 16) {
+    subtract_offsets(row, sum);
+    row.scales += 16, row.block_sums += 16;
+    if (row.zeros != nullptr)
+      row.zeros += 16;
+    else
+      row.zero_codes += 8;
+  }
+  if (row.blocks == 0) return;
+  float scales[16] = {}, sums[16] = {}, zeros[16] = {};
+  uint8_t codes[8] = {};
+  const auto count = static_cast<size_t>(row.blocks);
+  std::memcpy(scales, row.scales, count * sizeof(float));
+  std::memcpy(sums, row.block_sums, count * sizeof(float));
+  if (row.zeros != nullptr)
+    std::memcpy(zeros, row.zeros, count * sizeof(float));
+  else
+    std::memcpy(codes, row.zero_codes, (count + 1) / 2);
+  subtract_offsets({nullptr, scales, 16, 0, codes, row.zeros ? zeros : nullptr, sums}, sum);
+}
+
 float dot_nibbles_loop(const float* x, const NibbleRow& row) {
   // A block has 2^shift lanes.
   const int shift = __builtin_ctzll(static_cast<unsigned long long>(row.block_bytes)) - 2;
@@ -105,10 +148,9 @@ float dot_nibbles_loop(const float* x, const NibbleRow& row) {
       add_group(x, last, scales, sums);
     }
   }
+  if (row.zero_codes != nullptr || row.zeros != nullptr) subtract_all_offsets(row, sums);
   float sum[16];
   std::memcpy(sum, sums, sizeof sum);
-  for (int64_t b = 0; row.offsets != nullptr && b < row.blocks; ++b)
-    sum[b % 16] -= row.scales[b] * row.offsets[b] * row.block_sums[b];
   for (int width = 8; width > 0; width /= 2)
     for (int l = 0; l < width; ++l) sum[l] += sum[l + width];
   return sum[0];

@@ -19,13 +19,15 @@ struct QuantLine {
   int64_t step;
 };
 
-/// A row of 4-bit weights (q - 8 - offset) * scale: two a byte, low bits first, in blocks.
+/// A row of 4-bit weights (q - zero) * scale: two a byte, low bits first, in blocks.
 struct NibbleRow {
   const uint8_t* codes;
-  const float* scales;                // one for each block, as are offsets
-  int64_t blocks, block_bytes;        // a power of two from 8 on
-  const float* offsets = nullptr;     // nullptr: all 0
-  const float* block_sums = nullptr;  // of the left side's values; with offsets
+  const float* scales;          // one for each block
+  int64_t blocks, block_bytes;  // a power of two from 8 on
+  // A zero point for each block, 4 bits like the weights or as numbers; neither: all are 8.
+  const uint8_t* zero_codes = nullptr;
+  const float* zeros = nullptr;
+  const float* block_sums = nullptr;  // of the left side's values; with zero points
 };
 /// Values of the left side of such a product are in groups of 128: value 8 * i + j of a group
 /// stands at 16 * j + i, and the last group is filled with zeros.
