@@ -108,8 +108,11 @@ def quality(file, feeds, expected):
 def integer_share(onnxtool, file, feeds):
     """Percent of the multiply-accumulates that ONNX Runtime does on integers."""
     saved = file.with_suffix(".extended.onnx")
-    real_models.session(file, saved=saved)
-    shapes = [f for n, a in feeds[0].items() for f in ("--input-shape", f"{n}={','.join(map(str, a.shape))}")]
+    session = real_models.session(file, saved=saved)
+    # Some models declare a scalar and are given an array of one.
+    ranks = {i.name: len(i.shape) for i in session.get_inputs()}
+    shapes = [f for n, a in feeds[0].items() if a.ndim == ranks[n]
+              for f in ("--input-shape", f"{n}={','.join(map(str, a.shape))}")]
     report = json.loads(subprocess.run([onnxtool, "inspect", str(saved), "--json", *shapes], capture_output=True, text=True,
                                        check=True, stdin=subprocess.DEVNULL).stdout)
     macs = {o["op"].split(".")[-1]: o["macs"] or 0 for o in report["operators"]["operators"]}
