@@ -35,7 +35,11 @@ def feed_of(session, data, shapes):
         rng = np.random.default_rng(1)
         for k in inputs:
             dims = shapes[k.name]
-            feed[k.name] = (rng.integers(0, 2, dims).astype(np.int64) if "int64" in k.type else rng.standard_normal(dims).astype(np.float32))
+            kind = k.type.removeprefix("tensor(").removesuffix(")").replace("double", "float64")
+            if kind.startswith("float"):
+                feed[k.name] = rng.standard_normal(dims).astype(np.float32 if kind == "float" else kind)
+            else:
+                feed[k.name] = rng.integers(0, 2, dims).astype(kind)
     return feed
 
 

@@ -12,6 +12,8 @@
 #include "calib/exec/plan_impl.h"
 #include "calib/exec/prepare.h"
 #include "libopt/analysis/functions.h"
+#include "libopt/io/sparse_initializers.h"
+#include "libopt/ir/sparse.h"
 #include "libopt/rewrite/inline_calls.h"
 
 namespace onnxtool {
@@ -47,10 +49,10 @@ class Captures {
 };
 
 // The static extents, -1 where unknown; empty without a shape.
-std::vector<int64_t> known_dims(const Value& v) {
+std::vector<int64_t> known_dims(const ValueType& type) {
   std::vector<int64_t> dims;
-  if (v.type().shape)
-    for (const Dim& d : *v.type().shape) dims.push_back(d.value.value_or(-1));
+  if (type.shape)
+    for (const Dim& d : *type.shape) dims.push_back(d.value.value_or(-1));
   return dims;
 }
 
@@ -69,8 +71,9 @@ class PlanCompiler {
   Status compile() {
     plan_.kernel_sets = options_.kernel_sets;
     plan_.threads = options_.threads;
+    ONNXTOOL_TRY(densify_initializers());
     for (const Value* v : graph_.inputs()) {
-      if (v->initializer()) continue;
+      if (tensor_of(*v)) continue;
       plan_.input_slots.push_back(slot(*v));
       plan_.input_names.push_back(v->name());
       // Counters and conditions of loops.
@@ -108,11 +111,33 @@ class PlanCompiler {
   }
 
  private:
+  // Kernels know no sparse tensors.
+  Status densify_initializers() {
+    for (const std::string& field : graph_.opaque_fields) {
+      ONNXTOOL_ASSIGN(const auto sparse, sparse_initializer(field));
+      const Value* v = sparse ? graph_.find(sparse->values.name) : nullptr;
+      if (!v) continue;
+      ONNXTOOL_ASSIGN(dense_[v], densify(*sparse));
+    }
+    return {};
+  }
+  const Tensor* tensor_of(const Value& v) const {
+    if (const Tensor* t = v.constant() ? v.constant() : v.initializer()) return t;
+    const auto dense = dense_.find(&v);
+    return dense == dense_.end() ? nullptr : &dense->second;
+  }
+  ValueType type_of(const Value& v) const {
+    const auto dense = dense_.find(&v);
+    return dense == dense_.end()
+               ? v.type()
+               : ValueType::tensor(dense->second.dtype(), dense->second.dims());
+  }
+
   int slot(const Value& v) {
     const auto [it, fresh] = slots_.emplace(&v, plan_.num_slots);
     if (!fresh) return it->second;
     ++plan_.num_slots;
-    const Tensor* t = v.constant() ? v.constant() : v.initializer();
+    const Tensor* t = tensor_of(v);
     if (t && !captured_set_.contains(&v))
       plan_.constants.emplace_back(it->second,
                                    constants_[&v] = std::make_shared<AlignedTensor>(*t));
@@ -123,7 +148,7 @@ class PlanCompiler {
   std::shared_ptr<AlignedTensor> constant_of(const Value& v) {
     // An outer constant is one here too: folding and prepacking see through the subgraph's border.
     // So is an input's default, as runs are never given another value for it.
-    const Tensor* t = v.constant() ? v.constant() : v.initializer();
+    const Tensor* t = tensor_of(v);
     if (!t) return nullptr;
     auto& aligned = constants_[&v];
     if (!aligned) aligned = std::make_shared<AlignedTensor>(*t);
@@ -154,7 +179,7 @@ class PlanCompiler {
     } else {
       const bool first = node.num_inputs() > 0 && node.has_input(0),
                  result = node.num_outputs() > 0 && node.has_output(0);
-      select_kernel(step, first    ? node.input(0).type().dtype
+      select_kernel(step, first    ? type_of(node.input(0)).dtype
                           : result ? node.output(0).type().dtype
                                    : DataType::kUndefined);
       if (!step.kernel) {
@@ -189,7 +214,7 @@ class PlanCompiler {
       for (const Value* v : extra) {
         c.inputs.push_back(slot(*v));
         c.dtypes.push_back(v->type().dtype);
-        c.dims.push_back(known_dims(*v));
+        c.dims.push_back(known_dims(v->type()));
         c.constants.push_back(constant_of(*v));
       }
       for (const Node* n : chain) taken_.insert(n);
@@ -209,8 +234,8 @@ class PlanCompiler {
 
   void add_input(CompiledNode& c, const Value* v) {
     c.inputs.push_back(v ? slot(*v) : -1);
-    c.dtypes.push_back(v ? v->type().dtype : DataType::kUndefined);
-    c.dims.push_back(v ? known_dims(*v) : std::vector<int64_t>());
+    c.dtypes.push_back(v ? type_of(*v).dtype : DataType::kUndefined);
+    c.dims.push_back(v ? known_dims(type_of(*v)) : std::vector<int64_t>());
     c.constants.push_back(v ? constant_of(*v) : nullptr);
   }
 
@@ -444,6 +469,7 @@ class PlanCompiler {
   std::span<const Value* const> captured_;
   std::unordered_set<const Value*> captured_set_;
   std::unordered_map<const Value*, int> slots_;
+  std::unordered_map<const Value*, Tensor> dense_;  // sparse initializers
   std::unordered_map<const Value*, std::shared_ptr<AlignedTensor>> constants_;
   std::set<const Value*> watched_;
   std::set<const Node*> taken_;

@@ -3,8 +3,7 @@
 
 #include <optional>
 
-#include "libopt/io/decode.h"
-#include "libopt/io/wire.h"
+#include "libopt/io/sparse_initializers.h"
 #include "libopt/ir/sparse.h"
 #include "libopt/ort/prepare.h"
 
@@ -29,20 +28,6 @@ Result<Tensor> tensor_of(const Node& constant) {
     return Tensor::from_strings({static_cast<int64_t>(v->size())}, *v);
   return Error{
       ErrorCode::kBadModel, "attribute '" + a.name + "' is of a kind that holds no constant", {}};
-}
-
-// A field of GraphProto, kept verbatim; nullopt: another field.
-Result<std::optional<SparseTensor>> sparse_initializer(const std::string& field) {
-  constexpr uint32_t kSparseInitializer = 15, kSparseTensorOfAttribute = 22;
-  wire::Reader reader(std::as_bytes(std::span(field)));
-  ONNXTOOL_ASSIGN(const wire::Field f, reader.next());
-  if (f.number != kSparseInitializer) return std::optional<SparseTensor>();
-  wire::Rope attribute;
-  attribute.string_field(kSparseTensorOfAttribute, wire::text(f.bytes));
-  ONNXTOOL_ASSIGN(Attribute decoded, decode_attribute(attribute.flatten()));
-  auto* sparse = std::get_if<SparseTensor>(&decoded.value);
-  ONNXTOOL_CHECK(sparse != nullptr);
-  return std::optional(std::move(*sparse));
 }
 
 Status densify_initializers(Graph& graph) {

@@ -100,6 +100,16 @@ TEST_CASE("a watched value is shown once, even where it would have been fused aw
   CHECK(watched[0].same_content(run(plan_of(*model), {x})[0]));
 }
 
+TEST_CASE("sparse initializers are constants like others") {
+  // y = x * [[0, 2], [0, 0], [3, 0]] + [0, 5]
+  const auto model = load_model(
+      (fs::path(ONNXTOOL_SOURCE_DIR) / "testdata" / "exec" / "sparse_initializers.onnx").string());
+  REQUIRE(model.ok());
+  (void)infer_graph((*model)->graph());
+  const auto y = run(plan_of(**model), {Tensor::from<float>({1, 3}, std::vector<float>{1, 10, 100})});
+  CHECK(y[0].values<float>() == std::vector<float>{300, 7});
+}
+
 TEST_CASE("a plan outlives its model and serves several contexts") {
   std::shared_ptr<const Plan> plan;
   {

@@ -82,8 +82,7 @@ struct CeluOp {
   template <class T>
   ONNXTOOL_HD T operator()(T x) const {
     const auto a = static_cast<T>(alpha);
-    const T below = a * std::expm1(x / a);
-    return (T{0} < x ? x : T{0}) + (below < T{0} ? below : T{0});
+    return T{0} < x ? x : a * std::expm1(x / a);  // NaN stays
   }
 };
 Status celu(KernelContext& ctx) {
