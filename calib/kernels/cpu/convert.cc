@@ -346,8 +346,41 @@ constexpr const std::array<ConvertBlock, 5>* kConvert[] = {
 
 }  // namespace
 
+namespace {
+
+// Integers to float32, as dequantizing by 1 does it in vectors: the same rounding. False: of
+// another type.
+bool widen_codes(DataType from, const void* in, int64_t first, int64_t n, float* out) {
+  static constexpr float kOne = 1;
+  static constexpr int32_t kZero = 0;
+  static constexpr QuantLine kUnit{&kOne, &kZero, 0};
+  const VectorMath& math = vector_math();
+  switch (from) {
+    case DataType::kUint8:
+      math.dequantize_u8(static_cast<const uint8_t*>(in) + first, kUnit, out, n);
+      return true;
+    case DataType::kInt8:
+      math.dequantize_s8(static_cast<const int8_t*>(in) + first, kUnit, out, n);
+      return true;
+    case DataType::kUint16:
+      math.dequantize_u16(static_cast<const uint16_t*>(in) + first, kUnit, out, n);
+      return true;
+    case DataType::kInt16:
+      math.dequantize_s16(static_cast<const int16_t*>(in) + first, kUnit, out, n);
+      return true;
+    case DataType::kInt32:
+      math.dequantize_s32(static_cast<const int32_t*>(in) + first, kUnit, out, n);
+      return true;
+    default: return false;
+  }
+}
+
+}  // namespace
+
 void convert_elements(DataType from, const void* in, DataType to, void* out, int64_t first,
                       int64_t n, bool saturate) {
+  if (to == DataType::kFloat && widen_codes(from, in, first, n, static_cast<float*>(out) + first))
+    return;
   const ConvertBlock run = (*kConvert[wide_index(from)])[wide_index(to)];
   for (int64_t i = 0; i < n; i += kBlock)
     run(from, in, to, out, first + i, std::min(kBlock, n - i), saturate);
