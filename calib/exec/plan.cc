@@ -5,9 +5,11 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "calib/exec/captures.h"
 #include "calib/exec/device_copies.h"
 #include "calib/exec/float_groups.h"
 #include "calib/exec/integer_groups.h"
+#include "calib/exec/kernel_choice.h"
 #include "calib/exec/native_ops.h"
 #include "calib/exec/plan_impl.h"
 #include "calib/exec/prepare.h"
@@ -19,41 +21,21 @@
 namespace onnxtool {
 namespace {
 
-// Outer values that a subgraph reads, at any depth, in first-use order.
-class Captures {
- public:
-  explicit Captures(const Graph& outer) : outer_(outer) {}
-
-  void collect(const Graph& sub) {
-    for (const Node& n : sub.nodes()) {
-      for (const Value* v : n.inputs())
-        if (v) add(*v);
-      n.for_each_subgraph([&](Graph& g) { collect(g); });
-    }
-    for (const Value* v : sub.outputs()) add(*v);
-  }
-  std::vector<const Value*> take() { return std::move(values_); }
-
- private:
-  void add(const Value& v) {
-    for (const Graph* g = &outer_; g; g = g->parent())
-      if (&v.graph() == g) {
-        if (seen_.insert(&v).second) values_.push_back(&v);
-        return;
-      }
-  }
-
-  const Graph& outer_;
-  std::vector<const Value*> values_;
-  std::unordered_set<const Value*> seen_;
-};
-
 // The static extents, -1 where unknown; empty without a shape.
 std::vector<int64_t> known_dims(const ValueType& type) {
   std::vector<int64_t> dims;
   if (type.shape)
     for (const Dim& d : *type.shape) dims.push_back(d.value.value_or(-1));
   return dims;
+}
+
+// For the message that nothing runs it.
+std::string describe_missing(const Node& node) {
+  std::string s = node.domain().empty() ? node.op_type() : node.domain() + "." + node.op_type();
+  s += " (opset " + std::to_string(node.opset());
+  if (node.num_inputs() > 0 && node.has_input(0) && node.input(0).type().is_tensor())
+    s += ", " + std::string(name(node.input(0).type().dtype));
+  return s + ")";
 }
 
 }  // namespace
@@ -66,7 +48,8 @@ class PlanCompiler {
         options_(options),
         plan_(plan),
         captured_(captured),
-        captured_set_(captured.begin(), captured.end()) {}
+        captured_set_(captured.begin(), captured.end()),
+        choice_(options.kernel_sets) {}
 
   Status compile() {
     plan_.kernel_sets = options_.kernel_sets;
@@ -77,7 +60,7 @@ class PlanCompiler {
       plan_.input_slots.push_back(slot(*v));
       plan_.input_names.push_back(v->name());
       // Counters and conditions of loops.
-      if (v->type().shape && v->type().shape->empty()) small_on_host_.insert(slot(*v));
+      if (v->type().shape && v->type().shape->empty()) choice_.stays_small(slot(*v));
     }
     for (const Value* v : captured_) {
       plan_.input_slots.push_back(slot(*v));
@@ -99,7 +82,7 @@ class PlanCompiler {
       plan_.output_slots.push_back(slot(*v));
       plan_.output_names.push_back(v->name());
     }
-    find_last_uses();
+    find_last_uses(plan_);
     ONNXTOOL_TRY(place_copies(plan_));
     plan_.watch_of_slot.assign(static_cast<size_t>(plan_.num_slots), -1);
     for (size_t i = 0; i < options_.watched.size(); ++i) {
@@ -128,9 +111,8 @@ class PlanCompiler {
   }
   ValueType type_of(const Value& v) const {
     const auto dense = dense_.find(&v);
-    return dense == dense_.end()
-               ? v.type()
-               : ValueType::tensor(dense->second.dtype(), dense->second.dims());
+    return dense == dense_.end() ? v.type()
+                                 : ValueType::tensor(dense->second.dtype(), dense->second.dims());
   }
 
   int slot(const Value& v) {
@@ -179,9 +161,9 @@ class PlanCompiler {
     } else {
       const bool first = node.num_inputs() > 0 && node.has_input(0),
                  result = node.num_outputs() > 0 && node.has_output(0);
-      select_kernel(step, first    ? type_of(node.input(0)).dtype
-                          : result ? node.output(0).type().dtype
-                                   : DataType::kUndefined);
+      choice_.select(step, first    ? type_of(node.input(0)).dtype
+                           : result ? node.output(0).type().dtype
+                                    : DataType::kUndefined);
       if (!step.kernel) {
         unsupported_.insert(describe_missing(node));
         return {};
@@ -248,7 +230,7 @@ class PlanCompiler {
 
   // A fused step runs where its last node stood: by then every extra input has been made.
   void place(Step step, const Node& first, const Node& last) {
-    note_small(step);
+    choice_.note_small(step);
     if (&first == &last)
       plan_.steps.push_back(std::move(step));
     else
@@ -260,7 +242,7 @@ class PlanCompiler {
         graph_, {.is_watched = [&](const Value& v) { return watched_.contains(&v); },
                  .has_kernel =
                      [&](std::string_view op, std::string_view domain, int opset, DataType type) {
-                       return groups_may_use(op, domain, opset, type);
+                       return choice_.may_stand_for_groups(op, domain, opset, type);
                      }});
     groups_ = std::move(found.by_core);
     taken_.insert(found.replaced.begin(), found.replaced.end());
@@ -273,7 +255,7 @@ class PlanCompiler {
     c.become(group.op, group.domain, group.domain.empty() ? group.core->opset() : 1);
     for (const Value* v : group.inputs) add_input(c, v);
     c.wanted = {true};
-    select_kernel(step, c.input_dtype(0));
+    choice_.select(step, c.input_dtype(0));
     if (!step.kernel) {
       unsupported_.insert(describe_missing(*group.core));
       return {};
@@ -290,7 +272,8 @@ class PlanCompiler {
       const bool free = std::none_of(group.nodes.begin(), group.nodes.end(), [&](const Node* n) {
         return taken_.contains(n) || groups_.contains(n);
       });
-      const bool known = groups_may_use(group.op, group.domain, group.opset, DataType::kFloat);
+      const bool known =
+          choice_.may_stand_for_groups(group.op, group.domain, group.opset, DataType::kFloat);
       if (!free || !known) continue;
       taken_.insert(group.nodes.begin(), group.nodes.end());
       float_groups_.emplace(last, std::move(group));
@@ -305,7 +288,7 @@ class PlanCompiler {
     for (const auto& [name, value] : group.attributes) c.set_attribute(name, value);
     for (const Value* v : group.inputs) add_input(c, v);
     c.wanted = {true};
-    select_kernel(step, c.input_dtype(0));
+    choice_.select(step, c.input_dtype(0));
     ONNXTOOL_CHECK(step.kernel);
     step.outputs = {slot(group.last->output(0))};
     plan_.steps.push_back(std::move(step));
@@ -320,88 +303,11 @@ class PlanCompiler {
     delayed_.erase(it);
   }
 
-  static bool serves(const KernelInfo& k, std::string_view op, std::string_view domain, int opset,
-                     DataType type) {
-    if (k.op != op || k.domain != domain || opset < k.since || opset > k.until) return false;
-    return type == DataType::kUndefined || k.types.size() == 0 ||
-           std::find(k.types.begin(), k.types.end(), type) != k.types.end();
-  }
-
-  // Whether an operator may stand for several nodes. With a device it must have the kernel: else
-  // nodes that it could run would go to the host as one.
-  bool groups_may_use(std::string_view op, std::string_view domain, int opset,
-                      DataType type) const {
-    for (const KernelSet* set : options_.kernel_sets) {
-      for (const KernelInfo* k : set->kernels)
-        if (serves(*k, op, domain, opset, type)) return true;
-      if (set->device) return false;
-    }
-    return false;
-  }
-
-  // `type`: of the first input, or, without inputs, of the first output.
-  void select_kernel(Step& step, DataType type) {
-    const CompiledNode& c = *step.node;
-    for (const KernelSet* set : options_.kernel_sets) {
-      if (set->device && stays_on_host(c)) continue;
-      for (const KernelInfo* k : set->kernels) {
-        if (!serves(*k, c.op_type(), c.domain(), c.opset(), type) || (k->accepts && !k->accepts(c)))
-          continue;
-        step.kernel = k;
-        step.set = set;
-        return;
-      }
-    }
-  }
-
-  // What no device should run: strings and inputs of unknown type, and computing with shapes.
-  // These are a few integers that some kernel will look at on the host; a device would only add
-  // copies there and back.
-  bool stays_on_host(const CompiledNode& c) const {
-    bool any = false, all_small = true;
-    for (size_t i = 0; i < c.inputs.size(); ++i) {
-      if (c.inputs[i] < 0) continue;
-      if (bits_of(c.dtypes[i]) == 0) return true;
-      const bool is_constant = c.constants[i] != nullptr;
-      any |= !is_constant;
-      all_small &= is_constant || small_on_host_.contains(c.inputs[i]);
-    }
-    return any && all_small && !makes_large_of_small(c.op_type());
-  }
-
-  static bool makes_large_of_small(std::string_view op) {
-    for (const std::string_view large : {"ConstantOfShape", "Expand", "EyeLike", "OneHot", "Range",
-                                         "RandomNormalLike", "RandomUniformLike", "Tile"})
-      if (op == large) return true;
-    return false;
-  }
-
-  // Extents, and what was computed from nothing but them.
-  void note_small(const Step& step) {
-    if (!step.kernel || step.set->device) return;
-    const CompiledNode& c = *step.node;
-    if (step.kernel->use && c.num_inputs() == 1 && step.kernel->use(c, 0) == InputUse::kDims) {
-      small_on_host_.insert(step.outputs.begin(), step.outputs.end());
-    } else if (stays_on_host(c)) {
-      small_on_host_.insert(step.outputs.begin(), step.outputs.end());
-    }
-  }
-
-  static std::string describe_missing(const Node& node) {
-    std::string s = node.domain().empty() ? node.op_type() : node.domain() + "." + node.op_type();
-    s += " (opset " + std::to_string(node.opset());
-    if (node.num_inputs() > 0 && node.has_input(0) && node.input(0).type().is_tensor())
-      s += ", " + std::string(name(node.input(0).type().dtype));
-    return s + ")";
-  }
-
   Status compile_subgraphs(const Node& node, Step& step) {
     for (const Attribute& a : node.attributes()) {
       const auto* g = a.get<std::unique_ptr<Graph>>();
       if (!g) continue;
-      Captures found(node.graph());
-      found.collect(**g);
-      const std::vector<const Value*> captures = found.take();
+      const std::vector<const Value*> captures = captured_values(node.graph(), **g);
       SubPlan sub;
       sub.attribute = a.name;
       PlanOptions inner = options_;
@@ -436,33 +342,6 @@ class PlanCompiler {
   }
 
  private:
-  void find_last_uses() {
-    plan_.last_step_of_slot.assign(static_cast<size_t>(plan_.num_slots), -1);
-    auto& last = plan_.last_step_of_slot;
-    for (size_t i = 0; i < plan_.steps.size(); ++i) {
-      const CompiledNode& node = *plan_.steps[i].node;
-      for (size_t k = 0; k < node.inputs.size(); ++k)
-        if (const int s = node.inputs[k]; s >= 0 && !node.dropped[k])
-          last[static_cast<size_t>(s)] = static_cast<int>(i);
-      for (const SubPlan& sub : plan_.steps[i].subplans)
-        for (int s : sub.captured) last[static_cast<size_t>(s)] = static_cast<int>(i);
-      // Watched but never read: it goes right after it was shown.
-      for (int s : plan_.steps[i].outputs)
-        if (s >= 0 && last[static_cast<size_t>(s)] < 0)
-          last[static_cast<size_t>(s)] = static_cast<int>(i);
-    }
-    for (int s : plan_.output_slots)
-      last[static_cast<size_t>(s)] = static_cast<int>(plan_.steps.size());
-    std::vector<bool> is_constant(static_cast<size_t>(plan_.num_slots), false);
-    for (const auto& [s, tensor] : plan_.constants) is_constant[static_cast<size_t>(s)] = true;
-    for (int s = 0; s < plan_.num_slots; ++s) {
-      const int step = last[static_cast<size_t>(s)];
-      if (step >= 0 && step < static_cast<int>(plan_.steps.size()) &&
-          !is_constant[static_cast<size_t>(s)])
-        plan_.steps[static_cast<size_t>(step)].releases.push_back(s);
-    }
-  }
-
   const Graph& graph_;
   const PlanOptions& options_;
   Plan::Impl& plan_;
@@ -476,7 +355,7 @@ class PlanCompiler {
   std::unordered_map<const Node*, Step> delayed_;  // by the node in whose place they run
   std::unordered_map<const Node*, IntegerGroup> groups_;
   std::unordered_map<const Node*, FloatGroup> float_groups_;  // by the node in whose place they run
-  std::unordered_set<int> small_on_host_;
+  KernelChoice choice_;
   std::set<std::string> unsupported_;
 };
 

@@ -59,4 +59,31 @@ Status prepare_steps(std::span<Step> steps) {
   return {};
 }
 
+void find_last_uses(Plan::Impl& plan) {
+  plan.last_step_of_slot.assign(static_cast<size_t>(plan.num_slots), -1);
+  auto& last = plan.last_step_of_slot;
+  for (size_t i = 0; i < plan.steps.size(); ++i) {
+    const CompiledNode& node = *plan.steps[i].node;
+    for (size_t k = 0; k < node.inputs.size(); ++k)
+      if (const int s = node.inputs[k]; s >= 0 && !node.dropped[k])
+        last[static_cast<size_t>(s)] = static_cast<int>(i);
+    for (const SubPlan& sub : plan.steps[i].subplans)
+      for (int s : sub.captured) last[static_cast<size_t>(s)] = static_cast<int>(i);
+    // Watched but never read: it goes right after it was shown.
+    for (int s : plan.steps[i].outputs)
+      if (s >= 0 && last[static_cast<size_t>(s)] < 0)
+        last[static_cast<size_t>(s)] = static_cast<int>(i);
+  }
+  for (int s : plan.output_slots)
+    last[static_cast<size_t>(s)] = static_cast<int>(plan.steps.size());
+  std::vector<bool> is_constant(static_cast<size_t>(plan.num_slots), false);
+  for (const auto& [s, tensor] : plan.constants) is_constant[static_cast<size_t>(s)] = true;
+  for (int s = 0; s < plan.num_slots; ++s) {
+    const int step = last[static_cast<size_t>(s)];
+    if (step >= 0 && step < static_cast<int>(plan.steps.size()) &&
+        !is_constant[static_cast<size_t>(s)])
+      plan.steps[static_cast<size_t>(step)].releases.push_back(s);
+  }
+}
+
 }  // namespace onnxtool

@@ -1,4 +1,4 @@
-// Kernels' preparation: the part of compiling a plan that takes time.
+// The end of compiling a plan: kernels are prepared, which takes time, and values get their ends.
 #pragma once
 
 #include <span>
@@ -11,5 +11,8 @@ namespace onnxtool {
 /// as the last step that could want them has been prepared, so that they never exist all at once.
 /// The error is that of the first step that has one.
 Status prepare_steps(std::span<Step> steps);
+
+/// After which step each slot is free: last_step_of_slot, and the steps' releases.
+void find_last_uses(Plan::Impl& plan);
 
 }  // namespace onnxtool
