@@ -7,7 +7,7 @@ namespace {
 
 bool serves(const KernelInfo& k, std::string_view op, std::string_view domain, int opset,
             DataType type) {
-  if (k.op != op || k.domain != domain || opset < k.since || opset > k.until) return false;
+  if (!is_for(k, op, domain, opset)) return false;
   return type == DataType::kUndefined || k.types.size() == 0 ||
          std::find(k.types.begin(), k.types.end(), type) != k.types.end();
 }
@@ -20,6 +20,13 @@ bool makes_large_of_small(std::string_view op) {
 }
 
 }  // namespace
+
+bool is_for(const KernelInfo& k, std::string_view op, std::string_view domain, int opset) {
+  if (k.op != op || k.domain != domain) return false;
+  // Files that ONNX Runtime wrote do not always declare its own domain, which has one version.
+  if (opset == 0 && domain == "com.microsoft") opset = 1;
+  return opset >= k.since && opset <= k.until;
+}
 
 bool KernelChoice::may_stand_for_groups(std::string_view op, std::string_view domain, int opset,
                                         DataType type) const {

@@ -9,6 +9,9 @@
 
 namespace onnxtool {
 
+/// Whether a kernel is the operator's at this opset version (0: undeclared), whatever the types.
+bool is_for(const KernelInfo& kernel, std::string_view op, std::string_view domain, int opset);
+
 /// For one graph, whose steps are told in order.
 class KernelChoice {
  public:

@@ -397,9 +397,7 @@ bool has_kernel(const Node& node, const PlanOptions& options) {
   if (find_native_op(node)) return true;
   for (const KernelSet* set : options.kernel_sets)
     for (const KernelInfo* k : set->kernels)
-      if (k->op == node.op_type() && k->domain == node.domain() && node.opset() >= k->since &&
-          node.opset() <= k->until)
-        return true;
+      if (is_for(*k, node.op_type(), node.domain(), node.opset())) return true;
   return false;
 }
 

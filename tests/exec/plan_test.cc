@@ -110,6 +110,15 @@ TEST_CASE("sparse initializers are constants like others") {
   CHECK(y[0].values<float>() == std::vector<float>{300, 7});
 }
 
+TEST_CASE("operators of com.microsoft run where a model does not declare the domain") {
+  const auto model = parse_text(
+      R"(<ir_version: 8, opset_import: ["" : 17]> g (float[2] x) => (float[2] y) { y = com.microsoft.Gelu (x) })");
+  REQUIRE(model.ok());
+  (void)infer_graph((*model)->graph());
+  const auto y = run(plan_of(**model), {Tensor::from<float>({2}, std::vector<float>{0, 100})});
+  CHECK(y[0].values<float>() == std::vector<float>{0, 100});
+}
+
 TEST_CASE("a plan outlives its model and serves several contexts") {
   std::shared_ptr<const Plan> plan;
   {
