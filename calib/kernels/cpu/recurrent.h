@@ -43,6 +43,11 @@ struct RecurrentKind {
   std::initializer_list<RecurrentActivation::Kind> defaults;  // of one direction
 };
 
+/// Those of all directions, as the node names them, else the operator's own.
+Result<std::vector<RecurrentActivation>> read_recurrent_activations(const NodeView& node,
+                                                                    const RecurrentKind& kind,
+                                                                    int64_t directions);
+
 /// Panels of all directions, one after the other: W, and the two parts of R.
 template <class T>
 struct RecurrentWeights {
