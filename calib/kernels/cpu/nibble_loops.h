@@ -27,6 +27,13 @@ constexpr int kNibbleLanes = 4;
 constexpr int kNibbleParts = 16 / kNibbleLanes;
 typedef float FloatLanes __attribute__((vector_size(4 * kNibbleLanes)));
 typedef int32_t CodeLanes __attribute__((vector_size(4 * kNibbleLanes)));
+#if defined(__AVX512F__)
+constexpr CodeLanes kLaneNumbers = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+#elif defined(__AVX2__)
+constexpr CodeLanes kLaneNumbers = {0, 1, 2, 3, 4, 5, 6, 7};
+#else
+constexpr CodeLanes kLaneNumbers = {0, 1, 2, 3};
+#endif
 
 #if defined(__AVX512F__)
 // values[indices[l] % 16], one instruction.
@@ -64,10 +71,9 @@ struct LaneScales {
 __attribute__((always_inline)) inline LaneScales scales_of_lanes(const float* scales, int shift,
                                                                  int64_t count) {
 #if defined(__AVX512F__)
-  const CodeLanes lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
   const auto present = static_cast<__mmask16>((1u << (count < 16 ? count : 16)) - 1);
   const auto few = reinterpret_cast<FloatLanes>(_mm512_maskz_loadu_ps(present, scales));
-  return {looked_up(few, lanes >> shift)};
+  return {looked_up(few, kLaneNumbers >> shift)};
 #else
   float of_lanes[16];
   for (int l = 0; l < 16; ++l) of_lanes[l] = (l >> shift) < count ? scales[l >> shift] : 0.0f;
@@ -83,6 +89,7 @@ __attribute__((always_inline)) inline void add_group(const float* x, const uint8
     CodeLanes codes;
     std::memcpy(&codes, bytes + 4 * kNibbleLanes * p, sizeof codes);
     FloatLanes product = load_lanes(x + kNibbleLanes * p) * low_nibbles(codes);
+#pragma GCC unroll 8
     for (int j = 1; j < 8; ++j)
       product += load_lanes(x + 16 * j + kNibbleLanes * p) * low_nibbles(codes >> (4 * j));
     sum[p] += product * scales.part[p];
@@ -96,13 +103,11 @@ __attribute__((always_inline)) inline void subtract_offsets(const NibbleRow& row
     if (row.zeros != nullptr) {
       offsets = load_lanes(row.zeros + p * kNibbleLanes) - 8.0f;
     } else {
-      CodeLanes words, shifts;
-      for (int l = 0; l < kNibbleLanes; ++l) {
-        const int block = p * kNibbleLanes + l;
-        std::memcpy(&words[l], row.zero_codes + block / 8 * 4, sizeof(int32_t));
-        shifts[l] = block % 8 * 4;
-      }
-      offsets = low_nibbles(words >> shifts);
+      const CodeLanes blocks = kLaneNumbers + p * kNibbleLanes;
+      int32_t words[2];
+      std::memcpy(words, row.zero_codes, sizeof words);
+      const CodeLanes codes = blocks < 8 ? CodeLanes{} + words[0] : CodeLanes{} + words[1];
+      offsets = low_nibbles(codes >> (blocks & 7) * 4);
     }
     sum[p] -= load_lanes(row.scales + p * kNibbleLanes) * offsets *
               load_lanes(row.block_sums + p * kNibbleLanes);
