@@ -181,4 +181,17 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("4-bit weights are dequantized to the same bits on every level") {
+  std::vector<uint8_t> codes;
+  for (int i = 0; i < 45; ++i) codes.push_back(static_cast<uint8_t>(i * 91));
+  for (const VectorMath* level : levels()) {
+    std::vector<float> y(90);
+    level->dequantize_nibbles(codes.data(), 3.5f, 0.3f, y.data(), 45);
+    for (size_t i = 0; i < y.size(); ++i) {
+      const int code = (codes[i / 2] >> (i % 2 * 4)) & 15;
+      CHECK(y[i] == (static_cast<float>(code) - 3.5f) * 0.3f);
+    }
+  }
+}
+
 }  // namespace onnxtool::testing

@@ -67,18 +67,34 @@ class NBitsPanels final : public PanelSource<float> {
  public:
   NBitsPanels(const NBitsState& state, const Weights& weights) : s_(state), w_(weights) {}
   const float* find(const PanelRequest&, int64_t*) const override { return nullptr; }
+  // Rows of b lie across a panel: some are dequantized, then turned together.
   void pack(const PanelRequest& r, float* out) const override {
-    for (int i = 0; i < r.width; ++i)
-      for (int64_t k = r.k0, end; k < r.k0 + r.depth; k = end) {
-        end = std::min(r.k0 + r.depth, (k / s_.block + 1) * s_.block);
-        for (int64_t j = k; i >= r.count && j < end; ++j) out[(j - r.k0) * r.width + i] = 0;
-        if (i < r.count) pack_block(r.first + i, k, end, out + (k - r.k0) * r.width + i, r.width);
+    constexpr int kRows = 16;
+    float lines[kRows * kDepthBlock];
+    ONNXTOOL_CHECK(r.depth <= kDepthBlock);
+    for (int i = 0; i < r.width; i += kRows) {
+      const int count = std::min(kRows, r.width - i);
+      for (int j = 0; j < count; ++j) {
+        float* line = lines + j * kDepthBlock;
+        if (i + j < r.count)
+          dequantize(r.first + i + j, r.k0, r.k0 + r.depth, line);
+        else
+          std::fill_n(line, r.depth, 0.0f);
       }
+      vector_math().transpose32(reinterpret_cast<const uint32_t*>(lines), kDepthBlock,
+                                reinterpret_cast<uint32_t*>(out + i), r.width, count, r.depth);
+    }
   }
 
  private:
-  // Weights [k, end) of one block of a row.
-  void pack_block(int64_t row, int64_t k, int64_t end, float* out, int64_t stride) const {
+  // Weights [begin, end) of a row.
+  void dequantize(int64_t row, int64_t begin, int64_t end, float* out) const {
+    for (int64_t k = begin, stop; k < end; out += stop - k, k = stop) {
+      stop = std::min(end, (k / s_.block + 1) * s_.block);
+      dequantize_block(row, k, stop, out);
+    }
+  }
+  void dequantize_block(int64_t row, int64_t k, int64_t end, float* out) const {
     const int64_t block = k / s_.block, at = row * s_.blocks() + block;
     const float scale = w_.scales[at];
     float zero = static_cast<float>(1 << (s_.bits - 1));
@@ -87,20 +103,11 @@ class NBitsPanels final : public PanelSource<float> {
       zero = static_cast<float>(
           packed_at(w_.packed_zero_points + row * s_.zero_point_bytes(), block, s_.bits));
     const uint8_t* data = w_.b + at * s_.block_bytes();
-    int64_t i = k % s_.block;
-    if (s_.bits == 4 && i % 2 == 0 && (end - k) % 2 == 0) {
-      // A block has sixteen values: they are looked up, two for each byte.
-      float values[16];
-      for (int q = 0; q < 16; ++q) values[q] = (static_cast<float>(q) - zero) * scale;
-      data += i / 2;
-      for (; k < end; k += 2, ++data, out += 2 * stride) {
-        out[0] = values[*data & 15];
-        out[stride] = values[*data >> 4];
-      }
-      return;
-    }
-    for (; k < end; ++k, ++i, out += stride)
-      *out = (static_cast<float>(packed_at(data, i, s_.bits)) - zero) * scale;
+    const int64_t i = k % s_.block;
+    if (s_.bits == 4 && i % 2 == 0 && (end - k) % 2 == 0)
+      return vector_math().dequantize_nibbles(data + i / 2, zero, scale, out, (end - k) / 2);
+    for (int64_t j = 0; j < end - k; ++j)
+      out[j] = (static_cast<float>(packed_at(data, i + j, s_.bits)) - zero) * scale;
   }
 
   const NBitsState& s_;

@@ -161,5 +161,14 @@ float dot_nibbles_loop(const float* x, const NibbleRow& row) {
   return sum[0];
 }
 
+void dequantize_nibbles_loop(const uint8_t* codes, float zero, float scale, float* y,
+                             int64_t bytes) {
+#pragma GCC ivdep
+  for (int64_t i = 0; i < bytes; ++i) {
+    y[2 * i] = (static_cast<float>(codes[i] & 15) - zero) * scale;
+    y[2 * i + 1] = (static_cast<float>(codes[i] >> 4) - zero) * scale;
+  }
+}
+
 }  // namespace
 }  // namespace onnxtool

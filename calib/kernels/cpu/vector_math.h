@@ -74,6 +74,9 @@ struct VectorMath {
               int64_t n);
 
   float (*dot_nibbles)(const float* x, const NibbleRow& row);
+  /// (q - zero) * scale for both values of each byte, low bits first.
+  void (*dequantize_nibbles)(const uint8_t* codes, float zero, float scale, float* y,
+                             int64_t bytes);
 
   /// y = exp(x - max(x)), and the sum of y; n > 0.
   float (*softmax_terms)(const float* x, float* y, int64_t n);

@@ -276,6 +276,7 @@ constexpr VectorMath kTable{
     .mul = mul_loop,
     .div = div_loop,
     .dot_nibbles = dot_nibbles_loop,
+    .dequantize_nibbles = dequantize_nibbles_loop,
     .softmax_terms = softmax_terms_loop,
     .quantize8 = quantize8_loop,
     .quantize16 = quantize16_loop,
