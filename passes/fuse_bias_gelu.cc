@@ -1,11 +1,12 @@
 // Makes one operator of Gelu or FastGelu and the addition of a row before it.
 //
-//   y = Gelu(Add(x, b))        =>   y = com.microsoft.BiasGelu(x, b)         b [C], C the last
-//   extent of x y = FastGelu(Add(x, b))    =>   y = com.microsoft.FastGelu(x, b)
+//   y = Gelu(Add(x, b))        =>   y = com.microsoft.BiasGelu(x, b)
+//   y = FastGelu(Add(x, b))    =>   y = com.microsoft.FastGelu(x, b)
 //
-// Gelu is the standard's or com.microsoft's; Add in either order of inputs.
+// b is [C], C the last extent of x. Gelu is the standard's or com.microsoft's, and is a FastGelu
+// where it is approximated with tanh; Add in either order of inputs.
 // Does not fire: the sum is used elsewhere; b is not known to be a vector of the last extent; types
-// other than float; the standard's approximation with tanh. Source: onnxruntime 1.31,
+// other than float. Source: onnxruntime 1.31,
 // docs/ContribOperators.md; optimizer/bias_gelu_fusion.cc.
 
 #include "libopt/rewrite/pattern.h"
@@ -23,8 +24,6 @@ struct Match {
 
 MatchOr<Match> match(const Node& gelu) {
   if (gelu.num_inputs() != 1 || !gelu.has_input(0)) return no_match();
-  if (gelu.attr<std::string>("approximate", "none") != "none")
-    return no_match("approximated with tanh");
   Pattern p(gelu);
   const Node* add = p.take(gelu.input(0), {"Add"});
   if (!add || add->opset() < 7 || add->num_inputs() != 2 || !add->has_input(0) ||
@@ -39,8 +38,9 @@ MatchOr<Match> match(const Node& gelu) {
 }
 
 void rewrite(const Match& m, Rewriter& rw) {
-  rw.set_op(m.gelu, m.gelu.is("FastGelu", "com.microsoft") ? "FastGelu" : "BiasGelu",
-            "com.microsoft");
+  const bool fast = m.gelu.is("FastGelu", "com.microsoft") ||
+                    m.gelu.attr<std::string>("approximate", "none") == "tanh";
+  rw.set_op(m.gelu, fast ? "FastGelu" : "BiasGelu", "com.microsoft");
   rw.remove_attribute(m.gelu, "approximate");
   rw.set_input(m.gelu, 0, &m.x);
   rw.set_input(m.gelu, 1, &m.bias);

@@ -34,8 +34,9 @@ bool among(const std::array<std::string_view, n>& ops, const Node& node) {
 
 int64_t rank_of(const Perm& perm) { return static_cast<int64_t>(perm.size()); }
 
-// A shared constant that is larger would make the file larger.
-constexpr size_t kCopied = 64;
+// A shared constant that is larger would make the file larger by more than the Transposes take that
+// go; where all its readers move, one copy is left in the end.
+constexpr size_t kCopied = 512;
 
 // The axis of the base; nullopt: out of range.
 std::optional<int64_t> base_axis(int64_t axis, const Perm& perm) {

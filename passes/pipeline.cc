@@ -45,6 +45,7 @@ constexpr const PassInfo* kOptimization[] = {
     &kDeduplicateNodes,
     // Conditions are constant by now if they ever are.
     &kInlineIf,
+    &kUnrollLoop,
     // After the constants: pads are computed in many exporters' files.
     &kFoldPad,
     // Before the normalization: a bias written as an Add stands between it and its Conv.
@@ -65,6 +66,10 @@ constexpr const PassInfo* kOptimization[] = {
     &kFuseLayerNorm,
     &kFuseRmsNorm,
     &kFuseGelu,
+    &kFuseSwish,
+    &kFuseHardSwish,
+    &kFuseMish,
+    &kFuseStandardAttention,
     // After the formulas, whose numbers it would change.
     &kFuseScales,
     // After the targets have become constant.
@@ -77,12 +82,16 @@ constexpr const PassInfo* kOptimization[] = {
     &kFuseSlices,
     &kFuseConcats,
     &kFuseConcatFill,
+    &kFuseDepthToSpace,
     &kEliminateZeroState,
+    &kEliminateUnusedOutput,
     // Extended passes wait until all that stands above finds nothing. Activations of layers last:
     // they end what other fusions begin with.
     &kFuseFastGelu,
     &kFuseBiasGelu,
     &kFuseQuickGelu,
+    // Before the additions are taken into the normalization.
+    &kFuseEmbedLayerNorm,
     &kFuseSkipLayerNorm,
     &kFuseScaledMatmul,
     // After the scales are in the product.

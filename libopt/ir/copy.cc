@@ -86,9 +86,12 @@ void copy_graph(const Graph& from, Graph& to, ValueMap& map) {
   }
 }
 
-std::vector<Value*> copy_into(const Graph& from, Graph& to, Node* anchor) {
+std::vector<Value*> copy_into(const Graph& from, Graph& to, Node* anchor,
+                              const std::vector<Value*>& inputs) {
   ValueMap map;
+  for (size_t i = 0; i < inputs.size(); ++i) map[from.inputs()[i]] = inputs[i];
   for (Value* v : from.values()) {
+    if (map.contains(v)) continue;
     Value& copy = to.add_value({}, v->name());
     copy_facts(*v, to, copy);
     map[v] = &copy;

@@ -11,11 +11,12 @@ namespace onnxtool {
 
 class Model;
 
-/// Copies nodes (with their subgraphs) and initializers of `from`, a graph without inputs, into
-/// `to`, before `anchor`, under fresh names of values. What `from` reads of graphs around it is
-/// read as it is, so `to` must be `from`'s parent or one of its kind. Returns what stands for
-/// from's outputs.
-std::vector<Value*> copy_into(const Graph& from, Graph& to, Node* anchor);
+/// Copies nodes (with their subgraphs) and initializers of `from` into `to`, before `anchor`, under
+/// fresh names of values; `inputs`, one for each of from's, are read instead of them. What `from`
+/// reads of graphs around it is read as it is, so `to` must be `from`'s parent or one of its kind.
+/// Returns what stands for from's outputs.
+std::vector<Value*> copy_into(const Graph& from, Graph& to, Node* anchor,
+                              const std::vector<Value*>& inputs = {});
 
 /// Values of the original to values of the copy; nullptr where the copy has none. Values that are
 /// not in it belong to graphs outside of what is copied and stay what they are.

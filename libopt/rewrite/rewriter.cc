@@ -180,9 +180,10 @@ void Rewriter::drop_output(const Node& node, int index) {
   value.graph().erase_value(value);
 }
 
-std::vector<Value*> Rewriter::inline_before(const Graph& subgraph) {
+std::vector<Value*> Rewriter::inline_before(const Graph& subgraph,
+                                            const std::vector<Value*>& inputs) {
   ++edits_;
-  return copy_into(subgraph, graph_, anchor_);
+  return copy_into(subgraph, graph_, anchor_, inputs);
 }
 
 void Rewriter::remove(const Node& node) {

@@ -50,9 +50,10 @@ class Rewriter {
   void make_constant(const Value& value, Tensor tensor);
   /// The output, which nothing may use, becomes absent.
   void drop_output(const Node& node, int index);
-  /// The nodes of a subgraph of the anchor before the anchor, with its initializers; returns what
-  /// stands for its outputs, which may be values of this graph.
-  std::vector<Value*> inline_before(const Graph& subgraph);
+  /// The nodes of a subgraph of the anchor before the anchor, with its initializers, reading
+  /// `inputs` in the place of the subgraph's; returns what stands for its outputs, which may be
+  /// values of this graph.
+  std::vector<Value*> inline_before(const Graph& subgraph, const std::vector<Value*>& inputs = {});
   /// The node must be unused by now.
   void remove(const Node& node);
   /// Types of the node's outputs, as far as its operator tells them.

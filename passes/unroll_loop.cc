@@ -1,0 +1,154 @@
+// Puts the body of a Loop in its place, as often as it runs.
+//
+//   v, s = Loop(2, true, v0) <body = (i, c, v) { ... } => (true, w, r)>
+//     =>
+//   w0, r0 = body(0, v0)     w1, r1 = body(1, w0)
+//   v is w1                  s = Concat<0>(Unsqueeze<0>(r0), Unsqueeze<0>(r1))
+//
+// Does not fire: a number of turns that is not constant, or 0 where turns are gathered; the
+// condition may become false; random operators and such as may do more than compute; the unrolled
+// nodes would be too many, or make the file larger than --max-growth permits; constants that the
+// graph around may not hold (IR older than 4); opset below 13, where axes were attributes.
+// Source: ONNX Loop-1, -11, -13.
+
+#include <algorithm>
+
+#include "libopt/analysis/effects.h"
+#include "libopt/io/encode.h"
+#include "passes/growth.h"
+#include "passes/pass.h"
+
+namespace onnxtool {
+namespace {
+
+// A file of more nodes takes runtimes longer to load than a loop takes to run.
+constexpr int64_t kMaxNodes = 4096;
+
+struct Match {
+  const Node& loop;
+  const Graph& body;
+  int64_t turns;
+  size_t carried;
+};
+
+const Graph* body_of(const Node& loop) {
+  const Attribute* a = loop.attribute("body");
+  const auto* body = a ? a->get<std::unique_ptr<Graph>>() : nullptr;
+  return body ? body->get() : nullptr;
+}
+
+bool is_true(const Value& v) {
+  const Tensor* t = v.constant();
+  return t && t->count() == 1 && t->dtype() == DataType::kBool && t->to_ints()[0] != 0;
+}
+
+// Whether the body's condition is true after every turn.
+bool stays_true(const Graph& body) {
+  const Value* condition = body.outputs()[0];
+  for (const Node* n = condition->producer(); n && n->is("Identity"); n = condition->producer())
+    condition = &n->input(0);
+  return condition == body.inputs()[1] || is_true(*condition);
+}
+
+bool may_repeat(const Graph& body) {
+  for (const Node& n : body.nodes())
+    if (!is_deterministic(n) || may_have_effects(n)) return false;
+  return true;
+}
+
+int64_t bytes_of(const Graph& body) {
+  int64_t bytes = 0;
+  for (const Node& n : body.nodes())
+    bytes += static_cast<int64_t>(encode_node(n, /*with_subgraphs=*/true).size());
+  return bytes;
+}
+
+MatchOr<Match> match(const Node& loop, const PassContext& context) {
+  const Graph* body = body_of(loop);
+  if (!body || body->inputs().size() < 2 || loop.num_inputs() < 2) return no_match();
+  const size_t carried = body->inputs().size() - 2;
+  if (static_cast<size_t>(loop.num_inputs()) != carried + 2 ||
+      body->outputs().size() < carried + 1 ||
+      body->outputs().size() < static_cast<size_t>(loop.num_outputs()) + 1)
+    return no_match("body does not fit the node");
+  const Tensor* count = loop.has_input(0) ? loop.input(0).constant() : nullptr;
+  if (!count || count->count() != 1 || count->dtype() != DataType::kInt64)
+    return no_match("number of turns is not constant");
+  const int64_t turns = std::max<int64_t>(count->to_ints()[0], 0);
+  if ((loop.has_input(1) && !is_true(loop.input(1))) || !stays_true(*body))
+    return no_match("condition may become false");
+  for (size_t i = 0; i < carried; ++i)
+    if (!loop.has_input(static_cast<int>(i) + 2)) return no_match("a first value is absent");
+  const auto gathered = static_cast<int64_t>(body->outputs().size() - carried - 1);
+  if (turns == 0 && gathered > 0) return no_match("there are no turns to gather from");
+  if (loop.opset() < 13) return no_match("opset below 13 has axes as attributes");
+  if (body->inputs()[0]->type().rank().value_or(0) != 0)
+    return no_match("number of the turn is no scalar");
+  if (!body->initializers().empty() && !may_hold_initializers(loop.graph()))
+    return no_match("initializers would have to be graph inputs (IR older than 4)");
+  if (!may_repeat(*body)) return no_match("body may do more than compute");
+  const auto nodes = static_cast<int64_t>(body->num_nodes()) + gathered;
+  if (turns > kMaxNodes || turns * nodes > kMaxNodes) return no_match("too many nodes");
+  const int64_t each = bytes_of(*body) + gathered * 64;
+  if (!may_grow(context, (turns - 1) * each, bytes_freed_with(loop)))
+    return no_match("the file would grow");
+  return Match{loop, *body, turns, carried};
+}
+
+// Names of extents that stand for one turn's in the body would mean all turns' outside.
+void forget_names(const Graph& graph, int first_new) {
+  for (Value* v : graph.values()) {
+    if (v->id() < first_new || !v->type().shape) continue;
+    ValueType type = v->type();
+    for (Dim& d : *type.shape) d.symbol.clear();
+    v->set_type(std::move(type));
+  }
+}
+
+void rewrite(const Match& m, Rewriter& rw) {
+  const int first_new = rw.graph().value_id_bound();
+  std::vector<Value*> state;
+  for (size_t i = 0; i < m.carried; ++i) state.push_back(&m.loop.input(static_cast<int>(i) + 2));
+  const size_t gathered = m.body.outputs().size() - m.carried - 1;
+  std::vector<std::vector<Value*>> rows(gathered);
+  Value* axis =
+      gathered ? &rw.add_constant(Tensor::vector(std::vector<int64_t>{0}), "axes") : nullptr;
+  const bool uses_condition = !m.body.inputs()[1]->unused();
+  Value* on = uses_condition
+                  ? &rw.add_constant(Tensor::from_bytes(DataType::kBool, {}, {std::byte{1}}), "on")
+                  : nullptr;
+  for (int64_t turn = 0; turn < m.turns; ++turn) {
+    Value* number =
+        m.body.inputs()[0]->unused() ? nullptr : &rw.add_constant(Tensor::scalar(turn), "turn");
+    std::vector<Value*> inputs = {number, on};
+    inputs.insert(inputs.end(), state.begin(), state.end());
+    const std::vector<Value*> outputs = rw.inline_before(m.body, inputs);
+    for (size_t i = 0; i < m.carried; ++i) state[i] = outputs[i + 1];
+    for (size_t i = 0; i < gathered; ++i)
+      rows[i].push_back(&rw.add_node("Unsqueeze", {outputs[m.carried + 1 + i], axis}).output(0));
+  }
+  forget_names(rw.graph(), first_new);
+  const auto deliver = [&](size_t output, const Value& value) {
+    const int i = static_cast<int>(output);
+    if (m.loop.has_output(i)) rw.replace_uses(m.loop.output(i), value);
+  };
+  for (size_t i = 0; i < m.carried; ++i) deliver(i, *state[i]);
+  for (size_t i = 0; i < gathered; ++i) {
+    std::vector<Attribute> attributes;
+    attributes.push_back(Attribute::of("axis", int64_t{0}));
+    deliver(m.carried + i, rw.add_node("Concat", rows[i], std::move(attributes)).output(0));
+  }
+  rw.remove(m.loop);
+}
+
+}  // namespace
+
+constinit const PassInfo kUnrollLoop{
+    .name = "unroll-loop",
+    .summary =
+        "put the body of a Loop in its place as often as it runs, where the file may grow so",
+    .roots = {"Loop"},
+    .level = Level::kBasic,
+    .exactness = Exactness::kExact,
+    .run = run_rule<match, rewrite>};
+}  // namespace onnxtool
