@@ -96,6 +96,15 @@ __attribute__((always_inline)) inline void add_group(const float* x, const uint8
   }
 }
 
+// Part p of the values of eight bytes, minus 8.
+__attribute__((always_inline)) inline FloatLanes sixteen_nibbles(const uint8_t* bytes, int p) {
+  const CodeLanes numbers = kLaneNumbers + p * kNibbleLanes;
+  int32_t words[2];
+  std::memcpy(words, bytes, sizeof words);
+  const CodeLanes codes = numbers < 8 ? CodeLanes{} + words[0] : CodeLanes{} + words[1];
+  return low_nibbles(codes >> (numbers & 7) * 4);
+}
+
 // A multiple of the sums of 16 blocks: what zero points other than 8 take away.
 __attribute__((always_inline)) inline void subtract_offsets(const NibbleRow& row, FloatLanes* sum) {
   for (int p = 0; p < kNibbleParts; ++p) {
@@ -103,11 +112,7 @@ __attribute__((always_inline)) inline void subtract_offsets(const NibbleRow& row
     if (row.zeros != nullptr) {
       offsets = load_lanes(row.zeros + p * kNibbleLanes) - 8.0f;
     } else {
-      const CodeLanes blocks = kLaneNumbers + p * kNibbleLanes;
-      int32_t words[2];
-      std::memcpy(words, row.zero_codes, sizeof words);
-      const CodeLanes codes = blocks < 8 ? CodeLanes{} + words[0] : CodeLanes{} + words[1];
-      offsets = low_nibbles(codes >> (blocks & 7) * 4);
+      offsets = sixteen_nibbles(row.zero_codes, p);
     }
     sum[p] -= load_lanes(row.scales + p * kNibbleLanes) * offsets *
               load_lanes(row.block_sums + p * kNibbleLanes);
@@ -163,7 +168,11 @@ float dot_nibbles_loop(const float* x, const NibbleRow& row) {
 
 void dequantize_nibbles_loop(const uint8_t* codes, float zero, float scale, float* y,
                              int64_t bytes) {
-#pragma GCC ivdep
+  for (; bytes >= 8; bytes -= 8, codes += 8, y += 16)
+    for (int p = 0; p < kNibbleParts; ++p) {
+      const FloatLanes v = ((sixteen_nibbles(codes, p) + 8.0f) - zero) * scale;
+      std::memcpy(y + p * kNibbleLanes, &v, sizeof v);
+    }
   for (int64_t i = 0; i < bytes; ++i) {
     y[2 * i] = (static_cast<float>(codes[i] & 15) - zero) * scale;
     y[2 * i + 1] = (static_cast<float>(codes[i] >> 4) - zero) * scale;
