@@ -12,6 +12,8 @@
 #include "apps/flags.h"
 #include "apps/models.h"
 #include "calib/compare/metrics.h"
+#include "calib/compare/side.h"
+#include "calib/data/leaves.h"
 #include "calib/data/write.h"
 
 namespace onnxtool {
@@ -58,15 +60,22 @@ struct OutputFacts {
   int64_t nan = 0, infinite = 0;
 
   // Sample order does not matter: the shape shown is that of the lowest index.
-  void add(int64_t index, const Tensor& t) {
-    if (first >= 0) varies |= dims != t.dims() || dtype != t.dtype();
-    if (first < 0 || index < first) {
-      first = index;
-      dims = t.dims();
-      dtype = t.dtype();
+  void add(int64_t index, const Datum& value) {
+    if (value.is_tensor()) {
+      const Tensor& t = value.tensor();
+      if (first >= 0) varies |= dims != t.dims() || dtype != t.dtype();
+      if (first < 0 || index < first) {
+        first = index;
+        dims = t.dims();
+        dtype = t.dtype();
+      }
     }
-    if (dtype == DataType::kString || dtype == DataType::kComplex64 ||
-        dtype == DataType::kComplex128)
+    for (const Leaf& leaf : leaves_of("", value)) add_elements(leaf.values);
+  }
+
+  void add_elements(const Tensor& t) {
+    if (t.dtype() == DataType::kString || t.dtype() == DataType::kComplex64 ||
+        t.dtype() == DataType::kComplex128)
       return;
     for (const double v : t.to_doubles()) {
       nan += std::isnan(v);
@@ -77,8 +86,6 @@ struct OutputFacts {
     }
   }
 };
-
-ConstView view_of(const Tensor& t) { return {t.dtype(), t.dims(), t.bytes().data(), t.count()}; }
 
 class RunCommand {
  public:
@@ -94,13 +101,13 @@ class RunCommand {
     ONNXTOOL_ASSIGN(const std::unique_ptr<Model> model, open_model(o_.model, o_.data_flags));
     ONNXTOOL_ASSIGN(const auto source, open_samples(*model, o_.data, o_.data_flags));
     ONNXTOOL_ASSIGN(const RunOptions run, run_options(o_.common, progress_, streams_));
-    for (const Value* v : model->graph().outputs()) names_.push_back(v->name());
-    facts_.resize(names_.size());
+    for (const Value* v : model->graph().outputs()) outputs_.push_back({v->name(), v->type()});
+    facts_.resize(outputs_.size());
     std::optional<AtomicDirectory> directory;
     if (!o_.output.empty()) {
       ONNXTOOL_ASSIGN(AtomicDirectory made, AtomicDirectory::create(o_.output, o_.force));
       directory.emplace(std::move(made));
-      writer_.emplace(*directory, file_format(), names_, source->size());
+      writer_.emplace(*directory, file_format(), outputs_, source->size());
     }
     progress_.stage("run");
     ONNXTOOL_TRY(run_all(*model, *source, run));
@@ -140,19 +147,28 @@ class RunCommand {
     return run_samples(
         model.graph(), {}, source, run,
         [&](int, int64_t index, const Sample& sample, RunContext& context) -> Status {
-          std::vector<Tensor> outputs;
-          ONNXTOOL_TRY(context.run(sample.inputs, &outputs));
+          std::vector<Datum> outputs;
+          ONNXTOOL_TRY(context.run_data(sample.inputs, &outputs));
           if (writer_)
             ONNXTOOL_TRY(writer_->write(index, sample.id, named_inputs(model, sample), outputs));
           const std::lock_guard lock(mutex);
           for (size_t i = 0; i < outputs.size(); ++i) facts_[i].add(index, outputs[i]);
-          if (!source.has_labels() || outputs.empty() || !accuracy_note_.empty()) return {};
-          if (Status s =
-                  accuracy_.add(index, view_of(outputs[0]), view_of(outputs[0]), sample.label);
-              !s.ok())
-            accuracy_note_ = "labels are not used: " + s.error().message;
+          if (source.has_labels() && !outputs.empty() && accuracy_note_.empty())
+            judge(index, outputs[0], sample.label);
           return {};
         });
+  }
+
+  void judge(int64_t index, const Datum& scores, int label) {
+    Status judged;
+    if (!scores.is_tensor()) {
+      judged = Error{
+          ErrorCode::kMismatch, std::string("the first output is a ") + scores.kind_name(), {}};
+    } else {
+      const ConstView view = view_of(scores.tensor());
+      judged = accuracy_.add(index, view, view, label);
+    }
+    if (!judged.ok()) accuracy_note_ = "labels are not used: " + judged.error().message;
   }
 
   static std::vector<NamedTensor> named_inputs(const Model& model, const Sample& sample) {
@@ -183,12 +199,12 @@ class RunCommand {
     const bool named = writer_ && o_.format == "npy";
     if (named) t.columns.push_back({"directory", "directory", ""});
     const auto scalar = [](std::optional<double> v) { return v ? Scalar(*v) : Scalar(); };
-    for (size_t i = 0; i < names_.size(); ++i) {
+    for (size_t i = 0; i < outputs_.size(); ++i) {
       const OutputFacts& f = facts_[i];
-      t.rows.push_back(
-          {names_[i],
-           std::string(name(f.dtype)) + format_dims(f.dims) + (f.varies ? " and others" : ""),
-           scalar(f.min), scalar(f.max), f.nan, f.infinite});
+      const std::string type = f.first < 0 ? format_type(outputs_[i].type)
+                                           : std::string(name(f.dtype)) + format_dims(f.dims) +
+                                                 (f.varies ? " and others" : "");
+      t.rows.push_back({outputs_[i].name, type, scalar(f.min), scalar(f.max), f.nan, f.infinite});
       if (named) t.rows.back().push_back(writer_->directories()[i]);
     }
     s.tables.push_back(std::move(t));
@@ -198,7 +214,7 @@ class RunCommand {
   const Options& o_;
   const Streams& streams_;
   Progress progress_;
-  std::vector<std::string> names_;
+  std::vector<NamedType> outputs_;
   std::vector<OutputFacts> facts_;
   std::optional<SampleWriter> writer_;
   ClassAccuracy accuracy_;

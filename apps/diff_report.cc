@@ -223,8 +223,11 @@ std::vector<Finding> comparison_findings(const ModelComparison& c, const OutputP
                   100 * g.gate.limit)
             : fmt::format("{} is {}, expected {}", metric, value_text(g), expectation(g.gate));
     if (const int64_t worst = it == c.outputs.end() ? -1 : worst_sample(it->second.total());
-        worst >= 0)
+        worst >= 0) {
       message += fmt::format("; the worst sample is '{}'", sample_name(source, worst));
+      if (const std::string& place = it->second.worst_place(worst); !place.empty())
+        message += fmt::format(", its worst element {}", place);
+    }
     out.push_back({g.gate.metric ? "drift" : "accuracy-drop", "error", message, place,
                    "--per-layer local names the layer that makes the error"});
   }

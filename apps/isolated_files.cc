@@ -22,14 +22,14 @@ Status write_isolated_model(const Model& model, const AtomicDirectory& directory
 Status write_isolated_data(const AtomicDirectory& directory, const std::string& sample,
                            const std::vector<NamedTensor>& inputs,
                            const std::vector<NamedTensor>& expected) {
-  std::vector<std::string> names;
-  std::vector<Tensor> tensors;
+  std::vector<NamedType> outputs;
+  std::vector<Datum> values;
   for (const NamedTensor& t : expected) {
-    names.push_back(t.name);
-    tensors.push_back(t.tensor);
+    outputs.push_back({t.name, {}});
+    values.push_back(t.tensor);
   }
-  return SampleWriter(directory, TensorFileFormat::kPb, std::move(names), 1)
-      .write(0, sample, inputs, tensors);
+  return SampleWriter(directory, TensorFileFormat::kPb, std::move(outputs), 1)
+      .write(0, sample, inputs, values);
 }
 
 }  // namespace onnxtool

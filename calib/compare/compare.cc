@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <mutex>
 
+#include "calib/compare/compare_values.h"
+
 namespace onnxtool {
 namespace {
 
@@ -12,9 +14,9 @@ struct Compared {
   SampleMetrics metrics;
 };
 
-Result<Compared> compare_output(const Tensor& reference, const Tensor& test,
+Result<Compared> compare_output(const std::string& name, const Datum& reference, const Datum& test,
                                 const MetricOptions& options) {
-  auto m = compare_sample(view_of(reference), view_of(test), options);
+  auto m = compare_values(name, reference, test, options);
   if (m.ok()) return Compared{std::string(), *std::move(m)};
   if (m.error().code == ErrorCode::kMismatch) return Compared{m.error().message, SampleMetrics()};
   return std::move(m).error();
@@ -36,16 +38,16 @@ Result<ModelComparison> compare_sides(Side& reference, Side& test, const OutputP
   std::mutex mutex;
   int64_t done = 0;
   const auto one = [&](int worker, int64_t index, const Sample& sample) -> Status {
-    std::vector<Tensor> r, t;
+    std::vector<Datum> r, t;
     if (Status s = reference.run(worker, index, sample, &r, nullptr); !s.ok())
       return std::move(s).error().at("reference");
     if (Status s = test.run(worker, index, sample, &t, nullptr); !s.ok())
       return std::move(s).error().at("test model");
     std::vector<Compared> compared;
     for (const OutputPair& p : pairing.pairs) {
-      auto c = compare_output(r[p.reference], t[p.test], options.metrics);
-      if (!c.ok())
-        return std::move(c).error().at("output '" + reference.outputs()[p.reference].name + "'");
+      const std::string& name = reference.outputs()[p.reference].name;
+      auto c = compare_output(name, r[p.reference], t[p.test], options.metrics);
+      if (!c.ok()) return std::move(c).error().at("output '" + name + "'");
       compared.push_back(*std::move(c));
     }
     const std::lock_guard lock(mutex);
@@ -55,9 +57,15 @@ Result<ModelComparison> compare_sides(Side& reference, Side& test, const OutputP
       else
         result.outputs[i].second.add_failure(index, compared[i].failure);
     }
-    if (options.labelled && labelled != pairing.pairs.end())
-      ONNXTOOL_TRY(
-          result.accuracy.add(index, view_of(r[0]), view_of(t[labelled->test]), sample.label));
+    if (options.labelled && labelled != pairing.pairs.end()) {
+      const Datum &scores = r[0], &judged = t[labelled->test];
+      if (!scores.is_tensor() || !judged.is_tensor())
+        return Error{ErrorCode::kUnsupported,
+                     "labels judge the first output, which is no tensor of scores",
+                     {}};
+      ONNXTOOL_TRY(result.accuracy.add(index, view_of(scores.tensor()), view_of(judged.tensor()),
+                                       sample.label));
+    }
     if (run.progress) run.progress(++done, count);
     return {};
   };

@@ -151,14 +151,16 @@ class GoldenSide final : public Side {
     for (const GoldenTensor& t : golden.outputs) outputs_.push_back({t.name, t.dtype});
   }
   const std::vector<OutputInfo>& outputs() const override { return outputs_; }
-  Status run(int, int64_t index, const Sample&, std::vector<Tensor>* outputs, Observer*) override {
+  Status run(int, int64_t index, const Sample&, std::vector<Datum>* outputs, Observer*) override {
     if (index < 0 || index >= static_cast<int64_t>(golden_.samples.size()))
       return Error{ErrorCode::kMismatch,
                    "the set has " + std::to_string(golden_.samples.size()) + " samples, not " +
                        std::to_string(index + 1),
                    "compare it on the samples that it was recorded on"};
-    ONNXTOOL_ASSIGN(*outputs, store_->read(golden_.samples[static_cast<size_t>(index)],
-                                           GoldenPart::kOutputs, golden_.outputs));
+    ONNXTOOL_ASSIGN(const std::vector<Tensor> read,
+                    store_->read(golden_.samples[static_cast<size_t>(index)], GoldenPart::kOutputs,
+                                 golden_.outputs));
+    outputs->assign(read.begin(), read.end());
     return {};
   }
 
@@ -172,7 +174,7 @@ class JudgedSide final : public Side {
  public:
   explicit JudgedSide(OpenGolden golden) : golden_(std::move(golden)) {}
   const std::vector<OutputInfo>& outputs() const override { return golden_.side->outputs(); }
-  Status run(int worker, int64_t index, const Sample& sample, std::vector<Tensor>* outputs,
+  Status run(int worker, int64_t index, const Sample& sample, std::vector<Datum>* outputs,
              Observer* observer) override {
     const auto other = [&](const std::string& what) {
       return Error{ErrorCode::kMismatch, what + ", so the sets were not recorded on the same data",
@@ -302,7 +304,7 @@ Status record_golden(const Model& model, const SampleSource& source, const RunOp
   for (const Value* v : model.graph().inputs())
     if (!v->initializer()) about.inputs.push_back({v->name(), v->type().dtype});
   for (const Value* v : model.graph().outputs()) names.push_back(v->name());
-  const SampleWriter namer(directory, TensorFileFormat::kSafetensors, names, source.size());
+  const SampleWriter namer(directory, TensorFileFormat::kSafetensors, {}, source.size());
   std::mutex mutex;
   ONNXTOOL_TRY(
       run_samples(model.graph(), {}, source, run,

@@ -87,6 +87,9 @@ struct SampleMetrics {
   /// differs, NaN on both sides where that is not equal.
   uint64_t non_finite_mismatches = 0;
 
+  /// Of an output that consists of several tensors: the path of the element with the largest error.
+  std::string worst_place;
+
   /// Whether anything was compared: values, or infinities that agree. NaN on both sides is nothing.
   bool any() const { return compared + infinity_equal + non_finite_mismatches != 0; }
   /// 10 log10(sum r^2 / sum e^2): +inf when there is no error, -inf when r is all zero and t is
@@ -99,6 +102,10 @@ struct SampleMetrics {
 /// comparison, or not plain host memory.
 Result<SampleMetrics> compare_sample(const ConstView& reference, const ConstView& test,
                                      const MetricOptions& options);
+
+/// Takes in the figures of a further tensor of the same output, whose elements count behind those
+/// there are.
+void append(SampleMetrics& metrics, const SampleMetrics& more);
 
 /// What a gate can name. Each knows its direction.
 enum class Metric : uint8_t {
@@ -144,6 +151,8 @@ class OutputMetrics {
 
   int64_t samples() const { return static_cast<int64_t>(samples_.size()); }
   const std::map<int64_t, std::string>& failures() const { return failures_; }
+  /// SampleMetrics::worst_place of that sample.
+  const std::string& worst_place(int64_t sample) const { return samples_.at(sample).worst_place; }
   const MetricOptions& options() const { return options_; }
 
   /// Sums, extrema and counts over all samples; indices stay relative to their sample.

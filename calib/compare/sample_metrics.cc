@@ -287,6 +287,26 @@ void join_counts(SampleMetrics& a, const SampleMetrics& b) {
     a.*count += b.*count;
 }
 
+void append(SampleMetrics& m, const SampleMetrics& more) {
+  const auto places = static_cast<int64_t>(m.elements);
+  // Written so that NaN, the difference of strings, is taken as none.
+  if (more.max_abs_index >= 0 && (m.max_abs_index < 0 || more.max_abs > m.max_abs)) {
+    m.max_abs = more.max_abs;
+    m.max_abs_index = places + more.max_abs_index;
+    m.worst_place = more.worst_place;
+  }
+  if (more.max_rel_index >= 0 && (m.max_rel_index < 0 || more.max_rel > m.max_rel)) {
+    m.max_rel = more.max_rel;
+    m.max_rel_index = places + more.max_rel_index;
+  }
+  for (double SampleMetrics::*sum :
+       {&SampleMetrics::sum_r2, &SampleMetrics::sum_t2, &SampleMetrics::sum_rt,
+        &SampleMetrics::sum_e2, &SampleMetrics::sum_abs_e, &SampleMetrics::kl_sum})
+    m.*sum += more.*sum;
+  m.relative.merge(more.relative);
+  join_counts(m, more);
+}
+
 double sqnr_of(double sum_r2, double sum_e2) {
   if (sum_e2 == 0) return kInf;
   return sum_r2 == 0 ? -kInf : 10 * std::log10(sum_r2 / sum_e2);

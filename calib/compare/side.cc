@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "calib/data/arrays.h"
+#include "calib/data/leaves.h"
 
 namespace onnxtool {
 namespace {
@@ -12,8 +13,7 @@ class ModelSide final : public Side {
   ModelSide(const Graph& graph, std::shared_ptr<const Plan> plan, const InputPairing* inputs,
             int workers) {
     for (const Value* v : graph.outputs())
-      outputs_.push_back(
-          {v->name(), v->type().is_tensor() ? v->type().dtype : DataType::kUndefined});
+      outputs_.push_back({v->name(), leaf_type(v->type()), is_container(v->type())});
     for (int i = 0; i < workers; ++i) contexts_.emplace_back(plan);
     if (inputs) inputs_ = *inputs;
     mapped_ = inputs != nullptr;
@@ -21,10 +21,10 @@ class ModelSide final : public Side {
 
   const std::vector<OutputInfo>& outputs() const override { return outputs_; }
 
-  Status run(int worker, int64_t, const Sample& sample, std::vector<Tensor>* outputs,
+  Status run(int worker, int64_t, const Sample& sample, std::vector<Datum>* outputs,
              Observer* observer) override {
     RunContext& context = contexts_[static_cast<size_t>(worker)];
-    if (!mapped_) return context.run(sample.inputs, outputs, observer);
+    if (!mapped_) return context.run_data(sample.inputs, outputs, observer);
     std::vector<Tensor> inputs;
     for (size_t i = 0; i < inputs_.sample_input.size(); ++i) {
       Tensor t = sample.inputs[inputs_.sample_input[i]];
@@ -34,7 +34,7 @@ class ModelSide final : public Side {
       }
       inputs.push_back(std::move(t));
     }
-    return context.run(inputs, outputs, observer);
+    return context.run_data(inputs, outputs, observer);
   }
 
  private:
@@ -141,10 +141,13 @@ OutputPairing pair_outputs(std::span<const OutputInfo> reference,
   }
   for (size_t i = 0; i < test.size(); ++i)
     if (!taken[i]) left_test.push_back(i);
-  const auto alike = [&](DataType a, DataType b) { return a == b || (is_float(a) && is_float(b)); };
+  const auto alike = [&](const OutputInfo& a, const OutputInfo& b) {
+    return a.container == b.container &&
+           (a.dtype == b.dtype || (is_float(a.dtype) && is_float(b.dtype)));
+  };
   bool positions = left_reference.size() == left_test.size();
   for (size_t k = 0; positions && k < left_test.size(); ++k)
-    positions = alike(reference[left_reference[k]].dtype, test[left_test[k]].dtype);
+    positions = alike(reference[left_reference[k]], test[left_test[k]]);
   for (size_t k = 0; positions && k < left_test.size(); ++k) {
     out.pairs.push_back({left_reference[k], left_test[k]});
     out.notes.push_back("output '" + test[left_test[k]].name + "' stands for '" +

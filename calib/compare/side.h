@@ -9,12 +9,14 @@
 #include "calib/data/source.h"
 #include "calib/exec/plan.h"
 #include "calib/ranges/collect.h"
+#include "libopt/ir/datum.h"
 
 namespace onnxtool {
 
 struct OutputInfo {
   std::string name;
-  DataType dtype = DataType::kUndefined;  // kUndefined: not known before running
+  DataType dtype = DataType::kUndefined;  // of its tensors; kUndefined: not known before running
+  bool container = false;                 // a sequence, map or optional
 };
 
 class Side {
@@ -22,7 +24,7 @@ class Side {
   virtual ~Side() = default;
   virtual const std::vector<OutputInfo>& outputs() const = 0;
   /// The outputs of sample `index`, in order. No two calls with the same worker overlap.
-  virtual Status run(int worker, int64_t index, const Sample& sample, std::vector<Tensor>* outputs,
+  virtual Status run(int worker, int64_t index, const Sample& sample, std::vector<Datum>* outputs,
                      Observer* observer) = 0;
 };
 

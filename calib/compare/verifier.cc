@@ -12,11 +12,13 @@
 #include "calib/compare/oracle.h"
 #include "calib/compare/runnable.h"
 #include "calib/compare/trial_inputs.h"
+#include "calib/data/leaves.h"
 #include "calib/exec/plan.h"
 
 namespace onnxtool {
 namespace {
 
+// By name; of sequences and maps each tensor by its path.
 using Outputs = std::map<std::string, Tensor>;
 
 // One side, ready to run.
@@ -27,17 +29,21 @@ class Side {
     return Side(std::move(plan));
   }
   Result<Outputs> run(const std::vector<std::string>& names, const std::vector<Tensor>& values) {
-    std::vector<Tensor> inputs, results;
+    std::vector<Tensor> inputs;
+    std::vector<Datum> results;
     for (const std::string& wanted : plan_->input_names()) {
       const auto at = std::ranges::find(names, wanted);
       if (at == names.end())
         return Error{ErrorCode::kMismatch, "input '" + wanted + "' is new", {}};
       inputs.push_back(values[static_cast<size_t>(at - names.begin())]);
     }
-    ONNXTOOL_TRY(context_.run(inputs, &results));
+    ONNXTOOL_TRY(context_.run_data(inputs, &results));
     Outputs out;
     for (size_t i = 0; i < results.size(); ++i)
-      out[plan_->output_names()[i]] = std::move(results[i]);
+      for (Leaf& leaf : leaves_of(plan_->output_names()[i], results[i])) {
+        if (leaf.keys) out[leaf.path + ".keys"] = *std::move(leaf.keys);
+        out[leaf.path] = std::move(leaf.values);
+      }
     return out;
   }
 
@@ -192,6 +198,8 @@ class ExecutingVerifier final : public Verifier {
   template <class Ask>
   void compare_outputs(const Outputs& before, const Outputs& now, bool exact, Ask&& ask_oracle,
                        Verification& v) const {
+    for (const auto& [name, a] : now)
+      if (!before.contains(name)) return breach(v, "output '" + name + "' is new");
     for (const auto& [name, b] : before) {
       const auto at = now.find(name);
       if (at == now.end()) return breach(v, "output '" + name + "' is gone");

@@ -8,7 +8,8 @@
 #include <span>
 
 #include "calib/data/files.h"
-#include "libopt/io/encode.h"
+#include "calib/data/leaves.h"
+#include "libopt/io/encode_datum.h"
 
 namespace onnxtool {
 namespace {
@@ -154,12 +155,12 @@ std::string safe_file_name(std::string_view name) {
 }
 
 SampleWriter::SampleWriter(const AtomicDirectory& directory, TensorFileFormat format,
-                           std::vector<std::string> names, int64_t samples)
-    : directory_(directory), format_(format), names_(std::move(names)) {
+                           std::vector<NamedType> outputs, int64_t samples)
+    : directory_(directory), format_(format), outputs_(std::move(outputs)) {
   width_ = std::to_string(std::max<int64_t>(samples - 1, 0)).size();
   std::set<std::string> taken;
-  for (const std::string& name : names_) {
-    const std::string safe = safe_file_name(name);
+  for (const NamedType& output : outputs_) {
+    const std::string safe = safe_file_name(output.name);
     std::string unique = safe;
     for (int i = 2; !taken.insert(unique).second; ++i) unique = safe + "_" + std::to_string(i);
     directories_.push_back(std::move(unique));
@@ -178,29 +179,37 @@ Status SampleWriter::put(const std::string& name, const std::string& bytes) cons
 
 Status SampleWriter::write(int64_t index, const std::string& sample_id,
                            const std::vector<NamedTensor>& inputs,
-                           const std::vector<Tensor>& outputs) const {
-  ONNXTOOL_CHECK(outputs.size() == names_.size());
+                           const std::vector<Datum>& outputs) const {
+  ONNXTOOL_CHECK(outputs.size() == outputs_.size());
   const std::string sample = sample_name(index, sample_id);
   if (format_ == TensorFileFormat::kSafetensors) {
     std::vector<NamedTensor> named;
-    for (size_t i = 0; i < outputs.size(); ++i) named.push_back({names_[i], outputs[i]});
+    for (size_t i = 0; i < outputs.size(); ++i)
+      for (NamedTensor& t : tensors_of(outputs_[i].name, outputs[i])) named.push_back(std::move(t));
     ONNXTOOL_ASSIGN(const std::string bytes, safetensors_bytes(named));
     return put(sample + ".safetensors", bytes);
   }
   if (format_ == TensorFileFormat::kPb) {
     const std::string set = "test_data_set_" + std::to_string(index);
-    const auto one = [&](const std::string& file, const std::string& name, const Tensor& t) {
-      return put(set + "/" + file + ".pb", encode_tensor(name, t).flatten());
+    const auto one = [&](const std::string& file, const std::string& name, const Datum& value,
+                         const ValueType& type) {
+      return put(set + "/" + file + ".pb", encode_datum(name, value, type).flatten());
     };
     for (size_t i = 0; i < inputs.size(); ++i)
-      ONNXTOOL_TRY(one("input_" + std::to_string(i), inputs[i].name, inputs[i].tensor));
+      ONNXTOOL_TRY(one("input_" + std::to_string(i), inputs[i].name, inputs[i].tensor, {}));
     for (size_t i = 0; i < outputs.size(); ++i)
-      ONNXTOOL_TRY(one("output_" + std::to_string(i), names_[i], outputs[i]));
+      ONNXTOOL_TRY(
+          one("output_" + std::to_string(i), outputs_[i].name, outputs[i], outputs_[i].type));
     return {};
   }
   for (size_t i = 0; i < outputs.size(); ++i) {
-    auto bytes = npy_bytes(outputs[i]);
-    if (!bytes.ok()) return std::move(bytes).error().at("output '" + names_[i] + "'");
+    const std::string place = "output '" + outputs_[i].name + "'";
+    if (!outputs[i].is_tensor())
+      return Error{ErrorCode::kUnsupported,
+                   place + " is a " + outputs[i].kind_name() + ", which .npy cannot hold",
+                   "write test_data_set files instead (pb), or safetensors"};
+    auto bytes = npy_bytes(outputs[i].tensor());
+    if (!bytes.ok()) return std::move(bytes).error().at(place);
     ONNXTOOL_TRY(put(directories_[i] + "/" + sample + ".npy", *bytes));
   }
   return {};

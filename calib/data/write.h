@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "libopt/ir/attribute.h"
+#include "libopt/ir/datum.h"
+#include "libopt/ir/types.h"
 #include "libopt/support/atomic_directory.h"
 #include "libopt/support/status.h"
 
@@ -28,18 +30,23 @@ enum class TensorFileFormat : uint8_t { kNpy, kSafetensors, kPb };
 /// `-` stay, all else becomes `_`; never empty, hidden or long.
 std::string safe_file_name(std::string_view name);
 
+struct NamedType {
+  std::string name;
+  ValueType type;
+};
+
 /// Puts samples into a directory, one call a sample, from any thread.
 ///   npy          <tensor>/<sample>.npy
-///   safetensors  <sample>.safetensors
+///   safetensors  <sample>.safetensors; of sequences and maps each tensor under its path (leaves.h)
 ///   pb           test_data_set_<index>/input_I.pb and output_I.pb
 class SampleWriter {
  public:
-  /// `names` of the outputs, in order; `samples` in all, which decides the width of numbers.
+  /// The outputs in order; `samples` in all, which decides the width of numbers.
   SampleWriter(const AtomicDirectory& directory, TensorFileFormat format,
-               std::vector<std::string> names, int64_t samples);
-  /// `inputs` are for pb only.
+               std::vector<NamedType> outputs, int64_t samples);
+  /// `inputs` are for pb only. Errors (kUnsupported): a value that the format cannot hold.
   Status write(int64_t index, const std::string& sample_id, const std::vector<NamedTensor>& inputs,
-               const std::vector<Tensor>& outputs) const;
+               const std::vector<Datum>& outputs) const;
   /// `<index>-<stem of the id>`: unique, and in the order of samples.
   std::string sample_name(int64_t index, const std::string& sample_id) const;
   /// npy: the directory of each output.
@@ -49,7 +56,8 @@ class SampleWriter {
   Status put(const std::string& name, const std::string& bytes) const;
   const AtomicDirectory& directory_;
   TensorFileFormat format_;
-  std::vector<std::string> names_, directories_;
+  std::vector<NamedType> outputs_;
+  std::vector<std::string> directories_;
   size_t width_;
 };
 

@@ -74,9 +74,10 @@ TEST_CASE("names of a model never lead out of the directory") {
   {
     auto directory = AtomicDirectory::create(path, false);
     REQUIRE(directory.ok());
-    const SampleWriter writer(*directory, TensorFileFormat::kNpy, {"../x", "/../x", "y"}, 12);
+    const SampleWriter writer(*directory, TensorFileFormat::kNpy,
+                              {{"../x", {}}, {"/../x", {}}, {"y", {}}}, 12);
     CHECK(writer.directories() == std::vector<std::string>{"_.._x", "_.._x_2", "y"});
-    const std::vector<Tensor> outputs(3, Tensor::scalar(1.0f));
+    const std::vector<Datum> outputs(3, Tensor::scalar(1.0f));
     REQUIRE(writer.write(3, "../cat.png", {}, outputs).ok());
     CHECK(!std::filesystem::exists(path));
     REQUIRE(directory->commit().ok());
