@@ -23,7 +23,7 @@ struct Options {
   std::string fail_on = "error";
   std::string baseline, new_baseline;
   std::vector<std::string> suppressions, allowed_ops;
-  std::string runtime, provider = "cpu", expected_digest;
+  std::string runtime, provider = "cpu", target, expected_digest;
   bool weights = false, digest = false;
   std::string settings_file;
   CommonFlags common;
@@ -56,6 +56,12 @@ void add_flags(CLI::App& c, Options& o) {
   add_choice(c, o.provider,
              {"--provider", providers,
               "With --runtime: say which nodes this provider leaves to the CPU", rules});
+  std::string targets;
+  for (const Target* t : all_targets())
+    targets += (targets.empty() ? "" : "|") + std::string(t->name);
+  add_choice(c, o.target,
+             {"--target", targets,
+              "Also require what this target needs: fixed shapes, zero points of 0", rules});
   add_switch(c, o.weights,
              {"--weights", "",
               "Look at every constant's values too: NaN, and what fp16 cannot hold", rules});
@@ -159,6 +165,7 @@ class CheckCommand {
     if (options.provider != OrtProvider::kCpu && !options.runtime)
       return Error{ErrorCode::kUsage, "--provider without --runtime",
                    "add --runtime " + std::string(all_runtimes().back().name)};
+    options.target = find_target(o_.target);
     const auto is_hex = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); };
     if (!o_.expected_digest.empty() &&
         (o_.expected_digest.size() != 64 || !std::ranges::all_of(o_.expected_digest, is_hex)))

@@ -42,8 +42,10 @@ void look_into(CheckResult& result, const CheckOptions& options, Findings& out) 
   check::check_types(*result.model, out);
   if (out.has_errors()) return;  // advice is for models that work
   if (options.runtime) check::check_kernels(*result.model, options, out);
+  if (options.target) check::check_target(*result.model, *options.target, out);
   check::check_exporter(*result.model, out);
   check::check_weights(*result.model, options.read_weights, out);
+  check::check_quantization(*result.model, out);
   if (options.digest) result.digest = semantic_digest(*result.model);
 }
 

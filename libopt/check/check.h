@@ -15,6 +15,7 @@
 #include "libopt/ir/model.h"
 #include "libopt/ort/provider_kernel.h"
 #include "libopt/target/runtime.h"
+#include "libopt/target/target.h"
 
 namespace onnxtool {
 
@@ -35,6 +36,7 @@ struct CheckOptions {
   const RuntimeRelease* runtime = nullptr;  // that must load the model
   /// Whose kernels the runtime shall use; what it has none for runs on its CPU provider.
   OrtProvider provider = OrtProvider::kCpu;
+  const Target* target = nullptr;           // that must take the model
   bool read_weights = false;                // look at every constant's values
   bool digest = false;                      // fill CheckResult::digest
 };

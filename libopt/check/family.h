@@ -68,11 +68,17 @@ void check_types(Model& model, Findings& out);
 void check_runtime(const OutlineView& view, Findings& out);
 /// Kernels of the runtime and provider, and node names, which it wants unique; on inferred types.
 void check_kernels(const Model& model, const CheckOptions& options, Findings& out);
+/// What the target needs of shapes and zero points; on inferred types.
+void check_target(const Model& model, const Target& target, Findings& out);
 /// Operators outside of the standard.
 void check_operators(const OutlineView& view, Findings& out);
 void check_exporter(const Model& model, Findings& out);
 /// Reads only constants that may be duplicates or saturate, unless `read_all`.
 void check_weights(const Model& model, bool read_all, Findings& out);
+/// Layers between DequantizeLinear nodes.
+void check_quantization(const Model& model, Findings& out);
+/// Whether a DequantizeLinear or QuantizeLinear has a constant zero point other than 0.
+bool has_zero_point(const Node& node);
 /// Whether expanding the functions stays within bounds; a finding where it does not.
 bool check_expansion(const Model& model, Findings& out);
 

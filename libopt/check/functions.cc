@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "libopt/analysis/seam.h"
+#include "libopt/analysis/verify.h"
 #include "libopt/check/family.h"
 
 namespace onnxtool::check {
@@ -118,6 +119,77 @@ void check_opsets(const Function& f, const OpsetMap& model, Findings& out) {
   }
 }
 
+// A call must fit the function's signature. onnx's checker lets more arguments pass, which runtimes
+// refuse.
+class CallChecker {
+ public:
+  CallChecker(const outline::Model& model, Findings& out) : out_(out) {
+    for (const Function& f : model.functions)
+      by_key_.emplace(Key{f.domain, f.name, f.overload}, &f);
+  }
+
+  void check(const outline::Node& call, const std::string& place) const {
+    const auto found = by_key_.find({call.domain, call.op_type, call.overload});
+    if (found == by_key_.end()) return;
+    const Function& f = *found->second;
+    count(RuleId::kInputCount, call, place, f, "input", call.inputs.size(), f.inputs.size());
+    count(RuleId::kOutputCount, call, place, f, "output", call.outputs.size(), f.outputs.size());
+    std::unordered_set<std::string_view> absent;
+    for (size_t i = 0; i < f.inputs.size(); ++i)
+      if (i >= call.inputs.size() || call.inputs[i].empty()) absent.insert(f.inputs[i]);
+    if (!absent.empty()) required(call, place, f, absent);
+  }
+
+ private:
+  void count(RuleId id, const outline::Node& call, const std::string& place, const Function& f,
+             const std::string& what, size_t given, size_t most) const {
+    if (given > most)
+      out_.add(
+          id, place,
+          std::to_string(given) + " " + what + "s, " + place_of(f) + " has " + std::to_string(most),
+          call.offset);
+  }
+
+  // Where the body cannot do without what the call leaves out.
+  void required(const outline::Node& call, const std::string& place, const Function& f,
+                const std::unordered_set<std::string_view>& absent) const {
+    OpsetMap opsets;
+    for (const outline::OpsetImport& o : f.opsets) opsets[o.domain] = o.version;
+    for (size_t i = 0; i < f.nodes.size(); ++i) {
+      const outline::Node& n = f.nodes[i];
+      const auto opset = opsets.find(n.domain);
+      if (opset == opsets.end()) continue;
+      std::vector<std::string_view> inputs(n.inputs);
+      for (std::string_view& name : inputs)
+        if (absent.contains(name)) name = {};
+      if (inputs == n.inputs) continue;
+      for (const SchemaFault& fault : verify_node({n.op_type, n.domain, inputs, n.outputs, {}},
+                                                  static_cast<int>(opset->second)))
+        if (fault.kind == SchemaFault::Kind::kMissingInput)
+          return out_.add(RuleId::kMissingInput, place,
+                          describe(n, i) + " of " + place_of(f) +
+                              " needs an input that the call leaves out: " + fault.message,
+                          call.offset);
+    }
+  }
+
+  Findings& out_;
+  std::map<Key, const Function*> by_key_;
+};
+
+void check_calls(const outline::Model& model, Findings& out) {
+  if (model.functions.empty()) return;
+  const CallChecker checker(model, out);
+  const auto visit = [&](const outline::Node& n, const std::string& place, int) {
+    checker.check(n, place);
+  };
+  if (model.graph) for_each_node(model.graph->nodes, visit);
+  for (const Function& f : model.functions)
+    for_each_node(f.nodes, [&](const outline::Node& n, const std::string& place, int) {
+      checker.check(n, place + " of " + place_of(f));
+    });
+}
+
 uint64_t sum(uint64_t a, uint64_t b) { return std::min(a + b, kMaxExpandedNodes + 1); }
 
 }  // namespace
@@ -139,6 +211,7 @@ void check_functions(const OutlineView& view, Findings& out) {
     check_signature(f, ir, out);
     check_opsets(f, all, out);
   }
+  check_calls(m, out);
 }
 
 bool check_expansion(const Model& model, Findings& out) {

@@ -119,7 +119,9 @@ class GraphChecker {
       if (!scope.names.insert(name).second)
         out_.add(RuleId::kDuplicateName, place,
                  "function input '" + std::string(name) + "' is listed twice", f.offset);
+    inside_ = " of " + place;
     nodes(f.nodes, scope, nullptr, opsets, true);
+    inside_.clear();
     for (const std::string_view name : f.outputs)
       if (!scope.has(name))
         out_.add(RuleId::kUnknownOutput, place,
@@ -217,7 +219,7 @@ class GraphChecker {
     bool circle_told = false;
     for (size_t i = 0; i < all.size(); ++i) {
       const Node& n = all[i];
-      const std::string place = describe(n, i);
+      const std::string place = describe(n, i) + inside_;
       for (const std::string_view in : n.inputs) {
         if (in.empty() || scope.sees(in)) continue;
         if (!makers.know(in)) {
@@ -259,13 +261,14 @@ class GraphChecker {
       if (count++ < kShown) list += (list.empty() ? "" : ", ") + describe(all[i], i);
     }
     if (count > kShown) list += " and " + std::to_string(count - kShown) + " more";
-    out_.add(RuleId::kCycle, describe(all[first], first),
+    out_.add(RuleId::kCycle, describe(all[first], first) + inside_,
              "these nodes wait for each other: " + list, all[first].offset);
   }
 
   const OutlineView& view_;
   Findings& out_;
   int64_t ir_;
+  std::string inside_;  // of which function, behind a node's place
 };
 
 OpsetMap opsets_of(const outline::Function& f) {

@@ -4,6 +4,8 @@
 #include <set>
 #include <unordered_map>
 
+#include "libopt/analysis/functions.h"
+#include "libopt/analysis/seam.h"
 #include "libopt/check/family.h"
 
 namespace onnxtool::check {
@@ -18,11 +20,12 @@ std::string full_name(const Node& n) {
 }
 
 std::string input_types(const Node& n) {
-  std::string types;
-  for (const Value* v : n.inputs())
-    types += (types.empty() ? "" : ", ") + (v ? schema_type_name(v->type()) : std::string("none"));
+  const std::string types = input_type_names(n);
   return types.empty() ? "no inputs" : "inputs of " + types;
 }
+
+// Definitions that call functions again; none goes deeper than two.
+constexpr int kMaxDepth = 8;
 
 // What the provider leaves to the CPU, by operator.
 struct Left {
@@ -64,7 +67,8 @@ class Kernels {
 
  private:
   void check_node(const Node& n) {
-    if (!runs_on_cpu(n, runtime_.number())) {
+    const OrtCpuRun run = run_on_cpu(n, runtime_.number());
+    if (run == OrtCpuRun::kNever) {
       const bool covered =
           find_ort_kernel(n, OrtProvider::kCpu, runtime_.number()) == OrtKernel::kOtherTypes;
       if (runs_on_provider(n)) return;
@@ -73,9 +77,35 @@ class Kernels {
                    (covered ? " for " + input_types(n) : ""));
       return;
     }
+    if (run == OrtCpuRun::kDefinition && !runs_on_provider(n)) {
+      if (const std::string missing = missing_in_definition(n, 0); !missing.empty())
+        out_.add(RuleId::kRuntimeKernel, n.describe(),
+                 std::string(runtime_.name) + " has no kernel, and none for " + missing +
+                     " in its definition");
+    }
     if (provider_ == OrtProvider::kCpu || runs_on_provider(n)) return;
     Left& left = left_[full_name(n)];
     if (left.nodes++ == 0) left.first = n.describe();
+  }
+
+  // What the session has no kernel for when it puts the operator's definition in its place; empty:
+  // nothing.
+  std::string missing_in_definition(const Node& n, int depth) const {
+    const auto standard = standard_function(n);
+    if (!standard.ok() || !*standard || depth == kMaxDepth) return {};
+    Graph& body = *(*standard)->functions.front().body;
+    for (size_t i = 0; i < std::min(body.inputs().size(), n.inputs().size()); ++i)
+      if (n.inputs()[i]) body.inputs()[i]->set_type(n.inputs()[i]->type());
+    for (Node& inner : body.nodes()) {
+      (void)infer_node(inner);  // what is not known fits every kernel
+      if (inner.is("Constant")) continue;
+      const OrtCpuRun run = run_on_cpu(inner, runtime_.number());
+      if (run == OrtCpuRun::kNever) return inner.op_type() + " of " + input_types(inner);
+      if (run == OrtCpuRun::kKernel) continue;
+      if (std::string missing = missing_in_definition(inner, depth + 1); !missing.empty())
+        return missing;
+    }
+    return {};
   }
 
   bool runs_on_provider(const Node& n) const {

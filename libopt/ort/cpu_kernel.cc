@@ -27,12 +27,9 @@ Status require_cpu_kernel(const Node& node) {
           hint};
     case CpuKernel::kOtherTypes: break;
   }
-  std::string types;
-  for (const Value* v : node.inputs())
-    types += (types.empty() ? "" : ", ") + (v ? schema_type_name(v->type()) : std::string("none"));
   return Error{ErrorCode::kUnsupported,
                node.describe() + ": ONNX Runtime has no CPU kernel of " + op +
-                   " for inputs of types (" + types + ")",
+                   " for inputs of types (" + input_type_names(node) + ")",
                {}};
 }
 

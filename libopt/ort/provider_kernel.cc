@@ -128,18 +128,25 @@ OrtKernel find_ort_kernel(const Node& node, OrtProvider provider, int release,
   return covered ? OrtKernel::kOtherTypes : OrtKernel::kNone;
 }
 
-bool runs_on_cpu(const Node& node, int release) {
+OrtCpuRun run_on_cpu(const Node& node, int release) {
   const OrtKernel own = find_ort_kernel(node, kCpu, release);
-  if (own == OrtKernel::kRuns) return true;
-  if (own == OrtKernel::kNoOperator) return false;
+  if (own == OrtKernel::kRuns) return OrtCpuRun::kKernel;
+  if (own == OrtKernel::kNoOperator) return OrtCpuRun::kNever;
   const auto in_float = [](const Value& v) {
     ValueType type = v.type();
     if (type.is_tensor() && type.dtype == DataType::kFloat16) type.dtype = DataType::kFloat;
     return type;
   };
-  if (find_ort_kernel(node, kCpu, release, in_float) == OrtKernel::kRuns) return true;
+  if (find_ort_kernel(node, kCpu, release, in_float) == OrtKernel::kRuns) return OrtCpuRun::kKernel;
   const auto schema = find_schema(node.op_type(), node.domain(), node.opset());
-  return schema && schema->is_function;
+  return schema && schema->is_function ? OrtCpuRun::kDefinition : OrtCpuRun::kNever;
+}
+
+std::string input_type_names(const Node& node) {
+  std::string types;
+  for (const Value* v : node.inputs())
+    types += (types.empty() ? "" : ", ") + (v ? schema_type_name(v->type()) : std::string("none"));
+  return types;
 }
 
 std::string schema_type_name(const ValueType& type) {

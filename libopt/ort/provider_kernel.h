@@ -43,7 +43,11 @@ OrtKernel find_ort_kernel(const Node& node, OrtProvider provider, int release,
 
 /// Whether the CPU provider runs the node as the session runs it: what only lacks a float16 kernel
 /// is computed in float, and an operator without a kernel by its definition.
-bool runs_on_cpu(const Node& node, int release);
+enum class OrtCpuRun : uint8_t { kNever, kKernel, kDefinition };
+OrtCpuRun run_on_cpu(const Node& node, int release);
+
+/// `float, int64`: the types of a node's inputs, for messages.
+std::string input_type_names(const Node& node);
 
 /// As onnx's schemas spell types: tensor(float), seq(tensor(int64)), map(string,tensor(float)),
 /// without the outer tensor(): `float`.

@@ -116,7 +116,8 @@ constinit const Target kQnn{.name = "qnn",
                             .ops = kQnnOps,
                             .is_onnxruntime = false,
                             .data_types = kQnnData,
-                            .weight_types = kQnnWeights};
+                            .weight_types = kQnnWeights,
+                            .fixed_shapes = true};
 
 constinit const Target kPortable{.name = "portable",
                                  .summary = "any runtime that has the opset",
