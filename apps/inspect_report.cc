@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <map>
 
+#include "apps/size_tree.h"
 #include "libopt/analysis/census.h"
 #include "libopt/analysis/cost.h"
 #include "libopt/analysis/seam.h"
@@ -310,6 +311,7 @@ Section largest_tensors(const Model& model, const InspectLimits& limits) {
                       e.bytes, percent(e.bytes, total), readers});
   }
   s.tables.push_back(std::move(t));
+  for (Table& tree : size_tree(map, limits.rows)) s.tables.push_back(std::move(tree));
   if (total > 0) s.figures.push_back(std::move(map));
   return s;
 }

@@ -9,9 +9,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// Schema of the tree's JSON form; raised when a reader of the old one would misread the new.
-constexpr const char* kSchema = "onnxtool-report-1";
-
 void put(Json& object, const std::string& key, const Scalar& value) {
   if (const auto* b = std::get_if<bool>(&value))
     object[key] = *b;
@@ -49,7 +46,7 @@ Json section_json(const Section& s) {
 
 std::string render_json(const Report& report, const RenderOptions& options) {
   Json root;
-  root["schema"] = kSchema;
+  root["schema"] = kReportSchema;
   root["tool_version"] = ONNXTOOL_VERSION;
   root["command"] = report.command;
   root["inputs"] = report.inputs;

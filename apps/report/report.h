@@ -72,7 +72,7 @@ struct Section {
 struct Report {
   std::string command;
   std::vector<std::string> inputs;
-  std::string status = "ok";  // "ok", "negative"
+  std::string status = "ok";  // "negative", "no-answer"
   int exit_code = 0;
   std::vector<Check> checks;
   std::vector<Section> sections;
@@ -102,6 +102,10 @@ std::string render_text(const Report& report, const RenderOptions& options);
 /// The findings alone, as they end the text: `error[code]: place: message`, and a hint.
 std::string render_findings(const Report& report);
 std::string render_json(const Report& report, const RenderOptions& options);
+/// Name of the JSON form; raised when a reader of the old one would misread the new.
+inline constexpr const char* kReportSchema = "onnxtool-report-1";
+/// The JSON Schema (draft 2020-12) of the JSON form, for reports of these commands.
+std::string report_schema(const std::vector<std::string>& commands);
 /// One file that loads nothing: tables, and figures to walk through.
 std::string render_html(const Report& report, const RenderOptions& options);
 /// SARIF 2.1.0, and GitHub's annotations: the findings alone.

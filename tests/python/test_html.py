@@ -108,6 +108,22 @@ class Pages(unittest.TestCase):
                 wanted = "/layers.60/block1200/Neg" if named else "1200_2"
                 self.assertIn(f'data-node="{wanted}"', browse(page, f"#node={wanted}"))
 
+    def test_before_and_after(self):
+        before, after = (pathlib.Path(self.directory.name) / f"{name}.onnx" for name in ("before", "after"))
+        save(large_model(40, True), before)
+        shorter = large_model(24, True)
+        shorter.graph.node[-1].name = "/only/after/Add"
+        save(shorter, after)
+        page = before.with_suffix(".html")
+        onnxtool("inspect", before, after, "--report", f"html={page}")
+        document = browse(page)
+        self.drawn(document, 6)
+        self.assertEqual(len(re.findall(r'<svg[^>]*class="curve"', document)), 2)
+        self.assertIn("Before and after", document)
+        # Nodes of either are found.
+        for node in ("/layers.0/block8/Mul", "/only/after/Add"):
+            self.assertIn(f'data-node="{node}"', browse(page, f"#node={node}"))
+
     def test_names_stay_text(self):
         model = large_model(8, True)
         model.graph.node[0].name = HOSTILE
