@@ -147,8 +147,7 @@ class BenchCommand {
     progress_.finish();
     report.sections.push_back(plan_section());
     report.sections.push_back(std::move(timing));
-    ONNXTOOL_TRY(write_reports(report, targets, o_.common, false, streams_));
-    return 0;
+    return write_reports(report, targets, o_.common, false, streams_);
   }
 
  private:

@@ -139,14 +139,14 @@ class CheckCommand {
     verify_digests(checked);
     Report report = report_of(checked);
     if (!o_.new_baseline.empty()) ONNXTOOL_TRY(write_text(o_.new_baseline, write_baseline(all_)));
-    ONNXTOOL_TRY(write_reports(report, targets, o_.common, false, streams_));
+    ONNXTOOL_ASSIGN(const int code, write_reports(report, targets, o_.common, false, streams_));
     for (size_t i = 0; i < checked.size(); ++i) {
       if (!checked[i].unread) continue;
       Error error = *checked[i].unread;
       if (error.hint.empty()) error.hint = hint_for_missing(o_.files[i]);
       print_error(streams_.err, error);
     }
-    return report.exit_code;
+    return code;
   }
 
  private:
@@ -277,9 +277,7 @@ class CheckCommand {
     const bool negative = left_out || fails(report.findings);  // what was left out may be worse
     report.sections.push_back({"check", "", {}, notes(known, left_out), {std::move(files)}, false});
     report.rules = rules_of(report.findings);
-    if (negative) report.status = "negative";
-    if (unread) report.status = "no-answer";
-    report.exit_code = unread ? 2 : negative && !o_.common.exit_zero ? 1 : 0;
+    report.answer = unread ? Answer::kNone : negative ? Answer::kNo : Answer::kYes;
     return report;
   }
 

@@ -105,12 +105,10 @@ class ConvertOrtCommand {
     for (Section& s : sections_) report.sections.push_back(std::move(s));
     report.findings = failures_;
     if (!written) {
-      report.status = "negative";
-      report.exit_code = o_.common.exit_zero ? 0 : 1;
+      report.answer = Answer::kNo;
     }
     const bool to_stdout = jobs[0].outputs[0].path == "-";
-    ONNXTOOL_TRY(write_reports(report, targets, o_.common, to_stdout, streams_));
-    return report.exit_code;
+    return write_reports(report, targets, o_.common, to_stdout, streams_);
   }
 
   // Files that are .onnx get their names one by one: what cannot be read is found before the first.

@@ -270,8 +270,7 @@ class DiffCommand {
     report.inputs = {reference_path_};
     report.sections = {samples_section(), golden_section(about, o_.record),
                        timing_section(progress_)};
-    ONNXTOOL_TRY(write_reports(report, targets_, o_.common, false, streams_));
-    return 0;
+    return write_reports(report, targets_, o_.common, false, streams_);
   }
 
   bool asks_for(Metric metric) const {
@@ -392,23 +391,17 @@ class DiffCommand {
                                                                      : "none"),
                              "", Audience::kPrograms});
     report.sections.push_back(std::move(result));
-    report.exit_code = verdict == Verdict::kPass   ? 0
-                       : verdict == Verdict::kNone ? 2
-                       : o_.common.exit_zero       ? 0
-                                                   : 1;
-    report.status = verdict == Verdict::kPass   ? "ok"
-                    : verdict == Verdict::kFail ? "negative"
-                                                : "no-answer";
+    report.answer = verdict == Verdict::kPass   ? Answer::kYes
+                    : verdict == Verdict::kFail ? Answer::kNo
+                                                : Answer::kNone;
     if (o_.accept && verdict != Verdict::kNone) {
       ONNXTOOL_TRY(accept());
-      report.exit_code = 0;
-      report.status = "ok";
+      report.answer = Answer::kYes;
       report.findings.push_back({"accepted", "note",
                                  "the recorded outputs are now those of " + test_path_,
                                  golden_path_, ""});
     }
-    ONNXTOOL_TRY(write_reports(report, targets_, o_.common, false, streams_));
-    return report.exit_code;
+    return write_reports(report, targets_, o_.common, false, streams_);
   }
 
   Section samples_section() const {

@@ -115,8 +115,7 @@ class InspectCommand {
     const bool draws =
         std::ranges::any_of(targets, [](const ReportTarget& t) { return t.format == "html"; });
     ONNXTOOL_ASSIGN(report.sections, sections(*model, draws));
-    ONNXTOOL_TRY(write_reports(report, targets, o_.common, false, streams_));
-    return 0;
+    return write_reports(report, targets, o_.common, false, streams_);
   }
 
  private:

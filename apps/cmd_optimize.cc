@@ -102,8 +102,9 @@ void add_flags(CLI::App& c, Options& o) {
        "Leave out doc strings, metadata of nodes and values, and names of nodes; the model's "
        "own metadata stays",
        shapes});
-  add_integer(c, o.opset, 1, kMaxConvertTarget,
-              {"--opset", "N", "Raise or lower the version of the standard operators to N", shapes});
+  add_integer(
+      c, o.opset, 1, kMaxConvertTarget,
+      {"--opset", "N", "Raise or lower the version of the standard operators to N", shapes});
   add_integer(
       c, o.allow_opset, 1, kMaxConvertTarget,
       {"--allow-opset", "N",
@@ -271,11 +272,9 @@ class OptimizeCommand {
                        result.verification->unverified_nodes == 1 ? "" : "s"),
            o_.model, "nothing was written; --verify full accepts what cannot be run"});
     if (!saved) {
-      report.status = "negative";
-      report.exit_code = o_.common.exit_zero ? 0 : 1;
+      report.answer = Answer::kNo;
     }
-    ONNXTOOL_TRY(write_reports(report, targets_, o_.common, output_ == "-", streams_));
-    return report.exit_code;
+    return write_reports(report, targets_, o_.common, output_ == "-", streams_);
   }
 
  private:

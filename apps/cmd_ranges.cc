@@ -124,8 +124,7 @@ class RangesCommand {
     report.command = "ranges";
     report.inputs = o_.files;
     ONNXTOOL_TRY(merging ? merge(report) : show(report));
-    ONNXTOOL_TRY(write_reports(report, targets, o_.common, false, streams_));
-    return 0;
+    return write_reports(report, targets, o_.common, false, streams_);
   }
 
  private:

@@ -121,8 +121,7 @@ class RunCommand {
     report.inputs = {o_.model};
     report.sections = {data_section(*source, *model, "Data", "data", "random samples"),
                        outputs_section(*source), timing_section(progress_)};
-    ONNXTOOL_TRY(write_reports(report, targets, o_.common, false, streams_));
-    return 0;
+    return write_reports(report, targets, o_.common, false, streams_);
   }
 
  private:

@@ -69,15 +69,13 @@ Result<int> diff_structure(const std::string& reference, const std::string& test
   report.sections.push_back(differences_section(differences));
   if (!differences.empty()) {
     report.sections.push_back(operators_section(*a, *b));
-    report.status = "negative";
-    report.exit_code = flags.exit_zero ? 0 : 1;
+    report.answer = Answer::kNo;
     report.findings.push_back({"structure-differs", "error",
                                fmt::format("{} difference{} from {}", differences.size(),
                                            differences.size() == 1 ? "" : "s", reference),
                                test, ""});
   }
-  ONNXTOOL_TRY(write_reports(report, targets, flags, false, streams));
-  return report.exit_code;
+  return write_reports(report, targets, flags, false, streams);
 }
 
 }  // namespace onnxtool

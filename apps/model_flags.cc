@@ -92,8 +92,9 @@ Result<std::vector<ReportTarget>> report_targets(const CommonFlags& f, bool mode
   return targets;
 }
 
-Status write_reports(const Report& report, const std::vector<ReportTarget>& targets,
-                     const CommonFlags& f, bool model_on_stdout, const Streams& streams) {
+Result<int> write_reports(Report& report, const std::vector<ReportTarget>& targets,
+                          const CommonFlags& f, bool model_on_stdout, const Streams& streams) {
+  report.exit_zero = f.exit_zero;
   RenderOptions options;
   options.reproducible = f.reproducible;
   bool people_see_findings = false;
@@ -107,7 +108,7 @@ Status write_reports(const Report& report, const std::vector<ReportTarget>& targ
     }
   }
   if (!people_see_findings) streams.err << render_findings(report);
-  return {};
+  return report.exit_code();
 }
 
 int effective_threads(const CommonFlags& f) {

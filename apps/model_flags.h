@@ -37,9 +37,9 @@ void add_precision_flag(CLI::App& command, CommonFlags& flags);
 Result<std::vector<ReportTarget>> report_targets(const CommonFlags& flags, bool model_on_stdout);
 
 /// Writes every report; a file is replaced atomically. Findings go to stderr where no text on
-/// stdout shows them.
-Status write_reports(const Report& report, const std::vector<ReportTarget>& targets,
-                     const CommonFlags& flags, bool model_on_stdout, const Streams& streams);
+/// stdout shows them. The exit code that the report's answer has.
+Result<int> write_reports(Report& report, const std::vector<ReportTarget>& targets,
+                          const CommonFlags& flags, bool model_on_stdout, const Streams& streams);
 
 int effective_threads(const CommonFlags& flags);
 

@@ -150,8 +150,7 @@ Result<int> QuantizeJob::dry_run() {
   progress_.finish();
   report_.sections = {model_section(o_.model, *original_, *method_, nullptr, output_),
                       method_->section()};
-  ONNXTOOL_TRY(write_reports(report_, targets_, o_.common, false, streams_));
-  return 0;
+  return write_reports(report_, targets_, o_.common, false, streams_);
 }
 
 // Random calibration must not pass for a real one: the model says so itself.
@@ -253,8 +252,7 @@ Result<int> QuantizeJob::finish_without_model() {
   ranges.notes.push_back("the file holds one shard: `onnxtool ranges merge` joins them");
   report_.sections.push_back(std::move(ranges));
   report_.sections.push_back(timing_section(progress_));
-  ONNXTOOL_TRY(write_reports(report_, targets_, o_.common, false, streams_));
-  return 0;
+  return write_reports(report_, targets_, o_.common, false, streams_);
 }
 
 Result<int> QuantizeJob::finish() {
@@ -289,17 +287,14 @@ Result<int> QuantizeJob::finish() {
          "the quantized model gives NaN or infinities where the float model does not", output_,
          "nothing was written; leave the layers with the largest error in float with --exclude"});
   if (unmet_) return negative(*std::move(unmet_));
-  ONNXTOOL_TRY(write_reports(report_, targets_, o_.common, output_ == "-", streams_));
-  return 0;
+  return write_reports(report_, targets_, o_.common, output_ == "-", streams_);
 }
 
 // It ran, and the answer is no: a report with the reason.
 Result<int> QuantizeJob::negative(Finding why) {
-  report_.status = "negative";
-  report_.exit_code = o_.common.exit_zero ? 0 : 1;
+  report_.answer = Answer::kNo;
   report_.findings.push_back(std::move(why));
-  ONNXTOOL_TRY(write_reports(report_, targets_, o_.common, output_ == "-", streams_));
-  return report_.exit_code;
+  return write_reports(report_, targets_, o_.common, output_ == "-", streams_);
 }
 
 }  // namespace onnxtool

@@ -122,9 +122,9 @@ std::string render_html(const Report& report, const RenderOptions& options) {
   for (const std::string& input : report.inputs)
     out += " <small>" + escape_markup(input) + "</small>";
   out += "</h1>";
-  if (report.status != "ok")
-    out += report.status == "negative" ? "<p class=\"no\">the answer is no</p>"
-                                       : "<p class=\"no\">no answer</p>";
+  if (report.answer != Answer::kYes)
+    out += report.answer == Answer::kNo ? "<p class=\"no\">the answer is no</p>"
+                                        : "<p class=\"no\">no answer</p>";
   out += "</header>\n<main>\n";
   append_findings(out, report);
   size_t figure = 0;

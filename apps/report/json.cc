@@ -50,8 +50,8 @@ std::string render_json(const Report& report, const RenderOptions& options) {
   root["tool_version"] = ONNXTOOL_VERSION;
   root["command"] = report.command;
   root["inputs"] = report.inputs;
-  root["status"] = report.status;
-  root["exit_code"] = report.exit_code;
+  root["status"] = report.status();
+  root["exit_code"] = report.exit_code();
   for (const Section& s : report.sections)
     if (!s.timing) root[s.key] = section_json(s);
   if (!report.findings.empty()) {

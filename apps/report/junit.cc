@@ -35,8 +35,8 @@ std::vector<TestCase> test_cases(const Report& report) {
           {f.place, f.code, f.severity == "error" ? "failure" : "", f.code, f.message, f.hint});
   }
   if (out.empty()) {
-    const bool good = report.status == "ok";
-    out.push_back({"", report.command, good ? "" : "failure", report.status,
+    const bool good = report.answer == Answer::kYes;
+    out.push_back({"", report.command, good ? "" : "failure", report.status(),
                    good ? "" : "the answer is no", ""});
   }
   return out;

@@ -69,9 +69,9 @@ void append_table(std::string& out, const Table& t) {
 }  // namespace
 
 std::string render_markdown(const Report& report, const RenderOptions& options) {
-  const char* answer = report.status == "ok"         ? "ok"
-                       : report.status == "negative" ? "**the answer is no**"
-                                                     : "**no answer**";
+  const char* answer = report.answer == Answer::kYes  ? "ok"
+                       : report.answer == Answer::kNo ? "**the answer is no**"
+                                                      : "**no answer**";
   std::string out = fmt::format("## onnxtool {}: {}\n\n", report.command, answer);
   for (const Finding& f : report.findings) {
     out += fmt::format("- **{}** `{}` {}{}", f.severity, f.code,

@@ -31,6 +31,14 @@ std::string report_formats() {
   return out;
 }
 
+const char* Report::status() const {
+  return answer == Answer::kYes ? "ok" : answer == Answer::kNo ? "negative" : "no-answer";
+}
+
+int Report::exit_code() const {
+  return answer == Answer::kYes ? 0 : answer == Answer::kNo ? (exit_zero ? 0 : 1) : 2;
+}
+
 Result<ReportTarget> parse_report_target(const std::string& text) {
   const size_t equals = text.find('=');
   ReportTarget target{text.substr(0, equals),

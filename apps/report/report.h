@@ -69,15 +69,22 @@ struct Section {
   std::vector<Figure> figures = {};
 };
 
+/// kNone: nothing could be judged.
+enum class Answer : uint8_t { kYes, kNo, kNone };
+
 struct Report {
   std::string command;
   std::vector<std::string> inputs;
-  std::string status = "ok";  // "negative", "no-answer"
-  int exit_code = 0;
+  Answer answer = Answer::kYes;
+  bool exit_zero = false;  // an answer of no is exit code 0, too
   std::vector<Check> checks;
   std::vector<Section> sections;
   std::vector<Finding> findings;
   std::vector<ReportRule> rules;  // of the findings; may be empty
+
+  /// "ok", "negative", "no-answer".
+  const char* status() const;
+  int exit_code() const;
 };
 
 /// `--report FORMAT[=PATH]`.

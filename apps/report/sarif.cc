@@ -66,8 +66,8 @@ std::string render_sarif(const Report& report, const RenderOptions&) {
   Json results = Json::array();
   for (const Finding& f : report.findings) results.push_back(result_json(f, report));
   Json run = {{"tool", {{"driver", std::move(driver)}}},
-              {"invocations", Json::array({{{"executionSuccessful", report.exit_code < 2},
-                                            {"exitCode", report.exit_code}}})},
+              {"invocations", Json::array({{{"executionSuccessful", report.exit_code() < 2},
+                                            {"exitCode", report.exit_code()}}})},
               {"columnKind", "utf16CodeUnits"},
               {"results", std::move(results)}};
   const Json root = {{"$schema", "https://json.schemastore.org/sarif-2.1.0.json"},
