@@ -29,10 +29,10 @@ class DiffCommand {
   Result<int> run() {
     ONNXTOOL_TRY(parse());
     if (o_.structure)
-      return diff_structure(reference_path_, test_path_, o_.common, targets_, streams_);
+      return diff_structure(paths_.reference, paths_.test, o_.common, targets_, streams_);
     if (!o_.record.empty()) return record();
     progress_.stage("load");
-    ONNXTOOL_TRY(golden_path_.empty() ? open_reference() : open_set());
+    ONNXTOOL_TRY(paths_.golden.empty() ? open_reference() : open_set());
     ONNXTOOL_TRY(open_test());
     ONNXTOOL_ASSIGN(run_, run_options(o_.common, progress_, streams_));
     test_run_ = run_;
@@ -70,13 +70,13 @@ class DiffCommand {
 
   Status parse() {
     ONNXTOOL_ASSIGN(targets_, report_targets(o_.common, false));
-    ONNXTOOL_TRY(resolve_arguments());
+    ONNXTOOL_ASSIGN(paths_, diff_paths(o_));
     if (o_.layer_limit && o_.per_layer.empty())
       return Error{ErrorCode::kUsage, "--layer-limit without --per-layer", "add --per-layer local"};
     if (!o_.bisect.empty() && (o_.per_layer.empty() || o_.per_layer == "cumulative"))
       return Error{ErrorCode::kUsage, "--bisect needs the error that each layer makes itself",
                    "add --per-layer local"};
-    if (reference_path_ == "-" && test_path_ == "-")
+    if (paths_.reference == "-" && paths_.test == "-")
       return Error{ErrorCode::kUsage, "both models would come from stdin", "name one of the files"};
     for (const std::string& text : o_.gates) {
       ONNXTOOL_ASSIGN(Gate gate, parse_gate(text));
@@ -84,85 +84,26 @@ class DiffCommand {
     }
     std::vector<NamedPath> inputs = data_inputs(o_.data, o_.data_flags),
                            outputs = {{"the output", ""}};
-    inputs.push_back({"REFERENCE", reference_path_});
-    inputs.push_back({"TEST", test_path_});
-    inputs.push_back({"--golden", golden_path_});
+    inputs.push_back({"REFERENCE", paths_.reference});
+    inputs.push_back({"TEST", paths_.test});
+    inputs.push_back({"--golden", paths_.golden});
     inputs.push_back({"--config", o_.settings_file});
     for (const ReportTarget& t : targets_) outputs.push_back({"--report", t.path});
     if (!o_.bisect.empty()) ONNXTOOL_TRY(check_output_directory("--bisect", o_.bisect, inputs));
     return check_files(inputs, outputs);
   }
 
-  // Which of the arguments is which: a golden set may stand for the reference.
-  Status resolve_arguments() {
-    const auto usage = [](const std::string& what, const std::string& hint) {
-      return Error{ErrorCode::kUsage, what, hint};
-    };
-    reference_path_ = o_.reference;
-    test_path_ = o_.test;
-    golden_path_ = o_.golden;
-    if (o_.structure) {
-      const bool runs = !o_.data.empty() || o_.data_flags.random || !o_.golden.empty() ||
-                        !o_.record.empty() || !o_.gates.empty() || !o_.per_layer.empty();
-      return runs ? Status(usage("--structure runs nothing: it does not go with data, gates, "
-                                 "layers or golden sets",
-                                 "run diff once more for those"))
-                  : Status();
-    }
-    if (!o_.simulate.empty() && (!o_.record.empty() || o_.accept))
-      return usage("--simulate shows what other CPUs would give: it records nothing",
-                   "leave out --simulate");
-    if (!o_.record.empty()) {
-      if (!o_.test.empty())
-        return usage("--record takes one model, two are given",
-                     "record the reference, then compare: onnxtool diff DIR TEST");
-      return {};
-    }
-    if (golden_path_.empty() && is_golden(o_.reference)) {
-      golden_path_ = o_.reference;
-      reference_path_.clear();
-      if (o_.test.empty()) return usage("no TEST given", "write onnxtool diff GOLDEN_DIR MODEL");
-    } else if (!golden_path_.empty() && o_.test.empty()) {
-      test_path_ = o_.reference;
-      reference_path_.clear();
-    }
-    if (test_path_.empty())
-      return usage("no TEST given",
-                   "usage: onnxtool diff [OPTION...] REFERENCE TEST; see onnxtool diff --help");
-    test_is_set_ = is_golden(test_path_);
-    if (test_is_set_ && (o_.accept || !o_.per_layer.empty() || !o_.simulate.empty()))
-      return usage(
-          test_path_ +
-              " is a golden set: --accept, --per-layer and --simulate need a model to judge",
-          "give the model whose outputs it has");
-    if (golden_path_.empty() && !test_is_set_)
-      return o_.accept ? Status(usage("--accept without a golden set", "add --golden DIR"))
-                       : Status();
-    if (!o_.data.empty() || o_.data_flags.random || !o_.data_flags.raw.empty())
-      return usage("a golden set brings its own samples", "leave out --data, --raw and --random");
-    if (o_.accept && !has_golden_toml(golden_path_))
-      return usage("--accept: " + golden_path_ +
-                       " has no golden.toml, so it is not onnxtool's to "
-                       "replace",
-                   "record a set of its own: onnxtool diff " + test_path_ +
-                       " --record DIR --data " + golden_path_);
-    if (!o_.per_layer.empty() && reference_path_.empty())
-      return usage("--per-layer needs the reference model: a golden set has its outputs only",
-                   "write onnxtool diff REFERENCE TEST --golden DIR");
-    return {};
-  }
-
   Status open_reference() {
-    ONNXTOOL_ASSIGN(reference_, open_model(reference_path_, o_.data_flags));
+    ONNXTOOL_ASSIGN(reference_, open_model(paths_.reference, o_.data_flags));
     rules_.reference = kind_of(*reference_);
-    if (test_is_set_) return {};  // which has the samples
+    if (paths_.test_is_set) return {};  // which has the samples
     ONNXTOOL_ASSIGN(source_, open_samples(*reference_, o_.data, o_.data_flags));
     sample_inputs_ = inputs_of(reference_->graph());
     return {};
   }
 
   Status open_set() {
-    auto opened = open_golden(golden_path_);
+    auto opened = open_golden(paths_.golden);
     if (!opened.ok()) return std::move(opened).error();
     golden_ = std::move(opened->golden);
     source_ = std::move(opened->source);
@@ -172,12 +113,12 @@ class DiffCommand {
     if (rules_.given.empty())
       for (const std::string& text : golden_.gates) {
         auto gate = parse_gate(text);
-        if (!gate.ok()) return std::move(gate).error().at(golden_path_ + "/golden.toml");
+        if (!gate.ok()) return std::move(gate).error().at(paths_.golden + "/golden.toml");
         rules_.given.push_back(*std::move(gate));
       }
-    if (reference_path_.empty()) return {};
-    ONNXTOOL_ASSIGN(reference_, open_model(reference_path_, o_.data_flags));
-    return require_recorded_from(golden_, golden_path_, *reference_, reference_path_);
+    if (paths_.reference.empty()) return {};
+    ONNXTOOL_ASSIGN(reference_, open_model(paths_.reference, o_.data_flags));
+    return require_recorded_from(golden_, paths_.golden, *reference_, paths_.reference);
   }
 
   static std::vector<InputInfo> inputs_of(const Golden& golden) {
@@ -197,19 +138,19 @@ class DiffCommand {
   // Recorded outputs are judged. Where a model alone is the reference, it runs on their samples; a
   // recorded reference has its own, which must be the same.
   Status open_judged_set() {
-    ONNXTOOL_ASSIGN(OpenGolden judged, open_golden(test_path_));
+    ONNXTOOL_ASSIGN(OpenGolden judged, open_golden(paths_.test));
     rules_.test = kind_of(judged.golden);
     if (reference_ && !recorded_) {
       sample_inputs_ = inputs_of(judged.golden);
       auto inputs = pair_inputs(sample_inputs_, reference_->graph());
-      if (!inputs.ok()) return std::move(inputs).error().at(reference_path_);
+      if (!inputs.ok()) return std::move(inputs).error().at(paths_.reference);
       reference_inputs_ = *std::move(inputs);
-      ONNXTOOL_ASSIGN(OpenGolden again, open_golden(test_path_));
+      ONNXTOOL_ASSIGN(OpenGolden again, open_golden(paths_.test));
       source_ = std::move(again.source);
     } else if (judged.source->size() != source_->size()) {
       return Error{ErrorCode::kMismatch,
-                   fmt::format("{} has {} samples, {} has {}", golden_path_, source_->size(),
-                               test_path_, judged.source->size()),
+                   fmt::format("{} has {} samples, {} has {}", paths_.golden, source_->size(),
+                               paths_.test, judged.source->size()),
                    "record both sets on the same data"};
     }
     judged_ = judged_side(std::move(judged));
@@ -217,18 +158,18 @@ class DiffCommand {
   }
 
   Status open_test() {
-    if (test_is_set_) {
+    if (paths_.test_is_set) {
       ONNXTOOL_TRY(open_judged_set());
       settle_band();
       return {};
     }
     if (reference_) {
-      ONNXTOOL_ASSIGN(test_, open_second_model(test_path_, o_.data_flags));
+      ONNXTOOL_ASSIGN(test_, open_second_model(paths_.test, o_.data_flags));
     } else {
-      ONNXTOOL_ASSIGN(test_, open_model(test_path_, o_.data_flags));
+      ONNXTOOL_ASSIGN(test_, open_model(paths_.test, o_.data_flags));
     }
     auto inputs = pair_inputs(sample_inputs_, test_->graph());
-    if (!inputs.ok()) return std::move(inputs).error().at(test_path_);
+    if (!inputs.ok()) return std::move(inputs).error().at(paths_.test);
     inputs_ = *std::move(inputs);
     rules_.test = kind_of(*test_);
     settle_band();
@@ -245,7 +186,7 @@ class DiffCommand {
   // --record: the reference's answers are kept.
   Result<int> record() {
     std::vector<NamedPath> inputs = data_inputs(o_.data, o_.data_flags);
-    inputs.push_back({"REFERENCE", reference_path_});
+    inputs.push_back({"REFERENCE", paths_.reference});
     inputs.push_back({"--config", o_.settings_file});
     ONNXTOOL_TRY(check_output_directory("--record", o_.record, inputs));
     progress_.stage("load");
@@ -253,7 +194,7 @@ class DiffCommand {
     ONNXTOOL_ASSIGN(run_, run_options(o_.common, progress_, streams_));
     const SourceDescription d = source_->describe();
     Golden about;
-    about.model = file_name(reference_path_ == "-" ? "stdin" : reference_path_);
+    about.model = file_name(paths_.reference == "-" ? "stdin" : paths_.reference);
     about.model_kind = name(rules_.reference);
     about.data_format = d.format;
     about.preprocess = d.preprocess;
@@ -267,7 +208,7 @@ class DiffCommand {
     progress_.finish();
     Report report;
     report.command = "diff";
-    report.inputs = {reference_path_};
+    report.inputs = {paths_.reference};
     report.sections = {samples_section(), golden_section(about, o_.record),
                        timing_section(progress_)};
     return write_reports(report, targets_, o_.common, false, streams_);
@@ -290,12 +231,12 @@ class DiffCommand {
     const Parallelism parallelism = Parallelism::of(source_->size(), run_.threads);
     std::unique_ptr<Side> reference = std::move(recorded_);
     if (!reference) {
-      ONNXTOOL_ASSIGN(reference, open_side(*reference_, reference_path_,
+      ONNXTOOL_ASSIGN(reference, open_side(*reference_, paths_.reference,
                                            reference_inputs_ ? &*reference_inputs_ : nullptr));
     }
     std::unique_ptr<Side> test = std::move(judged_);
     if (!test) {
-      ONNXTOOL_ASSIGN(test, open_side(*test_, test_path_, &inputs_));
+      ONNXTOOL_ASSIGN(test, open_side(*test_, paths_.test, &inputs_));
     }
     pairing_ = pair_outputs(reference->outputs(), test->outputs());
     ComparisonOptions options;
@@ -351,8 +292,8 @@ class DiffCommand {
       s.fields.push_back({key, key, path, "", Audience::kPrograms});
       s.fields.push_back({key + "_kind", "", std::string(name(kind)), "", Audience::kPrograms});
     };
-    add("reference", golden_path_.empty() ? reference_path_ : golden_path_, rules_.reference);
-    add("test", test_path_, rules_.test);
+    add("reference", paths_.golden.empty() ? paths_.reference : paths_.golden, rules_.reference);
+    add("test", paths_.test, rules_.test);
     if (!o_.simulate.empty()) s.fields.push_back({"simulate", "simulated", o_.simulate, ""});
     s.notes = inputs_.notes;
     if (reference_inputs_) s.notes = reference_inputs_->notes;
@@ -363,9 +304,9 @@ class DiffCommand {
   Result<int> report(const std::vector<GateResult>& gates) {
     Report report;
     report.command = "diff";
-    report.inputs = {golden_path_.empty() ? reference_path_ : golden_path_, test_path_};
+    report.inputs = {paths_.golden.empty() ? paths_.reference : paths_.golden, paths_.test};
     report.sections = {models_section(), samples_section(), outputs_section(comparison_, *source_)};
-    if (!golden_path_.empty()) report.sections.push_back(golden_section(golden_, golden_path_));
+    if (!paths_.golden.empty()) report.sections.push_back(golden_section(golden_, paths_.golden));
     if (comparison_.accuracy.images())
       report.sections.push_back(accuracy_section(comparison_.accuracy));
     report.sections.push_back(gates_section(gates, band_));
@@ -378,7 +319,7 @@ class DiffCommand {
     if (!pairing_.missing.empty() || !pairing_.extra.empty()) verdict = Verdict::kFail;
     if (gates.empty() && report.findings.empty())
       report.findings.push_back(
-          {"nothing-compared", "error", "the models have no outputs to compare", test_path_, ""});
+          {"nothing-compared", "error", "the models have no outputs to compare", paths_.test, ""});
     Section result{"result", "Result", {}, {}, {}, false};
     result.fields.push_back({"verdict", "verdict",
                              std::string(verdict == Verdict::kPass   ? "pass: within every gate"
@@ -398,8 +339,8 @@ class DiffCommand {
       ONNXTOOL_TRY(accept());
       report.answer = Answer::kYes;
       report.findings.push_back({"accepted", "note",
-                                 "the recorded outputs are now those of " + test_path_,
-                                 golden_path_, ""});
+                                 "the recorded outputs are now those of " + paths_.test,
+                                 paths_.golden, ""});
     }
     return write_reports(report, targets_, o_.common, false, streams_);
   }
@@ -412,11 +353,11 @@ class DiffCommand {
   }
 
   Status accept() {
-    ONNXTOOL_TRY(require_same_inputs(inputs_, sample_inputs_.size(), test_path_));
-    golden_.model = file_name(test_path_);
+    ONNXTOOL_TRY(require_same_inputs(inputs_, sample_inputs_.size(), paths_.test));
+    golden_.model = file_name(paths_.test);
     golden_.model_kind = name(rules_.test);
     run_.progress = nullptr;
-    return write_golden_set(*test_, *source_, run_, golden_, golden_path_, true);
+    return write_golden_set(*test_, *source_, run_, golden_, paths_.golden, true);
   }
 
   const DiffOptions& o_;
@@ -433,10 +374,9 @@ class DiffCommand {
   Band band_;
   ModelComparison comparison_;
   std::optional<Section> layers_;
-  std::string reference_path_, test_path_, golden_path_;  // empty: none
+  DiffPaths paths_;
   std::vector<InputInfo> sample_inputs_;
   Golden golden_;
-  bool test_is_set_ = false;
   std::unique_ptr<Side> recorded_, judged_;  // outputs of golden sets
 };
 

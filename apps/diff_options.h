@@ -29,4 +29,11 @@ struct DiffOptions {
 
 void add_diff_flags(CLI::App& command, DiffOptions& options);
 
+struct DiffPaths {
+  std::string reference, test, golden;  // empty: none
+  bool test_is_set = false;
+};
+/// Which model or golden set stands where, and whether the flags go with that.
+Result<DiffPaths> diff_paths(const DiffOptions& options);
+
 }  // namespace onnxtool
