@@ -15,14 +15,8 @@ constexpr size_t kOpenRows = 12;
 // Nothing in a name may start markup, a link, a mention or a table cell.
 std::string escaped(const std::string& text) {
   std::string out;
-  for (const char c : printable(text)) {
-    if (c == '<')
-      out += "&lt;";
-    else if (c == '>')
-      out += "&gt;";
-    else if (c == '&')
-      out += "&amp;";
-    else if (c == '@')
+  for (const char c : escape_markup(text)) {
+    if (c == '@')
       out += "&#64;";
     else if (std::string_view("\\`*_[]|#~").find(c) != std::string_view::npos)
       (out += '\\') += c;
