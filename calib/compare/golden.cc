@@ -10,6 +10,7 @@
 
 #include "calib/compare/golden_store.h"
 #include "calib/data/files.h"
+#include "calib/data/leaves.h"
 #include "calib/data/write.h"
 #include "libopt/io/encode.h"
 #include "libopt/support/sha256.h"
@@ -304,6 +305,12 @@ Status record_golden(const Model& model, const SampleSource& source, const RunOp
   for (const Value* v : model.graph().inputs())
     if (!v->initializer()) about.inputs.push_back({v->name(), v->type().dtype});
   for (const Value* v : model.graph().outputs()) names.push_back(v->name());
+  for (const Value* v : model.graph().outputs())
+    if (is_container(v->type()))
+      return Error{ErrorCode::kUnsupported,
+                   "output '" + v->name() + "' is " + format_type(v->type()) +
+                       ", and golden sets hold tensors",
+                   "compare the models themselves: onnxtool diff REFERENCE TEST"};
   const SampleWriter namer(directory, TensorFileFormat::kSafetensors, {}, source.size());
   std::mutex mutex;
   ONNXTOOL_TRY(

@@ -74,6 +74,8 @@ Result<NamedTensor> read_pb(const std::string& path) {
   auto decoded = decode_tensor({file->bytes(), file, nullptr});
   if (decoded.ok()) return decoded;
   Error error = std::move(decoded).error().at(path + ": not a readable TensorProto");
+  if (error.hint.empty())
+    error.hint = "sets hold tensors: sequences and maps cannot be compared here";
   error.code = ErrorCode::kBadData;
   return error;
 }
