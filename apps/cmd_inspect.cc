@@ -9,9 +9,11 @@
 #include "apps/data_flags.h"
 #include "apps/files.h"
 #include "apps/flags.h"
+#include "apps/inspect_activations.h"
 #include "apps/inspect_report.h"
 #include "apps/mobile_report.h"
 #include "apps/model_flags.h"
+#include "apps/models.h"
 #include "apps/partition_report.h"
 #include "apps/report/svg.h"
 #include "libopt/analysis/seam.h"
@@ -26,14 +28,15 @@ struct Options {
   bool want_dot = false, statistics = false;
   std::string target = "ort-cpu";
   int rows = 10;
-  DataFlags shapes;
+  std::string data;
+  DataFlags data_flags;
   MobileFlags mobile;
   std::string settings_file;
   CommonFlags common;
 };
 
 void add_flags(CLI::App& c, Options& o) {
-  const std::string what = "What is shown", shapes = "Shapes";
+  const std::string what = "What is shown";
   add_text(c, o.model, {"MODEL", "FILE", "Model (.onnx); - is stdin", "Arguments"})->required();
   add_text(
       c, o.second,
@@ -69,11 +72,15 @@ void add_flags(CLI::App& c, Options& o) {
   add_text(c, o.runtime,
            {"--runtime", "RELEASE",
             "The release of ONNX Runtime whose provider it is (default: the newest known)", what});
-  add_list(c, o.shapes.dims,
-           {"--dim", "NAME=VALUE", "Give a symbolic extent of the inputs a value", shapes});
-  add_list(c, o.shapes.input_shapes,
-           {"--input-shape", "NAME=D0,D1,...", "Give an input these extents", shapes});
-  add_report_flags(c, o.common);
+  CLI::Option* path =
+      add_text(c, o.data,
+               {"--data", "PATH",
+                "Run the model on these samples, and say what its values hold: images, .npy, .npz, "
+                "safetensors, test_data_set_N",
+                "Data"});
+  add_data_flags(c, o.data_flags);
+  path->excludes(c.get_option("--random"));
+  add_common_flags(c, o.common);
   add_config_flags(c);
   c.footer("Example: onnxtool inspect model.onnx --dim batch=1");
 }
@@ -100,8 +107,7 @@ class InspectCommand {
     for (const ReportTarget& t : targets) outputs.push_back({"--report", t.path});
     ONNXTOOL_TRY(parse_pictures(outputs));
     ONNXTOOL_TRY(parse_runtime());
-    ONNXTOOL_TRY(check_files(
-        {{"MODEL", o_.model}, {"AFTER", o_.second}, {"--config", o_.settings_file}}, outputs));
+    ONNXTOOL_TRY(check_files(inputs(), outputs));
     Report report;
     ONNXTOOL_ASSIGN(const std::unique_ptr<Model> model, load(o_.model, report));
     if (!o_.second.empty()) {
@@ -111,6 +117,7 @@ class InspectCommand {
     report.inputs = {o_.model};
     if (second_) report.inputs.push_back(o_.second);
     if (o_.want_dot) return write_dot(*model);
+    if (runs()) ONNXTOOL_TRY(run_samples_of(*model));
     ONNXTOOL_TRY(write_pictures(*model));
     const bool draws =
         std::ranges::any_of(targets, [](const ReportTarget& t) { return t.format == "html"; });
@@ -119,10 +126,38 @@ class InspectCommand {
   }
 
  private:
+  bool runs() const {
+    return !o_.data.empty() || o_.data_flags.random || !o_.data_flags.raw.empty();
+  }
+
+  std::vector<NamedPath> inputs() const {
+    std::vector<NamedPath> out = data_inputs(o_.data, o_.data_flags);
+    out.push_back({"MODEL", o_.model});
+    out.push_back({"AFTER", o_.second});
+    out.push_back({"--config", o_.settings_file});
+    return out;
+  }
+
+  Status run_samples_of(const Model& model) {
+    if (second_)
+      return Error{ErrorCode::kUsage, "--data and --random run one model, two are given",
+                   "compare two with onnxtool diff, or inspect them one by one"};
+    if (!o_.node.empty())
+      return Error{ErrorCode::kUsage, "--node says nothing of samples", "use --tensor NAME"};
+    Progress progress(streams_, o_.common.quiet);
+    progress.stage("run");
+    ONNXTOOL_ASSIGN(source_, open_samples(model, o_.data, o_.data_flags));
+    ONNXTOOL_ASSIGN(const RunOptions run, run_options(o_.common, progress, streams_));
+    ONNXTOOL_ASSIGN(activations_, collect_activations(model, *source_, run, o_.tensor));
+    progress.finish();
+    return {};
+  }
+
   Result<std::unique_ptr<Model>> load(const std::string& path, Report& report) const {
     ONNXTOOL_ASSIGN(std::unique_ptr<Model> model, load_model(path));
-    ONNXTOOL_TRY(apply_shapes(*model, o_.shapes));
-    if (!o_.shapes.dims.empty() || !o_.shapes.input_shapes.empty()) forget_output_symbols(*model);
+    ONNXTOOL_TRY(apply_shapes(*model, o_.data_flags));
+    if (!o_.data_flags.dims.empty() || !o_.data_flags.input_shapes.empty())
+      forget_output_symbols(*model);
     // What contradicts itself can be looked at too; check says what is wrong.
     if (const Status s = infer_graph(model->graph()); !s.ok())
       report.findings.push_back(
@@ -211,27 +246,41 @@ class InspectCommand {
       ONNXTOOL_ASSIGN(Section s, tensor_panel(model, o_.tensor));
       out.push_back(std::move(s));
     }
-    if (!out.empty()) return out;
+    if (!out.empty()) {
+      add_activations(model, out);
+      return out;
+    }
     if (second_) return both(model, *second_, draws);
     const InspectLimits limits{static_cast<size_t>(o_.rows)};
     out.push_back(model_summary(model, o_.model));
     out.push_back(inputs_and_outputs(model));
-    if (draws) out.push_back(graph_drawing(model));
+    if (draws) out.push_back(graph_drawing(model, activations_));
     out.push_back(operators(model, limits));
     out.push_back(layers(model, limits));
     out.push_back(largest_tensors(model, limits));
     out.push_back(memory_over_time(model, limits));
     out.push_back(quantization_state(model, *find_target(o_.target)));
     if (o_.statistics) out.push_back(constant_statistics(model, limits));
+    add_activations(model, out);
     if (!o_.provider.empty())
       out.push_back(partition_section(model, o_.provider, *runtime_, limits.rows));
     if (o_.mobile.check) out.push_back(mobile_section(model, o_.mobile));
     return out;
   }
 
+  void add_activations(const Model& model, std::vector<Section>& out) const {
+    if (!source_) return;
+    out.push_back(data_section(*source_, model, "Data", "data",
+                               "random samples: real ones hold other values"));
+    out.push_back(activations_section(activations_, source_->size(),
+                                      InspectLimits{static_cast<size_t>(o_.rows)}));
+  }
+
   const Options& o_;
   const Streams& streams_;
   std::unique_ptr<Model> second_;
+  std::unique_ptr<SampleSource> source_;  // of --data; nullptr: nothing is run
+  std::vector<Activation> activations_;
   std::vector<std::pair<std::string, std::string>> pictures_;  // figure and path
   const RuntimeRelease* runtime_ = nullptr;
 };

@@ -5,7 +5,7 @@
 
 #include <unordered_map>
 
-#include "apps/inspect_report.h"
+#include "apps/inspect_activations.h"
 #include "libopt/analysis/cost.h"
 #include "libopt/analysis/statistics.h"
 
@@ -22,7 +22,7 @@ constexpr size_t kDrawnWhole = 512;
 
 class Builder {
  public:
-  Diagram build(const Model& model) {
+  Diagram build(const Model& model, const std::vector<Activation>& activations) {
     drawing_.title = model.graph().name.empty() ? "graph" : model.graph().name;
     const Graph& g = model.graph();
     for (const Value* v : g.inputs())
@@ -33,6 +33,10 @@ class Builder {
       drawing_.nodes.push_back({"output", v->name(), "", {index(*v)}, {}, {}});
     if (grouped_ * 2 < drawing_.nodes.size()) group_neighbours();
     count_constants();
+    for (const Activation& a : activations)
+      if (const auto at = index_.find(a.value); at != index_.end())
+        drawing_.values[static_cast<size_t>(at->second)].histogram =
+            histogram_of(a.summary, kSteps);
     return std::move(drawing_);
   }
 
@@ -121,9 +125,11 @@ class Builder {
 
 }  // namespace
 
-Section graph_drawing(const Model& model) {
+Section graph_drawing(const Model& model) { return graph_drawing(model, {}); }
+
+Section graph_drawing(const Model& model, const std::vector<Activation>& activations) {
   Section s{"graph", "Graph", {}, {}, {}, false};
-  s.figures.push_back(Builder().build(model));
+  s.figures.push_back(Builder().build(model, activations));
   return s;
 }
 
