@@ -161,9 +161,11 @@ Result<Section> node_panel(const Model& model, const std::string& wanted) {
     return node != nullptr;
   });
   if (const Value* v = node ? nullptr : find_value(model.graph(), wanted)) node = v->producer();
-  if (!node)
+  if (!node) {
+    const std::string close = did_you_mean(wanted, names_of_nodes(model.graph()));
     return Error{ErrorCode::kUsage, "--node: no node '" + wanted + "'",
-                 did_you_mean(wanted, names_of_nodes(model.graph()))};
+                 close.empty() ? "onnxtool inspect MODEL --dot lists them all" : close};
+  }
   Section s{"node", "Node", {}, {}, {}, false};
   s.fields.push_back({"name", "name", node->name(), ""});
   s.fields.push_back({"op", "operator", node->op_type(), ""});

@@ -171,6 +171,18 @@ class RandomSource final : public SampleSource {
 
 }  // namespace
 
+namespace {
+
+// `x=1,3,224,224`: what is known of the shape, and 1 for the rest.
+std::string shape_of_ones(const InputSpec& spec) {
+  if (!spec.known_rank) return spec.name + "=D0,D1,...";
+  std::string out;
+  for (const int64_t d : spec.dims) out += (out.empty() ? "" : ",") + std::to_string(d < 0 ? 1 : d);
+  return spec.name + "=" + out;
+}
+
+}  // namespace
+
 Result<std::unique_ptr<SampleSource>> open_random(
     int64_t count, uint64_t seed, std::span<const InputSpec> specs,
     const std::map<std::string, IntegerBounds>& bounds) {
@@ -184,7 +196,7 @@ Result<std::unique_ptr<SampleSource>> open_random(
     if (!spec.known_rank || std::find_if(spec.dims.begin(), spec.dims.end(),
                                          [](int64_t d) { return d < 0; }) != spec.dims.end())
       return usage("input " + format_spec(spec) + " has unknown dims",
-                   "settle them with --dim or --input-shape");
+                   "settle them with --dim, or with --input-shape " + shape_of_ones(spec));
     const auto elements = checked_product(spec.dims);
     constexpr int64_t kMaxElements = int64_t{1}
                                      << 40;  // a product of sizes from a model, not a real request

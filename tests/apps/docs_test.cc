@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "apps/codes.h"
 #include "apps/command.h"
 #include "apps/flags.h"
 #include "passes/pass.h"
@@ -57,8 +58,19 @@ std::string table_of_passes() {
   return out + "\n";
 }
 
+std::string table_of_codes(int exit_code) {
+  std::string out = "| code | meaning | what to do |\n|---|---|---|\n";
+  for (const OutcomeCode& c : outcome_codes())
+    if (c.exit_code == exit_code)
+      out += "| `" + std::string(c.code) + "` | " + escaped(std::string(c.meaning)) + " | " +
+             escaped(std::string(c.advice)) + " |\n";
+  return out + "\n";
+}
+
 std::optional<std::string> generated(const std::string& name) {
   if (name == "passes") return table_of_passes();
+  if (name == "codes with exit code 1") return table_of_codes(1);
+  if (name == "codes with exit code 2") return table_of_codes(2);
   if (name.starts_with("flags of ")) return flags_of(name.substr(9));
   return std::nullopt;  // another test's
 }
