@@ -77,8 +77,6 @@ void check_exporter(const Model& model, Findings& out);
 void check_weights(const Model& model, bool read_all, Findings& out);
 /// Layers between DequantizeLinear nodes.
 void check_quantization(const Model& model, Findings& out);
-/// Whether a DequantizeLinear or QuantizeLinear has a constant zero point other than 0.
-bool has_zero_point(const Node& node);
 /// Whether expanding the functions stays within bounds; a finding where it does not.
 bool check_expansion(const Model& model, Findings& out);
 

@@ -1,5 +1,6 @@
 // Findings about what a target needs: shapes that are fixed, zero points that are 0.
 #include "libopt/check/family.h"
+#include "libopt/target/bias_fault.h"
 
 namespace onnxtool::check {
 namespace {

@@ -12,6 +12,7 @@
 #include "libopt/ir/code_type.h"
 #include "libopt/rewrite/rewriter.h"
 #include "libopt/rewrite/visit.h"
+#include "libopt/target/bias_fault.h"
 
 namespace onnxtool {
 namespace {
@@ -297,6 +298,7 @@ class Fuser {
                                 type, {}, std::vector<std::byte>(size_bytes_of(type, 1))))});
     dq.output(0).set_type(n.input(index).type());
     rw.set_input(n, index, &dq.output(0));
+    made_bias_.insert(&n);
   }
 
   static bool leads_to_q(const Node& layer) {
@@ -338,6 +340,9 @@ class Fuser {
     const TargetOp* op = find_target_op(target_, n);
     if (!op || op->fusion == Fusion::kNever || n.num_outputs() == 0 || !n.has_output(0)) return;
     if (op->obstacle && op->obstacle(n)) return;
+    if (target_.is_onnxruntime && n.is("Conv") && !made_bias_.contains(&n) &&
+        !bias_fault(n).empty())
+      return;
     std::vector<Node*> dqs, qs;
     int inputs = 0;
     for (int i = 0; i < n.num_inputs(); ++i) {
@@ -438,6 +443,7 @@ class Fuser {
   const Target& target_;
   IntegerGraph out_;
   std::set<const Node*> gone_;
+  std::set<const Node*> made_bias_;         // layers whose parameters become integers at load
   std::unordered_set<const Value*> known_;  // computed at load
 };
 
