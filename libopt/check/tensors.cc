@@ -1,12 +1,14 @@
 // Findings about stored values: element types, sizes, fields, sparse tensors, external data.
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <charconv>
 #include <limits>
 #include <map>
 
 #include "libopt/check/family.h"
 #include "libopt/support/checked.h"
+#include "libopt/support/sha1.h"
 
 namespace onnxtool::check {
 namespace {
@@ -165,6 +167,7 @@ class TensorChecker {
         out_.add(RuleId::kExternalHole, "",
                  std::to_string(holes) + " of " + std::to_string(file.size) + " bytes of '" + name +
                      "' belong to no tensor");
+      if (view_.options.read_weights && !file.checksums.empty()) check_digest(name, file);
     }
   }
 
@@ -205,10 +208,12 @@ class TensorChecker {
       return false;
     };
     std::optional<std::string> location;
+    std::string checksum;
     uint64_t offset = 0;
     std::optional<uint64_t> length;
     for (const auto& [key, value] : t.external_data) {
       if (key == "location") location = std::string(value);
+      if (key == "checksum") checksum = lower_case(value);
       if (key != "location" && key != "offset" && key != "length" && key != "checksum" &&
           key != "basepath")
         out_.add(RuleId::kExternalUnknownKey, place,
@@ -249,8 +254,15 @@ class TensorChecker {
                                               *location + "' has " + std::to_string(size));
     auto& file = files_[*location];
     file.size = size;
+    if (!checksum.empty()) file.checksums.emplace(std::move(checksum), t.name);
     file.ranges.push_back({offset, offset + bytes, t.name});
     return true;
+  }
+
+  static std::string lower_case(std::string_view text) {
+    std::string out(text);
+    std::ranges::transform(out, out.begin(), [](unsigned char c) { return std::tolower(c); });
+    return out;
   }
 
   struct Range {
@@ -262,8 +274,22 @@ class TensorChecker {
   };
   struct DataFile {
     uint64_t size = 0;
+    std::map<std::string, std::string>
+        checksums;  // in lower case, and the first tensor that has it
     std::vector<Range> ranges;
   };
+  // Reads the whole file. Source: onnx's documentation of external data.
+  void check_digest(const std::string& name, const DataFile& file) {
+    const auto opened = view_.source.data_directory->open(name);
+    if (!opened.ok()) return;  // it was there a moment ago
+    const std::string found = sha1_hex((*opened)->bytes());
+    for (const auto& [expected, tensor] : file.checksums)
+      if (expected != found)
+        out_.add(RuleId::kExternalDigest, "",
+                 "'" + name + "' has the SHA-1 " + found + ", tensor '" + tensor + "' expects " +
+                     expected);
+  }
+
   std::map<std::string, DataFile> files_;
 
   const OutlineView& view_;

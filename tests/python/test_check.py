@@ -4,6 +4,7 @@ Mutants are made from a seed that is drawn anew each time and printed; ONNXTOOL_
 ONNXTOOL_NODE_TESTS names the directory of onnx's node tests, whose neighbours are taken too.
 """
 
+import hashlib
 import json
 import os
 import pathlib
@@ -543,6 +544,18 @@ def data_past_the_end(m, rng):
     move_outside(weight(m, rng), "data.bin", offset=rng.choice([64, 1 << 20, (1 << 63) - 1]))
 
 
+@mutation("external-digest", refused=False)  # nor its content
+def other_data_file(m, rng):
+    t = weight(m, rng)
+    t.dims[:] = [rng.randrange(1, 16)]
+    location = hashlib.sha1(bytes(rng.randrange(1, 64))).hexdigest()
+    move_outside(t, "data.bin", checksum=location)
+    m.graph.ClearField("node")
+    m.graph.node.append(helper.make_node("Identity", ["x"], ["y"], "only"))
+    m.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3, 8, 8]))
+    m.graph.ClearField("value_info")
+
+
 @mutation("function-recursion")
 def recursion(m, rng):
     m.functions[0].opset_import.append(helper.make_opsetid("local", 1))
@@ -695,7 +708,7 @@ class Mutants(unittest.TestCase):
                     path = directory / f"{what}-{number}.onnx"
                     path.write_bytes(change(base_model(rng).SerializeToString(), rng))
                     expected[path] = ((code,), True)
-            found = check([clean, *expected])
+            found = check([clean, *expected], "--weights")
             self.assertIsNone(refusal(clean))
             self.assertEqual([f for f in found[str(clean)] if f["severity"] == "error"], [])
             self.assertGreaterEqual(len(expected), 120)
