@@ -147,7 +147,7 @@ class RunCommand {
         model.graph(), {}, source, run,
         [&](int, int64_t index, const Sample& sample, RunContext& context) -> Status {
           std::vector<Datum> outputs;
-          ONNXTOOL_TRY(context.run_data(sample.inputs, &outputs));
+          ONNXTOOL_TRY(context.run_data(as_data(sample.inputs), &outputs));
           if (writer_)
             ONNXTOOL_TRY(writer_->write(index, sample.id, named_inputs(model, sample), outputs));
           const std::lock_guard lock(mutex);

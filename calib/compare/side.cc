@@ -24,7 +24,7 @@ class ModelSide final : public Side {
   Status run(int worker, int64_t, const Sample& sample, std::vector<Datum>* outputs,
              Observer* observer) override {
     RunContext& context = contexts_[static_cast<size_t>(worker)];
-    if (!mapped_) return context.run_data(sample.inputs, outputs, observer);
+    if (!mapped_) return context.run_data(as_data(sample.inputs), outputs, observer);
     std::vector<Tensor> inputs;
     for (size_t i = 0; i < inputs_.sample_input.size(); ++i) {
       Tensor t = sample.inputs[inputs_.sample_input[i]];
@@ -34,7 +34,7 @@ class ModelSide final : public Side {
       }
       inputs.push_back(std::move(t));
     }
-    return context.run_data(inputs, outputs, observer);
+    return context.run_data(as_data(inputs), outputs, observer);
   }
 
  private:

@@ -37,7 +37,7 @@ class Side {
         return Error{ErrorCode::kMismatch, "input '" + wanted + "' is new", {}};
       inputs.push_back(values[static_cast<size_t>(at - names.begin())]);
     }
-    ONNXTOOL_TRY(context_.run_data(inputs, &results));
+    ONNXTOOL_TRY(context_.run_data(as_data(inputs), &results));
     Outputs out;
     for (size_t i = 0; i < results.size(); ++i)
       for (Leaf& leaf : leaves_of(plan_->output_names()[i], results[i])) {

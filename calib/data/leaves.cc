@@ -87,6 +87,10 @@ std::vector<NamedTensor> tensors_of(const std::string& name, const Datum& value)
   return out;
 }
 
+std::vector<Datum> as_data(std::span<const Tensor> tensors) {
+  return {tensors.begin(), tensors.end()};
+}
+
 DataType leaf_type(const ValueType& type) {
   const ValueType* t = &type;
   while (!t->is_tensor() && t->element) t = t->element.get();

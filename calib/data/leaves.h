@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,9 @@ std::string element_path(const Leaf& map, int64_t index);
 
 /// Leaves as tensors: a map becomes a scalar for each of its keys.
 std::vector<NamedTensor> tensors_of(const std::string& name, const Datum& value);
+
+/// What RunContext::run_data() takes.
+std::vector<Datum> as_data(std::span<const Tensor> tensors);
 
 /// The type of the tensors that a value of this type consists of.
 DataType leaf_type(const ValueType& type);

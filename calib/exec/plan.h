@@ -96,8 +96,6 @@ class RunContext {
   /// outputs of that kind.
   Status run_data(std::span<const Datum> inputs, std::vector<Datum>* outputs,
                   Observer* observer = nullptr);
-  Status run_data(std::span<const Tensor> inputs, std::vector<Datum>* outputs,
-                  Observer* observer = nullptr);
   /// From now on times each step, those of subgraphs included, up to a bound of some million.
   void enable_profile();
   /// In order of completion: what ran in a subgraph stands before the node that holds it.

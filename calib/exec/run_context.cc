@@ -291,10 +291,6 @@ Status RunContext::run_data(std::span<const Datum> inputs, std::vector<Datum>* o
                             Observer* observer) {
   return impl_->run(inputs, outputs, observer);
 }
-Status RunContext::run_data(std::span<const Tensor> inputs, std::vector<Datum>* outputs,
-                            Observer* observer) {
-  return impl_->run(inputs, outputs, observer);
-}
 
 Status RunContext::run(std::span<const Tensor> inputs, std::vector<Tensor>* outputs,
                        Observer* observer) {

@@ -1,6 +1,7 @@
 // Findings about what a target needs: shapes that are fixed, zero points that are 0.
 #include "libopt/check/family.h"
 #include "libopt/target/bias_fault.h"
+#include "libopt/target/fixed_shapes.h"
 
 namespace onnxtool::check {
 namespace {
@@ -64,7 +65,7 @@ void check_zero_points(const Model& model, const Target& target, Findings& out) 
 }  // namespace
 
 void check_target(const Model& model, const Target& target, Findings& out) {
-  if (target.fixed_shapes) check_shapes(model, target, out);
+  if (needs_fixed_shapes(target)) check_shapes(model, target, out);
   if (target.symmetric_data) check_zero_points(model, target, out);
 }
 

@@ -116,8 +116,7 @@ constinit const Target kQnn{.name = "qnn",
                             .ops = kQnnOps,
                             .is_onnxruntime = false,
                             .data_types = kQnnData,
-                            .weight_types = kQnnWeights,
-                            .fixed_shapes = true};
+                            .weight_types = kQnnWeights};
 
 constinit const Target kPortable{.name = "portable",
                                  .summary = "any runtime that has the opset",

@@ -67,8 +67,6 @@ struct Target {
   bool reduced_weights = false;
   /// Biases stay float.
   bool float_bias = false;
-  /// Builds its graphs for one set of shapes.
-  bool fixed_shapes = false;
 };
 
 /// onnxruntime's CPU provider. Source: onnxruntime 1.31,
@@ -90,8 +88,8 @@ extern const Target kOrtCuda;
 extern const Target kTensorRt;
 /// OpenVINO's plugins for CPU and GPU. Source: its developer guide, low precision transformations.
 extern const Target kOpenVino;
-/// Qualcomm's HTP, by onnxruntime's QNN provider. Source: the provider's documentation, which asks
-/// for fixed shapes, and get_qnn_qdq_config of onnxruntime's tools.
+/// Qualcomm's HTP, by onnxruntime's QNN provider. Source: the provider's documentation, and
+/// get_qnn_qdq_config of onnxruntime's tools.
 extern const Target kQnn;
 /// No runtime in particular: what the standard has QLinear operators for, and what surrounds them.
 extern const Target kPortable;
