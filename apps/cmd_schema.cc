@@ -5,7 +5,7 @@
 
 #include "apps/command.h"
 #include "apps/flags.h"
-#include "apps/report/report.h"
+#include "apps/report/schema.h"
 
 namespace onnxtool {
 namespace {

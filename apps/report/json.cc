@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/report/report.h"
+#include "apps/report/schema.h"
 
 namespace onnxtool {
 namespace {

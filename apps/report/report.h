@@ -109,10 +109,6 @@ std::string render_text(const Report& report, const RenderOptions& options);
 /// The findings alone, as they end the text: `error[code]: place: message`, and a hint.
 std::string render_findings(const Report& report);
 std::string render_json(const Report& report, const RenderOptions& options);
-/// Name of the JSON form; raised when a reader of the old one would misread the new.
-inline constexpr const char* kReportSchema = "onnxtool-report-1";
-/// The JSON Schema (draft 2020-12) of the JSON form, for reports of these commands.
-std::string report_schema(const std::vector<std::string>& commands);
 /// One file that loads nothing: tables, and figures to walk through.
 std::string render_html(const Report& report, const RenderOptions& options);
 /// SARIF 2.1.0, and GitHub's annotations: the findings alone.

@@ -2,7 +2,7 @@
 // reports against it.
 #include <nlohmann/json.hpp>
 
-#include "apps/report/report.h"
+#include "apps/report/schema.h"
 
 namespace onnxtool {
 namespace {
