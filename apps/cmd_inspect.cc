@@ -81,6 +81,8 @@ void add_flags(CLI::App& c, Options& o) {
   add_data_flags(c, o.data_flags);
   path->excludes(c.get_option("--random"));
   add_common_flags(c, o.common);
+  for (const char* report : {"--report", "--json"})
+    c.get_option("--dot")->excludes(c.get_option(report));
   add_config_flags(c);
   c.footer("Example: onnxtool inspect model.onnx --dim batch=1");
 }
@@ -108,6 +110,9 @@ class InspectCommand {
     ONNXTOOL_TRY(parse_pictures(outputs));
     ONNXTOOL_TRY(parse_runtime());
     ONNXTOOL_TRY(check_files(inputs(), outputs));
+    if (!o_.second.empty() && (!o_.node.empty() || !o_.tensor.empty() || !pictures_.empty()))
+      return Error{ErrorCode::kUsage, "--node, --tensor and --svg show one model, two are given",
+                   "inspect them one by one, or compare them: onnxtool diff --structure"};
     Report report;
     ONNXTOOL_ASSIGN(const std::unique_ptr<Model> model, load(o_.model, report));
     if (!o_.second.empty()) {

@@ -10,8 +10,12 @@ Error usage(const std::string& what, const std::string& hint) {
 }
 
 Status check_structure(const DiffOptions& o) {
-  const bool runs = !o.data.empty() || o.data_flags.random || !o.golden.empty() ||
-                    !o.record.empty() || !o.gates.empty() || !o.per_layer.empty();
+  if (o.test.empty() && !(o.common.reports.empty() && !o.common.json))
+    return usage("--structure of one model writes its outline, and no report",
+                 "give a second model, or leave out --report and --json");
+  const bool runs = !o.data.empty() || o.data_flags.random || !o.data_flags.raw.empty() ||
+                    !o.golden.empty() || !o.record.empty() || !o.gates.empty() ||
+                    !o.per_layer.empty() || o.accept || !o.simulate.empty();
   if (!runs) return {};
   return usage("--structure runs nothing: it does not go with data, gates, layers or golden sets",
                "run diff once more for those");

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 #include <ostream>
+#include <sstream>
 
 #include "libopt/analysis/difference.h"
 #include "libopt/io/load.h"
@@ -58,7 +59,9 @@ Result<int> diff_structure(const std::string& reference, const std::string& test
                            const Streams& streams) {
   ONNXTOOL_ASSIGN(const auto a, load_model(reference));
   if (test.empty()) {
-    streams.out << outline(*a) << std::flush;
+    std::istringstream lines(outline(*a));
+    for (std::string line; std::getline(lines, line);) streams.out << printable(line) << '\n';
+    streams.out << std::flush;
     return 0;
   }
   ONNXTOOL_ASSIGN(const auto b, load_model(test));

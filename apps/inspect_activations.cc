@@ -112,7 +112,7 @@ std::optional<Histogram> histogram_of(const Summary& summary, size_t steps) {
   const Density density(summary);
   Histogram h{density.min(), density.max(), {}};
   if (!(h.low < h.high)) return std::nullopt;
-  const double step = (h.high - h.low) / static_cast<double>(steps);
+  const double step = h.high / static_cast<double>(steps) - h.low / static_cast<double>(steps);
   int64_t before = 0;
   for (size_t i = 1; i <= steps; ++i) {
     const double end = i == steps ? h.high : h.low + step * static_cast<double>(i);

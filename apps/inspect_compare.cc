@@ -4,6 +4,7 @@
 #include <map>
 
 #include "apps/inspect_report.h"
+#include "apps/inspect_walk.h"
 #include "libopt/analysis/census.h"
 #include "libopt/analysis/cost.h"
 #include "libopt/analysis/statistics.h"
@@ -19,22 +20,17 @@ struct Figures {
   ActivationMemory memory;
 };
 
-void add_costs(const Graph& graph, Figures& f) {
-  for (const Value* v : graph.initializers())
-    if (v->initializer()->dtype() != DataType::kString)
-      f.constant_bytes += static_cast<int64_t>(v->initializer()->size_bytes());
-  for (const Node& n : graph.nodes()) {
-    const auto macs = macs_of(n);
-    f.macs += macs.value_or(0);
-    f.unknown_macs += !macs;
-    n.for_each_subgraph([&](Graph& g) { add_costs(g, f); });
-  }
-}
-
 Figures figures_of(const Model& model, const Target& target) {
   Figures f;
   f.census = count(model);
-  add_costs(model.graph(), f);
+  for_each_node(model.graph(), [&](const Node& n) {
+    const auto macs = macs_of(n);
+    f.macs = plus(f.macs, macs.value_or(0));
+    f.unknown_macs += !macs;
+  });
+  for_each_constant(model.graph(), [&](const std::string&, const Tensor& t, const Value*) {
+    f.constant_bytes = plus(f.constant_bytes, stored_bytes(t));
+  });
   for (const auto& [op, nodes] : fuse_qdq(model, target).integer_operators)
     f.integer_operators += nodes;
   f.memory = activation_memory(model.graph());
@@ -60,7 +56,7 @@ Section before_and_after(const Model& before, const Model& after, const Target& 
   Table sums{"sums", "", columns, {}, 0};
   sums.rows = {row("nodes", a.census.nodes, b.census.nodes),
                row("parameters", a.census.parameters, b.census.parameters),
-               row("bytes of initializers", a.constant_bytes, b.constant_bytes),
+               row("bytes of constants", a.constant_bytes, b.constant_bytes),
                row("MACs", a.macs, b.macs),
                row("peak of activations, bytes", a.memory.peak_bytes, b.memory.peak_bytes),
                row("integer operators", a.integer_operators, b.integer_operators)};
@@ -78,9 +74,10 @@ Section before_and_after(const Model& before, const Model& after, const Target& 
 }
 
 Section constant_statistics(const Model& model, const InspectLimits& limits) {
-  std::vector<const Value*> constants;
-  for (const Value* v : model.graph().initializers())
-    if (has_statistics(v->initializer()->dtype())) constants.push_back(v);
+  std::vector<std::pair<std::string, const Tensor*>> constants;
+  for_each_constant(model.graph(), [&](const std::string& name, const Tensor& t, const Value*) {
+    if (has_statistics(t.dtype())) constants.emplace_back(name, &t);
+  });
   Section s{"statistics", "Values of constants", {}, {}, {}, false};
   Table t{"constants",
           "",
@@ -98,21 +95,17 @@ Section constant_statistics(const Model& model, const InspectLimits& limits) {
           limits.rows};
   t.rows.resize(constants.size());
   tbb::parallel_for(size_t{0}, constants.size(), [&](size_t i) {
-    const Tensor& tensor = *constants[i]->initializer();
+    const auto& [constant, stored] = constants[i];
+    const Tensor& tensor = *stored;
     const TensorStatistics n = statistics_of(tensor);
     Sha256 digest;
     digest.add(tensor.bytes());
     const auto finite = [&](double v) { return n.finite ? Scalar(v) : Scalar(); };
-    t.rows[i] = {constants[i]->name(),
-                 std::string(name(tensor.dtype())) + format_dims(tensor.dims()),
-                 finite(n.min),
-                 finite(n.max),
-                 finite(n.mean),
-                 finite(n.std),
-                 n.zeros,
-                 n.nan,
-                 n.infinite,
-                 digest.hex()};
+    t.rows[i] = {constant,       std::string(name(tensor.dtype())) + format_dims(tensor.dims()),
+                 finite(n.min),  finite(n.max),
+                 finite(n.mean), finite(n.std),
+                 n.zeros,        n.nan,
+                 n.infinite,     digest.hex()};
   });
   s.tables.push_back(std::move(t));
   return s;

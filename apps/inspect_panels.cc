@@ -91,7 +91,9 @@ void add_histogram(Section& s, const Tensor& t) {
   drawn.columns.push_back({"bar", "", ""});
   drawn.for_programs = false;
   bars.for_people = false;
-  const double step = (h.high - h.low) / static_cast<double>(h.counts.size());
+  // Apart: the difference of doubles may be beyond them.
+  const auto steps = static_cast<double>(h.counts.size());
+  const double step = h.high / steps - h.low / steps;
   const auto most = static_cast<double>(*std::ranges::max_element(h.counts));
   for (size_t i = 0; i < h.counts.size(); ++i) {
     const double from = h.low + step * static_cast<double>(i);

@@ -6,48 +6,16 @@
 #include <filesystem>
 #include <map>
 
+#include "apps/inspect_walk.h"
 #include "apps/size_tree.h"
 #include "libopt/analysis/census.h"
 #include "libopt/analysis/cost.h"
 #include "libopt/analysis/seam.h"
 #include "libopt/io/save.h"
-#include "libopt/support/checked.h"
 #include "libopt/target/qdq_fusion.h"
 
 namespace onnxtool {
 namespace {
-
-// Sums of what hostile files say stop at the largest number.
-int64_t plus(int64_t a, int64_t b) {
-  return checked_add(a, b).value_or(std::numeric_limits<int64_t>::max());
-}
-
-template <class F>
-void for_each_node(const Graph& graph, F&& f) {
-  for (const Node& n : graph.nodes()) {
-    f(n);
-    n.for_each_subgraph([&](Graph& g) { for_each_node(g, f); });
-  }
-}
-
-// Constants of the graph and its subgraphs: initializers, and tensors in attributes.
-template <class F>
-void for_each_constant(const Graph& graph, F&& f) {
-  for (const Value* v : graph.initializers()) f(v->name(), *v->initializer(), v);
-  for (const Node& n : graph.nodes()) {
-    for (const Attribute& a : n.attributes())
-      if (const auto* t = a.get<NamedTensor>())
-        f(shown_name(n), t->tensor, n.num_outputs() && n.has_output(0) ? &n.output(0) : nullptr);
-    n.for_each_subgraph([&](Graph& g) { for_each_constant(g, f); });
-  }
-}
-
-int64_t stored_bytes(const Tensor& t) {
-  if (t.dtype() != DataType::kString) return static_cast<int64_t>(t.size_bytes());
-  int64_t bytes = 0;
-  for (const std::string& s : t.strings()) bytes += static_cast<int64_t>(s.size());
-  return bytes;
-}
 
 // Of the node's own constant inputs; one that several nodes read counts for each.
 int64_t parameters_of(const Node& n) {

@@ -11,9 +11,6 @@
 namespace onnxtool {
 namespace {
 
-// Names are a file's: so deep, and no deeper, does it help to look.
-constexpr size_t kMaxDepth = 32;
-
 struct Part {
   std::string name, path;
   int64_t bytes = 0, constants = 0;
@@ -21,15 +18,10 @@ struct Part {
   std::vector<Part*> parts;  // largest first
 };
 
+// All but the constant itself.
 std::vector<std::string> boxes_of(const std::string& path) {
-  std::vector<std::string> out;
-  for (size_t at = 0; at <= path.size();) {
-    const size_t end = std::min(path.find('/', at), path.size());
-    if (end > at) out.push_back(path.substr(at, end - at));
-    at = end + 1;
-  }
-  if (!out.empty()) out.pop_back();  // the constant itself
-  if (out.size() > kMaxDepth) out.resize(kMaxDepth);
+  std::vector<std::string> out = path_parts(path);
+  if (!out.empty()) out.pop_back();
   return out;
 }
 

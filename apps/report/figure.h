@@ -27,6 +27,10 @@ struct Treemap {
   std::vector<Leaf> leaves;
 };
 
+/// The parts of a leaf's path, at most 32: the last holds the rest. Names are a file's, and so
+/// deep, and no deeper, does it help to look.
+std::vector<std::string> path_parts(const std::string& path);
+
 /// Lines over a row of named places. Values that are not finite are gaps.
 struct Curve {
   struct Series {

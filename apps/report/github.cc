@@ -29,9 +29,7 @@ std::string render_github(const Report& report, const RenderOptions&) {
     const std::string command = f.severity == "error"     ? "error"
                                 : f.severity == "warning" ? "warning"
                                                           : "notice";
-    const std::string file = !f.file.empty()         ? f.file
-                             : report.inputs.empty() ? std::string()
-                                                     : report.inputs[0];
+    const std::string file = file_of(f, report);
     out += "::" + command + " title=" + escape(f.code, true);
     if (!file.empty()) out += ",file=" + escape(file, true);
     out += "::" + escape((f.place.empty() ? "" : f.place + ": ") + f.message, false) + "\n";

@@ -15,9 +15,16 @@ constexpr size_t kOpenRows = 12;
 // Nothing in a name may start markup, a link, a mention or a table cell.
 std::string escaped(const std::string& text) {
   std::string out;
-  for (const char c : escape_markup(text)) {
+  const std::string plain = escape_markup(text);
+  for (size_t i = 0; i < plain.size(); ++i) {
+    const char c = plain[i];
+    const std::string_view before = std::string_view(plain).substr(0, i);
     if (c == '@')
       out += "&#64;";
+    else if (c == ':' && plain.compare(i, 3, "://") == 0)
+      out += "&#58;";
+    else if (c == '.' && (before.ends_with("www") || before.ends_with("WWW")))
+      out += "&#46;";
     else if (std::string_view("\\`*_[]|#~").find(c) != std::string_view::npos)
       (out += '\\') += c;
     else

@@ -74,20 +74,28 @@ size_t decode_utf8(std::string_view s, uint32_t& point) {
   return length;
 }
 
-// Moves the cursor, colours, or reverses the text that follows.
-bool controls_terminal(uint32_t point) {
-  return point < 0x20 || (point >= 0x7f && point < 0xa0) || (point >= 0x202a && point <= 0x202e) ||
-         (point >= 0x2066 && point <= 0x2069);
+// Moves the cursor, colours, reverses the text that follows, or is no character at all, which XML
+// refuses.
+bool is_control(uint32_t point) {
+  const bool marks = point == 0x61c || point == 0x200e || point == 0x200f ||
+                     (point >= 0x202a && point <= 0x202e) || (point >= 0x2066 && point <= 0x2069);
+  const bool noncharacter = (point & 0xfffe) == 0xfffe || (point >= 0xfdd0 && point <= 0xfdef);
+  return point < 0x20 || (point >= 0x7f && point < 0xa0) || marks || noncharacter;
 }
 
 }  // namespace
+
+std::string file_of(const Finding& finding, const Report& report) {
+  if (!finding.file.empty() || report.inputs.empty()) return finding.file;
+  return report.inputs.back();
+}
 
 std::string printable(std::string_view text) {
   std::string out;
   while (!text.empty()) {
     uint32_t point = 0;
     const size_t length = decode_utf8(text, point);
-    const bool as_is = length && !controls_terminal(point);
+    const bool as_is = length && !is_control(point);
     const size_t take = std::max<size_t>(length, 1);
     for (const char c : text.substr(0, take))
       out += as_is ? std::string(1, c) : fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
@@ -102,7 +110,7 @@ std::string format_scalar(const Scalar& value, const std::string& unit) {
     std::string operator()(std::monostate) const { return "-"; }
     std::string operator()(bool b) const { return b ? "yes" : "no"; }
     std::string operator()(int64_t i) const {
-      std::string digits = std::to_string(i < 0 ? -i : i), out;
+      std::string digits = std::to_string(i).substr(i < 0 ? 1 : 0), out;
       for (size_t k = 0; k < digits.size(); ++k) {
         if (k && (digits.size() - k) % 3 == 0) out += ',';
         out += digits[k];

@@ -116,6 +116,10 @@ std::string render_sarif(const Report& report, const RenderOptions& options);
 std::string render_github(const Report& report, const RenderOptions& options);
 std::string render(const Report& report, const std::string& format, const RenderOptions& options);
 
+/// The file that a finding is about: its own, or else the last input, which is the one that is
+/// judged where there are two; empty where there is none.
+std::string file_of(const Finding& finding, const Report& report);
+
 /// printable() text for XML and HTML, attributes included.
 std::string escape_markup(const std::string& text);
 bool is_number(const Scalar& value);

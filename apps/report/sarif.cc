@@ -43,9 +43,7 @@ Json result_json(const Finding& f, const Report& report) {
   const auto rule = std::ranges::find(report.rules, f.code, &ReportRule::code);
   if (rule != report.rules.end()) result["ruleIndex"] = rule - report.rules.begin();
   result["message"] = {{"text", f.message.empty() ? f.code : f.message}};
-  const std::string file = !f.file.empty()         ? f.file
-                           : report.inputs.empty() ? std::string()
-                                                   : report.inputs[0];
+  const std::string file = file_of(f, report);
   Json location = Json::object();
   if (!file.empty()) {
     location["physicalLocation"] = {{"artifactLocation", {{"uri", escape_uri(file)}}}};

@@ -20,24 +20,19 @@ struct Frame {
 
 // Sizes by the parts of their paths.
 struct Tree {
-  std::string path, label;
+  std::string label;
   double size = 0;
   std::map<std::string, Tree> children;
 };
 
 Tree tree_of(const Treemap& map) {
-  Tree root{"", "all", 0, {}};
+  Tree root{"all", 0, {}};
   for (const Treemap::Leaf& leaf : map.leaves) {
     Tree* at = &root;
     at->size += static_cast<double>(leaf.size);
-    for (size_t from = 0; from <= leaf.path.size();) {
-      const size_t end = std::min(leaf.path.find('/', from), leaf.path.size());
-      const std::string part = leaf.path.substr(from, end - from);
-      from = end + 1;
-      if (part.empty()) continue;
+    for (const std::string& part : path_parts(leaf.path)) {
       Tree& next = at->children[part];
       next.label = part;
-      next.path = at->path.empty() ? part : at->path + "/" + part;
       next.size += static_cast<double>(leaf.size);
       at = &next;
     }
@@ -99,7 +94,9 @@ std::string opening(double height) {
       kWidth, height);
 }
 
-void draw(std::string& out, const Tree& tree, const Frame& f, int depth, const std::string& unit) {
+// `path`: of what the box holds, from the outermost box.
+void draw(std::string& out, const Tree& tree, const Frame& f, int depth, const std::string& path,
+          const std::string& unit) {
   const bool leaf = tree.children.empty();
   const std::string fill = leaf ? fmt::format("hsl({},48%,76%)", hue_of(tree.label))
                                 : fmt::format("hsl(215,22%,{}%)", std::max(70, 92 - 6 * depth));
@@ -107,7 +104,7 @@ void draw(std::string& out, const Tree& tree, const Frame& f, int depth, const s
       "<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\" fill=\"{}\" "
       "stroke=\"#fff\"><title>{}</title></rect>\n",
       f.x, f.y, f.w, f.h, fill,
-      escape_markup((tree.path.empty() ? "all" : tree.path) + ": " +
+      escape_markup((depth ? path : tree.label) + ": " +
                     format_with_unit(static_cast<int64_t>(tree.size), unit)));
   if (f.w > 46 && f.h > kLabel) {
     const auto room = static_cast<size_t>(f.w / 7);
@@ -119,14 +116,15 @@ void draw(std::string& out, const Tree& tree, const Frame& f, int depth, const s
   if (leaf || f.w < 4 * kLeastSide || f.h < kLabel + 2 * kLeastSide) return;
   for (const auto& [child, part] :
        squarified(tree, {f.x + 2, f.y + kLabel, f.w - 4, f.h - kLabel - 2}))
-    if (part.w >= kLeastSide && part.h >= kLeastSide) draw(out, *child, part, depth + 1, unit);
+    if (part.w >= kLeastSide && part.h >= kLeastSide)
+      draw(out, *child, part, depth + 1, depth ? path + "/" + child->label : child->label, unit);
 }
 
 }  // namespace
 
 std::string svg_of(const Treemap& map) {
   std::string out = opening(kMapHeight);
-  draw(out, tree_of(map), {0, 0, kWidth, kMapHeight}, 0, map.unit);
+  draw(out, tree_of(map), {0, 0, kWidth, kMapHeight}, 0, {}, map.unit);
   return out + "</svg>\n";
 }
 

@@ -33,6 +33,15 @@ std::string padded(const std::string& text, size_t width, bool right) {
   return right ? space + text : text + space;
 }
 
+// GitHub takes a line for a command that begins so, blanks or not, whoever's name it is.
+std::string no_command(std::string line) {
+  const size_t start = line.find_first_not_of(' ');
+  if (start == std::string::npos) return line;
+  const std::string_view text = std::string_view(line).substr(start);
+  if (!text.starts_with("::") && !text.starts_with("##[")) return line;
+  return line.replace(start, 1, fmt::format("\\x{:02x}", line[start]));
+}
+
 void append_table(std::string& out, const Table& table) {
   if (table.rows.empty() || !table.for_people) return;
   if (!table.title.empty()) out += "  " + table.title + "\n";
@@ -72,7 +81,7 @@ void append_table(std::string& out, const Table& table) {
     for (size_t c = 0; c < table.columns.size(); ++c)
       line += " " + padded(cells[r][c], widths[c], right[c]) + " ";
     while (line.ends_with(' ')) line.pop_back();
-    out += line + "\n";
+    out += no_command(line) + "\n";
   }
   if (shown < table.rows.size())
     out += fmt::format("    ... and {} more (all are in --json)\n", table.rows.size() - shown);
@@ -95,7 +104,7 @@ std::string render_text(const Report& report, const RenderOptions& options) {
       out += "  " + padded(printable(f.label), width, false) + "  " +
              format_with_unit(f.value, f.unit) + "\n";
     }
-    for (const std::string& n : s.notes) out += "  " + printable(n) + "\n";
+    for (const std::string& n : s.notes) out += no_command("  " + printable(n)) + "\n";
     for (const Table& t : s.tables) append_table(out, t);
   }
   if (!out.empty() && !report.findings.empty()) out += "\n";

@@ -1,4 +1,6 @@
 // Models as lines, for tools that compare lines.
+#include <fmt/format.h>
+
 #include "libopt/analysis/difference.h"
 #include "libopt/analysis/tensor_text.h"
 
@@ -8,7 +10,10 @@ namespace {
 // What would break the line.
 std::string quoted(const std::string& name) {
   std::string out = "'";
-  for (const char c : name) out += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
+  for (const char c : name)
+    out += static_cast<unsigned char>(c) < 0x20 || c == 0x7f
+               ? fmt::format("\\x{:02x}", static_cast<unsigned char>(c))
+               : std::string(1, c);
   return out + "'";
 }
 

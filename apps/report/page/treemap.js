@@ -3,12 +3,21 @@
 const kMapWidth = 1000, kMapHeight = 420, kLabelHeight = 15;
 const kLeastSide = 3;
 
+// Names are a file's: no more than so many boxes within each other, the last one holds the rest.
+const kMaxDepth = 32;
+
+function pathParts(path) {
+  const parts = path.split("/").filter((p) => p);
+  if (parts.length > kMaxDepth) parts.push(parts.splice(kMaxDepth - 1).join("/"));
+  return parts;
+}
+
 function sizeTree(leaves) {
   const root = {label: "all", size: 0, children: new Map(), parent: null};
   for (const [path, size] of leaves) {
     let at = root;
     at.size += size;
-    for (const part of path.split("/").filter((p) => p)) {
+    for (const part of pathParts(path)) {
       if (!at.children.has(part)) at.children.set(part, {label: part, size: 0, children: new Map(), parent: at});
       at = at.children.get(part);
       at.size += size;

@@ -1,0 +1,47 @@
+// What inspect sums over the nodes and constants of a graph and its subgraphs.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <string>
+
+#include "libopt/analysis/seam.h"
+#include "libopt/ir/graph.h"
+#include "libopt/support/checked.h"
+
+namespace onnxtool {
+
+/// Sums of what hostile files say stop at the largest number.
+inline int64_t plus(int64_t a, int64_t b) {
+  return checked_add(a, b).value_or(std::numeric_limits<int64_t>::max());
+}
+
+template <class F>
+void for_each_node(const Graph& graph, F&& f) {
+  for (const Node& n : graph.nodes()) {
+    f(n);
+    n.for_each_subgraph([&](Graph& g) { for_each_node(g, f); });
+  }
+}
+
+/// Calls f(name, tensor, value) for initializers, and tensors in attributes; `value` is what holds
+/// it, nullptr where there is none.
+template <class F>
+void for_each_constant(const Graph& graph, F&& f) {
+  for (const Value* v : graph.initializers()) f(v->name(), *v->initializer(), v);
+  for (const Node& n : graph.nodes()) {
+    for (const Attribute& a : n.attributes())
+      if (const auto* t = a.get<NamedTensor>())
+        f(shown_name(n), t->tensor, n.num_outputs() && n.has_output(0) ? &n.output(0) : nullptr);
+    n.for_each_subgraph([&](Graph& g) { for_each_constant(g, f); });
+  }
+}
+
+inline int64_t stored_bytes(const Tensor& t) {
+  if (t.dtype() != DataType::kString) return static_cast<int64_t>(t.size_bytes());
+  int64_t bytes = 0;
+  for (const std::string& s : t.strings()) bytes += static_cast<int64_t>(s.size());
+  return bytes;
+}
+
+}  // namespace onnxtool
