@@ -1,107 +1,20 @@
 #include "libopt/analysis/difference.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdio>
 #include <map>
 #include <optional>
 #include <set>
+#include <tuple>
 #include <unordered_map>
 
+#include "libopt/analysis/structure_keys.h"
 #include "libopt/analysis/tensor_text.h"
 
 namespace onnxtool {
 namespace {
-
-// Said or left out, it is the same: defaults that every standard operator with such an attribute
-// has.
-bool is_default(const Node& n, const Attribute& a) {
-  if (!n.domain().empty()) return false;
-  if (a.name == "auto_pad") return n.attr<std::string>("auto_pad", "") == "NOTSET";
-  constexpr std::pair<std::string_view, int64_t> kDefaults[] = {
-      {"storage_order", 0},     {"transA", 0},    {"transB", 0},   {"group", 1},
-      {"count_include_pad", 0}, {"ceil_mode", 0}, {"keepdims", 1}, {"noop_with_empty_axes", 0}};
-  const auto* value = a.get<int64_t>();
-  return value && std::any_of(std::begin(kDefaults), std::end(kDefaults), [&](const auto& d) {
-           return d.first == a.name && d.second == *value;
-         });
-}
-
-// Interns structural keys: equal numbers are equal computations, without collisions.
-class Keys {
- public:
-  int of(const std::string& key) {
-    return ids_.emplace(key, static_cast<int>(ids_.size())).first->second;
-  }
-
- private:
-  std::unordered_map<std::string, int> ids_;
-};
-
-// A graph with the key of every value and node.
-class Keyed {
- public:
-  Keyed(const Graph& graph, Keys& keys) : keys_(keys) {
-    for (size_t i = 0; i < graph.inputs().size(); ++i)
-      values_[graph.inputs()[i]] = keys_.of("input " + graph.inputs()[i]->name());
-    add(graph);
-  }
-
-  const std::vector<const Node*>& nodes() const {
-    return nodes_;
-  }  // of the main graph, Constants left out
-  int of(const Node& n) const { return node_keys_.at(&n); }
-  int of(const Value& v) {
-    const auto it = values_.find(&v);
-    if (it != values_.end()) return it->second;
-    const Tensor* t = v.constant() ? v.constant() : v.initializer();
-    return values_[&v] = keys_.of(t ? "constant " + tensor_text(*t) : "unknown");
-  }
-  std::string attribute_key(const Attribute& a) {
-    if (const auto* g = a.get<std::unique_ptr<Graph>>()) return graph_key(**g);
-    if (const auto* list = a.get<std::vector<std::unique_ptr<Graph>>>()) {
-      std::string out;
-      for (const auto& g : *list) out += graph_key(*g) + ";";
-      return out;
-    }
-    return attribute_text(a);
-  }
-
- private:
-  void add(const Graph& graph, bool main = true) {
-    for (const Node& n : graph.nodes()) {
-      if (n.num_outputs() && n.has_output(0) && n.output(0).constant()) continue;
-      std::string key = n.domain() + "." + n.op_type() + ":" + n.overload() + "(";
-      for (const Value* v : n.inputs()) key += (v ? std::to_string(of(*v)) : "-") + ",";
-      while (key.ends_with("-,")) key.resize(key.size() - 2);
-      std::map<std::string, std::string> attributes;
-      for (const Attribute& a : n.attributes())
-        if (!is_default(n, a)) attributes[a.name] = attribute_key(a);
-      for (const auto& [name, text] : attributes) key += " " + name + "=" + text;
-      const int id = keys_.of(key);
-      node_keys_[&n] = id;
-      if (main) nodes_.push_back(&n);
-      for (int i = 0; i < n.num_outputs(); ++i)
-        if (n.has_output(i))
-          values_[&n.output(i)] =
-              keys_.of("result " + std::to_string(id) + " " + std::to_string(i));
-    }
-  }
-
-  std::string graph_key(const Graph& g) {
-    for (size_t i = 0; i < g.inputs().size(); ++i)
-      values_[g.inputs()[i]] = keys_.of("parameter " + std::to_string(i));
-    add(g, false);
-    std::string out = "{" + std::to_string(g.inputs().size()) + ":";
-    for (const Value* v : g.outputs()) out += std::to_string(of(*v)) + ",";
-    return out + "}";
-  }
-
-  Keys& keys_;
-  std::vector<const Node*> nodes_;
-  std::unordered_map<const Value*, int> values_;
-  std::unordered_map<const Node*, int> node_keys_;
-};
 
 class Comparison {
  public:
@@ -129,17 +42,28 @@ class Comparison {
     if (differs) changed(place, before + " -> " + after);
   }
 
+  // `place` of the function that imports them; empty: the model.
+  void opsets(const std::vector<OpsetImport>& a, const std::vector<OpsetImport>& b,
+              const std::string& place) {
+    std::map<std::string, std::array<int64_t, 2>> versions;
+    for (const OpsetImport& o : a) versions[o.domain == "ai.onnx" ? "" : o.domain][0] = o.version;
+    for (const OpsetImport& o : b) versions[o.domain == "ai.onnx" ? "" : o.domain][1] = o.version;
+    const auto text = [](int64_t v) { return v ? std::to_string(v) : std::string("none"); };
+    for (const auto& [d, v] : versions) {
+      const std::string name = "opset '" + (d.empty() ? "ai.onnx" : d) + "'";
+      if (v[0] == v[1]) continue;
+      const std::string change = text(v[0]) + " -> " + text(v[1]);
+      if (place.empty())
+        changed(name, change);
+      else
+        changed(place, name + ": " + change);
+    }
+  }
+
   void header() {
     changed_if(a_.ir_version != b_.ir_version, "IR version", std::to_string(a_.ir_version),
                std::to_string(b_.ir_version));
-    std::set<std::string> domains;
-    for (const Model* m : {&a_, &b_})
-      for (const OpsetImport& o : m->opsets) domains.insert(o.domain == "ai.onnx" ? "" : o.domain);
-    for (const std::string& d : domains) {
-      const int x = a_.opset(d), y = b_.opset(d);
-      const auto text = [](int v) { return v ? std::to_string(v) : std::string("none"); };
-      changed_if(x != y, "opset '" + (d.empty() ? "ai.onnx" : d) + "'", text(x), text(y));
-    }
+    opsets(a_.opsets, b_.opsets, "");
     std::map<std::string, std::string> before(a_.metadata.begin(), a_.metadata.end()),
         after(b_.metadata.begin(), b_.metadata.end());
     for (const auto& [key, value] : before)
@@ -204,12 +128,12 @@ class Comparison {
   }
 
   static bool same_operator(const Node& a, const Node& b) {
-    return a.op_type() == b.op_type() && a.domain() == b.domain();
+    return operator_key(a) == operator_key(b);
   }
 
   // Operator and variable inputs, as values of a; nullopt: one of them is new.
   std::optional<std::string> reads(const Node& n, bool of_a) const {
-    std::string key = n.domain() + "." + n.op_type();
+    std::string key = operator_key(n);
     bool any = false;
     for (const Value* v : n.inputs()) {
       if (!v || v->constant()) continue;
@@ -297,7 +221,7 @@ class Comparison {
   }
 
   static std::string shape_key(const Node& n) {
-    std::string key = "shape " + n.domain() + "." + n.op_type();
+    std::string key = "shape " + operator_key(n);
     for (const Value* v : n.inputs())
       if (const Tensor* t = v ? v->constant() : nullptr) key += format_dims(t->dims());
     return key;
@@ -334,17 +258,13 @@ class Comparison {
 
   void node(const Node& a, const Node& b) {
     const std::string place = b.describe();
-    for (const Attribute& x : a.attributes()) {
-      const Attribute* y = b.attribute(x.name);
-      if (!y && is_default(a, x)) continue;
-      if (!y)
-        changed(place, "attribute '" + x.name + "': " + shown(x) + " -> absent");
-      else if (keyed_a_.attribute_key(x) != keyed_b_.attribute_key(*y))
-        changed(place, "attribute '" + x.name + "': " + shown(x) + " -> " + shown(*y));
-    }
-    for (const Attribute& y : b.attributes())
-      if (!a.attribute(y.name) && !is_default(b, y))
-        changed(place, "attribute '" + y.name + "': absent -> " + shown(y));
+    std::set<std::string> attributes;
+    for (const Node* n : {&a, &b})
+      for (const Attribute& x : n->attributes())
+        if (!is_default_attribute(*n, x)) attributes.insert(x.name);
+    for (const std::string& name : attributes)
+      attribute(place, "attribute '" + name + "'", {a.attribute(name), b.attribute(name)},
+                "absent");
     for (int i = 0; i < std::max(a.num_inputs(), b.num_inputs()); ++i) {
       const Value* x = a.has_input(i) ? &a.input(i) : nullptr;
       const Value* y = b.has_input(i) ? &b.input(i) : nullptr;
@@ -362,6 +282,19 @@ class Comparison {
     }
   }
 
+  using AttributePair = std::pair<const Attribute*, const Attribute*>;  // nullptr: has none
+
+  void attribute(const std::string& place, const std::string& what, const AttributePair& pair,
+                 const std::string& absent) {
+    const auto& [x, y] = pair;
+    if (x && y && keyed_a_.attribute_key(*x) == keyed_b_.attribute_key(*y)) return;
+    const bool kinds = x && y && x->kind != y->kind;  // 1 and 1.0 look the same
+    const auto text = [&](const Attribute* a) {
+      return !a ? absent : (kinds ? attribute_kind_name(static_cast<int>(a->kind)) + " " : "") + shown(*a);
+    };
+    changed(place, what + ": " + text(x) + " -> " + text(y));
+  }
+
   static std::string shown(const Attribute& a) {
     constexpr size_t kMost = 80;
     if (a.kind == AttributeKind::kGraph || a.kind == AttributeKind::kGraphs) return "a graph";
@@ -369,32 +302,57 @@ class Comparison {
     return text.size() <= kMost ? text : text.substr(0, kMost) + "...";
   }
 
+  using FunctionId = std::tuple<std::string, std::string, std::string>;
+  static std::map<FunctionId, const Function*> by_name(const Model& model) {
+    std::map<FunctionId, const Function*> out;
+    for (const Function& f : model.functions) out[{f.domain, f.name, f.overload}] = &f;
+    return out;
+  }
+  static std::string describe(const Function& f) {
+    return "function '" + f.domain + "." + f.name + (f.overload.empty() ? "" : ":" + f.overload) +
+           "'";
+  }
+
   void functions() {
-    const auto key = [&](const Function& f, Keys& keys) {
-      Keyed body(*f.body, keys);
-      std::string out;
-      for (const Value* v : f.body->outputs()) out += std::to_string(body.of(*v)) + ",";
-      return out;
+    const auto before = by_name(a_), after = by_name(b_);
+    for (const auto& [id, f] : before)
+      if (const auto it = after.find(id); it == after.end())
+        out_.push_back({Difference::Kind::kRemoved, describe(*f), ""});
+      else
+        function(*f, *it->second);
+    for (const auto& [id, f] : after)
+      if (!before.contains(id)) out_.push_back({Difference::Kind::kAdded, describe(*f), ""});
+  }
+
+  // Inputs and outputs by place, since calls pass them so; attributes by name.
+  void function(const Function& a, const Function& b) {
+    const std::string place = describe(a);
+    const auto signature = [](const Function& f) {
+      return std::to_string(f.body->inputs().size()) + " inputs, " +
+             std::to_string(f.body->outputs().size()) + " outputs";
     };
-    Keys keys;
-    std::map<std::string, std::string> before, after;
-    for (const Function& f : a_.functions)
-      before[f.domain + "." + f.name + (f.overload.empty() ? "" : ":" + f.overload)] = key(f, keys);
-    for (const Function& f : b_.functions)
-      after[f.domain + "." + f.name + (f.overload.empty() ? "" : ":" + f.overload)] = key(f, keys);
-    for (const auto& [name, text] : before)
-      if (!after.contains(name))
-        out_.push_back({Difference::Kind::kRemoved, "function '" + name + "'", ""});
-      else if (after[name] != text)
-        changed("function '" + name + "'", "its body differs");
-    for (const auto& [name, text] : after)
-      if (!before.contains(name))
-        out_.push_back({Difference::Kind::kAdded, "function '" + name + "'", ""});
+    if (signature(a) != signature(b)) changed(place, signature(a) + " -> " + signature(b));
+    std::map<std::string, AttributePair> defaults;
+    for (const Attribute& x : a.attribute_defaults) defaults[x.name].first = &x;
+    for (const Attribute& y : b.attribute_defaults) defaults[y.name].second = &y;
+    for (const auto& [name, pair] : defaults)
+      attribute(place, "default of attribute '" + name + "'", pair, "none");
+    const auto only_in = [&](const Function& one, const Function& other, const char* what) {
+      for (const std::string& name : one.attributes)
+        if (std::ranges::find(other.attributes, name) == other.attributes.end() &&
+            !defaults.contains(name))
+          changed(place, "attribute '" + name + "': " + what);
+    };
+    only_in(a, b, "is gone");
+    only_in(b, a, "is new");
+    opsets(a.opsets, b.opsets, place);
+    if (KeyedGraph(keys_).graph_key(*a.body) != KeyedGraph(keys_).graph_key(*b.body))
+      changed(place, "its body differs");
   }
 
   const Model &a_, &b_;
-  Keys keys_;
-  Keyed keyed_a_, keyed_b_;
+  StructureKeys keys_;
+  KeyedGraph keyed_a_, keyed_b_;
   std::unordered_map<const Node*, const Node*> to_b_, to_a_;
   std::unordered_map<const Value*, const Value*> meaning_;  // of b's values
   std::vector<Difference> out_;

@@ -20,7 +20,8 @@ struct Difference {
 /// Header and interface first, then nodes in the order of the graphs. Nodes are paired by what they
 /// compute (operator, attributes, inputs down to constants' bytes), the rest by operator and paired
 /// inputs, then by operator and paired users, then in order. A Constant node is the same as an
-/// initializer. Not looked at: producer, documentation, order of nodes, types of inner values, and
+/// initializer. Inner graphs count with all their nodes, functions by their names with the number
+/// of inputs and outputs, attributes, opsets and all nodes of the body. Not looked at: producer, documentation, order of nodes, types of inner values, and
 /// where data is stored. Constants of `a` and `b` that differ are described by shape, digest and,
 /// for floats of equal shape, SQNR.
 std::vector<Difference> model_differences(const Model& a, const Model& b);

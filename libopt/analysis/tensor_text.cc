@@ -24,6 +24,16 @@ std::string list_text(const List& list) {
   return out + "]";
 }
 
+// So that no two strings, and no two lists of them, look the same.
+std::string quoted(const std::string& text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    out += c;
+  }
+  return out + "\"";
+}
+
 std::string digest_of(const Tensor& t) {
   Sha256 d;
   if (t.dtype() == DataType::kString)
@@ -66,17 +76,25 @@ std::string tensor_change(const Tensor& a, const Tensor& b) {
   return out + text;
 }
 
+std::string attribute_kind_name(int kind) {
+  constexpr const char* kNames[] = {"undefined",      "float",   "int",    "string",
+                                    "tensor",         "graph",   "floats", "ints",
+                                    "strings",        "tensors", "graphs", "sparse_tensor",
+                                    "sparse_tensors", "type",    "types"};
+  return kind >= 0 && kind < 15 ? kNames[kind] : std::to_string(kind);
+}
+
 std::string attribute_text(const Attribute& a) {
   if (!a.ref.empty()) return "@" + a.ref;
   if (const auto* v = a.get<float>()) return number(*v);
   if (const auto* v = a.get<int64_t>()) return number(*v);
-  if (const auto* v = a.get<std::string>()) return "\"" + *v + "\"";
+  if (const auto* v = a.get<std::string>()) return quoted(*v);
   if (const auto* v = a.get<std::vector<float>>()) return list_text(*v);
   if (const auto* v = a.get<std::vector<int64_t>>()) return list_text(*v);
   if (const auto* v = a.get<NamedTensor>()) return tensor_text(v->tensor);
   if (const auto* v = a.get<std::vector<std::string>>()) {
     std::string out = "[";
-    for (const std::string& s : *v) out += (out.size() > 1 ? ", \"" : "\"") + s + "\"";
+    for (const std::string& s : *v) out += (out.size() > 1 ? ", " : "") + quoted(s);
     return out + "]";
   }
   if (const auto* v = a.get<std::vector<NamedTensor>>()) {

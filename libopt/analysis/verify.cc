@@ -3,21 +3,13 @@
 #include <algorithm>
 
 #include "libopt/analysis/seam_internal.h"
+#include "libopt/analysis/tensor_text.h"
 
 namespace onnxtool {
 namespace {
 
 using Kind = SchemaFault::Kind;
 using Schema = onnx::OpSchema;
-
-// The attribute's kind as people know it; they are the fields of AttributeProto.
-std::string kind_name(int kind) {
-  constexpr const char* kNames[] = {"undefined",      "float",   "int",    "string",
-                                    "tensor",         "graph",   "floats", "ints",
-                                    "strings",        "tensors", "graphs", "sparse_tensor",
-                                    "sparse_tensors", "type",    "types"};
-  return kind >= 0 && kind < 15 ? kNames[kind] : std::to_string(kind);
-}
 
 std::string counted(int low, int high) {
   if (low == high) return std::to_string(low);
@@ -82,8 +74,8 @@ class Verifier {
             known.empty() ? "it has none" : "it has " + known);
       } else if (static_cast<int>(a.kind) != static_cast<int>(found->second.type)) {
         add(Kind::kAttributeType, "attribute '" + std::string(a.name) + "' is of type " +
-                                      kind_name(static_cast<int>(a.kind)) + ", expected " +
-                                      kind_name(static_cast<int>(found->second.type)));
+                                      attribute_kind_name(static_cast<int>(a.kind)) + ", expected " +
+                                      attribute_kind_name(static_cast<int>(found->second.type)));
       }
     }
     for (const auto& [name, expected] : schema_.attributes())

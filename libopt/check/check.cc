@@ -46,7 +46,6 @@ void look_into(CheckResult& result, const CheckOptions& options, Findings& out) 
   check::check_exporter(*result.model, out);
   check::check_weights(*result.model, options.read_weights, out);
   check::check_quantization(*result.model, out);
-  if (options.digest) result.digest = semantic_digest(*result.model);
 }
 
 // What the .onnx rules say of a .ort file's model, as the .onnx file that it would be: offsets in
@@ -122,6 +121,7 @@ CheckResult check_model(const DecodeSource& source, const CheckOptions& options)
     const bool finite = !out.found(RuleId::kFunctionRecursion) && result.model &&
                         check::check_expansion(*result.model, out);
     if (finite) look_into(result, options, out);
+    if (finite && options.digest) result.digest = semantic_digest(*result.model);
     check::check_runtime(view, out);
     check::check_operators(view, out);
   }

@@ -45,7 +45,7 @@ struct CheckResult {
   std::vector<CheckFinding> findings;  // errors first, then in the order of the file
   size_t left_out = 0;                 // findings beyond the limit
   std::unique_ptr<Model> model;        // nullptr where it could not be built; types are inferred
-  std::string digest;                  // as semantic_digest(); empty where the model is not valid
+  std::string digest;                  // as semantic_digest(); empty where `model` is, or its functions have no end
   bool has(Severity least) const;
 };
 

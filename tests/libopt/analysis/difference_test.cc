@@ -98,6 +98,104 @@ TEST_CASE("swapped outputs and changed subgraphs do not hide") {
         "~node #0 (If): attribute 'then_branch': a graph -> a graph\n");
 }
 
+TEST_CASE("inner graphs: nodes that nothing reads count, and inputs of several graphs differ") {
+  const auto with_if = [](const std::string& more) {
+    return *parse_text(
+        "<ir_version: 8, opset_import: [\"\" : 17]> g (bool c, float[1,4] x) => (float[1,4] y) { y "
+        "= If (c) <then_branch = t () => (float[1,4] p) { p = Relu (x) " +
+        more + " }, else_branch = e () => (float[1,4] q) { q = Neg (x) }> }");
+  };
+  CHECK(model_differences(*with_if("d = Exp (x)  e = Abs (x)"),
+                          *with_if("e = Abs (x)  d = Exp (x)"))
+            .empty());
+  CHECK(text_of(model_differences(*with_if(""), *with_if("d = Exp (x)"))) ==
+        "~node #0 (If): attribute 'then_branch': a graph -> a graph\n");
+  const auto loops = [](const std::string& read) {
+    return *parse_text(
+        "<ir_version: 8, opset_import: [\"\" : 17]> g (int64 n, bool c, int64 s) => (int64 y) { y = "
+        "Loop (n, c, s) <body = o (int64 i, bool k, int64 a) => (bool k2, int64 b) { k2 = Identity "
+        "(k) b = Loop (n, c, a) <body = p (int64 j, bool l, int64 d) => (bool l2, int64 e) { l2 = "
+        "Identity (l) e = Add (d, " +
+        read + ") }> }> }");
+  };
+  CHECK(model_differences(*loops("i"), *loops("i")).empty());
+  CHECK(model_differences(*loops("i"), *loops("j")).size() == 1);
+}
+
+TEST_CASE("attributes that look alike differ") {
+  const auto with = [](std::vector<Attribute> attributes) {
+    auto m = *parse_text(
+        R"(<ir_version: 8, opset_import: ["" : 17, "c" : 1]> g (float x) => (float y) { y = c.C (x) })");
+    for (Attribute& a : attributes) (*m->graph().nodes().begin()).set_attribute(std::move(a));
+    return m;
+  };
+  const auto difference = [&](std::vector<Attribute> a, std::vector<Attribute> b) {
+    return text_of(model_differences(*with(std::move(a)), *with(std::move(b))));
+  };
+  const auto one = [](Attribute a) {
+    std::vector<Attribute> out;
+    out.push_back(std::move(a));
+    return out;
+  };
+  std::vector<Attribute> two = one(Attribute::of<int64_t>("a", 1));
+  two.push_back(Attribute::of<int64_t>("b", 2));
+  CHECK(difference(std::move(two), one(Attribute::of<int64_t>("a=1 b", 2))) ==
+        "~node #0 (c.C): attribute 'a': 1 -> absent\n~node #0 (c.C): attribute 'a=1 b': absent -> "
+        "2\n~node #0 (c.C): attribute 'b': 2 -> absent\n");
+  CHECK(difference(one(Attribute::of<float>("a", 1)), one(Attribute::of<int64_t>("a", 1))) ==
+        "~node #0 (c.C): attribute 'a': float 1 -> int 1\n");
+  using Strings = std::vector<std::string>;
+  CHECK(difference(one(Attribute::of<Strings>("a", {"a", "b"})),
+                   one(Attribute::of<Strings>("a", {"a\", \"b"}))) ==
+        "~node #0 (c.C): attribute 'a': [\"a\", \"b\"] -> [\"a\\\", \\\"b\"]\n");
+}
+
+TEST_CASE("operators whose domain and name join to the same text differ") {
+  const auto with = [](const std::string& domain, const std::string& op) {
+    auto m = parsed("{ y = Relu (x) }");
+    m->graph().set_op(*m->graph().nodes().begin(), op, domain);
+    return m;
+  };
+  CHECK(text_of(model_differences(*with("d.e", "C"), *with("d", "e.C"))) ==
+        "-node #0 (d.e.C)\n+node #0 (d.e.C)\n");
+}
+
+// The function that all cases change: f.S (a, b) = LeakyRelu (a - b).
+std::unique_ptr<Model> with_function(const std::string& head, const std::string& body) {
+  auto m = parse_text(
+      R"(<ir_version: 9, opset_import: ["" : 17, "f" : 1]> g (float[1,3] x, float[1,3] z) => )"
+      R"((float[1,3] y) { y = f.S (x, z) } <domain: "f", opset_import: )" +
+      head + body);
+  REQUIRE_MESSAGE(m.ok(), (m.ok() ? "" : m.error().message));
+  return *std::move(m);
+}
+
+TEST_CASE("functions are compared by signature, attributes, opsets and all their nodes") {
+  const std::string head = R"(["" : 17]> S <alpha : float = 0.1> )";
+  const std::string body =
+      "(a, b) => (s) { t = Sub (a, b)  s = LeakyRelu <alpha : float = @alpha> (t) }";
+  const auto base = with_function(head, body);
+  const auto difference = [&](const std::string& other_head, const std::string& other_body) {
+    return text_of(model_differences(*base, *with_function(other_head, other_body)));
+  };
+  CHECK(difference(head, "(A, B) => (r) { u = Sub (A, B)  r = LeakyRelu <alpha : float = @alpha> "
+                         "(u) }") == "");
+  CHECK(difference(head, "(b, a) => (s) { t = Sub (a, b)  s = LeakyRelu <alpha : float = @alpha> "
+                         "(t) }") == "~function 'f.S': its body differs\n");
+  CHECK(difference(head, "(a, b) => (s) { t = Sub (a, b)  d = Exp (a)  s = LeakyRelu <alpha : "
+                         "float = @alpha> (t) }") == "~function 'f.S': its body differs\n");
+  CHECK(difference(head, "(a, b, c) => (s) { t = Sub (a, b)  s = LeakyRelu <alpha : float = "
+                         "@alpha> (t) }") ==
+        "~function 'f.S': 2 inputs, 1 outputs -> 3 inputs, 1 outputs\n"
+        "~function 'f.S': its body differs\n");
+  CHECK(difference(R"(["" : 17]> S <alpha : float = 0.9> )", body) ==
+        "~function 'f.S': default of attribute 'alpha': 0.1 -> 0.9\n");
+  CHECK(difference(R"(["" : 17]> S <alpha> )", body) ==
+        "~function 'f.S': default of attribute 'alpha': 0.1 -> none\n");
+  CHECK(difference(R"(["" : 13]> S <alpha : float = 0.1> )", body) ==
+        "~function 'f.S': opset 'ai.onnx': 17 -> 13\n");
+}
+
 TEST_CASE("the outline changes exactly where the model does") {
   const std::string a = outline(*parsed(kBase));
   CHECK(a.find("'a' = Mul 'x' 'w'\n") != std::string::npos);

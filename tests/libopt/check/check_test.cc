@@ -221,6 +221,23 @@ TEST_CASE("digest: names, order and storage do not matter, computation does") {
   CHECK(semantic_digest(*parsed(twice)) != semantic_digest(*parsed(once)));
 }
 
+TEST_CASE("digest: functions count, also in models that are not valid") {
+  const auto digest = [](const std::string& opset, const std::string& alpha) {
+    CheckOptions options;
+    options.digest = true;
+    const std::string text =
+        R"(<ir_version: 9, opset_import: ["" : 17, "f" : 1]> g (float[2] x) => (float[2] y) { [n] )"
+        R"(y = f.S (x) } <domain: "f", opset_import: ["" : )" +
+        opset + "]> S <alpha : float = " + alpha +
+        "> (x) => (y) { y = LeakyRelu <alpha : float = @alpha> (x) }";
+    return check_bytes(encoded(text), options).digest;
+  };
+  CHECK(digest("17", "0.1").size() == 64);
+  CHECK(digest("17", "0.1") != digest("17", "0.9"));
+  CHECK(digest("13", "0.1").size() == 64);  // LeakyRelu has changed since: the model is not valid
+  CHECK(digest("17", "0.1") != digest("13", "0.1"));
+}
+
 TEST_CASE("check: codes are unique, and every rule says what to do") {
   std::set<std::string_view> seen;
   for (const Rule& r : all_rules()) {

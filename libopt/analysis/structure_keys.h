@@ -1,0 +1,61 @@
+// Keys of computations: what two models' nodes, graphs and functions compute, names left out.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "libopt/ir/model.h"
+
+namespace onnxtool {
+
+/// Said or left out, it is the same: defaults that every standard operator with such an attribute
+/// has.
+bool is_default_attribute(const Node& node, const Attribute& attribute);
+
+/// Domain, name and overload; different operators never share a key.
+std::string operator_key(const Node& node);
+
+/// `text` behind its length, so that no two sequences of parts look the same.
+std::string key_part(std::string_view text);
+
+/// Interns keys: equal numbers are equal computations, without collisions.
+class StructureKeys {
+ public:
+  int of(const std::string& key) {
+    return ids_.emplace(key, static_cast<int>(ids_.size())).first->second;
+  }
+
+ private:
+  std::unordered_map<std::string, int> ids_;
+};
+
+/// The keys of one graph's values and nodes; comparable among all that share `keys`, which outlives
+/// this.
+class KeyedGraph {
+ public:
+  explicit KeyedGraph(StructureKeys& keys) : keys_(keys) {}
+  /// Of a main graph, whose inputs are told apart by name.
+  KeyedGraph(const Graph& graph, StructureKeys& keys);
+
+  /// Of the main graph, Constants left out.
+  const std::vector<const Node*>& nodes() const { return nodes_; }
+  int of(const Node& node) const { return node_keys_.at(&node); }
+  int of(const Value& value);
+  std::string attribute_key(const Attribute& attribute);
+  /// Of an inner graph or a function's body, whose inputs are told apart by place: all its nodes,
+  /// in any order, also those that nothing reads.
+  std::string graph_key(const Graph& graph);
+
+ private:
+  std::vector<const Node*> add(const Graph& graph);
+
+  StructureKeys& keys_;
+  int depth_ = 0;  // an inner graph's inputs are not those of the graphs around it
+  std::vector<const Node*> nodes_;
+  std::unordered_map<const Value*, int> values_;
+  std::unordered_map<const Node*, int> node_keys_;
+};
+
+}  // namespace onnxtool
