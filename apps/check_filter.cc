@@ -5,18 +5,27 @@
 
 #include "apps/files.h"
 #include "apps/flags.h"
+#include "apps/report/report.h"
 #include "libopt/check/rules.h"
 #include "libopt/ir/selector.h"
 
 namespace onnxtool {
 namespace {
 
-constexpr std::string_view kHeader = "# onnxtool check baseline 1";
+constexpr std::string_view kHeader = "# onnxtool check baseline 2";
 
-std::string key_of(const Finding& f) {
-  // Where the files lie differs between machines.
-  const std::string file = f.file.substr(f.file.rfind('/') + 1);
-  return f.code + "\t" + printable(file) + "\t" + printable(f.place);
+// The flag that asks for what the rule says. Who gives it wants to know, whatever is known or
+// suppressed otherwise.
+std::string_view demanded_by(std::string_view code) {
+  return code == rule(RuleId::kDigestMismatch).code       ? "--verify-digest"
+         : code == rule(RuleId::kOperatorNotAllowed).code ? "--allow-op"
+                                                          : "";
+}
+
+// Findings on the whole model differ by what they say, or a new one would pass for a known one.
+std::string key_of(const CheckFinding& f, const std::string& file) {
+  return std::string(f.rule().code) + "\t" + printable(file) + "\t" + printable(f.place) +
+         (f.place.empty() ? "\t" + printable(f.message) : "");
 }
 
 }  // namespace
@@ -38,18 +47,20 @@ Result<std::vector<Suppression>> parse_suppressions(const std::vector<std::strin
     if (!find_rule(s.code))
       return Error{ErrorCode::kUsage, "--suppress: unknown code '" + s.code + "'",
                    did_you_mean(s.code, codes)};
+    if (const std::string_view flag = demanded_by(s.code); !flag.empty())
+      return Error{ErrorCode::kUsage,
+                   "--suppress: '" + s.code + "' is what " + std::string(flag) + " asks for",
+                   "leave out one of the two"};
     out.push_back(std::move(s));
   }
   return out;
 }
 
-void suppress(std::vector<Finding>& findings, std::vector<Suppression>& suppressions) {
-  std::erase_if(findings, [&](const Finding& f) {
-    for (Suppression& s : suppressions)
-      if (s.code == f.code && (s.place.empty() || glob_match(s.place, f.place)))
-        return ++s.used > 0;
-    return false;
-  });
+bool is_suppressed(const CheckFinding& f, std::vector<Suppression>& suppressions) {
+  for (Suppression& s : suppressions)
+    if (s.code == f.rule().code && (s.place.empty() || glob_match(s.place, f.place)))
+      return ++s.used > 0;
+  return false;
 }
 
 Result<Baseline> read_baseline(const std::string& path) {
@@ -64,18 +75,23 @@ Result<Baseline> read_baseline(const std::string& path) {
   return out;
 }
 
-std::string write_baseline(const std::vector<Finding>& findings) {
-  std::multiset<std::string> keys;
-  for (const Finding& f : findings) keys.insert(key_of(f));
+std::string baseline_text(const Baseline& baseline) {
   std::string out = std::string(kHeader) + "\n";
-  for (const std::string& k : keys) out += k + "\n";
+  for (const std::string& k : baseline) out += k + "\n";
   return out;
 }
 
-int64_t drop_known(std::vector<Finding>& findings, Baseline& baseline) {
-  return static_cast<int64_t>(std::erase_if(findings, [&](const Finding& f) {
-    const auto known = baseline.find(key_of(f));
-    if (known == baseline.end()) return false;
+void add_to_baseline(const std::vector<CheckFinding>& findings, const std::string& file,
+                     Baseline& baseline) {
+  for (const CheckFinding& f : findings)
+    if (demanded_by(f.rule().code).empty()) baseline.insert(key_of(f, file));
+}
+
+int64_t drop_known(std::vector<CheckFinding>& findings, const std::string& file,
+                   Baseline& baseline) {
+  return static_cast<int64_t>(std::erase_if(findings, [&](const CheckFinding& f) {
+    const auto known = baseline.find(key_of(f, file));
+    if (known == baseline.end() || !demanded_by(f.rule().code).empty()) return false;
     baseline.erase(known);
     return true;
   }));

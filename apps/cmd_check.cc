@@ -4,10 +4,11 @@
 #include <tbb/task_arena.h>
 
 #include <algorithm>
-#include <array>
+#include <map>
 #include <ostream>
 
 #include "apps/check_filter.h"
+#include "apps/codes.h"
 #include "apps/command.h"
 #include "apps/config.h"
 #include "apps/files.h"
@@ -78,25 +79,59 @@ void add_flags(CLI::App& c, Options& o) {
       "code's meaning: onnxtool explain CODE");
 }
 
-// What is kept of a file when the next one is read.
-struct Checked {
-  std::vector<CheckFinding> findings;
-  size_t left_out = 0;
-  std::optional<Error> unread;
-  std::string digest;
-};
-
-Checked check_one(const std::string& path, const CheckOptions& options) {
-  Result<CheckResult> result = check_file(path, options);
-  if (!result.ok()) return {{}, 0, std::move(result).error(), {}};
-  return {std::move(result->findings), result->left_out, std::nullopt, std::move(result->digest)};
+enum class Verdict : uint8_t { kPasses, kFails, kNotRead };
+constexpr const char* name(Verdict v) {
+  return v == Verdict::kPasses ? "passes" : v == Verdict::kFails ? "fails" : "not read";
 }
 
-std::vector<Checked> check_all(const Options& o, const CheckOptions& options) {
+// What is kept of a file when the next one is read.
+struct Checked {
+  std::string file;
+  std::vector<CheckFinding> findings;
+  std::map<RuleId, size_t> left_out;
+  std::optional<Error> unread;
+  std::string digest;
+  std::vector<Suppression> suppressions;  // with what this file has for them
+
+  int64_t count(Severity severity) const {
+    return std::ranges::count_if(
+        findings, [&](const CheckFinding& f) { return f.rule().severity == severity; });
+  }
+  Verdict verdict(Severity fail_on) const {
+    if (unread) return Verdict::kNotRead;
+    const bool fails =
+        std::ranges::any_of(findings,
+                            [&](const CheckFinding& f) { return f.rule().severity >= fail_on; }) ||
+        std::ranges::any_of(left_out,
+                            [&](const auto& l) { return rule(l.first).severity >= fail_on; });
+    return fails ? Verdict::kFails : Verdict::kPasses;
+  }
+};
+
+Checked check_one(const std::string& path, CheckOptions options,
+                  std::vector<Suppression> suppressions) {
+  Checked out;
+  out.file = path;
+  options.ignore = [&](const CheckFinding& f) { return is_suppressed(f, suppressions); };
+  Result<CheckResult> result = check_file(path, options);
+  if (result.ok()) {
+    out.findings = std::move(result->findings);
+    out.left_out = std::move(result->left_out);
+    out.digest = std::move(result->digest);
+  } else {
+    out.unread = std::move(result).error();
+    if (out.unread->hint.empty()) out.unread->hint = hint_for_missing(path);
+  }
+  out.suppressions = std::move(suppressions);
+  return out;
+}
+
+std::vector<Checked> check_all(const Options& o, const CheckOptions& options,
+                               const std::vector<Suppression>& suppressions) {
   std::vector<Checked> out(o.files.size());
   tbb::task_arena(effective_threads(o.common)).execute([&] {
     tbb::parallel_for(size_t{0}, o.files.size(),
-                      [&](size_t i) { out[i] = check_one(o.files[i], options); });
+                      [&](size_t i) { out[i] = check_one(o.files[i], options, suppressions); });
   });
   return out;
 }
@@ -113,14 +148,22 @@ Finding to_report(const CheckFinding& f, const std::string& file) {
   return out;
 }
 
-Severity severity_of(const std::string& text) {
-  return text == "error"     ? Severity::kError
-         : text == "warning" ? Severity::kWarning
-                             : Severity::kInfo;
+// A file that cannot be read, for forms that show findings alone.
+Finding to_report(const Error& error, const std::string& file) {
+  const std::string place = file + ": ";
+  const bool named = error.message.starts_with(place);
+  return {error_name(error.code),
+          std::string(name(Severity::kError)),
+          named ? error.message.substr(place.size()) : error.message,
+          file,
+          error.hint,
+          file,
+          {}};
 }
 
-int64_t count(const std::vector<Finding>& all, Severity severity) {
-  return static_cast<int64_t>(std::ranges::count(all, name(severity), &Finding::severity));
+Severity severity_of(const std::string& text) {
+  constexpr Severity kAll[] = {Severity::kError, Severity::kWarning, Severity::kInfo};
+  return *std::ranges::find_if(kAll, [&](Severity s) { return name(s) == text; });
 }
 
 class CheckCommand {
@@ -135,17 +178,15 @@ class CheckCommand {
       ONNXTOOL_ASSIGN(baseline_, read_baseline(o_.baseline));
     }
     ONNXTOOL_ASSIGN(const CheckOptions options, check_options());
-    std::vector<Checked> checked = check_all(o_, options);
+    std::vector<Checked> checked = check_all(o_, options, suppressions_);
     verify_digests(checked);
     Report report = report_of(checked);
-    if (!o_.new_baseline.empty()) ONNXTOOL_TRY(write_text(o_.new_baseline, write_baseline(all_)));
     ONNXTOOL_ASSIGN(const int code, write_reports(report, targets, o_.common, false, streams_));
-    for (size_t i = 0; i < checked.size(); ++i) {
-      if (!checked[i].unread) continue;
-      Error error = *checked[i].unread;
-      if (error.hint.empty()) error.hint = hint_for_missing(o_.files[i]);
-      print_error(streams_.err, error);
-    }
+    // Without an answer not all findings are known: what was written before is worth more.
+    if (!o_.new_baseline.empty() && report.answer != Answer::kNone)
+      ONNXTOOL_TRY(write_text(o_.new_baseline, baseline_text(found_)));
+    for (const Checked& c : checked)
+      if (c.unread) print_error(streams_.err, *c.unread);
     return code;
   }
 
@@ -196,23 +237,16 @@ class CheckCommand {
     return check_files(inputs, outputs);
   }
 
-  bool fails(const std::vector<Finding>& findings) const {
-    return std::ranges::any_of(findings, [&](const Finding& f) {
-      return severity_of(f.severity) >= severity_of(o_.fail_on);
-    });
+  // Leaves what counts of a file's findings.
+  void filter(Checked& c) {
+    for (size_t i = 0; i < suppressions_.size(); ++i)
+      suppressions_[i].used += c.suppressions[i].used;
+    add_to_baseline(c.findings, c.file, found_);
+    known_ += drop_known(c.findings, c.file, baseline_);
+    for (const auto& [id, n] : c.left_out) left_out_[id] += n;
   }
 
-  // What counts of a file's findings.
-  std::vector<Finding> filtered(const Checked& checked, const std::string& file, int64_t& known) {
-    std::vector<Finding> own;
-    for (const CheckFinding& f : checked.findings) own.push_back(to_report(f, file));
-    suppress(own, suppressions_);
-    all_.insert(all_.end(), own.begin(), own.end());
-    known += drop_known(own, baseline_);
-    return own;
-  }
-
-  std::vector<std::string> notes(int64_t known, size_t left_out) const {
+  std::vector<std::string> notes(bool answered) const {
     const auto counted = [](int64_t n) {
       return fmt::format("{} finding{}", n, n == 1 ? "" : "s");
     };
@@ -221,32 +255,52 @@ class CheckCommand {
       out.push_back(u.used
                         ? fmt::format("{} of {} suppressed: {}", counted(u.used), u.code, u.reason)
                         : fmt::format("nothing to suppress for {}: {}", u.code, u.reason));
-    if (!o_.baseline.empty()) out.push_back(counted(known) + " of the baseline left out");
-    if (left_out)
-      out.push_back(counted(static_cast<int64_t>(left_out)) + " beyond the limit left out");
+    if (!o_.baseline.empty()) out.push_back(counted(known_) + " of the baseline left out");
+    for (const auto& [id, n] : left_out_)
+      out.push_back(fmt::format("{} of {} beyond the limit left out",
+                                counted(static_cast<int64_t>(n)), rule(id).code));
+    if (!o_.new_baseline.empty() && !answered)
+      out.push_back("no baseline written, since not all files were read");
     return out;
   }
 
   static std::vector<ReportRule> rules_of(const std::vector<Finding>& findings) {
     std::vector<ReportRule> out;
+    const auto found = [&](std::string_view code) {
+      return std::ranges::find(findings, code, &Finding::code) != findings.end();
+    };
     for (const Rule& r : all_rules())
-      if (std::ranges::find(findings, r.code, &Finding::code) != findings.end())
+      if (found(r.code))
         out.push_back({std::string(r.code), std::string(name(r.severity)), std::string(r.summary),
                        std::string(r.explanation), std::string(r.fix)});
+    for (const OutcomeCode& c : outcome_codes())
+      if (found(c.code))
+        out.push_back({std::string(c.code), std::string(name(Severity::kError)),
+                       std::string(c.meaning), "", std::string(c.advice)});
     return out;
   }
 
   // For forms that show tests: one for each file.
-  static Check file_check(const std::string& file, const std::string& verdict,
-                          const std::vector<Finding>& findings) {
-    const auto kind = verdict == "passes"  ? Check::Verdict::kPass
-                      : verdict == "fails" ? Check::Verdict::kFail
-                                           : Check::Verdict::kNone;
-    return {file, "check", verdict == "passes" ? "" : verdict,
-            findings.empty() ? "" : fmt::format("{} findings", findings.size()), kind};
+  static Check file_check(const Checked& c, Verdict verdict) {
+    if (c.unread) {
+      const Finding f = to_report(*c.unread, c.file);
+      return {c.file, "check", f.code, f.message, Check::Verdict::kNone};
+    }
+    const std::string message =
+        c.findings.empty() ? "" : fmt::format("{} findings", c.findings.size());
+    if (verdict == Verdict::kPasses) return {c.file, "check", "", message, Check::Verdict::kPass};
+    return {c.file, "check", name(verdict), message, Check::Verdict::kFail};
   }
 
-  Report report_of(const std::vector<Checked>& checked) {
+  std::vector<Scalar> row_of(const Checked& c, Verdict verdict) const {
+    std::vector<Scalar> row = {c.file, std::string(name(verdict)),
+                               c.unread ? 1 : c.count(Severity::kError),
+                               c.count(Severity::kWarning), c.count(Severity::kInfo)};
+    if (o_.digest) row.push_back(c.digest.empty() ? Scalar() : Scalar(c.digest));
+    return row;
+  }
+
+  Report report_of(std::vector<Checked>& checked) {
     Report report;
     report.command = "check";
     report.inputs = o_.files;
@@ -257,27 +311,22 @@ class CheckCommand {
                      {"warnings", "warnings", ""},
                      {"infos", "remarks", ""}};
     if (o_.digest) files.columns.push_back({"digest", "digest", ""});
-    int64_t known = 0;
-    size_t left_out = 0;
-    bool unread = false;
-    for (size_t i = 0; i < checked.size(); ++i) {
-      const Checked& c = checked[i];
-      const std::vector<Finding> own = filtered(c, o_.files[i], known);
-      left_out += c.left_out;
-      unread |= c.unread.has_value();
-      const std::string verdict = c.unread                   ? "not read"
-                                  : fails(own) || c.left_out ? "fails"
-                                                             : "passes";
-      report.checks.push_back(file_check(o_.files[i], verdict, own));
-      files.rows.push_back({o_.files[i], verdict, count(own, Severity::kError),
-                            count(own, Severity::kWarning), count(own, Severity::kInfo)});
-      if (o_.digest) files.rows.back().push_back(c.digest.empty() ? Scalar() : Scalar(c.digest));
-      report.findings.insert(report.findings.end(), own.begin(), own.end());
+    Verdict worst = Verdict::kPasses;
+    for (Checked& c : checked) {
+      filter(c);
+      const Verdict verdict = c.verdict(severity_of(o_.fail_on));
+      worst = std::max(worst, verdict);
+      report.checks.push_back(file_check(c, verdict));
+      files.rows.push_back(row_of(c, verdict));
+      for (const CheckFinding& f : c.findings) report.findings.push_back(to_report(f, c.file));
+      if (c.unread) report.findings.push_back(to_report(*c.unread, c.file));
     }
-    const bool negative = left_out || fails(report.findings);  // what was left out may be worse
-    report.sections.push_back({"check", "", {}, notes(known, left_out), {std::move(files)}, false});
+    report.sections.push_back(
+        {"check", "", {}, notes(worst != Verdict::kNotRead), {std::move(files)}, false});
     report.rules = rules_of(report.findings);
-    report.answer = unread ? Answer::kNone : negative ? Answer::kNo : Answer::kYes;
+    report.answer = worst == Verdict::kNotRead ? Answer::kNone
+                    : worst == Verdict::kFails ? Answer::kNo
+                                               : Answer::kYes;
     return report;
   }
 
@@ -285,7 +334,9 @@ class CheckCommand {
   const Streams& streams_;
   std::vector<Suppression> suppressions_;
   Baseline baseline_;
-  std::vector<Finding> all_;  // those of the baseline too
+  Baseline found_;  // those of the baseline too
+  int64_t known_ = 0;
+  std::map<RuleId, size_t> left_out_;
 };
 
 Run add(CLI::App& command) {

@@ -290,7 +290,8 @@ class Comparison {
     if (x && y && keyed_a_.attribute_key(*x) == keyed_b_.attribute_key(*y)) return;
     const bool kinds = x && y && x->kind != y->kind;  // 1 and 1.0 look the same
     const auto text = [&](const Attribute* a) {
-      return !a ? absent : (kinds ? attribute_kind_name(static_cast<int>(a->kind)) + " " : "") + shown(*a);
+      return !a ? absent
+                : (kinds ? attribute_kind_name(static_cast<int>(a->kind)) + " " : "") + shown(*a);
     };
     changed(place, what + ": " + text(x) + " -> " + text(y));
   }

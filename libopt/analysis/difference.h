@@ -21,9 +21,9 @@ struct Difference {
 /// compute (operator, attributes, inputs down to constants' bytes), the rest by operator and paired
 /// inputs, then by operator and paired users, then in order. A Constant node is the same as an
 /// initializer. Inner graphs count with all their nodes, functions by their names with the number
-/// of inputs and outputs, attributes, opsets and all nodes of the body. Not looked at: producer, documentation, order of nodes, types of inner values, and
-/// where data is stored. Constants of `a` and `b` that differ are described by shape, digest and,
-/// for floats of equal shape, SQNR.
+/// of inputs and outputs, attributes, opsets and all nodes of the body. Not looked at: producer,
+/// documentation, order of nodes, types of inner values, and where data is stored. Constants of `a`
+/// and `b` that differ are described by shape, digest and, for floats of equal shape, SQNR.
 std::vector<Difference> model_differences(const Model& a, const Model& b);
 
 /// One line per fact, in the order of the file, for line-based tools such as git's textconv:

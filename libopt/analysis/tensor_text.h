@@ -15,8 +15,8 @@ std::string tensor_change(const Tensor& before, const Tensor& after);
 /// Kinds as people know them: "float", "ints", "sparse_tensor". They are the fields of
 /// AttributeProto; other numbers stand for themselves.
 std::string attribute_kind_name(int kind);
-/// `[1, 1]`, `0.5`, `"SAME_UPPER"`, a tensor's text; graphs are left out. Equal for equal values, and
-/// among attributes of one kind for no others.
+/// `[1, 1]`, `0.5`, `"SAME_UPPER"`, a tensor's text; graphs are left out. Equal for equal values,
+/// and among attributes of one kind for no others.
 std::string attribute_text(const Attribute& attribute);
 
 }  // namespace onnxtool

@@ -62,11 +62,12 @@ CheckResult check_as_onnx(const Model& model, const CheckOptions& options) {
   // The validator judges operators by what the runtime has, which is more than the standard.
   std::erase_if(result.findings,
                 [](const CheckFinding& f) { return f.id == RuleId::kUnknownOperator; });
+  result.left_out.erase(RuleId::kUnknownOperator);
   return result;
 }
 
 CheckResult check_ort(const DecodeSource& source, const CheckOptions& options) {
-  Findings out;
+  Findings out(options);
   OrtFaults faults = validate_ort(source.bytes);
   const bool broken = faults.any_fatal();
   for (OrtFault& f : faults.list)
@@ -83,7 +84,8 @@ CheckResult check_ort(const DecodeSource& source, const CheckOptions& options) {
   result.findings.insert(broken ? result.findings.begin() : behind_errors,
                          std::make_move_iterator(found.begin()),
                          std::make_move_iterator(found.end()));
-  result.left_out += faults.left_out;
+  if (faults.left_out) result.left_out[RuleId::kOrtFault] = faults.left_out;
+  if (faults.waste_left_out) result.left_out[RuleId::kOrtWaste] = faults.waste_left_out;
   return result;
 }
 
@@ -97,7 +99,7 @@ bool CheckResult::has(Severity least) const {
 CheckResult check_model(const DecodeSource& source, const CheckOptions& options) {
   if (is_ort(source.bytes)) return check_ort(source, options);
   CheckResult result;
-  Findings out;
+  Findings out(options);
   const outline::Model model = outline::read(source.bytes);
   if (const auto other = recognize_other_format(source.bytes);
       other && (!model.graph || !model.faults.empty())) {

@@ -5,6 +5,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -36,16 +38,18 @@ struct CheckOptions {
   const RuntimeRelease* runtime = nullptr;  // that must load the model
   /// Whose kernels the runtime shall use; what it has none for runs on its CPU provider.
   OrtProvider provider = OrtProvider::kCpu;
-  const Target* target = nullptr;           // that must take the model
-  bool read_weights = false;                // look at every constant's values
-  bool digest = false;                      // fill CheckResult::digest
+  const Target* target = nullptr;  // that must take the model
+  bool read_weights = false;       // look at every constant's values
+  bool digest = false;             // fill CheckResult::digest
+  /// Findings that do not count, not even towards the limit; asked once for each.
+  std::function<bool(const CheckFinding&)> ignore;
 };
 
 struct CheckResult {
   std::vector<CheckFinding> findings;  // errors first, then in the order of the file
-  size_t left_out = 0;                 // findings beyond the limit
+  std::map<RuleId, size_t> left_out;   // findings beyond the limit that each rule has
   std::unique_ptr<Model> model;        // nullptr where it could not be built; types are inferred
-  std::string digest;                  // as semantic_digest(); empty where `model` is, or its functions have no end
+  std::string digest;  // as semantic_digest(); empty where `model` is, or its functions have no end
   bool has(Severity least) const;
 };
 

@@ -94,7 +94,7 @@ void check_exporter(const Model& model, Findings& out) {
   walk(model.graph(), counts, names, out);
   for (const Value* v : model.graph().inputs())
     if (v->unused() && !v->initializer())
-      out.add(RuleId::kUnusedInput, "", "graph input '" + v->name() + "' is read by nothing");
+      out.add(RuleId::kUnusedInput, "graph input '" + v->name() + "'", "is read by nothing");
   if (counts.unnamed)
     out.add(RuleId::kUnnamedNode, "",
             several(counts.unnamed, "node") + " without a name, first " + counts.first_unnamed);

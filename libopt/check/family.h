@@ -1,6 +1,9 @@
 // What the families of findings share. Each is one file and looks at one side of a model.
 #pragma once
 
+#include <functional>
+#include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -12,33 +15,38 @@
 
 namespace onnxtool::check {
 
-/// Collects findings, up to a number that people and memory can bear.
+/// Collects findings, of each rule up to a number that people and memory can bear: many of one
+/// never hide another.
 class Findings {
  public:
+  explicit Findings(const CheckOptions& options) : ignore_(options.ignore) {}
+
   void add(RuleId id, std::string place, std::string message, std::optional<uint64_t> offset = {},
            std::string hint = {}) {
     if (rule(id).severity == Severity::kError) at_fault_.insert(place);
-    if (list_.size() == kMax)
-      ++left_out_;
+    found_.insert(id);
+    CheckFinding f{id, std::move(message), std::move(place), std::move(hint), offset};
+    if (ignore_ && ignore_(f)) return;
+    if (size_t& n = kept_[id]; n == kMaxOfRule)
+      ++left_out_[id];
     else
-      list_.push_back({id, std::move(message), std::move(place), std::move(hint), offset});
+      ++n, list_.push_back(std::move(f));
   }
-  bool found(RuleId id) const {
-    for (const CheckFinding& f : list_)
-      if (f.id == id) return true;
-    return false;
-  }
+  /// Those that are ignored too.
+  bool found(RuleId id) const { return found_.contains(id); }
   bool has_errors() const { return !at_fault_.empty(); }
   /// Whether an error was found there: what follows from it need not be said.
   bool at_fault(const std::string& place) const { return at_fault_.contains(place); }
   std::vector<CheckFinding> take() { return std::move(list_); }
-  size_t left_out() const { return left_out_; }
+  const std::map<RuleId, size_t>& left_out() const { return left_out_; }
 
  private:
-  static constexpr size_t kMax = 10000;
+  static constexpr size_t kMaxOfRule = 10000;
+  const std::function<bool(const CheckFinding&)>& ignore_;
   std::vector<CheckFinding> list_;
   std::unordered_set<std::string> at_fault_;
-  size_t left_out_ = 0;
+  std::set<RuleId> found_;
+  std::map<RuleId, size_t> kept_, left_out_;
 };
 
 using OpsetMap = std::unordered_map<std::string_view, int64_t>;

@@ -44,8 +44,7 @@ class Kernels {
     std::unordered_map<std::string, size_t> names;
     for (const Node& n : graph.nodes()) {
       if (!n.name().empty() && ++names[n.name()] == 2)
-        out_.add(RuleId::kRuntimeNodeName, "",
-                 "two nodes of one graph are named '" + n.name() + "'");
+        out_.add(RuleId::kRuntimeNodeName, n.describe(), "another node of the graph has this name");
       // Constants become initializers, calls are expanded, and custom operators bring their
       // kernels.
       if (!n.is("Constant") && is_own_domain(n.domain()) &&
@@ -58,9 +57,9 @@ class Kernels {
   void report_left() {
     const OrtProviderInfo& info = ort_provider(provider_);
     for (const auto& [op, left] : left_)
-      out_.add(RuleId::kProviderFallback, "",
-               std::to_string(left.nodes) + (left.nodes == 1 ? " node of " : " nodes of ") + op +
-                   ", first " + left.first + ": " + std::string(info.full_name) + " of ort-1." +
+      out_.add(RuleId::kProviderFallback, "operator '" + op + "'",
+               std::to_string(left.nodes) + (left.nodes == 1 ? " node" : " nodes") + ", first " +
+                   left.first + ": " + std::string(info.full_name) + " of ort-1." +
                    std::to_string(std::clamp(runtime_.number(), info.oldest, info.newest)) +
                    " has no such kernel");
   }

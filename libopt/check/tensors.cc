@@ -148,6 +148,7 @@ class TensorChecker {
     // Writers align tensors, to 64 KiB at most.
     constexpr uint64_t kAlignment = 65536;
     for (auto& [name, file] : files_) {
+      const std::string place = "file '" + name + "'";
       std::sort(file.ranges.begin(), file.ranges.end());
       uint64_t at = 0, holes = 0;
       const Range* previous = nullptr;
@@ -155,18 +156,18 @@ class TensorChecker {
         // The very same bytes for two tensors are a saving, not a mistake.
         const bool same = previous && previous->begin == r.begin && previous->end == r.end;
         if (r.begin < at && r.begin < r.end && !same)
-          out_.add(RuleId::kExternalOverlap, "",
+          out_.add(RuleId::kExternalOverlap, place,
                    "tensors '" + std::string(previous->tensor) + "' and '" + std::string(r.tensor) +
-                       "' overlap in '" + name + "' at byte " + std::to_string(r.begin));
+                       "' overlap at byte " + std::to_string(r.begin));
         if (r.begin > at && r.begin - at > kAlignment) holes += r.begin - at;
         if (!previous || r.end > at) previous = &r;
         at = std::max(at, r.end);
       }
       if (file.size > at && file.size - at > kAlignment) holes += file.size - at;
       if (holes)
-        out_.add(RuleId::kExternalHole, "",
-                 std::to_string(holes) + " of " + std::to_string(file.size) + " bytes of '" + name +
-                     "' belong to no tensor");
+        out_.add(RuleId::kExternalHole, place,
+                 std::to_string(holes) + " of " + std::to_string(file.size) +
+                     " bytes belong to no tensor");
       if (view_.options.read_weights && !file.checksums.empty()) check_digest(name, file);
     }
   }
@@ -285,9 +286,8 @@ class TensorChecker {
     const std::string found = sha1_hex((*opened)->bytes());
     for (const auto& [expected, tensor] : file.checksums)
       if (expected != found)
-        out_.add(RuleId::kExternalDigest, "",
-                 "'" + name + "' has the SHA-1 " + found + ", tensor '" + tensor + "' expects " +
-                     expected);
+        out_.add(RuleId::kExternalDigest, "file '" + name + "'",
+                 "the SHA-1 is " + found + ", tensor '" + tensor + "' expects " + expected);
   }
 
   std::map<std::string, DataFile> files_;

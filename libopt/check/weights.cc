@@ -1,9 +1,11 @@
 // Advice about constants: dead and duplicate ones, values that formats or CPUs cannot hold.
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <map>
 #include <tuple>
 
+#include "libopt/analysis/statistics.h"
 #include "libopt/check/family.h"
 
 namespace onnxtool::check {
@@ -13,7 +15,7 @@ namespace {
 constexpr size_t kMinDuplicateBytes = 1024;
 // Of tensors that look alike, so many are kept to compare others with.
 constexpr size_t kMaxAlike = 64;
-constexpr float kFp16Max = 65504;
+constexpr double kFp16Max = 65504;
 
 // A few bytes of the tensor: most tensors that differ differ there, so that few are read whole.
 uint64_t sample(const Tensor& t) {
@@ -52,39 +54,29 @@ void check_duplicates(const Graph& graph, Findings& out) {
                 std::to_string(wasted) + " bytes in all: " + example);
 }
 
-struct ValueFacts {
-  bool nan = false;
-  float largest = 0;  // of finite ones
-};
-
-ValueFacts look_at(const Tensor& t) {
-  ValueFacts f;
-  const std::byte* p = t.bytes().data();
-  for (int64_t i = 0; i < t.count(); ++i) {
-    float v;
-    std::memcpy(&v, p + static_cast<size_t>(i) * sizeof v, sizeof v);
-    f.nan |= v != v;
-    const float a = std::fabs(v);
-    if (a > f.largest && a <= std::numeric_limits<float>::max()) f.largest = a;
-  }
-  return f;
+void check_values(const std::string& place, const Tensor& t, Findings& out) {
+  if (!is_float(t.dtype())) return;
+  const TensorStatistics s = statistics_of(t);
+  if (s.nan) out.add(RuleId::kNanWeights, place, "holds NaN");
+  const double largest = std::max(std::fabs(s.min), std::fabs(s.max));
+  if (largest <= kFp16Max) return;
+  char text[32];
+  std::snprintf(text, sizeof text, "%.6g", largest);
+  out.add(RuleId::kFp16Overflow, place, std::string("holds magnitudes up to ") + text);
 }
 
-void check_values(const std::string& name, const Tensor& t, Findings& out) {
-  if (t.dtype() != DataType::kFloat) return;
-  const ValueFacts f = look_at(t);
-  if (f.nan) out.add(RuleId::kNanWeights, "", "constant '" + name + "' holds NaN");
-  if (f.largest > kFp16Max)
-    out.add(RuleId::kFp16Overflow, "",
-            "constant '" + name + "' holds " + std::to_string(f.largest));
-}
-
-void walk_values(const Graph& graph, Findings& out) {
-  for (const Value* v : graph.initializers()) check_values(v->name(), *v->initializer(), out);
+// `where` of a function's body: its name and a colon.
+void walk_values(const Graph& graph, const std::string& where, Findings& out) {
+  for (const Value* v : graph.initializers())
+    check_values(where + "initializer '" + v->name() + "'", *v->initializer(), out);
   for (Node& n : graph.nodes()) {
-    for (const Attribute& a : n.attributes())
-      if (const auto* t = a.get<NamedTensor>()) check_values(n.describe(), t->tensor, out);
-    n.for_each_subgraph([&](Graph& g) { walk_values(g, out); });
+    const std::string place = where + n.describe();
+    if (const Tensor* t = n.is("Constant") ? n.output(0).constant() : nullptr)
+      check_values(place, *t, out);  // whichever attribute it comes from
+    else
+      for (const Attribute& a : n.attributes())
+        if (const auto* named = a.get<NamedTensor>()) check_values(place, named->tensor, out);
+    n.for_each_subgraph([&](Graph& g) { walk_values(g, where, out); });
   }
 }
 
@@ -173,13 +165,28 @@ void check_saturation(const Graph& graph, Findings& out) {
                 (nodes == 1 ? " node" : " nodes") + ", first " + first);
 }
 
+struct Dead {
+  size_t count = 0, bytes = 0;
+  std::string first;
+};
+
+void count_dead(const Graph& graph, Dead& dead) {
+  for (const Value* v : graph.initializers()) {
+    if (!v->unused() || v->is_graph_input()) continue;
+    if (dead.count++ == 0) dead.first = v->name();
+    dead.bytes += v->initializer()->size_bytes();
+  }
+  for (Node& n : graph.nodes()) n.for_each_subgraph([&](Graph& g) { count_dead(g, dead); });
+}
+
 void check_dead(const Graph& graph, Findings& out) {
-  for (const Value* v : graph.initializers())
-    if (v->unused() && !v->is_graph_input())
-      out.add(RuleId::kDeadInitializer, "",
-              "initializer '" + v->name() + "' (" + std::to_string(v->initializer()->size_bytes()) +
-                  " bytes) is read by nothing");
-  for (Node& n : graph.nodes()) n.for_each_subgraph([&](Graph& g) { check_dead(g, out); });
+  Dead dead;
+  count_dead(graph, dead);
+  if (dead.count)
+    out.add(RuleId::kDeadInitializer, "",
+            std::to_string(dead.count) +
+                (dead.count == 1 ? " initializer is" : " initializers are") + " read by nothing, " +
+                std::to_string(dead.bytes) + " bytes in all: first '" + dead.first + "'");
 }
 
 }  // namespace
@@ -188,7 +195,10 @@ void check_weights(const Model& model, bool read_all, Findings& out) {
   check_dead(model.graph(), out);
   check_duplicates(model.graph(), out);
   check_saturation(model.graph(), out);
-  if (read_all) walk_values(model.graph(), out);
+  if (!read_all) return;
+  walk_values(model.graph(), "", out);
+  for (const Function& f : model.functions)
+    walk_values(*f.body, "function '" + f.domain + "." + f.name + "': ", out);
 }
 
 }  // namespace onnxtool::check

@@ -27,10 +27,10 @@ bool Faults::spend(uint64_t work) {
 
 void Faults::add(OrtFault fault) {
   constexpr size_t kMost = 1000;
-  if (found_.list.size() < kMost)
-    found_.list.push_back(std::move(fault));
+  if (size_t& kept = fault.fatal ? fatal_ : wasteful_; kept == kMost)
+    ++(fault.fatal ? found_.left_out : found_.waste_left_out);
   else
-    ++found_.left_out;
+    ++kept, found_.list.push_back(std::move(fault));
 }
 
 namespace {

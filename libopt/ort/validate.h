@@ -23,7 +23,8 @@ struct OrtFault {
 
 struct OrtFaults {
   std::vector<OrtFault> list;  // in the order of the file
-  size_t left_out = 0;         // beyond a limit
+  size_t left_out = 0;         // fatal ones beyond a limit
+  size_t waste_left_out = 0;   // others beyond it
   bool any_fatal() const;
 };
 

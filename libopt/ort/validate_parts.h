@@ -48,6 +48,7 @@ class Faults {
  private:
   void add(OrtFault fault);
   OrtFaults found_;
+  size_t fatal_ = 0, wasteful_ = 0;  // in the list
   uint64_t work_;
 };
 

@@ -105,14 +105,15 @@ TEST_CASE("inner graphs: nodes that nothing reads count, and inputs of several g
         "= If (c) <then_branch = t () => (float[1,4] p) { p = Relu (x) " +
         more + " }, else_branch = e () => (float[1,4] q) { q = Neg (x) }> }");
   };
-  CHECK(model_differences(*with_if("d = Exp (x)  e = Abs (x)"),
-                          *with_if("e = Abs (x)  d = Exp (x)"))
-            .empty());
+  CHECK(
+      model_differences(*with_if("d = Exp (x)  e = Abs (x)"), *with_if("e = Abs (x)  d = Exp (x)"))
+          .empty());
   CHECK(text_of(model_differences(*with_if(""), *with_if("d = Exp (x)"))) ==
         "~node #0 (If): attribute 'then_branch': a graph -> a graph\n");
   const auto loops = [](const std::string& read) {
     return *parse_text(
-        "<ir_version: 8, opset_import: [\"\" : 17]> g (int64 n, bool c, int64 s) => (int64 y) { y = "
+        "<ir_version: 8, opset_import: [\"\" : 17]> g (int64 n, bool c, int64 s) => (int64 y) { y "
+        "= "
         "Loop (n, c, s) <body = o (int64 i, bool k, int64 a) => (bool k2, int64 b) { k2 = Identity "
         "(k) b = Loop (n, c, a) <body = p (int64 j, bool l, int64 d) => (bool l2, int64 e) { l2 = "
         "Identity (l) e = Add (d, " +
@@ -178,14 +179,18 @@ TEST_CASE("functions are compared by signature, attributes, opsets and all their
   const auto difference = [&](const std::string& other_head, const std::string& other_body) {
     return text_of(model_differences(*base, *with_function(other_head, other_body)));
   };
-  CHECK(difference(head, "(A, B) => (r) { u = Sub (A, B)  r = LeakyRelu <alpha : float = @alpha> "
-                         "(u) }") == "");
-  CHECK(difference(head, "(b, a) => (s) { t = Sub (a, b)  s = LeakyRelu <alpha : float = @alpha> "
-                         "(t) }") == "~function 'f.S': its body differs\n");
-  CHECK(difference(head, "(a, b) => (s) { t = Sub (a, b)  d = Exp (a)  s = LeakyRelu <alpha : "
-                         "float = @alpha> (t) }") == "~function 'f.S': its body differs\n");
-  CHECK(difference(head, "(a, b, c) => (s) { t = Sub (a, b)  s = LeakyRelu <alpha : float = "
-                         "@alpha> (t) }") ==
+  CHECK(difference(head,
+                   "(A, B) => (r) { u = Sub (A, B)  r = LeakyRelu <alpha : float = @alpha> "
+                   "(u) }") == "");
+  CHECK(difference(head,
+                   "(b, a) => (s) { t = Sub (a, b)  s = LeakyRelu <alpha : float = @alpha> "
+                   "(t) }") == "~function 'f.S': its body differs\n");
+  CHECK(difference(head,
+                   "(a, b) => (s) { t = Sub (a, b)  d = Exp (a)  s = LeakyRelu <alpha : "
+                   "float = @alpha> (t) }") == "~function 'f.S': its body differs\n");
+  CHECK(difference(head,
+                   "(a, b, c) => (s) { t = Sub (a, b)  s = LeakyRelu <alpha : float = "
+                   "@alpha> (t) }") ==
         "~function 'f.S': 2 inputs, 1 outputs -> 3 inputs, 1 outputs\n"
         "~function 'f.S': its body differs\n");
   CHECK(difference(R"(["" : 17]> S <alpha : float = 0.9> )", body) ==

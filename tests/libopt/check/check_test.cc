@@ -191,6 +191,57 @@ TEST_CASE("check: values are looked at when asked to") {
   CHECK(codes(check_bytes(masked, options)) == Codes{"fp16-overflow"});
 }
 
+TEST_CASE("check: NaN is found in all float types, in functions, and by its place") {
+  CheckOptions options;
+  options.read_weights = true;
+  for (const DataType type :
+       {DataType::kFloat, DataType::kDouble, DataType::kFloat16, DataType::kBfloat16}) {
+    const std::string word(name(type));
+    CAPTURE(word);
+    const auto model =
+        parsed(kHead +
+               "(float[1] x) => (float[1] y) <float[1] w = {1}> { [c] k = Cast <to = 1> (w)"
+               "  [a] y = Add (x, k) }");
+    const size_t bytes = size_bytes_of(type, 1);
+    model->graph().set_initializer(
+        *model->graph().find("w"),  // all bits set are NaN in all of them
+        Tensor::from_bytes(type, {1}, std::vector<std::byte>(bytes, std::byte{0xff})));
+    const CheckResult r = check_bytes(encode_model(*model).flatten(), options);
+    REQUIRE(codes(r) == Codes{"nan-weights"});
+    CHECK(r.findings[0].place == "initializer 'w'");
+  }
+  auto calling = parsed(
+      R"(<ir_version: 9, opset_import: ["" : 17, "f" : 1]> g (float[1] x) => (float[1] y) { [n] )"
+      R"(y = f.S (x) } <domain: "f", opset_import: ["" : 17]> S (x) => (y) { [c] k = Constant )"
+      R"(<value = float[1] {1e30}> ()  [a] y = Add (x, k) })");
+  const CheckResult r = check_bytes(encode_model(*calling).flatten(), options);
+  REQUIRE(codes(r) == Codes{"fp16-overflow"});
+  CHECK(r.findings[0].place.starts_with("function 'f.S': "));
+}
+
+TEST_CASE("check: many findings of one rule hide no others, and what is ignored does not count") {
+  std::string nodes;
+  for (int i = 0; i < 10'050; ++i) nodes += "[b] t" + std::to_string(i) + " = own.Op (x)  ";
+  const std::string model = encoded(
+      R"(<ir_version: 8, opset_import: ["" : 17, "own" : 1]> g (float[1] x) => (float[1] y) { )" +
+      nodes + "[r] y = Relu (x) }");
+  CheckOptions options;
+  options.allowed_ops = {"other"};
+  options.runtime = find_runtime("ort-1.12");
+  CheckResult r = check_bytes(model, options);
+  CHECK(r.left_out == std::map<RuleId, size_t>{{RuleId::kOperatorNotAllowed, 50}});
+  CHECK(r.findings.size() >= 10'000);
+  size_t asked = 0;
+  options.ignore = [&](const CheckFinding& f) {
+    asked += f.id == RuleId::kOperatorNotAllowed;
+    return f.id == RuleId::kOperatorNotAllowed;
+  };
+  r = check_bytes(model, options);
+  CHECK(asked == 10'050);
+  CHECK(r.left_out.empty());
+  CHECK(!codes(r).contains("operator-not-allowed"));
+}
+
 TEST_CASE("digest: names, order and storage do not matter, computation does") {
   const std::string a = kHead +
                         "(float[2] x) => (float[2] y) <float[2] w = {1.0, 2.0}> { p = Add (x, w)  "
