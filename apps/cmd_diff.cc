@@ -110,15 +110,31 @@ class DiffCommand {
     recorded_ = std::move(opened->side);
     sample_inputs_ = inputs_of(golden_);
     rules_.reference = kind_of(golden_);
-    if (rules_.given.empty())
-      for (const std::string& text : golden_.gates) {
-        auto gate = parse_gate(text);
-        if (!gate.ok()) return std::move(gate).error().at(paths_.golden + "/golden.toml");
-        rules_.given.push_back(*std::move(gate));
-      }
+    ONNXTOOL_TRY(add_recorded_gates());
+    if (o_.accept) ONNXTOOL_TRY(require_own_files(golden_, paths_.golden));
     if (paths_.reference.empty()) return {};
     ONNXTOOL_ASSIGN(reference_, open_model(paths_.reference, o_.data_flags));
     return require_recorded_from(golden_, paths_.golden, *reference_, paths_.reference);
+  }
+
+  // The set's gates hold beside those of the command line, which replace only their like.
+  Status add_recorded_gates() {
+    std::vector<Gate> recorded;
+    for (const std::string& text : golden_.gates) {
+      auto gate = parse_gate(text);
+      if (!gate.ok()) return std::move(gate).error().at(paths_.golden + "/golden.toml");
+      const auto like =
+          std::find_if(rules_.given.begin(), rules_.given.end(), [&](const Gate& given) {
+            return given.output == gate->output && given.metric == gate->metric;
+          });
+      if (like == rules_.given.end())
+        recorded.push_back(*std::move(gate));
+      else if (like->limit != gate->limit)
+        gate_notes_.push_back(fmt::format("the golden set asks for {}: replaced by --gate {}",
+                                          text, like->text()));
+    }
+    rules_.given.insert(rules_.given.begin(), recorded.begin(), recorded.end());
+    return {};
   }
 
   static std::vector<InputInfo> inputs_of(const Golden& golden) {
@@ -310,10 +326,13 @@ class DiffCommand {
     if (comparison_.accuracy.images())
       report.sections.push_back(accuracy_section(comparison_.accuracy));
     report.sections.push_back(gates_section(gates, band_));
+    auto& notes = report.sections.back().notes;
+    notes.insert(notes.end(), gate_notes_.begin(), gate_notes_.end());
     if (layers_) report.sections.push_back(*layers_);
     report.sections.push_back(timing_section(progress_));
     report.checks = gate_checks(gates);
-    report.findings = comparison_findings(comparison_, pairing_, gates, *source_);
+    report.findings = comparison_findings(comparison_, pairing_, gates, *source_,
+                                          reference_ != nullptr && test_ != nullptr);
     Verdict verdict = gates.empty() ? Verdict::kNone : Verdict::kPass;
     for (const GateResult& g : gates) verdict = combine(verdict, g.verdict);
     if (!pairing_.missing.empty() || !pairing_.extra.empty()) verdict = Verdict::kFail;
@@ -335,6 +354,9 @@ class DiffCommand {
     report.answer = verdict == Verdict::kPass   ? Answer::kYes
                     : verdict == Verdict::kFail ? Answer::kNo
                                                 : Answer::kNone;
+    ONNXTOOL_CHECK(report.answer != Answer::kYes ||
+                   std::none_of(report.findings.begin(), report.findings.end(),
+                                [](const Finding& f) { return f.severity == "error"; }));
     if (o_.accept && verdict != Verdict::kNone) {
       ONNXTOOL_TRY(accept());
       report.answer = Answer::kYes;
@@ -371,6 +393,7 @@ class DiffCommand {
   std::optional<InputPairing> reference_inputs_;  // where the samples are not in its own order
   OutputPairing pairing_;
   GateRules rules_;
+  std::vector<std::string> gate_notes_;
   Band band_;
   ModelComparison comparison_;
   std::optional<Section> layers_;

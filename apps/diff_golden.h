@@ -15,6 +15,9 @@ Section golden_section(const Golden& golden, const std::string& path);
 Status write_golden_set(const Model& model, const SampleSource& source, const RunOptions& run,
                         Golden& about, const std::string& path, bool replace);
 
+/// kMismatch where the directory holds more than the set, which replacing it would lose.
+Status require_own_files(const Golden& golden, const std::string& path);
+
 /// The stale guard: kMismatch where the set is not of this model, or does not say of which.
 Status require_recorded_from(const Golden& golden, const std::string& golden_path,
                              const Model& model, const std::string& model_path);

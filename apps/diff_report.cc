@@ -173,7 +173,7 @@ Section accuracy_section(const ClassAccuracy& a) {
 
 std::vector<Finding> comparison_findings(const ModelComparison& c, const OutputPairing& pairing,
                                          const std::vector<GateResult>& gates,
-                                         const SampleSource& source) {
+                                         const SampleSource& source, bool has_layers) {
   std::vector<Finding> out;
   for (const std::string& name : pairing.missing)
     out.push_back({"missing-output", "error", "the test side has no such output",
@@ -229,7 +229,7 @@ std::vector<Finding> comparison_findings(const ModelComparison& c, const OutputP
         message += fmt::format(", its worst element {}", place);
     }
     out.push_back({g.gate.metric ? "drift" : "accuracy-drop", "error", message, place,
-                   "--per-layer local names the layer that makes the error"});
+                   has_layers ? "--per-layer local names the layer that makes the error" : ""});
   }
   return out;
 }

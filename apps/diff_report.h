@@ -21,9 +21,10 @@ Section accuracy_section(const ClassAccuracy& accuracy);
 std::vector<Check> gate_checks(const std::vector<GateResult>& gates);
 
 /// One finding for every gate that did not hold and every output that could not be compared.
+/// has_layers: both sides are models, whose layers --per-layer can compare.
 std::vector<Finding> comparison_findings(const ModelComparison& comparison,
                                          const OutputPairing& pairing,
                                          const std::vector<GateResult>& gates,
-                                         const SampleSource& source);
+                                         const SampleSource& source, bool has_layers);
 
 }  // namespace onnxtool

@@ -95,15 +95,20 @@ class Judge {
     }
     std::vector<bool> used(rules_.given.size(), false);
     for (size_t i = 0; i < c_.outputs.size(); ++i) {
-      bool judged = by_accuracy && i == 0;
+      // Accuracy stands for the scores, but NaN and other shapes are no matter of right answers.
+      bool judged = by_accuracy && i == 0 && !c_.outputs[i].second.settled();
+      bool by_band = false;
       for (size_t k = 0; k < rules_.given.size(); ++k) {
         if (!is_for(rules_.given[k], i)) continue;
         judge_output(rules_.given[k], i, false);
         judged = used[k] = true;
+        by_band |= rules_.given[k].metric == Metric::kOutside;
       }
       if (!judged)
         judge_output(default_gate(types_[i], rules_.reference, rules_.test, rules_.band_given), i,
                      true);
+      else if (rules_.band_given && !by_band && is_float(types_[i]))
+        judge_output({"", Metric::kOutside, 0}, i, false);
     }
     for (size_t k = 0; k < used.size(); ++k)
       if (const Gate& g = rules_.given[k]; g.metric && !used[k] && !c_.outputs.empty())

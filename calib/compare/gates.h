@@ -57,7 +57,9 @@ struct GateRules {
 };
 
 /// Every gate on every output that it is for, in the order of outputs. An output that no gate is
-/// for gets its default gate; one that accuracy judges (the first) does not. Errors (kUsage): a
+/// for gets its default gate; one that accuracy judges (the first) does not, unless its verdict is
+/// settled whatever the labels say. A given band judges every floating output as outside=0, beside
+/// the gates, where none of them is on `outside`. Errors (kUsage): a
 /// gate that names no output, or a metric that is not defined for the one it names.
 Result<std::vector<GateResult>> judge(const ModelComparison& comparison, const GateRules& rules,
                                       const std::vector<DataType>& types);

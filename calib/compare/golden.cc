@@ -1,12 +1,8 @@
 #include "calib/compare/golden.h"
 
-#include <toml++/toml.h>
-
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <mutex>
-#include <sstream>
 
 #include "calib/compare/golden_store.h"
 #include "calib/data/files.h"
@@ -19,90 +15,6 @@ namespace onnxtool {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr std::string_view kSchema = "onnxtool-golden-1";
-constexpr std::string_view kTestDataForm = "test_data_set";
-
-DataType type_of(std::string_view text) {
-  for (int i = 1; i <= 26; ++i)
-    if (name(static_cast<DataType>(i)) == text) return static_cast<DataType>(i);
-  return DataType::kUndefined;
-}
-
-class Reader {
- public:
-  Reader(const std::string& path, const toml::table& table) : path_(path), table_(table) {}
-
-  Result<Golden> read() {
-    if (text("schema") != kSchema)
-      return bad("schema is '" + text("schema") + "', expected " + std::string(kSchema));
-    Golden g;
-    const std::string form = text("form");
-    if (!form.empty() && form != kTestDataForm) return bad("form is '" + form + "'");
-    g.form = form.empty() ? GoldenForm::kSafetensors : GoldenForm::kTestData;
-    g.tool_version = text("tool_version");
-    g.model = text("model.file");
-    g.model_sha256 = text("model.sha256");
-    g.model_kind = text("model.kind");
-    g.data_format = text("data.format");
-    g.preprocess = text("data.preprocess");
-    if (const auto seed = table_.at_path("data.seed").value<int64_t>())
-      g.seed = static_cast<uint64_t>(*seed);
-    g.atol = table_.at_path("gates.atol").value<double>();
-    g.rtol = table_.at_path("gates.rtol").value<double>();
-    if (const auto* list = table_.at_path("gates.limits").as_array())
-      for (const auto& v : *list) g.gates.push_back(v.value_or(std::string()));
-    ONNXTOOL_TRY(tensors("inputs", g.inputs));
-    ONNXTOOL_TRY(tensors("outputs", g.outputs));
-    ONNXTOOL_TRY(samples(g.samples));
-    if (g.samples.empty() || g.outputs.empty()) return bad("it lists no samples or no outputs");
-    return g;
-  }
-
- private:
-  Error bad(const std::string& what) const {
-    return bad_data(path_ + ": " + what, "record the set anew with diff --record");
-  }
-  std::string text(std::string_view at) const { return table_.at_path(at).value_or(std::string()); }
-
-  Status tensors(std::string_view key, std::vector<GoldenTensor>& out) const {
-    const auto* list = table_.at_path(key).as_array();
-    if (!list) return {};
-    for (const auto& node : *list) {
-      const auto* t = node.as_table();
-      const std::string type = t ? (*t)["type"].value_or(std::string()) : "";
-      if (type_of(type) == DataType::kUndefined)
-        return bad(std::string(key) + ": '" + type + "' is no type");
-      out.push_back({(*t)["name"].value_or(std::string()), type_of(type)});
-    }
-    return {};
-  }
-
-  Status samples(std::vector<GoldenSample>& out) const {
-    const auto* list = table_["samples"].as_array();
-    if (!list) return {};
-    for (const auto& node : *list) {
-      const auto* t = node.as_table();
-      if (!t) return bad("samples: expected tables");
-      GoldenSample s;
-      s.file = (*t)["file"].value_or(std::string());
-      s.id = (*t)["id"].value_or(std::string());
-      s.sha256 = (*t)["sha256"].value_or(std::string());
-      const int64_t label = (*t)["label"].value_or(int64_t{-1});
-      // No path: a set reads nothing but its own samples.
-      if (s.file.empty() || s.file[0] == '.' || s.file.find('/') != std::string::npos)
-        return bad("sample file '" + s.file + "' is no plain name");
-      if (label < -1 || label > INT32_MAX)
-        return bad("sample '" + s.file + "': label is out of range");
-      s.label = static_cast<int>(label);
-      out.push_back(std::move(s));
-    }
-    return {};
-  }
-
-  const std::string& path_;
-  const toml::table& table_;
-};
 
 class GoldenSource final : public SampleSource {
  public:
@@ -211,58 +123,6 @@ bool has_golden_toml(const std::string& directory) {
 
 bool is_golden(const std::string& directory) {
   return has_golden_toml(directory) || has_test_data_sets(directory);
-}
-
-Result<Golden> parse_golden(const std::string& text, const std::string& path) {
-  try {
-    const toml::table table = toml::parse(text, path);
-    return Reader(path, table).read();
-  } catch (const toml::parse_error& e) {
-    return bad_data(
-        path + ":" + std::to_string(e.source().begin.line) + ": " + std::string(e.description()),
-        "record the set anew with diff --record");
-  }
-}
-
-std::string format_golden(const Golden& g) {
-  toml::table root, model, data, gates;
-  model.insert("file", g.model);
-  model.insert("sha256", g.model_sha256);
-  model.insert("kind", g.model_kind);
-  data.insert("format", g.data_format);
-  if (!g.preprocess.empty()) data.insert("preprocess", g.preprocess);
-  if (g.seed) data.insert("seed", static_cast<int64_t>(*g.seed));
-  if (!g.gates.empty()) {
-    toml::array limits;
-    for (const std::string& text : g.gates) limits.push_back(text);
-    gates.insert("limits", limits);
-  }
-  if (g.atol) gates.insert("atol", *g.atol);
-  if (g.rtol) gates.insert("rtol", *g.rtol);
-  const auto tensors = [](const std::vector<GoldenTensor>& list) {
-    toml::array out;
-    for (const GoldenTensor& t : list)
-      out.push_back(toml::table{{"name", t.name}, {"type", name(t.dtype)}});
-    return out;
-  };
-  toml::array samples;
-  for (const GoldenSample& s : g.samples) {
-    toml::table t{{"file", s.file}, {"id", s.id}, {"sha256", s.sha256}};
-    if (s.label >= 0) t.insert("label", int64_t{s.label});
-    samples.push_back(std::move(t));
-  }
-  root.insert("schema", kSchema);
-  if (g.form == GoldenForm::kTestData) root.insert("form", kTestDataForm);
-  root.insert("tool_version", g.tool_version);
-  root.insert("model", model);
-  root.insert("data", data);
-  if (!gates.empty()) root.insert("gates", gates);
-  root.insert("inputs", tensors(g.inputs));
-  root.insert("outputs", tensors(g.outputs));
-  root.insert("samples", samples);
-  std::ostringstream out;
-  out << root << "\n";
-  return out.str();
 }
 
 Result<OpenGolden> open_golden(const std::string& given) {

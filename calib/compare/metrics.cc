@@ -200,19 +200,15 @@ std::optional<double> OutputMetrics::value(Metric metric) const {
   return std::nullopt;
 }
 
-namespace {
-
-/// What no limit can mend, or nullopt.
-std::optional<Verdict> settled(bool failed, const SampleMetrics& all) {
-  if (failed || all.non_finite_mismatches) return Verdict::kFail;
+std::optional<Verdict> OutputMetrics::settled() const {
+  const SampleMetrics all = total().all;
+  if (!failures_.empty() || all.non_finite_mismatches) return Verdict::kFail;
   if (!all.any()) return Verdict::kNone;
   return std::nullopt;
 }
 
-}  // namespace
-
 Verdict OutputMetrics::judge(Metric metric, double limit) const {
-  if (const auto verdict = settled(!failures_.empty(), total().all)) return *verdict;
+  if (const auto verdict = settled()) return *verdict;
   const auto v = value(metric);
   if (!v) return Verdict::kNone;
   const bool inside = metric == Metric::kGain         ? std::fabs(*v - 1) <= limit
@@ -223,7 +219,7 @@ Verdict OutputMetrics::judge(Metric metric, double limit) const {
 
 Verdict OutputMetrics::judge_band(double max_share) const {
   const SampleMetrics all = total().all;
-  if (const auto verdict = settled(!failures_.empty(), all)) return *verdict;
+  if (const auto verdict = settled()) return *verdict;
   return static_cast<double>(all.outside_band) <= max_share * static_cast<double>(all.elements)
              ? Verdict::kPass
              : Verdict::kFail;

@@ -177,6 +177,10 @@ class OutputMetrics {
   /// nullopt: not defined here (nothing compared, an integer output, no rows to rank).
   std::optional<double> value(Metric metric) const;
 
+  /// The verdict where no limit can mend it: kFail on a failed sample or a non-finite mismatch,
+  /// kNone when nothing was compared.
+  std::optional<Verdict> settled() const;
+
   /// Whether the value is provably inside the limit: kFail on a failed sample or a non-finite
   /// mismatch, whatever the metric; kNone when nothing was compared or the metric is not defined
   /// for this output.

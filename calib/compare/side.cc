@@ -90,6 +90,11 @@ Result<InputPairing> pair_inputs(const std::vector<InputInfo>& ours, const Graph
   const bool named = std::all_of(theirs.begin(), theirs.end(),
                                  [&](const InputInfo& i) { return by_name(i) != ours.end(); });
   if (!named && ours.size() != theirs.size()) return fail("inputs do not correspond");
+  for (const InputInfo& o : ours)
+    if (named && std::none_of(theirs.begin(), theirs.end(),
+                              [&](const InputInfo& i) { return i.name == o.name; }))
+      out.notes.push_back("input '" + o.name +
+                          "' of the reference is none of the second model: not given to it");
   for (size_t i = 0; i < theirs.size(); ++i) {
     const size_t at = named ? static_cast<size_t>(by_name(theirs[i]) - ours.begin()) : i;
     if (!may_stand_for(ours[at], theirs[i]))

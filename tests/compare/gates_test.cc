@@ -73,6 +73,43 @@ TEST_CASE("an output that no gate is for gets the gate of its type") {
   CHECK(default_band(ModelKind::kFloat, ModelKind::kHalf).atol == 1e-3);
 }
 
+TEST_CASE("no gate hides an output that is not there to judge") {
+  const float nan = std::nanf("");
+  auto c = one_output("y", Tensor::vector<float>({1, 0}), Tensor::vector<float>({nan, nan}));
+  const Tensor scores = Tensor::vector<float>({1, 0});
+  REQUIRE(c.accuracy.add(0, view_of(scores), view_of(scores), 0).ok());
+  GateRules rules;
+  rules.given.push_back(*parse_gate("accuracy-drop=0"));
+  const auto verdict = [&] {
+    Verdict all = Verdict::kPass;
+    const auto results = judge(c, rules, {DataType::kFloat});
+    for (const GateResult& g : *results) all = combine(all, g.verdict);
+    return all;
+  };
+  CHECK(verdict() == Verdict::kFail);
+  c.outputs[0].second = OutputMetrics();
+  CHECK(verdict() == Verdict::kNone);
+  c.outputs[0].second.add_failure(0, "shape is [3], but [2] in the reference");
+  CHECK(verdict() == Verdict::kFail);
+  c.outputs = one_output("y", scores, Tensor::vector<float>({9, 0})).outputs;
+  CHECK(verdict() == Verdict::kPass);
+}
+
+TEST_CASE("a given band judges beside the gates") {
+  const auto c = one_output("y", Tensor::vector<float>({1, 2}), Tensor::vector<float>({1, 2.1f}));
+  GateRules rules;
+  rules.given.push_back(*parse_gate("sqnr=10"));
+  CHECK(judge(c, rules, {DataType::kFloat})->size() == 1);
+  rules.band_given = true;
+  const auto both = judge(c, rules, {DataType::kFloat});
+  REQUIRE(both->size() == 2);
+  CHECK((*both)[0].verdict == Verdict::kPass);
+  CHECK((*both)[1].gate.text() == "outside=0");
+  CHECK((*both)[1].verdict == Verdict::kFail);
+  rules.given[0] = *parse_gate("outside=0.5");
+  CHECK(judge(c, rules, {DataType::kFloat})->size() == 1);
+}
+
 TEST_CASE("gates that would judge nothing are refused, comparisons of nothing never pass") {
   const auto codes = one_output("y", Tensor::vector<uint8_t>({1}), Tensor::vector<uint8_t>({1}));
   GateRules rules;
