@@ -30,6 +30,20 @@ Section search_section(const AccuracySearch& s) {
       {"layers_in_float", "layers put back", static_cast<int64_t>(s.in_float.size()), ""});
   out.fields.push_back({"runs", "runs of one sample", s.runs, ""});
   out.fields.push_back({"budget", "at most", s.budget, ""});
+  Table rungs{"rungs",
+              "for all layers first",
+              {{"setting", "setting", ""},
+               {"from", "from", ""},
+               {"to", "to", ""},
+               {"samples", "samples", ""},
+               {"before", "before", unit},
+               {"after", "after", unit},
+               {"kept", "kept", ""}},
+              {},
+              0};
+  for (const AccuracyRung& r : s.rungs)
+    rungs.rows.push_back({r.setting, r.from, r.to, r.samples, r.before, r.after, r.kept});
+  if (!rungs.rows.empty()) out.tables.push_back(std::move(rungs));
   Table layers{"layers",
                "left in float, by the error that each makes on integers",
                {{"layer", "layer", ""}, {"op", "op", ""}, {"sqnr_db", "SQNR", "dB"}},
@@ -113,7 +127,7 @@ Status QuantizeAccuracy::open() {
 }
 
 Status QuantizeAccuracy::improve(Quantizer& quantizer, Quantizer::Output& out,
-                                 const QuantizeContext& c) {
+                                 const QuantizeContext& c, const Remake& remake) {
   const SampleSource* judged = c.eval ? c.eval : c.calibration;
   const char* flag = target_ && !judged                     ? "--accuracy-target"
                      : o_.bias_correction && !c.calibration ? "--bias-correction"
@@ -136,10 +150,10 @@ Status QuantizeAccuracy::improve(Quantizer& quantizer, Quantizer::Output& out,
         "--accuracy-target drop needs labels, and the samples of " + o_.eval + " have none",
         "use class directories or --labels FILE; sqnr and kl need no labels"};
   c.progress.stage("reach the target");
-  ONNXTOOL_ASSIGN(search_,
-                  reach_accuracy(quantizer, out, *target_,
-                                 {c.original.graph(), *judged,
-                                  c.calibration ? c.calibration->size() : judged->size(), c.run}));
+  ONNXTOOL_ASSIGN(search_, reach_accuracy(quantizer, out, *target_,
+                                          {c.original.graph(), *judged,
+                                           c.calibration ? c.calibration->size() : judged->size(),
+                                           c.run, rerounding_ || correction_ ? Remake() : remake}));
   return {};
 }
 
@@ -162,6 +176,11 @@ std::vector<Setting> QuantizeAccuracy::decided(const Model& original) const {
   std::vector<Setting> out;
   if (!search_) return out;
   out.push_back({"accuracy-target", {}});
+  for (const AccuracyRung& r : search_->rungs) {
+    if (!r.kept) continue;
+    if (r.setting == "weights") out.push_back({"per-tensor", {}});
+    if (r.setting == "activation-type") out.push_back({"activation-type", {r.to}});
+  }
   Setting overrides{"override", {}, false, true};
   for (const LayerInFloat& l : search_->in_float)
     overrides.values.push_back(selector_of(l, original));

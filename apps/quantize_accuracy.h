@@ -21,8 +21,10 @@ class QuantizeAccuracy {
   explicit QuantizeAccuracy(const QuantizeFlags& flags) : o_(flags) {}
 
   Status open();
-  /// Corrects biases and searches for the target, as the flags ask for it.
-  Status improve(Quantizer& quantizer, Quantizer::Output& out, const QuantizeContext& context);
+  /// Rounds weights, corrects biases and searches for the target, as the flags ask for it. With
+  /// `remake` the search may change options, but not what was improved before.
+  Status improve(Quantizer& quantizer, Quantizer::Output& out, const QuantizeContext& context,
+                 const Remake& remake);
 
   std::optional<Finding> unmet() const;
   std::vector<Section> sections() const;

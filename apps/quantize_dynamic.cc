@@ -56,9 +56,10 @@ Result<std::unique_ptr<QuantizeMethod>> make_dynamic_method(const QuantizeFlags&
   DynamicOptions options;
   options.target = find_target(flags.target);
   if (!options.target->is_onnxruntime || options.target->ops.empty())
-    return Error{ErrorCode::kUsage,
-                 "--dynamic: --target " + flags.target + " does not quantize while it runs",
-                 "it is for onnxruntime's CPU provider: ort-cpu, ort-cpu-no-vnni, ort-arm64, ort-mobile"};
+    return Error{
+        ErrorCode::kUsage,
+        "--dynamic: --target " + flags.target + " does not quantize while it runs",
+        "it is for onnxruntime's CPU provider: ort-cpu, ort-cpu-no-vnni, ort-arm64, ort-mobile"};
   if (flags.weight_type != "s8" && flags.weight_type != "u8")
     return Error{
         ErrorCode::kUsage,
@@ -67,8 +68,8 @@ Result<std::unique_ptr<QuantizeMethod>> make_dynamic_method(const QuantizeFlags&
   options.is_signed = flags.weight_type == "s8";
   options.per_channel = !flags.per_tensor;
   options.no_opset_change = flags.no_opset_change;
-  ONNXTOOL_ASSIGN(options.include, Selector::parse(flags.include));
-  ONNXTOOL_ASSIGN(options.exclude, Selector::parse(flags.exclude));
+  ONNXTOOL_ASSIGN(options.include, Selection::parse(flags.include));
+  ONNXTOOL_ASSIGN(options.exclude, Selection::parse(flags.exclude));
   return std::unique_ptr<QuantizeMethod>(std::make_unique<DynamicMethod>(std::move(options)));
 }
 

@@ -113,8 +113,8 @@ void add_quantize_flags(CLI::App& c, QuantizeFlags& o) {
   const std::string accuracy = "Accuracy";
   add_text(c, o.accuracy_target,
            {"--accuracy-target", "METRIC=LIMIT",
-            "Put layers back into float until sqnr=DB, kl=NATS or drop=POINTS holds (on --eval, "
-            "else on --calib), or exit with 1",
+            "Improve what all layers have, then put layers back into float, until sqnr=DB, kl=NATS or "
+            "drop=POINTS holds (on --eval, else on --calib), or exit with 1",
             accuracy});
   add_switch(c, o.bias_correction,
              {"--bias-correction", "",

@@ -128,8 +128,8 @@ Result<std::unique_ptr<QuantizeMethod>> make_half_method(const QuantizeFlags& fl
   options.target = find_target(flags.target);
   options.keep_io_types = flags.keep_io_types;
   options.no_opset_change = flags.no_opset_change;
-  ONNXTOOL_ASSIGN(options.include, Selector::parse(flags.include));
-  ONNXTOOL_ASSIGN(options.exclude, Selector::parse(flags.exclude));
+  ONNXTOOL_ASSIGN(options.include, Selection::parse(flags.include));
+  ONNXTOOL_ASSIGN(options.exclude, Selection::parse(flags.exclude));
   return std::unique_ptr<QuantizeMethod>(std::make_unique<HalfMethod>(std::move(options)));
 }
 

@@ -14,6 +14,7 @@
 #include "libopt/io/load.h"
 #include "libopt/io/reread.h"
 #include "libopt/rewrite/node_names.h"
+#include "quant/given_codes.h"
 
 namespace onnxtool {
 namespace {
@@ -102,6 +103,7 @@ Status QuantizeJob::open_model() {
   ONNXTOOL_ASSIGN(original_, load_model(o_.model));
   ONNXTOOL_TRY(apply_shapes(*original_, o_.data));
   if (Status s = infer_graph(original_->graph()); !s.ok()) return std::move(s).error().at(o_.model);
+  if (Status s = check_given_codes(*original_); !s.ok()) return std::move(s).error().at(o_.model);
   ONNXTOOL_TRY(method_->check(*original_));
   // Only now the model's own data files are known, and whether the output must have one.
   save_.protected_files = payload_files(*original_);

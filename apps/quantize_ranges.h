@@ -20,6 +20,8 @@ class QuantizeRanges {
   Status open();
   /// Ranges of another tool: no samples are needed, and the calibrator does not matter.
   bool foreign() const { return foreign_.has_value(); }
+  /// Whether ranges come from a file or go to one: then they are of one model, whatever is learnt.
+  bool in_files() const { return !o_.ranges.empty() || !o_.save_ranges.empty(); }
   /// What another tool reads or has written speaks of the model as it is: nothing may be evened
   /// out.
   bool of_the_model_as_it_is() const { return foreign() || o_.ranges_format != "onnxtool"; }

@@ -46,14 +46,19 @@ class StaticMethod final : public QuantizeMethod {
 
   Status quantize(const QuantizeContext& c) override {
     if (options_.smooth) c.progress.stage("smooth");
-    if (c.calibration) ONNXTOOL_TRY(quantizer_->smooth(*c.calibration, c.run));
-    if (c.calibration) ONNXTOOL_TRY(quantizer_->equalize(*c.calibration, c.run));
+    if (c.calibration) ONNXTOOL_TRY(scale_channels(*quantizer_, c));
     c.progress.stage("calibrate");
     ONNXTOOL_TRY(ranges_.calibrate(*quantizer_, c));
     if (!makes_model()) return {};
     c.progress.stage("quantize");
     ONNXTOOL_ASSIGN(out_, quantizer_->emit(c.calibration, c.run));
-    ONNXTOOL_TRY(accuracy_.improve(*quantizer_, *out_, c));
+    ONNXTOOL_TRY(drop_smoothing_if_worse(c));
+    Remake remake;
+    if (c.calibration && !ranges_.in_files())
+      remake = [&](const QuantizeOptions& options, const Quantizer* calibrated) {
+        return remade(options, calibrated, c);
+      };
+    ONNXTOOL_TRY(accuracy_.improve(*quantizer_, *out_, c, remake));
     if (unmet()) return {};
     ONNXTOOL_TRY(ranges_.save_chosen(*out_));
     ONNXTOOL_TRY(write_form(*out_));
@@ -64,8 +69,9 @@ class StaticMethod final : public QuantizeMethod {
   std::optional<Finding> unmet() const override { return accuracy_.unmet(); }
   std::vector<Setting> decided(const Model& original) const override {
     std::vector<Setting> out = accuracy_.decided(original);
-    if (options_.calibrator.automatic && !quantizer_->has_given_ranges())
+    if (quantizer_->options().calibrator.automatic && !quantizer_->has_given_ranges())
       out.push_back({"calibrator", {std::string(name(out_->calibrator))}});
+    if (smoothing_ && !smoothing_->kept()) out.push_back({"smooth", {}});
     return out;
   }
 
@@ -76,10 +82,17 @@ class StaticMethod final : public QuantizeMethod {
     if (const int pairs = quantizer_->equalized_pairs())
       notes.push_back(fmt::format("channels evened out between {} pair{} of layers", pairs,
                                   pairs == 1 ? "" : "s"));
-    if (options_.smooth) {
+    if (smoothing_ && !smoothing_->kept()) {
+      notes.push_back(
+          fmt::format("channels are not smoothed: with that {:.2f} dB, without {:.2f} dB",
+                      smoothing_->with_db, smoothing_->without_db));
+    } else if (options_.smooth) {
       const int values = quantizer_->smoothed_values();
       notes.push_back(
-          fmt::format("channels of {} value{} smoothed", values, values == 1 ? "" : "s"));
+          fmt::format("channels of {} value{} smoothed{}", values, values == 1 ? "" : "s",
+                      smoothing_ ? fmt::format(": with that {:.2f} dB, without {:.2f} dB",
+                                               smoothing_->with_db, smoothing_->without_db)
+                                 : ""));
     }
     return notes;
   }
@@ -87,6 +100,40 @@ class StaticMethod final : public QuantizeMethod {
   std::vector<Section> more_sections() const override { return accuracy_.sections(); }
 
  private:
+  static Status scale_channels(Quantizer& quantizer, const QuantizeContext& c) {
+    ONNXTOOL_TRY(quantizer.smooth(*c.calibration, c.run));
+    return quantizer.equalize(*c.calibration, c.run);
+  }
+
+  // The same model under other options, calibrated.
+  static Result<Quantizer> remade(const QuantizeOptions& options, const Quantizer* calibrated,
+                                  const QuantizeContext& c) {
+    ONNXTOOL_ASSIGN(Quantizer quantizer, Quantizer::create(c.original.clone(), options));
+    ONNXTOOL_TRY(scale_channels(quantizer, c));
+    if (calibrated && quantizer.use_summaries(calibrated->summaries(), calibrated->extremes()).ok())
+      return quantizer;
+    ONNXTOOL_TRY(quantizer.calibrate(*c.calibration, c.calibration_run));
+    return quantizer;
+  }
+
+  // Smoothing goes by a prediction: what came of it is compared with the model without it. Where
+  // ranges come from files or go there they are those of the one model that the flags ask for.
+  Status drop_smoothing_if_worse(const QuantizeContext& c) {
+    if (!c.calibration || ranges_.in_files() || quantizer_->smoothed_values() == 0) return {};
+    c.progress.stage("quantize without smoothing");
+    QuantizeOptions plain = options_;
+    plain.smooth.reset();
+    ONNXTOOL_ASSIGN(Quantizer quantizer, remade(plain, nullptr, c));
+    ONNXTOOL_ASSIGN(Quantizer::Output out, quantizer.emit(c.calibration, c.run));
+    smoothing_.emplace();
+    ONNXTOOL_ASSIGN(smoothing_->with_db, quantizer_->sqnr_on_some(*out_, *c.calibration, c.run));
+    ONNXTOOL_ASSIGN(smoothing_->without_db, quantizer.sqnr_on_some(out, *c.calibration, c.run));
+    if (smoothing_->kept()) return {};
+    *quantizer_ = std::move(quantizer);
+    out_ = std::move(out);
+    return {};
+  }
+
   // Integer operators instead of Q and DQ; layers are compared in the form that has their floats.
   Status write_form(Quantizer::Output& out) const {
     if (options_.form == Form::kQOperator) {
@@ -109,6 +156,11 @@ class StaticMethod final : public QuantizeMethod {
   QuantizeAccuracy accuracy_;
   std::shared_ptr<Quantizer> quantizer_;
   std::optional<Quantizer::Output> out_;
+  struct Smoothing {
+    double with_db = 0, without_db = 0;
+    bool kept() const { return with_db > without_db; }
+  };
+  std::optional<Smoothing> smoothing_;  // where both were compared
 };
 
 }  // namespace

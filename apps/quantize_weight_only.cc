@@ -126,8 +126,8 @@ Result<std::unique_ptr<QuantizeMethod>> make_weight_only_method(const QuantizeFl
   options.gptq = flags.gptq;
   options.awq = flags.awq;
   options.no_opset_change = flags.no_opset_change;
-  ONNXTOOL_ASSIGN(options.include, Selector::parse(flags.include));
-  ONNXTOOL_ASSIGN(options.exclude, Selector::parse(flags.exclude));
+  ONNXTOOL_ASSIGN(options.include, Selection::parse(flags.include));
+  ONNXTOOL_ASSIGN(options.exclude, Selection::parse(flags.exclude));
   return std::unique_ptr<QuantizeMethod>(
       std::make_unique<WeightOnlyMethod>(flags, std::move(options)));
 }

@@ -8,6 +8,7 @@
 #include <optional>
 #include <set>
 
+#include "libopt/ir/code_type.h"
 #include "quant/equalize.h"
 
 namespace onnxtool {
@@ -20,6 +21,8 @@ constexpr int64_t kModels = 2;
 constexpr int64_t kBudgetFactor = 3;
 // Samples of the instrumented run, and the fewest that a trial is worth.
 constexpr int64_t kSensitivitySamples = 16, kFewestTrialSamples = 4;
+// Samples on which a rung is judged, and how many calibrators the automatic choice runs.
+constexpr int64_t kRungSamples = 16, kCalibratorsTried = 4;
 
 class Search {
  public:
@@ -41,10 +44,11 @@ class Search {
 
   Result<AccuracySearch> run() {
     ONNXTOOL_ASSIGN(result_.before, measure(out_, data_.judged, 0));
-    result_.after = result_.before;
+    result_.after = base_ = result_.before;
     result_.met = target().met(result_.before);
     if (result_.met) return std::move(result_);
-    if (sensitivity_samples() < 1) return std::move(result_);
+    ONNXTOOL_TRY(climb());
+    if (result_.met || sensitivity_samples() < 1) return std::move(result_);
     ONNXTOOL_TRY(rank());
     choose_trial_samples();
     ONNXTOOL_TRY(find_enough());
@@ -73,6 +77,100 @@ class Search {
   // One full evaluation is kept for the end.
   int64_t left() const { return result_.budget - result_.runs - kModels * data_.judged.size(); }
   int64_t sensitivity_samples() const { return std::min(kSensitivitySamples, left() / kModels); }
+
+  struct Change {
+    AccuracyRung rung;
+    QuantizeOptions options;
+    bool calibrates = true;
+  };
+
+  // What the options leave to be had without leaving integers, one at a time.
+  std::optional<Change> next_change() const {
+    const QuantizeOptions& now = quantizer_.options();
+    const auto change = [&](const char* setting, std::string_view from, std::string_view to) {
+      Change c{{setting, std::string(from), std::string(to)}, now};
+      c.options.in_float.clear();
+      for (const AccuracyRung& r : result_.rungs)
+        if (r.setting == setting) return std::optional<Change>();
+      return std::optional(std::move(c));
+    };
+    if (now.ort_compat || quantizer_.has_given_ranges()) return std::nullopt;
+    if (!now.calibrator.automatic)
+      if (auto c = change("calibrator", name(now.calibrator.calibrator), "auto")) {
+        c->options.calibrator.automatic = true;
+        return c;
+      }
+    if (!now.per_channel && !now.no_opset_change)
+      if (auto c = change("weights", "per-tensor", "per-channel")) {
+        c->options.per_channel = true;
+        return c;
+      }
+    const DataType wide =
+        is_8bit(now.activation_type)
+            ? is_signed(now.activation_type) ? DataType::kInt16 : DataType::kUint16
+            : DataType::kUndefined;
+    if (std::ranges::find(now.target->data_types, wide) != now.target->data_types.end())
+      if (auto c = change("activation-type", wide == DataType::kInt16 ? "s8" : "u8",
+                          wide == DataType::kInt16 ? "s16" : "u16")) {
+        c->options.activation_type = wide;
+        c->calibrates = false;
+        return c;
+      }
+    return std::nullopt;
+  }
+
+  // Runs of one sample that a change takes, besides comparisons.
+  int64_t cost_of(const Change& c) const {
+    const int64_t trials = c.options.calibrator.automatic ? kCalibratorsTried : 0;
+    return (c.calibrates ? data_.calibration_samples : 0) +
+           kModels * trials *
+               std::min(affordable_samples(quantizer_.placement()), data_.judged.size());
+  }
+
+  // Every rung is judged on a few samples, and kept where it is better; what is kept is measured on
+  // all.
+  Status climb() {
+    if (!data_.remake) return {};
+    const SpreadSamples some(data_.judged, std::min(kRungSamples, data_.judged.size()));
+    double before = result_.before;
+    const auto better = [&](double a, double b) {
+      return target().kind == AccuracyTarget::Kind::kSqnr ? a > b : a < b;
+    };
+    bool any = false, first = true;
+    while (auto change = next_change()) {
+      // Enough must be left to find layers and to verify.
+      const int64_t comparisons = kModels * (first ? 2 : 1) * some.size();
+      if (cost_of(*change) + comparisons + kModels * data_.judged.size() > left()) break;
+      if (first) {
+        ONNXTOOL_ASSIGN(before, measure(out_, some, 0));
+      }
+      first = false;
+      result_.runs += cost_of(*change);
+      auto made = data_.remake(change->options, change->calibrates ? nullptr : &quantizer_);
+      change->rung.samples = some.size();
+      change->rung.before = before;
+      result_.rungs.push_back(change->rung);
+      // What cannot be had, as where the opset cannot be raised, is no reason to give up.
+      if (!made.ok()) continue;
+      ONNXTOOL_ASSIGN(Quantizer::Output candidate, made->emit(&data_.judged, quiet_));
+      ONNXTOOL_ASSIGN(const double value, measure(candidate, some, 0));
+      AccuracyRung& rung = result_.rungs.back();
+      rung.after = value;
+      rung.kept = better(value, before);
+      if (!rung.kept) continue;
+      any = true;
+      before = value;
+      candidate.trials.insert(candidate.trials.begin(), out_.trials.begin(), out_.trials.end());
+      out_ = std::move(candidate);
+      quantizer_ = *std::move(made);
+      if (target().met(value)) break;
+    }
+    if (!any) return {};
+    ONNXTOOL_ASSIGN(base_, measure(out_, data_.judged, 0));
+    result_.after = base_;
+    result_.met = target().met(base_);
+    return {};
+  }
 
   // Layers by the error that each makes by itself, the largest first.
   Status rank() {
@@ -125,10 +223,10 @@ class Search {
                     measure(candidate, some, static_cast<int64_t>(layers.size())));
     // Points are counted, so few samples say little of them: they are taken as they come.
     const bool shifts = few && target().kind != AccuracyTarget::Kind::kDrop;
-    const double shift = shifts && std::isfinite(few_before_ - result_.before)
+    const double shift = shifts && std::isfinite(few_before_ - base_)
                              ? target().kind == AccuracyTarget::Kind::kKl
-                                   ? value * (result_.before / few_before_ - 1)
-                                   : result_.before - few_before_
+                                   ? value * (base_ / few_before_ - 1)
+                                   : base_ - few_before_
                              : 0;
     return std::optional<bool>(target().met(value + shift));
   }
@@ -197,6 +295,7 @@ class Search {
   std::vector<LayerInFloat> ranked_, chosen_;
   size_t wanted_ = 0;  // how many of ranked_ were found to be enough
   int64_t trial_samples_ = 1;
+  double base_ = kNaN;  // with all layers on integers, on all samples; few_before_ on a few
   double few_before_ = kNaN;
 };
 
@@ -234,8 +333,9 @@ double accuracy_of(const ModelComparison& compared, const AccuracyTarget& target
   const double worst = sqnr ? -INFINITY : INFINITY;
   double value = kNaN;
   for (const auto& [name, metrics] : compared.outputs) {
-    if (!metrics.failures().empty()) return worst;
-    // Of integer outputs there is none.
+    // Where sizes depend on the data and differ there is nothing to compare; nor is there of
+    // integer outputs.
+    if (!metrics.failures().empty() && metrics.samples() == 0) continue;
     const auto v = metrics.value(sqnr ? Metric::kSqnr : Metric::kKl);
     if (!v) continue;
     if (std::isnan(*v)) return worst;

@@ -1,10 +1,14 @@
-// The search for an accuracy target: which layers go back to float so that it is met.
+// The search for an accuracy target: what all layers get first, and which go back to float then, so
+// that it is met.
 //
-// One instrumented run measures the error that each layer makes by itself; layers are tried in that
-// order, and every choice that counts is verified by running the whole model. What it may cost is
-// counted in runs of one sample, so that the result does not depend on the machine.
+// Rungs before float cost little or no speed: the best of all calibrators, one weight scale per
+// channel, 16-bit activations where the target has them. Then one instrumented run measures the
+// error that each layer makes by itself; layers are tried in that order, and every choice that
+// counts is verified by running the whole model. What it may cost is counted in runs of one sample,
+// so that the result does not depend on the machine.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -38,6 +42,14 @@ struct AccuracyTrial {
   double value = 0;
 };
 
+/// Something that all layers got, or did not since it was no better.
+struct AccuracyRung {
+  std::string setting, from, to;  // as flags have them: "activation-type", "u8", "u16"
+  int64_t samples = 0;
+  double before = 0, after = 0;  // on `samples`
+  bool kept = false;
+};
+
 struct LayerInFloat {
   std::string layer, op, result;  // the node's name, or its result's where it has none
   double sqnr_db = 0;             // of what the layer made on integers, fed exact values
@@ -47,19 +59,27 @@ struct AccuracySearch {
   AccuracyTarget target;
   double before = 0, after = 0;  // on all samples
   bool met = false;
+  std::vector<AccuracyRung> rungs;
   std::vector<LayerInFloat> in_float;
   std::vector<AccuracyTrial> trials;
   int64_t runs = 0, budget = 0;  // of one sample
 };
+
+/// A calibrated quantizer of the same model under other options; calibration is not run again where
+/// `calibrated`, which has seen the same model, knows all that is needed.
+using Remake =
+    std::function<Result<Quantizer>(const QuantizeOptions&, const Quantizer* calibrated)>;
 
 struct AccuracyData {
   const Graph& original;
   const SampleSource& judged;       // samples that the target is measured on
   int64_t calibration_samples = 0;  // that calibration has run, or would have
   const RunOptions& run;
+  Remake remake = {};  // none: all layers stay as they are
 };
 
-/// Puts the layers into float that keep `out` from the target, and replaces it. The cost is at most
+/// Gives all layers what brings `out` closer to the target, puts those into float that keep it from
+/// it, and replaces it; and `quantizer`, where options changed. The cost is at most
 /// 3 x (calibration + one evaluation), less one evaluation that the caller has for the written
 /// file.
 Result<AccuracySearch> reach_accuracy(Quantizer& quantizer, Quantizer::Output& out,

@@ -3,8 +3,10 @@
 #include <tbb/parallel_for.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
+#include "calib/kernels/cpu/vector_math.h"
 #include "quant/dense.h"
 
 namespace onnxtool {
@@ -12,9 +14,6 @@ namespace {
 
 // Rows that one task rounds together.
 constexpr int64_t kTile = 64;
-// Steps of the search: as many as some multiplications allow.
-constexpr double kBudgetMacs = 1e11;
-constexpr int64_t kMinSteps = 60, kMaxSteps = 600;
 // Of the paper: the sigmoid is stretched beyond [0, 1]; the penalty 1 - |2h - 1|^b starts after a
 // fifth of the steps and sharpens from b = 20 to 2.
 constexpr float kStretch = 1.2f, kOffset = -0.1f;
@@ -91,7 +90,13 @@ class Tile {
 
   // Leaves errors and products of the roundings that were found.
   void search(const std::vector<double>& nearest) {
+    if (r_.steps <= 0) {
+      for (size_t i = 0; i < size_; ++i) floor_[i] = code(i);
+      return;
+    }
     std::vector<float> v(size_), mean(size_), square(size_);
+    up_.resize(size_);
+    powers_.resize(size_);
     for (size_t i = 0; i < size_; ++i) {
       const float zero = static_cast<float>(r_.zero_points[static_cast<size_t>(row_of(i))]);
       const float exact = std::clamp(weight(i) / scale(i) + zero, static_cast<float>(r_.lowest),
@@ -100,47 +105,68 @@ class Tile {
       const float h = std::clamp(exact - static_cast<float>(floor_[i]), 0.001f, 0.999f);
       v[i] = -std::log(kStretch / (h - kOffset) - 1);
     }
-    const double macs = static_cast<double>(r_.rows) * static_cast<double>(r_.depth) *
-                        static_cast<double>(r_.depth);
-    const auto steps =
-        static_cast<int64_t>(std::clamp(kBudgetMacs / macs, double{kMinSteps}, double{kMaxSteps}));
-    for (int64_t step = 0; step < steps; ++step) descend(step, steps, nearest, v, mean, square);
-    for (size_t i = 0; i < size_; ++i) errors_[i] = error(i, floor_[i] + (v[i] >= 0 ? 1 : 0));
-    for (size_t i = 0; i < size_; ++i) floor_[i] += v[i] >= 0 ? 1 : 0;
+    for (int64_t step = 0; step < r_.steps; ++step) descend(step, nearest, v, mean, square);
+    for (size_t i = 0; i < size_; ++i) {
+      floor_[i] += v[i] >= 0 ? 1 : 0;
+      errors_[i] = error(i, floor_[i]);
+    }
     products();
   }
 
-  void descend(int64_t step, int64_t steps, const std::vector<double>& nearest,
-               std::vector<float>& v, std::vector<float>& mean, std::vector<float>& square) {
-    const double done = static_cast<double>(step) / static_cast<double>(steps);
+  void descend(int64_t step, const std::vector<double>& nearest, std::vector<float>& v,
+               std::vector<float>& mean, std::vector<float>& square) {
+    const double done = static_cast<double>(step) / static_cast<double>(r_.steps);
     const double annealed = std::max(0.0, (done - kWarmUp) / (1 - kWarmUp));
     const auto b = static_cast<float>(kSharp + (kBlunt - kSharp) * (1 - annealed));
     const float penalty = done < kWarmUp ? 0 : kPenalty;
     const auto mean_left = static_cast<float>(1 - std::pow(double{kMean}, step + 1)),
                square_left = static_cast<float>(1 - std::pow(double{kSquare}, step + 1));
-    for (size_t i = 0; i < size_; ++i)
-      errors_[i] = error(i, floor_[i]) - stretched(sigmoid(v[i])) * scale(i);
+    const auto n = static_cast<int64_t>(size_), depth = r_.depth;
+    vector_math().sigmoid(v.data(), up_.data(), n);
+    for (int64_t row = 0; row < rows_; ++row) {
+      const auto first = static_cast<size_t>(row * depth);
+      const float s = scale(first);
+      const int zero = r_.zero_points[static_cast<size_t>(row_of(first))];
+      for (size_t i = first; i < first + static_cast<size_t>(depth); ++i)
+        errors_[i] = weight(i) - (static_cast<float>(floor_[i] - zero) + stretched(up_[i])) * s;
+    }
     products();
-    for (size_t i = 0; i < size_; ++i) {
-      const float s = sigmoid(v[i]), h = stretched(s);
-      const auto row = static_cast<size_t>(static_cast<int64_t>(i) / r_.depth);
-      if (!(nearest[row] > 0)) continue;
-      float slope = static_cast<float>(-2.0 * static_cast<double>(r_.depth) * slopes_[i] *
-                                       scale(i) / nearest[row]);
-      if (penalty > 0) {
-        const float d = 2 * h - 1, side = d < 0 ? -1.0f : 1.0f;
-        slope -= penalty * b * 2 * side * std::pow(std::abs(d), b - 1);
+    if (penalty > 0) {
+      for (size_t i = 0; i < size_; ++i)
+        powers_[i] = (b - 1) * log_of(std::abs(2 * stretched(up_[i]) - 1));
+      vector_math().exp(powers_.data(), powers_.data(), n);
+    }
+    for (int64_t row = 0; row < rows_; ++row) {
+      const auto first = static_cast<size_t>(row * depth);
+      const double noise = nearest[static_cast<size_t>(row)];
+      if (!(noise > 0)) continue;
+      const auto factor = static_cast<float>(-2.0 * static_cast<double>(depth) *
+                                             static_cast<double>(scale(first)) / noise);
+      for (size_t i = first; i < first + static_cast<size_t>(depth); ++i) {
+        const float s = up_[i], h = stretched(s);
+        float slope = factor * slopes_[i];
+        if (penalty > 0) slope -= penalty * b * 2 * (h < 0.5f ? -1.0f : 1.0f) * powers_[i];
+        if (h <= 0 || h >= 1) slope = 0;  // the stretched sigmoid is cut there
+        slope *= kStretch * s * (1 - s);
+        mean[i] = kMean * mean[i] + (1 - kMean) * slope;
+        square[i] = kSquare * square[i] + (1 - kSquare) * slope * slope;
+        v[i] -= kRate * (mean[i] / mean_left) / (std::sqrt(square[i] / square_left) + kEpsilon);
       }
-      if (h <= 0 || h >= 1) slope = 0;  // the stretched sigmoid is cut there
-      slope *= kStretch * s * (1 - s);
-      mean[i] = kMean * mean[i] + (1 - kMean) * slope;
-      square[i] = kSquare * square[i] + (1 - kSquare) * slope * slope;
-      v[i] -= kRate * (mean[i] / mean_left) / (std::sqrt(square[i] / square_left) + kEpsilon);
     }
   }
 
-  static float sigmoid(float v) { return 1 / (1 + std::exp(-v)); }
   static float stretched(float s) { return std::clamp(s * kStretch + kOffset, 0.0f, 1.0f); }
+
+  // The natural logarithm to within 2e-4, which is enough for a slope of the penalty; of 0 some
+  // -88. The mantissa's is a polynomial through its values at [1, 2].
+  static float log_of(float x) {
+    const auto bits = std::bit_cast<uint32_t>(x);
+    const float m = std::bit_cast<float>((bits & 0x7fffffu) | 0x3f800000u);
+    const auto exponent = static_cast<float>(static_cast<int>(bits >> 23) - 127);
+    const float log2 =
+        exponent - 2.496846f + m * (4.028548f + m * (-2.081214f + m * (0.628874f - 0.079158f * m)));
+    return 0.693147f * log2;
+  }
 
   // Each weight one code up or down where that alone helps. Whether any was.
   bool flip() {
@@ -180,6 +206,7 @@ class Tile {
   size_t size_;
   std::vector<int> floor_;  // the codes, once the search is over
   std::vector<float> errors_, slopes_;
+  std::vector<float> up_, powers_;  // of the search: the sigmoid, and what the penalty takes of it
 };
 
 }  // namespace

@@ -60,8 +60,8 @@ class Trial {
       : w_(w),
         m_(m),
         block_(block),
-        format_{options.bits, options.symmetric, options.operators},
-        layout_(options.operators ? BlockLayout::kRows : BlockLayout::kStored) {
+        format_(format_of(options, /*table=*/false)),
+        layout_(block_layout(options, block)) {
     const std::vector<float> ones(static_cast<size_t>(m.depth), 1);
     signal_ = noise_of(rows_of(scaled_weight(w, ones), ones), w.rows, m);
   }
@@ -73,7 +73,7 @@ class Trial {
                               !w_.along};
     ONNXTOOL_ASSIGN(WeightBlocks q, block_ ? quantize_in_blocks(matrix, block_, format_, layout_)
                                            : quantize_by_row(matrix, format_));
-    const BlockAccess codes(matrix, block_, format_, block_ ? layout_ : BlockLayout::kStored, q);
+    const BlockAccess codes(matrix, block_, format_, layout_, q);
     std::vector<float> errors = rows_of(scaled, factors);
     tbb::parallel_for(int64_t{0}, w_.rows, [&](int64_t row) {
       float* e = errors.data() + row * m_.depth;

@@ -16,10 +16,10 @@
 #include <vector>
 
 #include "libopt/ir/model.h"
-#include "libopt/ir/selector.h"
 #include "libopt/target/target.h"
 #include "quant/prepare.h"
 #include "quant/quantized_model.h"
+#include "quant/selection.h"
 
 namespace onnxtool {
 
@@ -29,7 +29,7 @@ struct DynamicOptions {
   bool per_channel = true;
   bool no_opset_change = false;
   /// Nodes that `include` names are quantized whether that is faster or not; Conv only then.
-  Selector include, exclude;
+  Selection include, exclude;
   /// Shapes of inputs by name, a sample's; open extents count as 1.
   std::map<std::string, std::vector<int64_t>> input_shapes;
 };

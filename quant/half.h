@@ -10,10 +10,10 @@
 #include "calib/ranges/calibrator.h"
 #include "calib/ranges/collect.h"
 #include "libopt/ir/model.h"
-#include "libopt/ir/selector.h"
 #include "libopt/target/target.h"
 #include "quant/placement.h"
 #include "quant/prepare.h"
+#include "quant/selection.h"
 
 namespace onnxtool {
 
@@ -22,7 +22,7 @@ struct HalfOptions {
   const Target* target = &kOrtCpu;
   bool keep_io_types = false;  // inputs and outputs stay float32
   bool no_opset_change = false;
-  Selector include, exclude;
+  Selection include, exclude;
 };
 
 /// What values held while samples ran, by name.

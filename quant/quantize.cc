@@ -7,6 +7,7 @@
 
 #include "libopt/analysis/seam.h"
 #include "passes/deduplicate.h"
+#include "quant/accuracy.h"
 #include "quant/decisions.h"
 #include "quant/equalize.h"
 #include "quant/float8.h"
@@ -314,18 +315,20 @@ Result<Quantizer::Output> Quantizer::emit(const SampleSource* source, const RunO
   return best_of_all(*source, run);
 }
 
-// The output that suffers most decides.
+// The output that suffers most decides; one that failed or is not finite is the worst of all.
 Result<double> Quantizer::worst_sqnr(const Output& out, const SampleSource& samples,
                                      const RunOptions& run) const {
   ONNXTOOL_ASSIGN(const ModelComparison compared,
                   compare_models(model_->graph(), out.model->graph(), samples, run, {}));
-  double worst = INFINITY;
-  for (const auto& [name, metrics] : compared.outputs) {
-    // A failed or non-finite output is the worst of all, not the best.
-    const auto v = metrics.value(Metric::kSqnr);
-    worst = v && !std::isnan(*v) && metrics.failures().empty() ? std::min(worst, *v) : -INFINITY;
-  }
-  return worst;
+  const double worst = accuracy_of(compared, {AccuracyTarget::Kind::kSqnr, 0});
+  return std::isnan(worst) ? -INFINITY : worst;
+}
+
+Result<double> Quantizer::sqnr_on_some(const Output& out, const SampleSource& source,
+                                       const RunOptions& run) const {
+  RunOptions quiet = run;
+  quiet.progress = nullptr;
+  return worst_sqnr(out, SpreadSamples(source, affordable_samples(placement_)), quiet);
 }
 
 // Improvements are judged with every layer on integers, whether overrides leave some in float or

@@ -40,6 +40,7 @@ class Quantizer {
   static Result<Quantizer> create(std::unique_ptr<Model> model, const QuantizeOptions& options);
 
   const Model& prepared() const { return *model_; }
+  const QuantizeOptions& options() const { return options_; }
   const Preparation& preparation() const { return preparation_; }
   const Placement& placement() const { return placement_; }
 
@@ -80,6 +81,11 @@ class Quantizer {
   /// The same with one calibrator, and with these layers in float (by their first result) besides
   /// those that overrides leave there; placement() is then the new one.
   Result<Output> emit_in_float(const std::set<std::string>& results, Calibrator calibrator);
+
+  /// SQNR of the worst output on affordable_samples() of `source`; outputs whose sizes depend on the
+  /// data are judged where sizes agree.
+  Result<double> sqnr_on_some(const Output& out, const SampleSource& source,
+                              const RunOptions& run) const;
 
   /// What became of a bias correction.
   struct Correction {

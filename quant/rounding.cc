@@ -13,6 +13,10 @@ namespace {
 
 // Of the moments that are held at a time; with each part the samples run once more.
 constexpr int64_t kPartBytes = int64_t{512} << 20;
+// Multiplications of the search, of a layer and of all together; with fewer steps than the least it
+// finds nothing.
+constexpr double kLayerMacs = 1e11, kModelMacs = 2e12;
+constexpr double kMinSteps = 30, kMaxSteps = 600;
 // Deeper layers would take gigabytes and hours.
 constexpr int64_t kMaxDepth = 8192;
 
@@ -83,8 +87,9 @@ std::vector<Job> jobs_of(const Placement& placement, const Graph& quantized) {
 
 class Rounder {
  public:
-  Rounder(const Job& job, const InputMoments& moments)
-      : job_(job), moments_(moments), floats_(job.weights.values<float>()) {
+  /// macs: what the search may take.
+  Rounder(const Job& job, const InputMoments& moments, double macs)
+      : job_(job), moments_(moments), macs_(macs), floats_(job.weights.values<float>()) {
     const Tensor& q = *job.dq->input(0).constant();
     out_.scales = job.dq->input(1).constant()->values<float>();
     out_.codes.assign(q.bytes().begin(), q.bytes().end());
@@ -132,6 +137,9 @@ class Rounder {
     r.depth = l.depth;
     r.lowest = lowest_;
     r.highest = highest_;
+    const auto depth = static_cast<double>(l.depth);
+    const double steps = macs_ / (static_cast<double>(l.groups * l.rows) * depth * depth);
+    r.steps = steps < kMinSteps ? 0 : static_cast<int64_t>(std::min(steps, kMaxSteps));
     for (int64_t row = 0; row < l.rows; ++row) {
       r.scales.push_back(out_.scales[channel(g, row)]);
       r.zero_points.push_back(static_cast<int>(zero_points_[channel(g, row)]));
@@ -153,6 +161,7 @@ class Rounder {
 
   const Job& job_;
   const InputMoments& moments_;
+  double macs_;
   std::vector<float> floats_;
   std::vector<int64_t> zero_points_;
   bool is_signed_ = true;
@@ -167,6 +176,7 @@ Result<RoundedLayers> round_layers(const Placement& placement, const Graph& refe
                                    const RunOptions& run) {
   const std::vector<Job> jobs = jobs_of(placement, quantized);
   RoundedLayers out;
+  const double macs = std::min(kLayerMacs, kModelMacs / static_cast<double>(jobs.size() + 1));
   for (size_t first = 0; first < jobs.size();) {
     std::vector<LayerInput> inputs;
     int64_t bytes = 0;
@@ -178,7 +188,7 @@ Result<RoundedLayers> round_layers(const Placement& placement, const Graph& refe
     ONNXTOOL_ASSIGN(const auto moments, collect_moments(reference, inputs, source, run));
     for (size_t i = 0; i < moments.size(); ++i) {
       const Job& job = jobs[first + i];
-      out[job.result] = Rounder(job, moments[i]).run();
+      out[job.result] = Rounder(job, moments[i], macs).run();
     }
     first += moments.size();
   }

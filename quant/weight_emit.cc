@@ -108,14 +108,10 @@ Result<WeightEmitter::Stored> WeightEmitter::quantize(const WeightSite& site, fl
   const bool is_table = table != gathered_.end();
   Stored s;
   s.block = is_table ? table->second : block_of(site, options_);
-  s.bits = is_table && !options_.operators ? 8 : options_.bits;
-  // Tables in QDQ form are multiplied by their scales, without a zero point.
-  const bool plain_table = is_table && !options_.operators;
-  const BlockFormat format{s.bits, options_.symmetric || plain_table,
-                           /*signed_scale=*/options_.operators};
-  const bool is_signed = !options_.operators && (options_.is_signed || plain_table);
-  const BlockLayout layout =
-      options_.operators && s.block ? BlockLayout::kRows : BlockLayout::kStored;
+  const BlockFormat format = format_of(options_, is_table);
+  s.bits = format.bits;
+  const bool is_signed = !options_.operators && (options_.is_signed || is_table);
+  const BlockLayout layout = block_layout(options_, s.block);
   ONNXTOOL_ASSIGN(WeightBlocks q, s.block ? quantize_in_blocks(w, s.block, format, layout)
                                           : quantize_by_row(w, format));
   OutputNoise noise;

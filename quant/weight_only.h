@@ -21,9 +21,9 @@
 #include "calib/ranges/collect.h"
 #include "libopt/io/pages.h"
 #include "libopt/ir/model.h"
-#include "libopt/ir/selector.h"
 #include "quant/prepare.h"
 #include "quant/quantized_model.h"
+#include "quant/selection.h"
 
 namespace onnxtool {
 
@@ -47,7 +47,7 @@ struct WeightOnlyOptions {
   bool no_opset_change = false;
   /// Gather only.
   bool tables_only = false;
-  Selector include, exclude;
+  Selection include, exclude;
   /// Chooses codes (quant/gptq.h) by the products' inputs on `calibration`, which it then needs.
   bool gptq = false;
   /// Scales channels before weights are rounded (quant/awq.h), likewise.

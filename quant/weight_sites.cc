@@ -139,6 +139,15 @@ int64_t block_of(const WeightSite& site, const WeightOnlyOptions& o) {
   return block >= 16 ? block : -1;
 }
 
+BlockFormat format_of(const WeightOnlyOptions& o, bool table) {
+  const bool plain = table && !o.operators;
+  return {plain ? 8 : o.bits, o.symmetric || plain, /*signed_scale=*/o.operators};
+}
+
+BlockLayout block_layout(const WeightOnlyOptions& o, int64_t block) {
+  return o.operators && block ? BlockLayout::kRows : BlockLayout::kStored;
+}
+
 int64_t quantized_bytes(const WeightSite& s, int bits, int64_t block, bool symmetric) {
   const int64_t blocks = block ? (s.depth + block - 1) / block : 1;
   const int64_t codes = (block ? blocks * block : s.depth) * bits / 8;

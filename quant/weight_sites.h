@@ -32,6 +32,11 @@ WeightSites find_weight_sites(Model& model, const WeightOnlyOptions& options);
 /// The block in which a weight is quantized; 0: one scale per channel.
 int64_t block_of(const WeightSite& site, const WeightOnlyOptions& options);
 
+/// The codes that weights get, those of a table where `table`, and how they lie. Tables in QDQ form
+/// are multiplied by their scales, without a zero point and with 8 bits.
+BlockFormat format_of(const WeightOnlyOptions& options, bool table);
+BlockLayout block_layout(const WeightOnlyOptions& options, int64_t block);
+
 /// Bytes of its integers, scales and zero points.
 int64_t quantized_bytes(const WeightSite& site, int bits, int64_t block, bool symmetric);
 

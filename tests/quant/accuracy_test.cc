@@ -89,6 +89,85 @@ TEST_CASE("accuracy target: out of reach, and by other metrics") {
   CHECK_FALSE(poor.search.met);
 }
 
+// The same with rungs before float.
+Found climb(AccuracyTarget target, const Target& runtime, int* calibrations = nullptr) {
+  QuantizeOptions options = all_layers();
+  options.target = &runtime;
+  options.per_channel = false;
+  options.may_leave_in_float = true;
+  const std::unique_ptr<Model> original = testing::parse(four_layers());
+  REQUIRE(infer_graph(original->graph()).ok());
+  const auto samples = testing::random_samples(*original, 64);
+  const Remake remake = [&](const QuantizeOptions& o,
+                            const Quantizer* calibrated) -> Result<Quantizer> {
+    ONNXTOOL_ASSIGN(Quantizer q, Quantizer::create(original->clone(), o));
+    if (calibrated && q.use_summaries(calibrated->summaries(), calibrated->extremes()).ok())
+      return q;
+    if (calibrations) ++*calibrations;
+    ONNXTOOL_TRY(q.calibrate(*samples, cpu_run()));
+    return q;
+  };
+  auto quantizer = remake(options, nullptr);
+  REQUIRE(quantizer.ok());
+  auto out = quantizer->emit(samples.get(), cpu_run());
+  REQUIRE(out.ok());
+  const RunOptions run = cpu_run();
+  auto found = reach_accuracy(*quantizer, *out, target,
+                              {original->graph(), *samples, samples->size(), run, remake});
+  REQUIRE_MESSAGE(found.ok(), (found.ok() ? "" : found.error().message));
+  CHECK(found->runs <= found->budget);
+  auto compared = compare_models(original->graph(), out->model->graph(), *samples, run, {});
+  REQUIRE(compared.ok());
+  CHECK(accuracy_of(*compared, target) == found->after);
+  return {*std::move(found), *std::move(out)};
+}
+
+TEST_CASE("accuracy target: scales per channel before layers in float") {
+  const double before = search({AccuracyTarget::Kind::kSqnr, -50}).search.before;
+  const Found found = climb({AccuracyTarget::Kind::kSqnr, before + 3}, kOrtCpu);
+  REQUIRE(found.search.met);
+  CHECK(found.search.in_float.empty());
+  const AccuracyRung& kept = found.search.rungs.back();
+  CHECK(kept.setting == "weights");
+  CHECK(kept.kept);
+  CHECK(kept.after > kept.before);
+  const Tensor* scales = found.out.model->graph().find("c_scale")->constant();
+  REQUIRE(scales);
+  CHECK(scales->count() == 8);
+}
+
+TEST_CASE(
+    "accuracy target: 16-bit activations where the target has them, without calibrating again") {
+  int calibrations = 0;
+  const Found found = climb({AccuracyTarget::Kind::kSqnr, 46}, kPortable, &calibrations);
+  REQUIRE(found.search.met);
+  CHECK(found.search.in_float.empty());
+  REQUIRE(!found.search.rungs.empty());
+  CHECK(found.search.rungs.back().setting == "activation-type");
+  CHECK(found.search.rungs.back().kept);
+  CHECK(found.out.model->opset("") == 21);
+  CHECK(calibrations <= 3);
+  for (const AccuracyRung& r : climb({AccuracyTarget::Kind::kSqnr, 46}, kOrtCpu).search.rungs)
+    CHECK(r.setting != "activation-type");
+}
+
+TEST_CASE(
+    "accuracy target: outputs without floats or of the data's own size are not held against it") {
+  QuantizeOptions options = all_layers();
+  options.calibrator.automatic = true;
+  options.quantize_outputs = true;
+  const auto q = testing::quantize(
+      "<ir_version: 8, opset_import: [\"\" : 17]> g (float[2,8] x) => (float y, int64 best, int64 "
+      "where) "
+      "<float[8,8] w = {" +
+          numbers(64) +
+          "}> { y = MatMul (x, w) best = ArgMax <axis = 1> (y) p = Relu (y) "
+          "where = NonZero (p) }",
+      options);
+  REQUIRE(q.output.trials.size() == 4);
+  for (const CalibratorTrial& t : q.output.trials) CHECK(t.sqnr_db > 20);
+}
+
 TEST_CASE("accuracy target: what is no target") {
   const auto t = parse_accuracy_target("sqnr=-3.5");
   REQUIRE(t.ok());

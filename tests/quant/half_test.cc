@@ -2,6 +2,8 @@
 
 #include "quant/half.h"
 
+#include <set>
+
 #include "tests/quant/small_models.h"
 
 namespace onnxtool {
@@ -112,6 +114,24 @@ TEST_CASE("half: what needs float32 by the standard keeps it") {
   CHECK(h.type("scales") == kFloat);
   CHECK(h.type("y") == kHalf);
   CHECK(h.report.casts == 0);
+}
+
+TEST_CASE("half: one Cast for all nodes that read a tensor as float32") {
+  HalfOptions o;
+  o.exclude = *Selection::parse({"op:Sin", "op:Tanh"});
+  const Halved h =
+      halve(header("(float[4,4] x) => (float[4,4] y)", "float[4,4] w = {" + numbers(16) + "}") +
+                "{ p = MatMul (x, w) e = Sin (p) t = Tanh (p) s = Add (e, t) y = MatMul (s, w) }",
+            o);
+  int readers = 0;
+  const Value* p = h.model->graph().find("p");
+  REQUIRE(p);
+  for (const Use& u : p->uses()) readers += u.user->is("Cast");
+  CHECK(readers == 1);
+  std::set<std::string> results;
+  for (const Node* n : all_nodes(h.model->graph()))
+    for (const Value* v : n->outputs())
+      if (v) CHECK(results.insert(v->name()).second);
 }
 
 TEST_CASE("half: growing operators only where they were measured") {

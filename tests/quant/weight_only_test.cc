@@ -283,6 +283,15 @@ TEST_CASE("weight-only: what stays float, and why") {
   o = {};
   o.include = *Selector::parse({"op:Gemm"});
   CHECK(reason_of(product_model("p = MatMul (x, w) y = Gemm (p, v)"), "p", o) == "not included");
+  // By what they make, and by the paths that they lie on.
+  const std::string chain = product_model("p = MatMul (x, w) r = Relu (p) y = Gemm (r, v)");
+  for (const char* selector : {"tensor:y", "between:p,y"}) {
+    o = {};
+    o.exclude = *Selection::parse({selector});
+    REQUIRE(o.exclude.check(*parse(chain)).ok());
+    CHECK(reason_of(chain, "y", o) == "excluded");
+    CHECK(reason_of(chain, "p", o) == "");
+  }
   CHECK(reason_of(
             "<ir_version: 8, opset_import: [\"\" : 13]> g (float[2,2] x) => (float y) <float[2,2] "
             "w = {1.0, 2.0, 3.0, 4.0}> { y = MatMul (x, w) }",

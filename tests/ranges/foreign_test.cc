@@ -41,6 +41,9 @@ TEST_CASE("TensorRT's calibration cache: round trip to float accuracy") {
   const auto back = load_tensorrt_ranges(*text);
   REQUIRE(back.ok());
   CHECK(back->at("a: b") == Range{-127, 127});
+  // The larger magnitude counts, on whichever side of zero it lies.
+  CHECK(load_tensorrt_ranges(*save_tensorrt_ranges({{"n", {-254, 1}}}))->at("n") ==
+        Range{-254, 254});
   CHECK(back->at("z") == Range{0, 0});
   CHECK(load_tensorrt_ranges("TRT-8503-MinMaxCalibration\r\nx: 3c010a14\r\n")->at("x").max ==
         doctest::Approx(1.0).epsilon(0.01));
