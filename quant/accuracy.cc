@@ -22,7 +22,7 @@ constexpr int64_t kBudgetFactor = 3;
 // Samples of the instrumented run, and the fewest that a trial is worth.
 constexpr int64_t kSensitivitySamples = 16, kFewestTrialSamples = 4;
 // Samples on which a rung is judged, and how many calibrators the automatic choice runs.
-constexpr int64_t kRungSamples = 16, kCalibratorsTried = 4;
+constexpr int64_t kRungSamples = 8, kCalibratorsTried = 4;
 
 class Search {
  public:
@@ -127,8 +127,8 @@ class Search {
                std::min(affordable_samples(quantizer_.placement()), data_.judged.size());
   }
 
-  // Every rung is judged on a few samples, and kept where it is better; what is kept is measured on
-  // all.
+  // Every rung is judged on a few samples, and kept where it is better; what seems to be enough is
+  // measured on all.
   Status climb() {
     if (!data_.remake) return {};
     const SpreadSamples some(data_.judged, std::min(kRungSamples, data_.judged.size()));
@@ -136,13 +136,20 @@ class Search {
     const auto better = [&](double a, double b) {
       return target().kind == AccuracyTarget::Kind::kSqnr ? a > b : a < b;
     };
+    // All samples differ from a few as they did before.
+    double few = kNaN;
+    const auto expected = [&](double value, double first_few) {
+      const double shift = result_.before - first_few;
+      return std::isfinite(shift) && target().kind == AccuracyTarget::Kind::kSqnr ? value + shift
+                                                                                  : value;
+    };
     bool any = false, first = true;
     while (auto change = next_change()) {
-      // Enough must be left to find layers and to verify.
       const int64_t comparisons = kModels * (first ? 2 : 1) * some.size();
-      if (cost_of(*change) + comparisons + kModels * data_.judged.size() > left()) break;
+      if (cost_of(*change) + comparisons > left()) break;
       if (first) {
-        ONNXTOOL_ASSIGN(before, measure(out_, some, 0));
+        ONNXTOOL_ASSIGN(few, measure(out_, some, 0));
+        before = few;
       }
       first = false;
       result_.runs += cost_of(*change);
@@ -163,9 +170,11 @@ class Search {
       candidate.trials.insert(candidate.trials.begin(), out_.trials.begin(), out_.trials.end());
       out_ = std::move(candidate);
       quantizer_ = *std::move(made);
-      if (target().met(value)) break;
+      if (target().met(expected(value, few))) break;
     }
     if (!any) return {};
+    result_.after = base_ = expected(before, few);
+    if (!target().met(base_)) return {};
     ONNXTOOL_ASSIGN(base_, measure(out_, data_.judged, 0));
     result_.after = base_;
     result_.met = target().met(base_);

@@ -34,6 +34,11 @@ const char* average_pool_wrong(const Node& node) {
              : nullptr;
 }
 
+// A model with such a node does not load.
+const char* concat_wrong(const Node& node) {
+  return node.num_inputs() < 2 ? "QLinearConcat needs two inputs" : nullptr;
+}
+
 const char* gemm_obstacle(const Node& node) {
   if (node.attr<float>("alpha", 1) != 1 || node.attr<float>("beta", 1) != 1)
     return "QGemm needs alpha and beta of 1";
@@ -84,7 +89,10 @@ constexpr TargetOp kOps[] = {
      .signed_data = false},
     {.op = "Add", .fusion = Fusion::kInteger, .integer_op = "QLinearAdd"},
     {.op = "Mul", .fusion = Fusion::kInteger, .integer_op = "QLinearMul"},
-    {.op = "Concat", .fusion = Fusion::kInteger, .integer_op = "QLinearConcat"},
+    {.op = "Concat",
+     .fusion = Fusion::kInteger,
+     .integer_op = "QLinearConcat",
+     .wrong = concat_wrong},
     {.op = "AveragePool",
      .fusion = Fusion::kInteger,
      .integer_op = "QLinearAveragePool",

@@ -118,7 +118,7 @@ Found climb(AccuracyTarget target, const Target& runtime, int* calibrations = nu
   CHECK(found->runs <= found->budget);
   auto compared = compare_models(original->graph(), out->model->graph(), *samples, run, {});
   REQUIRE(compared.ok());
-  CHECK(accuracy_of(*compared, target) == found->after);
+  if (found->met) CHECK(accuracy_of(*compared, target) == found->after);
   return {*std::move(found), *std::move(out)};
 }
 
@@ -127,6 +127,7 @@ TEST_CASE("accuracy target: scales per channel before layers in float") {
   const Found found = climb({AccuracyTarget::Kind::kSqnr, before + 3}, kOrtCpu);
   REQUIRE(found.search.met);
   CHECK(found.search.in_float.empty());
+  REQUIRE(!found.search.rungs.empty());
   const AccuracyRung& kept = found.search.rungs.back();
   CHECK(kept.setting == "weights");
   CHECK(kept.kept);
