@@ -65,12 +65,15 @@ class Generator {
     const auto count = std::count(values.begin(), values.end(), ',') + 1;
     return constant("int64[" + std::to_string(count) + "]", values);
   }
-  std::string floats(const std::string& dims, int count) {
+  std::string floats(const std::string& dims, int count, double unit = 0.25) {
     std::string values;
     for (int i = 0; i < count; ++i)
-      values += (i ? "," : "") + std::to_string((pick(17) - 8) * 0.25);
+      values += (i ? "," : "") + std::to_string((pick(17) - 8) * unit);
     return constant("float[" + dims + "]", values);
   }
+  // Of layers: small, since a chain of them that enlarges what it is given makes a rounding large
+  // before a later Tanh or Softmax, and then no bound tells a wrong rewrite from a right one.
+  std::string weights(const std::string& dims, int count) { return floats(dims, count, 0.0625); }
 
   std::string step(const std::string& x) {
     switch (pick(46)) {
@@ -147,7 +150,7 @@ class Generator {
   }
 
   std::string residual(const std::string& x) {
-    const std::string y = made("Conv", x + ", " + floats("4,4,1", 16)), s = made("Neg", x);
+    const std::string y = made("Conv", x + ", " + weights("4,4,1", 16)), s = made("Neg", x);
     const std::string sum = made("Add", pick(2) ? y + ", " + s : s + ", " + y);
     return pick(2) ? made("Relu", sum) : sum;
   }
@@ -193,7 +196,7 @@ class Generator {
   }
   std::string convolution(const std::string& x) {
     std::string t =
-        made("Conv", x + ", " + floats("4,4,1", 16) + (pick(2) ? ", " + floats("4", 4) : ""));
+        made("Conv", x + ", " + weights("4,4,1", 16) + (pick(2) ? ", " + floats("4", 4) : ""));
     if (pick(2)) t = made(pick(2) ? "Add" : "Sub", t + ", " + floats("1,4,1", 4));
     if (pick(2))
       t = made("BatchNormalization", t + ", " + floats("4", 4) + ", " + floats("4", 4) + ", " +
@@ -202,10 +205,10 @@ class Generator {
     if (pick(2)) t = made("Mul", t + ", " + floats("4,1", 4));
     if (pick(3)) return t;
     const std::string pads = ints("0,0,1,0,0,1"), padded = made("Pad", t + ", " + pads);
-    return made("Conv", padded + ", " + floats("4,4,3", 48));
+    return made("Conv", padded + ", " + weights("4,4,3", 48));
   }
   std::string gemm(const std::string& x) {
-    const std::string flat = made("Reshape", x + ", " + ints("-1,6")), w = floats("6,6", 36),
+    const std::string flat = made("Reshape", x + ", " + ints("-1,6")), w = weights("6,6", 36),
                       b = floats(pick(2) ? "6" : "1,6", 6);
     std::string t = pick(2) ? made("Add", made("MatMul", flat + ", " + w) + ", " + b)
                             : made("Gemm", flat + ", " + w + ", " + b);
@@ -285,7 +288,7 @@ class Generator {
     const std::string h = made("ConstantOfShape",
                                made("Concat", ints("1") + ", " + n + ", " + ints("6"), "axis = 0"));
     const std::string y =
-        made("RNN", t + ", " + floats("1,6,6", 36) + ", " + floats("1,6,6", 36) + ", , , " + h,
+        made("RNN", t + ", " + weights("1,6,6", 36) + ", " + weights("1,6,6", 36) + ", , , " + h,
              "hidden_size = 6");
     return made("Transpose", made("Squeeze", y + ", " + ints("1")), "perm = [1, 0, 2]");
   }
@@ -352,10 +355,12 @@ class Generator {
     return made("MatMul", made("Softmax", made("Div", s + ", " + scalar("4"))) + ", " + x);
   }
   // The cache is the value itself, twice, and what comes after it is another output.
-  std::string cached_attention(const std::string& x) {
+  std::string cached_attention(const std::string& of) {
+    // Bounded: what the mask fills in stands for minus infinity, and must be below every score.
+    const std::string x = made("Tanh", of);
     const char* first = "perm = [0, 2, 1, 3]";
     const std::string rows =
-        made("Add", made("MatMul", x + ", " + floats("6,18", 108)) + ", " + floats("18", 18));
+        made("Add", made("MatMul", x + ", " + weights("6,18", 108)) + ", " + floats("18", 18));
     const std::string q = fresh(), k = fresh(), v = fresh();
     nodes_ +=
         q + ", " + k + ", " + v + " = Split <axis = 2> (" + rows + ", " + ints("6,6,6") + ")\n";
@@ -393,7 +398,7 @@ class Generator {
   }
   std::string attention(const std::string& x) {
     const auto heads = [&](const std::string& of, const char* perm) {
-      const std::string p = made("MatMul", of + ", " + floats("6,6", 36));
+      const std::string p = made("MatMul", of + ", " + weights("6,6", 36));
       return made("Transpose",
                   made("Reshape", (pick(3) ? made("Add", p + ", " + floats("6", 6)) : p) + ", " +
                                       ints("0,0,2,3")),
