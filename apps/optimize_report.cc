@@ -7,8 +7,22 @@
 #include <utility>
 
 #include "apps/models.h"
+#include "libopt/analysis/cost.h"
 
 namespace onnxtool {
+
+GraphCost graph_cost(const Graph& graph) {
+  GraphCost cost;
+  for (const Node& n : graph.nodes()) {
+    const auto macs = macs_of(n);
+    cost.macs += macs.value_or(0);
+    cost.unknown += !macs;
+  }
+  const ActivationMemory memory = activation_memory(graph);
+  cost.peak_bytes = memory.peak_bytes;
+  cost.unknown += memory.unknown;
+  return cost;
+}
 
 Section model_section(const std::string& input, const OptimizeBefore& before, const Model& after,
                       const SavedFiles* saved, const std::string& output) {
@@ -34,6 +48,12 @@ Section model_section(const std::string& input, const OptimizeBefore& before, co
   if (saved)
     changed("bytes", "size", before.bytes,
             static_cast<int64_t>(saved->model_bytes + saved->data_bytes), "bytes");
+  const GraphCost cost = graph_cost(after.graph());
+  // Where extents are open on either side the sums say nothing beside each other.
+  if (before.cost.unknown == 0 && cost.unknown == 0) {
+    if (before.cost.macs) changed("macs", "MACs", before.cost.macs, cost.macs);
+    changed("peak_bytes", "peak of activations", before.cost.peak_bytes, cost.peak_bytes, "bytes");
+  }
   changed("opset", "opset", before.opset, after.opset(""));
   changed("ir_version", "IR version", before.ir_version, after.ir_version);
 
@@ -85,10 +105,29 @@ Section passes_section(const std::vector<PassReport>& reports, const std::vector
   else
     s.tables.push_back(std::move(t));
   for (const Breach& d : dropped)
-    s.notes.push_back(fmt::format(
-        "{} was left out: at {} it brings to light that types contradict each other: {}", d.pass,
-        d.node, d.difference));
+    s.notes.push_back(fmt::format("{} was left out: {}{}", d.pass,
+                                  d.node.empty() ? "" : "at " + d.node + " ", d.difference));
   return s;
+}
+
+Finding breach_finding(const Breach& breach, const std::string& model) {
+  if (breach.pass.empty())
+    return {"not-equal", "error",
+            "the model converted to another opset computes something else: " + breach.difference,
+            model, "nothing was written; leave out --opset, and please report this model"};
+  return {"not-equal", "error",
+          fmt::format("{} at {} changes what the model computes: {}", breach.pass, breach.node,
+                      breach.difference),
+          model,
+          fmt::format("nothing was written; leave the pass out with --disable {}, and please "
+                      "report this model",
+                      breach.pass)};
+}
+
+Finding unverified_finding(int64_t nodes, const std::string& model) {
+  return {"unverified", "error",
+          fmt::format("{} node{} cannot be verified", nodes, nodes == 1 ? "" : "s"), model,
+          "nothing was written; --verify full accepts what cannot be run"};
 }
 
 Section timing_by_pass(const Progress& progress, const std::vector<PassReport>& passes) {

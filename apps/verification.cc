@@ -14,10 +14,13 @@ void add_verify_flag(CLI::App& command, std::string& verify, const std::string& 
 }
 
 std::unique_ptr<Verifier> make_chosen_verifier(const Model& original, const std::string& verify,
-                                               int threads) {
+                                               int threads,
+                                               std::function<void(int64_t, int64_t)> on_progress) {
   if (verify == "off") return nullptr;
-  return make_verifier(
-      original, verify == "quick" ? quick_verification(threads) : full_verification(threads));
+  VerifierOptions options =
+      verify == "quick" ? quick_verification(threads) : full_verification(threads);
+  options.on_progress = std::move(on_progress);
+  return make_verifier(original, options);
 }
 
 bool fails_strict(const std::string& verify, const std::optional<Verification>& verification) {

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,9 +18,11 @@ namespace onnxtool {
 /// `--verify off|quick|full|strict`; `verify` holds the default.
 void add_verify_flag(CLI::App& command, std::string& verify, const std::string& group);
 
-/// nullptr where `verify` is off. Types of `original` must be inferred.
-std::unique_ptr<Verifier> make_chosen_verifier(const Model& original, const std::string& verify,
-                                               int threads);
+/// nullptr where `verify` is off. Types of `original` must be inferred. `on_progress` as in
+/// VerifierOptions.
+std::unique_ptr<Verifier> make_chosen_verifier(
+    const Model& original, const std::string& verify, int threads,
+    std::function<void(int64_t, int64_t)> on_progress = {});
 
 /// Whether nodes stayed unverified where the flag accepts none.
 bool fails_strict(const std::string& verify, const std::optional<Verification>& verification);

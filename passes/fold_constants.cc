@@ -203,7 +203,7 @@ bool fold_region(const Node& start, Rewriter& rw, const PassContext& context) {
 bool run(const Node& node, Rewriter& rw, const PassContext& context) {
   if (node.num_inputs() == 0 || !std::ranges::all_of(node.inputs(), is_constant)) return false;
   const auto decline = [&](const char* reason) {
-    if (context.on_near_miss) context.on_near_miss(*context.running, node, reason);
+    if (context.on_near_miss) context.on_near_miss(*context.state->running, node, reason);
     return false;
   };
   if (const char* reason = cannot_compute(node, context)) return decline(reason);
@@ -215,7 +215,7 @@ bool run(const Node& node, Rewriter& rw, const PassContext& context) {
   if (takes_too_long(node)) return decline("computing it takes too many steps");
   const int64_t freed = bytes_freed_with(node);
   const auto too_large = [&] {
-    context.refused_growth = true;
+    context.state->refused_growth = true;
     return fold_region(node, rw, context) || decline("the constant would make the file grow");
   };
   // Asked before it is computed, without being charged: most of what does not fit is large.

@@ -6,11 +6,12 @@
 //
 // A number stays; what is the extent of x at the same place becomes 0; what is known of the
 // result's shape is used; the one thing that is left becomes -1, which Reshape computes from the
-// others. Does not fire: two extents are open; one is open beside a 0, since runtimes refuse -1
-// where another extent turns out to be 0 (a -1 that is in the computed target has this limit
-// already); allowzero, where 0 means something else; the constant would make the file grow. Source:
-// ONNX Reshape-5, -14.
+// others. Does not fire: two extents are open; one is open beside a 0 that may stand for an
+// extent of 0 (--assume says otherwise), since runtimes refuse -1 beside that (a -1 that is in the
+// computed target has this limit already); allowzero, where 0 means something else; the constant
+// would make the file grow. Source: ONNX Reshape-5, -14.
 
+#include "libopt/analysis/assumptions.h"
 #include "libopt/analysis/seam.h"
 #include "libopt/io/encode.h"
 #include "passes/growth.h"
@@ -50,7 +51,9 @@ MatchOr<Match> match(const Node& reshape, const PassContext& context) {
       extent = 0;
     open += extent == -1;
     unknown += extent == -1 && !e.value;
-    copied += extent == 0;
+    const bool positive =
+        in && i < in->size() && is_positive((*in)[i], reshape.graph().model());
+    copied += extent == 0 && !positive;
     target.push_back(extent);
   }
   if (open > 1) return no_match("several extents are open");

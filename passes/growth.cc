@@ -21,11 +21,11 @@ int64_t bytes_freed_with(const Node& node) {
 bool may_grow(const PassContext& context, int64_t added_bytes, int64_t freed_bytes) {
   const int64_t excess = added_bytes - freed_bytes - kNegligibleGrowth;
   if (excess <= 0) return true;
-  if (excess > context.max_growth_bytes - context.grown_bytes) {
-    context.refused_growth = true;
+  if (excess > context.max_growth_bytes - context.state->grown_bytes) {
+    context.state->refused_growth = true;
     return false;
   }
-  context.grown_bytes += excess;
+  context.state->grown_bytes += excess;
   return true;
 }
 

@@ -5,11 +5,6 @@
 
 namespace onnxtool {
 
-/// Growth that is worth a node less whatever the limit says: a shape of rank 4 takes 32 bytes and
-/// its header, while a Shape node with short names takes as little as 20. Without it small models
-/// would keep their shape arithmetic.
-inline constexpr int64_t kNegligibleGrowth = 64;
-
 /// Bytes that leave the file with the node: its own, and constants that nothing else reads.
 int64_t bytes_freed_with(const Node& node);
 

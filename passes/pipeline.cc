@@ -104,6 +104,8 @@ constexpr const PassInfo* kOptimization[] = {
     &kFuseConvActivation,
     &kFuseGemmActivation,
     &kMakeCodesUnsigned,
+    // After the activations, which are part of what it fuses.
+    &kFuseQdq,
     // Last: a shared weight is one that folds would have to copy.
     &kDeduplicateInitializers,
 };

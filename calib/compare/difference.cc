@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "calib/data/arrays.h"
+#include "libopt/ir/code_type.h"
 
 namespace onnxtool {
 namespace {
@@ -18,6 +19,7 @@ constexpr double kUnits = 4;
 constexpr double kErrorRatio = 16;
 constexpr double kJudgedUnits = 64;
 constexpr double kDiscreteShare = 0.01;
+constexpr double kStepEnergy = 0.01;
 
 // Without an oracle: errors of half a unit in every layer add up to this many units at most.
 constexpr double kLooseUnits = 0x1p13;
@@ -119,6 +121,29 @@ std::string difference_beyond_rounding(const Tensor& before, const Tensor& after
       return differ_at(static_cast<int64_t>(i), before, b[i], a[i]);
   }
   return {};
+}
+
+std::string difference_beyond_steps(const Tensor& before, const Tensor& after) {
+  const bool codes = is_8bit(before.dtype());
+  if (!is_float(before.dtype()) && !codes)
+    return discrete_difference(before, after, {0, nullptr, false});
+  const std::vector<double> b = before.to_doubles(), a = after.to_doubles();
+  double signal = 0, error = 0;
+  int64_t far = 0;
+  size_t worst = 0;
+  for (size_t i = 0; i < b.size(); ++i) {
+    if (same(a[i], b[i])) continue;
+    const double e = std::abs(a[i] - b[i]);
+    if (!std::isfinite(e)) return differ_at(static_cast<int64_t>(i), before, b[i], a[i]);
+    if (e > std::abs(a[worst] - b[worst])) worst = i;
+    far += e > 1;
+    error += e * e;
+  }
+  for (const double x : b) signal += std::isfinite(x) ? x * x : 0;
+  const bool fits = codes
+                        ? static_cast<double>(far) <= kDiscreteShare * static_cast<double>(b.size())
+                        : error <= kStepEnergy * signal;
+  return fits ? std::string() : differ_at(static_cast<int64_t>(worst), before, b[worst], a[worst]);
 }
 
 std::vector<Tensor> widened(const std::vector<Tensor>& inputs) {

@@ -27,6 +27,11 @@ struct Rounding {
 std::string difference_beyond_rounding(const Tensor& before, const Tensor& after,
                                        const Rounding& rounding);
 
+/// For results that may be integer steps apart, which later layers spread: floats may differ by a
+/// hundredth of their energy (20 dB, as `diff` judges 8-bit models), of codes one in a hundred by
+/// more than a step, of other integers one in a hundred at all. Empty: within that.
+std::string difference_beyond_steps(const Tensor& before, const Tensor& after);
+
 /// Inputs of an oracle: floats as doubles, all else as it is.
 std::vector<Tensor> widened(const std::vector<Tensor>& inputs);
 

@@ -8,6 +8,7 @@
 
 #include "calib/data/arrays.h"
 #include "calib/data/model_inputs.h"
+#include "libopt/analysis/assumptions.h"
 #include "libopt/support/checked.h"
 
 namespace onnxtool {
@@ -114,6 +115,7 @@ Tensor strings(const std::vector<int64_t>& dims, size_t count, Random& random) {
 
 Result<TrialInputs> TrialInputs::of(const Model& model) {
   TrialInputs trial;
+  trial.ranges_ = assumptions_of(model);
   const auto bounds = integer_bounds(model);
   for (const Value* v : model.graph().inputs()) {
     if (v->initializer()) continue;
@@ -152,6 +154,10 @@ std::vector<Tensor> TrialInputs::make(int attempt, bool edges, bool non_finite) 
       if (!d.value && !d.symbol.empty()) {
         const auto [it, fresh] =
             symbols.emplace(d.symbol, extent + extents.step * static_cast<int64_t>(symbols.size()));
+        if (const auto range = ranges_.find(d.symbol); fresh && range != ranges_.end())
+          it->second =
+              std::clamp(it->second, range->second.low,
+                         range->second.high.value_or(std::max(it->second, range->second.low)));
         extent = it->second;
       }
       dims.push_back(d.value.value_or(extent));

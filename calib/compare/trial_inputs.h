@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "calib/data/source.h"
+#include "libopt/analysis/extent.h"
 #include "libopt/ir/model.h"
 #include "libopt/support/status.h"
 
@@ -19,7 +20,8 @@ class TrialInputs {
   static Result<TrialInputs> of(const Model& model);
 
   /// Number `attempt` (0, 1, ...): the same every time. Attempts differ in values and in the
-  /// extents of dynamic dimensions, where equal symbols get equal extents. Integers lie within what
+  /// extents of dynamic dimensions, where equal symbols get equal extents, within what the model
+  /// assumes of them. Integers lie within what
   /// their uses bound; where nothing does, attempts take small ranges of both signs in turn, and an
   /// input of one element, which may be a condition, is 0 in one of the attempts 0 and 1 and not 0
   /// in the other, and so are later pairs of booleans. `edges` sprinkles 0, -0 and tiny and large
@@ -40,6 +42,7 @@ class TrialInputs {
     IntegerBounds bounds;
   };
   std::vector<Input> inputs_;
+  ExtentRanges ranges_;  // what the model assumes of named dimensions
 };
 
 }  // namespace onnxtool

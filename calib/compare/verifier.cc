@@ -124,13 +124,16 @@ class ExecutingVerifier final : public Verifier {
     if (!second.ok())
       return breach(v, "the rewritten model cannot be run: " + second.error().message);
     const bool exact = exactness == Exactness::kExact;
-    v.basis = exact ? "bit by bit" : "up to rounding";
+    v.basis = exact                               ? "bit by bit"
+              : exactness == Exactness::kRounding ? "up to rounding"
+                                                  : "up to steps of integers";
     std::unique_ptr<Side> oracle;
     bool no_oracle = false;
     int spent = 0;
     for (int attempt = 0; attempt < options_.max_attempts && v.inputs < options_.wanted_inputs &&
                           spent <= options_.max_inferences - 2;
          ++attempt) {
+      if (options_.on_progress) options_.on_progress(v.inputs, options_.wanted_inputs);
       // Every second set has edges; where rounding may move, only finite ones: an overflow that
       // comes earlier or later is no fault.
       const std::vector<Tensor> inputs = trial.make(attempt, attempt % 2 == 1, exact);
@@ -162,7 +165,7 @@ class ExecutingVerifier final : public Verifier {
         return truth ? &*truth : nullptr;
       };
       Verification set;
-      compare_outputs(*before, *now, exact, ask_oracle, set);
+      compare_outputs(*before, *now, exactness, ask_oracle, set);
       if (unaffordable) break;
       ++v.inputs;
       v.elements += set.elements;
@@ -196,8 +199,8 @@ class ExecutingVerifier final : public Verifier {
   }
 
   template <class Ask>
-  void compare_outputs(const Outputs& before, const Outputs& now, bool exact, Ask&& ask_oracle,
-                       Verification& v) const {
+  void compare_outputs(const Outputs& before, const Outputs& now, Exactness exactness,
+                       Ask&& ask_oracle, Verification& v) const {
     for (const auto& [name, a] : now)
       if (!before.contains(name)) return breach(v, "output '" + name + "' is new");
     for (const auto& [name, b] : before) {
@@ -209,9 +212,11 @@ class ExecutingVerifier final : public Verifier {
         return breach(v, fmt::format("output '{}' is {}{}, was {}{}", name,
                                      onnxtool::name(a.dtype()), format_dims(a.dims()),
                                      onnxtool::name(b.dtype()), format_dims(b.dims())));
-      std::string why = exact ? difference_in_bits(b, a)
-                              : difference_beyond_rounding(b, a, {unit_, nullptr, true});
-      if (!exact && !why.empty()) {
+      std::string why = exactness == Exactness::kExact ? difference_in_bits(b, a)
+                        : exactness == Exactness::kStep
+                            ? difference_beyond_steps(b, a)
+                            : difference_beyond_rounding(b, a, {unit_, nullptr, true});
+      if (exactness == Exactness::kRounding && !why.empty()) {
         const Outputs* truth = ask_oracle();
         const auto t = truth ? truth->find(name) : Outputs::const_iterator();
         const bool judged = truth && t != truth->end() && t->second.dims() == b.dims();
@@ -241,9 +246,9 @@ class ExecutingVerifier final : public Verifier {
 
 }  // namespace
 
-VerifierOptions quick_verification(int threads) { return {3, 8, 8, threads}; }
+VerifierOptions quick_verification(int threads) { return {3, 8, 8, threads, {}}; }
 VerifierOptions full_verification(int threads) {
-  return {16, 32, std::numeric_limits<int>::max(), threads};
+  return {16, 32, std::numeric_limits<int>::max(), threads, {}};
 }
 
 std::unique_ptr<Verifier> make_verifier(const Model& original, const VerifierOptions& options) {

@@ -19,6 +19,8 @@
 // Nodes that the executor cannot run, and random ones, are cut out of both (cut_out.h).
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <memory>
 
 #include "libopt/rewrite/verifier.h"
@@ -34,6 +36,8 @@ struct VerifierOptions {
   /// oracle could judge is left out where that is spent.
   int max_inferences = 8;
   int threads = 1;
+  /// Told before each set when set: how many were compared, of how many wanted.
+  std::function<void(int64_t, int64_t)> on_progress = {};
 };
 
 /// At most 8 single inferences of extra time: three sets on both sides, or two with an oracle.

@@ -8,6 +8,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "libopt/analysis/provenance.h"
 #include "libopt/io/encode.h"
 
 namespace onnxtool {
@@ -132,6 +133,7 @@ class Alignment {
 
   std::vector<AlignedValues> run() {
     pair_inputs();
+    pair_provenance();
     pair_names();
     pair_structure();
     std::vector<AlignedValues> out;
@@ -179,6 +181,23 @@ class Alignment {
     }
   }
 
+  // Of several nodes that were made of one the last gives its result.
+  void pair_provenance() {
+    const auto made_of = provenance_of(test_);
+    if (made_of.empty()) return;
+    std::unordered_map<std::string, const Node*> known, last;
+    for (const Node& n : reference_.nodes()) known.emplace(provenance_name(n), &n);
+    for (const Node& t : test_.nodes())
+      if (const auto it = made_of.find(provenance_name(t)); it != made_of.end())
+        last[it->second.back()] = &t;
+    for (const auto& [original, t] : last) {
+      const auto r = known.find(original);
+      if (r != known.end() && r->second->has_output(0) && t->has_output(0) &&
+          !contradicts(r->second->output(0), t->output(0)))
+        pair(r->second->output(0), t->output(0), AlignedValues::By::kProvenance);
+    }
+  }
+
   void pair_names() {
     std::unordered_map<std::string, const Value*> plain, ended;
     for (const Node& n : test_.nodes())
@@ -197,7 +216,7 @@ class Alignment {
       }
     for (const Node& n : reference_.nodes())
       for (const Value* r : n.outputs()) {
-        if (!r) continue;
+        if (!r || found_.contains(r)) continue;
         for (const auto* names : {&plain, &ended}) {
           const auto it = names->find(r->name());
           if (it == names->end() || contradicts(*r, *it->second) || says_nothing(*r, *it->second) ||

@@ -10,14 +10,15 @@
 namespace onnxtool {
 
 struct AlignedValues {
-  enum class By : uint8_t { kName, kStructure };
+  enum class By : uint8_t { kName, kStructure, kProvenance };
   const Value* reference;
   const Value* test;
   By by = By::kName;
 };
 
-/// Results of nodes of the main graphs, each at most once, in the reference's order. First by name,
-/// with the endings that quantizers put behind it (X_DequantizeLinear_Output, X_quantized), unless
+/// Results of nodes of the main graphs, each at most once, in the reference's order. First by what
+/// nodes of the test graph say that they were made of (analysis/provenance.h): the last of these.
+/// Then by name, with the endings that quantizers put behind it (X_DequantizeLinear_Output, X_quantized), unless
 /// known shapes contradict; then by structure: the same operator (Conv for QLinearConv) on inputs
 /// that are aligned, looking through QuantizeLinear, DequantizeLinear, Cast and Identity. Where
 /// several nodes of a kind read the same inputs, attributes and shapes of constants tell them

@@ -5,10 +5,11 @@
 // a tensor is a list.
 
 #include <algorithm>
-#include <charconv>
 #include <functional>
 #include <limits>
 
+#include "libopt/analysis/assumptions.h"
+#include "libopt/analysis/extent.h"
 #include "libopt/analysis/seam_internal.h"
 #include "libopt/support/checked.h"
 
@@ -18,15 +19,13 @@ namespace {
 using Elements = onnx::TensorShapeProto;
 using Element = onnx::TensorShapeProto::Dimension;
 
-// Names of results grow with what they are computed from; beyond this they help nobody.
-constexpr size_t kMaxName = 200;
-
 struct Inputs {
   const Node& node;
   const ElementSource& source;
   const Elements* operator[](int i) const {
     return node.has_input(i) ? source(node.input(i)) : nullptr;
   }
+  ExtentRanges ranges() const { return assumptions_of(node.graph().model()); }
   /// All of an input's elements, as numbers.
   std::optional<std::vector<int64_t>> numbers(int i) const {
     const Elements* e = (*this)[i];
@@ -143,32 +142,33 @@ std::optional<int64_t> compute(std::string_view op, int64_t a, int64_t b) {
   return std::nullopt;
 }
 
-std::string text(const Element& e) {
-  return e.has_dim_value() ? std::to_string(e.dim_value()) : e.dim_param();
+Dim dim_of(const Element& e) {
+  return e.has_dim_value() ? Dim::of(e.dim_value()) : Dim::named(e.dim_param());
 }
 
-// What two operands make; the same operands make the same name. Sub has none: what may be negative
+// What two operands make where not both are numbers. Nothing that may be negative has a name: it
 // would mean something else in a shape.
-Element combine(std::string_view op, const Element& a, const Element& b) {
+Element combine(std::string_view op, const Element& a, const Element& b,
+                const ExtentRanges& ranges) {
   Element out;
   if (a.has_dim_value() && b.has_dim_value()) {
     if (const auto v = compute(op, a.dim_value(), b.dim_value())) out.set_dim_value(*v);
     return out;
   }
-  const auto is = [](const Element& e, int64_t v) {
-    return e.has_dim_value() && e.dim_value() == v;
-  };
-  if (is(b, 0) && (op == "Add" || op == "Sub")) return a;
-  if (is(a, 0) && op == "Add") return b;
-  if (is(b, 1) && (op == "Mul" || op == "Div")) return a;
-  if (is(a, 1) && op == "Mul") return b;
-  std::string x = text(a), y = text(b);
-  if (x.empty() || y.empty() || op == "Sub" || op == "Mod" ||
-      (a.has_dim_value() && a.dim_value() < 0) || (b.has_dim_value() && b.dim_value() < 0))
-    return out;
-  if (op != "Div" && y < x) std::swap(x, y);
-  const std::string name = std::string(kInventedDim) + std::string(op) + "(" + x + "," + y + ")";
-  if (name.size() <= kMaxName) out.set_dim_param(name);
+  const auto x = Extent::of(dim_of(a)), y = Extent::of(dim_of(b));
+  if (!x || !y) return out;
+  const auto made = op == "Add"   ? Extent::sum(*x, *y)
+                    : op == "Sub" ? Extent::difference(*x, *y, ranges)
+                    : op == "Mul" ? Extent::product(*x, *y)
+                    : op == "Div" ? Extent::quotient(*x, *y, ranges)
+                    : op == "Min" ? Extent::smaller(*x, *y, ranges)
+                    : op == "Max" ? Extent::larger(*x, *y, ranges)
+                                  : std::nullopt;
+  const auto dim = made ? made->dim() : std::nullopt;
+  if (dim && dim->value)
+    out.set_dim_value(*dim->value);
+  else if (dim && made->low(ranges).value_or(-1) >= 0)
+    out.set_dim_param(dim->symbol);
   return out;
 }
 
@@ -180,28 +180,29 @@ std::optional<Elements> binary(const Inputs& in) {
   Elements out;
   for (int i = 0; i < (a->dim_size() == 1 ? b->dim_size() : a->dim_size()); ++i)
     *out.add_dim() = combine(in.node.op_type(), a->dim(a->dim_size() == 1 ? 0 : i),
-                             b->dim(b->dim_size() == 1 ? 0 : i));
+                             b->dim(b->dim_size() == 1 ? 0 : i), in.ranges());
   return out;
 }
 
-// 1 where the two are equal, 0 where they cannot be: names stand for extents, which no negative
-// number is.
+// 1 where the two are equal in every run, 0 where they are in none.
 std::optional<Elements> equal(const Inputs& in) {
   const Elements *a = in[0], *b = in[1];
   if (!a || !b || a->dim_size() != b->dim_size()) return std::nullopt;
+  const ExtentRanges ranges = in.ranges();
   Elements out;
   for (int i = 0; i < a->dim_size(); ++i) {
-    const Element &x = a->dim(i), &y = b->dim(i);
+    const auto x = Extent::of(dim_of(a->dim(i))), y = Extent::of(dim_of(b->dim(i)));
     Element* e = out.add_dim();
-    const auto differs = [](const Element& name, const Element& number) {
-      return !name.dim_param().empty() && number.has_dim_value() && number.dim_value() < 0;
-    };
-    if (x.has_dim_value() && y.has_dim_value())
-      e->set_dim_value(x.dim_value() == y.dim_value());
-    else if (differs(x, y) || differs(y, x))
-      e->set_dim_value(0);
-    else if (!x.dim_param().empty() && x.dim_param() == y.dim_param())
+    if (!x || !y) continue;
+    if (*x == *y) {
       e->set_dim_value(1);
+      continue;
+    }
+    const auto apart = [&](const Extent& low, const Extent& high) {
+      const auto gap = Extent::difference(high, low, ranges);
+      return gap && gap->low(ranges).value_or(0) > 0;
+    };
+    if (apart(*x, *y) || apart(*y, *x)) e->set_dim_value(0);
   }
   return out;
 }
@@ -223,7 +224,7 @@ std::optional<Elements> reduce_product(const Inputs& in) {
   const Elements* e = in[0];
   if (!e || e->dim_size() == 0) return std::nullopt;
   Element product = e->dim(0);
-  for (int i = 1; i < e->dim_size(); ++i) product = combine("Mul", product, e->dim(i));
+  for (int i = 1; i < e->dim_size(); ++i) product = combine("Mul", product, e->dim(i), in.ranges());
   Elements out;
   *out.add_dim() = product;
   return out;
@@ -254,7 +255,7 @@ Dim combined(std::string_view op, const Dim& a, const Dim& b) {
       e.set_dim_param(d.symbol);
     return e;
   };
-  const Element made = combine(op, element(a), element(b));
+  const Element made = combine(op, element(a), element(b), {});
   return made.has_dim_value() ? Dim::of(made.dim_value()) : Dim::named(made.dim_param());
 }
 
@@ -264,15 +265,8 @@ Dim sum_of(const Dim& a, const Dim& b) { return combined("Add", a, b); }
 Dim smaller_of(const Dim& a, const Dim& b) { return combined("Min", a, b); }
 
 bool is_bounded(const Dim& a, const Dim& b) {
-  const std::string prefix = std::string(kInventedDim) + "Min(";
-  std::string_view name = a.symbol;
-  if (b.symbol.empty() || !name.starts_with(prefix)) return false;
-  name.remove_prefix(prefix.size());
-  const size_t comma = name.find(',');
-  int64_t bound = 0;
-  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), bound);
-  return error == std::errc() && bound > 0 && end == name.data() + comma &&
-         name.substr(comma + 1) == b.symbol + ")";
+  const auto x = Extent::of(a), y = Extent::of(b);
+  return x && y && x->limit_on(*y).value_or(0) > 0;
 }
 
 bool computes_elements(const Node& node) {

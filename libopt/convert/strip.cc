@@ -1,5 +1,7 @@
 #include "libopt/convert/strip.h"
 
+#include "libopt/analysis/provenance.h"
+
 namespace onnxtool {
 namespace {
 
@@ -30,6 +32,8 @@ int strip(Graph& graph) {
 
 int strip(Model& model) {
   int count = clear(model.doc) + strip(model.graph());
+  count += static_cast<int>(
+      std::erase_if(model.metadata, [](const auto& p) { return p.first == kProvenanceKey; }));
   for (Function& f : model.functions)
     count += clear(f.doc) + clear(f.metadata) + (f.body ? strip(*f.body) : 0);
   return count;

@@ -136,9 +136,16 @@ Result<ValueType> decode_type(Bytes message, int depth) {
   return t;
 }
 
+// What is kept of a TensorProto beside its name and content.
+struct TensorRemarks {
+  std::string doc, unknown;
+  Properties metadata;
+};
+
 // The typed *_data fields of a TensorProto, gathered before the element type is known.
 struct TensorFields {
-  std::string name, doc;
+  std::string name;
+  TensorRemarks remarks;
   std::vector<int64_t> dims, int32_data, int64_data, uint64_data;
   std::vector<float> float_data;
   std::vector<double> double_data;
@@ -240,7 +247,7 @@ class Decoder {
     return m;
   }
 
-  Result<NamedTensor> tensor(Bytes message, std::string* doc = nullptr) {
+  Result<NamedTensor> tensor(Bytes message, TensorRemarks* remarks = nullptr) {
     TensorFields t;
     ONNXTOOL_TRY(for_each_field(message, [&](const Field& f) -> Status {
       switch (f.number) {
@@ -257,17 +264,23 @@ class Decoder {
         case 9: t.raw = f.bytes; return expect_bytes(f, "a tensor");
         case 10: return wire::append_doubles(f, t.double_data);
         case 11: return wire::append_ints(f, t.uint64_data);
-        case 12: t.doc = f.string(); return {};
+        case 12: t.remarks.doc = f.string(); return {};
         case 13: {
           ONNXTOOL_ASSIGN(auto entry, decode_entry(f.bytes));
           t.external_data.push_back(std::move(entry));
           return {};
         }
         case 14: t.external = f.int64() == 1; return {};
-        default: return {};
+        case 16: {
+          ONNXTOOL_TRY(expect_bytes(f, "a tensor"));
+          ONNXTOOL_ASSIGN(auto entry, decode_entry(f.bytes));
+          t.remarks.metadata.push_back(std::move(entry));
+          return {};
+        }
+        default: keep(t.remarks.unknown, f); return {};
       }
     }));
-    if (doc) *doc = t.doc;
+    if (remarks) *remarks = std::move(t.remarks);
     ONNXTOOL_ASSIGN(Tensor value, tensor_from(t));
     return NamedTensor{std::move(t.name), std::move(value)};
   }
@@ -652,8 +665,8 @@ class Decoder {
       claim(graph, v->name());
     }
     for (Bytes b : initializers) {
-      std::string doc;
-      ONNXTOOL_ASSIGN(NamedTensor t, tensor(b, &doc));
+      TensorRemarks remarks;
+      ONNXTOOL_ASSIGN(NamedTensor t, tensor(b, &remarks));
       if (t.name.empty()) return bad("an initializer has no name");
       Value* v = graph.find(t.name);
       if (v && (v->initializer() || !v->is_graph_input()))
@@ -666,7 +679,10 @@ class Decoder {
       graph.set_initializer(*v, std::move(t.tensor));
       if (v->is_graph_input() && declared.is_tensor())
         v->set_type(declared);  // it may be looser: callers override
-      if (!doc.empty()) v->doc = std::move(doc);
+      if (!remarks.doc.empty()) v->doc = std::move(remarks.doc);
+      if (v->is_graph_input()) continue;  // what its declaration says of it stays
+      v->metadata = std::move(remarks.metadata);
+      v->unknown_fields = std::move(remarks.unknown);
     }
     ONNXTOOL_TRY(nodes_into(nodes, graph, depth));
     for (Bytes b : outputs) {
@@ -696,6 +712,9 @@ class Decoder {
       Value* v = graph.find(name);
       if (!v || v->is_graph_input() || v->is_graph_output())
         continue;  // declared with its type there
+      // Of a constant, whose type is a fact, what its tensor says is kept.
+      if (v->initializer() && !(v->doc.empty() && v->metadata.empty() && v->unknown_fields.empty()))
+        continue;
       ONNXTOOL_TRY(value_info(b, graph, false, nullptr));
       v->has_value_info = true;
     }

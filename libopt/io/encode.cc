@@ -94,9 +94,15 @@ class Encoder {
     Rope out;
     for (const Node& n : g.nodes()) out.message_field(1, node(n));
     out.optional_string(2, g.name);
-    for (const Value* v : g.initializers())
-      out.message_field(
-          5, tensor(v->name(), *v->initializer(), v->is_graph_input() ? std::string() : v->doc));
+    for (const Value* v : g.initializers()) {
+      const bool declared = v->is_graph_input() || v->is_graph_output() || v->has_value_info;
+      Rope t = tensor(v->name(), *v->initializer(), v->is_graph_input() ? std::string() : v->doc);
+      if (!declared) {  // else its declaration has them
+        entries(t, 16, v->metadata);
+        t.append(v->unknown_fields);
+      }
+      out.message_field(5, std::move(t));
+    }
     out.optional_string(10, g.doc);
     for (const Value* v : g.inputs()) out.message_field(11, value_info(*v));
     for (const Value* v : g.outputs()) out.message_field(12, value_info(*v));

@@ -1,5 +1,7 @@
 #include "libopt/io/save.h"
 
+#include "libopt/io/save_unchanged.h"
+
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -94,6 +96,17 @@ std::string external_file_of(const std::string& path) {
       found = file->path();
   });
   return found;
+}
+
+// The data file of a model that was just replaced, unless somebody else may want it.
+void remove_replaced_data(const std::string& data, const std::string& path, const SavedFiles& saved,
+                          const SaveOptions& options) {
+  if (data.empty() || same_file(data, saved.data_path) ||
+      std::ranges::any_of(options.protected_files,
+                          [&](const std::string& p) { return same_file(data, p); }) ||
+      !has_default_form(std::filesystem::path(data).filename().string(), stem_of(path)))
+    return;
+  ::unlink(data.c_str());
 }
 
 }  // namespace
@@ -218,14 +231,21 @@ Result<SavedFiles> save_model(const Model& model, const std::string& path,
   ONNXTOOL_TRY(options.no_clobber ? file.commit_new() : file.commit());
   if (uncommitted) uncommitted->keep();
   saved.model_bytes = rope.size();
-  const auto is_input = [&](const std::string& file) {
-    return std::any_of(options.protected_files.begin(), options.protected_files.end(),
-                       [&](const std::string& p) { return same_file(file, p); });
-  };
-  if (!replaced_data.empty() && !same_file(replaced_data, saved.data_path) &&
-      !is_input(replaced_data) &&
-      has_default_form(std::filesystem::path(replaced_data).filename().string(), stem_of(path)))
-    ::unlink(replaced_data.c_str());
+  remove_replaced_data(replaced_data, path, saved, options);
+  return saved;
+}
+
+Result<SavedFiles> save_unchanged(const std::string& source, const std::string& path,
+                                  const SaveOptions& options) {
+  ONNXTOOL_TRY(check_target(path, options));
+  ONNXTOOL_ASSIGN(const auto file, MappedFile::open(source));
+  const std::string replaced_data =
+      path != "-" && is_regular(path) ? external_file_of(path) : std::string();
+  ONNXTOOL_ASSIGN(AtomicFile out, AtomicFile::create(path));
+  ONNXTOOL_TRY(out.write(file->bytes()));
+  ONNXTOOL_TRY(options.no_clobber ? out.commit_new() : out.commit());
+  const SavedFiles saved{{}, file->bytes().size(), 0};
+  remove_replaced_data(replaced_data, path, saved, options);
   return saved;
 }
 

@@ -42,14 +42,15 @@ struct VerifiedRun {
   /// and inputs on which they differ.
   std::unique_ptr<Model> before_breach, after_breach;
   std::vector<NamedTensor> breach_inputs;
-  /// Passes that were left out, since one of their rewrites gave a model whose types contradict
-  /// each other.
+  /// Passes that were left out: one of their rewrites gave a model whose types contradict each
+  /// other, or steps of integer codes (Exactness::kStep) went too far. `difference` is the reason.
   std::vector<Breach> dropped;
 };
 
 /// run_passes(), then a look at the types, then the verifier's judgement of the result. A pass that
-/// brings a contradiction of types to light (a model may hide one that nobody runs into) is left
-/// out, and the rest is done again without it. Nothing is judged where nothing fired, unless the
+/// brings a contradiction of types to light (a model may hide one that nobody runs into), or whose
+/// steps of integer codes the verifier finds too far, is left out, and the rest is done again
+/// without it. Nothing is judged where nothing fired, unless the
 /// model was `changed` since the verifier saw the original. On a breach the culprit is found by
 /// doing the first k rewrites only, for k by bisection.
 VerifiedRun run_verified(std::unique_ptr<Model>& model, std::span<const PassInfo* const> passes,

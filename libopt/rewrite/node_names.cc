@@ -4,14 +4,18 @@
 
 namespace onnxtool {
 
-void make_node_names_unique(Graph& graph) {
+int make_node_names_unique(Graph& graph) {
+  int renamed = 0;
   NodeNames taken;
   for (Node& n : graph.nodes()) {
     if (!n.name().empty())
-      if (std::string name = taken.fresh(n.name()); name != n.name())
+      if (std::string name = taken.fresh(n.name()); name != n.name()) {
         graph.set_node_name(n, std::move(name));
-    n.for_each_subgraph([](Graph& sub) { make_node_names_unique(sub); });
+        ++renamed;
+      }
+    n.for_each_subgraph([&](Graph& sub) { renamed += make_node_names_unique(sub); });
   }
+  return renamed;
 }
 
 }  // namespace onnxtool

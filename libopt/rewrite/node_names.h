@@ -32,6 +32,7 @@ class NodeNames {
 };
 
 /// Gives nodes new names whose name an earlier node of their graph has; in subgraphs too.
-void make_node_names_unique(Graph& graph);
+/// Returns how many.
+int make_node_names_unique(Graph& graph);
 
 }  // namespace onnxtool

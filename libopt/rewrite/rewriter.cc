@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "libopt/analysis/effects.h"
+#include "libopt/analysis/provenance.h"
 #include "libopt/analysis/seam.h"
 #include "libopt/ir/copy.h"
 #include "libopt/ir/reads.h"
@@ -73,12 +74,14 @@ Node& Rewriter::add_node(std::string_view op_type, const std::vector<Value*>& in
                                inputs, std::move(outputs), std::move(attributes), anchor_);
   for (const Value* v : inputs)
     if (v) unshadow(*v, graph_);
+  if (trace_) trace_->made.push_back(&node);
   return node;
 }
 
 void Rewriter::set_input(const Node& node, int index, const Value* value) {
   if (index < node.num_inputs() && node.inputs()[static_cast<size_t>(index)] == value) return;
   ++edits_;
+  note_change(node);
   if (node.has_input(index)) loosen(&node.input(index));
   graph_.set_input(mut(node), index, const_cast<Value*>(value));
   if (value) unshadow(*value, node.graph());
@@ -87,6 +90,7 @@ void Rewriter::set_input(const Node& node, int index, const Value* value) {
 void Rewriter::resize_inputs(const Node& node, int count) {
   if (count == node.num_inputs()) return;
   ++edits_;
+  note_change(node);
   for (int i = count; i < node.num_inputs(); ++i)
     if (node.has_input(i)) loosen(&node.input(i));
   graph_.resize_inputs(mut(node), count);
@@ -94,17 +98,20 @@ void Rewriter::resize_inputs(const Node& node, int count) {
 
 void Rewriter::set_attribute(const Node& node, Attribute attribute) {
   ++edits_;
+  note_change(node);
   mut(node).set_attribute(std::move(attribute));
 }
 
 void Rewriter::remove_attribute(const Node& node, std::string_view name) {
   if (!node.attribute(name)) return;
   ++edits_;
+  note_change(node);
   mut(node).remove_attribute(name);
 }
 
 void Rewriter::set_op(const Node& node, std::string_view op_type, std::string_view domain) {
   ++edits_;
+  note_change(node);
   import(domain);
   graph_.set_op(mut(node), std::string(op_type), std::string(domain));
 }
@@ -114,6 +121,7 @@ void Rewriter::replace_uses(const Value& from_value, const Value& to_value) {
   Value& to = mut(to_value);
   if (&from == &to) return;
   ++edits_;
+  if (to.producer()) note_change(*to.producer());
   loosen(&from);
   if (to.type().kind == ValueType::Kind::kUnknown) to.set_type(from.type());
   Graph& g = from.graph();
@@ -209,8 +217,18 @@ void Rewriter::erase(Node& node) {
   for_each_read(node, [&](Value& v) { reads.push_back(&v); });
   std::erase_if(loose_, [&](const Value* v) { return v->producer() == &node; });
   if (anchor_ == &node) anchor_ = node.next();
+  if (trace_) {
+    std::erase(trace_->made, &node);
+    std::erase(trace_->changed, &node);
+    trace_->removed.emplace_back(&node.graph(), node.id());
+  }
   node.graph().remove_node(node);
   loose_.insert(loose_.end(), reads.begin(), reads.end());
+}
+
+void Rewriter::note_change(const Node& node) {
+  if (!trace_ || std::ranges::find(trace_->made, &node) != trace_->made.end()) return;
+  trace_->changed.push_back(&node);
 }
 
 void Rewriter::sweep() {

@@ -10,6 +10,8 @@
 
 namespace onnxtool {
 
+struct RewriteTrace;
+
 /// Whether the graph's constants can be initializers: not in function bodies, and not before IR 4,
 /// where every initializer had to stand among the graph inputs.
 bool may_hold_initializers(const Graph& graph);
@@ -63,6 +65,9 @@ class Rewriter {
   /// read, and initializers. The driver calls it after each rule that fired; rules need not.
   void sweep();
 
+  /// What the edits do to nodes is noted there (analysis/provenance.h).
+  void trace_into(RewriteTrace& trace) { trace_ = &trace; }
+
   /// Edits made so far: zero means that nothing happened.
   int edits() const { return edits_; }
 
@@ -72,10 +77,12 @@ class Rewriter {
   void import(std::string_view domain);
   void loosen(Value* value);
   void erase(Node& node);
+  void note_change(const Node& node);
 
   Graph& graph_;
   Node* anchor_;
   int edits_ = 0;
+  RewriteTrace* trace_ = nullptr;
   std::vector<Value*> loose_;  // lost a use; looked at by sweep()
 };
 

@@ -23,7 +23,9 @@ namespace onnxtool {
 enum class Level : uint8_t { kBasic, kExtended, kAll };
 
 /// kExact: the same bits. kRounding: real arithmetic is the same, floating-point rounding may move.
-enum class Exactness : uint8_t { kExact, kRounding };
+/// kStep: results that are integer codes may be another step. A verifier may find that too far for
+/// a model: then the driver leaves the pass out.
+enum class Exactness : uint8_t { kExact, kRounding, kStep };
 
 /// Computes nodes whose inputs are all constant: the executor behind an interface, since libopt
 /// runs nothing itself.
@@ -43,34 +45,50 @@ struct PassContext;
 /// pass finds anything else, to the least version that all matches ask for, and begins anew.
 bool has_opset(const Node& node, int version, const PassContext& context);
 
+/// Growth that is worth a node less whatever the limit says: a shape of rank 4 takes 32 bytes and
+/// its header, while a Shape node with short names takes as little as 20. Without it small models
+/// would keep their shape arithmetic.
+inline constexpr int64_t kNegligibleGrowth = 64;
+
+/// What a run notes while passes run.
+struct PassState {
+  /// The pass that runs; the driver sets it.
+  const PassInfo* running = nullptr;
+  /// What of the growth that the context allows is used up (passes/growth.h counts).
+  int64_t grown_bytes = 0;
+  /// Whether a fold was refused for it.
+  bool refused_growth = false;
+  /// The version that has_opset() was asked for since the last sweep began.
+  int wanted_opset = 0;
+  /// Why the driver could not raise the model to that; empty: it could, or need not.
+  std::string opset_obstacle = {};
+};
+
 /// What a pass gets besides the node.
 struct PassContext {
   Folder* folder = nullptr;
   /// Told of near misses when set: (pass, node, reason).
   std::function<void(const PassInfo&, const Node&, const char*)> on_near_miss;
-  /// The pass that runs; the driver sets it.
-  mutable const PassInfo* running = nullptr;
   /// Bytes by which folding may make the file larger, over what it frees.
   int64_t max_growth_bytes = 0;
-  /// What of it is used up (passes/growth.h counts).
-  mutable int64_t grown_bytes = 0;
-  /// Whether a fold was refused for it.
-  mutable bool refused_growth = false;
   /// Whether operators may be written that only onnxruntime's CPU provider has: com.microsoft's,
   /// and its LayerNormalization of opsets before the standard's.
   bool ort_cpu = false;
   /// What has_opset() may raise the model's ai.onnx to; 0: it stays.
   int allowed_opset = 0;
-  /// What it was asked for since the last sweep began.
-  mutable int wanted_opset = 0;
-  /// Why the driver could not raise it to that; empty: it could, or need not.
-  mutable std::string opset_obstacle;
+  /// Whether nodes are told which of the original they were made of (analysis/provenance.h).
+  bool provenance = false;
   /// Nodes that no pass may touch.
   const Selector* keep = nullptr;
   /// Told of each rewrite when set: the pass, and the node as it was called before.
   std::function<void(const PassInfo&, const std::string&)> on_rewrite;
+  /// Told before each pass of a sweep when set: how many of them are done, of how many.
+  std::function<void(int64_t, int64_t)> on_progress;
   /// After so many rewrites nothing more is done (the driver bisects by it); negative: no bound.
   int64_t max_rewrites = -1;
+  /// Set while passes run. Given to the driver it goes on from there and leaves there what it
+  /// noted; else the driver has one of its own.
+  PassState* state = nullptr;
 };
 
 /// One pass. `run` is offered every node whose op is among `roots` (every node when roots is empty)
@@ -100,7 +118,7 @@ bool run_rule(const Node& node, Rewriter& rewriter, const PassContext& context) 
   }();
   if (!found) {
     if (found.reason() && context.on_near_miss)
-      context.on_near_miss(*context.running, node, found.reason());
+      context.on_near_miss(*context.state->running, node, found.reason());
     return false;
   }
   rewrite(*found, rewriter);

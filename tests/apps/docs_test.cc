@@ -50,7 +50,10 @@ std::string table_of_passes() {
   std::string out = "| pass | what it does | results | level |\n|---|---|---|---|\n";
   for (const PassInfo* p : all_passes())
     out += "| `" + std::string(p->name) + "` | " + escaped(std::string(p->summary)) + " | " +
-           (p->exactness == Exactness::kExact ? "same bits" : "up to rounding") + " | " +
+           (p->exactness == Exactness::kExact      ? "same bits"
+            : p->exactness == Exactness::kRounding ? "up to rounding"
+                                                   : "up to one step") +
+           " | " +
            (p->level == Level::kBasic      ? "basic"
             : p->level == Level::kExtended ? "extended"
                                            : "all") +

@@ -89,6 +89,44 @@ TEST_CASE("unknown fields survive") {
   CHECK(encode_model(**model).flatten() == bytes);
 }
 
+TEST_CASE("what a tensor says of itself survives: metadata, doc and unknown fields") {
+  wire::Rope entry;
+  entry.string_field(1, "from");
+  entry.string_field(2, "calibration");
+  wire::Rope tensor;
+  tensor.int_field(2, 1);  // a float
+  tensor.string_field(8, "w");
+  tensor.string_field(9, std::string(4, '\0'));
+  tensor.string_field(12, "a doc");
+  tensor.message_field(16, std::move(entry));
+  tensor.string_field(4000, "of the future");
+  wire::Rope node;
+  node.string_field(1, "w");
+  node.string_field(2, "y");
+  node.string_field(4, "Neg");
+  wire::Rope output;
+  output.string_field(1, "y");
+  wire::Rope graph;
+  graph.message_field(1, std::move(node));
+  graph.message_field(5, std::move(tensor));
+  graph.message_field(12, std::move(output));
+  wire::Rope import;
+  import.string_field(1, "");
+  import.int_field(2, 17);
+  wire::Rope bytes;
+  bytes.int_field(1, 8);
+  bytes.message_field(7, std::move(graph));
+  bytes.message_field(8, std::move(import));
+  const std::string text = bytes.flatten();
+  auto model = decode(text);
+  REQUIRE(why(model) == "ok");
+  const Value* w = (*model)->graph().find("w");
+  REQUIRE(w);
+  CHECK(w->metadata == Properties{{"from", "calibration"}});
+  CHECK(encode_model(**model).flatten() == text);
+  CHECK(encode_model(*(*model)->clone()).flatten() == text);
+}
+
 TEST_CASE("real models: decoded, encoded and decoded again they are the same") {
   const fs::path models = testing::shared_data("models");
   if (models.empty()) return;

@@ -153,14 +153,16 @@ Raised raise(const std::string& text, std::initializer_list<const char*> names, 
   for (const char* name : names) passes.push_back(find_pass(name));
   Selector keep;
   if (!kept.empty()) keep = *Selector::parse({kept});
+  PassState state;
   PassContext context;
+  context.state = &state;
   context.allowed_opset = allowed;
   context.max_growth_bytes = 64;  // names of nodes that conversions add
   context.keep = &keep;
   Raised out{0, 0, {}};
   for (const PassReport& r : run_passes(*model, passes, context)) out.fired += r.fired;
   out.opset = model->opset("");
-  out.obstacle = context.opset_obstacle;
+  out.obstacle = state.opset_obstacle;
   return out;
 }
 

@@ -6,18 +6,19 @@
 // Groups and orders of inputs are those of the executor (calib/exec/integer_groups.h); which
 // operators the target has, its table says.
 
+#include "passes/lower_qoperator.h"
+
 #include <algorithm>
 #include <vector>
 
 #include "calib/exec/integer_groups.h"
 #include "libopt/analysis/qdq.h"
 #include "libopt/ir/code_type.h"
+#include "libopt/ir/copy.h"
 #include "libopt/rewrite/driver.h"
 #include "libopt/rewrite/node_names.h"
 #include "libopt/rewrite/rewriter.h"
 #include "libopt/rewrite/visit.h"
-#include "quant/attributes.h"
-#include "quant/qoperator.h"
 
 namespace onnxtool {
 namespace {
@@ -181,7 +182,7 @@ class Lowerer {
       std::vector<std::string> old;
       for (const Attribute& a : last.attributes()) old.push_back(a.name);
       for (const std::string& name : old) rw.remove_attribute(last, name);
-      for (const Attribute& a : core.attributes()) copy_attribute(rw, last, a, op);
+      for (const Attribute& a : core.attributes()) take_attribute(rw, last, a, op);
       last.metadata = core.metadata;
       graph_.set_node_name(last, core.name());
     } else {
@@ -197,10 +198,11 @@ class Lowerer {
   }
 
   // Attributes that the integer operator has, too.
-  static void copy_attribute(Rewriter& rw, Node& to, const Attribute& a, std::string_view op) {
+  static void take_attribute(Rewriter& rw, Node& to, const Attribute& a, std::string_view op) {
     if (op == "QGemm" && a.name == "beta") return;
     if (op == "QLinearAveragePool" && a.name == "dilations") return;
-    if (auto copy = copy_of(a)) rw.set_attribute(to, *std::move(copy));
+    ValueMap none;
+    rw.set_attribute(to, copy_attribute(a, to.graph(), none));
   }
 
   void rename_node(Node& n) {
