@@ -66,6 +66,12 @@ void add_optimize_flags(CLI::App& c, OptimizeOptions& o) {
        "Leave out doc strings, metadata of nodes and values, and names of nodes; the model's "
        "own metadata stays",
        shapes});
+  add_switch(c, o.provenance,
+             {"--provenance", "",
+              "Note in the model which nodes of the original each node was made of; diff "
+              "--per-layer reads it",
+              shapes})
+      ->excludes(c.get_option("--strip"));
   add_integer(
       c, o.opset, 1, kMaxConvertTarget,
       {"--opset", "N", "Raise or lower the version of the standard operators to N", shapes});

@@ -10,7 +10,7 @@ _onnxtool() {
   fi
   case "${COMP_WORDS[1]}" in
     optimize)
-      flags="--output --force --no-clobber --external-data --verify --repro --level --target --passes --disable --keep --max-growth --explain --dim --input-shape --inputs --outputs --freeze --strip --opset --allow-opset --report --json --reproducible --quiet --exit-zero --threads --kernels --max-memory --config --no-config --help"
+      flags="--output --force --no-clobber --external-data --verify --repro --level --target --passes --disable --keep --max-growth --explain --dim --input-shape --assume --inputs --outputs --freeze --strip --provenance --opset --allow-opset --report --json --reproducible --quiet --exit-zero --threads --max-memory --config --no-config --help"
       case "$previous" in
         -o|--output) files=1 ;;
         --verify) words="off quick full strict" ;;
@@ -23,13 +23,13 @@ _onnxtool() {
         --max-growth) files=1 ;;
         --dim) files=1 ;;
         --input-shape) files=1 ;;
+        --assume) files=1 ;;
         --inputs) files=1 ;;
         --outputs) files=1 ;;
         --opset) files=1 ;;
         --allow-opset) files=1 ;;
         --report) files=1 ;;
         --threads) files=1 ;;
-        --kernels) files=1 ;;
         --max-memory) files=1 ;;
         --config) files=1 ;;
         *) free=1 ;;

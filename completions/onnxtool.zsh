@@ -42,10 +42,12 @@ _onnxtool() {
         '--explain=-[Show what passes came close to and did not do, and why\: of one pass, of op\:TYPE or name\:GLOB, or counted]::\[=PASS|SELECTOR\]:_files' \
         '*--dim=[Make a named dynamic dimension N]:NAME=N:_files' \
         '*--input-shape=[Make the shape of an input static, as in x=1,3,224,224]:INPUT=DIMS:_files' \
+        '*--assume=[Rely on a named dynamic dimension being in this range; without HIGH it has no upper end. It is noted in the model]:NAME=LOW..HIGH:_files' \
         '*--inputs=[Keep only what computes the outputs from these values, which become the inputs]:NAME\[,NAME\]:_files' \
         '*--outputs=[Keep only what computes these values, which become the outputs]:NAME\[,NAME\]:_files' \
         '--freeze[Make inputs that have a default constants, as exporters mean them that list weights among the inputs]' \
         '--strip[Leave out doc strings, metadata of nodes and values, and names of nodes; the model'\''s own metadata stays]' \
+        '--provenance[Note in the model which nodes of the original each node was made of; diff --per-layer reads it]' \
         '--opset=[Raise or lower the version of the standard operators to N]:N:_files' \
         '--allow-opset=[Raise that version up to N where a fusion needs an operator that is newer]:N:_files' \
         '*--report=[Write a report to stdout or to PATH\: text, json, markdown, html, junit, sarif, github]:FORMAT\[=PATH\]:_files' \
@@ -55,7 +57,6 @@ _onnxtool() {
         '-q[No progress, and no text report on stdout]' \
         '--exit-zero[Exit with 0 instead of 1 where the answer is no]' \
         '--threads=[Threads (default\: what affinity and cgroup quota allow)]:N:_files' \
-        '--kernels=[Kernel sets, preferred first\: cpu, dnnl, or auto for all that are there]:SETS:_files' \
         '--max-memory=[Fail before more memory than this is taken, as in 2G (default\: what the cgroup allows)]:SIZE:_files' \
         '--config=[Take settings from this file instead of ./onnxtool.toml]:FILE:_files' \
         '--no-config[Take no settings from a file]' \

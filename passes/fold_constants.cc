@@ -7,7 +7,8 @@
 // What several nodes cut out of one constant may be larger than what a single one of them frees;
 // then all that computes from constants around the node is weighed, and folded, together. Does not
 // fire: QuantizeLinear and DequantizeLinear (a folded pair is a float weight again, and the
-// quantization is lost); random or unknown operators; nodes with subgraphs; results that are no
+// quantization is lost), but for a QuantizeLinear for onnxruntime's CPU provider, whose result is
+// what its kernels read; random or unknown operators; nodes with subgraphs; results that are no
 // tensors, of a size not known beforehand, beyond kMaxFoldedBytes, or that make the file grow; what
 // takes more than kMaxFoldedSteps, or the executor cannot compute.
 
@@ -90,7 +91,9 @@ bool takes_too_long(const Node& node) {
 }
 
 const char* cannot_compute(const Node& node, const PassContext& context) {
-  if (contains(kQuantization, node.op_type())) return "quantization operators stay";
+  // Quantized weights are smaller, but some runtimes want them as exporters wrote them.
+  const bool weight = context.ort_cpu && node.is("QuantizeLinear");
+  if (contains(kQuantization, node.op_type()) && !weight) return "quantization operators stay";
   bool has_subgraph = false;
   node.for_each_subgraph([&](Graph&) { has_subgraph = true; });
   if (has_subgraph) return "holds a subgraph";

@@ -114,7 +114,7 @@ void run_graph(Graph& graph, const std::function<bool(const std::string&)>& may_
 constinit const PassInfo kMakeCodesUnsigned{
     .name = "make-codes-unsigned",
     .summary = "make the signed 8-bit codes of activations unsigned, for x86 processors",
-    .level = Level::kAll,
+    .level = Level::kExtended,
     .exactness = Exactness::kExact,
     .run_graph = run_graph};
 }  // namespace onnxtool

@@ -1,12 +1,18 @@
 // Functions: operators that stand for graphs of other operators.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 
 #include "libopt/ir/model.h"
 #include "libopt/support/status.h"
 
 namespace onnxtool {
+
+/// How many nodes a graph may come to where calls are expanded: as many as the largest graphs that
+/// everything here is made for. A chain of functions that call the next twice is as long as two to
+/// the power of its depth.
+inline constexpr uint64_t kMaxExpandedNodes = 1'000'000;
 
 /// The model's function that the node calls; nullptr: it calls none.
 const Function* called_function(const Node& node);

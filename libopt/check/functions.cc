@@ -4,6 +4,7 @@
 #include <tuple>
 #include <utility>
 
+#include "libopt/analysis/functions.h"
 #include "libopt/analysis/seam.h"
 #include "libopt/analysis/verify.h"
 #include "libopt/check/family.h"
@@ -17,9 +18,6 @@ using Key = std::tuple<std::string_view, std::string_view, std::string_view>;
 // As onnx's checker.
 constexpr size_t kMaxFunctions = 10000;
 constexpr size_t kMaxCallDepth = 100;
-// Nodes of the graph after expanding every call: beyond this runtimes struggle, and so would
-// inference.
-constexpr uint64_t kMaxExpandedNodes = 5'000'000;
 
 std::string place_of(const Function& f) {
   return "function '" + std::string(f.domain) + "." + std::string(f.name) + "'";

@@ -10,10 +10,8 @@
 namespace onnxtool {
 namespace {
 
-// A file may nest calls deeper than any exporter does, and a chain of functions that call the next
-// twice is as long as two to the power of its depth.
+// A file may nest calls deeper than any exporter does.
 constexpr size_t kMaxDepth = 64;
-constexpr size_t kMaxNodes = 200'000;
 
 // The node and those of its subgraphs.
 size_t nodes_of(const Node& node) {
@@ -140,10 +138,10 @@ class Inliner {
   Status insert_node(const Node& n, Node& call, const Function& f, ValueMap& map) {
     // Counted before they are copied.
     inserted_ += nodes_of(n);
-    if (inserted_ > kMaxNodes)
+    if (inserted_ > kMaxExpandedNodes)
       return Error{
           ErrorCode::kLimit,
-          "the model's functions expand to more than " + std::to_string(kMaxNodes) + " nodes",
+          "the model's functions expand to more than " + std::to_string(kMaxExpandedNodes) + " nodes",
           {}};
     const auto mapped = [&](const std::vector<Value*>& values) {
       std::vector<Value*> out;
