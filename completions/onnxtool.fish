@@ -88,7 +88,7 @@ complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l target -r -f -
 complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l include -r -d 'Quantize only these of Conv, Gemm and MatMul: op:TYPE, name:GLOB, tensor:GLOB, between:FROM,TO, or @FILE with one a line'
 complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l exclude -r -d 'Leave these nodes in float'
 complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l override -r -d 'Something else for these layers and tensors: type=float, weights=per-tensor, weight-type=u8, calibrator=NAME, percentile=P, range=MIN,MAX, symmetric=yes'
-complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l accuracy-target -r -d 'Put layers back into float until sqnr=DB, kl=NATS or drop=POINTS holds (on --eval, else on --calib), or exit with 1'
+complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l accuracy-target -r -d 'Improve what all layers have, then put layers back into float, until sqnr=DB, kl=NATS or drop=POINTS holds (on --eval, else on --calib), or exit with 1'
 complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l bias-correction -d 'Take what layers are off on average off their biases, where that helps'
 complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l adaround -d 'Round weights up or down by what that does to each layer'\''s output (AdaRound), where that helps'
 complete -c onnxtool -n '__fish_seen_subcommand_from quantize' -l smooth -d 'Make channels that reach far smaller before MatMul and Gemm read them (SmoothQuant), between 0 and 1 of the way (default: for each tensor what is predicted to be best)'

@@ -111,7 +111,7 @@ _onnxtool() {
         '*--include=[Quantize only these of Conv, Gemm and MatMul\: op\:TYPE, name\:GLOB, tensor\:GLOB, between\:FROM,TO, or @FILE with one a line]:SELECTOR:_files' \
         '*--exclude=[Leave these nodes in float]:SELECTOR:_files' \
         '*--override=[Something else for these layers and tensors\: type=float, weights=per-tensor, weight-type=u8, calibrator=NAME, percentile=P, range=MIN,MAX, symmetric=yes]:SELECTOR\:KEY=VALUE:_files' \
-        '--accuracy-target=[Put layers back into float until sqnr=DB, kl=NATS or drop=POINTS holds (on --eval, else on --calib), or exit with 1]:METRIC=LIMIT:_files' \
+        '--accuracy-target=[Improve what all layers have, then put layers back into float, until sqnr=DB, kl=NATS or drop=POINTS holds (on --eval, else on --calib), or exit with 1]:METRIC=LIMIT:_files' \
         '--bias-correction[Take what layers are off on average off their biases, where that helps]' \
         '--adaround[Round weights up or down by what that does to each layer'\''s output (AdaRound), where that helps]' \
         '--smooth=-[Make channels that reach far smaller before MatMul and Gemm read them (SmoothQuant), between 0 and 1 of the way (default\: for each tensor what is predicted to be best)]::\[=STRENGTH\]:_files' \
