@@ -90,9 +90,7 @@ class Search {
     const auto change = [&](const char* setting, std::string_view from, std::string_view to) {
       Change c{{setting, std::string(from), std::string(to)}, now};
       c.options.in_float.clear();
-      for (const AccuracyRung& r : result_.rungs)
-        if (r.setting == setting) return std::optional<Change>();
-      return std::optional(std::move(c));
+      return tried_.contains(setting) ? std::nullopt : std::optional(std::move(c));
     };
     if (now.ort_compat || quantizer_.has_given_ranges()) return std::nullopt;
     if (!now.calibrator.automatic)
@@ -123,8 +121,7 @@ class Search {
   int64_t cost_of(const Change& c) const {
     const int64_t trials = c.options.calibrator.automatic ? kCalibratorsTried : 0;
     return (c.calibrates ? data_.calibration_samples : 0) +
-           kModels * trials *
-               std::min(affordable_samples(quantizer_.placement()), data_.judged.size());
+           kModels * trials * std::min(kRungSamples, data_.judged.size());
   }
 
   // Every rung is judged on a few samples, and kept where it is better; what seems to be enough is
@@ -146,7 +143,8 @@ class Search {
     bool any = false, first = true;
     while (auto change = next_change()) {
       const int64_t comparisons = kModels * (first ? 2 : 1) * some.size();
-      if (cost_of(*change) + comparisons > left()) break;
+      tried_.insert(change->rung.setting);
+      if (cost_of(*change) + comparisons > left()) continue;
       if (first) {
         ONNXTOOL_ASSIGN(few, measure(out_, some, 0));
         before = few;
@@ -159,7 +157,7 @@ class Search {
       result_.rungs.push_back(change->rung);
       // What cannot be had, as where the opset cannot be raised, is no reason to give up.
       if (!made.ok()) continue;
-      ONNXTOOL_ASSIGN(Quantizer::Output candidate, made->emit(&data_.judged, quiet_));
+      ONNXTOOL_ASSIGN(Quantizer::Output candidate, made->emit(&some, quiet_));
       ONNXTOOL_ASSIGN(const double value, measure(candidate, some, 0));
       AccuracyRung& rung = result_.rungs.back();
       rung.after = value;
@@ -302,7 +300,8 @@ class Search {
   RunOptions quiet_;
   AccuracySearch result_;
   std::vector<LayerInFloat> ranked_, chosen_;
-  size_t wanted_ = 0;  // how many of ranked_ were found to be enough
+  std::set<std::string> tried_;  // settings of rungs
+  size_t wanted_ = 0;            // how many of ranked_ were found to be enough
   int64_t trial_samples_ = 1;
   double base_ = kNaN;  // with all layers on integers, on all samples; few_before_ on a few
   double few_before_ = kNaN;

@@ -36,7 +36,7 @@ const char* average_pool_wrong(const Node& node) {
 
 // A model with such a node does not load.
 const char* concat_wrong(const Node& node) {
-  return node.num_inputs() < 2 ? "QLinearConcat needs two inputs" : nullptr;
+  return node.num_inputs() < 2 ? "one input: nothing to concatenate" : nullptr;
 }
 
 const char* gemm_obstacle(const Node& node) {
