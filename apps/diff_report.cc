@@ -58,7 +58,7 @@ Table metrics_table(const ModelComparison& c) {
     t.columns.push_back({key, "", ""});
   const auto integer = [](uint64_t v) { return Scalar(static_cast<int64_t>(v)); };
   for (const auto& [output, m] : c.outputs) {
-    const auto total = m.total();
+    const auto& total = m.total();
     const SampleMetrics& a = total.all;
     t.rows.push_back({output, m.samples(), integer(a.elements), integer(a.compared),
                       integer(a.mismatches), integer(a.nan_reference_only),
@@ -95,7 +95,7 @@ Section outputs_section(const ModelComparison& c, const SampleSource& source) {
           40};
   uint64_t nan_both = 0;
   for (const auto& [output, m] : c.outputs) {
-    const auto total = m.total();
+    const auto& total = m.total();
     const auto agreement = m.value(Metric::kArgmax);
     const int64_t worst = worst_sample(total);
     nan_both += total.all.nan_both;
@@ -191,7 +191,7 @@ std::vector<Finding> comparison_findings(const ModelComparison& c, const OutputP
                                  more ? fmt::format(" and {} more", more) : ""),
                      place, ""});
     }
-    const SampleMetrics all = m.total().all;
+    const SampleMetrics& all = m.total().all;
     if (all.non_finite_mismatches)
       out.push_back({"new-non-finite", "error",
                      fmt::format("{} elements are NaN or infinite on one side only ({} NaN in the "

@@ -127,6 +127,13 @@ run_python_tests() {
     printf 'error: the Python tests ended with code %d\n' "$code" >&2
     bad=1
   fi
+  # A file whose tests are not found would pass for ever.
+  for word in tests/python/test_*.py; do
+    word=$(basename "$word" .py)
+    grep -q -a -E "[(.]$word[.)]" "$log" && continue
+    printf 'error: tests/python/%s.py: no test of it ran\n' "$word" >&2
+    failed=$((failed + 1))
+  done
   # An error outside a test (an import, a class set-up) counts as failed but not as run.
   passed=$((passed + (ran > bad + left_out ? ran - bad - left_out : 0)))
   failed=$((failed + bad))

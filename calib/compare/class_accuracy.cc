@@ -8,18 +8,11 @@
 namespace onnxtool {
 
 int64_t argmax(const ConstView& scores) {
-  int64_t best = -1;
+  std::vector<double> values;
   visit_floating(scores.dtype, [&]<class T>(T) {
-    const auto v = scores.as<T>();
-    double highest = 0;
-    for (size_t i = 0; i < v.size(); ++i) {
-      const double x = widen(v[i]);
-      if (std::isnan(x) || (best >= 0 && !(x > highest))) continue;
-      highest = x;
-      best = static_cast<int64_t>(i);
-    }
+    for (const T v : scores.as<T>()) values.push_back(widen(v));
   });
-  return best;
+  return argmax_of(values);
 }
 
 Status ClassAccuracy::add(int64_t sample, const ConstView& reference, const ConstView& test,

@@ -27,7 +27,7 @@ struct ModelComparison {
 
 /// Runs both sides on every sample and compares the paired outputs. A pair of another shape or type
 /// is a failure of that sample; a type that has no comparison is an error (kUnsupported). Labels
-/// judge the reference's output 0, which must be paired.
+/// judge the reference's output 0; without its pair the accuracy has no images.
 Result<ModelComparison> compare_sides(Side& reference, Side& test, const OutputPairing& pairing,
                                       const SampleSource& source, Parallelism parallelism,
                                       const RunOptions& run, const ComparisonOptions& options);

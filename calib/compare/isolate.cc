@@ -14,30 +14,6 @@ namespace {
 // Samples that are looked at for the worst.
 constexpr int64_t kMostSamples = 64;
 
-// What stands behind codes, so that errors are those of numbers.
-std::vector<double> numbers(const Tensor& t, const CodeParams& codes) {
-  std::vector<double> out = t.to_doubles();
-  if (is_float(t.dtype()) || codes.scale <= 0) return out;
-  for (double& v : out) v = (v - codes.zero_point) * codes.scale;
-  return out;
-}
-
-double sqnr(const Tensor& reference, const Tensor& test, const CodeParams& codes) {
-  if (reference.dims() != test.dims()) return std::nan("");
-  const std::vector<double> r = numbers(reference, {}), t = numbers(test, codes);
-  double signal = 0, error = 0;
-  for (size_t i = 0; i < r.size(); ++i) {
-    if (std::isnan(r[i]) && std::isnan(t[i])) continue;
-    if (!std::isfinite(r[i]) || !std::isfinite(t[i])) {
-      if (r[i] != t[i]) return -INFINITY;
-      continue;
-    }
-    signal += r[i] * r[i];
-    error += (r[i] - t[i]) * (r[i] - t[i]);
-  }
-  return error == 0 ? INFINITY : signal == 0 ? -INFINITY : 10 * std::log10(signal / error);
-}
-
 class Isolation {
  public:
   Isolation(const Model& test, const Graph& reference, std::span<const LayerPair> pairs,
@@ -129,7 +105,7 @@ class Isolation {
     ONNXTOOL_TRY(side_->run(0, 0, part, &outputs, nullptr));
     if (!outputs[0].is_tensor()) return {};
     const Tensor& own = outputs[0].tensor();
-    const double db = sqnr(*kept.values.back(), own, which_.codes);
+    const double db = energy_of(*kept.values.back(), view_of(own), which_.codes).sqnr();
     auto expected = as_type(*kept.values.back(), own.dtype(), which_.codes);
     if (std::isnan(db) || !expected || (!best_.sample.empty() && db >= best_.sqnr_db)) return {};
     best_.inputs = std::move(named);

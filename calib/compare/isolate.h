@@ -22,9 +22,8 @@ struct IsolatedLayer {
   double sqnr_db = 0;  // of the model on `inputs` against `expected`; as LayerError's
 };
 
-/// `test_run` is how the test model's layer is run.
-/// On the sample, of the source's first 64, on which the layer `pairs[which]` is furthest from the
-/// reference. Errors: a model that does not run; kMismatch where no sample shows the layer.
+/// The layer `pairs[which]` on the sample, of the source's first 64, on which it is furthest from
+/// the reference. `run` is how the reference is run, `test_run` how the layer is. Errors: a model that does not run; kMismatch where no sample shows the layer.
 Result<IsolatedLayer> isolate_layer(const Model& test, const Graph& reference,
                                     std::span<const LayerPair> pairs, size_t which,
                                     const InputPairing& inputs, const SampleSource& source,

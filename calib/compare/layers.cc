@@ -8,67 +8,13 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "calib/compare/energy.h"
 #include "calib/compare/keep.h"
 #include "calib/data/arrays.h"
 #include "libopt/ir/code_type.h"
 
 namespace onnxtool {
 namespace {
-
-struct Energy {
-  double signal = 0, error = 0, max_abs = 0;
-  uint64_t compared = 0, non_finite = 0;
-  int64_t skipped = 0;
-
-  void add(const Energy& e) {
-    signal += e.signal;
-    error += e.error;
-    max_abs = std::max(max_abs, e.max_abs);
-    compared += e.compared;
-    non_finite += e.non_finite;
-    skipped += e.skipped;
-  }
-};
-
-template <class R, class T>
-void accumulate(const R* r, const T* t, int64_t count, Energy& e) {
-  for (int64_t i = 0; i < count; ++i) {
-    const double a = static_cast<double>(r[i]), b = static_cast<double>(t[i]), d = b - a;
-    // One test for both: a sum with an infinity or NaN is not finite.
-    if (!std::isfinite(a + b) && (!std::isfinite(a) || !std::isfinite(b))) {
-      e.non_finite += !(a == b || (std::isnan(a) && std::isnan(b)));
-      continue;
-    }
-    e.signal += a * a;
-    e.error += d * d;
-    e.max_abs = std::max(e.max_abs, std::fabs(d));
-    ++e.compared;
-  }
-}
-
-template <class Visit>
-void visit_floats(DataType type, const void* data, Visit&& visit) {
-  switch (type) {
-    case DataType::kFloat: visit(static_cast<const float*>(data)); break;
-    case DataType::kDouble: visit(static_cast<const double*>(data)); break;
-    case DataType::kFloat16: visit(static_cast<const Half*>(data)); break;
-    case DataType::kBfloat16: visit(static_cast<const Bfloat16*>(data)); break;
-    default: break;
-  }
-}
-
-Energy compare(const ConstView& r, const ConstView& t) {
-  Energy e;
-  const bool same_dims = std::equal(r.dims.begin(), r.dims.end(), t.dims.begin(), t.dims.end());
-  if (!is_float(r.dtype) || !is_float(t.dtype) || !same_dims) {
-    e.skipped = 1;
-    return e;
-  }
-  visit_floats(r.dtype, r.data, [&](const auto* a) {
-    visit_floats(t.dtype, t.data, [&](const auto* b) { accumulate(a, b, r.count, e); });
-  });
-  return e;
-}
 
 // How many bytes each layer has.
 class Measure final : public Observer {
@@ -113,6 +59,12 @@ Tensor tensor_of(const ConstView& v) {
   return Tensor::from_bytes(v.dtype, {v.dims.begin(), v.dims.end()}, {bytes, bytes + size});
 }
 
+Energy energy_of(const Tensor& reference, const ConstView& test, const CodeParams& codes) {
+  if (!is_8bit(test.dtype) || codes.scale <= 0) return energy_of(view_of(reference), test);
+  const Tensor numbers = decoded(test, codes);
+  return energy_of(view_of(reference), view_of(numbers));
+}
+
 std::optional<Tensor> as_type(const Tensor& value, DataType type, const CodeParams& codes) {
   if (value.dtype() == type) return value;
   if (is_8bit(type))
@@ -137,8 +89,7 @@ class Compare final : public Observer {
     forcing_ = nullptr;
     energies[w] = Energy();
     if (!r) return {};
-    const bool coded = is_8bit(v.dtype) && codes_[w].scale > 0;
-    energies[w] = compare(view_of(*r), coded ? view_of(decoded(v, codes_[w])) : v);
+    energies[w] = energy_of(*r, v, codes_[w]);
     // What takes its place has its type: kernels were chosen by it.
     if (force_ && energies[w].skipped == 0)
       r = as_type(*r, v.dtype, codes_[w]);
@@ -268,16 +219,8 @@ class Comparison {
     std::vector<LayerError> out;
     for (size_t i = 0; i < pairs_.size(); ++i) {
       const Energy& e = totals_[i];
-      // Nothing compared is no answer; only a true zero error is "identical".
-      double db = std::nan("");
-      if (e.non_finite)
-        db = -INFINITY;
-      else if (e.compared)
-        db = e.error == 0    ? INFINITY
-             : e.signal == 0 ? -INFINITY
-                             : 10 * std::log10(e.signal / e.error);
       out.push_back(
-          {pairs_[i].reference->name(), db, e.max_abs, e.compared, e.non_finite, e.skipped});
+          {pairs_[i].reference->name(), e.sqnr(), e.max_abs, e.compared, e.non_finite, e.skipped});
     }
     return out;
   }

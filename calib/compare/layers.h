@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "calib/compare/energy.h"
 #include "calib/compare/side.h"
 #include "libopt/analysis/align.h"
 
@@ -53,6 +54,9 @@ Result<std::vector<LayerError>> compare_layers(const Graph& reference, const Gra
 
 /// A value that outlives the run it was seen in.
 Tensor tensor_of(const ConstView& view);
+
+/// Of floats against floats, or against 8-bit codes as the numbers that they stand for.
+Energy energy_of(const Tensor& reference, const ConstView& test, const CodeParams& codes);
 /// A layer's value of the reference as the test model keeps it, 8-bit codes saturated; nullopt: it
 /// cannot.
 std::optional<Tensor> as_type(const Tensor& value, DataType type, const CodeParams& codes);

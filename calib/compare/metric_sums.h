@@ -13,9 +13,10 @@
 namespace onnxtool {
 
 /// Pairwise sum of a stream: partial sums of 1, 2, 4, ... terms, joined as equals meet.
+template <class T>
 class PairwiseSum {
  public:
-  void add(double x) {
+  void add(T x) {
     uint64_t n = ++count_;
     for (; !(n & 1); n >>= 1) {
       x += partial_.back();
@@ -23,23 +24,20 @@ class PairwiseSum {
     }
     partial_.push_back(x);
   }
-  double total() const {
-    double sum = 0;
+  T total() const {
+    T sum = 0;
     for (size_t i = partial_.size(); i-- > 0;) sum += partial_[i];
     return sum;
   }
 
  private:
   uint64_t count_ = 0;
-  std::vector<double> partial_;
+  std::vector<T> partial_;
 };
 
 /// Adds up what can be added exactly, b behind a: counts, and the largest of values that have no
 /// place. Sums and the places of the largest errors are left to the caller.
 void join_counts(SampleMetrics& a, const SampleMetrics& b);
-
-/// 10 log10(sum r^2 / sum e^2), infinite where a sum is zero.
-double sqnr_of(double sum_r2, double sum_e2);
 
 /// The place of the largest element, ties to the lower one; NaN never wins; -1: empty or all NaN.
 int64_t argmax_of(std::span<const double> values);

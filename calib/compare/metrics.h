@@ -19,6 +19,7 @@
 
 #include "calib/exec/kernel.h"
 #include "calib/ranges/summary.h"
+#include "libopt/support/scaled.h"
 #include "libopt/support/status.h"
 
 namespace onnxtool {
@@ -30,19 +31,12 @@ enum class Verdict : uint8_t { kNone, kPass, kFail };
 Verdict combine(Verdict a, Verdict b);
 
 struct MetricOptions {
-  /// An element is outside the band when !(|e| <= atol + rtol |r|), numpy's rule; either_or: when
-  /// |e| > atol and |e| > rtol |r|, Polygraphy's.
+  /// An element is outside the band when !(|e| <= atol + rtol |r|), numpy's rule.
   double atol = 1e-5;
   double rtol = 1e-3;
-  bool either_or = false;
-  /// Relative error is |e| / max(|r|, floor x absmax r of the sample).
-  double rel_floor = 1e-6;
-  /// Whether NaN on both sides at the same place counts as equal (else as a mismatch).
-  bool nan_equal = true;
-  /// Rows along `axis` are ranked; 0 leaves out top-k, argmax and KL. Only floating outputs with at
-  /// least two elements along it are ranked.
+  /// Rows along the last axis are ranked; 0 leaves out top-k, argmax and KL. Only floating outputs
+  /// with at least two elements along it are ranked.
   int top_k = 5;
-  int64_t axis = -1;
   /// KL(softmax(r) || softmax(t)) per row, base e, q floored at 1e-12. Needs top_k > 0.
   bool kl = false;
   /// Keep the distribution of relative errors (kRelP50, kRelP99): some 2 KiB an octave that occurs.
@@ -56,10 +50,11 @@ struct SampleMetrics {
   uint64_t elements = 0;
   uint64_t compared = 0;  // finite on both sides (or: integers, strings, all of them)
   bool floating = true;   // integers, bool and strings have mismatches and max_abs only
-  bool identical = true;  // equal bits or values everywhere, NaN per nan_equal
+  bool identical = true;  // equal bits or values everywhere, NaN like NaN
 
-  double sum_r2 = 0, sum_t2 = 0, sum_rt = 0, sum_e2 = 0, sum_abs_e = 0;
-  double max_abs = 0;          // of |e|; integers: largest step difference
+  Scaled sum_r2, sum_t2, sum_rt, sum_e2, sum_abs_e;
+  double max_abs =
+      0;  // of |e|, infinite where no double is as large; integers: largest step difference
   int64_t max_abs_index = -1;  // lowest flat index where it occurs; -1: nothing compared
   double max_rel = 0;
   int64_t max_rel_index = -1;
@@ -83,8 +78,8 @@ struct SampleMetrics {
 
   Summary relative;  // of the relative errors
 
-  /// Elements that only a NaN or an infinity tells apart: NaN on one side, an infinity that
-  /// differs, NaN on both sides where that is not equal.
+  /// Elements that only a NaN or an infinity tells apart: NaN on one side, or an infinity that
+  /// differs.
   uint64_t non_finite_mismatches = 0;
 
   /// Of an output that consists of several tensors: the path of the element with the largest error.
@@ -172,7 +167,7 @@ class OutputMetrics {
       int64_t undefined = 0;  // -inf or NaN
     } per_sample;
   };
-  Total total() const;
+  const Total& total() const;  // put together once; not for several threads
 
   /// nullopt: not defined here (nothing compared, an integer output, no rows to rank).
   std::optional<double> value(Metric metric) const;
@@ -186,14 +181,13 @@ class OutputMetrics {
   /// for this output.
   Verdict judge(Metric metric, double limit) const;
 
-  /// The default gate: at most `max_share` of the elements outside the band (integers: unequal).
-  Verdict judge_band(double max_share = 0) const;
-
  private:
   MetricOptions options_;
   std::map<int64_t, SampleMetrics> samples_;  // their distributions joined in relative_
   Summary relative_;
   std::map<int64_t, std::string> failures_;
+  Total fold() const;
+  mutable std::optional<Total> total_;  // until a further sample
 };
 
 /// Classification: right answers of both sides, image by image.

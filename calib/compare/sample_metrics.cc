@@ -20,6 +20,8 @@ constexpr double kInf = std::numeric_limits<double>::infinity();
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 constexpr size_t kBlock = 1024;
 constexpr size_t kLanes = 8;
+/// Errors of values below this share of the sample's largest are relative to that share.
+constexpr double kRelativeFloor = 1e-6;
 
 /// Position among the floats of its type; neighbours differ by 1, both zeros are 0.
 int64_t position(float v) {
@@ -62,8 +64,33 @@ struct Block {
 };
 
 struct Sums {
-  PairwiseSum r2, t2, rt, e2, abs_e;
+  PairwiseSum<Scaled> r2, t2, rt, e2, abs_e;
 };
+
+/// The sums of a block whose squares are no doubles, number by number.
+void add_extremes(Sums& sums, const Block& b) {
+  Scaled r2, t2, rt, e2, abs_e;
+  for (size_t i = 0; i < b.size; ++i) {
+    const Scaled r = Scaled::of(b.r[i]), t = Scaled::of(b.t[i]),
+                 e = Scaled::difference(b.t[i], b.r[i]);
+    r2 += r * r;
+    t2 += t * t;
+    rt += r * t;
+    e2 += e * e;
+    abs_e += {std::fabs(e.value), e.exponent};
+  }
+  sums.r2.add(r2);
+  sums.t2.add(t2);
+  sums.rt.add(rt);
+  sums.e2.add(e2);
+  sums.abs_e.add(abs_e);
+}
+
+/// Whether a block's sum of squares is good: nothing under- or overflowed.
+bool is_good(double sum, const double* values, size_t size) {
+  return is_safe_sum(sum) ||
+         (sum == 0 && std::all_of(values, values + size, [](double v) { return v == 0; }));
+}
 
 void take_block(SampleMetrics& m, Sums& sums, Block& b, const MetricOptions& options,
                 double floor) {
@@ -87,11 +114,18 @@ void take_block(SampleMetrics& m, Sums& sums, Block& b, const MetricOptions& opt
     return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) +
            ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
   };
-  sums.r2.add(fold(r2));
-  sums.t2.add(fold(t2));
-  sums.rt.add(fold(rt));
-  m.compared += b.size;
   const double block_max = *std::max_element(max_e, max_e + kLanes);
+  if (is_good(fold(r2), b.r.data(), b.size) && is_good(fold(t2), b.t.data(), b.size) &&
+      (block_max == 0 || is_safe_sum(fold(e2)))) {
+    sums.r2.add(fold(r2));
+    sums.t2.add(fold(t2));
+    sums.rt.add(fold(rt));
+    sums.e2.add(fold(e2));
+    sums.abs_e.add(fold(abs_e));
+  } else {
+    add_extremes(sums, b);
+  }
+  m.compared += b.size;
   const bool first = m.max_abs_index < 0 && b.size;
   if (first) m.max_abs_index = m.max_rel_index = b.index[0];
   std::array<float, kBlock> relative;
@@ -100,12 +134,8 @@ void take_block(SampleMetrics& m, Sums& sums, Block& b, const MetricOptions& opt
       std::fill_n(relative.begin(), b.size, 0.0f);
       m.relative.add(std::span<const float>(relative.data(), b.size));
     }
-    sums.e2.add(0);
-    sums.abs_e.add(0);
     return;
   }
-  sums.e2.add(fold(e2));
-  sums.abs_e.add(fold(abs_e));
   for (size_t i = 0; i < b.size; ++i) {
     const double r = std::fabs(b.r[i]), e = std::fabs(b.t[i] - b.r[i]);
     if (e > m.max_abs) {
@@ -122,9 +152,7 @@ void take_block(SampleMetrics& m, Sums& sums, Block& b, const MetricOptions& opt
       relative[i] = static_cast<float>(rel);
     }
     m.mismatches += e != 0;
-    const bool outside = options.either_or ? e > options.atol && e > options.rtol * r
-                                           : !(e <= options.atol + options.rtol * r);
-    m.outside_band += outside;
+    m.outside_band += !(e <= options.atol + options.rtol * r);
   }
   if (options.relative) m.relative.add(std::span<const float>(relative.data(), b.size));
 }
@@ -136,7 +164,7 @@ void compare_floats(SampleMetrics& m, const R* r, const T* t, size_t n,
     const double a = std::fabs(widen(r[i]));
     if (a > m.absmax_r && a != kInf) m.absmax_r = a;
   }
-  const double floor = options.rel_floor * m.absmax_r;
+  const double floor = kRelativeFloor * m.absmax_r;
   Sums sums;
   Block block;
   const auto flush = [&] {
@@ -156,7 +184,7 @@ void compare_floats(SampleMetrics& m, const R* r, const T* t, size_t n,
     bool equal = false;
     if (nan_r && nan_t) {
       ++m.nan_both;
-      equal = options.nan_equal;
+      equal = true;
     } else if (nan_r) {
       ++m.nan_reference_only;
     } else if (nan_t) {
@@ -185,27 +213,19 @@ void compare_floats(SampleMetrics& m, const R* r, const T* t, size_t n,
   }
 }
 
-/// Rows along one axis of both outputs, as doubles.
-struct Rows {
-  int64_t outer, n, inner;
-};
-
-template <class T>
-void gather(const T* data, Rows rows, int64_t row, std::vector<double>& to) {
-  const T* from = data + row / rows.inner * rows.n * rows.inner + row % rows.inner;
-  for (int64_t i = 0; i < rows.n; ++i) to[static_cast<size_t>(i)] = widen(from[i * rows.inner]);
-}
-
 template <class R, class T>
-void rank(SampleMetrics& m, const R* r, const T* t, Rows rows, const MetricOptions& options) {
-  const auto n = static_cast<size_t>(rows.n);
+void rank(SampleMetrics& m, const R* r, const T* t, int64_t rows, int64_t classes,
+          const MetricOptions& options) {
+  const auto n = static_cast<size_t>(classes);
   const size_t k = std::min(n, static_cast<size_t>(options.top_k));
   std::vector<double> a(n), b(n);
   std::vector<int64_t> top_a, top_b;
-  PairwiseSum kl;
-  for (int64_t row = 0; row < rows.outer * rows.inner; ++row) {
-    gather(r, rows, row, a);
-    gather(t, rows, row, b);
+  PairwiseSum<double> kl;
+  for (int64_t row = 0; row < rows; ++row) {
+    for (size_t i = 0; i < n; ++i) {
+      a[i] = widen(*r++);
+      b[i] = widen(*t++);
+    }
     ++m.rows;
     const int64_t best_a = argmax_of(a), best_b = argmax_of(b);
     if (best_a == best_b) {
@@ -299,22 +319,18 @@ void append(SampleMetrics& m, const SampleMetrics& more) {
     m.max_rel = more.max_rel;
     m.max_rel_index = places + more.max_rel_index;
   }
-  for (double SampleMetrics::*sum :
+  for (Scaled SampleMetrics::*sum :
        {&SampleMetrics::sum_r2, &SampleMetrics::sum_t2, &SampleMetrics::sum_rt,
-        &SampleMetrics::sum_e2, &SampleMetrics::sum_abs_e, &SampleMetrics::kl_sum})
+        &SampleMetrics::sum_e2, &SampleMetrics::sum_abs_e})
     m.*sum += more.*sum;
+  m.kl_sum += more.kl_sum;
   m.relative.merge(more.relative);
   join_counts(m, more);
 }
 
-double sqnr_of(double sum_r2, double sum_e2) {
-  if (sum_e2 == 0) return kInf;
-  return sum_r2 == 0 ? -kInf : 10 * std::log10(sum_r2 / sum_e2);
-}
-
 double SampleMetrics::sqnr() const {
   if (!floating || compared == 0 || non_finite_mismatches) return kNan;
-  return sqnr_of(sum_r2, sum_e2);
+  return decibels(sum_r2, sum_e2);
 }
 
 Result<SampleMetrics> compare_sample(const ConstView& reference, const ConstView& test,
@@ -339,21 +355,14 @@ Result<SampleMetrics> compare_sample(const ConstView& reference, const ConstView
   const auto n = static_cast<size_t>(reference.count);
   m.floating = both_floating;
   if (both_floating) {
-    const int64_t rank_of = reference.rank();
-    const int64_t axis = options.axis < 0 ? options.axis + rank_of : options.axis;
-    Rows rows{1, 0, 1};
-    if (options.top_k > 0 && axis >= 0 && axis < rank_of && reference.count > 0) {
-      rows.n = reference.dims[static_cast<size_t>(axis)];
-      for (int64_t d = 0; d < rank_of; ++d)
-        if (d != axis)
-          (d < axis ? rows.outer : rows.inner) *= reference.dims[static_cast<size_t>(d)];
-    }
+    const int64_t classes = reference.rank() > 0 ? reference.dims.back() : 0;
     visit_floating(reference.dtype, [&]<class R>(R) {
       visit_floating(test.dtype, [&]<class T>(T) {
         const auto* r = static_cast<const R*>(reference.data);
         const auto* t = static_cast<const T*>(test.data);
         compare_floats(m, r, t, n, options);
-        if (rows.n >= 2) rank(m, r, t, rows, options);
+        if (options.top_k > 0 && classes >= 2)
+          rank(m, r, t, reference.count / classes, classes, options);
       });
     });
   } else if (reference.dtype == DataType::kString) {

@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "libopt/io/encode.h"
+#include "libopt/support/scaled.h"
 #include "libopt/support/sha256.h"
 
 namespace onnxtool {
@@ -72,7 +73,7 @@ std::string tensor_change(const Tensor& a, const Tensor& b) {
     std::snprintf(text, sizeof text, ", largest difference %.4g", most);
   else
     std::snprintf(text, sizeof text, ", SQNR %.2f dB, largest difference %.4g",
-                  10 * std::log10(signal / error), most);
+                  decibels(signal, error), most);
   return out + text;
 }
 

@@ -1,21 +1,19 @@
-"""The figures of `onnxtool diff` against numpy, from outputs that `onnxtool run` writes.
+"""The figures of `onnxtool diff` against numpy, on outputs that are constants of two models.
 
-  python tests/python/test_diff_metrics.py REFERENCE.onnx TEST.onnx [flags for the samples]
-
-ONNXTOOL names the program (default: onnxtool in PATH). Sums here are in extended precision.
+Sums here are in extended precision, whose exponents hold the square of any double.
 """
 
-import glob
 import json
 import os
-import re
+import pathlib
 import subprocess
-import sys
 import tempfile
+import unittest
 
 import numpy as np
+import onnx
+from onnx import helper, numpy_helper
 
-TOOL = os.environ.get("ONNXTOOL", "onnxtool")
 TOLERANCE = 1e-12
 
 
@@ -28,70 +26,125 @@ def decibel(r, t):
 
 
 def divergence(a, b):
-    a, b = (v.astype(np.longdouble) - v.max() for v in (a, b))
+    a, b = (v - v.max() for v in (a, b))
     log_p, log_q = a - np.log(np.exp(a).sum()), b - np.log(np.exp(b).sum())
     p = np.exp(log_p)
     return float((p * (log_p - np.maximum(log_q, np.log(np.longdouble(1e-12)))))[p > 0].sum())
 
 
+def position(x):
+    """Place among the floats of its type."""
+    bits = x.view(np.int32 if x.dtype == np.float32 else np.int64).astype(object)
+    least = -(2 ** (8 * x.dtype.itemsize - 1))
+    return np.array([b if b >= 0 else least - b for b in bits.ravel()])
+
+
+def flips(a, b):
+    x, y = a.argmax(), b.argmax()
+    return bool(x != y and a[x] != a[y] and b[x] != b[y])
+
+
 def expected(reference, test):
-    """Metrics of one output over its samples."""
-    r, t = (np.concatenate([x.ravel() for x in side]) for side in (reference, test))
+    """Metrics of one output of finite numbers and one sample."""
+    steps = max(abs(p - q) for p, q in zip(position(reference), position(test)))
+    rows = [side.astype(np.longdouble).reshape(-1, side.shape[-1]) for side in (reference, test)]
+    r, t = (side.ravel() for side in rows)
     e = t - r
-    rmse = float(np.sqrt(total(e * e) / e.size))
-    per_sample = [decibel(a, b) for a, b in zip(reference, test) if (a != b).any()]
-    relative = [np.abs(b - a) / np.maximum(np.abs(a), 1e-6 * np.abs(a).max()) for a, b in zip(reference, test)]
-    out = {
-        "max_abs": np.abs(e).max(), "mean_abs": float(total(np.abs(e)) / e.size), "rmse": rmse,
-        "max_rel": max(x.max() for x in relative), "mismatch": (e != 0).mean(),
+    rmse = np.sqrt(total(e * e) / e.size)
+    relative = np.abs(e) / np.maximum(np.abs(r), np.longdouble(1e-6) * np.abs(r).max())
+    best = lambda v: set(np.argsort(-v, kind="stable")[:5])
+    kl = [divergence(a, b) for a, b in zip(*rows)]
+    return {
+        "max_abs": np.abs(e).max(), "mean_abs": total(np.abs(e)) / e.size, "rmse": rmse,
+        "max_rel": relative.max(), "mismatch": (e != 0).mean(), "ulp": float(steps),
         "outside": (np.abs(e) > 1e-5 + 1e-3 * np.abs(r)).mean(),
-        "cosine": float(total(r * t) / np.sqrt(total(r * r) * total(t * t))),
-        "gain": float(np.sqrt(total(t * t) / total(r * r))),
-    }
-    if per_sample:
-        out |= {
-            "sqnr_db": decibel(r, t), "psnr_db": float(20 * np.log10(np.abs(r).max() / rmse)),
-            "sqnr_min_db": min(per_sample), "sqnr_mean_db": np.mean(per_sample),
-            "sqnr_median_db": np.median(per_sample), "sqnr_p1_db": np.percentile(per_sample, 1),
-            "sqnr_p5_db": np.percentile(per_sample, 5),
-        }
-    if reference[0].ndim and reference[0].shape[-1] > 1:
-        rows = [[v for x in side for v in x.reshape(-1, x.shape[-1])] for side in (reference, test)]
-        best = lambda v: set(np.argsort(-v, kind="stable")[:5])
-        out["argmax"] = np.mean([a.argmax() == b.argmax() for a, b in zip(*rows)])
-        out["top_k"] = np.mean([best(a) == best(b) for a, b in zip(*rows)])
-        kl = [divergence(a, b) for a, b in zip(*rows)]
-        out |= {"kl": np.mean(kl), "kl_max": max(kl)}
-    return out
+        "cosine": total(r * t) / np.sqrt(total(r * r) * total(t * t)),
+        "gain": np.sqrt(total(t * t) / total(r * r)),
+        "sqnr_db": decibel(r, t), "sqnr_min_db": decibel(r, t), "psnr_db": 20 * np.log10(np.abs(r).max() / rmse),
+        "argmax": np.mean([a.argmax() == b.argmax() for a, b in zip(*rows)]),
+        "flips": np.mean([flips(a, b) for a, b in zip(*rows)]),
+        "top_k": np.mean([best(a) == best(b) for a, b in zip(*rows)]),
+        "kl": np.mean(kl), "kl_max": max(kl),
+    }, relative
 
 
-def outputs_of(model, flags, directory):
-    subprocess.run([TOOL, "run", model, *flags, "-o", directory, "-q", "--kernels", "cpu"], check=True)
-    return lambda output: [
-        np.load(f).astype(np.float64)
-        for f in sorted(glob.glob(os.path.join(directory, re.sub(r"[^A-Za-z0-9._-]", "_", output), "*.npy")))
-    ]
+class DiffMetrics(unittest.TestCase):
+    def diff(self, reference, test):
+        """The row of every metric, and the exit code."""
+        with tempfile.TemporaryDirectory() as directory:
+            paths = []
+            for name, value in (("r", reference), ("t", test)):
+                kind = helper.np_dtype_to_tensor_dtype(value.dtype)
+                node = helper.make_node("Identity", ["c"], ["y"])
+                graph = helper.make_graph([node], "g", [], [helper.make_tensor_value_info("y", kind, value.shape)],
+                                          [numpy_helper.from_array(value, "c")])
+                model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+                paths.append(pathlib.Path(directory) / f"{name}.onnx")
+                onnx.save(model, paths[-1])
+            run = subprocess.run([os.environ["ONNXTOOL_BINARY"], "diff", *paths, "--random", "1", "--kl", "--atol", "1e-5", "--rtol", "1e-3",
+                                  "--json", "-q", "--no-config"], capture_output=True, text=True)
+            self.assertIn(run.returncode, (0, 1), run.stderr)
+            return json.loads(run.stdout)["outputs"]["metrics"][0], run.returncode
 
+    def check(self, reference, test):
+        row, code = self.diff(reference, test)
+        figures, relative = expected(reference, test)
+        for key, value in figures.items():
+            # The terms of a divergence cancel: what is left is exact to the size of the terms, not its own.
+            error = abs(np.longdouble(row[key]) - value) / (1 if key.startswith("kl") else max(abs(value), np.longdouble(1e-300)))
+            self.assertLess(error, TOLERANCE, f"{key}: {row[key]}, expected {value}")
+        # Quantiles of a histogram, whose bins are narrow.
+        for key, share in (("rel_p50", 50), ("rel_p99", 99)):
+            near = np.percentile(relative.astype(float), [share - 1, min(share + 1, 100)])
+            self.assertTrue(near[0] * 0.98 <= row[key] <= near[1] * 1.02, f"{key}: {row[key]}, expected within {near}")
+        self.assertEqual(code, 1)
 
-def main(reference, test, *flags):
-    with tempfile.TemporaryDirectory() as work:
-        ours = outputs_of(reference, flags, os.path.join(work, "r"))
-        theirs = outputs_of(test, flags, os.path.join(work, "t"))
-        diff = subprocess.run([TOOL, "diff", reference, test, *flags, "--kl", "--atol", "1e-5", "--rtol", "1e-3", "--json", "-q", "--exit-zero", "--kernels", "cpu"],
-                              check=True, capture_output=True)
-        worst, failed = 0.0, []
-        for row in json.loads(diff.stdout)["outputs"]["metrics"]:
-            for key, value in expected(ours(row["output"]), theirs(row["output"])).items():
-                # The terms of a divergence cancel: what is left is exact to the size of the terms, not its own.
-                error = abs(row[key] - value) / (1.0 if key.startswith("kl") else max(abs(value), 1e-300))
-                worst = max(worst, error)
-                if error > TOLERANCE:
-                    failed.append(f"{row['output']} {key}: {row[key]}, expected {value}")
-    print("\n".join(failed) or f"all figures agree; largest relative difference {worst:.1e}")
-    return 1 if failed else 0
+    def pair(self, dtype, scale=1.0, error=0.05):
+        random = np.random.default_rng(7)
+        r = random.normal(size=(60, 50))
+        t = r + error * random.normal(size=r.shape)
+        r[0, :2] = t[0, :2] = 9  # a tie
+        return (r * scale).astype(dtype), (t * scale).astype(dtype)
+
+    def test_floats(self):
+        self.check(*self.pair(np.float32))
+
+    def test_large_errors(self):
+        self.check(*self.pair(np.float32, error=3))
+
+    def test_doubles(self):
+        self.check(*self.pair(np.float64))
+
+    def test_small_doubles(self):
+        self.check(*self.pair(np.float64, scale=1e-170))
+
+    def test_large_doubles(self):
+        self.check(*self.pair(np.float64, scale=1e200))
+
+    def test_sizes_apart(self):
+        r, t = self.pair(np.float64)
+        r[:20], t[:20] = r[:20] * 1e-170, t[:20] * 1e-170
+        r[40:], t[40:] = r[40:] * 1e180, t[40:] * 1e180
+        self.check(r, t)
+
+    def test_non_finite(self):
+        r, t = self.pair(np.float32)
+        r[0, 0] = t[0, 0] = np.nan
+        r[1, 0] = t[1, 0] = np.inf
+        r[2, 0], t[3, 0] = np.nan, np.nan
+        r[4, 0], t[4, 0] = np.inf, -np.inf
+        row, code = self.diff(r, t)
+        self.assertEqual(code, 1)
+        self.assertEqual([row[k] for k in ("nan_both", "nan_reference_only", "nan_test_only", "infinity_mismatches")], [1, 1, 1, 1])
+        finite = np.isfinite(r) & np.isfinite(t)
+        self.assertEqual(row["compared"], finite.sum())
+        self.assertAlmostEqual(row["max_abs"], np.abs(t.astype(float) - r)[finite].max(), 12)
+
+    def test_identical(self):
+        r, _ = self.pair(np.float64, scale=1e-170)
+        row, code = self.diff(r, r)
+        self.assertEqual((code, row["identical"], row["mismatch"], row["cosine"], row["ulp"]), (0, True, 0, 1, 0))
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 3:
-        sys.exit(__doc__)
-    sys.exit(main(*sys.argv[1:]))
+    unittest.main()
