@@ -123,6 +123,11 @@ Result<LayersFound> layers_section(const Graph& reference, const Graph& test,
        fmt::format("{} of {} ({} by name, {} by structure)", count,
                    std::max(layers.candidates, count), count - structural, structural),
        "", Audience::kPeople});
+  if (const int64_t left = layers.candidates - count; left > 0)
+    s.notes.push_back(
+        fmt::format("{} of {} layers of the reference were not compared: no value of the test model "
+                    "was found that stands for them",
+                    left, layers.candidates));
   s.fields.push_back({"by_name", "", count - structural, "", Audience::kPrograms});
   s.fields.push_back({"by_structure", "", structural, "", Audience::kPrograms});
   s.fields.push_back(

@@ -11,6 +11,7 @@
 #include "calib/compare/energy.h"
 #include "calib/compare/keep.h"
 #include "calib/data/arrays.h"
+#include "libopt/analysis/qdq.h"
 #include "libopt/ir/code_type.h"
 
 namespace onnxtool {
@@ -108,6 +109,32 @@ class Compare final : public Observer {
   bool force_;
 };
 
+// The 8-bit codes that a DequantizeLinear with one scale makes `value` of; nullptr: it is something
+// else.
+const Value* codes_behind(const Value& value) {
+  const Node* dq = value.producer();
+  const bool fits = dq && is_dequantize(*dq) && has_one_scale(*dq) && dq->input(0).producer() &&
+                    !dq->input(0).constant() && is_8bit(dq->input(2).type().dtype) &&
+                    &dq->input(0).graph() == &value.graph();
+  return fits ? &dq->input(0) : nullptr;
+}
+
+// A layer that is read through DequantizeLinear is judged and replaced as codes: operators that run
+// on integers read those, and each of several DequantizeLinear has the reference's value then.
+std::vector<LayerPair> fed_as_codes(std::span<const LayerPair> pairs) {
+  std::unordered_set<const Value*> taken;
+  for (const LayerPair& p : pairs) taken.insert(p.test);
+  std::vector<LayerPair> out(pairs.begin(), pairs.end());
+  for (LayerPair& p : out) {
+    const Value* codes = codes_behind(*p.test);
+    if (!codes || !taken.insert(codes).second) continue;
+    const Node& dq = *p.test->producer();
+    p.codes = {dq.input(1).constant()->to_doubles()[0], dq.input(2).constant()->to_doubles()[0]};
+    p.test = codes;
+  }
+  return out;
+}
+
 // A run over the samples: the layers that are judged, and those whose values are only passed on.
 struct Pass {
   std::vector<size_t> judged, fed;  // indices of pairs, ascending
@@ -200,7 +227,8 @@ class Comparison {
              const LayerOptions& options)
       : reference_(reference),
         test_(test),
-        pairs_(pairs),
+        pairs_(options.mode == LayerMode::kLocal ? fed_as_codes(pairs)
+                                                 : std::vector(pairs.begin(), pairs.end())),
         inputs_(inputs),
         run_(run),
         options_(options),
@@ -280,7 +308,7 @@ class Comparison {
   }
 
   const Graph &reference_, &test_;
-  std::span<const LayerPair> pairs_;
+  std::vector<LayerPair> pairs_;
   const InputPairing* inputs_;
   const RunOptions& run_;
   const LayerOptions& options_;

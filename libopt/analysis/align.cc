@@ -83,13 +83,33 @@ std::string detail_of(const Node& n) {
   return out;
 }
 
-// Exporters number what has no name, and another export numbers it anew: such a name says nothing
-// where the operators differ.
-bool says_nothing(const Value& a, const Value& b) {
-  const bool number =
-      std::all_of(a.name().begin(), a.name().end(), [](char c) { return c >= '0' && c <= '9'; });
-  const Node *x = origin(a).producer(), *y = origin(b).producer();
-  return number && (!x || !y || base_operator(*x) != base_operator(*y));
+bool is_number(const std::string& name) {
+  return std::all_of(name.begin(), name.end(), [](char c) { return c >= '0' && c <= '9'; });
+}
+
+// The product on integers that a value is scaled from; nullptr: none. Dynamic quantization writes
+// it as Add(Mul(Cast(ConvInteger(...)), scale), bias).
+const Node* integer_product(const Value& v, int depth = 0) {
+  const Node* p = v.producer();
+  if (!p || depth > 5) return nullptr;
+  if (p->is("ConvInteger") || p->is("MatMulInteger")) return p;
+  if (!p->is("Add") && !p->is("Mul") && !p->is("Cast") && !p->is("Reshape")) return nullptr;
+  for (const Value* in : p->inputs())
+    if (const Node* found = in ? integer_product(*in, depth + 1) : nullptr) return found;
+  return nullptr;
+}
+
+bool same_operator(const Value& r, const Value& t) {
+  const Node *x = origin(r).producer(), *y = origin(t).producer();
+  if (!x || !y) return false;
+  const Node* product = integer_product(origin(t));
+  return base_operator(*x) == base_operator(*y) ||
+         (product && base_operator(*x) == base_operator(*product));
+}
+
+bool same_shape(const Value& a, const Value& b) {
+  return a.type().shape && b.type().shape && !contradicts(a, b) &&
+         is_float(a.type().dtype) == is_float(b.type().dtype);
 }
 
 // Operators that read a value, also through transparent nodes; "" for a graph output.
@@ -214,6 +234,12 @@ class Alignment {
             break;
           }
       }
+    const bool numbers_count = same_numbering(plain);
+    // Exporters number what has no name, and another export numbers it anew: such a name says
+    // nothing where the operators differ, unless the others show that the numbers are the same.
+    const auto says_nothing = [&](const Value& r, const Value& t) {
+      return is_number(r.name()) && !same_operator(r, t) && !(numbers_count && same_shape(r, t));
+    };
     for (const Node& n : reference_.nodes())
       for (const Value* r : n.outputs()) {
         if (!r || found_.contains(r)) continue;
@@ -226,6 +252,20 @@ class Alignment {
           break;
         }
       }
+  }
+
+  // Whether nearly all numbers that both graphs use as names stand for the same operator and shape.
+  bool same_numbering(const std::unordered_map<std::string, const Value*>& named) const {
+    constexpr size_t kFewest = 8;  // of less the agreement may be chance
+    size_t shared = 0, equal = 0;
+    for (const Node& n : reference_.nodes())
+      for (const Value* r : n.outputs()) {
+        const auto it = r && is_number(r->name()) ? named.find(r->name()) : named.end();
+        if (it == named.end()) continue;
+        ++shared;
+        equal += same_operator(*r, *it->second) && !contradicts(*r, *it->second);
+      }
+    return shared >= kFewest && equal * 10 >= shared * 8;
   }
 
   // A fused node often keeps the name of its first part: Conv with a BatchNormalization folded into

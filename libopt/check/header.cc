@@ -1,5 +1,6 @@
 // Findings about the model's header: versions, imports, metadata.
 #include <limits>
+#include <unordered_map>
 
 #include "libopt/analysis/verify.h"
 #include "libopt/check/family.h"
@@ -26,6 +27,16 @@ void check_header(const OutlineView& view, Findings& out) {
       out.add(RuleId::kOpsetImport, "",
               "domain '" + std::string(o.domain) + "' is imported at the impossible version " +
                   std::to_string(o.version));
+  std::unordered_map<std::string_view, int64_t> imported;
+  for (const outline::OpsetImport& o : m.opsets) {
+    const auto [it, fresh] = imported.emplace(o.domain == "ai.onnx" ? "" : o.domain, o.version);
+    if (fresh) continue;
+    out.add(RuleId::kDuplicateOpsetImport, "",
+            "domain '" + std::string(o.domain) + "' is imported at version " +
+                std::to_string(it->second) + " and again at " + std::to_string(o.version) +
+                ", which counts");
+    it->second = o.version;
+  }
   std::unordered_set<std::string_view> keys;
   for (const auto& [key, value] : m.metadata)
     if (!keys.insert(key).second)

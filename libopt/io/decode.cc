@@ -69,6 +69,16 @@ Result<OpsetImport> decode_opset(Bytes message) {
   return o;
 }
 
+// Of two imports of one domain the last counts, as for ONNX Runtime and onnx's checker.
+void add_opset(std::vector<OpsetImport>& opsets, OpsetImport import) {
+  for (OpsetImport& o : opsets)
+    if (o.domain == import.domain) {
+      o.version = import.version;
+      return;
+    }
+  opsets.push_back(std::move(import));
+}
+
 Result<std::vector<Dim>> decode_shape(Bytes message) {
   std::vector<Dim> shape;
   ONNXTOOL_TRY(for_each_field(message, [&](const Field& f) -> Status {
@@ -224,7 +234,7 @@ class Decoder {
         graph = f.bytes;
       } else if (f.number == 8) {
         ONNXTOOL_ASSIGN(OpsetImport o, decode_opset(f.bytes));
-        m->opsets.push_back(std::move(o));
+        add_opset(m->opsets, std::move(o));
       } else if (f.number == 14) {
         ONNXTOOL_ASSIGN(auto entry, decode_entry(f.bytes));
         m->metadata.push_back(std::move(entry));
@@ -741,7 +751,7 @@ class Decoder {
         case 8: fn.doc = f.string(); break;
         case 9: {
           ONNXTOOL_ASSIGN(OpsetImport o, decode_opset(f.bytes));
-          fn.opsets.push_back(std::move(o));
+          add_opset(fn.opsets, std::move(o));
           break;
         }
         case 10: fn.domain = f.string(); break;

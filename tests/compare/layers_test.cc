@@ -11,6 +11,7 @@
 #include "calib/exec/modules.h"
 #include "libopt/analysis/seam.h"
 #include "libopt/io/load.h"
+#include "quant/quantize.h"
 #include "tests/support/data_set.h"
 
 namespace onnxtool {
@@ -139,6 +140,134 @@ TEST_CASE("local errors name the one layer that was corrupted, wherever it is") 
     name_the_planted(model, false);
     name_the_planted(model, true);
   }
+}
+
+// Shifts the codes of one weight by a third of their range.
+void corrupt_codes(Value& weight) {
+  const Tensor& t = *weight.initializer();
+  std::vector<int8_t> codes = t.values<int8_t>();
+  for (size_t i = 0; i < codes.size(); i += 2) codes[i] = static_cast<int8_t>(codes[i] ^ 0x50);
+  weight.graph().set_initializer(weight, Tensor::from(t.dims(), codes));
+}
+
+// The QDQ form: the products run on integers, which read codes and not what stands for them.
+void name_the_planted_in_qdq(const char* model_name) {
+  const auto path = testing::shared_data(std::string("models/") + model_name + "/model.onnx");
+  if (path.empty()) return;
+  auto model = load_model(path.string());
+  REQUIRE(model.ok());
+  for (Value* v : (*model)->graph().inputs())
+    if (v->type().shape) {
+      ValueType type = v->type();
+      for (Dim& d : *type.shape)
+        if (!d.value) d = Dim::of(1);
+      v->set_type(std::move(type));
+    }
+  REQUIRE(infer_graph((*model)->graph()).ok());
+  const auto reference = (*model)->clone();
+  REQUIRE(infer_graph(reference->graph()).ok());
+  const auto samples = random_samples(reference->graph());
+  QuantizeOptions how;
+  how.include = *Selector::parse({"op:*"});
+  how.equalize = false;
+  auto quantizer = Quantizer::create(*std::move(model), how);
+  REQUIRE(quantizer.ok());
+  REQUIRE(quantizer->calibrate(*samples, on_cpu()).ok());
+  auto out = quantizer->emit(samples.get(), on_cpu());
+  REQUIRE(out.ok());
+  Graph& test = out->model->graph();
+  REQUIRE(infer_graph(test).ok());
+  std::vector<Layer> layers;
+  for (const Node& n : test.nodes()) {
+    const Node* dq = n.num_inputs() > 1 && n.has_input(1) ? n.input(1).producer() : nullptr;
+    if ((n.is("Conv") || n.is("Gemm") || n.is("MatMul")) && dq && dq->is("DequantizeLinear") &&
+        dq->input(0).initializer() && dq->input(0).initializer()->dtype() == DataType::kInt8)
+      layers.push_back({&n, &dq->input(0)});
+  }
+  REQUIRE(layers.size() > 2);
+  const unsigned seed = std::random_device{}();
+  CAPTURE(std::string(model_name));
+  CAPTURE(seed);
+  const Layer planted = layers[seed % layers.size()];
+  corrupt_codes(*planted.weight);
+  const auto pairs = float_pairs(reference->graph(), test);
+  LayerOptions options;
+  options.mode = LayerMode::kLocal;
+  const auto errors = compare_layers(reference->graph(), test, pairs, nullptr, *samples, on_cpu(),
+                                     options);
+  if (!errors.ok()) FAIL(errors.error().message);
+  // Only the planted layer and what nothing separates from it is far off.
+  CAPTURE(planted.node->output(0).name());
+  size_t bad = 0;
+  for (const LayerError& e : *errors) {
+    CAPTURE(e.name);
+    bad += e.sqnr_db < 12;
+  }
+  CHECK(bad >= 1);
+  CHECK(bad <= 2);
+}
+
+TEST_CASE("local errors name the corrupted layer where the products run on integers") {
+  for (const char* model : {"micro_kws_fp32", "mlperf_tiny_resnet8", "cifar10_cnn"})
+    name_the_planted_in_qdq(model);
+}
+
+TEST_CASE("what is fed to a layer is fed to each of several DequantizeLinear") {
+  const auto parsed = [](const std::string& body) {
+    auto m = parse_text("<ir_version: 8, opset_import: [\"\" : 17]> g (float[1,2,4,4] x) => "
+                        "(float[1,2,4,4] y, float[1,2,4,4] z) " +
+                        body);
+    REQUIRE_MESSAGE(m.ok(), m.error().message);
+    REQUIRE(infer_graph((*m)->graph()).ok());
+    return *std::move(m);
+  };
+  const auto reference = parsed(
+      "<float[2,2,1,1] w = {1, 2, 3, 4}> { a = Conv (x, w)  y = Conv (a, w)  z = Conv (a, w) }");
+  // The codes of `w` are those of {9, 2, 3, 4} where `a` is made.
+  const auto test = parsed(R"(<int8[2,2,1,1] w = {10, 20, 30, 40}, int8[2,2,1,1] bad = {90, 20, 30, 40},
+    float s = {0.1}, float sx = {0.2}, int8 zero = {0}, float sa = {0.5}> {
+    xq = QuantizeLinear (x, sx, zero)  xd = DequantizeLinear (xq, sx, zero)
+    wd = DequantizeLinear (w, s, zero)  bd = DequantizeLinear (bad, s, zero)
+    a = Conv (xd, bd)  aq = QuantizeLinear (a, sa, zero)
+    a1 = DequantizeLinear (aq, sa, zero)  a2 = DequantizeLinear (aq, sa, zero)
+    y = Conv (a1, wd)  z = Conv (a2, wd) })");
+  const auto pairs = float_pairs(reference->graph(), test->graph());
+  REQUIRE(pairs.size() == 3);
+  LayerOptions options;
+  options.mode = LayerMode::kLocal;
+  const auto errors = compare_layers(reference->graph(), test->graph(), pairs, nullptr,
+                                     *random_samples(reference->graph()), on_cpu(), options);
+  REQUIRE(errors.ok());
+  CHECK((*errors)[0].sqnr_db < 12);
+  CHECK((*errors)[1].sqnr_db > 20);
+  CHECK((*errors)[2].sqnr_db > 20);
+}
+
+TEST_CASE("numbers as names stand for a layer whose operator dynamic quantization replaced") {
+  const auto parsed = [](const std::string& text) {
+    auto m = parse_text("<ir_version: 8, opset_import: [\"\" : 17]> g (float[1,1,4,4] x) => "
+                        "(float[1,1,4,4] y) " +
+                        text);
+    REQUIRE_MESSAGE(m.ok(), m.error().message);
+    Graph& graph = (*m)->graph();
+    graph.rename(*graph.find("c"), "250");
+    REQUIRE(infer_graph(graph).ok());
+    return *std::move(m);
+  };
+  const auto reference = parsed(
+      "<float[1,1,1,1] w = {2}, float[1] b = {1}> { c = Conv (x, w, b)  y = Tanh (c) }");
+  const auto dynamic = parsed(R"(<uint8[1,1,1,1] w = {200}, float[1] b = {1}, float s = {0.01},
+      uint8 zero = {0}> {
+    q, qs, qz = DynamicQuantizeLinear (x)  i = ConvInteger (q, w, qz, zero)
+    f = Cast <to = 1> (i)  k = Mul (qs, s)  m = Mul (f, k)  c = Add (m, b)  y = Tanh (c) })");
+  const auto pairs = align_values(reference->graph(), dynamic->graph());
+  REQUIRE(pairs.size() == 2);
+  CHECK(pairs[0].by == By::kName);
+  CHECK(pairs[0].test->name() == "250");
+  // Another numbering: the same number is an Add of something else.
+  const auto other = parsed("<float[1] b = {1}> { c = Add (x, b)  y = Tanh (c) }");
+  for (const AlignedValues& a : align_values(reference->graph(), other->graph()))
+    CHECK(a.test->name() != "250");
 }
 
 TEST_CASE("what bodies within bodies capture feeds a layer, too") {

@@ -434,6 +434,11 @@ def no_opset(m, rng):
     del m.opset_import[:]
 
 
+@mutation("duplicate-opset-import", refused=False)
+def opset_twice(m, rng):
+    m.opset_import.append(m.opset_import[0])
+
+
 @mutation("duplicate-metadata")
 def duplicate_metadata(m, rng):
     for _ in range(2):

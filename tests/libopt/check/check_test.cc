@@ -54,6 +54,19 @@ const std::string kTwoNodes =
     "(float[2] inside) => (float[2] outside) <float[2] weight = {1.0, 2.0}> "
     "{ [first] middle = Add (inside, weight)  [second] outside = Relu (middle) }";
 
+TEST_CASE("check: of two imports of a domain the last counts, and it is said") {
+  // Field 8, an OpsetImport of 2 bytes: `version`, for the domain "".
+  const auto again = [](char version) { return std::string("\x42\x02\x10", 3) + version; };
+  const CheckResult r = check_bytes(encoded(kTwoNodes) + again(12));
+  CHECK(codes(r) == Codes{"duplicate-opset-import"});
+  REQUIRE(r.findings.size() == 1);
+  CHECK(r.findings[0].message.find("at version 17 and again at 12") != std::string::npos);
+  REQUIRE(r.model != nullptr);
+  CHECK(r.model->opset("") == 12);
+  CHECK(r.model->opsets.size() == 1);
+  CHECK(check_bytes(encoded(kTwoNodes) + again(12) + again(13)).model->opset("") == 13);
+}
+
 TEST_CASE("check: a sound model has no findings") {
   const CheckResult r = check_bytes(encoded(kTwoNodes));
   CHECK(codes(r) == Codes{});
