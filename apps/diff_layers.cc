@@ -125,8 +125,8 @@ Result<LayersFound> layers_section(const Graph& reference, const Graph& test,
        "", Audience::kPeople});
   if (const int64_t left = layers.candidates - count; left > 0)
     s.notes.push_back(
-        fmt::format("{} of {} layers of the reference were not compared: no value of the test model "
-                    "was found that stands for them",
+        fmt::format("{} of {} layers of the reference were not compared: no value of the test "
+                    "model was found that stands for them",
                     left, layers.candidates));
   s.fields.push_back({"by_name", "", count - structural, "", Audience::kPrograms});
   s.fields.push_back({"by_structure", "", structural, "", Audience::kPrograms});

@@ -224,7 +224,8 @@ TEST_CASE("what is fed to a layer is fed to each of several DequantizeLinear") {
   const auto reference = parsed(
       "<float[2,2,1,1] w = {1, 2, 3, 4}> { a = Conv (x, w)  y = Conv (a, w)  z = Conv (a, w) }");
   // The codes of `w` are those of {9, 2, 3, 4} where `a` is made.
-  const auto test = parsed(R"(<int8[2,2,1,1] w = {10, 20, 30, 40}, int8[2,2,1,1] bad = {90, 20, 30, 40},
+  const auto test = parsed(R"(<int8[2,2,1,1] w = {10, 20, 30, 40},
+    int8[2,2,1,1] bad = {90, 20, 30, 40},
     float s = {0.1}, float sx = {0.2}, int8 zero = {0}, float sa = {0.5}> {
     xq = QuantizeLinear (x, sx, zero)  xd = DequantizeLinear (xq, sx, zero)
     wd = DequantizeLinear (w, s, zero)  bd = DequantizeLinear (bad, s, zero)
