@@ -6,7 +6,7 @@ import json
 import pathlib
 import shlex
 
-from optimize_tools import FLAGS, PEERS, STEP, TOLERANCE, feeds, graphs_in, name_of, ours, session
+from optimize_tools import FLAGS, PEERS, STEP, TOLERANCE, feeds, graphs_in, name_of, nodes_of, ours, session
 
 KINDS = {
     "attention": ["Attention", "MultiHeadAttention", "GroupQueryAttention"],
@@ -96,15 +96,9 @@ def nodes(arguments, scratch, peers):
                 missed.append(f"{name}, {level}: {verdicts[-1]} in onnxruntime")
         loaded = peers.make("ort_extended", str(scratch / "basic.onnx"))
         after = peers.last["nodes"] if loaded else "fails"
-        print(f"| {name} | {peers_before(source)} | " + " | ".join(map(str, row["basic"] + row["extended"])) +
+        print(f"| {name} | {nodes_of(source)} | " + " | ".join(map(str, row["basic"] + row["extended"])) +
               f" | {original}, {after} | {', '.join(verdicts)} |", flush=True)
     return missed
-
-
-def peers_before(source):
-    from optimize_tools import nodes_of
-
-    return nodes_of(source)
 
 
 def fused(path, peers):

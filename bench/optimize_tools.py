@@ -1,6 +1,7 @@
 """What the parts of bench/optimize.py share: running the peers and ONNX Runtime, and counting what they make.
 
 usage: optimize_tools.py TOOL IN OUT     one peer in this process; prints a line of JSON
+       optimize_tools.py MODEL           its number of nodes
 """
 
 import hashlib
@@ -40,10 +41,15 @@ def graphs_in(graph):
                 yield from graphs_in(sub)
 
 
-def nodes_of(path):
+def count_nodes(path):
     import onnx
 
     return sum(len(g.node) for g in graphs_in(onnx.load(path, load_external_data=False).graph))
+
+
+def nodes_of(path):
+    """In a process of its own: a child's peak memory begins with what its parent holds."""
+    return int(subprocess.run([sys.executable, __file__, path], check=True, capture_output=True, text=True).stdout)
 
 
 def session(path, level="ALL", threads=1, save=None):
@@ -81,7 +87,7 @@ def run_peer(tool, source, target):
     work()
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    print(json.dumps({"seconds": seconds, "peak_mb": peak, "nodes": nodes_of(target), "bytes": os.path.getsize(target)}))
+    print(json.dumps({"seconds": seconds, "peak_mb": peak, "nodes": count_nodes(target), "bytes": os.path.getsize(target)}))
 
 
 class Peers:
@@ -169,4 +175,7 @@ def feeds(source, to):
 
 
 if __name__ == "__main__":
-    run_peer(*sys.argv[1:])
+    if len(sys.argv) == 2:
+        print(count_nodes(sys.argv[1]))
+    else:
+        run_peer(*sys.argv[1:])
