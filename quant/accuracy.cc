@@ -22,6 +22,8 @@ constexpr int64_t kBudgetFactor = 3;
 // Samples of the instrumented run, and the fewest that a trial is worth.
 constexpr int64_t kSensitivitySamples = 16, kFewestTrialSamples = 4;
 // Samples on which a rung is judged, and how many calibrators the automatic choice runs.
+// A rung leaves this to the search for layers, which is sure to help.
+constexpr int64_t kSearchRuns = 128;
 constexpr int64_t kRungSamples = 8, kCalibratorsTried = 4;
 
 class Search {
@@ -96,6 +98,7 @@ class Search {
     if (!now.calibrator.automatic)
       if (auto c = change("calibrator", name(now.calibrator.calibrator), "auto")) {
         c->options.calibrator.automatic = true;
+        c->calibrates = false;  // all counts are kept
         return c;
       }
     if (!now.per_channel && !now.no_opset_change)
@@ -144,7 +147,7 @@ class Search {
     while (auto change = next_change()) {
       const int64_t comparisons = kModels * (first ? 2 : 1) * some.size();
       tried_.insert(change->rung.setting);
-      if (cost_of(*change) + comparisons > left()) continue;
+      if (cost_of(*change) + comparisons + kSearchRuns > left()) continue;
       if (first) {
         ONNXTOOL_ASSIGN(few, measure(out_, some, 0));
         before = few;

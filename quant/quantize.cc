@@ -116,7 +116,7 @@ std::vector<const Value*> Quantizer::observed() const {
 Status Quantizer::calibrate(const SampleSource& source, const RunOptions& run,
                             bool for_every_calibrator) {
   const CalibratorChoice& c = options_.calibrator;
-  for_every_calibrator |= !options_.overrides.empty();
+  for_every_calibrator |= !options_.overrides.empty() || options_.may_leave_in_float;
   const bool only_minmax = !c.automatic && (c.calibrator == Calibrator::kMinMax ||
                                             c.calibrator == Calibrator::kMovingAverage);
   const bool averages = !c.automatic && c.calibrator == Calibrator::kMovingAverage;

@@ -113,7 +113,7 @@ Found climb(AccuracyTarget target, const Target& runtime, int* calibrations = nu
   REQUIRE(out.ok());
   const RunOptions run = cpu_run();
   auto found = reach_accuracy(*quantizer, *out, target,
-                              {original->graph(), *samples, samples->size(), run, remake});
+                              {original->graph(), *samples, 256, run, remake});
   REQUIRE_MESSAGE(found.ok(), (found.ok() ? "" : found.error().message));
   CHECK(found->runs <= found->budget);
   auto compared = compare_models(original->graph(), out->model->graph(), *samples, run, {});
