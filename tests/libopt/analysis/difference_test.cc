@@ -158,7 +158,7 @@ TEST_CASE("operators whose domain and name join to the same text differ") {
     return m;
   };
   CHECK(text_of(model_differences(*with("d.e", "C"), *with("d", "e.C"))) ==
-        "-node #0 (d.e.C)\n+node #0 (d.e.C)\n");
+        "~output 'y': is made by another node\n-node #0 (d.e.C)\n+node #0 (d.e.C)\n");
 }
 
 // The function that all cases change: f.S (a, b) = LeakyRelu (a - b).
