@@ -5,7 +5,7 @@ _onnxtool() {
   if [[ "$word" == "=" ]]; then word=""; elif [[ "$previous" == "=" ]]; then previous="${COMP_WORDS[COMP_CWORD-2]}"; fi
   COMPREPLY=()
   if (( COMP_CWORD == 1 )); then
-    COMPREPLY=($(compgen -W "optimize quantize convert-ort ranges diff run bench check inspect ops-config explain completions --help --version" -- "$word"))
+    COMPREPLY=($(compgen -W "optimize quantize convert-ort ranges diff run bench check inspect ops-config explain schema completions --help --version" -- "$word"))
     return
   fi
   case "${COMP_WORDS[1]}" in
@@ -224,7 +224,7 @@ _onnxtool() {
       esac
       ;;
     check)
-      flags="--fail-on --suppress --baseline --write-baseline --allow-op --runtime --provider --weights --digest --verify-digest --report --json --quiet --exit-zero --threads --max-memory --config --no-config --help"
+      flags="--fail-on --suppress --baseline --write-baseline --allow-op --runtime --provider --target --weights --digest --verify-digest --report --json --quiet --exit-zero --threads --max-memory --config --no-config --help"
       case "$previous" in
         --fail-on) words="error warning info" ;;
         --suppress) files=1 ;;
@@ -233,6 +233,7 @@ _onnxtool() {
         --allow-op) files=1 ;;
         --runtime) files=1 ;;
         --provider) words="cpu cuda dml" ;;
+        --target) words="ort-cpu ort-cpu-no-vnni ort-arm64 ort-mobile ort-cuda tensorrt openvino qnn portable" ;;
         --verify-digest) files=1 ;;
         --report) files=1 ;;
         --threads) files=1 ;;
@@ -242,7 +243,7 @@ _onnxtool() {
       esac
       ;;
     inspect)
-      flags="--node --tensor --dot --svg --statistics --rows --target --check-mobile --nnapi-stop-ops --provider --runtime --dim --input-shape --report --json --quiet --config --no-config --max-memory --help"
+      flags="--node --tensor --dot --svg --statistics --rows --target --check-mobile --nnapi-stop-ops --provider --runtime --data --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --max-memory --config --no-config --help"
       case "$previous" in
         --node) files=1 ;;
         --tensor) files=1 ;;
@@ -252,11 +253,28 @@ _onnxtool() {
         --nnapi-stop-ops) files=1 ;;
         --provider) words="cuda dml nnapi coreml-network coreml-program xnnpack" ;;
         --runtime) files=1 ;;
+        --data) files=1 ;;
+        --random) files=1 ;;
+        --seed) files=1 ;;
+        --data-format) words="auto npy npz safetensors pb images raw" ;;
+        --batch-axis) files=1 ;;
+        --raw) files=1 ;;
         --dim) files=1 ;;
         --input-shape) files=1 ;;
+        --preprocess) words="none unit imagenet cifar10 mnist tf caffe clip" ;;
+        --resize) files=1 ;;
+        --crop) files=1 ;;
+        --layout) words="nchw nhwc" ;;
+        --channels) words="rgb bgr grey" ;;
+        --scale) files=1 ;;
+        --mean) files=1 ;;
+        --std) files=1 ;;
+        --labels) files=1 ;;
         --report) files=1 ;;
-        --config) files=1 ;;
+        --threads) files=1 ;;
+        --kernels) files=1 ;;
         --max-memory) files=1 ;;
+        --config) files=1 ;;
         *) free=1 ;;
       esac
       ;;
@@ -269,6 +287,12 @@ _onnxtool() {
       esac
       ;;
     explain)
+      flags="--help"
+      case "$previous" in
+        *) free=1 ;;
+      esac
+      ;;
+    schema)
       flags="--help"
       case "$previous" in
         *) free=1 ;;

@@ -13,7 +13,8 @@ _onnxtool() {
     'check:Find everything that is wrong with model files'
     'inspect:Say what is in a model: operators, work, memory, tensors'
     'ops-config:List the operators that a reduced build of ONNX Runtime needs for models'
-    'explain:Say what a code of check means'
+    'explain:Say what a code of check or of an error means'
+    'schema:Print the JSON Schema of the reports that --json writes'
     'completions:Print shell completions'
   )
   if (( CURRENT == 2 )); then
@@ -328,6 +329,7 @@ _onnxtool() {
         '*--allow-op=[Allow these operators outside of the standard, and no others]:DOMAIN\[\:OP\]:_files' \
         '--runtime=[Also require what this release loads\: ort-1.12 to ort-1.31]:RELEASE:_files' \
         '--provider=[With --runtime\: say which nodes this provider leaves to the CPU]:cpu|cuda|dml:(cpu cuda dml)' \
+        '--target=[Also require what this target needs\: fixed shapes, zero points of 0]:ort-cpu|ort-cpu-no-vnni|ort-arm64|ort-mobile|ort-cuda|tensorrt|openvino|qnn|portable:(ort-cpu ort-cpu-no-vnni ort-arm64 ort-mobile ort-cuda tensorrt openvino qnn portable)' \
         '--weights[Look at every constant'\''s values too\: NaN, and what fp16 cannot hold]' \
         '--digest[Print a digest of what each model computes, whatever its names and storage]' \
         '--verify-digest=[Require this digest of every file]:HEX:_files' \
@@ -357,15 +359,34 @@ _onnxtool() {
         '--nnapi-stop-ops=[Operators, separated by commas, that NNAPI gets neither nor what is behind them (default\: NonMaxSuppression)]:OPS:_files' \
         '--provider=[Say which nodes this provider would take, and what is copied at the borders]:cuda|dml|nnapi|coreml-network|coreml-program|xnnpack:(cuda dml nnapi coreml-network coreml-program xnnpack)' \
         '--runtime=[The release of ONNX Runtime whose provider it is (default\: the newest known)]:RELEASE:_files' \
-        '*--dim=[Give a symbolic extent of the inputs a value]:NAME=VALUE:_files' \
-        '*--input-shape=[Give an input these extents]:NAME=D0,D1,...:_files' \
+        '--data=[Run the model on these samples, and say what its values hold\: images, .npy, .npz, safetensors, test_data_set_N]:PATH:_files' \
+        '--random=[N seeded random samples instead of data, for a first try]:N:_files' \
+        '--seed=[Seed of --random (default\: 0)]:S:_files' \
+        '--data-format=[Read only files of this form; auto looks at the content]:auto|npy|npz|safetensors|pb|images|raw:(auto npy npz safetensors pb images raw)' \
+        '--batch-axis=[Arrays stack samples along this axis; -1 is the last]:AXIS:_files' \
+        '*--raw=[File of plain little-endian values for an input, or a directory of one file per sample]:INPUT=PATH:_files' \
+        '*--dim=[Extent of a named dynamic dimension]:NAME=N:_files' \
+        '*--input-shape=[Shape of an input, as in x=1,3,224,224]:INPUT=DIMS:_files' \
+        '--preprocess=[A known pipeline; the flags below change parts of it]:none|unit|imagenet|cifar10|mnist|tf|caffe|clip:(none unit imagenet cifar10 mnist tf caffe clip)' \
+        '--resize=[Resize\: N is the short side in pixels (bilinear, as Pillow)]:N|HxW:_files' \
+        '--crop=[Cut this out of the centre]:N|HxW:_files' \
+        '--layout=[Order of the dimensions (default\: as the input'\''s shape says)]:nchw|nhwc:(nchw nhwc)' \
+        '--channels=[Order of the channels (default\: as the input'\''s shape says)]:rgb|bgr|grey:(rgb bgr grey)' \
+        '--scale=[A pixel becomes (pixel x X - mean) / std (default\: 1/255)]:X:_files' \
+        '--mean=[Mean for all channels or for each, in scaled units]:M\[,M,M\]:_files' \
+        '--std=[Standard deviation, likewise]:S\[,S,S\]:_files' \
+        '--labels=[Labels as lines NAME LABEL, or LABEL in sample order (default\: class directories)]:FILE:_files' \
         '*--report=[Write a report to stdout or to PATH\: text, json, markdown, html, junit, sarif, github]:FORMAT\[=PATH\]:_files' \
         '--json[Same as --report json]' \
+        '--reproducible[Leave times out of reports]' \
         '--quiet[No progress, and no text report on stdout]' \
         '-q[No progress, and no text report on stdout]' \
+        '--exit-zero[Exit with 0 instead of 1 where the answer is no]' \
+        '--threads=[Threads (default\: what affinity and cgroup quota allow)]:N:_files' \
+        '--kernels=[Kernel sets, preferred first\: cpu, dnnl, or auto for all that are there]:SETS:_files' \
+        '--max-memory=[Fail before more memory than this is taken, as in 2G (default\: what the cgroup allows)]:SIZE:_files' \
         '--config=[Take settings from this file instead of ./onnxtool.toml]:FILE:_files' \
         '--no-config[Take no settings from a file]' \
-        '--max-memory=[Fail before more memory than this is taken, as in 2G (default\: what the cgroup allows)]:SIZE:_files' \
         '--help[Print this help]' \
         '-h[Print this help]' \
         '*:AFTER:_files'
@@ -386,6 +407,12 @@ _onnxtool() {
         '--help[Print this help]' \
         '-h[Print this help]' \
         '*:CODE:_files'
+      ;;
+    schema)
+      _arguments \
+        '--help[Print this help]' \
+        '-h[Print this help]' \
+        '*:COMMAND:_files'
       ;;
     completions)
       _arguments \
