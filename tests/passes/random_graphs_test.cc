@@ -130,7 +130,8 @@ class Generator {
       case 32: return flat(x);
       case 33: return residual(x);
       case 34: return batched_transpose(x);
-      case 35: return cached_attention(x);
+      // Bounded: a masked score must be far below all others.
+      case 35: return cached_attention(made("Tanh", x));
       case 36: return matrices(x);
       case 37: return bounded(x);
       case 38: return reduced(x);
