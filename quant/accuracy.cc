@@ -21,9 +21,9 @@ constexpr int64_t kModels = 2;
 constexpr int64_t kBudgetFactor = 3;
 // Samples of the instrumented run, and the fewest that a trial is worth.
 constexpr int64_t kSensitivitySamples = 16, kFewestTrialSamples = 4;
-// Samples on which a rung is judged, and how many calibrators the automatic choice runs.
 // A rung leaves this to the search for layers, which is sure to help.
 constexpr int64_t kSearchRuns = 128;
+// Samples on which a rung is judged, and how many calibrators the automatic choice runs.
 constexpr int64_t kRungSamples = 8, kCalibratorsTried = 4;
 
 class Search {
