@@ -113,7 +113,8 @@ class Rows {
 
 std::vector<Table> size_tree(const Treemap& sizes, size_t shown) {
   const Part root = tree_of(sizes);
-  if (root.parts.empty()) return {};
+  const bool one = root.parts.size() == 1 && root.parts[0]->parts.empty();
+  if (root.parts.empty() || one) return {};
   const std::vector<Column> columns = {{"part", "part", ""},
                                        {"bytes", "bytes", ""},
                                        {"share_percent", "share", "%"},

@@ -8,7 +8,7 @@
 namespace onnxtool {
 
 /// Two tables: one for people, in which the largest parts stand open as far as some `shown` rows
-/// go, and one for programs with every part. None where names make no parts.
+/// go, and one for programs with every part. None where names make no parts, or one alone.
 std::vector<Table> size_tree(const Treemap& sizes, size_t shown);
 
 }  // namespace onnxtool

@@ -121,10 +121,10 @@ TEST_CASE("check: calls fit the signature of their function") {
 }
 
 TEST_CASE("check: what is wrong in a function names it") {
-  const CheckResult r = checked(calling("y = own.f (x, x)", "c = Add (a, nowhere)"));
+  const CheckResult r = checked(calling("y = own.f (x, x)", "c = Add (a, b)  d = Konv (a)"));
   REQUIRE(!r.findings.empty());
-  CHECK(r.findings[0].rule().code == "unknown-input");
-  CHECK(r.findings[0].place == "node #0 (Add) of function 'own.f'");
+  CHECK(r.findings[0].rule().code == "unknown-operator");
+  CHECK(r.findings[0].place == "node #1 (Konv) of function 'own.f'");
 }
 
 }  // namespace
