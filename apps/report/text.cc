@@ -114,8 +114,9 @@ std::string render_text(const Report& report, const RenderOptions& options) {
 std::string render_findings(const Report& report) {
   std::string out;
   for (const Finding& f : report.findings) {
-    const std::string file =
-        f.file.empty() || report.inputs.size() < 2 ? "" : printable(f.file) + ": ";
+    // Of a file that cannot be read the place is the file.
+    const bool names_file = !f.file.empty() && f.file != f.place && report.inputs.size() > 1;
+    const std::string file = names_file ? printable(f.file) + ": " : "";
     out += fmt::format("{}[{}]: {}{}{}\n", f.severity, f.code, file,
                        f.place.empty() ? "" : printable(f.place) + ": ", printable(f.message));
     if (!f.hint.empty()) out += "hint: " + printable(f.hint) + "\n";
