@@ -269,6 +269,8 @@ class Search {
     wanted_ = high;
     chosen_ = first(high);
     for (size_t i = chosen_.size(); i-- > 1;) {
+      // Where few samples mislead, the budget must have room to put more back and look again.
+      if (!affords(trial_samples_ + 2 * data_.judged.size())) break;
       std::vector<LayerInFloat> fewer = chosen_;
       fewer.erase(fewer.begin() + static_cast<ptrdiff_t>(i) - 1);
       ONNXTOOL_ASSIGN(const auto ok, enough(fewer));

@@ -35,7 +35,7 @@ struct MetricOptions {
   double atol = 1e-5;
   double rtol = 1e-3;
   /// Rows along the last axis are ranked; 0 leaves out top-k, argmax and KL. Only floating outputs
-  /// with at least two elements along it are ranked.
+  /// with at least two elements along it are ranked, and lists are shorter than the axis.
   int top_k = 5;
   /// KL(softmax(r) || softmax(t)) per row, base e, q floored at 1e-12. Needs top_k > 0.
   bool kl = false;

@@ -217,7 +217,8 @@ template <class R, class T>
 void rank(SampleMetrics& m, const R* r, const T* t, int64_t rows, int64_t classes,
           const MetricOptions& options) {
   const auto n = static_cast<size_t>(classes);
-  const size_t k = std::min(n, static_cast<size_t>(options.top_k));
+  // Lists of all classes would agree whatever is in them.
+  const size_t k = std::min(n - 1, static_cast<size_t>(options.top_k));
   std::vector<double> a(n), b(n);
   std::vector<int64_t> top_a, top_b;
   PairwiseSum<double> kl;

@@ -1,5 +1,7 @@
 #include "libopt/analysis/difference.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -30,6 +32,7 @@ class Comparison {
     graph_outputs();
     nodes();
     functions();
+    unread_constants();
     return std::move(out_);
   }
 
@@ -103,6 +106,39 @@ class Comparison {
       if (!find(before, v->name()))
         out_.push_back(
             {Difference::Kind::kAdded, word + " '" + v->name() + "'", format_type(v->type())});
+    order(before, after, word);
+  }
+
+  // Of those that both have: some programs go by it.
+  void order(const std::vector<Value*>& before, const std::vector<Value*>& after,
+             const std::string& word) {
+    std::set<std::string> names;
+    for (const Value* v : before) names.insert(v->name());
+    std::vector<std::string> left, right;
+    for (const Value* v : after)
+      if (names.contains(v->name())) right.push_back(v->name());
+    names = {right.begin(), right.end()};
+    for (const Value* v : before)
+      if (names.contains(v->name())) left.push_back(v->name());
+    changed_if(left != right, "order of " + word + "s", fmt::format("{}", fmt::join(left, ", ")),
+               fmt::format("{}", fmt::join(right, ", ")));
+  }
+
+  // What nothing reads weighs as much as the rest, and hides as well.
+  void unread_constants() {
+    const auto unread = [](const Model& m) {
+      std::map<std::string, std::string> out;  // by content
+      for (const Value* v : m.graph().initializers())
+        if (v->uses().empty() && !v->is_graph_output() && !v->is_graph_input())
+          out[tensor_text(*v->initializer())] = v->name();
+      return out;
+    };
+    const auto before = unread(a_), after = unread(b_);
+    const auto place = [](const std::string& name) { return "unread initializer '" + name + "'"; };
+    for (const auto& [text, name] : before)
+      if (!after.contains(text)) out_.push_back({Difference::Kind::kRemoved, place(name), text});
+    for (const auto& [text, name] : after)
+      if (!before.contains(text)) out_.push_back({Difference::Kind::kAdded, place(name), text});
   }
 
   void pair(const Node& a, const Node& b) {

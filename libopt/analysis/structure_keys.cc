@@ -77,6 +77,8 @@ std::string KeyedGraph::graph_key(const Graph& g) {
   std::vector<int> made;
   for (const Node* n : add(g)) made.push_back(node_keys_.at(n));
   --depth_;
+  for (const Value* v : g.initializers())
+    if (v->uses().empty()) made.push_back(of(*v));
   std::ranges::sort(made);  // the order of nodes says nothing
   std::string out = "{" + std::to_string(g.inputs().size()) + ":";
   for (const int id : made) out += std::to_string(id) + ",";

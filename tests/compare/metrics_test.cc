@@ -181,6 +181,8 @@ TEST_CASE("metrics: ranks, ties to the lower index, flips apart from ties") {
   CHECK(m.argmax_equal == 1);
   m = ranks({1, 2}, {1, 2}, 5);  // k beyond the classes
   CHECK(m.topk_set_equal == 1);
+  m = ranks({1, 2, 3}, {3, 2, 1}, 5);  // all classes would always agree
+  CHECK(m.topk_set_equal == 0);
   const Tensor<float> r{{1, 5, 2, 4}, {2, 2}}, t{{3, 5, 2, 4}, {2, 2}};
   CHECK(compare(r, t).rows == 2);
   CHECK(compare(r, t, {.top_k = 0}).rows == 0);

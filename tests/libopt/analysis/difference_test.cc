@@ -123,6 +123,25 @@ TEST_CASE("inner graphs: nodes that nothing reads count, and inputs of several g
   CHECK(model_differences(*loops("i"), *loops("j")).size() == 1);
 }
 
+TEST_CASE("the order of outputs counts, and so do constants that nothing reads") {
+  const auto outputs = [](const std::string& list) {
+    auto m = parse_text("<ir_version: 8, opset_import: [\"\" : 17]> g (float[1,4] x) => (" + list +
+                        ") { y = Relu (x)  z = Abs (x) }");
+    REQUIRE(m.ok());
+    return *std::move(m);
+  };
+  CHECK(text_of(model_differences(*outputs("float[1,4] y, float[1,4] z"),
+                                  *outputs("float[1,4] z, float[1,4] y"))) ==
+        "~order of outputs: y, z -> z, y\n");
+  const std::string nodes = "{ y = Relu (x) }";
+  const auto plain = parsed(nodes), payload = parsed("<float[2] p = {1, 2}> " + nodes),
+             other = parsed("<float[2] q = {1, 3}> " + nodes);
+  CHECK(text_of(model_differences(*plain, *payload)).starts_with("+unread initializer 'p': "));
+  CHECK(text_of(model_differences(*payload, *plain)).starts_with("-unread initializer 'p': "));
+  CHECK(model_differences(*payload, *other).size() == 2);
+  CHECK(model_differences(*payload, *parsed("<float[2] r = {1, 2}> " + nodes)).empty());
+}
+
 TEST_CASE("attributes that look alike differ") {
   const auto with = [](std::vector<Attribute> attributes) {
     auto m = *parse_text(
