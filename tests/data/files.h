@@ -111,6 +111,26 @@ inline InputSpec float_spec(std::string name, std::vector<int64_t> dims) {
   return spec(std::move(name), DataType::kFloat, std::move(dims));
 }
 
+using Floats = std::vector<float>;
+using Dims = std::vector<int64_t>;
+
+inline Floats floats(const Tensor& t) {
+  REQUIRE(t.dtype() == DataType::kFloat);
+  return t.values<float>();
+}
+
+inline DataOptions stacked(int64_t axis = 0) {
+  DataOptions options;
+  options.batch_axis = axis;
+  return options;
+}
+
+inline DataOptions forced(DataFormat format) {
+  DataOptions options;
+  options.format = format;
+  return options;
+}
+
 /// Opens, or fails the test with the error.
 std::unique_ptr<SampleSource> open_ok(const std::string& path, const DataOptions& options,
                                       const std::vector<InputSpec>& specs);

@@ -18,28 +18,8 @@ namespace {
 
 using namespace data_test;  // NOLINT: helpers of these tests
 
-using Floats = std::vector<float>;
-using Dims = std::vector<int64_t>;
-
-Floats floats(const Tensor& t) {
-  REQUIRE(t.dtype() == DataType::kFloat);
-  return t.values<float>();
-}
-
 std::string first_line(const std::vector<std::string>& lines) {
   return lines.empty() ? "" : lines[0];
-}
-
-DataOptions stacked(int64_t axis = 0) {
-  DataOptions options;
-  options.batch_axis = axis;
-  return options;
-}
-
-DataOptions forced(DataFormat format) {
-  DataOptions options;
-  options.format = format;
-  return options;
 }
 
 std::string safetensors(const std::string& header, std::string_view data) {

@@ -14,43 +14,8 @@
 #include "tests/data/files.h"
 
 namespace onnxtool {
-namespace {
 
 using namespace data_test;  // NOLINT: helpers of these tests
-
-using Floats = std::vector<float>;
-using Dims = std::vector<int64_t>;
-
-Floats floats(const Tensor& t) {
-  REQUIRE(t.dtype() == DataType::kFloat);
-  return t.values<float>();
-}
-
-std::string first_line(const std::vector<std::string>& lines) {
-  return lines.empty() ? "" : lines[0];
-}
-
-DataOptions stacked(int64_t axis = 0) {
-  DataOptions options;
-  options.batch_axis = axis;
-  return options;
-}
-
-DataOptions forced(DataFormat format) {
-  DataOptions options;
-  options.format = format;
-  return options;
-}
-
-std::string safetensors(const std::string& header, std::string_view data) {
-  const uint64_t length = header.size();
-  return bytes_of(std::vector<uint64_t>{length}) + header + std::string(data);
-}
-
-// A 1x2 colour image.
-constexpr std::string_view kPpm = "P6 2 1 255\n\x0a\x14\x1e\x28\x32\x3c";
-
-}  // namespace
 
 TEST_CASE("label files") {
   TempDir dir;
