@@ -23,7 +23,6 @@
 #include "libopt/convert/lower_opset.h"
 #include "libopt/convert/strip.h"
 #include "libopt/io/load.h"
-#include "libopt/io/save_unchanged.h"
 #include "libopt/rewrite/driver.h"
 #include "libopt/rewrite/node_names.h"
 #include "passes/pass.h"

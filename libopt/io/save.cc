@@ -1,7 +1,5 @@
 #include "libopt/io/save.h"
 
-#include "libopt/io/save_unchanged.h"
-
 #include <fcntl.h>
 #include <unistd.h>
 

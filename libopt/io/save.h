@@ -40,4 +40,8 @@ Status check_target(const std::string& path, const SaveOptions& options);
 Result<SavedFiles> save_model(const Model& model, const std::string& path,
                               const SaveOptions& options);
 
+/// Writes the bytes of `source`, a model in one file, to `path` in the same way.
+Result<SavedFiles> save_unchanged(const std::string& source, const std::string& path,
+                                  const SaveOptions& options);
+
 }  // namespace onnxtool

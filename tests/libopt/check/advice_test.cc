@@ -3,24 +3,15 @@
 
 #include <set>
 
-#include "libopt/analysis/seam.h"
-#include "libopt/check/check.h"
-#include "libopt/io/encode.h"
+#include "tests/libopt/check/checked.h"
 
 namespace onnxtool {
 namespace {
 
 CheckResult checked(const std::string& text, std::string_view target = "") {
-  struct Bytes final : Storage {
-    std::string text;
-  };
-  auto model = parse_text(text);
-  REQUIRE_MESSAGE(model.ok(), model.error().message);
-  auto bytes = std::make_shared<Bytes>();
-  bytes->text = encode_model(**model).flatten();
   CheckOptions options;
   options.target = find_target(target);
-  return check_model({std::as_bytes(std::span(bytes->text)), bytes, nullptr}, options);
+  return testing::check_bytes(testing::encoded_text(text), options);
 }
 
 using Codes = std::set<std::string>;

@@ -9,28 +9,19 @@
 #include "libopt/analysis/digest.h"
 #include "libopt/analysis/seam.h"
 #include "libopt/io/encode.h"
+#include "tests/libopt/check/checked.h"
 
 namespace onnxtool {
 namespace {
 
-class Bytes final : public Storage {
- public:
-  explicit Bytes(std::string t) : text(std::move(t)) {}
-  std::string text;
-};
-
-CheckResult check_bytes(std::string text, const CheckOptions& options = {}) {
-  auto bytes = std::make_shared<Bytes>(std::move(text));
-  return check_model({std::as_bytes(std::span(bytes->text)), bytes, nullptr}, options);
-}
+using testing::check_bytes;
+using testing::encoded_text;
 
 std::unique_ptr<Model> parsed(const std::string& text) {
   auto model = parse_text(text);
   REQUIRE_MESSAGE(model.ok(), model.error().message);
   return *std::move(model);
 }
-
-std::string encoded(const std::string& text) { return encode_model(*parsed(text)).flatten(); }
 
 // Same length, so that no length field changes.
 std::string replaced(std::string bytes, const std::string& from, const std::string& to) {
@@ -57,29 +48,30 @@ const std::string kTwoNodes =
 TEST_CASE("check: of two imports of a domain the last counts, and it is said") {
   // Field 8, an OpsetImport of 2 bytes: `version`, for the domain "".
   const auto again = [](char version) { return std::string("\x42\x02\x10", 3) + version; };
-  const CheckResult r = check_bytes(encoded(kTwoNodes) + again(12));
+  const CheckResult r = check_bytes(encoded_text(kTwoNodes) + again(12));
   CHECK(codes(r) == Codes{"duplicate-opset-import"});
   REQUIRE(r.findings.size() == 1);
   CHECK(r.findings[0].message.find("at version 17 and again at 12") != std::string::npos);
   REQUIRE(r.model != nullptr);
   CHECK(r.model->opset("") == 12);
   CHECK(r.model->opsets.size() == 1);
-  CHECK(check_bytes(encoded(kTwoNodes) + again(12) + again(13)).model->opset("") == 13);
+  CHECK(check_bytes(encoded_text(kTwoNodes) + again(12) + again(13)).model->opset("") == 13);
 }
 
 TEST_CASE("check: a sound model has no findings") {
-  const CheckResult r = check_bytes(encoded(kTwoNodes));
+  const CheckResult r = check_bytes(encoded_text(kTwoNodes));
   CHECK(codes(r) == Codes{});
   CHECK(r.model != nullptr);
 }
 
 TEST_CASE("check: names and order") {
-  const std::string good = encoded(kTwoNodes);
+  const std::string good = encoded_text(kTwoNodes);
   CHECK(codes(check_bytes(replaced(good, "middle", "nodule"))).contains("unknown-input"));
   CHECK(codes(check_bytes(replaced(good, "weight", "height"))).contains("unknown-input"));
-  const std::string cyclic = encoded(kHead +
-                                     "(float[2] in_) => (float[2] out) { abc = Add (in_, in_)  def "
-                                     "= Relu (abc)  out = Neg (def) }");
+  const std::string cyclic =
+      encoded_text(kHead +
+                   "(float[2] in_) => (float[2] out) { abc = Add (in_, in_)  def "
+                   "= Relu (abc)  out = Neg (def) }");
   // The Add reads what the Relu makes.
   CHECK(codes(check_bytes(replaced(cyclic, "in_\x0a\x03in_",
                                    "in_\x0a\x03"
@@ -92,15 +84,15 @@ TEST_CASE("check: names and order") {
 }
 
 TEST_CASE("check: nodes against their schema") {
-  const std::string good = encoded(kTwoNodes);
+  const std::string good = encoded_text(kTwoNodes);
   CHECK(codes(check_bytes(replaced(good, "Relu", "Rely"))) == Codes{"unknown-operator"});
   const std::string softmax =
-      encoded(kHead + "(float[2,2] x) => (float[2,2] y) { y = Softmax <axis = 1> (x) }");
+      encoded_text(kHead + "(float[2,2] x) => (float[2,2] y) { y = Softmax <axis = 1> (x) }");
   CHECK(codes(check_bytes(replaced(softmax, "axis", "axes"))) == Codes{"unknown-attribute"});
 }
 
 TEST_CASE("check: every fault is told, not only the first") {
-  std::string bytes = encoded(kTwoNodes);
+  std::string bytes = encoded_text(kTwoNodes);
   bytes = replaced(bytes, "Relu", "Rely");
   bytes = replaced(bytes, "weight", "height");
   const Codes found = codes(check_bytes(bytes));
@@ -109,7 +101,7 @@ TEST_CASE("check: every fault is told, not only the first") {
 }
 
 TEST_CASE("check: wherever a file is cut off, it is a finding") {
-  const std::string good = encoded(kTwoNodes);
+  const std::string good = encoded_text(kTwoNodes);
   for (size_t size = 0; size < good.size(); ++size) {
     const CheckResult r = check_bytes(good.substr(0, size));
     CHECK_MESSAGE(r.has(Severity::kError), size);
@@ -118,7 +110,7 @@ TEST_CASE("check: wherever a file is cut off, it is a finding") {
 }
 
 TEST_CASE("check: any changed byte gives findings or a model, never a crash") {
-  const std::string good = encoded(kTwoNodes);
+  const std::string good = encoded_text(kTwoNodes);
   for (size_t at = 0; at < good.size(); ++at)
     for (const int bits : {1, 4, 0x80}) {
       std::string bytes = good;
@@ -129,7 +121,7 @@ TEST_CASE("check: any changed byte gives findings or a model, never a crash") {
 }
 
 TEST_CASE("check: faults of the encoding say where") {
-  const std::string good = encoded(kTwoNodes);
+  const std::string good = encoded_text(kTwoNodes);
   const CheckResult r = check_bytes(good.substr(0, good.size() / 2));
   REQUIRE(r.findings.size() == 1);
   CHECK(r.findings[0].id == RuleId::kTruncated);
@@ -139,28 +131,28 @@ TEST_CASE("check: faults of the encoding say where") {
 
 TEST_CASE("check: declarations are held against inference") {
   const std::string bad = "(float[2] x) => (float[3] y) { y = Relu (x) }";
-  CHECK(codes(check_bytes(encoded(kHead + bad))).contains("type-conflict"));
+  CHECK(codes(check_bytes(encoded_text(kHead + bad))).contains("type-conflict"));
   // Behind an operator that nobody knows it is a suspicion.
   const std::string behind =
       "<ir_version: 8, opset_import: [\"\" : 17, \"own\" : 1]> g (float[2] x) => (float[3] y) { a "
       "= own.Op (x)  y = Relu (x) }";
-  CHECK(codes(check_bytes(encoded(behind))).contains("possible-type-conflict"));
+  CHECK(codes(check_bytes(encoded_text(behind))).contains("possible-type-conflict"));
 }
 
 TEST_CASE("check: a runtime's release bounds opset and IR version") {
   CheckOptions options;
   options.runtime = find_runtime("ort-1.12");
   REQUIRE(options.runtime);
-  CHECK(codes(check_bytes(encoded(kTwoNodes), options)) == Codes{});
+  CHECK(codes(check_bytes(encoded_text(kTwoNodes), options)) == Codes{});
   const std::string newer =
       "<ir_version: 10, opset_import: [\"\" : 21]> g (float[2] x) => (float[2] y) { [n] y = Relu "
       "(x) }";
-  CHECK(codes(check_bytes(encoded(newer), options)) ==
+  CHECK(codes(check_bytes(encoded_text(newer), options)) ==
         Codes{"runtime-opset", "runtime-ir-version"});
 }
 
 TEST_CASE("check: operators outside of the standard may be restricted") {
-  const std::string custom = encoded(
+  const std::string custom = encoded_text(
       "<ir_version: 8, opset_import: [\"\" : 17, \"own\" : 1]> g (float[2] x) => (float[2] y) { "
       "[n] y = own.Op (x) }");
   CHECK(codes(check_bytes(custom)) == Codes{"custom-operator"});
@@ -175,7 +167,7 @@ TEST_CASE("check: operators outside of the standard may be restricted") {
 
 TEST_CASE("check: what exporters leave behind") {
   const auto advice = [](const std::string& body) {
-    return codes(check_bytes(encoded(kHead + body)));
+    return codes(check_bytes(encoded_text(kHead + body)));
   };
   CHECK(advice("(float[2] x) => (float[2] y) { y = Relu (x) }") == Codes{"unnamed-node"});
   CHECK(advice(
@@ -196,7 +188,7 @@ TEST_CASE("check: what exporters leave behind") {
 }
 
 TEST_CASE("check: values are looked at when asked to") {
-  const std::string masked = encoded(
+  const std::string masked = encoded_text(
       kHead + "(float[2] x) => (float[2] y) <float[2] w = {-1e30, 2.0}> { [a] y = Add (x, w) }");
   CheckOptions options;
   CHECK(codes(check_bytes(masked, options)) == Codes{});
@@ -235,7 +227,7 @@ TEST_CASE("check: NaN is found in all float types, in functions, and by its plac
 TEST_CASE("check: many findings of one rule hide no others, and what is ignored does not count") {
   std::string nodes;
   for (int i = 0; i < 10'050; ++i) nodes += "[b] t" + std::to_string(i) + " = own.Op (x)  ";
-  const std::string model = encoded(
+  const std::string model = encoded_text(
       R"(<ir_version: 8, opset_import: ["" : 17, "own" : 1]> g (float[1] x) => (float[1] y) { )" +
       nodes + "[r] y = Relu (x) }");
   CheckOptions options;
@@ -294,7 +286,7 @@ TEST_CASE("digest: functions count, also in models that are not valid") {
         R"(y = f.S (x) } <domain: "f", opset_import: ["" : )" +
         opset + "]> S <alpha : float = " + alpha +
         "> (x) => (y) { y = LeakyRelu <alpha : float = @alpha> (x) }";
-    return check_bytes(encoded(text), options).digest;
+    return check_bytes(encoded_text(text), options).digest;
   };
   CHECK(digest("17", "0.1").size() == 64);
   CHECK(digest("17", "0.1") != digest("17", "0.9"));

@@ -4,27 +4,17 @@
 
 #include <set>
 
-#include "libopt/analysis/seam.h"
-#include "libopt/check/check.h"
-#include "libopt/io/encode.h"
+#include "tests/libopt/check/checked.h"
 
 namespace onnxtool {
 namespace {
 
 std::multiset<std::string> codes(const std::string& text, std::string_view runtime,
                                  OrtProvider provider = OrtProvider::kCpu) {
-  struct Bytes final : Storage {
-    std::string text;
-  };
-  auto model = parse_text(text);
-  REQUIRE_MESSAGE(model.ok(), model.error().message);
-  auto bytes = std::make_shared<Bytes>();
-  bytes->text = encode_model(**model).flatten();
   CheckOptions options;
   options.runtime = find_runtime(runtime);
   options.provider = provider;
-  const CheckResult r =
-      check_model({std::as_bytes(std::span(bytes->text)), bytes, nullptr}, options);
+  const CheckResult r = testing::check_bytes(testing::encoded_text(text), options);
   std::multiset<std::string> out;
   for (const CheckFinding& f : r.findings) out.insert(std::string(f.rule().code));
   return out;
