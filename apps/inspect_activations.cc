@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "calib/data/leaves.h"
 #include "calib/ranges/density.h"
 
 namespace onnxtool {
@@ -60,13 +59,11 @@ Result<std::vector<Activation>> collect_activations(const Model& model, const Sa
     if (is_watched(*v, only)) watched.push_back(v);
   const auto workers = static_cast<size_t>(std::max(run.threads, 1));
   std::vector<Counter> counters(workers, Counter(watched.size()));
-  ONNXTOOL_TRY(
-      run_samples(model.graph(), watched, source, run,
-                  [&](int worker, int64_t, const Sample& sample, RunContext& context) -> Status {
-                    std::vector<Datum> outputs;
-                    return context.run_data(as_data(sample.inputs), &outputs,
-                                            &counters[static_cast<size_t>(worker)]);
-                  }));
+  ONNXTOOL_TRY(run_samples(model.graph(), watched, source, run,
+                           [&](int worker, int64_t, const Sample& sample, RunContext& context) {
+                             return context.run(sample.inputs, nullptr,
+                                                &counters[static_cast<size_t>(worker)]);
+                           }));
   std::vector<Activation> out;
   for (size_t i = 0; i < watched.size(); ++i) {
     out.push_back({watched[i], std::move(counters[0].summaries[i])});

@@ -5,6 +5,7 @@
 #include <limits>
 #include <string>
 
+#include "apps/inspect_report.h"
 #include "libopt/analysis/seam.h"
 #include "libopt/ir/graph.h"
 #include "libopt/support/checked.h"

@@ -6,6 +6,7 @@
 #include <map>
 #include <utility>
 
+#include "apps/inspect_walk.h"
 #include "apps/models.h"
 #include "libopt/analysis/cost.h"
 
@@ -15,7 +16,7 @@ GraphCost graph_cost(const Graph& graph) {
   GraphCost cost;
   for (const Node& n : graph.nodes()) {
     const auto macs = macs_of(n);
-    cost.macs += macs.value_or(0);
+    cost.macs = plus(cost.macs, macs.value_or(0));
     cost.unknown += !macs;
   }
   const ActivationMemory memory = activation_memory(graph);

@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "apps/inspect_walk.h"
 #include "libopt/rewrite/driver.h"
 #include "passes/pass.h"
 
@@ -17,10 +18,9 @@ bool is_fused(const Node& n) {
 }
 
 void count(const Graph& graph, std::map<std::string, int64_t>& counts) {
-  for (const Node& n : graph.nodes()) {
+  for_each_node(graph, [&](const Node& n) {
     if (is_fused(n)) ++counts[n.op_type()];
-    n.for_each_subgraph([&](const Graph& sub) { count(sub, counts); });
-  }
+  });
 }
 
 }  // namespace

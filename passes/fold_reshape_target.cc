@@ -51,9 +51,8 @@ MatchOr<Match> match(const Node& reshape, const PassContext& context) {
       extent = 0;
     open += extent == -1;
     unknown += extent == -1 && !e.value;
-    const bool positive =
-        in && i < in->size() && is_positive((*in)[i], reshape.graph().model());
-    copied += extent == 0 && !positive;
+    copied +=
+        extent == 0 && !(in && i < in->size() && is_positive((*in)[i], reshape.graph().model()));
     target.push_back(extent);
   }
   if (open > 1) return no_match("several extents are open");

@@ -2,43 +2,18 @@
 
 #include <unordered_set>
 
+#include "libopt/ir/reads.h"
+
 namespace onnxtool {
-namespace {
-
-class Captures {
- public:
-  explicit Captures(const Graph& outer) : outer_(outer) {}
-
-  void collect(const Graph& sub) {
-    for (const Node& n : sub.nodes()) {
-      for (const Value* v : n.inputs())
-        if (v) add(*v);
-      n.for_each_subgraph([&](Graph& g) { collect(g); });
-    }
-    for (const Value* v : sub.outputs()) add(*v);
-  }
-  std::vector<const Value*> take() { return std::move(values_); }
-
- private:
-  void add(const Value& v) {
-    for (const Graph* g = &outer_; g; g = g->parent())
-      if (&v.graph() == g) {
-        if (seen_.insert(&v).second) values_.push_back(&v);
-        return;
-      }
-  }
-
-  const Graph& outer_;
-  std::vector<const Value*> values_;
-  std::unordered_set<const Value*> seen_;
-};
-
-}  // namespace
 
 std::vector<const Value*> captured_values(const Graph& outer, const Graph& sub) {
-  Captures found(outer);
-  found.collect(sub);
-  return found.take();
+  std::vector<const Value*> values;
+  std::unordered_set<const Value*> seen;
+  const auto add = [&](const Value& v) {
+    if (seen.insert(&v).second) values.push_back(&v);
+  };
+  reads::for_each_outer_read(sub, outer, add);
+  return values;
 }
 
 }  // namespace onnxtool

@@ -193,12 +193,7 @@ class PlanCompiler {
       if (added) chain.insert(chain.begin(), added);
       while (!extra.empty() && c.inputs.size() < static_cast<size_t>(kFirstFusedInput))
         add_input(c, nullptr);
-      for (const Value* v : extra) {
-        c.inputs.push_back(slot(*v));
-        c.dtypes.push_back(v->type().dtype);
-        c.dims.push_back(known_dims(v->type()));
-        c.constants.push_back(constant_of(*v));
-      }
+      for (const Value* v : extra) add_input(c, v);
       for (const Node* n : chain) taken_.insert(n);
       if (!chain.empty()) {
         last = chain.back();

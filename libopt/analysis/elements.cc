@@ -177,10 +177,11 @@ std::optional<Elements> binary(const Inputs& in) {
   const Elements *a = in[0], *b = in[1];
   if (!a || !b || (a->dim_size() != b->dim_size() && a->dim_size() != 1 && b->dim_size() != 1))
     return std::nullopt;
+  const ExtentRanges ranges = in.ranges();
   Elements out;
   for (int i = 0; i < (a->dim_size() == 1 ? b->dim_size() : a->dim_size()); ++i)
     *out.add_dim() = combine(in.node.op_type(), a->dim(a->dim_size() == 1 ? 0 : i),
-                             b->dim(b->dim_size() == 1 ? 0 : i), in.ranges());
+                             b->dim(b->dim_size() == 1 ? 0 : i), ranges);
   return out;
 }
 
@@ -223,8 +224,9 @@ std::optional<Elements> where(const Inputs& in) {
 std::optional<Elements> reduce_product(const Inputs& in) {
   const Elements* e = in[0];
   if (!e || e->dim_size() == 0) return std::nullopt;
+  const ExtentRanges ranges = in.ranges();
   Element product = e->dim(0);
-  for (int i = 1; i < e->dim_size(); ++i) product = combine("Mul", product, e->dim(i), in.ranges());
+  for (int i = 1; i < e->dim_size(); ++i) product = combine("Mul", product, e->dim(i), ranges);
   Elements out;
   *out.add_dim() = product;
   return out;

@@ -29,10 +29,10 @@ bool raise_opset(Model& model, std::span<const PassInfo* const> passes, PassCont
   PassState& state = *context.state;
   const int wanted = state.wanted_opset;
   if (wanted <= model.opset("")) return false;
-  const std::unique_ptr<Model> raised = model.clone();
-  PassState trial_state{.grown_bytes = state.grown_bytes};
   const std::string obstacle = [&] {
     if (std::string kept = pins.raise_obstacle(wanted); !kept.empty()) return kept;
+    const std::unique_ptr<Model> raised = model.clone();
+    PassState trial_state{.grown_bytes = state.grown_bytes};
     if (const auto converted = convert_opset(*raised, wanted); !converted.ok())
       return converted.error().message;
     PassContext trial = context;

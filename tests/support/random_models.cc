@@ -112,7 +112,6 @@ class Maker {
       if (whole->graph().find(r)->uses().empty() || draw(random_, 0, 7) == 0) outputs.push_back(r);
     made.text = text(outputs);
     ONNXTOOL_ASSIGN(made.model, parse_text(made.text));
-    made.results = results_;
     Graph& graph = made.model->graph();
     for (const Fed& f : fed_) {
       Value& v = *graph.find(f.name);

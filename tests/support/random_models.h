@@ -16,8 +16,6 @@ struct RandomModel {
   std::string text;              // for messages; constants appear as inputs
   std::unique_ptr<Model> model;  // none where the standard allows nothing that was drawn
   std::vector<Datum> inputs;     // of the graph's inputs, in order
-  /// Names of what the nodes of recipes give. Those that begin with y can be read by others.
-  std::vector<std::string> results;
 };
 
 class RandomModels {
