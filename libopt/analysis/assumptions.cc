@@ -4,6 +4,8 @@
 #include <charconv>
 #include <set>
 
+#include "libopt/ir/properties.h"
+
 namespace onnxtool {
 namespace {
 
@@ -34,12 +36,27 @@ std::optional<std::pair<std::string, ExtentRange>> parse(const std::string& line
   return std::pair(line.substr(0, equals), *range);
 }
 
+std::string format(const ExtentRange& range) {
+  return std::to_string(range.low) + ".." + (range.high ? std::to_string(*range.high) : "");
+}
+
 std::string format(const ExtentRanges& ranges) {
   std::string out;
   for (const auto& [name, range] : ranges)
-    out += (out.empty() ? "" : "\n") + name + "=" + std::to_string(range.low) + ".." +
-           (range.high ? std::to_string(*range.high) : "");
+    out += (out.empty() ? "" : "\n") + name + "=" + format(range);
   return out;
+}
+
+bool lies_within(const ExtentRange& inner, const ExtentRange& outer) {
+  return inner.low >= outer.low && (!outer.high || (inner.high && *inner.high <= *outer.high));
+}
+
+// What both say; nullopt: no number is in both.
+std::optional<ExtentRange> common(const ExtentRange& a, const ExtentRange& b) {
+  ExtentRange both{std::max(a.low, b.low), a.high ? a.high : b.high};
+  if (a.high && b.high) both.high = std::min(*a.high, *b.high);
+  if (both.high && *both.high < both.low) return std::nullopt;
+  return both;
 }
 
 std::set<std::string> symbols_of_inputs(const Model& model) {
@@ -55,10 +72,9 @@ std::set<std::string> symbols_of_inputs(const Model& model) {
 
 ExtentRanges assumptions_of(const Model& model) {
   ExtentRanges ranges;
-  const auto entry = std::ranges::find(model.metadata, kAssumptionsKey,
-                                       [](const auto& p) { return std::string_view(p.first); });
-  if (entry == model.metadata.end()) return ranges;
-  const std::string& text = entry->second;
+  const std::string* entry = find_property(model.metadata, kAssumptionsKey);
+  if (!entry) return ranges;
+  const std::string& text = *entry;
   for (size_t start = 0; start < text.size();) {
     const size_t end = std::min(text.find('\n', start), text.size());
     if (auto one = parse(text.substr(start, end - start))) ranges.insert(*std::move(one));
@@ -67,10 +83,24 @@ ExtentRanges assumptions_of(const Model& model) {
   return ranges;
 }
 
+Status check_assumed(const Model& model, std::string_view flag, const std::string& name,
+                     const ExtentRange& range) {
+  const ExtentRanges ranges = assumptions_of(model);
+  const auto stored = ranges.find(name);
+  if (stored == ranges.end() || lies_within(range, stored->second)) return {};
+  const bool number = range.high && *range.high == range.low;
+  return Error{ErrorCode::kUsage,
+               std::string(flag) + ": '" + name + "' is " +
+                   (number ? std::to_string(range.low) : format(range)) +
+                   ", and the model was optimized for " + format(stored->second),
+               "stay within that range, or begin with the model from before --assume"};
+}
+
 Status assume(Model& model, const std::vector<std::string>& assumptions) {
   if (assumptions.empty()) return {};
   const std::set<std::string> known = symbols_of_inputs(model);
   ExtentRanges ranges = assumptions_of(model);
+  std::set<std::string> fresh;  // what no earlier run relied on
   for (const std::string& given : assumptions) {
     const auto one = parse(given);
     if (!one)
@@ -82,10 +112,18 @@ Status assume(Model& model, const std::vector<std::string>& assumptions) {
       return Error{ErrorCode::kUsage, "--assume: no input has a dimension '" + one->first + "'",
                    names.empty() ? "no dimension of an input has a name" : "there are: " + names};
     }
-    ranges[one->first] = one->second;
+    const auto [entry, added] = ranges.insert(*one);
+    if (added) fresh.insert(one->first);
+    if (!fresh.contains(one->first))
+      ONNXTOOL_TRY(check_assumed(model, "--assume", one->first, one->second));
+    const auto both = common(entry->second, one->second);
+    if (!both)
+      return Error{ErrorCode::kUsage,
+                   "--assume: no number is in all ranges of '" + one->first + "'",
+                   "give one range of each dimension"};
+    entry->second = *both;
   }
-  std::erase_if(model.metadata, [](const auto& p) { return p.first == kAssumptionsKey; });
-  model.metadata.emplace_back(kAssumptionsKey, format(ranges));
+  put_property(model.metadata, kAssumptionsKey, format(ranges));
   return {};
 }
 

@@ -12,8 +12,12 @@ namespace onnxtool {
 
 /// Multiply-accumulate operations of one run of the node: convolutions, matrix products,
 /// recurrences and attention; 0 for every other operator, nullopt where an extent that counts is
-/// not known. Subgraphs are not included.
+/// not known, and for calls of the model's functions. Subgraphs are not included.
 std::optional<int64_t> macs_of(const Node& node);
+
+/// Whether the node's operator is one of those that multiply, where no function of the model takes
+/// its place.
+bool is_counted(const Node& node);
 
 /// Bytes of a value; nullopt where its type has no fixed size.
 std::optional<int64_t> bytes_of(const ValueType& type);

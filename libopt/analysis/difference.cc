@@ -12,6 +12,7 @@
 #include <tuple>
 #include <unordered_map>
 
+#include "libopt/analysis/attribute_defaults.h"
 #include "libopt/analysis/structure_keys.h"
 #include "libopt/analysis/tensor_text.h"
 

@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "libopt/analysis/attribute_defaults.h"
 #include "libopt/analysis/effects.h"
 #include "libopt/analysis/seam.h"
+#include "libopt/analysis/structure_keys.h"
+#include "libopt/ir/constant.h"
 #include "libopt/support/sha256.h"
 
 namespace onnxtool {
@@ -75,9 +78,7 @@ class Digester {
     }
     for (const Value* v : g.initializers()) {
       if (v->is_graph_input()) continue;
-      Hasher h;
-      tensor(h.text("constant"), *v->initializer());
-      values_[v] = h.hex();
+      constant(*v, *v->initializer());
     }
     // What else no node makes: sparse initializers.
     for (const Value* v : g.values())
@@ -87,16 +88,28 @@ class Digester {
     for (Node& n : g.nodes()) node(n, place);
   }
 
+  void constant(const Value& v, const Tensor& t) {
+    Hasher h;
+    tensor(h.text("constant"), t);
+    values_[&v] = h.hex();
+  }
+
   void node(const Node& n, const std::string& place) {
+    // Where a constant is stored is serialization.
+    if (const auto t = constant_of(n); t && n.has_output(0)) return constant(n.output(0), *t);
     Hasher h;
     h.text("node").text(n.op_type()).text(n.domain()).text(n.overload());
     const auto schema = find_schema(n.op_type(), n.domain(), n.opset());
     h.number(schema ? schema->since_version : n.opset());
     if (const Function* f = find_function(n)) h.text(function(*f));
-    for (const Value* v : n.inputs()) h.text(v ? values_.at(v) : "");
-    h.number(n.num_outputs());
+    // Absent inputs at the end say nothing, nor does a default that is written out.
+    int inputs = n.num_inputs();
+    while (inputs > 0 && !n.has_input(inputs - 1)) --inputs;
+    for (int i = 0; i < inputs; ++i) h.text(n.has_input(i) ? values_.at(&n.input(i)) : "");
+    outputs(h, n);
     std::vector<const Attribute*> sorted;
-    for (const Attribute& a : n.attributes()) sorted.push_back(&a);
+    for (const Attribute& a : n.attributes())
+      if (!is_default_attribute(n, a)) sorted.push_back(&a);
     std::ranges::sort(sorted, {}, [](const Attribute* a) { return std::string_view(a->name); });
     for (const Attribute* a : sorted) attribute(h, *a, place);
     std::string own = h.hex();
@@ -105,6 +118,16 @@ class Digester {
       own = Hasher().text(own).number(occurrences_[own]++).hex();
     for (int i = 0; i < n.num_outputs(); ++i)
       if (n.has_output(i)) values_[&n.output(i)] = Hasher().text(own).number(i).hex();
+  }
+
+  // Which results are made: absent ones at the end say nothing.
+  static void outputs(Hasher& h, const Node& n) {
+    int count = n.num_outputs(), made = 0;
+    while (count > 0 && !n.has_output(count - 1)) --count;
+    for (int i = 0; i < count; ++i) made += n.has_output(i);
+    h.number(made == count ? count : -count);
+    if (made == count) return;
+    for (int i = 0; i < count; ++i) h.number(n.has_output(i));
   }
 
   void attribute(Hasher& h, const Attribute& a, const std::string& place) {

@@ -1,8 +1,8 @@
 // The elements of small integer tensors through the operators with which exporters compute shapes.
 //
 // onnx's own functions know them from opset 13 on only, and lose everything where one element is
-// arithmetic on a named extent. Elements are numbers, names, or unknown; the rank is at most 1, so
-// a tensor is a list.
+// arithmetic on a named extent. Elements are numbers, names, or unknown, in a list. Pads are turned
+// in a matrix on their way; all else has a rank of at most 1.
 
 #include <algorithm>
 #include <functional>
@@ -22,9 +22,12 @@ using Element = onnx::TensorShapeProto::Dimension;
 struct Inputs {
   const Node& node;
   const ElementSource& source;
+  /// Of a rank of at most 1.
   const Elements* operator[](int i) const {
-    return node.has_input(i) ? source(node.input(i)) : nullptr;
+    return node.has_input(i) && node.input(i).type().rank().value_or(0) <= 1 ? list(i) : nullptr;
   }
+  /// Of any rank, in row-major order.
+  const Elements* list(int i) const { return node.has_input(i) ? source(node.input(i)) : nullptr; }
   ExtentRanges ranges() const { return assumptions_of(node.graph().model()); }
   /// All of an input's elements, as numbers.
   std::optional<std::vector<int64_t>> numbers(int i) const {
@@ -87,13 +90,18 @@ std::optional<int64_t> single(const Inputs& in, int input, const char* attribute
 }
 
 std::optional<Elements> slice(const Inputs& in) {
-  const Elements* data = in[0];
+  const Elements* data = in.list(0);
   const auto start = single(in, 1, "starts", std::nullopt),
              end = single(in, 2, "ends", std::nullopt);
   const auto axis = single(in, 3, "axes", 0), step = single(in, 4, "", 1);
-  if (!data || !start || !end || !axis || !step || *step == 0 || (*axis != 0 && *axis != -1))
+  const auto dims = data ? in.node.input(0).type().static_dims() : std::nullopt;
+  const int64_t rank = dims ? static_cast<int64_t>(dims->size()) : 1;
+  if (!data || !start || !end || !axis || !step || *step == 0 || (*axis != 0 && *axis != -rank))
     return std::nullopt;
-  const int64_t n = data->dim_size();
+  // Rows of a matrix, elements of a vector.
+  const int64_t width = rank == 2 ? (*dims)[1] : 1;
+  if (width < 1) return std::nullopt;
+  const int64_t n = data->dim_size() / width;
   // Slice-13: negative counts from the end, then clamped to [0, n], or to [-1, n - 1] backwards.
   const int64_t low = *step > 0 ? 0 : -1, high = *step > 0 ? n : n - 1;
   const auto bound = [&](int64_t v, bool is_start) {
@@ -101,13 +109,49 @@ std::optional<Elements> slice(const Inputs& in) {
   };
   const int64_t from = n == 0 ? 0 : bound(*start, true), to = n == 0 ? 0 : bound(*end, false);
   Elements out;
+  const auto take = [&](int64_t row) {
+    for (int64_t k = 0; k < width; ++k)
+      *out.add_dim() = data->dim(static_cast<int>(row * width + k));
+  };
   if (*step > 0) {
-    for (int64_t i = from; i < to; i += std::min(*step, n))
-      *out.add_dim() = data->dim(static_cast<int>(i));
+    for (int64_t i = from; i < to; i += std::min(*step, n)) take(i);
   } else {
-    for (int64_t i = from; i > to; i += std::max(*step, -n))
-      *out.add_dim() = data->dim(static_cast<int>(i));
+    for (int64_t i = from; i > to; i += std::max(*step, -n)) take(i);
   }
+  return out;
+}
+
+std::optional<Elements> transpose(const Inputs& in) {
+  const Elements* data = in.list(0);
+  const auto dims = data ? in.node.input(0).type().static_dims() : std::nullopt;
+  const Attribute* a = in.node.attribute("perm");
+  const auto* perm = a ? a->get<std::vector<int64_t>>() : nullptr;
+  if (!dims) return std::nullopt;
+  if (dims->size() < 2 || (perm && *perm == std::vector<int64_t>{0, 1})) return *data;
+  if (perm && *perm != std::vector<int64_t>{1, 0}) return std::nullopt;
+  if (dims->size() > 2 || checked_product(*dims) != data->dim_size()) return std::nullopt;
+  if (data->dim_size() == 0) return *data;  // where one extent is 0, the other may be any
+  const int rows = static_cast<int>((*dims)[0]), columns = static_cast<int>((*dims)[1]);
+  Elements out;
+  for (int c = 0; c < columns; ++c)
+    for (int r = 0; r < rows; ++r) *out.add_dim() = data->dim(r * columns + c);
+  return out;
+}
+
+std::optional<Elements> constant_of_shape(const Inputs& in) {
+  constexpr int64_t kMost = 1024;  // longer ones are data
+  const auto dims = in.numbers(0);
+  const Attribute* a = in.node.attribute("value");
+  const auto* named = a ? a->get<NamedTensor>() : nullptr;
+  if (!dims || !named || named->tensor.count() != 1) return std::nullopt;
+  const DataType type = named->tensor.dtype();
+  if (type != DataType::kInt64 && type != DataType::kInt32 && type != DataType::kBool)
+    return std::nullopt;
+  const auto count = checked_product(*dims);
+  if (!count || *count < 0 || *count > kMost) return std::nullopt;
+  const std::vector<int64_t> number = named->tensor.to_ints();
+  Elements out;
+  for (int64_t i = 0; i < *count; ++i) out.add_dim()->set_dim_value(number[0]);
   return out;
 }
 
@@ -122,10 +166,20 @@ std::optional<Elements> concat(const Inputs& in) {
 }
 
 std::optional<Elements> same(const Inputs& in) {
-  // Of what is no bool, true is anything but 0.
-  if (in.node.is("Cast") && in.node.output(0).type().dtype == DataType::kBool) return std::nullopt;
-  const Elements* e = in[0];
+  const Elements* e = in.list(0);
   return e ? std::optional(*e) : std::nullopt;
+}
+
+std::optional<Elements> cast(const Inputs& in) {
+  std::optional<Elements> out = same(in);
+  if (!out || in.node.output(0).type().dtype != DataType::kBool) return out;
+  // Of what is no bool, true is anything but 0.
+  for (Element& e : *out->mutable_dim()) {
+    const bool known = e.has_dim_value(), truth = e.dim_value() != 0;
+    e.Clear();
+    if (known) e.set_dim_value(truth);
+  }
+  return out;
 }
 
 std::optional<int64_t> compute(std::string_view op, int64_t a, int64_t b) {
@@ -208,6 +262,14 @@ std::optional<Elements> equal(const Inputs& in) {
   return out;
 }
 
+std::optional<Elements> negated(const Inputs& in) {
+  std::optional<Elements> out = same(in);
+  if (!out) return out;
+  for (Element& e : *out->mutable_dim())
+    if (e.has_dim_value()) e.set_dim_value(e.dim_value() == 0);
+  return out;
+}
+
 std::optional<Elements> where(const Inputs& in) {
   const Elements *which = in[0], *a = in[1], *b = in[2];
   if (!which || !a || !b || a->dim_size() != which->dim_size() ||
@@ -236,13 +298,29 @@ struct Rule {
   std::string_view op;
   std::optional<Elements> (*run)(const Inputs&);
 };
-constexpr Rule kRules[] = {{"Shape", shape},   {"Gather", gather},  {"Slice", slice},
-                           {"Concat", concat}, {"Identity", same},  {"Cast", same},
-                           {"Squeeze", same},  {"Unsqueeze", same}, {"Reshape", same},
-                           {"Flatten", same},  {"Add", binary},     {"Sub", binary},
-                           {"Mul", binary},    {"Div", binary},     {"Mod", binary},
-                           {"Max", binary},    {"Min", binary},     {"ReduceProd", reduce_product},
-                           {"Equal", equal},   {"Where", where}};
+constexpr Rule kRules[] = {{"Shape", shape},
+                           {"Gather", gather},
+                           {"Slice", slice},
+                           {"Concat", concat},
+                           {"Identity", same},
+                           {"Cast", cast},
+                           {"Squeeze", same},
+                           {"Unsqueeze", same},
+                           {"Reshape", same},
+                           {"Flatten", same},
+                           {"Add", binary},
+                           {"Sub", binary},
+                           {"Mul", binary},
+                           {"Div", binary},
+                           {"Mod", binary},
+                           {"Max", binary},
+                           {"Min", binary},
+                           {"ReduceProd", reduce_product},
+                           {"Equal", equal},
+                           {"Not", negated},
+                           {"Where", where},
+                           {"Transpose", transpose},
+                           {"ConstantOfShape", constant_of_shape}};
 
 }  // namespace
 

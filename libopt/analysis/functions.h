@@ -21,4 +21,8 @@ const Function* called_function(const Node& node);
 /// types, as the only function of a model. nullptr: there is none.
 Result<std::unique_ptr<Model>> standard_function(const Node& node);
 
+/// The definition that ONNX Runtime puts in the node's place, in the node's opset. nullptr also
+/// where that opset has another version of an operator in it than the definition was written for.
+Result<std::unique_ptr<Model>> runtime_function(const Node& node);
+
 }  // namespace onnxtool

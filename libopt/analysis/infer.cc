@@ -11,6 +11,7 @@
 #include "libopt/analysis/seam.h"
 #include "libopt/analysis/seam_internal.h"
 #include "libopt/io/encode.h"
+#include "libopt/ir/constant.h"
 #include "libopt/ir/model.h"
 #include "libopt/support/checked.h"
 #include "onnx/shape_inference/implementation.h"
@@ -112,15 +113,11 @@ class SubgraphError final : public std::exception {
 std::optional<Tensor> known_tensor(const Value& value) {
   if (const Tensor* t = value.constant()) return *t;
   if (value.initializer() && value.graph().model().ir_version < 4) return *value.initializer();
-  const Node* node = value.producer();
-  if (!node || !node->is("Constant") || node->attributes().size() != 1) return std::nullopt;
-  const Attribute& a = node->attributes()[0];
-  if (const auto* v = a.get<int64_t>()) return Tensor::scalar(*v);
-  if (const auto* v = a.get<std::vector<int64_t>>()) return Tensor::vector(*v);
-  if (const auto* v = a.get<float>()) return Tensor::scalar(*v);
-  if (const auto* v = a.get<std::vector<float>>()) return Tensor::vector(*v);
-  return std::nullopt;
+  return value.producer() ? constant_of(*value.producer()) : std::nullopt;
 }
+
+// What onnx's functions take elements of: nothing with more than one axis.
+bool is_list(const ValueType& type) { return type.rank().value_or(2) <= 1; }
 
 // What one run of inference shares between nodes.
 class Session {
@@ -163,6 +160,7 @@ class Session {
   void propagate(const Node& node, const onnx::OpSchema& schema, int depth);
   void count_elements(const Node& size);
   void compute(const Node& node, int depth);
+  void take_branch(Node& node);
 
   bool is_unknown(const Node& node) const;
 
@@ -246,8 +244,8 @@ class SubgraphInferencer final : public onnx::GraphInferencer {
                                  std::to_string(input_types.size()));
     for (size_t i = 0; i < input_types.size(); ++i)
       if (input_types[i])
-        raise(
-            merge_into(*graph_.inputs()[i], seam::from_proto(*input_types[i]), session_.strict()));
+        raise(merge_into(*graph_.inputs()[i], seam::from_proto(*input_types[i], session_.strict()),
+                         session_.strict()));
     Status inferred = session_.infer(graph_);
     if (!session_.reporting()) raise(std::move(inferred));
     types_.assign(graph_.outputs().size(), {});
@@ -307,7 +305,7 @@ class InferenceContext final : public onnx::InferenceContext {
   }
   const TensorShapeProto* getSymbolicInput(size_t i) const override {
     const Value* value = facts_.input(i);
-    return value ? session_.elements(*value) : nullptr;
+    return value && is_list(value->type()) ? session_.elements(*value) : nullptr;
   }
   onnx::GraphInferencer* getGraphAttributeInferencer(const std::string& name) override {
     const Attribute* a = facts_.node().attribute(name);
@@ -340,7 +338,7 @@ class PropagationContext final : public onnx::DataPropagationContext {
   const onnx::TypeProto* getOutputType(size_t i) const override { return &facts_.output_type(i); }
   const TensorShapeProto* getInputData(size_t i) override {
     const Value* value = facts_.input(i);
-    return value ? session_.elements(*value, depth_ + 1) : nullptr;
+    return value && is_list(value->type()) ? session_.elements(*value, depth_ + 1) : nullptr;
   }
   void addOutputData(size_t i, TensorShapeProto&& elements) override {
     if (i < facts_.num_outputs() && facts_.node().has_output(static_cast<int>(i)) &&
@@ -358,7 +356,7 @@ bool is_trackable(const ValueType& type) {
   return type.is_tensor() &&
          (type.dtype == DataType::kInt64 || type.dtype == DataType::kInt32 ||
           type.dtype == DataType::kBool) &&
-         type.rank().value_or(2) <= 1;
+         (is_list(type) || (type.rank() == 2 && type.static_dims()));
 }
 
 // Propagation computes in 64 bits: beyond a narrower type's range the operator itself would wrap.
@@ -369,14 +367,20 @@ bool fits(const TensorShapeProto& elements, DataType dtype) {
          });
 }
 
+// Whether a trackable value's type has that many elements, where it tells: a declared matrix is
+// indexed by its extents, whatever the value turns out to hold.
+bool is_whole(const ValueType& type, int64_t elements) {
+  return is_list(type) || checked_product(*type.static_dims()) == elements;
+}
+
 const TensorShapeProto* Session::elements(const Value& value, int depth) {
   if (strict()) return nullptr;
   if (const auto found = elements_.find(&value); found != elements_.end())
     return found->second ? &*found->second : nullptr;
   if (!is_trackable(value.type())) return nullptr;
   elements_[&value] = std::nullopt;
-  if (const std::optional<Tensor> t = known_tensor(value)) {
-    if (t->count() > kMaxTrackedElements) return nullptr;
+  if (const std::optional<Tensor> t = known_tensor(value); t && t->dtype() == value.type().dtype) {
+    if (t->count() > kMaxTrackedElements || !is_whole(value.type(), t->count())) return nullptr;
     TensorShapeProto shape;
     for (const int64_t v : t->to_ints()) shape.add_dim()->set_dim_value(v);
     set_elements(value, std::move(shape));
@@ -388,9 +392,12 @@ const TensorShapeProto* Session::elements(const Value& value, int depth) {
       count_elements(*producer);
     else if (seam::computes_elements(*producer))
       compute(*producer, depth);
-    else if (schema && schema->has_data_propagation_function())
+    else if (schema && schema->has_data_propagation_function() && is_list(value.type()))
       propagate(*producer, *schema, depth);
-    if (auto& found = elements_[&value]; found && !fits(*found, value.type().dtype)) found.reset();
+    auto& found = elements_[&value];
+    if (found && (!is_whole(value.type(), found->dim_size()) ||
+                  !fits(*found, value.type().dtype)))
+      found.reset();
   }
   auto& known = elements_[&value];
   if (!known && value.type().rank() == 1 &&
@@ -609,17 +616,22 @@ void require_what_inference_reads(const onnx::OpSchema& schema, const onnx::Node
   }
 }
 
-// Our types hold no negative extents; onnx's functions make some, and its checker refuses them
-// beside a declaration.
-bool has_negative_extent(const Value& value, const onnx::TypeProto& inferred) {
-  const auto& declared = value.type().shape;
-  if (!inferred.has_tensor_type() || !inferred.tensor_type().has_shape() || !declared) return false;
-  const auto& dims = inferred.tensor_type().shape().dim();
-  for (int i = 0; i < dims.size() && static_cast<size_t>(i) < declared->size(); ++i)
-    if (dims[i].has_dim_value() && dims[i].dim_value() < 0 &&
-        (*declared)[static_cast<size_t>(i)].value)
-      return true;
-  return false;
+// Where the condition is known, what the taken branch makes says more than what both have in
+// common.
+void Session::take_branch(Node& node) {
+  const TensorShapeProto* condition = node.has_input(0) ? elements(node.input(0)) : nullptr;
+  if (!condition || condition->dim_size() != 1 || !condition->dim(0).has_dim_value()) return;
+  const Attribute* a =
+      node.attribute(condition->dim(0).dim_value() ? "then_branch" : "else_branch");
+  const auto* branch = a ? a->get<std::unique_ptr<Graph>>() : nullptr;
+  if (!branch) return;
+  const auto& made = (*branch)->outputs();
+  for (size_t i = 0; i < made.size() && i < node.outputs().size(); ++i) {
+    if (!node.outputs()[i]) continue;
+    ValueType merged = node.outputs()[i]->type();
+    if (merge(merged, made[i]->type(), {/*keep_symbols=*/true, /*zero_is_unknown=*/true}))
+      node.outputs()[i]->set_type(std::move(merged));
+  }
 }
 
 Status Session::infer(Node& node) {
@@ -656,14 +668,9 @@ Status Session::infer(Node& node) {
   if (inner) return std::move(*inner).at(node.describe());
   for (int i = 0; i < node.num_outputs(); ++i) {
     if (!node.has_output(i)) continue;
-    if (strict() &&
-        has_negative_extent(node.output(i), *context.getOutputType(static_cast<size_t>(i))))
-      return Error{ErrorCode::kBadModel,
-                   node.describe() + ": output '" + node.output(i).name() +
-                       "' is inferred with a negative extent",
-                   {}};
-    Status merged = merge_into(
-        node.output(i), seam::from_proto(*context.getOutputType(static_cast<size_t>(i))), strict());
+    const ValueType inferred =
+        seam::from_proto(*context.getOutputType(static_cast<size_t>(i)), strict());
+    Status merged = merge_into(node.output(i), inferred, strict());
     if (!merged.ok()) return std::move(merged).error().at(node.describe());
   }
   if (schema && !strict() && node.num_outputs() == 1 && node.has_output(0)) {
@@ -675,6 +682,7 @@ Status Session::infer(Node& node) {
         node.output(0).set_type(std::move(merged));
     }
   }
+  if (schema && !strict() && node.is("If")) take_branch(node);
   if (schema && node.num_outputs() == 1 && node.has_output(0) &&
       is_trackable(node.output(0).type())) {
     elements_.erase(&node.output(0));
@@ -727,32 +735,39 @@ Status Session::infer_naming(Graph& graph) {
   return first;
 }
 
+// Makes the extents that `which` says unknown ones, in subgraphs too.
+template <class F>
+void forget_dims(Graph& graph, const F& which) {
+  for (Value* v : graph.values()) {
+    const auto& shape = v->type().shape;
+    if (!shape || std::ranges::none_of(*shape, which)) continue;
+    ValueType type = v->type();
+    for (Dim& d : *type.shape)
+      if (which(d)) d.value.reset(), d.symbol.clear();
+    v->set_type(std::move(type));
+  }
+  for (Node& n : graph.nodes()) n.for_each_subgraph([&](Graph& sub) { forget_dims(sub, which); });
+}
+
 }  // namespace
 
 Status infer_node(Node& node) { return Session().infer(node); }
 Status infer_graph(Graph& graph) { return Session().infer(graph); }
 Status infer_graph_naming_dims(Graph& graph) { return Session().infer_naming(graph); }
 void infer_strictly(Graph& graph, const TypeFault& fault) {
+  // To onnx an extent below 0 is that number; to all others who see the graph it is unknown.
   [[maybe_unused]] const Status reported = Session(fault).infer(graph);
+  forget_dims(graph, [](const Dim& d) { return d.value && *d.value < 0; });
 }
 
 void forget_invented_dims(Graph& graph) {
-  for (Value* v : graph.values()) {
-    const auto& shape = v->type().shape;
-    if (!shape || std::ranges::none_of(*shape, [](const Dim& d) { return is_invented(d.symbol); }))
-      continue;
-    ValueType type = v->type();
-    for (Dim& d : *type.shape)
-      if (is_invented(d.symbol)) d.symbol.clear();
-    v->set_type(std::move(type));
-  }
-  for (Node& n : graph.nodes()) n.for_each_subgraph([](Graph& sub) { forget_invented_dims(sub); });
+  forget_dims(graph, [](const Dim& d) { return is_invented(d.symbol); });
 }
 
 std::optional<std::vector<Dim>> symbolic_elements(const Value& value) {
   Session session;
   const auto dims = value.type().static_dims();
-  const TensorShapeProto* elements = dims ? session.elements(value) : nullptr;
+  const TensorShapeProto* elements = dims && dims->size() <= 1 ? session.elements(value) : nullptr;
   if (!elements || elements->dim_size() != (dims->empty() ? 1 : dims->front())) return std::nullopt;
   std::vector<Dim> out;
   for (const auto& d : elements->dim())

@@ -2,22 +2,13 @@
 
 #include <algorithm>
 
+#include "libopt/ir/properties.h"
+
 namespace onnxtool {
 namespace {
 
 // From which nodes have metadata.
 constexpr int64_t kFirstIrWithNodeMetadata = 10;
-
-const std::string* find(const Properties& properties) {
-  const auto it = std::ranges::find(properties, kProvenanceKey,
-                                    [](const auto& p) { return std::string_view(p.first); });
-  return it == properties.end() ? nullptr : &it->second;
-}
-
-void put(Properties& properties, const std::string& text) {
-  std::erase_if(properties, [](const auto& p) { return p.first == kProvenanceKey; });
-  if (!text.empty()) properties.emplace_back(kProvenanceKey, text);
-}
 
 std::vector<std::string> split(std::string_view text, char separator) {
   std::vector<std::string> out;
@@ -39,7 +30,7 @@ using Known = std::unordered_map<std::string, std::vector<std::string>>;
 
 Known listed_in(const Model& model) {
   Known out;
-  const std::string* entry = find(model.metadata);
+  const std::string* entry = find_property(model.metadata, kProvenanceKey);
   if (!entry) return out;
   for (const std::string& line : split(*entry, '\n')) {
     std::vector<std::string> words = split(line, '\t');
@@ -51,7 +42,8 @@ Known listed_in(const Model& model) {
 }
 
 std::vector<std::string> originals_of(const Node& node, const Known& listed) {
-  if (const std::string* own = find(node.metadata)) return split(*own, '\n');
+  if (const std::string* own = find_property(node.metadata, kProvenanceKey))
+    return split(*own, '\n');
   const auto it = listed.find(provenance_name(node));
   return it == listed.end() ? std::vector<std::string>() : it->second;
 }
@@ -98,10 +90,52 @@ void Provenance::record(const RewriteTrace& trace) {
   }
 }
 
+Provenance::Wiring Provenance::wiring_of(const Graph& graph) {
+  Wiring wiring;
+  for (const Node& n : graph.nodes()) {
+    auto& [op, makers] = wiring.nodes[n.id()];
+    op = n.op_type();
+    for (const Value* v : n.inputs())
+      if (v && v->producer() && &v->producer()->graph() == &graph)
+        makers.push_back(v->producer()->id());
+  }
+  return wiring;
+}
+
+Provenance::Label Provenance::with_what_fed(int id, const Graph& graph,
+                                            const Wiring& before) const {
+  const auto& labels = labels_.at(&graph);
+  Label all;
+  std::vector<int> open = {id};
+  std::unordered_map<int, bool> seen;
+  while (!open.empty()) {
+    const int at = open.back();
+    open.pop_back();
+    if (seen[at] || (at != id && graph.node(at))) continue;
+    seen[at] = true;
+    if (const auto own = labels.find(at); own != labels.end())
+      all.insert(all.end(), own->second.begin(), own->second.end());
+    if (const auto was = before.nodes.find(at); was != before.nodes.end())
+      open.insert(open.end(), was->second.second.begin(), was->second.second.end());
+  }
+  std::ranges::sort(all);
+  all.erase(std::unique(all.begin(), all.end()), all.end());
+  return all;
+}
+
+void Provenance::record(const Graph& graph, const Wiring& before) {
+  std::unordered_map<int, Label> became;
+  for (const Node& n : graph.nodes())
+    if (const auto was = before.nodes.find(n.id());
+        was != before.nodes.end() && was->second.first != n.op_type())
+      became[n.id()] = with_what_fed(n.id(), graph, before);
+  for (auto& [id, label] : became) labels_[&graph][id] = std::move(label);
+}
+
 void Provenance::write(Model& model) const {
   std::string listed;
   write(model.graph(), listed);
-  put(model.metadata, listed);
+  put_property(model.metadata, kProvenanceKey, listed);
 }
 
 void Provenance::write(Graph& graph, std::string& listed) const {
@@ -115,7 +149,7 @@ void Provenance::write(Graph& graph, std::string& listed) const {
     const std::string own = provenance_name(n);
     if (originals.size() == 1 && originals.front() == own) originals.clear();
     const bool in_node = graph.model().ir_version >= kFirstIrWithNodeMetadata;
-    put(n.metadata, in_node ? joined(originals, '\n') : "");
+    put_property(n.metadata, kProvenanceKey, in_node ? joined(originals, '\n') : "");
     if (!in_node && !originals.empty())
       listed += (listed.empty() ? "" : "\n") + own + "\t" + joined(originals, '\t');
   }

@@ -33,10 +33,22 @@ class Provenance {
   explicit Provenance(const Model& model);
   /// What was removed is part of what was made in its place, or else of what was changed.
   void record(const RewriteTrace& trace);
+
+  /// What a graph was made of before a rewrite of all of it that nothing traces: by id, operators
+  /// and the ids of what makes their inputs.
+  struct Wiring {
+    std::unordered_map<int, std::pair<std::string, std::vector<int>>> nodes;
+  };
+  static Wiring wiring_of(const Graph& graph);
+  /// Behind it: what fed a node that became another operator, and is gone, is part of that node.
+  void record(const Graph& graph, const Wiring& before);
+
   void write(Model& model) const;
 
  private:
   using Label = std::vector<int>;  // of names_, in the order of the original
+  /// With those of removed nodes that fed node `id`, directly or by way of others.
+  Label with_what_fed(int id, const Graph& graph, const Wiring& before) const;
   void label(const Graph& graph,
              const std::unordered_map<std::string, std::vector<std::string>>& known);
   void write(Graph& graph, std::string& listed) const;

@@ -5,6 +5,8 @@
 #include <limits>
 #include <optional>
 
+#include "libopt/analysis/clip.h"
+
 namespace onnxtool {
 namespace {
 
@@ -20,16 +22,6 @@ std::optional<Codes> codes_of(DataType type) {
     case DataType::kInt16: return Codes{-32768, 32767};
     default: return std::nullopt;
   }
-}
-
-// An absent bound is infinite; nullopt: not constant.
-std::optional<double> clip_bound(const Node& clip, int input, const char* attribute,
-                                 double fallback) {
-  if (clip.opset() < 11) return clip.attr<float>(attribute, static_cast<float>(fallback));
-  if (!clip.has_input(input)) return fallback;
-  const Tensor* t = clip.input(input).constant();
-  if (!t || t->count() != 1 || !is_float(t->dtype())) return std::nullopt;
-  return t->to_doubles()[0];
 }
 
 bool same_tensor(const Value& a, const Value& b) {
@@ -67,16 +59,14 @@ bool saturation_covers(const Node& activation, const Node& quantize) {
   const int64_t zero_point = zero.to_ints()[0];
   if (activation.is("Relu")) return zero_point == codes->low;
   if (!activation.is("Clip")) return false;
-  constexpr double kInfinity = std::numeric_limits<double>::infinity();
-  const auto low = clip_bound(activation, 1, "min", -kInfinity),
-             high = clip_bound(activation, 2, "max", kInfinity);
-  if (!low || !high) return false;
+  const auto bounds = clip_bounds(activation, std::numeric_limits<double>::infinity());
+  if (!bounds) return false;
   const double scale = quantize.input(1).constant()->to_doubles()[0];
   const auto code = [&](double x) {
     return std::rint(x / scale) + static_cast<double>(zero_point);
   };
-  return code(*low) <= static_cast<double>(codes->low) &&
-         code(*high) >= static_cast<double>(codes->high);
+  return code(bounds->low) <= static_cast<double>(codes->low) &&
+         code(bounds->high) >= static_cast<double>(codes->high);
 }
 
 }  // namespace onnxtool

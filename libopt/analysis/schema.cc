@@ -38,13 +38,13 @@ void tensor_to_proto(const ValueType& type, T& proto) {
 }
 
 template <class T>
-void tensor_from_proto(const T& proto, ValueType& type) {
+void tensor_from_proto(const T& proto, ValueType& type, bool negative_extents) {
   type.dtype = static_cast<DataType>(proto.elem_type());
   if (!proto.has_shape()) return;
   type.shape.emplace();
   for (const auto& d : proto.shape().dim()) {
     Dim dim;
-    if (d.has_dim_value() && d.dim_value() >= 0)
+    if (d.has_dim_value() && (d.dim_value() >= 0 || negative_extents))
       dim.value = d.dim_value();
     else if (d.has_dim_param())
       dim.symbol = d.dim_param();
@@ -52,8 +52,8 @@ void tensor_from_proto(const T& proto, ValueType& type) {
   }
 }
 
-std::shared_ptr<const ValueType> element_from(const onnx::TypeProto& proto) {
-  return std::make_shared<const ValueType>(from_proto(proto));
+std::shared_ptr<const ValueType> element_from(const onnx::TypeProto& proto, bool negative_extents) {
+  return std::make_shared<const ValueType>(from_proto(proto, negative_extents));
 }
 
 }  // namespace
@@ -88,32 +88,32 @@ void to_proto(const ValueType& type, onnx::TypeProto& proto) {
   }
 }
 
-ValueType from_proto(const onnx::TypeProto& proto) {
+ValueType from_proto(const onnx::TypeProto& proto, bool negative_extents) {
   ValueType type;
   switch (proto.value_case()) {
     case onnx::TypeProto::kTensorType:
       type.kind = ValueType::Kind::kTensor;
-      tensor_from_proto(proto.tensor_type(), type);
+      tensor_from_proto(proto.tensor_type(), type, negative_extents);
       break;
     case onnx::TypeProto::kSparseTensorType:
       type.kind = ValueType::Kind::kSparseTensor;
-      tensor_from_proto(proto.sparse_tensor_type(), type);
+      tensor_from_proto(proto.sparse_tensor_type(), type, negative_extents);
       break;
     case onnx::TypeProto::kSequenceType:
       type.kind = ValueType::Kind::kSequence;
       if (proto.sequence_type().has_elem_type())
-        type.element = element_from(proto.sequence_type().elem_type());
+        type.element = element_from(proto.sequence_type().elem_type(), negative_extents);
       break;
     case onnx::TypeProto::kOptionalType:
       type.kind = ValueType::Kind::kOptional;
       if (proto.optional_type().has_elem_type())
-        type.element = element_from(proto.optional_type().elem_type());
+        type.element = element_from(proto.optional_type().elem_type(), negative_extents);
       break;
     case onnx::TypeProto::kMapType:
       type.kind = ValueType::Kind::kMap;
       type.dtype = static_cast<DataType>(proto.map_type().key_type());
       if (proto.map_type().has_value_type())
-        type.element = element_from(proto.map_type().value_type());
+        type.element = element_from(proto.map_type().value_type(), negative_extents);
       break;
     case onnx::TypeProto::kOpaqueType:
       type.kind = ValueType::Kind::kOpaque;

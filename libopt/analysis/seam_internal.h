@@ -20,7 +20,8 @@ namespace onnxtool::seam {
 inline constexpr size_t kMaxCopiedBytes = 1024;
 
 void to_proto(const ValueType& type, onnx::TypeProto& proto);
-ValueType from_proto(const onnx::TypeProto& proto);
+/// Extents below 0, which some inference functions make, become unknown unless `negative_extents`.
+ValueType from_proto(const onnx::TypeProto& proto, bool negative_extents = false);
 
 /// Payloads over kMaxCopiedBytes are marked as external, so that nothing reads them. Empty graphs
 /// stand for subgraphs.

@@ -3,21 +3,10 @@
 #include <algorithm>
 #include <map>
 
+#include "libopt/analysis/attribute_defaults.h"
 #include "libopt/analysis/tensor_text.h"
 
 namespace onnxtool {
-
-bool is_default_attribute(const Node& n, const Attribute& a) {
-  if (!n.domain().empty() || !a.ref.empty()) return false;
-  if (a.name == "auto_pad") return n.attr<std::string>("auto_pad", "") == "NOTSET";
-  constexpr std::pair<std::string_view, int64_t> kDefaults[] = {
-      {"storage_order", 0},     {"transA", 0},    {"transB", 0},   {"group", 1},
-      {"count_include_pad", 0}, {"ceil_mode", 0}, {"keepdims", 1}, {"noop_with_empty_axes", 0}};
-  const auto* value = a.get<int64_t>();
-  return value && std::any_of(std::begin(kDefaults), std::end(kDefaults), [&](const auto& d) {
-           return d.first == a.name && d.second == *value;
-         });
-}
 
 std::string key_part(std::string_view text) {
   return std::to_string(text.size()) + ":" + std::string(text);

@@ -10,10 +10,6 @@
 
 namespace onnxtool {
 
-/// Said or left out, it is the same: defaults that every standard operator with such an attribute
-/// has.
-bool is_default_attribute(const Node& node, const Attribute& attribute);
-
 /// Domain, name and overload; different operators never share a key.
 std::string operator_key(const Node& node);
 

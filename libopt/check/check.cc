@@ -38,8 +38,9 @@ std::unique_ptr<Model> build(const DecodeSource& source, Findings& out) {
 }
 
 // What needs the graph.
-void look_into(CheckResult& result, const CheckOptions& options, Findings& out) {
-  check::check_types(*result.model, out);
+void look_into(CheckResult& result, const check::OutlineView& view, Findings& out) {
+  const CheckOptions& options = view.options;
+  check::check_types(view, *result.model, out);
   if (out.has_errors()) return;  // advice is for models that work
   if (options.runtime) check::check_kernels(*result.model, options, out);
   if (options.target) check::check_target(*result.model, *options.target, out);
@@ -122,7 +123,7 @@ CheckResult check_model(const DecodeSource& source, const CheckOptions& options)
     // What calls itself has no end.
     const bool finite = !out.found(RuleId::kFunctionRecursion) && result.model &&
                         check::check_expansion(*result.model, out);
-    if (finite) look_into(result, options, out);
+    if (finite) look_into(result, view, out);
     if (finite && options.digest) result.digest = semantic_digest(*result.model);
     check::check_runtime(view, out);
     check::check_operators(view, out);

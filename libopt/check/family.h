@@ -70,8 +70,9 @@ void check_tensors(const OutlineView& view, Findings& out);
 /// One node against its schema and its attributes' own rules.
 void check_node(const OutlineView& view, const outline::Node& node, const std::string& place,
                 const OpsetMap& opsets, bool in_main_graph, Findings& out);
-/// Types and shapes, on the graph.
-void check_types(Model& model, Findings& out);
+/// Types and shapes, on the graph: inferred against declared, and what the graph does not keep of
+/// declarations (a second one of a value, one of an outer graph's value).
+void check_types(const OutlineView& view, Model& model, Findings& out);
 /// Opsets and IR version against what is known and against the runtime.
 void check_runtime(const OutlineView& view, Findings& out);
 /// Kernels of the runtime and provider, and node names, which it wants unique; on inferred types.

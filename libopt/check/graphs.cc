@@ -182,7 +182,7 @@ class GraphChecker {
     std::unordered_map<std::string_view, const Type*> declared;
     for (const auto* list : {&g.value_info, &g.inputs, &g.outputs})
       for (const ValueInfo& v : *list)
-        if (v.type && v.type->kind == Type::Case::kTensor) declared[v.name] = &*v.type;
+        if (v.type && v.type->kind != Type::Case::kNone) declared[v.name] = &*v.type;
     for (const outline::Tensor& t : g.initializers) {
       const auto found = declared.find(t.name);
       if (found == declared.end()) continue;
@@ -191,7 +191,9 @@ class GraphChecker {
         out_.add(RuleId::kInitializerType, place,
                  "initializer '" + std::string(t.name) + "' " + how, t.offset);
       };
-      if (d.element != 0 && t.data_type && d.element != *t.data_type) {
+      if (d.kind != Type::Case::kTensor) {
+        differs("is a tensor, but is declared as another kind of value");
+      } else if (d.element != 0 && t.data_type && d.element != *t.data_type) {
         differs("holds " + type_name(*t.data_type) + ", but is declared as " +
                 type_name(d.element));
       } else if (d.has_shape && d.extents.size() != t.dims.size()) {

@@ -90,7 +90,7 @@ class Kernels {
   // What the session has no kernel for when it puts the operator's definition in its place; empty:
   // nothing.
   std::string missing_in_definition(const Node& n, int depth) const {
-    const auto standard = standard_function(n);
+    const auto standard = runtime_function(n);
     if (!standard.ok() || !*standard || depth == kMaxDepth) return {};
     Graph& body = *(*standard)->functions.front().body;
     for (size_t i = 0; i < std::min(body.inputs().size(), n.inputs().size()); ++i)

@@ -253,7 +253,7 @@ class TensorChecker {
       return fail(RuleId::kExternalRange, "external data at offset " + std::to_string(offset) +
                                               " needs " + std::to_string(bytes) + " bytes, but '" +
                                               *location + "' has " + std::to_string(size));
-    auto& file = files_[*location];
+    auto& file = files_[names_.try_emplace(opened->get(), *location).first->second];
     file.size = size;
     if (!checksum.empty()) file.checksums.emplace(std::move(checksum), t.name);
     file.ranges.push_back({offset, offset + bytes, t.name});
@@ -291,6 +291,7 @@ class TensorChecker {
   }
 
   std::map<std::string, DataFile> files_;
+  std::map<const MappedFile*, std::string> names_;  // as the first location of each file has it
 
   const OutlineView& view_;
   Findings& out_;

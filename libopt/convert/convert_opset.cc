@@ -11,6 +11,7 @@
 #include "libopt/analysis/seam.h"
 #include "libopt/convert/adapter.h"
 #include "libopt/convert/blockers.h"
+#include "libopt/ir/walk.h"
 
 namespace onnxtool {
 namespace {
@@ -46,14 +47,6 @@ struct Path {
   std::string obstacle;  // of the operator as such; empty: none
   std::vector<const Adapter*> adapters;
 };
-
-template <class F>
-void for_each_node(const Graph& graph, F&& f) {
-  for (Node& n : graph.nodes()) {
-    n.for_each_subgraph([&](Graph& sub) { for_each_node(sub, f); });
-    f(n);
-  }
-}
 
 std::string obstacle_of(const std::string& op, int from) {
   // The one exception came back as standard in version 9, without the attributes it had.
@@ -91,7 +84,7 @@ class Converter {
     if (const int version = model_.opset("")) return version;
     if (model_.ir_version < kFirstIrWithImports) return 1;
     const Node* user = nullptr;
-    for_each_node(model_.graph(), [&](Node& n) {
+    for_each_node_inside_first(model_.graph(), [&](Node& n) {
       if (n.domain().empty() && !user) user = &n;
     });
     if (user)
@@ -130,7 +123,7 @@ class Converter {
   // Only where a change might ask for types that nobody inferred yet.
   void infer_missing_types() {
     bool missing = false;
-    for_each_node(model_.graph(), [&](Node& n) {
+    for_each_node_inside_first(model_.graph(), [&](Node& n) {
       if (missing || !is_standard(n) || path(n, report_.from).adapters.empty()) return;
       for (const Value* v : n.inputs()) missing |= v && v->type().kind == ValueType::Kind::kUnknown;
     });
@@ -159,7 +152,7 @@ class Converter {
   Status find_blockers() {
     convert::Blockers found;
     for (const Scope& scope : scopes_)
-      for_each_node(*scope.graph, [&](Node& n) {
+      for_each_node_inside_first(*scope.graph, [&](Node& n) {
         if (!is_standard(n)) return;
         const Path& p = path(n, scope.from);
         const std::string where =
@@ -185,7 +178,7 @@ class Converter {
       if (version > report_.from) model_.set_opset("", version);
       for (const Scope& scope : scopes_)
         if (scope.from < version)
-          for_each_node(*scope.graph, [&, version = version](Node& n) {
+          for_each_node_inside_first(*scope.graph, [&, version = version](Node& n) {
             if (!is_standard(n)) return;
             for (const std::string_view key : {std::string_view(), std::string_view(n.op_type())})
               if (const auto it = by_op.find(key); it != by_op.end()) apply(*it->second, n);

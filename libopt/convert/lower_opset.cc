@@ -9,20 +9,13 @@
 #include "libopt/analysis/seam.h"
 #include "libopt/convert/blockers.h"
 #include "libopt/convert/lowering.h"
+#include "libopt/ir/walk.h"
 #include "libopt/rewrite/inline_calls.h"
 
 namespace onnxtool {
 namespace {
 
 using convert::Lowering;
-
-template <class F>
-void for_each_node(const Graph& graph, F&& f) {
-  for (Node& n : graph.nodes()) {
-    n.for_each_subgraph([&](Graph& sub) { for_each_node(sub, f); });
-    f(n);
-  }
-}
 
 bool is_standard_domain(const std::string& domain) { return domain.empty() || domain == "ai.onnx"; }
 
@@ -84,23 +77,22 @@ int64_t least_ir_version_of(const Model& model) {
 
 class Lowerer {
  public:
-  Lowerer(Model& model, int target) : model_(model), target_(target) {}
+  Lowerer(Model& model, int target, const std::function<void(Model&)>& fold)
+      : model_(model), target_(target), fold_(fold) {}
 
   Result<ConversionReport> run() {
     report_.from = model_.opset("");
     report_.to = target_;
     report_.ir_from = model_.ir_version;
     ONNXTOOL_TRY(collect_scopes());
-    for (Graph* scope : scopes_)
-      for_each_node(*scope, [](Node& n) {
-        if (n.is("Constant")) make_tensor(n);
-      });
+    make_tensors();
     // What cannot be inferred stays unknown: lowerings that need it say so.
     [[maybe_unused]] const Status typed = infer_graph(model_.graph());
     for (int version = report_.from; version > target_; --version) {
       write_out_functions(version);
       model_.set_opset("", version - 1);
-      for (Graph* scope : scopes_) for_each_node(*scope, [&](Node& n) { lower(n, version); });
+      for (Graph* scope : scopes_)
+        for_each_node_inside_first(*scope, [&](Node& n) { lower(n, version); });
     }
     if (!blockers_.empty())
       return Error{
@@ -118,6 +110,13 @@ class Lowerer {
   }
 
  private:
+  void make_tensors() {
+    for (Graph* scope : scopes_)
+      for_each_node_inside_first(*scope, [](Node& n) {
+        if (n.is("Constant")) make_tensor(n);
+      });
+  }
+
   Status collect_scopes() {
     scopes_.push_back(&model_.graph());
     for (const Function& f : model_.functions) {
@@ -140,12 +139,13 @@ class Lowerer {
            !blocked_.contains({&n.graph(), n.id()});
   }
 
-  // 0: the version has no such operator.
+  // 0: the version has no such operator. What is deprecated and has a body is still an operator: its
+  // body is what can be written out (GroupNormalization-18).
   int since(const std::string& op, int version) {
     const auto [it, fresh] = since_.try_emplace({op, version}, 0);
     if (fresh)
       if (const auto schema = find_schema(op, "", version))
-        it->second = schema->deprecated ? 0 : schema->since_version;
+        it->second = schema->deprecated && !schema->is_function ? 0 : schema->since_version;
     return it->second;
   }
 
@@ -162,17 +162,25 @@ class Lowerer {
   }
 
   void write_out_functions(int version) {
+    bool any = false;
     for (Graph* scope : scopes_) {
       std::vector<const Node*> chosen;
-      for_each_node(*scope, [&](Node& n) {
+      for_each_node_inside_first(*scope, [&](Node& n) {
         if (is_written_out(n, version)) chosen.push_back(&n);
       });
       if (chosen.empty()) continue;
+      any = true;
       for (const Node* n : chosen) changes_.add(n->op_type() + ": written out by other operators");
       const std::set<const Node*> wanted(chosen.begin(), chosen.end());
       const Status s = inline_calls(*scope, [&](const Node& n) { return wanted.contains(&n); });
       if (!s.ok()) blockers_.add("it cannot be written out", s.error().message);
     }
+    if (!any) return;
+    make_tensors();
+    // Folding may take apart what scopes and blockers point into, unless there is only the graph.
+    if (!fold_ || scopes_.size() > 1 || !blockers_.empty()) return;
+    [[maybe_unused]] const Status typed = infer_graph(model_.graph());
+    fold_(model_);
   }
 
   void lower(Node& n, int version) {
@@ -205,6 +213,7 @@ class Lowerer {
 
   Model& model_;
   const int target_;
+  const std::function<void(Model&)>& fold_;  // may be empty
   ConversionReport report_;
   std::vector<Graph*> scopes_;
   std::set<std::string> redefined_;  // operators of ai.onnx that the model's functions stand for
@@ -216,14 +225,15 @@ class Lowerer {
 
 }  // namespace
 
-Result<ConversionReport> lower_opset(std::unique_ptr<Model>& model, int target) {
+Result<ConversionReport> lower_opset(std::unique_ptr<Model>& model, int target,
+                                     const std::function<void(Model&)>& fold) {
   const int from = model->opset("");
   if (from <= target) return ConversionReport{from, from, model->ir_version, model->ir_version, {}};
   if (target < kMinConvertTarget)
     return Error{ErrorCode::kUnsupported, "cannot lower ai.onnx to " + std::to_string(target),
                  "versions from " + std::to_string(kMinConvertTarget) + " on are supported"};
   std::unique_ptr<Model> copy = model->clone();
-  ONNXTOOL_ASSIGN(ConversionReport report, Lowerer(*copy, target).run());
+  ONNXTOOL_ASSIGN(ConversionReport report, Lowerer(*copy, target, fold).run());
   model = std::move(copy);
   return report;
 }

@@ -1,6 +1,7 @@
 // Lowering the version of ai.onnx that a model imports.
 #pragma once
 
+#include <functional>
 #include <memory>
 
 #include "libopt/convert/convert_opset.h"
@@ -18,6 +19,10 @@ inline constexpr int kMinConvertTarget = 7;
 ///
 /// All or nothing: nodes that cannot go back are kUnsupported, every one named with its reason, and
 /// the model stays as it was.
-Result<ConversionReport> lower_opset(std::unique_ptr<Model>& model, int target);
+///
+/// `fold` makes constants of what is computed from constants: the standard's bodies of operators
+/// compute axes that older operators take as attributes. Without it these stay computed.
+Result<ConversionReport> lower_opset(std::unique_ptr<Model>& model, int target,
+                                     const std::function<void(Model&)>& fold = {});
 
 }  // namespace onnxtool

@@ -135,9 +135,63 @@ Result<std::shared_ptr<DataDirectory>> DataDirectory::of_model(const std::string
 
 DataDirectory::~DataDirectory() { ::close(fd_); }
 
+namespace {
+
+// Calls f(component, whether it is the last one) until that gives false.
+template <class F>
+void for_each_component(const std::string& location, F&& f) {
+  for (size_t start = 0; start <= location.size();) {
+    const size_t end = std::min(location.find('/', start), location.size());
+    if (!f(location.substr(start, end - start), end == location.size())) return;
+    start = end + 1;
+  }
+}
+
+// Whether some `..` leads above the start. Those that only go back are harmless where no component
+// may be a link: ONNX Runtime and onnx's checker read such files too.
+bool climbs_out(const std::string& location) {
+  int depth = 0;
+  bool out = false;
+  for_each_component(location, [&](const std::string& part, bool last) {
+    if (part == "..") --depth;
+    if (!part.empty() && part != "." && part != "..") ++depth;
+    out = depth < 0 || (last && part == "..");
+    return !out;
+  });
+  return out;
+}
+
+// As openat2 with RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS. Going back takes the handle that was
+// come through, never the file system's `..`: a directory may be moved meanwhile.
+int open_by_components(int beneath, const std::string& location) {
+  std::vector<int> path = {beneath};
+  int found = -1, error = 0;
+  for_each_component(location, [&](const std::string& part, bool last) {
+    if (part == "..") {
+      ::close(path.back());
+      path.pop_back();
+      return true;
+    }
+    if (!last && (part.empty() || part == ".")) return true;
+    const int next =
+        ::openat(path.back(), part.empty() ? "." : part.c_str(),
+                 O_CLOEXEC | O_NOFOLLOW | (last ? O_RDONLY | O_NONBLOCK : O_PATH | O_DIRECTORY));
+    error = errno;
+    if (last)
+      found = next;
+    else if (next >= 0)
+      path.push_back(next);
+    return next >= 0;
+  });
+  for (size_t i = 1; i < path.size(); ++i) ::close(path[i]);
+  errno = error;
+  return found;
+}
+
+}  // namespace
+
 Result<std::shared_ptr<const MappedFile>> DataDirectory::open(const std::string& location) {
-  for (const auto& [name, file] : open_)
-    if (name == location) return file;
+  if (const auto known = open_.find(location); known != open_.end()) return known->second.file;
   const std::string shown = path_ + "/" + location;
   const auto refuse = [&](const std::string& why) {
     return Error{ErrorCode::kBadModel, "external data '" + location + "': " + why,
@@ -146,35 +200,14 @@ Result<std::shared_ptr<const MappedFile>> DataDirectory::open(const std::string&
   if (location.empty() || location.find('\0') != std::string::npos)
     return refuse("not a file name");
   if (location.front() == '/') return refuse("absolute path");
-  // Walk the components even where openat2 exists: `..` is refused as such, whatever it leads to.
-  for (size_t start = 0; start <= location.size();) {
-    const size_t end = std::min(location.find('/', start), location.size());
-    if (std::string_view(location).substr(start, end - start) == "..")
-      return refuse("leaves the directory through '..'");
-    start = end + 1;
-  }
+  if (climbs_out(location)) return refuse("leaves the directory through '..'");
   open_how how = {};
   how.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK;  // a FIFO is refused below, not waited for
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
   int fd = static_cast<int>(::syscall(SYS_openat2, fd_, location.c_str(), &how, sizeof how));
-  if (fd < 0 &&
-      (errno == ENOSYS || errno == EPERM)) {  // an old kernel or a sandbox without openat2
-    int directory = ::dup(fd_);
-    for (size_t start = 0; start <= location.size() && directory >= 0;) {
-      const size_t end = std::min(location.find('/', start), location.size());
-      const std::string part = location.substr(start, end - start);
-      const bool last = end == location.size();
-      const int next =
-          ::openat(directory, part.empty() ? "." : part.c_str(),
-                   O_CLOEXEC | O_NOFOLLOW | (last ? O_RDONLY | O_NONBLOCK : O_PATH | O_DIRECTORY));
-      const int error = errno;
-      ::close(directory);
-      directory = next;
-      errno = error;
-      start = end + 1;
-    }
-    fd = directory;
-  }
+  // An old kernel, a sandbox without it, or `..` while something was renamed elsewhere.
+  if (fd < 0 && (errno == ENOSYS || errno == EPERM || errno == EAGAIN))
+    fd = open_by_components(fd_, location);
   if (fd < 0)
     return refuse(errno == ELOOP || errno == EXDEV ? "is reached through a symbolic link"
                                                    : std::strerror(errno));
@@ -183,8 +216,13 @@ Result<std::shared_ptr<const MappedFile>> DataDirectory::open(const std::string&
     ::close(fd);
     return refuse("not a regular file");
   }
+  for (const auto& [name, other] : open_)
+    if (other.device == st.st_dev && other.inode == st.st_ino) {
+      ::close(fd);
+      return open_.emplace(location, other).first->second.file;
+    }
   ONNXTOOL_ASSIGN(std::shared_ptr<const MappedFile> file, MappedFile::from_descriptor(fd, shown));
-  open_.emplace_back(location, file);
+  open_.emplace(location, Opened{st.st_dev, st.st_ino, file});
   return file;
 }
 

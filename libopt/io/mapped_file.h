@@ -1,6 +1,8 @@
 // Read-only mapped files, and the only function that opens files which a model names.
 #pragma once
 
+#include <cstdint>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -43,15 +45,19 @@ class DataDirectory {
   DataDirectory& operator=(const DataDirectory&) = delete;
 
   /// Opens `location` (a relative path from a model, untrusted) strictly beneath this directory: no
-  /// absolute path, no `..` component, no symbolic link in any component, regular files only. Each
-  /// file is mapped once.
+  /// absolute path, no `..` that leads above it, no symbolic link in any component, regular files
+  /// only. Each file is mapped once, however its location is written.
   Result<std::shared_ptr<const MappedFile>> open(const std::string& location);
 
  private:
   DataDirectory(int fd, std::string path) : fd_(fd), path_(std::move(path)) {}
   int fd_;
   std::string path_;
-  std::vector<std::pair<std::string, std::shared_ptr<const MappedFile>>> open_;
+  struct Opened {
+    uint64_t device, inode;
+    std::shared_ptr<const MappedFile> file;
+  };
+  std::map<std::string, Opened> open_;  // by location
 };
 
 /// After this, reading a mapped page that its file no longer has (it shrank) calls `report` with

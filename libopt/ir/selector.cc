@@ -6,6 +6,7 @@
 #include <set>
 
 #include "libopt/ir/model.h"
+#include "libopt/ir/walk.h"
 
 namespace onnxtool {
 namespace {
@@ -23,13 +24,6 @@ size_t edit_distance(std::string_view a, std::string_view b) {
     }
   }
   return row[b.size()];
-}
-
-void for_each_node(const Graph& graph, const std::function<void(const Node&)>& f) {
-  for (const Node& n : graph.nodes()) {
-    f(n);
-    n.for_each_subgraph([&](Graph& g) { for_each_node(g, f); });
-  }
 }
 
 }  // namespace

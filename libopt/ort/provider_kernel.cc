@@ -7,7 +7,7 @@
 #include <string>
 #include <tuple>
 
-#include "libopt/analysis/seam.h"
+#include "libopt/analysis/functions.h"
 #include "libopt/ort/since_version.h"
 
 namespace onnxtool {
@@ -138,8 +138,8 @@ OrtCpuRun run_on_cpu(const Node& node, int release) {
     return type;
   };
   if (find_ort_kernel(node, kCpu, release, in_float) == OrtKernel::kRuns) return OrtCpuRun::kKernel;
-  const auto schema = find_schema(node.op_type(), node.domain(), node.opset());
-  return schema && schema->is_function ? OrtCpuRun::kDefinition : OrtCpuRun::kNever;
+  const auto definition = runtime_function(node);
+  return definition.ok() && *definition ? OrtCpuRun::kDefinition : OrtCpuRun::kNever;
 }
 
 std::string input_type_names(const Node& node) {

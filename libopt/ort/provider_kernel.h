@@ -42,7 +42,8 @@ OrtKernel find_ort_kernel(const Node& node, OrtProvider provider, int release,
                           const TypeOf& type_of = {});
 
 /// Whether the CPU provider runs the node as the session runs it: what only lacks a float16 kernel
-/// is computed in float, and an operator without a kernel by its definition.
+/// is computed in float, and an operator without a kernel by its definition where the node's opset
+/// has one.
 enum class OrtCpuRun : uint8_t { kNever, kKernel, kDefinition };
 OrtCpuRun run_on_cpu(const Node& node, int release);
 

@@ -54,7 +54,10 @@ int apply_whole(Graph& graph, const PassInfo& pass, Run& run) {
     if (run.context.on_rewrite) run.context.on_rewrite(pass, what);
     return true;
   };
+  const Provenance::Wiring before =
+      run.provenance ? Provenance::wiring_of(graph) : Provenance::Wiring();
   pass.run_graph(graph, may_rewrite);
+  if (run.provenance) run.provenance->record(graph, before);
   return fired;
 }
 

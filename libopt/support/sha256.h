@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 
 namespace onnxtool {
 
@@ -29,5 +30,8 @@ class Sha256 {
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
+
+/// Whether the text is a digest as hex() gives it.
+bool is_sha256(std::string_view text);
 
 }  // namespace onnxtool

@@ -8,6 +8,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "libopt/analysis/clip.h"
 #include "libopt/analysis/effects.h"
 #include "libopt/ir/code_type.h"
 #include "libopt/rewrite/rewriter.h"
@@ -57,23 +58,6 @@ bool moves_elements(const Node& n) {
     return n.opset() >= 12 && n.opset() < 22 && !(n.num_outputs() > 1 && n.has_output(1));
   return n.is("Reshape") || n.is("Transpose") || n.is("Squeeze") || n.is("Unsqueeze") ||
          n.is("Slice");
-}
-
-struct ClipBounds {
-  float low, high;
-};
-
-std::optional<ClipBounds> clip_bounds(const Node& clip) {
-  ClipBounds b{std::numeric_limits<float>::lowest(), std::numeric_limits<float>::max()};
-  if (clip.opset() < 11)
-    return ClipBounds{clip.attr<float>("min", b.low), clip.attr<float>("max", b.high)};
-  for (int i = 1; i <= 2; ++i) {
-    if (!clip.has_input(i)) continue;
-    const Tensor* t = clip.input(i).constant();
-    if (!t || t->count() != 1) return std::nullopt;
-    (i == 1 ? b.low : b.high) = static_cast<float>(t->to_doubles()[0]);
-  }
-  return b;
 }
 
 class Fuser {

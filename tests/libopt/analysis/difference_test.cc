@@ -38,6 +38,22 @@ TEST_CASE("names, order and where constants stand are no differences") {
   CHECK(text_of(model_differences(*parsed(kBase), *other)).empty());
 }
 
+TEST_CASE("a default that is written out is no difference, at the opset that has it") {
+  const auto changes = [](const std::string& a, const std::string& b, int opset) {
+    const std::string head =
+        "<ir_version: 8, opset_import: [\"\" : " + std::to_string(opset) + "]>";
+    return text_of(model_differences(*parsed("{ y = " + a + " (x) }", head),
+                                     *parsed("{ y = " + b + " (x) }", head)));
+  };
+  CHECK(changes("Softmax", "Softmax <axis = -1>", 13).empty());
+  CHECK(changes("Softmax", "Softmax <axis = 1>", 12).empty());
+  CHECK(changes("Softmax", "Softmax <axis = -1>", 12) ==
+        "~node #0 (Softmax): attribute 'axis': absent -> -1\n");
+  CHECK(changes("LeakyRelu <alpha = 0.01>", "LeakyRelu", 16).empty());
+  CHECK(changes("LeakyRelu <alpha = 0.02>", "LeakyRelu", 16) ==
+        "~node #0 (LeakyRelu): attribute 'alpha': 0.02 -> absent\n");
+}
+
 TEST_CASE("each change is found alone, although all behind it reads it") {
   const auto base = parsed(kBase);
   const auto difference = [&](const std::string& body) {

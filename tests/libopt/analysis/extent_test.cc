@@ -77,12 +77,30 @@ TEST_CASE("assumptions: named dimensions of inputs, kept in the model") {
   CHECK(assumptions_of(*model).at("batch").high == 64);
   CHECK(is_positive(Dim::named("batch"), *model));
   CHECK(!is_positive(Dim::named("other"), *model));
-  CHECK(assume(*model, {"batch=2.."}).ok());
+  CHECK(assume(*model, {"batch=2..8"}).ok());
   CHECK(model->metadata.size() == 1);
-  CHECK(!assumptions_of(*model).at("batch").high);
+  CHECK(assumptions_of(*model).at("batch").low == 2);
+  CHECK(assumptions_of(*model).at("batch").high == 8);
   for (const char* wrong : {"batch", "batch=", "batch=1", "batch=1..0", "batch=-1..2", "seq=1..2",
                             "batch=1..2x", "=1..2"})
     CHECK_MESSAGE(!assume(*model, {wrong}).ok(), wrong);
+}
+
+TEST_CASE("assumptions: what a model was optimized for is not widened") {
+  const auto model = *parse_text(
+      "<ir_version: 8, opset_import: [\"\" : 17]> g (float[n,4] x) => (float[n,4] y) "
+      "{ y = Neg (x) }");
+  REQUIRE(assume(*model, {"n=1..8"}).ok());
+  for (const char* wider : {"n=1..100", "n=9..12", "n=0..8", "n=2.."}) {
+    const Status s = assume(*model, {wider});
+    CHECK_MESSAGE(!s.ok(), wider);
+    if (!s.ok()) CHECK(s.error().code == ErrorCode::kUsage);
+  }
+  CHECK(assumptions_of(*model).at("n").high == 8);
+  CHECK(!assume(*model, {"n=1..2", "n=3..4"}).ok());
+  REQUIRE(assume(*model, {"n=2..7", "n=1..5"}).ok());
+  CHECK(assumptions_of(*model).at("n").low == 2);
+  CHECK(assumptions_of(*model).at("n").high == 5);
 }
 
 }  // namespace

@@ -96,5 +96,23 @@ TEST_CASE("provenance: layers are compared with what they were made of, not with
   CHECK(aligned[0].by == AlignedValues::By::kProvenance);
 }
 
+TEST_CASE("provenance: an integer operator is made of what it stands for") {
+  const auto model = parse(
+      R"(<ir_version: 10, opset_import: ["" : 17]> g (float[1,1,2,2] x) => (float[1,1,2,2] y)
+  <float s = {0.5}, uint8 z = {128}, int8[1,1,1,1] w = {2}, int8 wz = {0}>
+  { [q] c = QuantizeLinear (x, s, z)  [dx] a = DequantizeLinear (c, s, z)
+    [dw] b = DequantizeLinear (w, s, wz)  [conv] t = Conv (a, b)
+    [qy] d = QuantizeLinear (t, s, z)  [dy] y = DequantizeLinear (d, s, z) })");
+  PassContext context;
+  context.provenance = true;
+  context.ort_cpu = true;
+  const PassInfo* pass = &kFuseQdq;
+  CHECK(run_passes(*model, {&pass, 1}, context)[0].fired == 1);
+  REQUIRE(model->graph().num_nodes() == 3);
+  const auto origins = provenance_of(model->graph());
+  CHECK(origins.size() == 1);
+  CHECK(origins.begin()->second == Origins{"dx", "dw", "conv", "qy"});
+}
+
 }  // namespace
 }  // namespace onnxtool

@@ -64,6 +64,72 @@ TEST_CASE("check: a sound model has no findings") {
   CHECK(r.model != nullptr);
 }
 
+// A graph with the extent given to input `x` and output `y`, as files can have them: below 0, too.
+std::string with_extents(std::optional<int64_t> of_x, std::optional<int64_t> of_y) {
+  auto model = parsed(kHead + "(float[n] x) => (float[n] y) { [a] y = Relu (x) }");
+  const auto type = [](std::optional<int64_t> extent) {
+    return ValueType::tensor(DataType::kFloat, std::vector<Dim>{{extent, {}, {}}});
+  };
+  model->graph().find("x")->set_type(type(of_x));
+  model->graph().find("y")->set_type(type(of_y));
+  return encode_model(*model).flatten();
+}
+
+TEST_CASE("check: a negative extent is a number, which inference must agree with") {
+  CHECK(codes(check_bytes(with_extents(-1, -1))) == Codes{});
+  CHECK(codes(check_bytes(with_extents(-1, {}))) == Codes{});
+  CHECK(codes(check_bytes(with_extents({}, -1))) == Codes{});
+  CHECK(codes(check_bytes(with_extents(3, -1))) == Codes{"type-conflict"});
+  CHECK(codes(check_bytes(with_extents(-1, 3))) == Codes{"type-conflict"});
+  CHECK(codes(check_bytes(with_extents(-1, -2))) == Codes{"type-conflict"});
+  const CheckResult r = check_bytes(with_extents(-1, 3));
+  CHECK(r.findings[0].hint.find("name an extent that varies") != std::string::npos);
+  // The graph that is left has none, since no other code knows them.
+  CHECK_FALSE(r.model->graph().find("x")->type().shape->at(0).value.has_value());
+}
+
+TEST_CASE("check: every declaration of a value says the same") {
+  // The last time that `from` stands in the file: among the declarations, which follow the nodes.
+  const auto declared = [](const std::string& graph, const std::string& from,
+                           const std::string& to) {
+    std::string bytes = encoded_text(kHead + graph);
+    return check_bytes(bytes.replace(bytes.rfind(from), from.size(), to));
+  };
+  const auto passed = [&](const std::string& type) {
+    const std::string op = type.starts_with("int64") ? "Cast <to = 7>" : "Neg";
+    const CheckResult r = declared("(float[m] inp) => (float[m] y, " + type +
+                                       " out) { [a] y = Relu (inp)  [b] out = " + op + " (inp) }",
+                                   "out", "inp");
+    return codes(r).contains("type-conflict");
+  };
+  CHECK_FALSE(passed("float[m]"));
+  CHECK_FALSE(passed("float[5]"));  // a promise on what varies
+  CHECK(passed("int64[m]"));
+  CHECK(passed("float[m, 1]"));
+  // An extent that nothing else meets is a contradiction that no runtime looks at.
+  const auto given_on = [&](const std::string& read) {
+    return codes(declared("(float[3] inp, float[3] oth) => (float[3] y, float[4] out) { [a] y = "
+                          "Relu (" + read + ")  [b] out = Relu (oth) }",
+                          "out", "inp"));
+  };
+  CHECK(given_on("oth").contains("possible-type-conflict"));
+  CHECK_FALSE(given_on("oth").contains("type-conflict"));
+  CHECK(given_on("inp").contains("type-conflict"));
+  // A subgraph that calls a value of the outer graph something else: ONNX Runtime refuses that too.
+  const auto branch = [&](const std::string& type) {
+    return declared(
+        "(bool c, float[2] inp) => (float[2] y) { [a] y = If (c) <then_branch = t () => "
+        "(float[2] p) <" +
+            type +
+            " qqq> { [d] qqq = Neg (inp)  [e] p = Relu (qqq) }, else_branch = e () => "
+            "(float[2] r) { [f] r = Relu (inp) }> }",
+        "qqq", "inp");
+  };
+  CHECK(codes(branch("float[2]")) == Codes{});
+  CHECK(codes(branch("float[3]")).contains("type-conflict"));
+  CHECK(codes(branch("int64[2]")).contains("type-conflict"));
+}
+
 TEST_CASE("check: names and order") {
   const std::string good = encoded_text(kTwoNodes);
   CHECK(codes(check_bytes(replaced(good, "middle", "nodule"))).contains("unknown-input"));
@@ -266,6 +332,33 @@ TEST_CASE("digest: names, order and storage do not matter, computation does") {
   const std::string digest = semantic_digest(*parsed(a));
   CHECK(digest.size() == 64);
   CHECK(semantic_digest(*parsed(same)) == digest);
+  // Neither in which field a constant is stored nor a default that is written out.
+  const auto constant = [](const std::string& form) {
+    return semantic_digest(*parsed(kHead + "(float[2] x) => (float[2] y) { w = Constant <" + form +
+                                   "> ()  p = Add (x, w)  q = Neg (x)  y = Mul (p, q) }"));
+  };
+  CHECK(constant("value = float[2] {1.0, 2.0}") == digest);
+  CHECK(constant("value_floats = [1.0, 2.0]") == digest);
+  CHECK(constant("value_floats = [1.0, 2.5]") != digest);
+  const auto sum = [](const std::string& attributes) {
+    return semantic_digest(*parsed(kHead + "(float[2] x) => (float[1] y) { y = ReduceSum " +
+                                   attributes + " }"));
+  };
+  CHECK(sum("<keepdims = 1> (x, )") == sum("(x)"));
+  CHECK(sum("<keepdims = 0> (x)") != sum("(x)"));
+  const auto leaky = [](const std::string& attributes) {
+    return semantic_digest(*parsed(kHead + "(float[2] x) => (float[2] y) { y = LeakyRelu " +
+                                   attributes + " (x) }"));
+  };
+  CHECK(leaky("<alpha = 0.01>") == leaky(""));
+  CHECK(leaky("<alpha = 0.1>") != leaky(""));
+  // Nor results at the end that are not asked for; of others it counts which are.
+  const auto top = [](const std::string& results, const std::string& y) {
+    return semantic_digest(*parsed(kHead + "(float[4] x, int64[1] k) => (" + y + " y) { " +
+                                   results + " = TopK (x, k) }"));
+  };
+  CHECK(top("y, ", "float[1]") == top("y", "float[1]"));
+  CHECK(top(", y", "int64[1]") != top("y, ", "int64[1]"));
   for (const std::string& changed : {other, swapped, renamed})
     CHECK(semantic_digest(*parsed(changed)) != digest);
   // Two draws of chance are not one draw used twice.

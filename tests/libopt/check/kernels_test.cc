@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <set>
+#include <vector>
 
 #include "tests/libopt/check/checked.h"
 
@@ -42,6 +43,20 @@ TEST_CASE("check kernels: operators without a kernel run by their definition") {
   CHECK(codes("<ir_version: 8, opset_import: [\"\" : 17]> g (bfloat16[4] x) => (bool[4] y) "
               "{ [n] y = LessOrEqual(x, x) }",
               "ort-1.31") == Codes{"runtime-kernel"});
+}
+
+TEST_CASE("check kernels: a definition holds from its opset to where its operators change") {
+  using Opsets = std::vector<int>;
+  const auto refused = [](const std::string& node) {
+    Opsets out;
+    for (const int opset : {17, 18, 21, 22, 23})
+      if (!codes(one_node("double", node, opset), "ort-1.31").empty()) out.push_back(opset);
+    return out;
+  };
+  CHECK(refused("Elu(x)") == Opsets{17, 21, 22, 23});
+  CHECK(refused("LeakyRelu(x)") == Opsets{21, 22, 23});
+  // The definition for 22 is HardSigmoid's, which has none there.
+  CHECK(refused("HardSwish(x)") == Opsets{17, 21, 22, 23});
 }
 
 TEST_CASE("check kernels: they come with releases") {
