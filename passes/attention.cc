@@ -25,21 +25,15 @@ const Value* untransposed(Pattern& p, const Value& value, const Perm& perm) {
   return n && n->has_input(0) && attribute_ints(*n, "perm") == perm ? &n->input(0) : nullptr;
 }
 
-MatchOr<Projection> find_projection(Pattern& p, const Value* heads) {
-  const Node* reshape = heads ? p.take(*heads, {"Reshape"}) : nullptr;
-  if (!reshape || !reshape->has_input(0)) return no_match("no projection is split into heads");
-  Projection found{heads};
-  const Value* flat = &reshape->input(0);
-  if (const Node* split = p.take(*flat, {"Split"})) {
-    if (!is_thirds(*split)) return no_match("split is not into three equal parts of the last axis");
-    found.part = flat->producer_index();
-    flat = &split->input(0);
-  }
+namespace {
+
+// What makes `flat`, once it is known which part of it the heads are.
+MatchOr<Projection> find_product(Pattern& p, const Value& flat, Projection found) {
   const Node* product = nullptr;
-  if (const Node* add = p.take(*flat, {"Add"}))
+  if (const Node* add = p.take(flat, {"Add"}))
     product = p.take_either(*add, {"MatMul"}, found.bias);
   else
-    product = p.take(*flat, {"MatMul"});
+    product = p.take(flat, {"MatMul"});
   if (!product || product->num_inputs() != 2 || !product->has_input(0) || !product->has_input(1))
     return no_match("heads are made by no MatMul");
   found.x = &product->input(0);
@@ -53,19 +47,68 @@ MatchOr<Projection> find_projection(Pattern& p, const Value* heads) {
   return found;
 }
 
+// The rows that the value is one of, along the first axis, which goes; nullptr: it is none.
+const Value* rows_around(Pattern& p, const Value& value, int& row) {
+  if (const Node* gather = p.take(value, {"Gather"})) {
+    const auto index = gather->has_input(1) ? scalar_of(gather->input(1)) : std::nullopt;
+    if (!index || gather->input(1).type().rank() != 0 || gather->attr<int64_t>("axis", 0) != 0)
+      return nullptr;
+    row = static_cast<int>(*index);
+    return &gather->input(0);
+  }
+  const Node* squeeze = p.take(value, {"Squeeze"});
+  if (!squeeze || ints_of(*squeeze, "axes", 1, 13) != std::vector<int64_t>{0}) return nullptr;
+  const Node* split = p.take(squeeze->input(0), {"Split"});
+  if (!split || split->num_outputs() != 3 || split->attr<int64_t>("axis", 0) != 0) return nullptr;
+  row = squeeze->input(0).producer_index();
+  return &split->input(0);
+}
+
+}  // namespace
+
+MatchOr<Projection> find_projection(Pattern& p, const Value* heads) {
+  const Node* reshape = heads ? p.take(*heads, {"Reshape"}) : nullptr;
+  if (!reshape || !reshape->has_input(0)) return no_match("no projection is split into heads");
+  Projection found{heads};
+  const Value* flat = &reshape->input(0);
+  if (const Node* split = p.take(*flat, {"Split"})) {
+    if (!is_thirds(*split)) return no_match("split is not into three equal parts of the last axis");
+    found.part = flat->producer_index();
+    flat = &split->input(0);
+  }
+  return find_product(p, *flat, found);
+}
+
+MatchOr<Projection> find_third(Pattern& p, const Value* value) {
+  Projection found{value};
+  found.heads_first = true;
+  const Value* rows = value ? rows_around(p, *value, found.part) : nullptr;
+  const Value* parts = rows ? untransposed(p, *rows, {2, 0, 3, 1, 4}) : nullptr;
+  const Node* reshape = parts ? p.take(*parts, {"Reshape"}) : nullptr;
+  if (!reshape || !reshape->has_input(0)) return no_match("no projection is split into heads");
+  const auto& shape = parts->type().shape;
+  if (!shape || (*shape)[2].value != 3 || found.part < 0 || found.part > 2)
+    return no_match("heads are no third of a projection");
+  return find_product(p, reshape->input(0), found);
+}
+
 Value* bias_or_zeros(const Value* bias, int64_t count, Rewriter& rw) {
   if (bias) return const_cast<Value*>(bias);
   const std::vector<float> zeros(static_cast<size_t>(count));
   return &rw.add_constant(Tensor::vector(zeros), "qkv_bias");
 }
 
+bool is_over_keys(const Node& softmax) {
+  const int64_t axis = softmax.attr<int64_t>("axis", softmax.opset() >= 13 ? -1 : 1);
+  return axis == -1 || axis == 3;
+}
+
 std::optional<Weighted> find_weighted(Pattern& p, const Value& result) {
   const Node* product = p.take(result, {"MatMul"});
   const Node* softmax =
       product && product->has_input(0) ? p.take(product->input(0), {"Softmax"}) : nullptr;
-  if (!softmax || !softmax->has_input(0) || !product->has_input(1)) return std::nullopt;
-  const int64_t axis = softmax->attr<int64_t>("axis", softmax->opset() >= 13 ? -1 : 1);
-  if (axis != -1 && axis != 3) return std::nullopt;
+  if (!softmax || !softmax->has_input(0) || !product->has_input(1) || !is_over_keys(*softmax))
+    return std::nullopt;
   return Weighted{&softmax->input(0), &product->input(1)};
 }
 
@@ -100,13 +143,17 @@ MatchOr<Attended> find_attended(Pattern& p, const Value& joined) {
   const Value* result = untransposed(p, joined, kHeadsFirst);
   const auto weighted = result ? find_weighted(p, *result) : std::nullopt;
   if (!weighted) return no_match();
-  Attended a{{}, nullptr, 1};
+  Attended a{{}, {}, nullptr, 1};
   const auto scores = find_masked_scores(p, *weighted->scored, a.mask);
   if (!scores) return no_match(scores.reason());
   a.scale = scores->scale;
   a.heads = {untransposed(p, *scores->query, kHeadsFirst),
              untransposed(p, *scores->key, scores->transposes_key ? kHeadsFirst : kKeysLast),
              untransposed(p, *weighted->values, kHeadsFirst)};
+  a.heads_first = {
+      scores->query,
+      scores->transposes_key ? scores->key : untransposed(p, *scores->key, {0, 1, 3, 2}),
+      weighted->values};
   return a;
 }
 

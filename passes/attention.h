@@ -25,14 +25,22 @@ struct Projection {
   const Value* x = nullptr;
   const Value* weight = nullptr;
   const Value* bias = nullptr;  // absent: none
-  int part = -1;                // of a Split into three; -1: all of it
+  int part = -1;                // of a product of all three; -1: all of it
+  bool heads_first = false;     // heads is [batch, heads, rows, size]
 };
 /// `heads` may be nullptr, which is a near miss too. Weight and bias are constant.
 MatchOr<Projection> find_projection(Pattern& p, const Value* heads);
+/// The same of heads that are one of three rows, [batch, heads, rows, size], of
+/// Transpose<2, 0, 3, 1, 4>(Reshape(x * weight + bias, {batch, rows, 3, heads, size})), as vision
+/// models have it.
+MatchOr<Projection> find_third(Pattern& p, const Value* row);
 
 /// The bias, or as many zeros: onnxruntime's kernel for Attention reads one even where the operator
 /// declares it absent, and crashes.
 Value* bias_or_zeros(const Value* bias, int64_t count, Rewriter& rw);
+
+/// Whether the Softmax is over the last of four axes.
+bool is_over_keys(const Node& softmax);
 
 /// result = Softmax(scored) * values, over the last of four axes.
 struct Weighted {
@@ -52,7 +60,10 @@ MatchOr<Scores> find_scores(Pattern& p, const Value& value);
 /// joined = Transpose(Softmax(scale * query * key + mask) * value), the Transpose back from heads.
 struct Attended {
   std::array<const Value*, 3> heads;  // query, key, value; nullptr: of another order than heads
-  const Value* mask;                  // nullptr: none
+  /// The same before those Transposes, [batch, heads, rows, size]; nullptr: keys have another
+  /// order.
+  std::array<const Value*, 3> heads_first;
+  const Value* mask;  // nullptr: none
   double scale;
 };
 MatchOr<Attended> find_attended(Pattern& p, const Value& joined);

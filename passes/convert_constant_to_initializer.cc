@@ -8,6 +8,7 @@
 // which wants every initializer among the graph inputs. Source: ONNX Constant-1, -11
 // (sparse_value), -12 (the other forms).
 
+#include "libopt/ir/constant.h"
 #include "passes/pass.h"
 
 namespace onnxtool {
@@ -24,15 +25,7 @@ MatchOr<Match> match(const Node& constant) {
   if (constant.output(0).is_graph_output()) return no_match("value is a graph output");
   if (!may_hold_initializers(constant.graph()))
     return no_match("initializers would have to be graph inputs (IR older than 4)");
-  const Attribute& a = constant.attributes()[0];
-  if (const auto* v = a.get<NamedTensor>()) return Match{constant, v->tensor};
-  if (const auto* v = a.get<float>()) return Match{constant, Tensor::scalar(*v)};
-  if (const auto* v = a.get<std::vector<float>>()) return Match{constant, Tensor::vector(*v)};
-  if (const auto* v = a.get<int64_t>()) return Match{constant, Tensor::scalar(*v)};
-  if (const auto* v = a.get<std::vector<int64_t>>()) return Match{constant, Tensor::vector(*v)};
-  if (const auto* v = a.get<std::string>()) return Match{constant, Tensor::from_strings({}, {*v})};
-  if (const auto* v = a.get<std::vector<std::string>>())
-    return Match{constant, Tensor::from_strings({static_cast<int64_t>(v->size())}, *v)};
+  if (auto tensor = constant_of(constant)) return Match{constant, *std::move(tensor)};
   return no_match("sparse constant");
 }
 

@@ -6,8 +6,8 @@
 //
 // Small constants are equal by content, what Shape reads by its shape where all extents are known
 // or named, all else by identity. Does not fire: nodes with subgraphs; random operators and such as
-// may do more than compute; custom operators; outputs that are graph outputs, which keep their
-// names.
+// may do more than compute; custom operators; two nodes that both make graph outputs, which keep
+// their names.
 
 #include "passes/deduplicate.h"
 
@@ -102,7 +102,8 @@ void run_graph(Graph& graph, const std::function<bool(const std::string&)>& may_
   for (Node& node : graph.nodes()) {
     if (node.is("Constant") || !is_plain(node)) continue;
     const auto [it, fresh] = first.emplace(key_of(node), &node);
-    if (fresh || makes_graph_output(node)) continue;
+    // One value cannot be two outputs; one of the two may be.
+    if (fresh || (makes_graph_output(node) && makes_graph_output(*it->second))) continue;
     if (!may_rewrite(node.describe())) return;
     Rewriter rw(graph);
     for (int i = 0; i < node.num_outputs(); ++i)

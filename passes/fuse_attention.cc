@@ -6,12 +6,13 @@
 //     =>
 //   y = com.microsoft.Attention<num_heads, scale>(x, [Wq, Wk, Wv], [bq, bk, bv], , , mask)
 //
-// Biases and mask may be absent; one MatMul may make q, k and v, with a Split behind it. The scale
-// is where fuse_scaled_matmul.cc puts it. A mask that is the same for all rows is expanded to them,
-// once for all layers that share it. (A mask of integers can say the same in less, but only where
-// it holds nothing but zeros and ones.) Does not fire: shapes that are not known to be these;
-// projections of different values; weights that are not constant or used elsewhere; intermediate
-// results used elsewhere; masks of other shapes; types other than float. Source: onnxruntime 1.31,
+// Biases and mask may be absent; one MatMul may make q, k and v, with a Split behind it, or a
+// Reshape, a Transpose and a Gather of each (attention.h, find_third). The scale is where
+// fuse_scaled_matmul.cc puts it. A mask that is the same for all rows is expanded to them, once for
+// all layers that share it. (A mask of integers can say the same in less, but only where it holds
+// nothing but zeros and ones.) Does not fire: shapes that are not known to be these; projections of
+// different values; weights that are not constant or used elsewhere; intermediate results used
+// elsewhere; masks of other shapes; types other than float. Source: onnxruntime 1.31,
 // docs/ContribOperators.md; optimizer/attention_fusion.cc.
 
 #include <algorithm>
@@ -37,8 +38,10 @@ struct Match {
 
 // Between the weights, given the shapes.
 MatchOr<Match> check(Match m) {
-  const auto& shape = m.parts[0].heads->type().shape;
+  std::optional<std::vector<Dim>> shape = m.parts[0].heads->type().shape;
   const auto& x = m.parts[0].x->type().shape;
+  // [batch, rows, heads, size] from here on.
+  if (shape && shape->size() == 4 && m.parts[0].heads_first) std::swap((*shape)[1], (*shape)[2]);
   if (!shape || shape->size() != 4 || !(*shape)[2].value || !(*shape)[3].value || !x ||
       x->size() != 3)
     return no_match("heads and their size are not known");
@@ -52,7 +55,8 @@ MatchOr<Match> check(Match m) {
     return no_match("batch and rows are not known to be kept");
   for (int i = 0; i < 3; ++i) {
     const Projection& part = m.parts[static_cast<size_t>(i)];
-    if (part.x != m.parts[0].x || !same_shape(*part.heads, *m.parts[0].heads))
+    if (part.x != m.parts[0].x || part.heads_first != m.parts[0].heads_first ||
+        !same_shape(*part.heads, *m.parts[0].heads))
       return no_match("queries, keys and values are projected from different values");
     if (part.part != (m.parts[0].part < 0 ? -1 : i) ||
         (part.part >= 0 && part.weight != m.parts[0].weight))
@@ -77,7 +81,8 @@ MatchOr<Match> match(const Node& last) {
   if (!attended) return no_match(attended.reason());
   Match m{last, {}, attended->mask, false, 0, 0, attended->scale};
   for (size_t i = 0; i < 3; ++i) {
-    const auto part = find_projection(p, attended->heads[i]);
+    const auto part = attended->heads[i] ? find_projection(p, attended->heads[i])
+                                         : find_third(p, attended->heads_first[i]);
     if (!part) return no_match(part.reason());
     m.parts[i] = *part;
   }

@@ -10,10 +10,11 @@
 //   y, present = com.microsoft.Attention<num_heads, unidirectional = 1>(x, W, b, , past)
 //
 // `causal` is cut out of a lower triangle of ones, so that it holds the last rows of all keys. The
-// operator adds f instead of putting it in the place of a score: with f at most kMasked nothing is
-// left of either behind the Softmax, since a row always sees itself. Does not fire: shapes that are
-// not known to be these; a mask that is not cut like this; present read by nodes; intermediate
-// results used elsewhere; types other than float. Source: onnxruntime 1.31,
+// operator adds f instead of putting it in the place of a score: nothing is left of either behind
+// the Softmax where f is far below all differences of scores, since a row always sees itself. Does
+// not fire: f is not (score_bound.h tells of scores of normalized rows how large they get); shapes
+// that are not known to be these; a mask that is not cut like this; present read by nodes;
+// intermediate results used elsewhere; types other than float. Source: onnxruntime 1.31,
 // docs/ContribOperators.md; optimizer/attention_fusion_helper.h.
 
 #include <array>
@@ -22,13 +23,18 @@
 #include "libopt/analysis/seam.h"
 #include "passes/attention.h"
 #include "passes/pass.h"
+#include "passes/score_bound.h"
 #include "passes/shapes.h"
 
 namespace onnxtool {
 namespace {
 
-// Scores are far from it, and e to the power of it is 0.
+// The operator's own f.
 constexpr double kMasked = -10000;
+// No products of finite floats that a Softmax can still tell apart come near it.
+constexpr double kBelowAll = -1e30;
+// e to the power of it is 0.
+constexpr double kVanishes = -110;
 
 struct Match {
   const Node &last, &present;
@@ -218,6 +224,10 @@ MatchOr<Match> check(Match m, const std::array<Cached, 3>& parts) {
   }
   if (!restores_rows(m)) return no_match("batch and rows are not known to be kept");
   if (m.projected.x->type().dtype != DataType::kFloat) return no_match("type is not float");
+  // Scores that are masked and those that are not may be as far apart as two bounds.
+  if (m.masked > kBelowAll &&
+      !scores_stay_within((kVanishes - m.masked) / 2, m.projected, m.heads, m.size, m.scale))
+    return no_match("what is masked is not known to be far below all scores");
   return m;
 }
 
@@ -230,8 +240,7 @@ MatchOr<Match> match(const Node& last) {
   if (!where || !where->has_input(0) || !where->has_input(1) || !where->has_input(2))
     return no_match();
   const auto masked = scalar_of(where->input(2));
-  if (!masked || *masked > kMasked || !std::isfinite(*masked))
-    return no_match("what is masked is not far below all scores");
+  if (!masked || !std::isfinite(*masked)) return no_match("what is masked is no finite number");
   const auto scores = find_scores(p, where->input(1));
   if (!scores) return no_match(scores.reason());
   const Value* keys =

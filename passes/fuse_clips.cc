@@ -14,6 +14,7 @@
 #include <cmath>
 #include <limits>
 
+#include "libopt/analysis/clip.h"
 #include "libopt/rewrite/pattern.h"
 #include "passes/layer.h"
 #include "passes/pass.h"
@@ -47,12 +48,10 @@ MatchOr<Bounds> bounds_of(const Node& n) {
     if (!same_rank(*b.x, n.output(0))) return no_match(kMayEnlarge);
     (n.is("Min") ? b.high : b.low) = *number;
   } else if (n.is("Clip")) {
-    const double limit = largest(n.input(0).type().dtype);
-    const auto low = n.has_input(1) ? scalar_of(n.input(1)) : std::optional(-limit);
-    const auto high = n.has_input(2) ? scalar_of(n.input(2)) : std::optional(limit);
-    if (!low || !high) return no_match("bounds are not constant");
-    b.low = *low;
-    b.high = *high;
+    const auto bounds = clip_bounds(n, largest(n.input(0).type().dtype));
+    if (!bounds) return no_match("bounds are not constant");
+    b.low = bounds->low;
+    b.high = bounds->high;
   } else {
     return no_match();
   }

@@ -13,8 +13,7 @@
 // both into its blocked layout, but not a FusedConv of four inputs. Source: onnxruntime 1.31,
 // docs/ContribOperators.md; optimizer/conv_activation_fusion.cc.
 
-#include <limits>
-
+#include "libopt/analysis/clip.h"
 #include "libopt/rewrite/pattern.h"
 #include "passes/pass.h"
 
@@ -26,15 +25,6 @@ struct Match {
   const Node& activation;
   std::vector<float> params;
 };
-
-// Clip's bound: an attribute before opset 11, else an input; absent: none.
-MatchOr<float> bound(const Node& clip, std::string_view name, int input, float fallback) {
-  if (clip.opset() < 11) return clip.attr<float>(name, fallback);
-  if (!clip.has_input(input)) return fallback;
-  const auto held = scalar_of(clip.input(input));
-  if (!held) return no_match("bound of Clip is not constant");
-  return static_cast<float>(*held);
-}
 
 bool may_take_activation(const Node& node) {
   return node.is("Conv") ||
@@ -55,10 +45,9 @@ MatchOr<Match> match(const Node& activation) {
   if (activation.is("HardSigmoid"))
     m.params = {activation.attr<float>("alpha", 0.2f), activation.attr<float>("beta", 0.5f)};
   if (activation.is("Clip")) {
-    const auto low = bound(activation, "min", 1, std::numeric_limits<float>::lowest());
-    const auto high = bound(activation, "max", 2, std::numeric_limits<float>::max());
-    if (!low || !high) return no_match(low ? high.reason() : low.reason());
-    m.params = {*low, *high};
+    const auto bounds = clip_bounds(activation);
+    if (!bounds) return no_match("bound of Clip is not constant");
+    m.params = {static_cast<float>(bounds->low), static_cast<float>(bounds->high)};
   }
   return m;
 }

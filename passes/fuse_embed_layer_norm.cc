@@ -17,6 +17,7 @@
 
 #include <algorithm>
 
+#include "libopt/analysis/extent.h"
 #include "libopt/analysis/seam.h"
 #include "libopt/rewrite/pattern.h"
 #include "passes/pass.h"
@@ -56,22 +57,28 @@ bool is_number(const Value& v, int64_t number) {
   return t && t->count() == 1 && is_scalar(v, static_cast<double>(number));
 }
 
+// Whether there is a row of the value for each of `rows`. A table that is cut to as many, if it has
+// them, is as long as what it is added to: it would be broadcast from a single row alone.
+bool has_all(const ValueType& type, const Dim& rows) {
+  if (!type.shape || type.shape->empty()) return false;
+  if (same_dim(type.shape->back(), rows)) return true;
+  const auto cut = Extent::of(type.shape->back()), whole = Extent::of(rows);
+  return cut && whole && cut->limit_on(*whole).value_or(0) > 1;
+}
+
 // Whether each row of the value is 0, 1, ... up to the extent of its last axis.
 bool is_counting(const Value& positions, const Dim& rows) {
   const Value* v = &positions;
   while (const Node* n = v->producer()) {
     const bool repeats = n->is("Expand") || n->is("Unsqueeze") || n->is("Cast");
     if (!repeats || !n->has_input(0)) break;
-    const auto& shape = n->input(0).type().shape;
     // Expand repeats rows, not a single element along them.
-    if (!shape || shape->empty() || !same_dim(shape->back(), rows)) return false;
+    if (!has_all(n->input(0).type(), rows)) return false;
     v = &n->input(0);
   }
   if (const Tensor* t = v->constant()) return counts(*t);
   const Node* n = v->producer();
-  if (!n || !v->type().shape || v->type().shape->empty() ||
-      !same_dim(v->type().shape->back(), rows))
-    return false;
+  if (!n || !has_all(v->type(), rows)) return false;
   if (n->is("Range"))
     return n->num_inputs() == 3 && n->has_input(0) && n->has_input(2) &&
            is_number(n->input(0), 0) && is_number(n->input(2), 1);

@@ -36,12 +36,16 @@ bool restores(const Node& restore, const Value& x, const Dim& columns) {
   const auto target = symbolic_elements(restore.input(1));
   const auto& shape = x.type().shape;
   if (!target || target->size() != shape->size()) return false;
+  // 0 is read against the product, which has two axes.
+  const auto& product = restore.input(0).type().shape;
+  const bool copies = restore.attr<int64_t>("allowzero", 0) == 0;
   int open = 0;
   for (size_t i = 0; i + 1 < shape->size(); ++i) {
-    // 0 would be read against the product, which has two axes.
-    if ((*target)[i].value == -1)
+    Dim wanted = (*target)[i];
+    if (wanted.value == 0 && copies && product && i < product->size()) wanted = (*product)[i];
+    if (wanted.value == -1)
       ++open;
-    else if ((*target)[i].value.value_or(1) < 1 || !same_dim((*target)[i], (*shape)[i]))
+    else if (wanted.value.value_or(1) < 1 || !same_dim(wanted, (*shape)[i]))
       return false;
   }
   if (target->back().value == -1) return open == 0 && columns.value.has_value();

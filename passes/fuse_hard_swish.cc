@@ -9,6 +9,9 @@
 // differ; bounds that are not constant; opset below 14; types that HardSwish lacks.
 // Source: ONNX HardSwish-14, whose body is the first form.
 
+#include <cmath>
+
+#include "libopt/analysis/clip.h"
 #include "passes/formula.h"
 #include "passes/pass.h"
 #include "passes/shapes.h"
@@ -31,18 +34,12 @@ std::optional<Ramp> ramp_of(Pattern& p, const Value& value, const Value& x) {
     if (&n->input(0) != &x) return std::nullopt;
     return Ramp{{{0, n->attr<float>("beta", 0.5f)}, {1, n->attr<float>("alpha", 0.2f)}}, 1};
   }
-  std::optional<double> low, high;
-  if (n->opset() < 11) {
-    low = n->attr<float>("min", -1);
-    high = n->attr<float>("max", 0);
-  } else {
-    low = n->has_input(1) ? scalar_of(n->input(1)) : std::nullopt;
-    high = n->has_input(2) ? scalar_of(n->input(2)) : std::nullopt;
-  }
-  if (low != 0.0 || !high || !(*high > 0)) return std::nullopt;
+  const auto bounds = clip_bounds(*n, std::numeric_limits<double>::infinity());
+  if (!bounds || bounds->low != 0 || !(bounds->high > 0) || !std::isfinite(bounds->high))
+    return std::nullopt;
   auto argument = polynomial_of(p, n->input(0), x);
   if (!argument) return std::nullopt;
-  return Ramp{*std::move(argument), *high};
+  return Ramp{*std::move(argument), bounds->high};
 }
 
 struct Match {

@@ -8,13 +8,15 @@
 // The scale is a number that the product or its factors are multiplied with or divided by; keys may
 // be transposed from [batch, rows, heads, size] at once; the mask may be absent. Does not fire:
 // batch and heads not known to be the same; a mask of another shape than [batch or 1, heads or 1,
-// rows, keys]; intermediate results used elsewhere; opset below 23; types other than float;
+// rows, keys]; a mask that may be -inf in all of a row, of which Softmax makes NaN and Attention 0
+// (mask_bound.h); intermediate results used elsewhere; opset below 23; types other than float;
 // onnxruntime's CPU provider, for which com.microsoft has attention with the projections in it
 // (fuse_attention.cc). Source: ONNX Attention-23.
 
 #include <cmath>
 
 #include "passes/attention.h"
+#include "passes/mask_bound.h"
 #include "passes/pass.h"
 #include "passes/shapes.h"
 
@@ -82,8 +84,7 @@ MatchOr<Match> match(const Node& last, const PassContext& context) {
   Pattern p(last);
   const Node* softmax = p.take(last.input(0), {"Softmax"});
   if (!softmax || !softmax->has_input(0) || !last.has_input(1)) return no_match();
-  const int64_t axis = softmax->attr<int64_t>("axis", softmax->opset() >= 13 ? -1 : 1);
-  if (axis != -1 && axis != 3) return no_match("Softmax is not over the keys");
+  if (!is_over_keys(*softmax)) return no_match("Softmax is not over the keys");
   Match m{last, nullptr, nullptr, &last.input(1), nullptr, false, 1};
   const Node* product = find_product(p, softmax->input(0), m.mask, m.scale);
   if (!product) return no_match("Softmax is not of a product");
@@ -99,6 +100,7 @@ MatchOr<Match> match(const Node& last, const PassContext& context) {
   if (const char* reason = why_not_shapes(m)) return no_match(reason);
   if (!(m.scale > 0) || !std::isfinite(m.scale)) return no_match("scale is not positive");
   if (last.output(0).type().dtype != DataType::kFloat) return no_match("type is not float");
+  if (m.mask && may_hide_all_keys(*m.mask)) return no_match("mask may hide all keys from a row");
   if (!p.closed()) return no_match(Pattern::kOtherUse);
   if (!has_opset(last, kFirstAttention, context)) return no_match("Attention needs opset 23");
   return m;

@@ -6,23 +6,27 @@
 #include <numeric>
 #include <string_view>
 
+#include "libopt/rewrite/pattern.h"
 #include "passes/shapes.h"
 
 namespace onnxtool {
 namespace {
 
-constexpr std::array<std::string_view, 43> kUnary = {
-    "Abs",       "Acos",     "Acosh",  "Asin",        "Asinh",     "Atan",       "Atanh",
-    "Cast",      "Ceil",     "Celu",   "Cos",         "Cosh",      "Elu",        "Erf",
-    "Exp",       "Floor",    "Gelu",   "HardSigmoid", "HardSwish", "IsInf",      "IsNaN",
-    "LeakyRelu", "Log",      "Mish",   "Neg",         "Not",       "Reciprocal", "Relu",
-    "Round",     "Selu",     "Shrink", "Sigmoid",     "Sign",      "Sin",        "Sinh",
-    "Softplus",  "Softsign", "Sqrt",   "Swish",       "Tan",       "Tanh",       "ThresholdedRelu",
-    "Identity"};
-constexpr std::array<std::string_view, 20> kBroadcasting = {
-    "Add",  "Sub",         "Mul",   "Div",  "Pow", "Mod",   "Max",     "Min",
-    "Sum",  "Mean",        "And",   "Or",   "Xor", "Equal", "Greater", "GreaterOrEqual",
-    "Less", "LessOrEqual", "Where", "PRelu"};
+constexpr std::array<std::string_view, 44> kUnary = {
+    "Abs",       "Acos",      "Acosh",  "Asin",        "Asinh",     "Atan",       "Atanh",
+    "Cast",      "Ceil",      "Celu",   "Cos",         "Cosh",      "Elu",        "Erf",
+    "Exp",       "Floor",     "Gelu",   "HardSigmoid", "HardSwish", "IsInf",      "IsNaN",
+    "LeakyRelu", "Log",       "Mish",   "Neg",         "Not",       "Reciprocal", "Relu",
+    "Round",     "Selu",      "Shrink", "Sigmoid",     "Sign",      "Sin",        "Sinh",
+    "Softplus",  "Softsign",  "Sqrt",   "Swish",       "Tan",       "Tanh",       "ThresholdedRelu",
+    "Identity",  "BitwiseNot"};
+constexpr std::array<std::string_view, 24> kBroadcasting = {
+    "Add",      "Sub",         "Mul",       "Div",
+    "Pow",      "Mod",         "Max",       "Min",
+    "Sum",      "Mean",        "And",       "Or",
+    "Xor",      "Equal",       "Greater",   "GreaterOrEqual",
+    "Less",     "LessOrEqual", "Where",     "PRelu",
+    "BitShift", "BitwiseAnd",  "BitwiseOr", "BitwiseXor"};
 constexpr std::array<std::string_view, 10> kReductions = {
     "ReduceL1",   "ReduceL2",  "ReduceLogSum", "ReduceLogSumExp", "ReduceMax",
     "ReduceMean", "ReduceMin", "ReduceProd",   "ReduceSum",       "ReduceSumSquare"};
@@ -98,65 +102,185 @@ std::optional<Moved> move_unary(const Node& n) {
   return m;
 }
 
-std::optional<Moved> move_axis(const Node& n, const Perm& perm, int64_t fallback) {
+// Whether the axes but for these stand in the same order in the base: what is left without them
+// needs no Transpose.
+bool keeps_the_others(const std::vector<int64_t>& axes, const Perm& perm) {
+  int64_t last = -1;
+  for (int64_t i = 0; i < rank_of(perm); ++i) {
+    const bool gone =
+        std::ranges::any_of(axes, [&](int64_t a) { return (a < 0 ? a + rank_of(perm) : a) == i; });
+    if (gone) continue;
+    if (perm[static_cast<size_t>(i)] < last) return false;
+    last = perm[static_cast<size_t>(i)];
+  }
+  return true;
+}
+
+// Integers in the place of the node's constant input, of its type; of int64 where it has none.
+void give(Moved& m, const Node& n, size_t input, const std::vector<int64_t>& values) {
+  while (m.inputs.size() <= input) m.inputs.push_back(Moved::Input::kSame);
+  m.inputs[input] = Moved::Input::kConstant;
+  const Tensor* was =
+      n.has_input(static_cast<int>(input)) ? n.input(static_cast<int>(input)).constant() : nullptr;
+  Tensor list = was && was->dtype() == DataType::kInt32
+                    ? Tensor::vector(std::vector<int32_t>(values.begin(), values.end()))
+                    : Tensor::vector(values);
+  m.constants.push_back(was && was->rank() == 0 ? list.reshaped({}) : std::move(list));
+}
+
+// The first input is a base, or all are.
+std::optional<Moved> move_axis(const Node& n, const Perm& perm, int64_t fallback,
+                               bool all = false) {
   Moved m;
-  if (std::ranges::find(n.inputs(), nullptr) != n.inputs().end() && n.is("Concat"))
-    return std::nullopt;
+  if (all && std::ranges::find(n.inputs(), nullptr) != n.inputs().end()) return std::nullopt;
   const auto axis = base_axis(n.attr<int64_t>("axis", fallback), perm);
   if (!axis) return std::nullopt;
   m.inputs.assign(static_cast<size_t>(n.num_inputs()),
-                  n.is("Concat") ? Moved::Input::kBase : Moved::Input::kSame);
+                  all ? Moved::Input::kBase : Moved::Input::kSame);
   m.inputs[0] = Moved::Input::kBase;
   m.numbers.emplace_back("axis", *axis);
   return m;
 }
 
-std::optional<Moved> move_reduction(const Node& n, const Perm& perm) {
-  const int since = n.is("ReduceSum") ? 13 : 18;
-  if (n.attr<int64_t>("keepdims", 1) == 0) return std::nullopt;
-  auto m = move_unary(n);
-  if (n.opset() < since) {
-    const auto axes = attribute_ints(n, "axes");
-    const auto base = axes ? base_axes(*axes, perm) : std::nullopt;
-    if (!base) return std::nullopt;
-    m->lists.emplace_back("axes", *base);
-    return m;
-  }
-  const auto axes = constant_ints(n, 1);
-  const auto base = axes && !axes->empty() ? base_axes(*axes, perm) : std::nullopt;
-  if (!base) return std::nullopt;
-  m->inputs[1] = Moved::Input::kConstant;
-  m->constants.push_back(Tensor::vector(*base));
+// The same of an operator whose result may lack the axis.
+std::optional<Moved> move_axis_that_goes(const Node& n, const Perm& perm, bool goes) {
+  auto m = move_axis(n, perm, 0);
+  if (m && goes && !keeps_the_others({n.attr<int64_t>("axis", 0)}, perm)) return std::nullopt;
+  if (m) m->ends = goes;
   return m;
 }
 
-std::optional<Moved> move_pad(const Node& n, const Perm& perm) {
-  const auto pads = constant_ints(n, 1);
-  const size_t rank = perm.size();
-  if (n.opset() < 11 || !pads || pads->size() != 2 * rank || n.has_input(3)) return std::nullopt;
-  std::vector<int64_t> base(2 * rank);
-  for (size_t i = 0; i < rank; ++i) {
-    base[static_cast<size_t>(perm[i])] = (*pads)[i];
-    base[rank + static_cast<size_t>(perm[i])] = (*pads)[rank + i];
-  }
+// Softmax and the like: since opset 13 along one axis, before over all from `axis` on, which have
+// to be the last of the base too.
+std::optional<Moved> move_softmax(const Node& n, const Perm& perm) {
+  if (n.opset() >= 13) return move_axis(n, perm, -1);
+  int64_t axis = n.attr<int64_t>("axis", 1);
+  if (axis < 0) axis += rank_of(perm);
+  if (axis < 0 || axis > rank_of(perm)) return std::nullopt;
+  // The first of several largest elements would be another.
+  if (n.is("Hardmax") && axis + 1 < rank_of(perm)) return std::nullopt;
+  for (int64_t i = axis; i < rank_of(perm); ++i)
+    if (perm[static_cast<size_t>(i)] < axis) return std::nullopt;
+  return move_unary(n);
+}
+
+// With axes that were an attribute before opset `since`; `gone` says whether they leave the shape.
+std::optional<Moved> move_axes(const Node& n, const Perm& perm, int since, bool gone) {
+  const auto axes = ints_of(n, "axes", 1, since);
+  const auto base = axes && !axes->empty() ? base_axes(*axes, perm) : std::nullopt;
+  if (!base || (gone && !keeps_the_others(*axes, perm))) return std::nullopt;
   auto m = move_unary(n);
-  m->inputs[1] = Moved::Input::kConstant;
+  m->ends = gone;
+  if (n.opset() < since)
+    m->lists.emplace_back("axes", *base);
+  else
+    give(*m, n, 1, *base);
+  return m;
+}
+
+std::optional<Moved> move_reduction(const Node& n, const Perm& perm) {
+  return move_axes(n, perm, n.is("ReduceSum") ? 13 : 18, n.attr<int64_t>("keepdims", 1) == 0);
+}
+
+// What it reads keeps its axes in order, and the new ones stand elsewhere.
+std::optional<Moved> move_unsqueeze(const Node& n, const Perm& perm) {
+  auto m = move_axes(n, perm, 13, /*gone=*/true);
+  if (!m) return m;
+  m->ends = false;
+  m->inputs[0] = Moved::Input::kSame;
+  return m;
+}
+
+// A list of one number for each axis, twice where it is of pads.
+std::vector<int64_t> reordered(const std::vector<int64_t>& list, const Perm& perm) {
+  std::vector<int64_t> base(list.size());
+  for (size_t i = 0; i < list.size(); ++i)
+    base[i / perm.size() * perm.size() + static_cast<size_t>(perm[i % perm.size()])] = list[i];
+  return base;
+}
+
+// Tile and Expand.
+std::optional<Moved> move_extents(const Node& n, const Perm& perm) {
+  const auto extents = constant_ints(n, 1);
+  if (n.num_inputs() != 2 || !extents || extents->size() != perm.size() ||
+      n.input(0).type().rank() != rank_of(perm))
+    return std::nullopt;
+  auto m = move_unary(n);
+  give(*m, n, 1, reordered(*extents, perm));
+  return m;
+}
+
+// By scales that leave batch and channels of the base alone, as all runtimes have it. onnxruntime
+// is 20 times as slow with channels first where the interpolation is cubic.
+std::optional<Moved> move_resize(const Node& n, const Perm& perm) {
+  const Tensor* scales = n.opset() >= 11 && n.has_input(2) ? n.input(2).constant() : nullptr;
+  if (!scales || scales->dtype() != DataType::kFloat || scales->count() != rank_of(perm) ||
+      perm.size() < 3 || n.has_input(3) || n.attribute("axes") ||
+      n.attr<std::string>("mode", "") == "cubic" ||
+      n.attr<std::string>("coordinate_transformation_mode", "") == "tf_crop_and_resize")
+    return std::nullopt;
+  std::vector<float> base(perm.size());
+  const std::vector<float> given = scales->values<float>();
+  for (size_t i = 0; i < perm.size(); ++i) base[static_cast<size_t>(perm[i])] = given[i];
+  if (base[0] != 1 || base[1] != 1) return std::nullopt;
+  auto m = move_unary(n);
+  m->inputs[2] = Moved::Input::kConstant;
   m->constants.push_back(Tensor::vector(base));
   return m;
 }
 
-std::optional<Moved> move_slice(const Node& n, const Perm& perm) {
-  const auto axes = constant_ints(n, 3);
-  const auto base = axes ? base_axes(*axes, perm) : std::nullopt;
-  if (n.opset() < 10 || !base) return std::nullopt;
+std::optional<Moved> move_pad(const Node& n, const Perm& perm) {
   auto m = move_unary(n);
-  m->inputs[3] = Moved::Input::kConstant;
-  // Starts, ends and axes are of one type.
-  if (n.input(3).type().dtype == DataType::kInt64)
-    m->constants.push_back(Tensor::vector(*base));
-  else
-    m->constants.push_back(Tensor::vector(std::vector<int32_t>(base->begin(), base->end())));
+  const auto pads = ints_of(n, "pads", 1, 11);
+  if (!pads || n.opset() < 2) return std::nullopt;
+  if (n.has_input(3)) {
+    const auto axes = constant_ints(n, 3);
+    const auto base = axes ? base_axes(*axes, perm) : std::nullopt;
+    if (!base) return std::nullopt;
+    give(*m, n, 3, *base);
+  } else if (pads->size() != 2 * perm.size()) {
+    return std::nullopt;
+  } else if (n.opset() < 11) {
+    m->lists.emplace_back("pads", reordered(*pads, perm));
+  } else {
+    give(*m, n, 1, reordered(*pads, perm));
+  }
   return m;
+}
+
+std::optional<Moved> move_slice(const Node& n, const Perm& perm) {
+  auto m = move_unary(n);
+  const auto starts = ints_of(n, "starts", 1, 10);
+  auto axes = ints_of(n, "axes", 3, 10);
+  const bool stated = n.opset() < 10 ? n.attribute("axes") != nullptr : n.has_input(3);
+  if (!stated && starts) {
+    axes.emplace(starts->size());
+    std::iota(axes->begin(), axes->end(), 0);
+  }
+  const auto base = axes ? base_axes(*axes, perm) : std::nullopt;
+  if (!base) return std::nullopt;
+  // Starts, ends and axes are of one type.
+  if (n.opset() < 10)
+    m->lists.emplace_back("axes", *base);
+  else if (stated || n.input(1).type().dtype == DataType::kInt64)
+    give(*m, n, 3, *base);
+  else
+    return std::nullopt;
+  return m;
+}
+
+std::optional<Moved> move_cumulation(const Node& n, const Perm& perm) {
+  const auto axis = n.has_input(1) && n.input(1).constant() ? scalar_of(n.input(1)) : std::nullopt;
+  const auto base = axis ? base_axis(static_cast<int64_t>(*axis), perm) : std::nullopt;
+  if (!base) return std::nullopt;
+  auto m = move_unary(n);
+  give(*m, n, 1, {*base});
+  return m;
+}
+
+std::optional<Moved> move_gather(const Node& n, const Perm& perm) {
+  const auto rank = n.has_input(1) ? n.input(1).type().rank() : std::nullopt;
+  return rank == 0 || rank == 1 ? move_axis_that_goes(n, perm, rank == 0) : std::nullopt;
 }
 
 // By the whole tensor, or by the axis that is said.
@@ -228,13 +352,23 @@ bool is_elementwise(const Node& n) {
 std::optional<Moved> moved(const Node& n, const Perm& perm) {
   if (!n.domain().empty() || !n.has_input(0)) return std::nullopt;
   if (among(kUnary, n)) return n.num_inputs() == 1 ? move_unary(n) : std::nullopt;
-  if (n.is("Clip")) return move_unary(n);
+  if (n.is("Clip") || n.is("CastLike")) return move_unary(n);
   if (among(kBroadcasting, n)) return move_broadcasting(n, perm);
   if (n.is("Concat") && n.opset() >= 4)
-    return n.attribute("axis") ? move_axis(n, perm, 0) : std::nullopt;
+    return n.attribute("axis") ? move_axis(n, perm, 0, /*all=*/true) : std::nullopt;
+  if (n.is("GatherElements") || n.is("ScatterElements")) return move_axis(n, perm, 0, /*all=*/true);
   if (n.is("Split")) return move_axis(n, perm, 0);
-  if ((n.is("Softmax") || n.is("LogSoftmax")) && n.opset() >= 13) return move_axis(n, perm, -1);
+  if (n.is("TopK") || n.is("LpNormalization")) return move_axis(n, perm, -1);
+  if (n.is("Softmax") || n.is("LogSoftmax") || n.is("Hardmax")) return move_softmax(n, perm);
+  if (n.is("ArgMax") || n.is("ArgMin"))
+    return move_axis_that_goes(n, perm, n.attr<int64_t>("keepdims", 1) == 0);
+  if (n.is("Gather")) return move_gather(n, perm);
   if (among(kReductions, n)) return move_reduction(n, perm);
+  if (n.is("Squeeze")) return move_axes(n, perm, 13, /*gone=*/true);
+  if (n.is("Unsqueeze")) return move_unsqueeze(n, perm);
+  if (n.is("Tile") || n.is("Expand")) return move_extents(n, perm);
+  if (n.is("Resize")) return move_resize(n, perm);
+  if (n.is("CumSum")) return move_cumulation(n, perm);
   if (n.is("Pad")) return move_pad(n, perm);
   if (n.is("Slice")) return move_slice(n, perm);
   if (n.is("QuantizeLinear") || n.is("DequantizeLinear")) return move_quantization(n, perm);

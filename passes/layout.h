@@ -24,13 +24,16 @@ bool is_identity(const Perm& perm);
 /// elements are whole bytes.
 Tensor transposed(const Tensor& tensor, const Perm& perm);
 
-/// A node that takes bases instead of values and gives bases.
+/// A node that takes bases instead of values and gives bases, or where it `ends` the order the
+/// values that it gave: with the axes that are left in the order of the base. One that takes no
+/// base begins it: Unsqueeze.
 struct Moved {
   enum class Input : uint8_t { kBase, kSame, kConstant };
   std::vector<Input> inputs;
   std::vector<Tensor> constants;  // one for each kConstant, in order
   std::vector<std::pair<std::string, std::vector<int64_t>>> lists;  // attributes that change
   std::vector<std::pair<std::string, int64_t>> numbers;
+  bool ends = false;
 };
 
 /// Whether an element of the results is made of those at the same place of the inputs, where these

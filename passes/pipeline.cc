@@ -41,6 +41,8 @@ constexpr const PassInfo* kOptimization[] = {
     &kFoldShape,
     &kFoldReshapeTarget,
     &kFoldConstants,
+    // Before Expand is judged: exporters choose its target so.
+    &kEliminateWhere,
     // Before the fusions, which give equal nodes unequal forms.
     &kDeduplicateNodes,
     // Conditions are constant by now if they ever are.

@@ -66,10 +66,13 @@ struct Region {
 };
 
 std::optional<Moved> joins(const Region& region, const Node& n) {
-  const bool same_rank = std::ranges::all_of(n.outputs(), [&](const Value* v) {
+  const auto has_rank = [&](const Value* v) {
     return v && v->type().rank() == static_cast<int64_t>(region.perm.size());
-  });
-  return same_rank ? moved(n, region.perm) : std::nullopt;
+  };
+  const bool same_rank = std::ranges::all_of(n.outputs(), has_rank);
+  if (!same_rank && !(n.has_input(0) && has_rank(&n.input(0)))) return std::nullopt;
+  auto m = moved(n, region.perm);
+  return m && m->ends != same_rank ? std::move(m) : std::nullopt;
 }
 
 // What stands behind the value or before it, or both, as far as it can be moved.
@@ -90,7 +93,8 @@ Region grow(const Value& start, Perm perm, bool forward, bool backward) {
     for (size_t i = 0; i < m->inputs.size(); ++i)
       if (m->inputs[i] == Moved::Input::kBase && backward)
         open.push_back(&n.input(static_cast<int>(i)));
-    for (const Value* v : n.outputs()) open.push_back(v);
+    if (!m->ends)
+      for (const Value* v : n.outputs()) open.push_back(v);
     region.nodes.emplace(n.id(), std::move(*m));
   };
   while (!open.empty()) {
@@ -145,7 +149,8 @@ double cost_of(const Region& region, const Graph& graph) {
     for (size_t i = 0; i < m.inputs.size(); ++i)
       if (m.inputs[i] == Moved::Input::kBase && seen.insert(&n.input(static_cast<int>(i))).second)
         cost += cost_of_input(region, n.input(static_cast<int>(i)));
-    for (const Value* v : n.outputs()) cost += cost_of_output(region, *v);
+    if (!m.ends)
+      for (const Value* v : n.outputs()) cost += cost_of_output(region, *v);
   }
   return cost;
 }
@@ -221,12 +226,13 @@ class Rewrite {
     size_t constants = 0;
     for (size_t i = 0; i < m.inputs.size(); ++i) {
       if (m.inputs[i] == Moved::Input::kSame)
-        inputs.push_back(n.inputs()[i]);
+        inputs.push_back(i < static_cast<size_t>(n.num_inputs()) ? n.inputs()[i] : nullptr);
       else if (m.inputs[i] == Moved::Input::kBase)
         inputs.push_back(&base_of(n.input(static_cast<int>(i))));
       else
-        inputs.push_back(
-            &rw_.add_constant(m.constants[constants++], n.input(static_cast<int>(i)).name()));
+        inputs.push_back(&rw_.add_constant(
+            m.constants[constants++],
+            n.has_input(static_cast<int>(i)) ? n.input(static_cast<int>(i)).name() : "axes"));
     }
     std::vector<Attribute> attributes;
     ValueMap none;
@@ -244,6 +250,7 @@ class Rewrite {
   // Readers of v outside the region.
   void reconnect(const Node& n, const Value& v) {
     Value& base = *base_.at(&v);
+    if (region_.nodes.at(n.id()).ends) return rw_.replace_uses(v, base);
     const std::vector<Use> uses = v.uses();
     for (const Use& use : uses) {
       const Perm order = order_of(use.user, rw_.graph(), region_.perm.size());

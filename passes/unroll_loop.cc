@@ -14,7 +14,7 @@
 #include <algorithm>
 
 #include "libopt/analysis/effects.h"
-#include "libopt/io/encode.h"
+#include "libopt/rewrite/file_size.h"
 #include "passes/growth.h"
 #include "passes/pass.h"
 
@@ -56,13 +56,6 @@ bool may_repeat(const Graph& body) {
   return true;
 }
 
-int64_t bytes_of(const Graph& body) {
-  int64_t bytes = 0;
-  for (const Node& n : body.nodes())
-    bytes += static_cast<int64_t>(encode_node(n, /*with_subgraphs=*/true).size());
-  return bytes;
-}
-
 MatchOr<Match> match(const Node& loop, const PassContext& context) {
   const Graph* body = body_of(loop);
   if (!body || body->inputs().size() < 2 || loop.num_inputs() < 2) return no_match();
@@ -89,7 +82,7 @@ MatchOr<Match> match(const Node& loop, const PassContext& context) {
   if (!may_repeat(*body)) return no_match("body may do more than compute");
   const auto nodes = static_cast<int64_t>(body->num_nodes()) + gathered;
   if (turns > kMaxNodes || turns * nodes > kMaxNodes) return no_match("too many nodes");
-  const int64_t each = bytes_of(*body) + gathered * 64;
+  const int64_t each = size_in_file(*body).bytes + gathered * 64;
   if (!may_grow(context, (turns - 1) * each, bytes_freed_with(loop)))
     return no_match("the file would grow");
   return Match{loop, *body, turns, carried};
