@@ -85,8 +85,8 @@ void CompiledNode::set_attribute(std::string_view name,
 }
 
 std::string CompiledNode::operators() const {
-  constexpr std::string_view kNames[] = {"Add",     "Relu",      "LeakyRelu",   "Clip",
-                                         "Sigmoid", "HardSwish", "HardSigmoid", "Silu"};
+  constexpr std::string_view kNames[] = {"Add",  "Relu",      "LeakyRelu",   "Clip", "Sigmoid",
+                                         "Tanh", "HardSwish", "HardSigmoid", "Silu"};
   std::string text = op_type_;
   if (biased) text += " + Add";
   for (const PostOp& op : fused) text += " + " + std::string(kNames[static_cast<size_t>(op.kind)]);

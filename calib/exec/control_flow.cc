@@ -33,9 +33,11 @@ Status run_if(RunContext::Impl& run, const Step& step, size_t index) {
 
 namespace {
 
-Error loop_limit(const Step& step, const std::string& what) {
-  return Error{ErrorCode::kLimit, step.node->description + ": " + what,
-               "the loop's condition may never become false"};
+Error loop_limit(const Step& step, int64_t limit) {
+  return Error{ErrorCode::kLimit,
+               step.node->description + ": still running after " + std::to_string(limit) +
+                   " iterations",
+               "the loop's condition may never become false; --max-iterations allows more"};
 }
 
 }  // namespace
@@ -74,9 +76,7 @@ Status run_loop(RunContext::Impl& run, const Step& step, size_t index) {
     ONNXTOOL_ASSIGN(state[i], run.datum(slot));
   }
   for (int64_t trip = 0; trip < trips && condition; ++trip) {
-    if (trip == kMaxIterations)
-      return loop_limit(step,
-                        "still running after " + std::to_string(kMaxIterations) + " iterations");
+    if (trip == body.max_iterations) return loop_limit(step, body.max_iterations);
     const EndRun guard{child};
     ONNXTOOL_TRY(bind_captured(run, child, *sub));
     child.bind_external(body.input_slots[0], DataType::kInt64, {}, &trip);

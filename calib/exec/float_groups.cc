@@ -4,6 +4,7 @@
 #include <cmath>
 #include <optional>
 
+#include "calib/exec/attention_groups.h"
 #include "calib/exec/readers.h"
 
 namespace onnxtool {
@@ -42,6 +43,8 @@ class Finder {
         keep(transposed_product(n));
       else if (n.is("Erf") || n.is("Tanh"))
         keep(gelu(n));
+      else if (n.is("Softmax"))
+        keep(find_attention(n, is_watched_));
     }
     return std::move(found_);
   }

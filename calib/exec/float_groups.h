@@ -1,5 +1,5 @@
-// Where a plan runs one operator for what exporters write as many: LayerNormalization, Gelu, and
-// products with a constant that is transposed first.
+// Where a plan runs one operator for what exporters write as many: LayerNormalization, Gelu,
+// attention, and products with a constant that is transposed first.
 #pragma once
 
 #include <functional>

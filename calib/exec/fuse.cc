@@ -3,29 +3,10 @@
 
 #include "calib/exec/plan_impl.h"
 #include "calib/exec/readers.h"
+#include "libopt/analysis/clip.h"
 
 namespace onnxtool {
 namespace {
-
-// A scalar bound of Clip; absent inputs and attributes give the fallback. nullopt: not constant.
-std::optional<float> bound(const Node& clip, int input, const char* attribute, float fallback) {
-  if (clip.opset() < 11) return clip.attr<float>(attribute, fallback);
-  if (!clip.has_input(input)) return fallback;
-  return float_scalar(clip.input(input));
-}
-
-bool same_static_shape(const Value& a, const Value& b) {
-  if (!a.type().shape || !b.type().shape || a.type().shape->size() != b.type().shape->size())
-    return false;
-  for (size_t i = 0; i < a.type().shape->size(); ++i) {
-    const Dim &x = (*a.type().shape)[i], &y = (*b.type().shape)[i];
-    const bool equal = x.value && y.value
-                           ? *x.value == *y.value
-                           : !x.value && !y.value && !x.symbol.empty() && x.symbol == y.symbol;
-    if (!equal) return false;
-  }
-  return true;
-}
 
 // One value for each index of the last axis, behind a matrix product.
 bool is_bias(const Value& other, const Value& value) {
@@ -43,6 +24,8 @@ std::optional<PostOp> as_post_op(const Node& user, const Value& value, const Val
     op.kind = PostOp::Kind::kRelu;
   else if (user.is("Sigmoid"))
     op.kind = PostOp::Kind::kSigmoid;
+  else if (user.is("Tanh"))
+    op.kind = PostOp::Kind::kTanh;
   else if (user.is("HardSwish"))
     op.kind = PostOp::Kind::kHardSwish;
   else if (user.is("LeakyRelu"))
@@ -52,10 +35,10 @@ std::optional<PostOp> as_post_op(const Node& user, const Value& value, const Val
     op.beta = user.attr<float>("beta", 0.5f);
   else if (user.is("Clip")) {
     if (user.num_inputs() < 1 || &user.input(0) != &value) return std::nullopt;
-    const auto low = bound(user, 1, "min", std::numeric_limits<float>::lowest());
-    const auto high = bound(user, 2, "max", std::numeric_limits<float>::max());
-    if (!low || !high) return std::nullopt;
-    op.kind = PostOp::Kind::kClip, op.alpha = *low, op.beta = *high;
+    const auto bounds = clip_bounds(user);
+    if (!bounds) return std::nullopt;
+    op.kind = PostOp::Kind::kClip, op.alpha = static_cast<float>(bounds->low),
+    op.beta = static_cast<float>(bounds->high);
   } else if (user.is("Add") && user.opset() >= 7) {
     other = &user.input(0) == &value ? &user.input(1) : &user.input(0);
     if (other == &value || other->constant() || !same_static_shape(*other, value) ||
@@ -109,7 +92,8 @@ const Node* clip_of(const Node& add, const Value& x, const Watched& is_watched) 
   const Node* clip = only_reader(add.output(0), is_watched);
   if (!clip || !clip->is("Clip") || !clip->has_input(0) || &clip->input(0) != &add.output(0))
     return nullptr;
-  return bound(*clip, 1, "min", -1) == 0.0f && bound(*clip, 2, "max", 0) == 6.0f ? clip : nullptr;
+  const auto bounds = clip_bounds(*clip);
+  return bounds && bounds->low == 0 && bounds->high == 6 ? clip : nullptr;
 }
 
 // clip(x + 3, 0, 6) / 6, written as three nodes.

@@ -74,6 +74,7 @@ struct PostOp {
     kLeakyRelu,
     kClip,
     kSigmoid,
+    kTanh,
     kHardSwish,
     kHardSigmoid,
     kSilu
@@ -194,6 +195,23 @@ struct KernelInfo {
   InputUse (*use)(const NodeView&, int input) = nullptr;
 };
 
+/// What a device counts of tensors for calibration, in its own memory. All zero: nothing yet.
+/// Extrema are of the finite values, as keys that grow with the value; the lowest is kept as the
+/// complement of its key, so that both only ever grow.
+struct DeviceTally {
+  uint64_t finite, zeros, nan, positive_infinity, negative_infinity;
+  uint32_t highest, lowest_complement;
+
+  static constexpr uint32_t key(uint32_t pattern) {
+    return pattern >> 31 ? ~pattern : pattern | 0x80000000u;
+  }
+  static constexpr uint32_t pattern(uint32_t key) {
+    return key >> 31 ? key & 0x7fffffffu : ~key;
+  }
+  /// Of a table of counts: one for each pattern of a float's upper 17 bits. Zeros are left out.
+  static constexpr size_t kBuckets = size_t{1} << 17;
+};
+
 /// A memory space other than the host's. All functions may be called from any thread. What one
 /// thread asks for happens in that order; host memory may be changed or freed as soon as a copy
 /// from it has returned, and holds the result when a copy to it has.
@@ -204,6 +222,10 @@ struct DeviceApi {
   Status (*to_host)(void* host, const void* device, size_t size_bytes);
   /// Waits for all that this thread asked for; the error of any of it.
   Status (*finish)();
+  /// Adds the elements of a tensor of floats to `counts`, and to `table` (kBuckets counters, or
+  /// nullptr), all three in the device's memory; any number of threads may add to one table at a
+  /// time. Element types as Summary takes them. nullptr: this device cannot.
+  Status (*count)(DeviceTally* counts, uint64_t* table, const ConstView& value) = nullptr;
 };
 
 /// A table of kernels, handed to plan compilation; earlier sets in a plan's list are preferred.
@@ -217,7 +239,7 @@ struct KernelSet {
 
 /// Modules export `extern "C" const KernelSet* onnxtool_kernel_set(int abi)`; nullptr: other abi,
 /// or this machine lacks what the module needs.
-inline constexpr int kKernelAbi = 2;
+inline constexpr int kKernelAbi = 3;
 
 inline Error kernel_error(ErrorCode code, std::string message) {
   return Error{code, std::move(message), {}};

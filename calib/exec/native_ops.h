@@ -43,8 +43,6 @@ Status run_zip_map(RunContext::Impl& run, const Step& step, size_t index);
 Status run_cast_map(RunContext::Impl& run, const Step& step, size_t index);
 Status run_dict_vectorizer(RunContext::Impl& run, const Step& step, size_t index);
 
-/// Far more than any model means to run; a loop that never ends on its own must end some time.
-inline constexpr int64_t kMaxIterations = int64_t{1} << 24;
 /// Elements of a sequence: far more than models build, and each takes some hundred bytes.
 inline constexpr int64_t kMaxItems = int64_t{1} << 20;
 

@@ -5,11 +5,13 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "calib/exec/attention_groups.h"
 #include "calib/exec/captures.h"
 #include "calib/exec/device_copies.h"
 #include "calib/exec/float_groups.h"
 #include "calib/exec/integer_groups.h"
 #include "calib/exec/kernel_choice.h"
+#include "calib/exec/missing_kernels.h"
 #include "calib/exec/native_ops.h"
 #include "calib/exec/plan_impl.h"
 #include "calib/exec/prepare.h"
@@ -29,15 +31,6 @@ std::vector<int64_t> known_dims(const ValueType& type) {
   return dims;
 }
 
-// For the message that nothing runs it.
-std::string describe_missing(const Node& node) {
-  std::string s = node.domain().empty() ? node.op_type() : node.domain() + "." + node.op_type();
-  s += " (opset " + std::to_string(node.opset());
-  if (node.num_inputs() > 0 && node.has_input(0) && node.input(0).type().is_tensor())
-    s += ", " + std::string(name(node.input(0).type().dtype));
-  return s + ")";
-}
-
 }  // namespace
 
 class PlanCompiler {
@@ -54,6 +47,7 @@ class PlanCompiler {
   Status compile() {
     plan_.kernel_sets = options_.kernel_sets;
     plan_.threads = options_.threads;
+    plan_.max_iterations = options_.max_iterations;
     ONNXTOOL_TRY(densify_initializers());
     for (const Value* v : graph_.inputs()) {
       if (tensor_of(*v)) continue;
@@ -70,12 +64,7 @@ class PlanCompiler {
     if (options_.integers) find_groups();
     if (options_.fuse) find_operators_in_parts();
     for (const Node& node : graph_.nodes()) ONNXTOOL_TRY(add_node(node));
-    if (!unsupported_.empty()) {
-      std::string list;
-      for (const std::string& op : unsupported_) list += (list.empty() ? "" : ", ") + op;
-      return Error{ErrorCode::kUnsupported, "no kernel for " + list,
-                   "a model runs only with all of its operators: replace these by standard ones"};
-    }
+    if (!missing_.empty()) return missing_.error(options_.kernel_sets);
     ONNXTOOL_CHECK(delayed_.empty());
     ONNXTOOL_TRY(prepare_steps(plan_.steps));
     for (const Value* v : graph_.outputs()) {
@@ -149,6 +138,10 @@ class PlanCompiler {
         node.output(0).constant())
       return {};
     if (const auto it = groups_.find(&node); it != groups_.end()) return add_group(it->second);
+    if (node.domain() == kPlanDomain) {
+      missing_.add(node);
+      return {};
+    }
     Step step;
     step.node = std::make_unique<CompiledNode>(node, options_.threads);
     CompiledNode& c = *step.node;
@@ -165,7 +158,7 @@ class PlanCompiler {
                            : result ? node.output(0).type().dtype
                                     : DataType::kUndefined);
       if (!step.kernel) {
-        unsupported_.insert(describe_missing(node));
+        missing_.add(node);
         return {};
       }
     }
@@ -252,7 +245,7 @@ class PlanCompiler {
     c.wanted = {true};
     choice_.select(step, c.input_dtype(0));
     if (!step.kernel) {
-      unsupported_.insert(describe_missing(*group.core));
+      missing_.add(*group.core);
       return {};
     }
     step.outputs = {slot(group.last->output(0))};
@@ -325,7 +318,7 @@ class PlanCompiler {
 
  public:
   bool can_add(const Node& node) {
-    return add_node(node).ok() && unsupported_.empty() && prepare_steps(plan_.steps).ok();
+    return add_node(node).ok() && missing_.empty() && prepare_steps(plan_.steps).ok();
   }
 
   static Result<std::shared_ptr<const Plan>> compile_graph(const Graph& graph,
@@ -351,7 +344,7 @@ class PlanCompiler {
   std::unordered_map<const Node*, IntegerGroup> groups_;
   std::unordered_map<const Node*, FloatGroup> float_groups_;  // by the node in whose place they run
   KernelChoice choice_;
-  std::set<std::string> unsupported_;
+  MissingKernels missing_;
 };
 
 Plan::Plan() : impl_(std::make_unique<Impl>()) {}

@@ -25,7 +25,17 @@ class Observer {
   virtual const Tensor* replacement(int /*watch*/) { return nullptr; }
   /// Whether element order matters. When false, channels-last values are shown as they are.
   virtual bool needs_plain() const { return false; }
+  /// Asked before observe() where the value lies on a device, in plain order: true once it was observed there.
+  /// What was asked of the device may still be under way until the run has ended. false: a copy in
+  /// host memory is shown to observe().
+  virtual Result<bool> observe_there(const DeviceApi& /*device*/, int /*watch*/,
+                                     const ConstView& /*value*/) {
+    return false;
+  }
 };
+
+/// Far more than any model means to run; a loop that never ends on its own must end some time.
+inline constexpr int64_t kMaxIterations = int64_t{1} << 24;
 
 struct PlanOptions {
   /// Values of the main graph to show to the observer. Constants are never shown.
@@ -39,6 +49,8 @@ struct PlanOptions {
   /// Whether operators between DequantizeLinear and QuantizeLinear run on integers; without, every
   /// node computes what it states, in floats.
   bool integers = true;
+  /// A Loop or Scan that passes so many iterations is an error (kLimit).
+  int64_t max_iterations = kMaxIterations;
 };
 
 class RunContext;

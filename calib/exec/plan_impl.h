@@ -170,6 +170,7 @@ struct Plan::Impl {
   std::vector<int> last_step_of_slot;  // -1: never read; num steps: graph output
   std::vector<const KernelSet*> kernel_sets;
   int threads = 1;
+  int64_t max_iterations = kMaxIterations;
   const DeviceApi* device = nullptr;  // of the set whose steps run on one
   std::vector<DeviceConstant> device_constants;
   int uploads = 0, downloads = 0;  // values that a run copies, each at most once
@@ -249,6 +250,8 @@ struct RunContext::Impl {
   /// The steps; inputs are bound already. Used for subgraphs too.
   Status run_steps(Observer* observer);
   Status run_step(size_t index, Observer* observer);
+  /// A watched value to the observer, where it lies or as a copy.
+  Status show(int slot, int watch, Observer& observer);
 
   // Slots.
   void bind_external(int slot, DataType dtype, std::span<const int64_t> dims, const void* data);

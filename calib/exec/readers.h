@@ -26,6 +26,17 @@ inline const Node* only_reader(const Value& value, const Watched& is_watched) {
   return reader && !is_watched(value) && has_one_result(*reader) ? reader : nullptr;
 }
 
+/// Whether two extents are known to be the same one.
+inline bool same_extent(const Dim& a, const Dim& b) {
+  return a.value && b.value ? *a.value == *b.value
+                            : !a.value && !b.value && !a.symbol.empty() && a.symbol == b.symbol;
+}
+
+inline bool same_static_shape(const Value& a, const Value& b) {
+  return a.type().shape && b.type().shape &&
+         std::ranges::equal(*a.type().shape, *b.type().shape, same_extent);
+}
+
 /// The number of a float constant of one element.
 inline std::optional<float> float_scalar(const Value& value) {
   const Tensor* t = value.constant();

@@ -182,20 +182,34 @@ Status RunContext::Impl::run_step(size_t index, Observer* observer) {
   for (int s : step.outputs) {
     if (s < 0) continue;
     const int watch = plan().watch_of_slot[static_cast<size_t>(s)];
-    if (watch < 0 || !observer || is_container(s)) continue;
-    const bool plain = observer->needs_plain();
-    const auto takes = [&](Layout l) {
-      return l == Layout::kPlain || (!plain && l == Layout::kChannelsLast);
-    };
-    ONNXTOOL_ASSIGN(ConstView shown, view(s, nullptr, takes));
-    ONNXTOOL_TRY(observer->observe(watch, shown));
-    if (const Tensor* other = observer->replacement(watch)) ONNXTOOL_TRY(bind_tensor(s, *other));
+    if (watch >= 0 && observer && !is_container(s)) ONNXTOOL_TRY(show(s, watch, *observer));
   }
   for (int s : step.releases) release(s);
   if (spare_used_)
     for (size_t spare = static_cast<size_t>(plan().num_slots); spare < slots_.size(); ++spare)
       release(static_cast<int>(spare));
   spare_used_ = false;
+  return {};
+}
+
+Status RunContext::Impl::show(int slot, int watch, Observer& observer) {
+  const SlotValue& v = slots_[static_cast<size_t>(slot)];
+  for (int f = 0; f < v.num_forms; ++f) {
+    const Representation& r = v.forms[static_cast<size_t>(f)];
+    if (!r.device || r.layout != Layout::kPlain) continue;
+    ONNXTOOL_ASSIGN(const bool taken,
+                    observer.observe_there(*r.device, watch,
+                                           {v.dtype, v.dims, r.data, v.count, r.space, r.layout}));
+    if (taken) return {};
+    break;
+  }
+  const bool plain = observer.needs_plain();
+  const auto takes = [&](Layout l) {
+    return l == Layout::kPlain || (!plain && l == Layout::kChannelsLast);
+  };
+  ONNXTOOL_ASSIGN(ConstView shown, view(slot, nullptr, takes));
+  ONNXTOOL_TRY(observer.observe(watch, shown));
+  if (const Tensor* other = observer.replacement(watch)) ONNXTOOL_TRY(bind_tensor(slot, *other));
   return {};
 }
 

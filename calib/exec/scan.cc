@@ -66,11 +66,11 @@ Status iterate(const Scan& s, Values& values, const char* directions) {
                                std::to_string(extent));
     length = extent;
   }
-  if (length > kMaxIterations)
+  if (length > body.max_iterations)
     return Error{ErrorCode::kLimit,
                  s.step.node->description + ": a sequence of " + std::to_string(length) +
-                     " steps, at most " + std::to_string(kMaxIterations) + " are supported",
-                 {}};
+                     " steps, expected at most " + std::to_string(body.max_iterations),
+                 "--max-iterations allows more"};
   values.stackers = stackers_for(s.sub, s.carried, s.outputs);
   for (int64_t t = 0; t < length; ++t) {
     const EndRun guard{s.child};

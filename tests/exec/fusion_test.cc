@@ -58,17 +58,19 @@ Ran run(const std::string& text, const std::vector<std::vector<int64_t>>& dims, 
 }
 
 // Fused into these steps, with values that are close to the unfused ones; not fused where `inner`
-// is watched.
+// is watched. The model declares its input with `dims`, or as `declared` says.
 void check(const std::string& body, const std::string& constants,
            const std::vector<std::string>& steps, const std::string& inner,
-           const std::vector<int64_t>& dims, const std::string& result) {
+           const std::vector<int64_t>& dims, const std::string& result,
+           const std::string& declared = "") {
   const auto shape = [](const std::vector<int64_t>& d) {
     std::string s = "float[";
     for (size_t i = 0; i < d.size(); ++i) s += (i ? "," : "") + std::to_string(d[i]);
     return s + "]";
   };
-  const std::string text = "<ir_version: 8, opset_import: [\"\" : 17]> g (" + shape(dims) +
-                           " x) => (" + result + " y) <" + constants + "> {" + body + "}";
+  const std::string text = "<ir_version: 8, opset_import: [\"\" : 17]> g (" +
+                           (declared.empty() ? shape(dims) : declared) + " x) => (" + result +
+                           " y) <" + constants + "> {" + body + "}";
   CAPTURE(body);
   for (const bool modules : {false, true}) {
     const Ran fused = run(text, {dims}, true, "", modules),
@@ -148,6 +150,67 @@ TEST_CASE("a product with a constant that is transposed first is one step") {
   check("t = Transpose <perm = [1, 0]> (w) y = MatMul (x, t)",
         "float[3,4] w = {1.0, 2.0, -1.0, 0.5, 1.0, 2.0, -1.0, 0.5, 1.0, 2.0, -1.0, 0.5}",
         {"FusedMatMul"}, "t", {2, 5, 4}, "float[2,5,3]");
+}
+
+TEST_CASE("attention in parts is one step, with the transpositions around it") {
+  const std::string constants =
+      "float k = {0.5}, float[1,1,1,5] m = {0.0, -1.0, 0.0, -1000000000.0, 0.25}";
+  const std::string rows_first =
+      "q = Transpose <perm = [0, 2, 1, 3]> (x) t = Transpose <perm = [0, 2, 3, 1]> (x) v = "
+      "Transpose <perm = [0, 2, 1, 3]> (x) s = MatMul (q, t) ";
+  check(rows_first +
+            "c = Mul (s, k) a = Add (c, m) p = Softmax (a) w = MatMul (p, v) y = "
+            "Transpose <perm = [0, 2, 1, 3]> (w)",
+        constants, {"HeadAttention"}, "p", {1, 5, 2, 4}, "float[b,5,2,4]", "float[b,5,2,4]");
+  check(rows_first + "a = Add (m, s) p = Softmax (a) y = MatMul (p, v)", constants,
+        {"HeadAttention"}, "a", {1, 5, 2, 4}, "float[b,2,5,4]", "float[b,5,2,4]");
+  // More queries than one task takes.
+  check(
+      "t = Transpose <perm = [0, 1, 3, 2]> (x) s = MatMul (x, t) c = Div (s, k) p = Softmax "
+      "<axis = 3> (c) y = MatMul (p, x)",
+      constants, {"HeadAttention"}, "s", {2, 3, 100, 4}, "float[b,3,100,4]", "float[b,3,100,4]");
+  // Scores that are known to be few stay products.
+  const Ran few =
+      run("<ir_version: 8, opset_import: [\"\" : 17]> g (float[2,3,7,4] x) => (float[2,3,7,4] y) "
+          "{t = Transpose <perm = [0, 1, 3, 2]> (x) s = MatMul (x, t) p = Softmax (s) y = MatMul "
+          "(p, x)}",
+          {{2, 3, 7, 4}}, true, "", false);
+  CHECK(few.operators == std::vector<std::string>{"Transpose", "MatMul", "Softmax", "MatMul"});
+}
+
+TEST_CASE("a query that a mask hides from every key gives NaN, fused or not") {
+  const std::string text =
+      "<ir_version: 8, opset_import: [\"\" : 17]> g (float[b,1,2,2] x) => (float[b,1,2,2] y) "
+      "<float[1,1,2,2] z = {0.0, 0.0, 1.0, 1.0}> {m = Log (z) t = Transpose <perm = [0, 1, 3, 2]> "
+      "(x) s = MatMul (x, t) a = Add (s, m) p = Softmax (a) y = MatMul (p, x)}";
+  for (const bool fuse : {true, false}) {
+    const Ran ran = run(text, {{1, 1, 2, 2}}, fuse, "", false);
+    CHECK(ran.operators.size() == (fuse ? 2 : 6));
+    const auto y = ran.outputs[0].values<float>();
+    CHECK(std::isnan(y[0]));
+    CHECK(std::isnan(y[1]));
+    CHECK(std::isfinite(y[2]));
+  }
+}
+
+TEST_CASE("what only looks like attention stays as it is") {
+  const auto steps = [](const std::string& body, const std::string& result) {
+    return run("<ir_version: 8, opset_import: [\"\" : 17]> g (float[b,1,3,4] x) => (" + result +
+                   " y) <float[1,2,3,3] m = {1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 1.0, "
+                   "2.0, "
+                   "3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0}, float[1,1,3,1] n = {1.0, 2.0, 3.0}> {t = "
+                   "Transpose <perm = [0, 1, 3, 2]> (x) s = MatMul (x, t) " +
+                   body + "}",
+               {{2, 1, 3, 4}}, true, "", false)
+        .operators.size();
+  };
+  // The mask makes more heads of one, then of one for each key; the axis is another one; somebody
+  // else reads the probabilities.
+  CHECK(steps("a = Add (s, m) p = Softmax (a) y = MatMul (p, x)", "float[b,2,3,4]") == 5);
+  CHECK(steps("a = Add (s, n) p = Softmax (a) y = MatMul (p, x)", "float[b,1,3,4]") == 5);
+  CHECK(steps("p = Softmax <axis = 2> (s) y = MatMul (p, x)", "float[b,1,3,4]") == 4);
+  CHECK(steps("p = Softmax (s) w = MatMul (p, x) u = ReduceMax (p) y = Add (w, u)",
+              "float[b,1,3,4]") == 6);
 }
 
 TEST_CASE("what only looks like an operator in parts stays as it is") {

@@ -53,6 +53,20 @@ TEST_CASE("a sum with its skip and bias is normalized, and given out") {
   node.inputs[1] = floats({1, 2}, {0, 0});
   node.inputs[2] = floats({3}, {1, 1, 1});
   CHECK(mentions(error_of(node), "gamma has shape [3], expected [2]"));
+  // A scalar has no rows to go with those of the input, which once divided by their number.
+  rms.inputs[0] = floats({2}, {1, 7});
+  rms.inputs[1] = floats({}, {0});
+  CHECK(mentions(error_of(rms), "skip has shape [], which does not fit"));
+}
+
+TEST_CASE("rows without elements have no mean, not even where it is taken as 0") {
+  for (const char* op : {"SkipLayerNormalization", "SkipSimplifiedLayerNormalization"}) {
+    CAPTURE(op);
+    OneNode node = microsoft(op, {floats({2, 0}, {}), floats({2, 0}, {}), floats({0}, {})}, {}, 3);
+    const auto y = run_node(node);
+    for (const size_t i : {1u, 2u})
+      for (const double statistic : doubles<float>(y[i])) CHECK(std::isnan(statistic));
+  }
 }
 
 TEST_CASE("embeddings are summed and normalized; ids must be in their tables") {
@@ -97,6 +111,30 @@ TEST_CASE("weights of few bits are dequantized block by block") {
   CHECK(mentions(error_of(node), "expected uint8 of [2, 2, 8] and 4"));
   node.attributes[0].second = int64_t{0};
   CHECK(mentions(error_of(node), "K, N, bits and block_size are 0"));
+}
+
+TEST_CASE("at accuracy level 4 the left side of few-bit weights is rounded to 8 bits") {
+  // Weights 1 of scale 1. The first block's step is 2, the second's 1: 3.1 becomes 4, 0.9 becomes
+  // 0.
+  std::vector<float> a(32, 0);
+  a[0] = 254, a[1] = 3.1f, a[2] = 0.9f, a[16] = -127, a[17] = 3.4f;
+  OneNode node = microsoft(
+      "MatMulNBits",
+      {floats({1, 32}, a), bytes({1, 2, 8}, std::vector<uint8_t>(16, 0x99)), floats({2}, {1, 1})},
+      {{"K", int64_t{32}},
+       {"N", int64_t{1}},
+       {"bits", int64_t{4}},
+       {"block_size", int64_t{16}},
+       {"accuracy_level", int64_t{4}}});
+  check_near(run_node(node)[0], {254 + 4 - 127 + 3});
+  node.attributes[4].second = int64_t{1};
+  check_near(run_node(node)[0], {254 + 4 - 127 + 3.4f});
+  node.attributes[4].second = int64_t{4};
+  node.inputs.push_back(floats({2}, {8, 8}));  // such zero points ONNX Runtime multiplies in float
+  check_near(run_node(node)[0], {254 + 4 - 127 + 3.4f});
+  node.inputs.resize(3);
+  node.inputs[0] = floats({1, 32}, std::vector<float>(32, std::nanf("")));
+  CHECK(std::isnan(doubles<float>(run_node(node)[0])[0]));
 }
 
 TEST_CASE("rows of a block-quantized table are gathered and dequantized") {

@@ -145,7 +145,7 @@ TEST_CASE("dnnl: what follows a convolution is fused, residuals included") {
   if (!dnnl_kernel_set()) return;
   const ConvCase conv{.x = {2, 32, 14, 14}, .w = {32, 32, 3, 3}, .pads = {1, 1, 1, 1}};
   for (const std::string op :
-       {"Relu", "LeakyRelu", "Sigmoid", "HardSwish", "HardSigmoid", "Clip", "Mul"}) {
+       {"Relu", "LeakyRelu", "Sigmoid", "Tanh", "HardSwish", "HardSigmoid", "Clip", "Mul"}) {
     CAPTURE(op);
     for (const bool residual : {false, true}) {
       CAPTURE(residual);
@@ -163,6 +163,51 @@ TEST_CASE("dnnl: what follows a convolution is fused, residuals included") {
       const Ran ran = run(net, {dnnl_kernel_set(), &cpu_kernel_set()}, 1);
       if (serves_all_shapes()) CHECK(ran.kernels == "dnnl: 1 step");
     }
+  }
+}
+
+TEST_CASE("dnnl: NaN goes through what is fused behind a product") {
+  if (!dnnl_kernel_set()) return;
+  const float inf = std::numeric_limits<float>::infinity(), nan = inf - inf;
+  // Of which infinities of both signs in one window become NaN.
+  const auto with = [](const Tensor& t, std::initializer_list<std::pair<size_t, float>> given) {
+    const auto given_values = t.values<float>();
+    std::vector<float> values(given_values.begin(), given_values.end());
+    for (const auto& [at, value] : given) values[at] = value;
+    return Tensor::from<float>(t.dims(), values);
+  };
+  const auto holds_nan = [](Net& net) {
+    const Ran ran = run(net, {dnnl_kernel_set(), &cpu_kernel_set()}, 2);
+    const auto values = ran.outputs[0].values<float>();
+    return std::ranges::any_of(values, [](float v) { return v != v; });
+  };
+  for (const std::string op : {"Relu", "HardSigmoid", "Clip", "Tanh"})
+    for (const bool residual : {false, true})
+      for (const int source : {0, 1, 2}) {  // NaN, infinities, NaN in the addend
+        if (source == 2 && !residual) continue;
+        CAPTURE(op);
+        CAPTURE(residual);
+        CAPTURE(source);
+        const ConvCase conv{.x = {2, 32, 14, 14}, .w = {32, 32, 3, 3}, .pads = {1, 1, 1, 1}};
+        Net net(3);
+        Value* y = &add_conv(net, net.input(conv.x), conv);
+        if (residual) y = &net.node("Add", {y, &net.input(conv.x)});
+        std::vector<Value*> from{y};
+        if (op == "Clip") from.push_back(&net.scalar(-0.5f)), from.push_back(&net.scalar(6.0f));
+        net.output(net.node(op, from));
+        if (source == 0) net.inputs[0] = with(net.inputs[0], {{60, nan}});
+        if (source == 1) net.inputs[0] = with(net.inputs[0], {{60, inf}, {61, -inf}});
+        if (source == 2) net.inputs[1] = with(net.inputs[1], {{60, nan}});
+        CHECK(holds_nan(net));
+        check_against_cpu(net, terms_of(conv.w));
+      }
+  for (const char* op : {"Relu", "HardSigmoid"}) {
+    Net net(5);
+    Value& product = net.node("Gemm", {&net.input({40, 64}), &net.constant({64, 48})});
+    net.output(net.node(op, {&product}));
+    net.inputs[0] = with(net.inputs[0], {{70, nan}});
+    CHECK(holds_nan(net));
+    check_against_cpu(net, 64);
   }
 }
 

@@ -127,6 +127,13 @@ TEST_CASE("dnnl: QLinearConv gives the bits of the cpu kernel, whatever the numb
       {.x = {1, 16, 6, 9, 10}, .w = {24, 16, 3, 3, 3}, .pads = {1, 1, 1, 1, 1, 1}, .x_zero = 200},
       {.x = {1, 16, 4, 5, 6}, .w = {24, 16, 1, 1, 1}},
       {.x = {0, 16, 8, 8}, .w = {8, 16, 3, 3}},
+      // Of few channels, whose sums are codes before they are stored.
+      {.x = {1, 16, 56, 56}, .w = {96, 16, 1, 1}, .x_zero = 128},
+      {.x = {3, 24, 13, 13}, .w = {144, 24, 1, 1}, .x_zero = 201, .y_zero = 7},
+      {.x = {1, 32, 9, 9}, .w = {16, 32, 1, 1}, .signed_y = true, .y_zero = -9},
+      {.x = {2, 4, 7, 5}, .w = {17, 4, 1, 1}, .x_zero = 3, .bias = false},
+      {.x = {1, 8, 1, 1}, .w = {33, 8, 1, 1}, .x_zero = 255},
+      {.x = {0, 8, 4, 4}, .w = {8, 8, 1, 1}},
       // More weights than pixels: cut by output channels.
       {.x = {1, 256, 5, 5}, .w = {200, 256, 3, 3}, .pads = {1, 1, 1, 1}, .y_zero = 9},
       {.x = {1, 200, 3, 3}, .w = {192, 200, 1, 1}, .signed_x = true, .x_zero = 5},

@@ -174,7 +174,7 @@ Status check_attention(const HeadShape& q, const HeadShape& k, const HeadShape& 
 namespace {
 
 // Queries of one task: their scores stay in the second-level cache for a few thousand keys.
-constexpr int64_t kQueries = 64;
+constexpr int64_t kQueries = 72;
 // Up to so many queries, packing operands for a blocked product costs more than it saves.
 constexpr int64_t kFewQueries = 4;
 
@@ -233,11 +233,11 @@ void weigh_rows(const T* weights, int64_t rows, const T* x, int64_t row_stride, 
   }
 }
 
-// scores[0, keys) to probabilities; all zero where every score is minus infinity.
+// scores[0, keys) to probabilities; all zero where every score is minus infinity, or NaN.
 template <class T>
-void softmax_row(T* scores, int64_t keys) {
+void softmax_row(T* scores, int64_t keys, bool blind_gives_nan) {
   constexpr T kHidden = -std::numeric_limits<T>::infinity();
-  if (std::all_of(scores, scores + keys, [](T s) { return s == kHidden; })) {
+  if (!blind_gives_nan && std::all_of(scores, scores + keys, [](T s) { return s == kHidden; })) {
     std::fill_n(scores, keys, T{0});
     return;
   }
@@ -339,7 +339,10 @@ class Attention {
       gemm_range<T>(isa_, queries, MatrixPanels<T>(k, 1, p_.k.row_stride, reuse(rows)), p_.q.size,
                     range, scores, keys, workspace);
     }
-    for (int64_t i = 0; i < rows * keys; ++i) scores[i] *= p_.scale;
+    if constexpr (std::is_same_v<T, float>)
+      vector_math().mul(scores, 1, &p_.scale, 0, scores, rows * keys);
+    else
+      for (int64_t i = 0; i < rows * keys; ++i) scores[i] *= p_.scale;
   }
   void show(ScoreStage stage, int64_t batch, int64_t head, int64_t query, const T* scores) const {
     if (p_.scores == nullptr || p_.stage != stage) return;
@@ -352,7 +355,7 @@ class Attention {
     show(ScoreStage::kCapped, batch, head, query, scores);
     if (p_.bias != nullptr) p_.bias->add(batch, head, query, scores, keys);
     show(ScoreStage::kBiased, batch, head, query, scores);
-    softmax_row(scores, keys);
+    softmax_row(scores, keys, p_.blind_gives_nan);
     show(ScoreStage::kProbabilities, batch, head, query, scores);
   }
   void multiply_values(int64_t batch, int64_t head, int64_t first, int64_t rows, int64_t keys,

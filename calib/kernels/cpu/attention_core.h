@@ -100,12 +100,13 @@ struct AttentionProblem {
   const ScoreBias<T>* bias = nullptr;
   T* scores = nullptr;  // [batch, head, query, key] of `stage`; nullptr: not wanted
   ScoreStage stage = ScoreStage::kProduct;
+  bool blind_gives_nan = false;  // as Softmax does of a row that is minus infinity throughout
 };
 
 /// Checks that the operands fit each other: batches, heads, rows of k and v, sizes of q and k.
 Status check_attention(const HeadShape& q, const HeadShape& k, const HeadShape& v);
 
-/// A query that sees no key gives zeros. T is float or double.
+/// A query that sees no key gives zeros, unless NaN is asked for. T is float or double.
 template <class T>
 Status attend(KernelContext& ctx, const GemmIsa& isa, const AttentionProblem<T>& problem);
 

@@ -6,54 +6,24 @@
 
 #include "calib/kernels/cpu/convert.h"
 #include "calib/kernels/cpu/vector_math.h"
+#include "calib/kernels/cpu/vector_math_post_op.h"
 
 namespace onnxtool {
 
 namespace {
 
-EpilogueOp from_post_op(const PostOp& op) {
-  using Kind = EpilogueOp::Kind;
-  switch (op.kind) {
-    case PostOp::Kind::kAdd: return {.kind = Kind::kAdd, .input = op.input};
-    case PostOp::Kind::kRelu: return {.kind = Kind::kRelu};
-    case PostOp::Kind::kLeakyRelu: return {.kind = Kind::kLeakyRelu, .alpha = op.alpha};
-    case PostOp::Kind::kClip: return {.kind = Kind::kClip, .alpha = op.alpha, .beta = op.beta};
-    case PostOp::Kind::kSigmoid: return {.kind = Kind::kSigmoid};
-    case PostOp::Kind::kHardSwish: return {.kind = Kind::kHardSwish};
-    case PostOp::Kind::kSilu: return {.kind = Kind::kSilu};
-    case PostOp::Kind::kHardSigmoid:
-      return {.kind = Kind::kHardSigmoid, .alpha = op.alpha, .beta = op.beta};
-  }
-  return {.kind = Kind::kRelu};
-}
+// Activations have the same numbers in both lists.
+static_assert(static_cast<int>(EpilogueOp::Kind::kRelu) == static_cast<int>(PostOp::Kind::kRelu) &&
+              static_cast<int>(EpilogueOp::Kind::kSilu) == static_cast<int>(PostOp::Kind::kSilu) &&
+              EpilogueOp::Kind::kBias > EpilogueOp::Kind::kSilu);
 
-void silu(float* y, int64_t n) {
-  constexpr int64_t kPart = 256;
-  float gate[kPart];
-  for (int64_t i = 0; i < n; i += kPart) {
-    const int64_t count = std::min(kPart, n - i);
-    vector_math().sigmoid(y + i, gate, count);
-    vector_math().mul(y + i, 1, gate, 1, y + i, count);
-  }
+EpilogueOp from_post_op(const PostOp& op) {
+  return {static_cast<EpilogueOp::Kind>(op.kind), op.alpha, op.beta, op.input};
 }
 
 void apply_step(const EpilogueOp& op, const float* added, float* y, int64_t n) {
-  using Kind = EpilogueOp::Kind;
-  const VectorMath& math = vector_math();
-  switch (op.kind) {
-    case Kind::kAdd:
-    case Kind::kBias: return math.add(y, 1, added, 1, y, n);
-    case Kind::kRelu: return math.clip(y, y, n, 0, std::numeric_limits<float>::infinity());
-    case Kind::kLeakyRelu:
-      for (int64_t i = 0; i < n; ++i) y[i] = y[i] < 0 ? y[i] * op.alpha : y[i];
-      return;
-    case Kind::kClip: return math.clip(y, y, n, op.alpha, op.beta);
-    case Kind::kSigmoid: return math.sigmoid(y, y, n);
-    case Kind::kTanh: return math.tanh(y, y, n);
-    case Kind::kHardSwish: return math.hard_swish(y, y, n);
-    case Kind::kSilu: return silu(y, n);
-    case Kind::kHardSigmoid: return math.hard_sigmoid(y, y, n, op.alpha, op.beta);
-  }
+  if (added) return vector_math().add(y, 1, added, 1, y, n);
+  apply_post_op({static_cast<PostOp::Kind>(op.kind), op.alpha, op.beta, op.input}, y, n);
 }
 
 // Double is rare: one formula per element. NaN stays everywhere.

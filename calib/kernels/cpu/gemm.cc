@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "calib/kernels/cpu/vector_math.h"
 #include "libopt/support/cpu_level.h"
 
 namespace onnxtool {
@@ -51,7 +52,11 @@ void MatrixPanels<T>::pack(const PanelRequest& r, T* out) const {
     }
     return;
   }
-  for (int i = 0; i < r.width; ++i) {
+  const bool turned = k_stride_ == 1 && sizeof(T) == sizeof(uint32_t);
+  if (turned)
+    vector_math().transpose32(reinterpret_cast<const uint32_t*>(from), stride_,
+                              reinterpret_cast<uint32_t*>(out), r.width, r.count, r.depth);
+  for (int i = turned ? r.count : 0; i < r.width; ++i) {
     if (i < r.count)
       for (int64_t k = 0; k < r.depth; ++k)
         out[k * r.width + i] = from[k * k_stride_ + i * stride_];

@@ -11,6 +11,7 @@
 #include <cmath>
 
 #include "calib/kernels/cpu/gemm.h"
+#include "calib/kernels/cpu/int_product_inputs.h"
 #include "calib/kernels/cpu/matmul_shape.h"
 #include "calib/kernels/cpu/quant_params.h"
 #include "calib/kernels/cpu/saturation.h"
@@ -19,30 +20,18 @@
 namespace onnxtool {
 namespace {
 
-/// Indices of the inputs that the product needs, -1: not an input; and of those that must be there.
-struct Inputs {
-  int a_zero_point, b, b_zero_point;
-  std::initializer_list<int> required;
-  std::initializer_list<int> per_row;  // those that may hold one value for each row
-};
-constexpr std::initializer_list<int> kMatMulIntegerRequired = {0, 1}, kMatMulIntegerRows = {2};
-constexpr std::initializer_list<int> kQLinearMatMulRequired = {0, 1, 2, 3, 4, 5, 6, 7},
-                                     kQLinearMatMulRows = {1, 2, 6, 7};
-constexpr std::initializer_list<int> kToFloatRequired = {0, 1, 2, 3}, kToFloatRows = {2, 4};
-constexpr std::initializer_list<int> kDynamicRequired = {0, 1, 2}, kDynamicRows = {};
-constexpr Inputs kMatMulIntegerInputs{2, 1, 3, kMatMulIntegerRequired, kMatMulIntegerRows};
-constexpr Inputs kQLinearMatMulInputs{2, 3, 5, kQLinearMatMulRequired, kQLinearMatMulRows};
-constexpr Inputs kToFloatInputs{4, 1, 5, kToFloatRequired, kToFloatRows};
-constexpr Inputs kDynamicInputs{-1, 1, 3, kDynamicRequired, kDynamicRows};
-
 struct MatMulIntState final : KernelState {
   const GemmIsa* isa;
-  Inputs at;
+  IntProductInputs at;
   Pairs pairs = Pairs::kExact;
   // Packed b with its shape, when it and its zero points are constant: run() then does not read it.
   AlignedArray<int16_t> b;
   Dims b_dims;
 };
+
+const IntProductInputs& inputs_of(const KernelContext& ctx) {
+  return static_cast<const MatMulIntState&>(*ctx.state()).at;
+}
 
 struct Extents {
   int64_t count, k, n;  // matrices, and rows and columns of each
@@ -75,17 +64,25 @@ Result<AlignedArray<int16_t>> pack_b(const GemmIsa& isa, const ConstView& b,
   return packed;
 }
 
-template <const Inputs& kInputs, Pairs kPairs = Pairs::kExact>
+// Where zero points may be left out they are 0; not where y has one.
+Status require_inputs(const NodeView& node, const IntProductInputs& at) {
+  ONNXTOOL_TRY(require_inputs(node, {0, at.b}));
+  for (const int scale : {at.a_scale, at.b_scale, at.y_scale})
+    if (scale >= 0) ONNXTOOL_TRY(require_inputs(node, {scale}));
+  if (at.y_zero < 0) return {};
+  return require_inputs(node, {at.a_zero, at.b_zero, at.y_zero});
+}
+
+template <Pairs kPairs = Pairs::kExact>
 Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
-  ONNXTOOL_TRY(require_inputs(node, kInputs.required));
   auto state = std::make_unique<MatMulIntState>();
   state->isa = &gemm_isa();  // exact: every level gives the same bits
-  state->at = kInputs;
+  state->at = int_product_inputs(node.op_type());
+  ONNXTOOL_TRY(require_inputs(node, state->at));
   state->pairs = kPairs;
   const ConstView* b = node.constant(state->at.b);
-  const ConstView* zero = node.constant(state->at.b_zero_point);
-  if (!b || b->rank() < 1 || (!zero && node.has_input(state->at.b_zero_point)))
-    return {std::move(state)};
+  const ConstView* zero = node.constant(state->at.b_zero);
+  if (!b || b->rank() < 1 || (!zero && node.has_input(state->at.b_zero))) return {std::move(state)};
   ONNXTOOL_ASSIGN(state->b, pack_b(*state->isa, *b, zero));
   state->b_dims = to_dims(b->dims);
   if (kPairs == Pairs::kExact) node.drop_constant(state->at.b);
@@ -160,8 +157,8 @@ struct Prepared {
   AlignedArray<int16_t> temporary;
 };
 bool one_value(const KernelContext& ctx, std::initializer_list<int> inputs) {
-  return std::ranges::all_of(inputs,
-                             [&](int i) { return !ctx.has_input(i) || ctx.input(i).count == 1; });
+  return std::ranges::all_of(
+      inputs, [&](int i) { return i < 0 || !ctx.has_input(i) || ctx.input(i).count == 1; });
 }
 Status prepare_run(KernelContext& ctx, Prepared& p) {
   const auto& state = static_cast<const MatMulIntState&>(*ctx.state());
@@ -169,11 +166,12 @@ Status prepare_run(KernelContext& ctx, Prepared& p) {
   ONNXTOOL_ASSIGN(p.shape, resolve_matmul(ctx.input(0).dims, p.b_dims, false, false));
   p.out = p.shape.out;
   // Where no parameter is given per row, all rows are alike.
-  p.shape.collapse(one_value(ctx, state.at.per_row) && ctx.input(0).rank() > 1);
+  const IntProductInputs& at = state.at;
+  const bool alike = one_value(ctx, {at.a_scale, at.a_zero, at.y_scale, at.y_zero});
+  p.shape.collapse(alike && ctx.input(0).rank() > 1);
   p.b = state.b.data();
   if (state.b) return {};
-  const ConstView* zero =
-      ctx.has_input(state.at.b_zero_point) ? &ctx.input(state.at.b_zero_point) : nullptr;
+  const ConstView* zero = ctx.has_input(state.at.b_zero) ? &ctx.input(state.at.b_zero) : nullptr;
   ONNXTOOL_ASSIGN(p.temporary, pack_b(*state.isa, ctx.input(state.at.b), zero));
   p.b = p.temporary.data();
   return {};
@@ -188,8 +186,8 @@ Result<Left> left_of(KernelContext& ctx, const MatMulShape& shape) {
   const auto& state = static_cast<const MatMulIntState&>(*ctx.state());
   const ConstView& a = ctx.input(0);
   Left left{{a.data, a.dtype == DataType::kInt8, nullptr, false}, {}};
-  if (!ctx.has_input(state.at.a_zero_point)) return left;
-  const ConstView& zero = ctx.input(state.at.a_zero_point);
+  if (!ctx.has_input(state.at.a_zero)) return left;
+  const ConstView& zero = ctx.input(state.at.a_zero);
   ONNXTOOL_TRY(check_zero_point_type(zero, a.dtype, "a_zero_point"));
   ONNXTOOL_ASSIGN(left.spread,
                   line_params(zero.dims, product(shape.a_batch), shape.m, "a_zero_point"));
@@ -262,10 +260,11 @@ Status read_requantization(KernelContext& ctx, const MatMulShape& shape, Requant
     ONNXTOOL_ASSIGN(spread, line_params(ctx.input(i).dims, batches, lines, what));
     return {};
   };
-  ONNXTOOL_TRY(read(1, shape.m, "a_scale", r.a_scale, r.a));
-  ONNXTOOL_TRY(read(4, shape.n, "b_scale", r.b_scale, r.b));
-  ONNXTOOL_TRY(read(6, shape.m, "y_scale", r.y_scale, r.y));
-  const ConstView& zero = ctx.input(7);
+  const IntProductInputs& at = inputs_of(ctx);
+  ONNXTOOL_TRY(read(at.a_scale, shape.m, "a_scale", r.a_scale, r.a));
+  ONNXTOOL_TRY(read(at.b_scale, shape.n, "b_scale", r.b_scale, r.b));
+  ONNXTOOL_TRY(read(at.y_scale, shape.m, "y_scale", r.y_scale, r.y));
+  const ConstView& zero = ctx.input(at.y_zero);
   r.type = zero.dtype;
   if (!is_8bit(r.type)) return unsupported_type(r.type, "y_zero_point");
   for (int64_t i = 0; i < zero.count; ++i) r.y_zero_point.push_back(int8_at(zero, i));
@@ -277,7 +276,8 @@ Status run_qlinear(KernelContext& ctx) {
   Prepared p;
   ONNXTOOL_TRY(prepare_run(ctx, p));
   Requantization r;
-  ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, ctx.input(7).dtype, p.out));
+  ONNXTOOL_ASSIGN(const MutableView y,
+                  ctx.output(0, ctx.input(inputs_of(ctx).y_zero).dtype, p.out));
   if (y.count == 0) return {};
   ONNXTOOL_TRY(read_requantization(ctx, p.shape, r));
   const GemmIsa& isa = *static_cast<const MatMulIntState&>(*ctx.state()).isa;
@@ -336,16 +336,19 @@ Status run_to_float(KernelContext& ctx) {
   Prepared p;
   ONNXTOOL_TRY(prepare_run(ctx, p));
   FloatScales scales;
+  const IntProductInputs& at = inputs_of(ctx);
   const int64_t batches = p.shape.batches();
-  if (ctx.input(2).dtype != DataType::kFloat)
-    return unsupported_type(ctx.input(2).dtype, "a_scale");
+  if (ctx.input(at.a_scale).dtype != DataType::kFloat)
+    return unsupported_type(ctx.input(at.a_scale).dtype, "a_scale");
   ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, DataType::kFloat, p.out));
   if (y.count == 0) return {};
-  ONNXTOOL_ASSIGN(scales.a, scale_values(ctx.input(2), "a_scale"));
-  ONNXTOOL_ASSIGN(scales.a_spread, line_params(ctx.input(2).dims, batches, p.shape.m, "a_scale"));
-  ONNXTOOL_ASSIGN(scales.b, scale_values(ctx.input(3), "b_scale"));
-  ONNXTOOL_ASSIGN(scales.b_spread, line_params(ctx.input(3).dims, batches, p.shape.n, "b_scale"));
-  ONNXTOOL_TRY(read_bias(ctx, 6, p.shape.n, scales));
+  ONNXTOOL_ASSIGN(scales.a, scale_values(ctx.input(at.a_scale), "a_scale"));
+  ONNXTOOL_ASSIGN(scales.a_spread,
+                  line_params(ctx.input(at.a_scale).dims, batches, p.shape.m, "a_scale"));
+  ONNXTOOL_ASSIGN(scales.b, scale_values(ctx.input(at.b_scale), "b_scale"));
+  ONNXTOOL_ASSIGN(scales.b_spread,
+                  line_params(ctx.input(at.b_scale).dims, batches, p.shape.n, "b_scale"));
+  ONNXTOOL_TRY(read_bias(ctx, at.bias, p.shape.n, scales));
   ONNXTOOL_ASSIGN(const Left left, left_of(ctx, p.shape));
   return multiply(ctx, p, left, Dequantize(p.shape, scales, static_cast<float*>(y.data)));
 }
@@ -355,12 +358,13 @@ Status run_dynamic(KernelContext& ctx) {
   ONNXTOOL_TRY(prepare_run(ctx, p));
   const ConstView& a = ctx.input(0);
   FloatScales scales;
+  const IntProductInputs& at = inputs_of(ctx);
   ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, DataType::kFloat, p.out));
   if (y.count == 0) return {};
-  ONNXTOOL_ASSIGN(scales.b, scale_values(ctx.input(2), "b_scale"));
+  ONNXTOOL_ASSIGN(scales.b, scale_values(ctx.input(at.b_scale), "b_scale"));
   ONNXTOOL_ASSIGN(scales.b_spread,
-                  line_params(ctx.input(2).dims, p.shape.batches(), p.shape.n, "b_scale"));
-  ONNXTOOL_TRY(read_bias(ctx, 4, p.shape.n, scales));
+                  line_params(ctx.input(at.b_scale).dims, p.shape.batches(), p.shape.n, "b_scale"));
+  ONNXTOOL_TRY(read_bias(ctx, at.bias, p.shape.n, scales));
   const float* in = static_cast<const float*>(a.data);
   const Quantization quantization = dynamic_quantization(in, a.count);
   scales.a = {quantization.scale};
@@ -379,50 +383,40 @@ constexpr std::initializer_list<DataType> kTypes = {DataType::kUint8, DataType::
 
 }  // namespace
 
-constinit const KernelInfo kMatMulInteger{.op = "MatMulInteger",
-                                          .since = 10,
-                                          .types = kTypes,
-                                          .prepare = prepare<kMatMulIntegerInputs>,
-                                          .run = run_integer};
-constinit const KernelInfo kQLinearMatMul{.op = "QLinearMatMul",
-                                          .since = 10,
-                                          .types = kTypes,
-                                          .prepare = prepare<kQLinearMatMulInputs>,
-                                          .run = run_qlinear};
+constinit const KernelInfo kMatMulInteger{
+    .op = "MatMulInteger", .since = 10, .types = kTypes, .prepare = prepare<>, .run = run_integer};
+constinit const KernelInfo kQLinearMatMul{
+    .op = "QLinearMatMul", .since = 10, .types = kTypes, .prepare = prepare<>, .run = run_qlinear};
 constinit const KernelInfo kMatMulIntegerToFloat{.domain = "com.microsoft",
                                                  .op = "MatMulIntegerToFloat",
                                                  .types = kTypes,
-                                                 .prepare = prepare<kToFloatInputs>,
+                                                 .prepare = prepare<>,
                                                  .run = run_to_float};
 constinit const KernelInfo kDynamicQuantizeMatMul{.domain = "com.microsoft",
                                                   .op = "DynamicQuantizeMatMul",
                                                   .types = {DataType::kFloat},
-                                                  .prepare = prepare<kDynamicInputs>,
+                                                  .prepare = prepare<>,
                                                   .run = run_dynamic};
 
-constinit const KernelInfo kMatMulIntegerNoVnni{
-    .op = "MatMulInteger",
-    .since = 10,
-    .types = kTypes,
-    .prepare = prepare<kMatMulIntegerInputs, Pairs::kSaturating>,
-    .run = run_integer};
-constinit const KernelInfo kQLinearMatMulNoVnni{
-    .op = "QLinearMatMul",
-    .since = 10,
-    .types = kTypes,
-    .prepare = prepare<kQLinearMatMulInputs, Pairs::kSaturating>,
-    .run = run_qlinear};
-constinit const KernelInfo kMatMulIntegerToFloatNoVnni{
-    .domain = "com.microsoft",
-    .op = "MatMulIntegerToFloat",
-    .types = kTypes,
-    .prepare = prepare<kToFloatInputs, Pairs::kSaturating>,
-    .run = run_to_float};
-constinit const KernelInfo kDynamicQuantizeMatMulNoVnni{
-    .domain = "com.microsoft",
-    .op = "DynamicQuantizeMatMul",
-    .types = {DataType::kFloat},
-    .prepare = prepare<kDynamicInputs, Pairs::kSaturating>,
-    .run = run_dynamic};
+constinit const KernelInfo kMatMulIntegerNoVnni{.op = "MatMulInteger",
+                                                .since = 10,
+                                                .types = kTypes,
+                                                .prepare = prepare<Pairs::kSaturating>,
+                                                .run = run_integer};
+constinit const KernelInfo kQLinearMatMulNoVnni{.op = "QLinearMatMul",
+                                                .since = 10,
+                                                .types = kTypes,
+                                                .prepare = prepare<Pairs::kSaturating>,
+                                                .run = run_qlinear};
+constinit const KernelInfo kMatMulIntegerToFloatNoVnni{.domain = "com.microsoft",
+                                                       .op = "MatMulIntegerToFloat",
+                                                       .types = kTypes,
+                                                       .prepare = prepare<Pairs::kSaturating>,
+                                                       .run = run_to_float};
+constinit const KernelInfo kDynamicQuantizeMatMulNoVnni{.domain = "com.microsoft",
+                                                        .op = "DynamicQuantizeMatMul",
+                                                        .types = {DataType::kFloat},
+                                                        .prepare = prepare<Pairs::kSaturating>,
+                                                        .run = run_dynamic};
 
 }  // namespace onnxtool

@@ -3,6 +3,10 @@
 // like b or of a's type; default 2^(bits - 1)) for each block of `block_size` weights of one row.
 // Weights are dequantized where the product packs them, so that memory holds only a few panels of
 // them.
+//
+// accuracy_level 4 allows ONNX Runtime, for whose kernels these models are made, to round a to 8
+// bits, block by block as the weights are cut. It does so in float32 and float16 alike wherever it
+// has such a kernel, and results must not look better here than they are there: rounds_left_side().
 
 #include <algorithm>
 #include <cmath>
@@ -20,11 +24,20 @@ enum Input : int { kA, kB, kScales, kZeroPoints, kGroups, kBias };
 struct NBitsState final : KernelState {
   const GemmIsa* isa;
   int64_t k, n, bits, block;
+  bool rounds = false;  // a, to 8 bits
 
   int64_t blocks() const { return ceil_div(k, block); }
   int64_t block_bytes() const { return block * bits / 8; }
   int64_t zero_point_bytes() const { return ceil_div(blocks() * bits, 8); }  // of one row
 };
+
+// Found by comparing results for every width, block and kind of zero points (ONNX Runtime 1.31).
+bool rounds_left_side(const NodeView& node, const NBitsState& s) {
+  if (node.attr_int("accuracy_level", 0) != 4) return false;
+  if (node.has_input(kZeroPoints) && node.input_dtype(kZeroPoints) != DataType::kUint8)
+    return false;
+  return s.bits != 2 || (s.block >= 32 && s.block <= 128);
+}
 
 template <const GemmIsa& (*kIsa)()>
 Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
@@ -46,6 +59,7 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
                      std::to_string(state->n) + ", " + std::to_string(state->bits) + " and " +
                      std::to_string(state->block) +
                      ", expected positive extents, 2, 4 or 8, and a power of two from 16 on");
+  state->rounds = rounds_left_side(node, *state);
   return {std::move(state)};
 }
 
@@ -196,6 +210,42 @@ Status multiply_few_rows(KernelContext& ctx, const NBitsState& s, const Weights&
   return {};
 }
 
+// The left side, packed: a task then takes all of its rows, and dequantizes its columns once.
+Result<PackedPanels<float>> packed_rows(KernelContext& ctx, const NBitsState& s, const float* a,
+                                        int64_t rows) {
+  const int mr = tile_rows_of<float>(*s.isa);
+  const auto bytes = static_cast<size_t>(packed_count<float>(rows, s.k, mr)) * sizeof(float);
+  ONNXTOOL_ASSIGN(void* scratch, ctx.scratch(bytes));
+  auto* packed = static_cast<float*>(scratch);
+  ctx.parallel(ceil_div(rows, mr), grain_of(s.k * mr), [&](int64_t begin, int64_t end) {
+    pack_panels<float>(MatrixPanels<float>(a, 1, s.k), rows, s.k, mr, begin, end, packed);
+  });
+  return PackedPanels<float>(packed, rows, mr);
+}
+
+// a as 8-bit codes hold it: of each block of a row, 255 steps whose last is the largest magnitude.
+// What is not finite stays, so that it is seen in the result.
+Result<const float*> rounded(KernelContext& ctx, const NBitsState& s, const float* a,
+                             int64_t rows) {
+  ONNXTOOL_ASSIGN(void* scratch, ctx.scratch(static_cast<size_t>(rows * s.k) * sizeof(float)));
+  auto* out = static_cast<float*>(scratch);
+  ctx.parallel(rows, grain_of(s.k), [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row)
+      for (int64_t k = 0; k < s.k; k += s.block) {
+        const float* from = a + row * s.k + k;
+        float* to = out + row * s.k + k;
+        const int64_t n = std::min(s.block, s.k - k);
+        float largest = 0;
+        for (int64_t i = 0; i < n; ++i) largest = std::max(largest, std::abs(from[i]));
+        const float scale = largest / 127.0f, inverse = largest != 0 ? 127.0f / largest : 0.0f;
+        const bool has_codes = std::isfinite(largest) && std::isfinite(inverse);
+        for (int64_t i = 0; i < n; ++i)
+          to[i] = has_codes ? std::nearbyint(from[i] * inverse) * scale : from[i];
+      }
+  });
+  return out;
+}
+
 Status run(KernelContext& ctx) {
   const auto& s = static_cast<const NBitsState&>(*ctx.state());
   const ConstView& a = ctx.input(kA);
@@ -218,14 +268,18 @@ Status run(KernelContext& ctx) {
   if (y.count() == 0) return {};
   const auto* rows = static_cast<const float*>(from.data);
   const int64_t count = y.count() / s.n;
+  if (s.rounds) {
+    ONNXTOOL_ASSIGN(rows, rounded(ctx, s, rows, count));
+  }
   if (multiplies_few_rows(s, weights, rows, count)) {
     ONNXTOOL_TRY(multiply_few_rows(ctx, s, weights, rows, count, bias, y.data<float>()));
     y.finish(ctx);
     return {};
   }
   const NBitsPanels panels(s, weights);
+  ONNXTOOL_ASSIGN(const PackedPanels<float> left, packed_rows(ctx, s, rows, count));
   ONNXTOOL_TRY(for_each_product<float>(
-      ctx, *s.isa, 1, count, s.n, s.k, [&](int64_t) { return MatrixPanels<float>(rows, 1, s.k); },
+      ctx, *s.isa, 1, count, s.n, s.k, [&](int64_t) -> const PackedPanels<float>& { return left; },
       [&](int64_t) -> const NBitsPanels& { return panels; },
       ColumnBiasSink<float>(y.data<float>(), s.n, bias)));
   y.finish(ctx);

@@ -6,7 +6,8 @@
 #include <cmath>
 #include <limits>
 
-#include "calib/kernels/cpu/convert.h"
+#include "calib/kernels/cpu/norm_shape.h"
+#include "calib/kernels/cpu/statistics.h"
 #include "calib/kernels/cpu/walk.h"
 
 namespace onnxtool {
@@ -38,61 +39,28 @@ Moments moments_of(const T* x, int64_t n) {
   return {mean, squares / static_cast<double>(n)};
 }
 
-// Input `i` (scale or bias) at the dims of the normalized axes, in the wide type; `wanted` holds
-// the trailing dims of x that it has to broadcast to.
-Result<ConstView> trailing_operand(KernelContext& ctx, int i, DataType type,
-                                   std::span<const int64_t> wanted) {
-  ONNXTOOL_ASSIGN(const ConstView given, converted(ctx, ctx.input(i), wide_type(type)));
-  std::span<const int64_t> dims = given.dims;
-  while (dims.size() > wanted.size() && dims.front() == 1) dims = dims.subspan(1);
-  bool fits = dims.size() <= wanted.size();
-  for (size_t d = 0; fits && d < dims.size(); ++d) {
-    const int64_t extent = wanted[wanted.size() - dims.size() + d];
-    fits = dims[d] == 1 || dims[d] == extent;
-  }
-  if (!fits)
-    return mismatch("input " + std::to_string(i) + " has shape " + format_dims(given.dims) +
-                    ", expected one that broadcasts to " + format_dims(wanted));
-  if (given.count == product(wanted)) return given;
-  const int64_t size = bits_of(given.dtype) / 8;
-  ONNXTOOL_ASSIGN(void* buffer, ctx.scratch(static_cast<size_t>(product(wanted) * size)));
-  copy_strided(ctx, given.dtype, given.data, {to_dims(wanted), {broadcast_strides(dims, wanted)}},
-               buffer);
-  ConstView view = given;
-  view.data = buffer;
-  view.count = product(wanted);
-  return view;
-}
-
-// A mean of no elements.
-constexpr float kOfNothing = std::numeric_limits<float>::quiet_NaN();
-
 // y = (x - mean) / sqrt(variance + epsilon) * scale + bias over the axes from `axis` on. Without
 // `centered` (RMS) the mean is taken as 0. Output `mean_output` and the one after get the mean and
 // 1 / sqrt(...), in float.
 Status normalize_rows(KernelContext& ctx, bool centered, int mean_output, int inverse_output) {
   const DataType type = ctx.input(0).dtype;
-  const NodeView& node = ctx.node();
   ONNXTOOL_ASSIGN(const ConstView x, widened(ctx, ctx.input(0)));
-  ONNXTOOL_ASSIGN(const int64_t axis, resolve_axis(node.attr_int("axis", -1), x.rank()));
-  const auto a = static_cast<size_t>(axis);
-  const int64_t rows = product(x.dims, 0, a), length = product(x.dims, a, x.dims.size());
-  const double epsilon = node.attr_float("epsilon", 1e-5f);
-  ONNXTOOL_ASSIGN(const ConstView scale, trailing_operand(ctx, 1, type, x.dims.subspan(a)));
+  ONNXTOOL_ASSIGN(const NormRows shape, norm_rows(ctx.node(), x));
+  const int64_t rows = shape.rows, length = shape.length;
+  const double epsilon = shape.epsilon;
+  ONNXTOOL_ASSIGN(const ConstView scale, trailing_operand(ctx, 1, type, shape.trailing));
   ConstView bias;
   if (ctx.has_input(2)) {
-    ONNXTOOL_ASSIGN(bias, trailing_operand(ctx, 2, type, x.dims.subspan(a)));
+    ONNXTOOL_ASSIGN(bias, trailing_operand(ctx, 2, type, shape.trailing));
   }
   ONNXTOOL_ASSIGN(const WideOutput y, WideOutput::make(ctx, 0, type, x.dims));
-  Dims statistic_dims = to_dims(x.dims);
-  std::fill(statistic_dims.begin() + axis, statistic_dims.end(), 1);
   float* statistics[2] = {nullptr, nullptr};
   const int outputs[2] = {mean_output, inverse_output};
   for (int i = 0; i < 2; ++i) {
     if (outputs[i] < 0 || !ctx.wants_output(outputs[i])) continue;
     // stash_type names float; kernels of other types would round them to it anyway.
     ONNXTOOL_ASSIGN(const MutableView out,
-                    ctx.output(outputs[i], DataType::kFloat, statistic_dims));
+                    ctx.output(outputs[i], DataType::kFloat, shape.statistics));
     statistics[i] = static_cast<float*>(out.data);
     if (length == 0) std::ranges::fill(out.as<float>(), kOfNothing);
   }
@@ -218,10 +186,8 @@ Status mean_variance_normalization(KernelContext& ctx) {
 Status lp_normalization(KernelContext& ctx) {
   const DataType type = ctx.input(0).dtype;
   ONNXTOOL_ASSIGN(const ConstView x, widened(ctx, ctx.input(0)));
-  ONNXTOOL_ASSIGN(const int64_t axis, resolve_axis(ctx.node().attr_int("axis", -1), x.rank()));
-  const int64_t p = ctx.node().attr_int("p", 2);
-  if (p != 1 && p != 2) return bad_model("p is " + std::to_string(p) + ", expected 1 or 2");
-  const LineShape shape = line_shape(x.dims, axis);
+  ONNXTOOL_ASSIGN(const LpNorm by, lp_norm(ctx.node(), x));
+  const LineShape& shape = by.lines;
   ONNXTOOL_ASSIGN(const WideOutput y, WideOutput::make(ctx, 0, type, x.dims));
   if (x.count == 0) return {};
   return dispatch(x.dtype, FloatOrDouble{}, "input 0", [&]<class T>() -> Status {
@@ -233,9 +199,9 @@ Status lp_normalization(KernelContext& ctx) {
         double norm = 0;
         for (int64_t i = 0; i < shape.n; ++i) {
           const double v = in[base + i * shape.inner];
-          norm += p == 1 ? std::fabs(v) : v * v;
+          norm += by.squares ? v * v : std::fabs(v);
         }
-        if (p == 2) norm = std::sqrt(norm);
+        if (by.squares) norm = std::sqrt(norm);
         const T divisor = norm == 0 ? T{1} : static_cast<T>(norm);
         for (int64_t i = 0; i < shape.n; ++i)
           out[base + i * shape.inner] = in[base + i * shape.inner] / divisor;

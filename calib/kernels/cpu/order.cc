@@ -17,7 +17,9 @@ bool beats(T candidate, T best) {
     return candidate < best;
 }
 
-// Ties: the first index, or with select_last_index the last.
+// Ties: the first index, or with select_last_index the last. The first NaN is the extreme, as it is
+// for numpy and onnxruntime; with select_last_index onnxruntime passes over NaN behind the first
+// element, and so does this.
 template <bool max>
 Status arg_extreme(KernelContext& ctx) {
   ONNXTOOL_ASSIGN(const ConstView x, widened(ctx, ctx.input(0)));
@@ -42,7 +44,7 @@ Status arg_extreme(KernelContext& ctx) {
         int64_t best = 0;
         for (int64_t i = 1; i < shape.n; ++i) {
           const T v = values[i * shape.inner], b = values[best * shape.inner];
-          if (beats<T, max>(v, b) || (last && v == b)) best = i;
+          if (beats<T, max>(v, b) || (last ? v == b : v != v && b == b)) best = i;
         }
         out[line] = best;
       }

@@ -3,13 +3,11 @@
 // over the last axis; the simplified form takes the mean as 0 and has no beta. skip may be a single
 // sample, or lack the batch axis. Moments accumulate in double.
 
-#include <algorithm>
-#include <cmath>
-#include <limits>
+#include "calib/kernels/cpu/skip_norm.h"
 
-#include "calib/kernels/cpu/convert.h"
+#include <algorithm>
+
 #include "calib/kernels/cpu/float_io.h"
-#include "calib/kernels/cpu/statistics.h"
 
 namespace onnxtool {
 namespace {
@@ -33,7 +31,7 @@ Result<const T*> vector_input(KernelContext& ctx, int i, int64_t size, std::stri
 
 Status check_skip(const ConstView& x, const ConstView& skip) {
   std::span<const int64_t> dims = skip.dims;
-  bool fits = x.rank() >= 1 && skip.rank() <= x.rank() && skip.rank() + 1 >= x.rank();
+  bool fits = skip.rank() >= 1 && skip.rank() <= x.rank() && skip.rank() + 1 >= x.rank();
   if (fits && dims.size() == x.dims.size() && dims.size() == 3 && dims[0] == 1)
     dims = dims.subspan(1);
   if (fits) fits = std::ranges::equal(dims, x.dims.subspan(x.dims.size() - dims.size()));
@@ -42,39 +40,12 @@ Status check_skip(const ConstView& x, const ConstView& skip) {
                   format_dims(x.dims));
 }
 
-template <class T>
-struct Rows {
-  const T *x, *skip, *gamma, *beta, *bias;
-  int64_t size, skip_rows;
-  double epsilon;
-  bool centred;
-  T *y, *sum;
-  float *mean, *inverse;  // nullptr: not wanted
-
-  void normalize(int64_t row) const {
-    T* added = sum + row * size;
-    const T *a = x + row * size, *b = skip + row % skip_rows * size;
-    for (int64_t i = 0; i < size; ++i) added[i] = a[i] + b[i] + (bias != nullptr ? bias[i] : T{0});
-    const double n = static_cast<double>(size);
-    const double average = centred ? sum_of(added, size) / n : 0;
-    const double factor = 1 / std::sqrt(sum_of_squares_around(added, size, average) / n + epsilon);
-    if (mean != nullptr) mean[row] = static_cast<float>(average);
-    if (inverse != nullptr) inverse[row] = static_cast<float>(factor);
-    const T shift = static_cast<T>(average), scale = static_cast<T>(factor);
-    T* out = y + row * size;
-    for (int64_t i = 0; i < size; ++i)
-      out[i] = (added[i] - shift) * scale * gamma[i] + (beta != nullptr ? beta[i] : T{0});
-  }
-};
-
 // Output `i` of one float per row, where it is wanted.
 Result<float*> statistic(KernelContext& ctx, int i) {
   if (!ctx.wants_output(i)) return static_cast<float*>(nullptr);
   Dims dims = to_dims(ctx.input(0).dims);
   dims.back() = 1;
   ONNXTOOL_ASSIGN(const MutableView view, ctx.output(i, DataType::kFloat, dims));
-  if (ctx.input(0).count == 0)  // means of no elements
-    std::ranges::fill(view.as<float>(), std::numeric_limits<float>::quiet_NaN());
   return static_cast<float*>(view.data);
 }
 
@@ -82,8 +53,10 @@ template <class T>
 Status compute(KernelContext& ctx, const SkipInputs& in, bool centred) {
   const ConstView& x = ctx.input(0);
   const DataType type = x.dtype;
-  Rows<T> rows{};
+  SkipRows<T> rows{};
   rows.size = x.dims.back();
+  rows.rows = product(x.dims, 0, x.dims.size() - 1);
+  rows.skip_rows = product(ctx.input(1).dims, 0, ctx.input(1).dims.size() - 1);
   rows.centred = centred;
   rows.epsilon = ctx.node().attr_float("epsilon", 1e-12f);
   ONNXTOOL_ASSIGN(rows.x, float_input<T>(ctx, 0, type, "input"));
@@ -94,19 +67,18 @@ Status compute(KernelContext& ctx, const SkipInputs& in, bool centred) {
   ONNXTOOL_ASSIGN(const WideOutput y, WideOutput::make(ctx, kResult, type, x.dims));
   ONNXTOOL_ASSIGN(rows.mean, statistic(ctx, kMean));
   ONNXTOOL_ASSIGN(rows.inverse, statistic(ctx, kInverse));
-  ONNXTOOL_ASSIGN(void* buffer, ctx.scratch(static_cast<size_t>(x.count) * sizeof(T)));
   rows.y = y.data<T>();
-  rows.sum = static_cast<T*>(buffer);
-  if (x.count > 0) {
-    rows.skip_rows = ctx.input(1).count / rows.size;
-    ctx.parallel(x.count / rows.size, grain_of(4 * rows.size), [&](int64_t begin, int64_t end) {
-      for (int64_t row = begin; row < end; ++row) rows.normalize(row);
-    });
+  if (ctx.wants_output(kSum)) {
+    ONNXTOOL_ASSIGN(const WideOutput sum, WideOutput::make(ctx, kSum, type, x.dims));
+    rows.sum = sum.data<T>();
+    ONNXTOOL_TRY(normalize(ctx, rows));
+    sum.finish(ctx);
+  } else {
+    ONNXTOOL_ASSIGN(void* buffer, ctx.scratch(static_cast<size_t>(x.count) * sizeof(T)));
+    rows.sum = static_cast<T*>(buffer);
+    ONNXTOOL_TRY(normalize(ctx, rows));
   }
   y.finish(ctx);
-  if (!ctx.wants_output(kSum)) return {};
-  ONNXTOOL_ASSIGN(const MutableView sum, ctx.output(kSum, type, x.dims));
-  store_wide<T>(type, rows.sum, x.count, sum.data, 0);
   return {};
 }
 

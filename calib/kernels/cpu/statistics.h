@@ -2,8 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 
 namespace onnxtool {
+
+/// A mean of no elements.
+inline constexpr float kOfNothing = std::numeric_limits<float>::quiet_NaN();
 
 /// Eight chains hide the latency of an addition; their number is part of the result.
 template <class T, class F>

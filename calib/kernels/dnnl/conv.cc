@@ -44,6 +44,8 @@ std::optional<std::vector<PostOp>> own_ops(const NodeView& node) {
     ops.push_back({.kind = PostOp::Kind::kRelu});
   else if (activation == "Sigmoid")
     ops.push_back({.kind = PostOp::Kind::kSigmoid});
+  else if (activation == "Tanh")
+    ops.push_back({.kind = PostOp::Kind::kTanh});
   else if (activation == "HardSwish")
     ops.push_back({.kind = PostOp::Kind::kHardSwish});
   else if (activation == "LeakyRelu")

@@ -2,9 +2,17 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <limits>
 #include <map>
+#include <mutex>
 #include <optional>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include "calib/kernels/cpu/vector_math_post_op.h"
 #include "calib/kernels/dnnl/pieces.h"
 #include "calib/kernels/dnnl/tiling.h"
 
@@ -20,6 +28,26 @@ bool sums_alike_for_all_extents(const std::string& implementation) {
     if (implementation.starts_with(name)) return true;
   return false;
 }
+
+// oneDNN takes the greater and the lesser of two by instructions that give the bound where the sum
+// is NaN.
+bool drops_nan(const PostOp& op) {
+  using Kind = PostOp::Kind;
+  return op.kind == Kind::kRelu || op.kind == Kind::kClip || op.kind == Kind::kHardSigmoid;
+}
+
+// Those of x86 then raise the flag of invalid operations, so that looking for dropped NaN costs
+// next to nothing until there is one. Not <cfenv>: it saves and loads the x87 unit as well, each
+// time.
+#if defined(__x86_64__)
+constexpr bool kFlagTellsOfNan = true;
+void lower_flag() { _mm_setcsr(_mm_getcsr() & ~static_cast<unsigned>(_MM_EXCEPT_INVALID)); }
+bool flag_is_up() { return (_mm_getcsr() & _MM_EXCEPT_INVALID) != 0; }
+#else
+constexpr bool kFlagTellsOfNan = false;
+void lower_flag() {}
+bool flag_is_up() { return true; }
+#endif
 
 int64_t product(const std::vector<int64_t>& v) {
   int64_t p = 1;
@@ -55,6 +83,13 @@ ConvolutionProblem flattened(ConvolutionProblem p) {
 }
 
 }  // namespace
+
+// The same product without post-ops, whose code is generated when it is first needed.
+struct PlainProduct {
+  dnnl::convolution_forward::primitive_desc desc;
+  std::once_flag once;
+  Executable code;
+};
 
 memory::dims ConvolutionProblem::weight_dims() const {
   memory::dims dims;
@@ -103,13 +138,31 @@ Status ConvolutionPlan::describe_pieces(const ConvolutionProblem& p,
                              .channels = {piece->first_channel, q.out_channels},
                              .desc = described.desc,
                              .packed = nullptr,
-                             .code = {}});
+                             .code = {},
+                             .plain = nullptr});
+      if (!watched_.empty()) {
+        ConvolutionDescs plain = descs_of(q, bias_);
+        plain.weights = described.desc.weights_desc();
+        primitives_.back().plain =
+            std::make_shared<PlainProduct>(describe_convolution(plain, make_attributes({})).desc);
+      }
     }
     pieces_.push_back({at->second,
                        piece->image * pixels_in * p.in_channels + piece->first_input * in_line,
                        piece->image * pixels_out + piece->first_output * out_line});
   }
   return {};
+}
+
+Executable ConvolutionPlan::executable(const dnnl::convolution_forward::primitive_desc& desc,
+                                       const Primitive& p) const {
+  return Executable(
+      dnnl::convolution_forward(desc),
+      {{DNNL_ARG_SRC, desc.src_desc()},
+       {DNNL_ARG_WEIGHTS, desc.weights_desc(), p.packed ? p.packed->data.get() : nullptr},
+       {DNNL_ARG_BIAS, bias_ ? plain_desc({p.channels.count}) : memory::desc()},
+       {DNNL_ARG_DST, desc.dst_desc()},
+       {DNNL_ARG_SCRATCHPAD, scratch_desc(desc.scratchpad_desc().get_size())}});
 }
 
 Status ConvolutionPlan::make_code(Primitive& p, WeightStore& weights) {
@@ -121,15 +174,11 @@ Status ConvolutionPlan::make_code(Primitive& p, WeightStore& weights) {
     if (!p.packed)
       return kernel_error(ErrorCode::kOutOfMemory, "out of memory while reordering weights");
   }
-  const size_t scratch = p.desc.scratchpad_desc().get_size();
-  p.code = Executable(
-      dnnl::convolution_forward(p.desc),
-      {{DNNL_ARG_SRC, p.desc.src_desc()},
-       {DNNL_ARG_WEIGHTS, p.desc.weights_desc(), p.packed ? p.packed->data.get() : nullptr},
-       {DNNL_ARG_BIAS, bias_ ? plain_desc({p.channels.count}) : memory::desc()},
-       {DNNL_ARG_DST, p.desc.dst_desc()},
-       {DNNL_ARG_SCRATCHPAD, scratch_desc(scratch)}});
-  scratch_bytes_ = std::max(scratch_bytes_, (scratch + 63) / 64 * 64);
+  p.code = executable(p.desc, p);
+  for (const auto* desc : {&p.desc, p.plain ? &p.plain->desc : nullptr})
+    if (desc)
+      scratch_bytes_ =
+          std::max(scratch_bytes_, (desc->scratchpad_desc().get_size() + 63) / 64 * 64);
   if (!writes_lines(p)) most_outputs_ = std::max(most_outputs_, p.pixels * p.channels.count);
   return {};
 }
@@ -146,7 +195,15 @@ Result<ConvolutionPlan> ConvolutionPlan::make(const ConvolutionProblem& original
     plan.makes_sums_ = p.types.target == DnnlType::s32;
     plan.out_channels_ = p.out_channels;
     plan.source_element_bytes_ = memory::data_type_size(p.types.source);
-    const dnnl::primitive_attr attributes = make_attributes(post_ops, p.types.source_zero_point);
+    // The addend, which the sum replaces, would be gone when its NaN is missed.
+    const bool drops = std::ranges::any_of(post_ops, drops_nan);
+    const auto [fused, apart] =
+        !drops || (kFlagTellsOfNan && !plan.adds_)
+            ? std::pair(post_ops, std::span<const PostOp>())
+            : std::pair(post_ops.first(plan.adds_), post_ops.subspan(plan.adds_));
+    plan.apart_.assign(apart.begin(), apart.end());
+    if (drops && apart.empty()) plan.watched_.assign(fused.begin(), fused.end());
+    const dnnl::primitive_attr attributes = make_attributes(fused, p.types.source_zero_point);
     plan.implementation_ = describe_convolution(descs_of(p, bias), attributes).implementation;
     const bool constant = static_cast<bool>(weights);
     const ConvolutionTiling tiling = plan.makes_sums_ ? tile_sums(p, threads)
@@ -175,8 +232,24 @@ void ConvolutionPlan::execute(const Piece& piece, const ConvolutionOperands& ope
                               void* scratch) const {
   const Primitive& p = primitives_[piece.primitive];
   const auto source_offset = static_cast<size_t>(piece.source_offset) * source_element_bytes_;
-  p.code.execute({static_cast<const std::byte*>(operands.source) + source_offset, operands.weights,
-                  operands.bias ? operands.bias + p.channels.first : nullptr, target, scratch});
+  const auto compute = [&](const Executable& code, void* to) {
+    code.execute({static_cast<const std::byte*>(operands.source) + source_offset, operands.weights,
+                  operands.bias ? operands.bias + p.channels.first : nullptr, to, scratch});
+  };
+  const int64_t count = p.pixels * p.channels.count;
+  auto* outputs = static_cast<float*>(target);  // unused where they are not of this type
+  if (p.plain) lower_flag();
+  compute(p.code, target);
+  for (const PostOp& op : apart_) apply_post_op(op, outputs, count);
+  if (!p.plain || !flag_is_up()) return;
+
+  std::call_once(p.plain->once, [&] { p.plain->code = executable(p.plain->desc, p); });
+  const std::unique_ptr<float[]> sums(new (std::nothrow) float[static_cast<size_t>(count)]);
+  if (!sums) throw dnnl::error(dnnl_out_of_memory, "no memory to look for NaN in");
+  compute(p.plain->code, sums.get());
+  for (const PostOp& op : watched_) apply_post_op(op, sums.get(), count);
+  for (int64_t i = 0; i < count; ++i)
+    if (std::isnan(sums[i])) outputs[i] = sums[i];
 }
 
 Status ConvolutionPlan::run(KernelContext& ctx, const ConvolutionOperands& operands) const {

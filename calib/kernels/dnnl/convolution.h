@@ -49,6 +49,7 @@ using FinishSums =
 
 struct ConvolutionPiece;
 struct ConvolutionTiling;
+struct PlainProduct;
 
 /// Primitives for one problem, and how they tile it.
 ///
@@ -78,6 +79,7 @@ class ConvolutionPlan {
     dnnl::convolution_forward::primitive_desc desc;
     std::shared_ptr<const PackedWeights> packed;
     Executable code;
+    std::shared_ptr<PlainProduct> plain;  // where `code` drops NaN
   };
   struct Piece {
     size_t primitive;
@@ -91,11 +93,15 @@ class ConvolutionPlan {
   bool writes_lines(const Primitive& p) const;
   Status describe_pieces(const ConvolutionProblem& problem, const ConvolutionTiling& tiling,
                          const dnnl::primitive_attr& attributes, bool constant);
+  Executable executable(const dnnl::convolution_forward::primitive_desc& desc,
+                        const Primitive& p) const;
   Status make_code(Primitive& p, WeightStore& weights);
 
   std::vector<Primitive> primitives_;
   std::vector<Piece> pieces_;
   std::string implementation_;
+  std::vector<PostOp> watched_;  // fused ones, where a NaN among the sums must be looked for
+  std::vector<PostOp> apart_;    // what oneDNN is not asked for
   bool bias_ = false, adds_ = false, makes_sums_ = false;
   int64_t out_channels_ = 0;
   size_t scratch_bytes_ = 0;  // of one piece

@@ -128,6 +128,7 @@ dnnl::primitive_attr make_attributes(std::span<const PostOp> post_ops, int32_t s
         append_eltwise(ops, algorithm::eltwise_clip, p.alpha, p.beta);
         break;
       case PostOp::Kind::kSigmoid: append_eltwise(ops, algorithm::eltwise_logistic, 0, 0); break;
+      case PostOp::Kind::kTanh: append_eltwise(ops, algorithm::eltwise_tanh, 0, 0); break;
       case PostOp::Kind::kSilu: append_eltwise(ops, algorithm::eltwise_swish, 1, 0); break;
       case PostOp::Kind::kHardSwish:
         append_eltwise(ops, algorithm::eltwise_hardswish, 1.0f / 6, 0.5f);

@@ -9,25 +9,6 @@
 namespace onnxtool {
 namespace {
 
-IntProductInputs inputs_of(const NodeView& node) {
-  const std::string_view op = node.op_type();
-  if (op == "MatMulInteger") return {.a_zero = 2, .b = 1, .b_zero = 3};
-  if (op == "QLinearMatMul")
-    return {
-        .a_scale = 1, .a_zero = 2, .b = 3, .b_scale = 4, .b_zero = 5, .y_scale = 6, .y_zero = 7};
-  if (op == "DynamicQuantizeMatMul") return {.b = 1, .b_scale = 2, .b_zero = 3, .bias = 4};
-  if (op == "MatMulIntegerToFloat")
-    return {.a_scale = 2, .a_zero = 4, .b = 1, .b_scale = 3, .b_zero = 5, .bias = 6};
-  return {.a_scale = 1,
-          .a_zero = 2,
-          .b = 3,
-          .b_scale = 4,
-          .b_zero = 5,
-          .bias = 6,
-          .y_scale = 7,
-          .y_zero = 8};
-}
-
 const ConstView* constant_at(const NodeView& node, int i) {
   return i >= 0 && node.has_input(i) ? node.constant(i) : nullptr;
 }
@@ -110,7 +91,7 @@ void read_scales(const NodeView& node, IntProductState& state) {
 }  // namespace
 
 bool accepts_int_product(const NodeView& node) {
-  const IntProductInputs at = inputs_of(node);
+  const IntProductInputs at = int_product_inputs(node.op_type());
   const ConstView* b = constant_at(node, at.b);
   if (!has_exact_int8() || !is_8bit(left_type(node)) || !b || b->rank() != 2 ||
       !is_8bit(b->dtype) || b->count == 0)
@@ -154,7 +135,7 @@ Result<std::shared_ptr<const ConvolutionPlan>> int_product_plan(const IntProduct
 
 Result<std::unique_ptr<KernelState>> prepare_int_product(const NodeView& node) {
   auto state = std::make_unique<IntProductState>();
-  state->at = inputs_of(node);
+  state->at = int_product_inputs(node.op_type());
   const ConstView& b = *node.constant(state->at.b);
   const ProductSides sides = sides_of(node, b);
   state->k = sides.k;

@@ -4,16 +4,11 @@
 #include <memory>
 #include <vector>
 
+#include "calib/kernels/cpu/int_product_inputs.h"
 #include "calib/kernels/dnnl/rows.h"
 #include "calib/kernels/dnnl/shape_cache.h"
 
 namespace onnxtool {
-
-/// Where an operator has its inputs; -1: it has none such.
-struct IntProductInputs {
-  int a_scale = -1, a_zero = -1, b = -1, b_scale = -1, b_zero = -1, bias = -1, y_scale = -1,
-      y_zero = -1;
-};
 
 /// What becomes of the sums.
 enum class IntOutcome : uint8_t { kSums, kFloats, kCodes };

@@ -41,45 +41,50 @@ __attribute__((always_inline)) inline bool is_nan(T v) {
   return false;
 }
 
+// Output pixels side by side whose windows see the same taps.
+struct Patch {
+  const int64_t* offsets;  // of the first pixel's taps, in elements from the image
+  size_t taps;
+  int64_t channels;
+  int64_t pixels, step;  // step: from one pixel's taps to the next one's
+};
+
 template <class T>
-__attribute__((always_inline)) inline void max_loop(const T* const* lines, size_t count,
-                                                    int64_t channels, T* y) {
+__attribute__((always_inline)) inline void max_loop(const T* x, const Patch& p, T* y) {
   using Limits = std::numeric_limits<T>;
   constexpr T kLowest = Limits::has_infinity ? -Limits::infinity() : Limits::lowest();
-  for_stretches(
-      channels, [&]<int64_t N>(int64_t c) __attribute__((always_inline)) {
-        T best[N];
-        for (T& b : best) b = kLowest;
-        for (size_t i = 0; i < count; ++i) {
-          const T* x = lines[i] + c;
-          for (int64_t k = 0; k < N; ++k)
-            best[k] = ((x[k] > best[k]) | is_nan(x[k])) ? x[k] : best[k];
-        }
-        for (int64_t k = 0; k < N; ++k) y[c + k] = best[k];
-      });
+  for (int64_t pixel = 0; pixel < p.pixels; ++pixel, x += p.step, y += p.channels)
+    for_stretches(
+        p.channels, [&]<int64_t N>(int64_t c) __attribute__((always_inline)) {
+          T best[N];
+          for (T& b : best) b = kLowest;
+          for (size_t i = 0; i < p.taps; ++i) {
+            const T* tap = x + p.offsets[i] + c;
+            for (int64_t k = 0; k < N; ++k)
+              best[k] = ((tap[k] > best[k]) | is_nan(tap[k])) ? tap[k] : best[k];
+          }
+          for (int64_t k = 0; k < N; ++k) y[c + k] = best[k];
+        });
 }
-ONNXTOOL_MULTIVERSION void max_of_lines(const float* const* lines, size_t count, int64_t channels,
-                                        float* y) {
-  max_loop(lines, count, channels, y);
+ONNXTOOL_MULTIVERSION void max_of_patch(const float* x, const Patch& p, float* y) {
+  max_loop(x, p, y);
 }
-ONNXTOOL_MULTIVERSION void max_of_lines(const uint8_t* const* lines, size_t count, int64_t channels,
-                                        uint8_t* y) {
-  max_loop(lines, count, channels, y);
+ONNXTOOL_MULTIVERSION void max_of_patch(const uint8_t* x, const Patch& p, uint8_t* y) {
+  max_loop(x, p, y);
 }
-ONNXTOOL_MULTIVERSION void max_of_lines(const int8_t* const* lines, size_t count, int64_t channels,
-                                        int8_t* y) {
-  max_loop(lines, count, channels, y);
+ONNXTOOL_MULTIVERSION void max_of_patch(const int8_t* x, const Patch& p, int8_t* y) {
+  max_loop(x, p, y);
 }
 
-ONNXTOOL_MULTIVERSION void mean_of_lines(const float* const* lines, size_t count, int64_t channels,
-                                         float divisor, float* y) {
-  for_stretches(
-      channels, [&]<int64_t N>(int64_t c) __attribute__((always_inline)) {
-        float sum[N] = {};
-        for (size_t i = 0; i < count; ++i)
-          for (int64_t k = 0; k < N; ++k) sum[k] += lines[i][c + k];
-        for (int64_t k = 0; k < N; ++k) y[c + k] = sum[k] / divisor;
-      });
+ONNXTOOL_MULTIVERSION void mean_of_patch(const float* x, const Patch& p, float divisor, float* y) {
+  for (int64_t pixel = 0; pixel < p.pixels; ++pixel, x += p.step, y += p.channels)
+    for_stretches(
+        p.channels, [&]<int64_t N>(int64_t c) __attribute__((always_inline)) {
+          float sum[N] = {};
+          for (size_t i = 0; i < p.taps; ++i)
+            for (int64_t k = 0; k < N; ++k) sum[k] += x[p.offsets[i] + c + k];
+          for (int64_t k = 0; k < N; ++k) y[c + k] = sum[k] / divisor;
+        });
 }
 
 // y[c] = mean over pixels of x[s, c] for `channels` of the `stride` that a pixel has.
@@ -116,6 +121,10 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
 // Taps of one axis that see the input from output position o, and how many count.
 struct Taps {
   int64_t first = 0, last = 0, start = 0, counted = 0;
+
+  bool sees_as(const Taps& o) const {
+    return first == o.first && last == o.last && counted == o.counted;
+  }
 };
 Taps taps_of(const Windows& w, size_t axis, int64_t o, bool count_pads) {
   Taps t;
@@ -127,6 +136,13 @@ Taps taps_of(const Windows& w, size_t axis, int64_t o, bool count_pads) {
   t.counted = count_pads ? std::min(k, (room + d - 1) / d) : t.last - t.first;
   return t;
 }
+
+// Output pixels of a row, one after the other, that see the same taps of it; `taps` is the first
+// one's.
+struct Stretch {
+  Taps taps;
+  int64_t pixels;
+};
 
 template <class T, bool kMax>
 Status pool(KernelContext& ctx) {
@@ -152,37 +168,42 @@ Status pool(KernelContext& ctx) {
   const int64_t channels = x.dims[1], in_image = w.in[0] * w.in[1] * w.in[2] * channels;
   const int64_t taps = w.kernel[0] * w.kernel[1] * w.kernel[2];
   T* const target = out.values;
-  std::vector<Taps> columns;
-  for (int64_t ow = 0; ow < w.out[2]; ++ow) columns.push_back(taps_of(w, 2, ow, state.count_pads));
+  std::vector<Stretch> stretches;
+  for (int64_t ow = 0; ow < w.out[2]; ++ow) {
+    const Taps t = taps_of(w, 2, ow, state.count_pads);
+    if (stretches.empty() || !t.sees_as(stretches.back().taps)) stretches.push_back({t, 0});
+    ++stretches.back().pixels;
+  }
   // A task makes whole rows of output pixels.
-  ctx.parallel(x.dims[0] * w.out[0] * w.out[1],
-               std::max<int64_t>(65536 / (w.out[2] * channels * taps), 1),
-               [&](int64_t begin, int64_t end) {
-                 std::vector<const T*> lines;
-                 for (int64_t row = begin; row < end; ++row) {
-                   const T* image = source + row / (w.out[0] * w.out[1]) * in_image;
-                   const Taps d = taps_of(w, 0, row / w.out[1] % w.out[0], state.count_pads),
-                              h = taps_of(w, 1, row % w.out[1], state.count_pads);
-                   for (int64_t ow = 0; ow < w.out[2]; ++ow) {
-                     const Taps& v = columns[static_cast<size_t>(ow)];
-                     lines.clear();
-                     for (int64_t i = d.first; i < d.last; ++i)
-                       for (int64_t j = h.first; j < h.last; ++j)
-                         for (int64_t k = v.first; k < v.last; ++k)
-                           lines.push_back(image + (((d.start + i * w.dilations[0]) * w.in[1] +
-                                                     h.start + j * w.dilations[1]) *
-                                                        w.in[2] +
-                                                    v.start + k * w.dilations[2]) *
-                                                       channels);
-                     T* y = target + (row * w.out[2] + ow) * channels;
-                     if constexpr (kMax)
-                       max_of_lines(lines.data(), lines.size(), channels, y);
-                     else
-                       mean_of_lines(lines.data(), lines.size(), channels,
-                                     static_cast<float>(d.counted * h.counted * v.counted), y);
-                   }
-                 }
-               });
+  ctx.parallel(
+      x.dims[0] * w.out[0] * w.out[1], std::max<int64_t>(65536 / (w.out[2] * channels * taps), 1),
+      [&](int64_t begin, int64_t end) {
+        std::vector<int64_t> offsets;
+        T* y = target + begin * w.out[2] * channels;
+        for (int64_t row = begin; row < end; ++row) {
+          const T* image = source + row / (w.out[0] * w.out[1]) * in_image;
+          const Taps d = taps_of(w, 0, row / w.out[1] % w.out[0], state.count_pads),
+                     h = taps_of(w, 1, row % w.out[1], state.count_pads);
+          for (const auto& [v, pixels] : stretches) {
+            offsets.clear();
+            for (int64_t i = d.first; i < d.last; ++i)
+              for (int64_t j = h.first; j < h.last; ++j)
+                for (int64_t k = v.first; k < v.last; ++k)
+                  offsets.push_back(
+                      (((d.start + i * w.dilations[0]) * w.in[1] + h.start + j * w.dilations[1]) *
+                           w.in[2] +
+                       v.start + k * w.dilations[2]) *
+                      channels);
+            const Patch patch{offsets.data(), offsets.size(), channels, pixels,
+                              w.strides[2] * channels};
+            if constexpr (kMax)
+              max_of_patch(image, patch, y);
+            else
+              mean_of_patch(image, patch, static_cast<float>(d.counted * h.counted * v.counted), y);
+            y += pixels * channels;
+          }
+        }
+      });
   out.store(ctx);
   return {};
 }

@@ -8,6 +8,7 @@
 #include "calib/kernels/dnnl/exact_sums.h"
 #include "calib/kernels/dnnl/fusion.h"
 #include "calib/kernels/dnnl/kernels.h"
+#include "calib/kernels/dnnl/pointwise_int8.h"
 #include "calib/kernels/dnnl/requantize.h"
 #include "calib/kernels/dnnl/shape_cache.h"
 #include "libopt/ir/code_type.h"
@@ -27,7 +28,8 @@ struct QLinearConvState final : KernelState {
   std::vector<int32_t> bias;       // [M], 0 where there is none
   int32_t y_zero_point = 0;
   DataType y_type = DataType::kUint8;
-  mutable WeightStore weights;  // touched under the cache's lock only
+  std::optional<PointwiseInt8> pointwise;  // then there are no plans
+  mutable WeightStore weights;             // touched under the cache's lock only
   mutable ShapeCache<ConvolutionPlan> plans;
 };
 
@@ -79,6 +81,11 @@ bool accepts(const NodeView& node) {
   return has_fast_convolution(*problem);
 }
 
+ConvolutionProblem with_types(ConvolutionProblem problem, const ConvolutionTypes& types) {
+  problem.types = types;
+  return problem;
+}
+
 Result<std::shared_ptr<const ConvolutionPlan>> plan_for(const QLinearConvState& state,
                                                         ConvolutionProblem problem,
                                                         std::span<const int64_t> x, int threads) {
@@ -112,8 +119,14 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
   const auto dims = expected_dims(node, state->attributes, state->groups, w.dims);
   const ConvolutionProblem problem =
       *convolution_of(state->attributes, state->groups, dims, w.dims);
-  state->weights.set_original(plain_desc(problem.weight_dims(), DnnlType::s8), state->codes.data());
-  ONNXTOOL_ASSIGN(const auto made, plan_for(*state, problem, dims, node.threads()));
+  if (PointwiseInt8::serves(with_types(problem, state->types))) {
+    state->pointwise.emplace(state->codes, problem.in_channels, state->types.source_zero_point,
+                             state->bias);
+  } else {
+    state->weights.set_original(plain_desc(problem.weight_dims(), DnnlType::s8),
+                                state->codes.data());
+    ONNXTOOL_ASSIGN(const auto made, plan_for(*state, problem, dims, node.threads()));
+  }
   for (int i = kXScale; i <= kBias; ++i)
     if (node.has_input(i)) node.drop_constant(i);
   return {std::move(state)};
@@ -137,23 +150,35 @@ Status run(KernelContext& ctx) {
   const Layout layout = is_same_in_both_layouts(out_dims) ? Layout::kPlain : Layout::kChannelsLast;
   ONNXTOOL_ASSIGN(const MutableView out, ctx.output(0, state.y_type, out_dims, layout));
   if (empty) return {};
-  ONNXTOOL_ASSIGN(const auto plan, plan_for(state, *problem, dims, ctx.node().threads()));
-  ConvolutionOperands operands{};
-  ONNXTOOL_ASSIGN(operands.source, channels_last_input<uint8_t>(ctx, kX));
+  ONNXTOOL_ASSIGN(const uint8_t* source, channels_last_input<uint8_t>(ctx, kX));
   const bool is_signed = state.y_type == DataType::kInt8;
   auto* y = static_cast<uint8_t*>(out.data);
   const int64_t line = problem->out_channels;
-  return plan->run(
-      ctx, operands,
-      [&](const int32_t* sums, const IndexRange& pixels, const IndexRange& channels) {
-        const Requantization r{.multipliers = state.multipliers.data() + channels.first,
-                               .bias = state.bias.data() + channels.first,
-                               .channels = channels.count,
-                               .zero_point = state.y_zero_point,
-                               .low = is_signed ? -128 : 0,
-                               .high = is_signed ? 127 : 255};
-        requantize(sums, pixels.count, r, y + pixels.first * line + channels.first, line);
-      });
+  const auto requantization = [&](const IndexRange& channels) {
+    return Requantization{.multipliers = state.multipliers.data() + channels.first,
+                          .bias = state.bias.data() + channels.first,
+                          .channels = channels.count,
+                          .zero_point = state.y_zero_point,
+                          .low = is_signed ? -128 : 0,
+                          .high = is_signed ? 127 : 255};
+  };
+  if (state.pointwise) {
+    const int64_t inputs = problem->in_channels;
+    const Requantization r = requantization({0, line});
+    ctx.parallel(x.count / inputs, std::max<int64_t>(65536 / line, 8),
+                 [&](int64_t begin, int64_t end) {
+                   state.pointwise->run(source + begin * inputs, end - begin, r, y + begin * line);
+                 });
+    return {};
+  }
+  ONNXTOOL_ASSIGN(const auto plan, plan_for(state, *problem, dims, ctx.node().threads()));
+  ConvolutionOperands operands{};
+  operands.source = source;
+  return plan->run(ctx, operands,
+                   [&](const int32_t* sums, const IndexRange& pixels, const IndexRange& channels) {
+                     requantize(sums, pixels.count, requantization(channels),
+                                y + pixels.first * line + channels.first, line);
+                   });
 }
 
 }  // namespace
