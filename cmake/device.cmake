@@ -9,8 +9,9 @@ list(FILTER onnxtool_device_kernels EXCLUDE REGEX "_(cuda|cublas)\\.cu$")
 
 # Code of the host's kernels that touches no elements, and the loops behind element types.
 set(onnxtool_device_shared)
-foreach(name broadcast_operand common concat conv_common convert indices matmul_shape pad_index
-    quant_layout quant_params reduction reshape slice transpose vector_math walk window)
+foreach(name broadcast_operand common concat conv_common convert indices matmul_shape norm_shape
+    pad_index quant_layout quant_params reduction reshape resize_axis resize_node slice transpose
+    vector_math walk window)
   list(APPEND onnxtool_device_shared "${PROJECT_SOURCE_DIR}/calib/kernels/cpu/${name}.cc")
 endforeach()
 file(GLOB loops CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/calib/kernels/cpu/vector_math_*.cc")

@@ -106,13 +106,13 @@ part() { # NAME SECONDS COMMAND...
 
 tests=$binaries/onnxtool_tests
 [[ -f $binaries/onnxtool-cuda.so ]] || { note "error: $binaries has no onnxtool-cuda.so"; exit 2; }
-part tests 300 "$tests" -tc='device kernels*'
+part tests 300 "$tests" -tc='device kernels*,device counts*'
 grep -q 'SKIP: no GPU' "$out/tests.txt" && { note 'error: the tests did not use the GPU'; failed=1; }
 
 if command -v compute-sanitizer > /dev/null; then
   for tool in memcheck racecheck initcheck synccheck; do
     part "$tool" 300 compute-sanitizer --tool "$tool" --error-exitcode 9 \
-      "$tests" -tc='device kernels: shapes*,device kernels: conv*'
+      "$tests" -tc='device kernels: shapes*,device kernels: conv*,device counts: equal*'
   done
 else
   note 'compute-sanitizer: not found, skipped'

@@ -5,14 +5,18 @@
 #include <mutex>
 
 #include "calib/ranges/channel_sums.h"
+#include "calib/ranges/device_counts.h"
 
 namespace onnxtool {
 namespace {
 
 class SummaryObserver final : public Observer {
  public:
-  SummaryObserver(std::span<const Value* const> watched, Summary::Mode mode)
-      : watched_(watched), summaries(watched.size(), Summary(mode)) {}
+  SummaryObserver(std::span<const Value* const> watched, DeviceTables& tables)
+      : watched_(watched),
+        there_(tables, watched.size()),
+        summaries(watched.size(), Summary(tables.mode())),
+        summaries_there(watched.size(), Summary(Summary::Mode::kMinMax)) {}
   Status observe(int watch, const ConstView& value) override {
     const auto i = static_cast<size_t>(watch);
     ONNXTOOL_TRY(summaries[i].add(value));
@@ -21,8 +25,26 @@ class SummaryObserver final : public Observer {
       ONNXTOOL_TRY(sample.add(value));
       (*extremes)[i][sample_index] = {sample.min(), sample.max()};
     }
-    if (summaries[i].all_finite()) return {};
-    const Summary& s = summaries[i];
+    return check_finite(i, summaries[i]);
+  }
+  Result<bool> observe_there(const DeviceApi& device, int watch, const ConstView& value) override {
+    return there_.observe(device, static_cast<size_t>(watch), value);
+  }
+  /// Takes in what the run of a sample left on a device.
+  Status end_sample() {
+    ONNXTOOL_ASSIGN(const auto parts, there_.take_sample());
+    for (const auto& [i, held] : parts) {
+      ONNXTOOL_ASSIGN(const Summary sample, Summary::restore(Summary::Mode::kMinMax, held, {}));
+      ONNXTOOL_TRY(check_finite(i, sample));
+      summaries_there[i].merge(sample);
+      if (extremes) (*extremes)[i][sample_index] = {sample.min(), sample.max()};
+    }
+    return {};
+  }
+
+ private:
+  Status check_finite(size_t i, const Summary& s) const {
+    if (s.all_finite()) return {};
     return Error{
         ErrorCode::kNotFinite,
         "tensor '" + watched_[i]->name() + "' holds " + std::to_string(s.nan()) + " NaN and " +
@@ -31,14 +53,29 @@ class SummaryObserver final : public Observer {
         "exclude the operator that makes it (--exclude), or mend the data or its preprocessing"};
   }
 
- private:
   std::span<const Value* const> watched_;
+  DeviceCounts there_;
 
  public:
   std::vector<Summary> summaries;
+  std::vector<Summary> summaries_there;  // without the histograms, which all workers share
   std::vector<std::vector<Extremes>>* extremes = nullptr;  // of all samples, shared by all workers
   size_t sample_index = 0;
 };
+
+// Adds what was counted on a device, which `there` is without its histogram.
+Status add_counts(Summary& to, const Summary& there, const DeviceTables& tables, size_t watch) {
+  if (there.count() == 0) return {};
+  ONNXTOOL_ASSIGN(const auto counts, tables.counts(watch));
+  ONNXTOOL_ASSIGN(const Summary whole,
+                  Summary::restore(tables.mode(),
+                                   {there.zeros(), there.nan(), there.positive_infinity(),
+                                    there.negative_infinity(), there.finite(), there.min(),
+                                    there.max()},
+                                   counts));
+  to.merge(whole);
+  return {};
+}
 
 // Channels of one sample.
 class ChannelObserver final : public Observer {
@@ -96,6 +133,7 @@ Status run_samples(const Graph& graph, std::span<const Value* const> watched,
   plan_options.watched.assign(watched.begin(), watched.end());
   plan_options.kernel_sets = options.kernel_sets;
   plan_options.threads = workers > 1 ? 1 : options.threads;
+  plan_options.max_iterations = options.max_iterations;
   ONNXTOOL_ASSIGN(auto plan, Plan::compile(graph, plan_options));
   std::vector<RunContext> contexts;
   for (int i = 0; i < workers; ++i) contexts.emplace_back(plan);
@@ -116,8 +154,9 @@ Result<std::vector<Summary>> collect_summaries(const Graph& graph,
                                                const SampleSource& source,
                                                const RunOptions& options, Summary::Mode mode,
                                                std::vector<std::vector<Extremes>>* extremes) {
-  std::vector<SummaryObserver> observers(static_cast<size_t>(std::max(options.threads, 1)),
-                                         SummaryObserver(watched, mode));
+  DeviceTables tables(watched.size(), mode);
+  std::vector<SummaryObserver> observers;
+  for (int w = 0; w < std::max(options.threads, 1); ++w) observers.emplace_back(watched, tables);
   if (extremes)
     extremes->assign(watched.size(), std::vector<Extremes>(static_cast<size_t>(source.size())));
   for (SummaryObserver& o : observers) o.extremes = extremes;
@@ -126,11 +165,17 @@ Result<std::vector<Summary>> collect_summaries(const Graph& graph,
                   [&](int worker, int64_t index, const Sample& sample, RunContext& context) {
                     SummaryObserver& observer = observers[static_cast<size_t>(worker)];
                     observer.sample_index = static_cast<size_t>(index);
-                    return context.run(sample.inputs, nullptr, &observer);
+                    Status ran = context.run(sample.inputs, nullptr, &observer);
+                    return ran.ok() ? observer.end_sample() : std::move(ran);
                   }));
   std::vector<Summary> merged = std::move(observers[0].summaries);
   for (size_t w = 1; w < observers.size(); ++w)
-    for (size_t i = 0; i < merged.size(); ++i) merged[i].merge(observers[w].summaries[i]);
+    for (size_t i = 0; i < merged.size(); ++i) {
+      merged[i].merge(observers[w].summaries[i]);
+      observers[0].summaries_there[i].merge(observers[w].summaries_there[i]);
+    }
+  for (size_t i = 0; i < merged.size(); ++i)
+    ONNXTOOL_TRY(add_counts(merged[i], observers[0].summaries_there[i], tables, i));
   return merged;
 }
 

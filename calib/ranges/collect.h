@@ -52,6 +52,7 @@ class SpreadSamples final : public SampleSource {
 struct RunOptions {
   std::vector<const KernelSet*> kernel_sets;
   int threads = 1;
+  int64_t max_iterations = kMaxIterations;  // as in PlanOptions
   /// Told after each sample, from any thread, one call at a time.
   std::function<void(int64_t done, int64_t total)> progress;
 };

@@ -1,7 +1,10 @@
-// What the two builds of this directory's sources do in their own way, for the module's entry.
+// What the two builds of this directory's sources do in their own way, for the module's entry; and
+// what both hand to the plan.
 #pragma once
 
 #include <string_view>
+
+#include "calib/exec/kernel.h"
 
 namespace onnxtool::device {
 
@@ -11,5 +14,8 @@ const char* use_device(int index);
 
 /// What kernels were chosen for, as range files name it.
 std::string_view architecture();
+
+/// DeviceApi::count.
+Status count(DeviceTally* counts, uint64_t* table, const ConstView& value);
 
 }  // namespace onnxtool::device

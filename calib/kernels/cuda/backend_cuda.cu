@@ -132,7 +132,7 @@ Status finish() {
   return {};
 }
 
-constexpr DeviceApi kApi{allocate, release, to_device, to_host, finish};
+constexpr DeviceApi kApi{allocate, release, to_device, to_host, finish, count};
 
 const char* keep(std::string text) { return (new std::string(std::move(text)))->c_str(); }
 

@@ -108,7 +108,7 @@ Status finish() {
   return kernel_error(ErrorCode::kUnsupported, std::exchange(g_error, {}));
 }
 
-constexpr DeviceApi kApi{allocate, release, copy, copy, finish};
+constexpr DeviceApi kApi{allocate, release, copy, copy, finish, count};
 
 }  // namespace
 

@@ -1,5 +1,5 @@
-// What kernels of this directory are written in: work on independent indices, and on lines that a
-// block of threads reduces together.
+// What kernels of this directory are written in: work on independent indices, on lines that a block
+// of threads reduces together, and on blocks that count in memory of their own.
 //
 // The same sources build twice. nvcc makes the module: work runs as grids on the calling thread's
 // stream. A host compiler makes the module of the tests: the same functors run as loops, with the
@@ -37,6 +37,42 @@ Status download(void* to, const void* from, size_t size);
 /// Threads of a block, and lanes that reduce a line together: a power of two.
 inline constexpr int kLanes = 256;
 
+/// *p grows; integers only, so that the order does not matter.
+ONNXTOOL_HD inline void atomic_add(uint32_t* p, uint32_t n) {
+#if defined(__CUDA_ARCH__)
+  atomicAdd(p, n);
+#else
+  __atomic_fetch_add(p, n, __ATOMIC_RELAXED);
+#endif
+}
+ONNXTOOL_HD inline void atomic_add(uint64_t* p, uint64_t n) {
+#if defined(__CUDA_ARCH__)
+  atomicAdd(reinterpret_cast<unsigned long long*>(p), static_cast<unsigned long long>(n));
+#else
+  __atomic_fetch_add(p, n, __ATOMIC_RELAXED);
+#endif
+}
+ONNXTOOL_HD inline void atomic_max(uint32_t* p, uint32_t value) {
+#if defined(__CUDA_ARCH__)
+  atomicMax(p, value);
+#else
+  uint32_t seen = __atomic_load_n(p, __ATOMIC_RELAXED);
+  while (seen < value && !__atomic_compare_exchange_n(p, &seen, value, true, __ATOMIC_RELAXED,
+                                                      __ATOMIC_RELAXED)) {
+  }
+#endif
+}
+/// Makes a zero *p `value`; what was there before.
+ONNXTOOL_HD inline uint32_t atomic_claim(uint32_t* p, uint32_t value) {
+#if defined(__CUDA_ARCH__)
+  return atomicCAS(p, 0u, value);
+#else
+  uint32_t seen = 0;
+  __atomic_compare_exchange_n(p, &seen, value, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+  return seen;
+#endif
+}
+
 #if defined(__CUDACC__)
 
 /// Multiprocessors of the current device.
@@ -66,6 +102,17 @@ __global__ void __launch_bounds__(kLanes) line_kernel(const L line, const int64_
   }
 }
 
+template <class B>
+__global__ void __launch_bounds__(kLanes) block_kernel(const B work) {
+  __shared__ typename B::Shared shared;
+  const int lane = static_cast<int>(threadIdx.x);
+  work.start(shared, lane);
+  __syncthreads();
+  work.add(shared, blockIdx.x, lane);
+  __syncthreads();
+  work.finish(shared, lane);
+}
+
 /// f(i) for every i in [0, n), in any order.
 template <class F>
 void for_each_index(int64_t n, const F& f) {
@@ -86,6 +133,16 @@ void for_each_line(int64_t lines, const L& line) {
   const int64_t most = int64_t{16} * multiprocessors();
   line_kernel<<<static_cast<unsigned>(lines < most ? lines : most), kLanes, 0,
                 cudaStreamPerThread>>>(line, lines);
+  note_error(cudaGetLastError(), "launch");
+}
+
+/// Blocks of kLanes lanes with a B::Shared each, which is not initialized: every lane starts, then
+/// every lane adds, then every lane finishes.
+template <class B>
+void for_each_block(int64_t blocks, const B& work) {
+  static_assert(sizeof(B) <= 3072 && sizeof(typename B::Shared) <= 48 << 10, "limits of a launch");
+  if (blocks <= 0) return;
+  block_kernel<<<static_cast<unsigned>(blocks), kLanes, 0, cudaStreamPerThread>>>(work);
   note_error(cudaGetLastError(), "launch");
 }
 
@@ -118,6 +175,17 @@ void for_each_line(int64_t lines, const L& line) {
     for (int width = kLanes / 2; width > 0; width /= 2)
       for (int lane = 0; lane < width; ++lane) line.merge(parts[lane], parts[lane + width]);
     line.finish(at, parts[0]);
+  }
+}
+
+template <class B>
+void for_each_block(int64_t blocks, const B& work) {
+  const Access access;
+  for (int64_t block = 0; block < blocks; ++block) {
+    typename B::Shared shared;
+    for (int lane = 0; lane < kLanes; ++lane) work.start(shared, lane);
+    for (int lane = 0; lane < kLanes; ++lane) work.add(shared, block, lane);
+    for (int lane = 0; lane < kLanes; ++lane) work.finish(shared, lane);
   }
 }
 

@@ -6,138 +6,47 @@
 #include <algorithm>
 #include <cmath>
 
-#include "calib/kernels/cuda/lines.h"
+#include "calib/kernels/cpu/norm_shape.h"
+#include "calib/kernels/cuda/norm.h"
 
 namespace onnxtool {
 namespace {
 
 using device::Lines;
+using device::NormalizeElements;
+using device::RoundStatistics;
+using device::Statistics;
+using device::statistics_of;
 using FloatOrDouble = TypeList<float, double>;
-
-template <class T>
-struct ValueTerm {
-  const T* x;
-  ONNXTOOL_HD double operator()(int64_t i, int64_t) const { return static_cast<double>(x[i]); }
-};
-// Around the line's mean; around 0 without one.
-template <class T>
-struct SquareTerm {
-  const T* x;
-  const double* mean;
-  ONNXTOOL_HD double operator()(int64_t i, int64_t line) const {
-    const double d = static_cast<double>(x[i]) - (mean ? mean[line] : 0.0);
-    return d * d;
-  }
-};
-struct PutMean {
-  double* to;
-  double count;
-  ONNXTOOL_HD void operator()(int64_t line, double sum) const { to[line] = sum / count; }
-};
-struct PutInverse {
-  double* to;
-  double count, epsilon;
-  ONNXTOOL_HD void operator()(int64_t line, double sum) const {
-    to[line] = 1.0 / std::sqrt(sum / count + epsilon);
-  }
-};
-
-// Per line: mean (nullptr: not centered) and 1 / sqrt(variance + epsilon).
-struct Statistics {
-  const double *mean = nullptr, *inverse = nullptr;
-};
-template <class T>
-Result<Statistics> statistics_of(KernelContext& ctx, const T* x, int64_t count, int64_t length,
-                                 double epsilon, bool centered) {
-  ONNXTOOL_ASSIGN(void* work, ctx.scratch(static_cast<size_t>(2 * count) * sizeof(double)));
-  double *mean = static_cast<double*>(work), *inverse = mean + count;
-  const Lines lines{length, 1};
-  const auto n = static_cast<double>(length);
-  if (centered) device::sum_lines(count, lines, ValueTerm<T>{x}, PutMean{mean, n});
-  device::sum_lines(count, lines, SquareTerm<T>{x, centered ? mean : nullptr},
-                    PutInverse{inverse, n, epsilon});
-  return Statistics{centered ? mean : nullptr, inverse};
-}
-
-// y = (x - mean) * inverse * scale + bias, where parameter i belongs to element
-// (i / divisor) % count of scale and bias.
-template <class T>
-struct NormalizeElements {
-  const T *x, *scale, *bias;  // bias may be nullptr
-  T* y;
-  int64_t length;
-  Statistics statistics;
-  int64_t divisor, count;
-  ONNXTOOL_HD void operator()(int64_t i) const {
-    const int64_t line = i / length, parameter = i / divisor % count;
-    const T mean = statistics.mean ? static_cast<T>(statistics.mean[line]) : T{0};
-    const T factor = static_cast<T>(statistics.inverse[line]);
-    y[i] = (x[i] - mean) * factor * scale[parameter] + (bias ? bias[parameter] : T{0});
-  }
-};
-
-struct RoundStatistics {
-  Statistics from;
-  float *mean, *inverse;
-  ONNXTOOL_HD void operator()(int64_t line) const {
-    if (mean) mean[line] = from.mean ? static_cast<float>(from.mean[line]) : 0.0f;
-    if (inverse) inverse[line] = static_cast<float>(from.inverse[line]);
-  }
-};
-
-// Input `i` (scale or bias) in the wide type, repeated to `wanted`, the trailing dims of x.
-Result<ConstView> trailing_operand(KernelContext& ctx, int i, DataType type,
-                                   std::span<const int64_t> wanted) {
-  ONNXTOOL_ASSIGN(const ConstView given, converted(ctx, ctx.input(i), wide_type(type)));
-  std::span<const int64_t> dims = given.dims;
-  while (dims.size() > wanted.size() && dims.front() == 1) dims = dims.subspan(1);
-  bool fits = dims.size() <= wanted.size();
-  for (size_t d = 0; fits && d < dims.size(); ++d)
-    fits = dims[d] == 1 || dims[d] == wanted[wanted.size() - dims.size() + d];
-  if (!fits)
-    return mismatch("input " + std::to_string(i) + " has shape " + format_dims(given.dims) +
-                    ", expected one that broadcasts to " + format_dims(wanted));
-  if (given.count == product(wanted)) return given;
-  ONNXTOOL_ASSIGN(void* buffer, ctx.scratch(size_bytes_of(
-                                    given.dtype, static_cast<uint64_t>(product(wanted)))));
-  copy_strided(ctx, given.dtype, given.data, {to_dims(wanted), {broadcast_strides(dims, wanted)}},
-               buffer);
-  ConstView view = given;
-  view.data = buffer;
-  view.count = product(wanted);
-  return view;
-}
 
 // LayerNormalization; RMS where not `centered`. Outputs of statistics as the host has them.
 template <bool kCentered, int kMean, int kInverse>
 Status normalize_rows(KernelContext& ctx) {
   const DataType type = ctx.input(0).dtype;
   ONNXTOOL_ASSIGN(const ConstView x, widened(ctx, ctx.input(0)));
-  ONNXTOOL_ASSIGN(const int64_t axis, resolve_axis(ctx.node().attr_int("axis", -1), x.rank()));
-  const auto a = static_cast<size_t>(axis);
-  const int64_t rows = product(x.dims, 0, a), length = product(x.dims, a, x.dims.size());
-  const double epsilon = ctx.node().attr_float("epsilon", 1e-5f);
-  ONNXTOOL_ASSIGN(const ConstView scale, trailing_operand(ctx, 1, type, x.dims.subspan(a)));
+  ONNXTOOL_ASSIGN(const NormRows shape, norm_rows(ctx.node(), x));
+  const int64_t rows = shape.rows, length = shape.length;
+  ONNXTOOL_ASSIGN(const ConstView scale, trailing_operand(ctx, 1, type, shape.trailing));
   ConstView bias;
   if (ctx.has_input(2)) {
-    ONNXTOOL_ASSIGN(bias, trailing_operand(ctx, 2, type, x.dims.subspan(a)));
+    ONNXTOOL_ASSIGN(bias, trailing_operand(ctx, 2, type, shape.trailing));
   }
   ONNXTOOL_ASSIGN(const WideOutput y, WideOutput::make(ctx, 0, type, x.dims));
-  Dims kept = to_dims(x.dims);
-  std::fill(kept.begin() + axis, kept.end(), 1);
   RoundStatistics rounded{{}, nullptr, nullptr};
   if (kMean >= 0 && ctx.wants_output(kMean)) {
-    ONNXTOOL_ASSIGN(const MutableView view, ctx.output(kMean, DataType::kFloat, kept));
+    ONNXTOOL_ASSIGN(const MutableView view, ctx.output(kMean, DataType::kFloat, shape.statistics));
     rounded.mean = static_cast<float*>(view.data);
   }
   if (ctx.wants_output(kInverse)) {
-    ONNXTOOL_ASSIGN(const MutableView view, ctx.output(kInverse, DataType::kFloat, kept));
+    ONNXTOOL_ASSIGN(const MutableView view,
+                    ctx.output(kInverse, DataType::kFloat, shape.statistics));
     rounded.inverse = static_cast<float*>(view.data);
   }
+  if (length == 0) rounded.of_nothing(rows);
   if (x.count == 0) return {};
   return dispatch(x.dtype, FloatOrDouble{}, "input 0", [&]<class T>() -> Status {
     const T* in = static_cast<const T*>(x.data);
-    ONNXTOOL_ASSIGN(rounded.from, statistics_of(ctx, in, rows, length, epsilon, kCentered));
+    ONNXTOOL_ASSIGN(rounded.from, statistics_of(ctx, in, rows, length, shape.epsilon, kCentered));
     device::for_each_index(
         x.count, NormalizeElements<T>{in, static_cast<const T*>(scale.data),
                                       static_cast<const T*>(bias.data), y.data<T>(), length,
@@ -275,19 +184,16 @@ struct DivideByNorm {
 Status lp_normalization(KernelContext& ctx) {
   const DataType type = ctx.input(0).dtype;
   ONNXTOOL_ASSIGN(const ConstView x, widened(ctx, ctx.input(0)));
-  ONNXTOOL_ASSIGN(const int64_t axis, resolve_axis(ctx.node().attr_int("axis", -1), x.rank()));
-  const int64_t p = ctx.node().attr_int("p", 2);
-  if (p != 1 && p != 2) return bad_model("p is " + std::to_string(p) + ", expected 1 or 2");
-  const LineShape shape = line_shape(x.dims, axis);
+  ONNXTOOL_ASSIGN(const LpNorm by, lp_norm(ctx.node(), x));
   ONNXTOOL_ASSIGN(const WideOutput y, WideOutput::make(ctx, 0, type, x.dims));
   if (x.count == 0) return {};
-  const int64_t count = shape.outer * shape.inner;
+  const int64_t count = by.lines.outer * by.lines.inner;
   ONNXTOOL_ASSIGN(void* work, ctx.scratch(static_cast<size_t>(count) * sizeof(double)));
   auto* norms = static_cast<double*>(work);
   return dispatch(x.dtype, FloatOrDouble{}, "input 0", [&]<class T>() -> Status {
     const T* in = static_cast<const T*>(x.data);
-    const Lines lines{shape.n, shape.inner};
-    device::sum_lines(count, lines, NormTerm<T>{in, p == 2}, PutNorm{norms, p == 2});
+    const Lines lines{by.lines.n, by.lines.inner};
+    device::sum_lines(count, lines, NormTerm<T>{in, by.squares}, PutNorm{norms, by.squares});
     device::for_each_index(x.count, DivideByNorm<T>{lines, in, norms, y.data<T>()});
     y.finish(ctx);
     return {};

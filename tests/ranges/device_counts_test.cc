@@ -1,0 +1,254 @@
+// Counting on a device against Summary on the host: equal in every count. On the module that stands
+// in for a GPU, and on one where there is one.
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <bit>
+#include <cmath>
+#include <iostream>
+#include <limits>
+
+#include "calib/exec/modules.h"
+#include "calib/kernels/cpu/cpu_kernels.h"
+#include "calib/ranges/collect.h"
+#include "calib/ranges/device_counts.h"
+#include "calib/ranges/range_file.h"
+#include "calib/ranges/shard.h"
+#include "libopt/analysis/seam.h"
+#include "libopt/support/half.h"
+
+namespace onnxtool {
+namespace {
+
+std::vector<const KernelSet*> counting_devices() {
+  std::vector<const KernelSet*> out;
+  const auto stand_in = load_device_module("onnxtool-device-on-host.so", 0);
+  REQUIRE_MESSAGE(stand_in.ok(), (stand_in.ok() ? "" : stand_in.error().message));
+  out.push_back(*stand_in);
+  const auto gpu = load_device_module("onnxtool-cuda.so", 0);
+  if (gpu.ok())
+    out.push_back(*gpu);
+  else
+    std::cout << "SKIP: no GPU (" << gpu.error().message << ")\n";
+  return out;
+}
+
+template <class T>
+ConstView view_of(DataType type, const std::vector<T>& v, const std::vector<int64_t>& dims) {
+  return {type, dims, v.data(), static_cast<int64_t>(v.size())};
+}
+
+// The same values twice, as two samples of one tensor, counted on the device and on the host.
+void check_counted(const DeviceApi& device, const ConstView& value, size_t size_bytes,
+                   Summary::Mode mode) {
+  void* const there = device.allocate(size_bytes + 1);
+  REQUIRE(there);
+  REQUIRE(device.to_device(there, value.data, size_bytes).ok());
+  ConstView moved = value;
+  moved.data = there;
+  moved.space = MemorySpace::kDevice;
+  DeviceTables tables(3, mode);
+  DeviceCounts counts(tables, 3);
+  Summary expected(mode), held(Summary::Mode::kMinMax);
+  for (int sample = 0; sample < 2; ++sample) {
+    REQUIRE(expected.add(value).ok());
+    const auto taken = counts.observe(device, 1, moved);
+    REQUIRE(taken.ok());
+    CHECK(*taken);
+    REQUIRE(device.finish().ok());
+    const auto parts = counts.take_sample();
+    REQUIRE(parts.ok());
+    REQUIRE(parts->size() == 1);
+    CHECK(parts->front().watch == 1);
+    const auto sample_held = Summary::restore(Summary::Mode::kMinMax, parts->front().held, {});
+    REQUIRE(sample_held.ok());
+    held.merge(*sample_held);
+  }
+  const auto found_counts = tables.counts(1);
+  REQUIRE(found_counts.ok());
+  const auto found =
+      Summary::restore(mode,
+                       {held.zeros(), held.nan(), held.positive_infinity(),
+                        held.negative_infinity(), held.finite(), held.min(), held.max()},
+                       *found_counts);
+  REQUIRE_MESSAGE(found.ok(), (found.ok() ? "" : found.error().message));
+  CHECK(*found == expected);
+  device.release(there);
+}
+
+TEST_CASE("device counts: equal to the host's for all kinds of values and types") {
+  // Every sign and exponent, so that octaves fight for a block's slots; more than one block.
+  std::vector<float> any(70000);
+  uint32_t state = 7;
+  for (float& x : any) {
+    state = state * 1664525u + 1013904223u;
+    x = std::bit_cast<float>(state ^ state >> 11);
+  }
+  // What activations look like: many zeros of either sign, few octaves.
+  std::vector<float> usual(50001);
+  for (size_t i = 0; i < usual.size(); ++i)
+    usual[i] = i % 3 == 0 ? (i % 2 ? 0.0f : -0.0f)
+                          : std::sin(static_cast<float>(i)) * static_cast<float>(i % 17);
+  constexpr float kInf = std::numeric_limits<float>::infinity();
+  const std::vector<float> odd = {kInf, -kInf, std::nanf(""), -0.0f, 1e-45f, -1e-45f, 3.4e38f};
+  std::vector<double> doubles(usual.begin(), usual.end());
+  doubles[5] = 1e300;  // infinite as a float
+  doubles[6] = 1.0 + 1e-12;
+  std::vector<uint16_t> patterns(1 << 16);
+  for (size_t i = 0; i < patterns.size(); ++i) patterns[i] = static_cast<uint16_t>(i);
+
+  for (const KernelSet* set : counting_devices()) {
+    const bool can_count = set->device->count != nullptr;
+    REQUIRE(can_count);
+    for (const auto mode : {Summary::Mode::kHistogram, Summary::Mode::kMinMax}) {
+      const auto check = [&]<class T>(DataType type, const std::vector<T>& v) {
+        CAPTURE(name(type));
+        CAPTURE(v.size());
+        const std::vector<int64_t> dims = {static_cast<int64_t>(v.size())};
+        check_counted(*set->device, view_of(type, v, dims), v.size() * sizeof(T), mode);
+      };
+      check(DataType::kFloat, any);
+      check(DataType::kFloat, usual);
+      check(DataType::kFloat, odd);
+      check(DataType::kFloat, std::vector<float>{-2.5f});
+      check(DataType::kFloat, std::vector<float>{-0.0f});
+      check(DataType::kFloat, std::vector<float>{});
+      check(DataType::kDouble, doubles);
+      check(DataType::kFloat16, patterns);
+      check(DataType::kBfloat16, patterns);
+    }
+  }
+}
+
+// Counts what travels back.
+std::atomic<int64_t> g_fetched{0};
+const DeviceApi* g_api = nullptr;
+
+struct CountedSet {
+  explicit CountedSet(const KernelSet& of, bool counts) : set(of), api(*of.device) {
+    g_api = of.device;
+    api.to_host = [](void* to, const void* from, size_t size) {
+      g_fetched += 1;
+      return g_api->to_host(to, from, size);
+    };
+    if (!counts) api.count = nullptr;
+    set.device = &api;
+    g_fetched = 0;
+  }
+  KernelSet set;
+  DeviceApi api;
+};
+
+class Ramps final : public SampleSource {
+ public:
+  explicit Ramps(int64_t count, int64_t infinite = -1) : count_(count), infinite_(infinite) {}
+  int64_t size() const override { return count_; }
+  Result<Sample> read(int64_t index) const override {
+    std::vector<float> v(600);
+    for (size_t i = 0; i < v.size(); ++i)
+      v[i] = (static_cast<float>(i) - 250.0f) * static_cast<float>(index + 1) / 64.0f;
+    // 3e38 twice: the input is finite, the sum is not.
+    if (index == infinite_) v[17] = 3e38f;
+    Sample sample;
+    sample.id = "ramp " + std::to_string(index);
+    sample.inputs = {Tensor::from<float>({2, 300}, v)};
+    return sample;
+  }
+  SourceDescription describe() const override { return {}; }
+  const std::vector<std::string>& labels() const override { return none_; }
+  bool has_labels() const override { return false; }
+
+ private:
+  int64_t count_, infinite_;
+  std::vector<std::string> none_;
+};
+
+// Steps that give the same bits anywhere.
+constexpr const char* kExactModel = R"(<ir_version: 10, opset_import: ["" : 21]>
+g (float[2,300] x) => (float[2,300] y) <int64[1] a = {1}>
+{ t = Add (x, x)  r = Relu (t)  n = Neg (r)  m = ReduceMax (n, a)  y = Sub (n, m) })";
+
+struct Collected {
+  std::vector<Summary> summaries;
+  std::vector<std::vector<Extremes>> extremes;
+};
+
+Result<Collected> collected(const std::vector<const KernelSet*>& sets, const SampleSource& source,
+                            int threads) {
+  auto model = parse_text(kExactModel);
+  REQUIRE(model.ok());
+  REQUIRE(infer_graph((*model)->graph()).ok());
+  std::vector<const Value*> watched;
+  for (const char* name : {"x", "t", "r", "n", "m", "y"})
+    watched.push_back((*model)->graph().find(name));
+  RunOptions options;
+  options.kernel_sets = sets;
+  options.threads = threads;
+  Collected out;
+  ONNXTOOL_ASSIGN(out.summaries, collect_summaries((*model)->graph(), watched, source, options,
+                                                   Summary::Mode::kHistogram, &out.extremes));
+  return out;
+}
+
+TEST_CASE("device counts: calibration counts where values lie and fetches summaries only") {
+  const Ramps source(9);
+  const auto expected = collected({&cpu_kernel_set()}, source, 1);
+  REQUIRE(expected.ok());
+  for (const KernelSet* device : counting_devices())
+    for (const int threads : {1, 3})
+      for (const bool counts : {true, false}) {
+        const CountedSet counted(*device, counts);
+        const auto found = collected({&counted.set, &cpu_kernel_set()}, source, threads);
+        REQUIRE_MESSAGE(found.ok(), (found.ok() ? "" : found.error().message));
+        CHECK(found->summaries == expected->summaries);
+        CHECK(found->extremes == expected->extremes);
+        // Six values are watched, five of them made on the device: one fetch a sample, and one
+        // histogram a value; a device that cannot count has each value copied.
+        CHECK(g_fetched == (counts ? 9 + 5 : 9 * 5));
+      }
+}
+
+TEST_CASE("device counts: a value that is not finite is named as on the host") {
+  const Ramps source(3, /*infinite=*/1);
+  const auto expected = collected({&cpu_kernel_set()}, source, 1);
+  REQUIRE(!expected.ok());
+  CHECK(expected.error().message.find("tensor 't'") != std::string::npos);
+  for (const KernelSet* device : counting_devices()) {
+    const auto found = collected({device, &cpu_kernel_set()}, source, 1);
+    REQUIRE(!found.ok());
+    CHECK(found.error().code == ErrorCode::kNotFinite);
+    CHECK(found.error().message == expected.error().message);
+  }
+}
+
+TEST_CASE("device counts: shards of a device and of the host join where asked to") {
+  const auto part_of = [](const KernelSet& set, int shard, int64_t samples) {
+    RangeFile file;
+    file.key = {"model", DataDigest().hex(), "options", std::string(set.name),
+                std::string(set.isa)};
+    file.shard_count = 2;
+    file.shards = {shard};
+    file.samples = static_cast<uint64_t>(samples);
+    file.all_samples = 8;
+    auto found = collected({&set, &cpu_kernel_set()}, Ramps(samples), 1);
+    REQUIRE(found.ok());
+    file.tensors.emplace("t", found->summaries[1]);
+    return file;
+  };
+  for (const KernelSet* device : counting_devices()) {
+    const RangeFile here = part_of(cpu_kernel_set(), 0, 4), there = part_of(*device, 1, 4);
+    const auto refused = merge_ranges({here, there});
+    REQUIRE(!refused.ok());
+    CHECK(refused.error().message.find("kernel set and ISA is cuda " + std::string(device->isa)) !=
+          std::string::npos);
+    const auto joined = merge_ranges({here, there}, /*mix_isa=*/true);
+    REQUIRE_MESSAGE(joined.ok(), (joined.ok() ? "" : joined.error().message));
+    CHECK(joined->key.kernel_set == "mixed");
+    Summary both = here.tensors.at("t");
+    both.merge(here.tensors.at("t"));  // the same samples on either side, counted alike
+    CHECK(joined->tensors.at("t") == both);
+  }
+}
+
+}  // namespace
+}  // namespace onnxtool
