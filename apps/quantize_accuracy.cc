@@ -115,6 +115,9 @@ Result<std::optional<AccuracyTarget>> accuracy_target(const QuantizeFlags& o) {
   if (o.verify == "off")
     return Error{ErrorCode::kUsage, "--accuracy-target asks for what --verify off leaves out",
                  "leave out one of them"};
+  if (!o.dry_run && !data_given(o) && o.eval.empty())
+    return Error{ErrorCode::kUsage, "--accuracy-target needs samples to judge the result on",
+                 "add --calib PATH or --eval PATH"};
   if (target.kind == AccuracyTarget::Kind::kDrop && o.eval.empty())
     return Error{ErrorCode::kUsage, "--accuracy-target drop needs labelled samples",
                  "add --eval PATH with class directories or --labels; sqnr and kl need no labels"};
@@ -127,7 +130,8 @@ Status QuantizeAccuracy::open() {
 }
 
 Status QuantizeAccuracy::improve(Quantizer& quantizer, Quantizer::Output& out,
-                                 const QuantizeContext& c, const Remake& remake) {
+                                 const QuantizeContext& c, const Remake& remake,
+                                 bool recalibrates) {
   const SampleSource* judged = c.eval ? c.eval : c.calibration;
   const char* flag = target_ && !judged                     ? "--accuracy-target"
                      : o_.bias_correction && !c.calibration ? "--bias-correction"
@@ -150,10 +154,11 @@ Status QuantizeAccuracy::improve(Quantizer& quantizer, Quantizer::Output& out,
         "--accuracy-target drop needs labels, and the samples of " + o_.eval + " have none",
         "use class directories or --labels FILE; sqnr and kl need no labels"};
   c.progress.stage("reach the target");
-  ONNXTOOL_ASSIGN(search_, reach_accuracy(quantizer, out, *target_,
-                                          {c.original.graph(), *judged,
-                                           c.calibration ? c.calibration->size() : judged->size(),
-                                           c.run, rerounding_ || correction_ ? Remake() : remake}));
+  ONNXTOOL_ASSIGN(search_,
+                  reach_accuracy(quantizer, out, *target_,
+                                 {c.original.graph(), *judged,
+                                  c.calibration ? c.calibration->size() : judged->size(), c.run,
+                                  rerounding_ || correction_ ? Remake() : remake, recalibrates}));
   return {};
 }
 

@@ -24,7 +24,7 @@ class QuantizeAccuracy {
   /// Rounds weights, corrects biases and searches for the target, as the flags ask for it. With
   /// `remake` the search may change options, but not what was improved before.
   Status improve(Quantizer& quantizer, Quantizer::Output& out, const QuantizeContext& context,
-                 const Remake& remake);
+                 const Remake& remake, bool recalibrates);
 
   std::optional<Finding> unmet() const;
   std::vector<Section> sections() const;

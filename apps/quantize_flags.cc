@@ -85,8 +85,13 @@ void add_quantize_flags(CLI::App& c, QuantizeFlags& o) {
        how});
   add_switch(c, o.per_tensor,
              {"--per-tensor", "", "One weight scale per tensor instead of one per channel", how});
-  add_switch(c, o.no_equalize,
-             {"--no-equalize", "", "Do not even out hidden channels by powers of two", how});
+  add_switch(c, o.equalize,
+             {"--equalize", "",
+              "Even out hidden channels by powers of two wherever that is predicted to help "
+              "(default: where it helps much)",
+              how});
+  add_switch(c, o.no_equalize, {"--no-equalize", "", "Do not even out hidden channels", how})
+      ->excludes(c.get_option("--equalize"));
   add_switch(c, o.quantize_outputs,
              {"--quantize-outputs", "", "Quantize graph outputs behind Gemm and MatMul too", how});
   add_switch(c, o.no_opset_change,
@@ -111,11 +116,12 @@ void add_quantize_flags(CLI::App& c, QuantizeFlags& o) {
             "weight-type=u8, calibrator=NAME, percentile=P, range=MIN,MAX, symmetric=yes",
             how});
   const std::string accuracy = "Accuracy";
-  add_text(c, o.accuracy_target,
-           {"--accuracy-target", "METRIC=LIMIT",
-            "Improve what all layers have, then put layers back into float, until sqnr=DB, kl=NATS or "
-            "drop=POINTS holds (on --eval, else on --calib), or exit with 1",
-            accuracy});
+  add_text(
+      c, o.accuracy_target,
+      {"--accuracy-target", "METRIC=LIMIT",
+       "Improve what all layers have, then put layers back into float, until sqnr=DB, kl=NATS or "
+       "drop=POINTS holds (on --eval, else on --calib), or exit with 1",
+       accuracy});
   add_switch(c, o.bias_correction,
              {"--bias-correction", "",
               "Take what layers are off on average off their biases, where that helps", accuracy});
@@ -275,6 +281,7 @@ Result<QuantizeOptions> quantize_options(const QuantizeFlags& o) {
   q.activation_symmetric = o.symmetric;
   q.per_channel = !o.per_tensor;
   q.equalize = !o.no_equalize;
+  q.equalize_small_gains = o.equalize;
   if (o.given.contains("--smooth")) {
     ONNXTOOL_ASSIGN(q.smooth, smoothing_of(o.smooth));
   }

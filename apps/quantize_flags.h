@@ -17,10 +17,10 @@
 
 namespace onnxtool {
 
-/// What the command line and the settings say.
 /// In place of .onnx, where no output is named.
 inline constexpr const char* kQuantizedSuffix = ".int8.onnx";
 
+/// What the command line and the settings say.
 struct QuantizeFlags {
   std::string model, calib, eval;
   OutputFlags output;
@@ -30,7 +30,7 @@ struct QuantizeFlags {
   std::string preset, target = "ort-cpu", format, to;
   std::string activation_type = "u8", weight_type = "s8";
   bool symmetric = false, per_tensor = false, quantize_outputs = false, no_opset_change = false,
-       no_equalize = false, keep_io_types = false;
+       equalize = false, no_equalize = false, keep_io_types = false;
   bool dynamic = false, weight_only = false;
   int64_t block_size = 0, accuracy_level = 4;
   bool gptq = false, awq = false;
@@ -53,6 +53,11 @@ void add_quantize_flags(CLI::App& command, QuantizeFlags& flags);
 
 /// Errors: types that run on no kernel together, selectors that are none.
 Result<QuantizeOptions> quantize_options(const QuantizeFlags& flags);
+
+/// Whether samples calibrate.
+inline bool data_given(const QuantizeFlags& flags) {
+  return samples_given(flags.calib, flags.data);
+}
 
 /// Errors: the target has no operators for the form.
 Result<Form> form_of(const QuantizeFlags& flags);

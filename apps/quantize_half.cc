@@ -11,6 +11,8 @@
 namespace onnxtool {
 namespace {
 
+constexpr int64_t kEvalSamples = 64;
+
 class HalfMethod final : public QuantizeMethod {
  public:
   explicit HalfMethod(HalfOptions options)
@@ -33,15 +35,14 @@ class HalfMethod final : public QuantizeMethod {
     result_.reference = prepared_;
     if (stores_only()) return {};
     plan_ = plan_half(*prepared_, options_, nullptr, constants_);
-    if (any_half() || c.calibration) return {};
+    if (any_half() || c.calibration || c.eval) return {};
     return nothing();
   }
 
   Status quantize(const QuantizeContext& c) override {
-    if (c.calibration && !stores_only()) {
+    if ((c.calibration || c.eval) && !stores_only()) {
       c.progress.stage("calibrate");
-      ONNXTOOL_ASSIGN(const MeasuredRanges ranges,
-                      measure_ranges(*prepared_, *c.calibration, c.run));
+      ONNXTOOL_ASSIGN(const MeasuredRanges ranges, measured(c));
       plan_ = plan_half(*prepared_, options_, &ranges, constants_);
       measured_ = true;
     }
@@ -94,6 +95,13 @@ class HalfMethod final : public QuantizeMethod {
   }
 
  private:
+  // Without samples of its own, some of those that judge the result tell what leaves the range.
+  Result<MeasuredRanges> measured(const QuantizeContext& c) const {
+    if (c.calibration) return measure_ranges(*prepared_, *c.calibration, c.run);
+    const SpreadSamples some(*c.eval, std::min(kEvalSamples, c.eval->size()));
+    return measure_ranges(*prepared_, some, c.run);
+  }
+
   Error nothing() const {
     return nothing_quantized(
         "nothing becomes 16-bit floats", plan_.decisions,

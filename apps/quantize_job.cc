@@ -39,10 +39,6 @@ bool has_fixed_extents(const Model& model, const std::string& output) {
          std::ranges::all_of(*v->type().shape, [](const Dim& d) { return d.value.has_value(); });
 }
 
-bool data_given(const QuantizeFlags& o) {
-  return !o.calib.empty() || !o.data.raw.empty() || o.data.random > 0;
-}
-
 }  // namespace
 
 Result<int> QuantizeJob::run() {
@@ -133,8 +129,10 @@ Status QuantizeJob::open_data() {
 
 Result<std::unique_ptr<SampleSource>> QuantizeJob::open_samples(const std::string& path) const {
   ONNXTOOL_ASSIGN(const auto specs, input_specs(*original_));
-  if (path.empty() && o_.data.random)
-    return open_random(o_.data.random, o_.data.seed, specs, integer_bounds(*original_));
+  if (path.empty() && o_.data.random) {
+    ONNXTOOL_ASSIGN(const auto bounds, random_bounds(*original_, o_.data));
+    return open_random(o_.data.random, o_.data.seed, specs, bounds);
+  }
   return open_source(path, data_options_, specs);
 }
 

@@ -10,9 +10,7 @@ Result<std::unique_ptr<QuantizeMethod>> make_method(const QuantizeFlags& flags) 
   if (mode == QuantizeMode::kDynamic) return make_dynamic_method(flags);
   if (mode == QuantizeMode::kWeightOnly) return make_weight_only_method(flags);
   if (mode == QuantizeMode::kHalf) return make_half_method(flags);
-  const bool has_data = !flags.calib.empty() || !flags.data.raw.empty() || flags.data.random > 0;
-  if (!flags.format.empty() && !has_data && !flags.dry_run && flags.ranges.empty())
-    return make_form_method(flags);
+  if (mode == QuantizeMode::kForm) return make_form_method(flags);
   return make_static_method(flags);
 }
 

@@ -5,10 +5,10 @@
 
 namespace onnxtool {
 
-enum class QuantizeMode : uint8_t { kStatic, kDynamic, kWeightOnly, kHalf };
+enum class QuantizeMode : uint8_t { kStatic, kDynamic, kWeightOnly, kHalf, kForm };
 
-/// --dynamic, --weight-only, --to, else static. Errors: two modes at once; a flag without meaning
-/// in the mode chosen.
+/// --dynamic, --weight-only, --to, else static; --format where there is no data converts what is
+/// quantized. Errors: two modes at once; a flag that the mode or other flags leave nothing to do.
 Result<QuantizeMode> quantize_mode(const QuantizeFlags& flags);
 
 }  // namespace onnxtool

@@ -20,6 +20,7 @@ std::string options_digest(const QuantizeFlags& o) {
     for (const std::string& s : *list) d.add(s + "\n");
   const bool equalized = !o.no_equalize && o.ranges_format == "onnxtool";
   d.add(fmt::format("{} {} {} {}", equalized, o.preset, o.per_tensor, o.no_opset_change));
+  if (o.equalize) d.add("equalize\n");
   if (o.given.contains("--smooth")) d.add("smooth " + o.smooth + "\n");
   return d.hex();
 }
@@ -61,6 +62,11 @@ Status QuantizeRanges::open() {
     return Error{ErrorCode::kUsage,
                  o_.ranges + " holds ranges, not the counts that are to be saved",
                  "say --ranges-format ort or trt"};
+  for (const char* flag : {"--calibrator", "--percentile"})
+    if (o_.given.contains(flag))
+      return Error{ErrorCode::kUsage,
+                   std::string(flag) + " chooses ranges, and " + o_.ranges + " holds them already",
+                   "leave out one of them"};
   foreign_ = *std::move(file);
   return {};
 }

@@ -8,6 +8,13 @@
 #include <map>
 
 namespace onnxtool {
+namespace {
+
+// Below this an output has an error of a third of its values and more.
+constexpr double kPoorSqnrDb = 10;
+
+}  // namespace
+
 Section model_section(const std::string& path, const Model& original, const QuantizeMethod& method,
                       const SavedFiles* saved, const std::string& output) {
   Section s{"model", "Model", {}, {}, {}, false};
@@ -167,6 +174,11 @@ Section accuracy_section(const ModelComparison& c, const std::string& data, bool
                             scalar(m.value(Metric::kSqnrMin)), scalar(m.value(Metric::kMaxAbs)),
                             scalar(m.value(Metric::kCosine)),
                             agreement ? Scalar(100 * *agreement) : Scalar()});
+    if (const auto sqnr = m.value(Metric::kSqnr); sqnr && *sqnr < kPoorSqnrDb)
+      s.notes.push_back(fmt::format(
+          "warning: output '{}' is at {:.2f} dB: little is left of the float model's values; "
+          "--exclude leaves the layers with the largest error in float",
+          output, *sqnr));
   }
   s.tables.push_back(std::move(outputs));
   return s;

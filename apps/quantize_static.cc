@@ -25,6 +25,9 @@ class StaticMethod final : public QuantizeMethod {
     ONNXTOOL_TRY(accuracy_.open());
     if (!ranges_.of_the_model_as_it_is()) return {};
     options_.equalize = false;
+    if (o_.equalize)
+      return Error{ErrorCode::kUsage, "--equalize changes the values that ranges are of",
+                   "leave it out, or the ranges of onnxruntime's and TensorRT's form"};
     if (options_.smooth)
       return Error{ErrorCode::kUsage, "--smooth changes the values that ranges are of",
                    "leave it out, or the ranges of onnxruntime's and TensorRT's form"};
@@ -54,11 +57,12 @@ class StaticMethod final : public QuantizeMethod {
     ONNXTOOL_ASSIGN(out_, quantizer_->emit(c.calibration, c.run));
     ONNXTOOL_TRY(drop_smoothing_if_worse(c));
     Remake remake;
-    if (c.calibration && !ranges_.in_files())
+    // Counts of a file serve every run that asks for another target, calibrator or type.
+    if (c.calibration && !ranges_.of_the_model_as_it_is())
       remake = [&](const QuantizeOptions& options, const Quantizer* calibrated) {
         return remade(options, calibrated, c);
       };
-    ONNXTOOL_TRY(accuracy_.improve(*quantizer_, *out_, c, remake));
+    ONNXTOOL_TRY(accuracy_.improve(*quantizer_, *out_, c, remake, !ranges_.in_files()));
     if (unmet()) return {};
     ONNXTOOL_TRY(ranges_.save_chosen(*out_));
     ONNXTOOL_TRY(write_form(*out_));
@@ -105,13 +109,18 @@ class StaticMethod final : public QuantizeMethod {
     return quantizer.equalize(*c.calibration, c.run);
   }
 
-  // The same model under other options, calibrated.
+  // The same model under other options, calibrated (quant/accuracy.h, Remake).
   static Result<Quantizer> remade(const QuantizeOptions& options, const Quantizer* calibrated,
                                   const QuantizeContext& c) {
     ONNXTOOL_ASSIGN(Quantizer quantizer, Quantizer::create(c.original.clone(), options));
     ONNXTOOL_TRY(scale_channels(quantizer, c));
-    if (calibrated && quantizer.use_summaries(calibrated->summaries(), calibrated->extremes()).ok())
+    if (calibrated) {
+      const bool evened_out = quantizer.equalized_pairs() + calibrated->equalized_pairs() > 0;
+      if (evened_out && options.per_channel != calibrated->options().per_channel)
+        return Error{ErrorCode::kMismatch, "channels are evened out in another way", {}};
+      ONNXTOOL_TRY(quantizer.use_summaries(calibrated->summaries(), calibrated->extremes()));
       return quantizer;
+    }
     ONNXTOOL_TRY(quantizer.calibrate(*c.calibration, c.calibration_run));
     return quantizer;
   }

@@ -97,7 +97,7 @@ class WeightOnlyMethod final : public QuantizeMethod {
 
 // A power of two that the operators have kernels for.
 Status check_block(int64_t block) {
-  if (block == 0 || (block >= 16 && block <= 256 && (block & (block - 1)) == 0)) return {};
+  if (block >= 16 && block <= 256 && (block & (block - 1)) == 0) return {};
   return Error{ErrorCode::kUsage, fmt::format("--block-size: {} is no block size", block),
                "there are 16, 32, 64, 128 and 256"};
 }
@@ -105,7 +105,7 @@ Status check_block(int64_t block) {
 }  // namespace
 
 Result<std::unique_ptr<QuantizeMethod>> make_weight_only_method(const QuantizeFlags& flags) {
-  ONNXTOOL_TRY(check_block(flags.block_size));
+  if (flags.given.contains("--block-size")) ONNXTOOL_TRY(check_block(flags.block_size));
   WeightOnlyOptions options;
   const bool onnxruntime = find_target(flags.target)->is_onnxruntime;
   if (flags.format == "qoperator" && !onnxruntime)

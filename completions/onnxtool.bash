@@ -36,7 +36,7 @@ _onnxtool() {
       esac
       ;;
     quantize)
-      flags="--output --force --no-clobber --external-data --verify --emit-recipe --dry-run --calib --eval --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --dynamic --weight-only --to --keep-io-types --calibrator --percentile --format --activation-type --weight-type --symmetric --per-tensor --no-equalize --quantize-outputs --no-opset-change --preset --target --include --exclude --override --accuracy-target --bias-correction --adaround --smooth --block-size --accuracy-level --gptq --awq --save-ranges --ranges-format --ranges --shard --report --json --reproducible --quiet --exit-zero --threads --kernels --calib-precision --device --max-memory --config --no-config --help"
+      flags="--output --force --no-clobber --external-data --verify --emit-recipe --dry-run --calib --eval --random --seed --random-range --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --dynamic --weight-only --to --keep-io-types --calibrator --percentile --format --activation-type --weight-type --symmetric --per-tensor --equalize --no-equalize --quantize-outputs --no-opset-change --preset --target --include --exclude --override --accuracy-target --bias-correction --adaround --smooth --block-size --accuracy-level --gptq --awq --save-ranges --ranges-format --ranges --shard --report --json --reproducible --quiet --exit-zero --threads --kernels --max-iterations --calib-precision --device --max-memory --config --no-config --help"
       case "$previous" in
         -o|--output) files=1 ;;
         --verify) words="on off" ;;
@@ -45,6 +45,7 @@ _onnxtool() {
         --eval) files=1 ;;
         --random) files=1 ;;
         --seed) files=1 ;;
+        --random-range) files=1 ;;
         --data-format) words="auto npy npz safetensors pb images raw" ;;
         --batch-axis) files=1 ;;
         --raw) files=1 ;;
@@ -80,6 +81,7 @@ _onnxtool() {
         --report) files=1 ;;
         --threads) files=1 ;;
         --kernels) files=1 ;;
+        --max-iterations) files=1 ;;
         --calib-precision) words="f32 bf16" ;;
         --device) files=1 ;;
         --max-memory) files=1 ;;
@@ -117,7 +119,7 @@ _onnxtool() {
       esac
       ;;
     diff)
-      flags="--gate --atol --rtol --topk --kl --simulate --structure --per-layer --layer-limit --bisect --record --record-format --force --golden --accept --data --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --device --max-memory --config --no-config --help"
+      flags="--gate --atol --rtol --topk --kl --simulate --structure --per-layer --layer-limit --bisect --record --record-format --force --golden --accept --data --random --seed --random-range --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --max-iterations --device --max-memory --config --no-config --help"
       case "$previous" in
         --gate) files=1 ;;
         --atol) files=1 ;;
@@ -133,6 +135,7 @@ _onnxtool() {
         --data) files=1 ;;
         --random) files=1 ;;
         --seed) files=1 ;;
+        --random-range) files=1 ;;
         --data-format) words="auto npy npz safetensors pb images raw" ;;
         --batch-axis) files=1 ;;
         --raw) files=1 ;;
@@ -150,6 +153,7 @@ _onnxtool() {
         --report) files=1 ;;
         --threads) files=1 ;;
         --kernels) files=1 ;;
+        --max-iterations) files=1 ;;
         --device) files=1 ;;
         --max-memory) files=1 ;;
         --config) files=1 ;;
@@ -157,13 +161,14 @@ _onnxtool() {
       esac
       ;;
     run)
-      flags="--output --output-format --force --data --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --calib-precision --device --max-memory --config --no-config --help"
+      flags="--output --output-format --force --data --random --seed --random-range --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --max-iterations --calib-precision --device --max-memory --config --no-config --help"
       case "$previous" in
         -o|--output) files=1 ;;
         --output-format) words="npy safetensors pb" ;;
         --data) files=1 ;;
         --random) files=1 ;;
         --seed) files=1 ;;
+        --random-range) files=1 ;;
         --data-format) words="auto npy npz safetensors pb images raw" ;;
         --batch-axis) files=1 ;;
         --raw) files=1 ;;
@@ -181,6 +186,7 @@ _onnxtool() {
         --report) files=1 ;;
         --threads) files=1 ;;
         --kernels) files=1 ;;
+        --max-iterations) files=1 ;;
         --calib-precision) words="f32 bf16" ;;
         --device) files=1 ;;
         --max-memory) files=1 ;;
@@ -189,7 +195,7 @@ _onnxtool() {
       esac
       ;;
     bench)
-      flags="--runs --seconds --warmup --concurrency --profile --no-optimize --data --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --calib-precision --device --max-memory --config --no-config --help"
+      flags="--runs --seconds --warmup --concurrency --profile --no-optimize --data --random --seed --random-range --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --max-iterations --calib-precision --device --max-memory --config --no-config --help"
       case "$previous" in
         --runs) files=1 ;;
         --seconds) files=1 ;;
@@ -199,6 +205,7 @@ _onnxtool() {
         --data) files=1 ;;
         --random) files=1 ;;
         --seed) files=1 ;;
+        --random-range) files=1 ;;
         --data-format) words="auto npy npz safetensors pb images raw" ;;
         --batch-axis) files=1 ;;
         --raw) files=1 ;;
@@ -216,6 +223,7 @@ _onnxtool() {
         --report) files=1 ;;
         --threads) files=1 ;;
         --kernels) files=1 ;;
+        --max-iterations) files=1 ;;
         --calib-precision) words="f32 bf16" ;;
         --device) files=1 ;;
         --max-memory) files=1 ;;
@@ -243,7 +251,7 @@ _onnxtool() {
       esac
       ;;
     inspect)
-      flags="--node --tensor --dot --svg --statistics --rows --target --check-mobile --nnapi-stop-ops --provider --runtime --data --random --seed --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --max-memory --config --no-config --help"
+      flags="--node --tensor --dot --svg --statistics --rows --target --check-mobile --nnapi-stop-ops --provider --runtime --data --random --seed --random-range --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --max-iterations --max-memory --config --no-config --help"
       case "$previous" in
         --node) files=1 ;;
         --tensor) files=1 ;;
@@ -256,6 +264,7 @@ _onnxtool() {
         --data) files=1 ;;
         --random) files=1 ;;
         --seed) files=1 ;;
+        --random-range) files=1 ;;
         --data-format) words="auto npy npz safetensors pb images raw" ;;
         --batch-axis) files=1 ;;
         --raw) files=1 ;;
@@ -273,6 +282,7 @@ _onnxtool() {
         --report) files=1 ;;
         --threads) files=1 ;;
         --kernels) files=1 ;;
+        --max-iterations) files=1 ;;
         --max-memory) files=1 ;;
         --config) files=1 ;;
         *) free=1 ;;

@@ -79,6 +79,7 @@ _onnxtool() {
         '--eval=[Samples to compare both models on; class directories are labels (default\: calibration samples)]:PATH:_files' \
         '--random=[N seeded random samples instead of data, for a first try]:N:_files' \
         '--seed=[Seed of --random (default\: 0)]:S:_files' \
+        '*--random-range=[Values of an integer input under --random (default\: what its uses allow)]:INPUT=LOW,HIGH:_files' \
         '--data-format=[Read only files of this form; auto looks at the content]:auto|npy|npz|safetensors|pb|images|raw:(auto npy npz safetensors pb images raw)' \
         '--batch-axis=[Arrays stack samples along this axis; -1 is the last]:AXIS:_files' \
         '*--raw=[File of plain little-endian values for an input, or a directory of one file per sample]:INPUT=PATH:_files' \
@@ -104,7 +105,8 @@ _onnxtool() {
         '--weight-type=[Type of weights; 4 bits for --weight-only, and what the target has. With --weight-only, unsigned types are asymmetric]:s8|u8|s4|u4|s16|fp8e4m3fn|fp8e5m2:(s8 u8 s4 u4 s16 fp8e4m3fn fp8e5m2)' \
         '--symmetric[Symmetric activations (behind Relu and Clip the zero point stays at the lowest code); with --weight-only symmetric weights]' \
         '--per-tensor[One weight scale per tensor instead of one per channel]' \
-        '--no-equalize[Do not even out hidden channels by powers of two]' \
+        '--equalize[Even out hidden channels by powers of two wherever that is predicted to help (default\: where it helps much)]' \
+        '--no-equalize[Do not even out hidden channels]' \
         '--quantize-outputs[Quantize graph outputs behind Gemm and MatMul too]' \
         '--no-opset-change[Keep the opset; per-channel scales need 13, so older models get --per-tensor]' \
         '--preset=[Formulas and placement of onnxruntime'\''s own quantizer]:ort-compat:(ort-compat)' \
@@ -132,6 +134,7 @@ _onnxtool() {
         '--exit-zero[Exit with 0 instead of 1 where the answer is no]' \
         '--threads=[Threads (default\: what affinity and cgroup quota allow)]:N:_files' \
         '--kernels=[Kernel sets, preferred first\: cpu, dnnl, or auto for all that are there]:SETS:_files' \
+        '--max-iterations=[Fail where a Loop or Scan takes more than N iterations]:N:_files' \
         '--calib-precision=[bf16\: round the operands of products and convolutions to bfloat16, where the CPU multiplies these]:f32|bf16:(f32 bf16)' \
         '--device=[cpu, cuda or cuda\:N (an NVIDIA GPU, experimental), or auto\: a GPU where one is there]:DEVICE:_files' \
         '--max-memory=[Fail before more memory than this is taken, as in 2G (default\: what the cgroup allows)]:SIZE:_files' \
@@ -208,6 +211,7 @@ _onnxtool() {
         '--data=[Samples\: images, .npy, .npz, safetensors, test_data_set_N]:PATH:_files' \
         '--random=[N seeded random samples instead of data, for a first try]:N:_files' \
         '--seed=[Seed of --random (default\: 0)]:S:_files' \
+        '*--random-range=[Values of an integer input under --random (default\: what its uses allow)]:INPUT=LOW,HIGH:_files' \
         '--data-format=[Read only files of this form; auto looks at the content]:auto|npy|npz|safetensors|pb|images|raw:(auto npy npz safetensors pb images raw)' \
         '--batch-axis=[Arrays stack samples along this axis; -1 is the last]:AXIS:_files' \
         '*--raw=[File of plain little-endian values for an input, or a directory of one file per sample]:INPUT=PATH:_files' \
@@ -230,6 +234,7 @@ _onnxtool() {
         '--exit-zero[Exit with 0 instead of 1 where the answer is no]' \
         '--threads=[Threads (default\: what affinity and cgroup quota allow)]:N:_files' \
         '--kernels=[Kernel sets, preferred first\: cpu, dnnl, or auto for all that are there]:SETS:_files' \
+        '--max-iterations=[Fail where a Loop or Scan takes more than N iterations]:N:_files' \
         '--device=[cpu, cuda or cuda\:N (an NVIDIA GPU, experimental), or auto\: a GPU where one is there]:DEVICE:_files' \
         '--max-memory=[Fail before more memory than this is taken, as in 2G (default\: what the cgroup allows)]:SIZE:_files' \
         '--config=[Take settings from this file instead of ./onnxtool.toml]:FILE:_files' \
@@ -247,6 +252,7 @@ _onnxtool() {
         '--data=[Samples\: images, .npy, .npz, safetensors, test_data_set_N]:PATH:_files' \
         '--random=[N seeded random samples instead of data, for a first try]:N:_files' \
         '--seed=[Seed of --random (default\: 0)]:S:_files' \
+        '*--random-range=[Values of an integer input under --random (default\: what its uses allow)]:INPUT=LOW,HIGH:_files' \
         '--data-format=[Read only files of this form; auto looks at the content]:auto|npy|npz|safetensors|pb|images|raw:(auto npy npz safetensors pb images raw)' \
         '--batch-axis=[Arrays stack samples along this axis; -1 is the last]:AXIS:_files' \
         '*--raw=[File of plain little-endian values for an input, or a directory of one file per sample]:INPUT=PATH:_files' \
@@ -269,6 +275,7 @@ _onnxtool() {
         '--exit-zero[Exit with 0 instead of 1 where the answer is no]' \
         '--threads=[Threads (default\: what affinity and cgroup quota allow)]:N:_files' \
         '--kernels=[Kernel sets, preferred first\: cpu, dnnl, or auto for all that are there]:SETS:_files' \
+        '--max-iterations=[Fail where a Loop or Scan takes more than N iterations]:N:_files' \
         '--calib-precision=[bf16\: round the operands of products and convolutions to bfloat16, where the CPU multiplies these]:f32|bf16:(f32 bf16)' \
         '--device=[cpu, cuda or cuda\:N (an NVIDIA GPU, experimental), or auto\: a GPU where one is there]:DEVICE:_files' \
         '--max-memory=[Fail before more memory than this is taken, as in 2G (default\: what the cgroup allows)]:SIZE:_files' \
@@ -289,6 +296,7 @@ _onnxtool() {
         '--data=[Samples\: images, .npy, .npz, safetensors, test_data_set_N (default\: one random sample)]:PATH:_files' \
         '--random=[N seeded random samples instead of data, for a first try]:N:_files' \
         '--seed=[Seed of --random (default\: 0)]:S:_files' \
+        '*--random-range=[Values of an integer input under --random (default\: what its uses allow)]:INPUT=LOW,HIGH:_files' \
         '--data-format=[Read only files of this form; auto looks at the content]:auto|npy|npz|safetensors|pb|images|raw:(auto npy npz safetensors pb images raw)' \
         '--batch-axis=[Arrays stack samples along this axis; -1 is the last]:AXIS:_files' \
         '*--raw=[File of plain little-endian values for an input, or a directory of one file per sample]:INPUT=PATH:_files' \
@@ -311,6 +319,7 @@ _onnxtool() {
         '--exit-zero[Exit with 0 instead of 1 where the answer is no]' \
         '--threads=[Threads (default\: what affinity and cgroup quota allow)]:N:_files' \
         '--kernels=[Kernel sets, preferred first\: cpu, dnnl, or auto for all that are there]:SETS:_files' \
+        '--max-iterations=[Fail where a Loop or Scan takes more than N iterations]:N:_files' \
         '--calib-precision=[bf16\: round the operands of products and convolutions to bfloat16, where the CPU multiplies these]:f32|bf16:(f32 bf16)' \
         '--device=[cpu, cuda or cuda\:N (an NVIDIA GPU, experimental), or auto\: a GPU where one is there]:DEVICE:_files' \
         '--max-memory=[Fail before more memory than this is taken, as in 2G (default\: what the cgroup allows)]:SIZE:_files' \
@@ -362,6 +371,7 @@ _onnxtool() {
         '--data=[Run the model on these samples, and say what its values hold\: images, .npy, .npz, safetensors, test_data_set_N]:PATH:_files' \
         '--random=[N seeded random samples instead of data, for a first try]:N:_files' \
         '--seed=[Seed of --random (default\: 0)]:S:_files' \
+        '*--random-range=[Values of an integer input under --random (default\: what its uses allow)]:INPUT=LOW,HIGH:_files' \
         '--data-format=[Read only files of this form; auto looks at the content]:auto|npy|npz|safetensors|pb|images|raw:(auto npy npz safetensors pb images raw)' \
         '--batch-axis=[Arrays stack samples along this axis; -1 is the last]:AXIS:_files' \
         '*--raw=[File of plain little-endian values for an input, or a directory of one file per sample]:INPUT=PATH:_files' \
@@ -384,6 +394,7 @@ _onnxtool() {
         '--exit-zero[Exit with 0 instead of 1 where the answer is no]' \
         '--threads=[Threads (default\: what affinity and cgroup quota allow)]:N:_files' \
         '--kernels=[Kernel sets, preferred first\: cpu, dnnl, or auto for all that are there]:SETS:_files' \
+        '--max-iterations=[Fail where a Loop or Scan takes more than N iterations]:N:_files' \
         '--max-memory=[Fail before more memory than this is taken, as in 2G (default\: what the cgroup allows)]:SIZE:_files' \
         '--config=[Take settings from this file instead of ./onnxtool.toml]:FILE:_files' \
         '--no-config[Take no settings from a file]' \

@@ -21,6 +21,8 @@ constexpr int64_t kModels = 2;
 constexpr int64_t kBudgetFactor = 3;
 // Samples of the instrumented run, and the fewest that a trial is worth.
 constexpr int64_t kSensitivitySamples = 16, kFewestTrialSamples = 4;
+// What few samples must promise beyond the target where all samples have not seen the rungs.
+constexpr double kSafeDb = 1, kSafeKl = 1.25;
 // A rung leaves this to the search for layers, which is sure to help.
 constexpr int64_t kSearchRuns = 128;
 // Samples on which a rung is judged, and how many calibrators the automatic choice runs.
@@ -83,7 +85,6 @@ class Search {
   struct Change {
     AccuracyRung rung;
     QuantizeOptions options;
-    bool calibrates = true;
   };
 
   // What the options leave to be had without leaving integers, one at a time.
@@ -98,7 +99,6 @@ class Search {
     if (!now.calibrator.automatic)
       if (auto c = change("calibrator", name(now.calibrator.calibrator), "auto")) {
         c->options.calibrator.automatic = true;
-        c->calibrates = false;  // all counts are kept
         return c;
       }
     if (!now.per_channel && !now.no_opset_change)
@@ -114,17 +114,33 @@ class Search {
       if (auto c = change("activation-type", wide == DataType::kInt16 ? "s8" : "u8",
                           wide == DataType::kInt16 ? "s16" : "u16")) {
         c->options.activation_type = wide;
-        c->calibrates = false;
         return c;
       }
     return std::nullopt;
   }
 
-  // Runs of one sample that a change takes, besides comparisons.
+  // Runs of one sample that a change takes, besides comparisons and calibration.
   int64_t cost_of(const Change& c) const {
     const int64_t trials = c.options.calibrator.automatic ? kCalibratorsTried : 0;
-    return (c.calibrates ? data_.calibration_samples : 0) +
-           kModels * trials * std::min(kRungSamples, data_.judged.size());
+    return kModels * trials * std::min(kRungSamples, data_.judged.size());
+  }
+
+  // nullopt: it cannot be had, as where the opset cannot be raised or the budget has no calibration
+  // left, which is no reason to give up.
+  std::optional<Quantizer> made_by(const Change& c, int64_t comparisons) {
+    auto made = data_.remake(c.options, &quantizer_);
+    if (made.ok()) return *std::move(made);
+    if (!data_.recalibrates || !affords_rung(data_.calibration_samples + cost_of(c) + comparisons))
+      return std::nullopt;
+    result_.runs += data_.calibration_samples;
+    made = data_.remake(c.options, nullptr);
+    return made.ok() ? std::optional(*std::move(made)) : std::nullopt;
+  }
+
+  bool affords_rung(int64_t runs) const { return runs + kSearchRuns <= left(); }
+
+  bool better(double a, double b) const {
+    return target().kind == AccuracyTarget::Kind::kSqnr ? a > b : a < b;
   }
 
   // Every rung is judged on a few samples, and kept where it is better; what seems to be enough is
@@ -133,9 +149,6 @@ class Search {
     if (!data_.remake) return {};
     const SpreadSamples some(data_.judged, std::min(kRungSamples, data_.judged.size()));
     double before = result_.before;
-    const auto better = [&](double a, double b) {
-      return target().kind == AccuracyTarget::Kind::kSqnr ? a > b : a < b;
-    };
     // All samples differ from a few as they did before.
     double few = kNaN;
     const auto expected = [&](double value, double first_few) {
@@ -147,19 +160,18 @@ class Search {
     while (auto change = next_change()) {
       const int64_t comparisons = kModels * (first ? 2 : 1) * some.size();
       tried_.insert(change->rung.setting);
-      if (cost_of(*change) + comparisons + kSearchRuns > left()) continue;
+      if (!affords_rung(cost_of(*change) + comparisons)) continue;
       if (first) {
         ONNXTOOL_ASSIGN(few, measure(out_, some, 0));
         before = few;
       }
       first = false;
-      result_.runs += cost_of(*change);
-      auto made = data_.remake(change->options, change->calibrates ? nullptr : &quantizer_);
+      auto made = made_by(*change, kModels * some.size());
+      if (made) result_.runs += cost_of(*change);
       change->rung.samples = some.size();
       change->rung.before = before;
       result_.rungs.push_back(change->rung);
-      // What cannot be had, as where the opset cannot be raised, is no reason to give up.
-      if (!made.ok()) continue;
+      if (!made) continue;
       ONNXTOOL_ASSIGN(Quantizer::Output candidate, made->emit(&some, quiet_));
       ONNXTOOL_ASSIGN(const double value, measure(candidate, some, 0));
       AccuracyRung& rung = result_.rungs.back();
@@ -174,6 +186,7 @@ class Search {
       if (target().met(expected(value, few))) break;
     }
     if (!any) return {};
+    rungs_kept_ = true;
     result_.after = base_ = expected(before, few);
     if (!target().met(base_)) return {};
     ONNXTOOL_ASSIGN(base_, measure(out_, data_.judged, 0));
@@ -238,7 +251,11 @@ class Search {
                                    ? value * (base_ / few_before_ - 1)
                                    : base_ - few_before_
                              : 0;
-    return std::optional<bool>(target().met(value + shift));
+    const bool kl = target().kind == AccuracyTarget::Kind::kKl;
+    const double safe = !shifts || !rungs_kept_ ? value + shift
+                        : kl                    ? (value + shift) * kSafeKl
+                                                : value + shift - kSafeDb;
+    return std::optional<bool>(target().met(safe));
   }
 
   std::vector<LayerInFloat> first(size_t k) const {
@@ -284,10 +301,13 @@ class Search {
   Status verify() {
     while (true) {
       ONNXTOOL_ASSIGN(Quantizer::Output candidate, without(chosen_));
-      ONNXTOOL_ASSIGN(result_.after,
-                      measure(candidate, data_.judged, static_cast<int64_t>(chosen_.size())));
-      result_.met = target().met(result_.after);
-      result_.in_float = chosen_;
+      ONNXTOOL_ASSIGN(const double value, measure(candidate, data_.judged,
+                                                  static_cast<int64_t>(chosen_.size())));
+      result_.met = target().met(value);
+      if (result_.met || better(value, result_.after)) {
+        result_.after = value;
+        result_.in_float = chosen_;
+      }
       if (result_.met) {
         candidate.trials = std::move(out_.trials);
         out_ = std::move(candidate);
@@ -306,7 +326,8 @@ class Search {
   AccuracySearch result_;
   std::vector<LayerInFloat> ranked_, chosen_;
   std::set<std::string> tried_;  // settings of rungs
-  size_t wanted_ = 0;            // how many of ranked_ were found to be enough
+  bool rungs_kept_ = false;
+  size_t wanted_ = 0;  // how many of ranked_ were found to be enough
   int64_t trial_samples_ = 1;
   double base_ = kNaN;  // with all layers on integers, on all samples; few_before_ on a few
   double few_before_ = kNaN;

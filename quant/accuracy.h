@@ -65,8 +65,9 @@ struct AccuracySearch {
   int64_t runs = 0, budget = 0;  // of one sample
 };
 
-/// A calibrated quantizer of the same model under other options; calibration is not run again where
-/// `calibrated`, which has seen the same model, knows all that is needed.
+/// A calibrated quantizer of the same model under other options: with the counts of `calibrated`,
+/// or an error where these are not of the values that the options lead to; nullptr runs
+/// calibration.
 using Remake =
     std::function<Result<Quantizer>(const QuantizeOptions&, const Quantizer* calibrated)>;
 
@@ -76,6 +77,8 @@ struct AccuracyData {
   int64_t calibration_samples = 0;  // that calibration has run, or would have
   const RunOptions& run;
   Remake remake = {};  // none: all layers stay as they are
+  /// Whether `remake` may run calibration.
+  bool recalibrates = true;
 };
 
 /// Gives all layers what brings `out` closer to the target, puts those into float that keep it from

@@ -4,10 +4,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <set>
 #include <span>
+#include <utility>
 
 #include "libopt/rewrite/rewriter.h"
+#include "libopt/support/checked.h"
+#include "quant/channel_noise.h"
 
 namespace onnxtool {
 namespace {
@@ -16,19 +20,13 @@ namespace {
 // maps hold many positions each, on a few: about this many multiplications are spent.
 constexpr double kBudgetMacs = 2e10;
 constexpr int64_t kMinSamples = 4, kMaxSamples = 512;
-// Rescaling must at least quarter the predicted noise of a pair of layers. Below that the
-// prediction says little, and a network whose channels are even as they came is best left alone.
-constexpr double kMinGain = 4;
 // A channel that seldom fires shows no large value on few samples; its raw result's spread tells
 // what it can reach.
 constexpr double kReach = 8;
-// The range that calibrators settle on, as a share of what the channels reach: a large value that
-// is seldom met is cut or costs little. A real network (CIFAR-10, channels scaled at random) gets
-// the noise back that it had as trained from a fifth to over a half; at the whole reach it loses 1
-// dB.
-constexpr double kRangeShare = 0.5;
 // Beyond this the scaled weights could leave the normal range.
-constexpr int kMaxExponent = 24;
+constexpr int kMaxExponent = 64;
+// Links that share weights settle in two or three.
+constexpr int kTurns = 6;
 
 // How a constant weight is indexed: [rows, columns, inner] with rows the output channels.
 struct WeightView {
@@ -69,8 +67,9 @@ std::optional<WeightView> weight_of(const Node& node) {
 struct Link {
   const Node* first;
   const Node* second;
-  const Value* activation;  // [N, C, ...], what the second layer reads, before any Flatten
-  int64_t repeat = 1;       // columns of the second layer per channel (a Flatten of C x H x W)
+  const Value* activation;   // [N, C, ...], what the second layer reads, before any Flatten
+  int64_t repeat = 1;        // columns of the second layer per channel (a Flatten of C x H x W)
+  bool rounds_first = true;  // the first layer's weights become integers, too
 };
 
 bool keeps_channels(const Node& n) {
@@ -98,15 +97,17 @@ std::optional<Link> link_from(const Node& first) {
     } else if ((user.is("Flatten") || user.is("Reshape")) && from && to && from->size() >= 3 &&
                to->size() == 2) {
       // [N, C, spatial...] to [N, C * spatial]; the spatial extents must be known.
-      int64_t spatial = 1;
+      std::vector<int64_t> extents;
       for (size_t i = 2; i < from->size(); ++i) {
         if (!(*from)[i].value) return std::nullopt;
-        spatial *= *(*from)[i].value;
+        extents.push_back(*(*from)[i].value);
       }
+      const auto spatial = checked_product(extents);
       const Dim &c = (*from)[1], &flat = (*to)[1];
-      if (!c.value || !flat.value || *flat.value != *c.value * spatial || spatial < 1)
+      if (!spatial || *spatial < 1 || !c.value || !flat.value ||
+          flat.value != checked_mul(*c.value, *spatial))
         return std::nullopt;
-      link.repeat = spatial;
+      link.repeat = *spatial;
       v = &user.output(0);
     } else {
       return std::nullopt;
@@ -124,193 +125,45 @@ void scale_weight(Model& model, const Node& node, int input, const std::vector<f
   rw.set_input(node, input, &fresh);
 }
 
-// The weights times factor(row, column).
+// Multiplies weights by factor(row, column).
 template <class Factor>
-std::vector<float> scaled(const WeightView& w, const Factor& factor_of) {
-  std::vector<float> values = w.tensor->values<float>();
+void scale(const WeightView& w, std::vector<float>& values, const Factor& factor_of) {
   for (int64_t row = 0; row < w.rows; ++row)
     for (int64_t column = 0; column < w.columns; ++column) {
       const float factor = factor_of(row, column);
       float* first = &values[w.at(row, column)];
       for (int64_t k = 0; k < w.inner; ++k) first[k] *= factor;
     }
-  return values;
 }
 
-// The noise that 8-bit codes add to the second layer's outputs, each row relative to its output's
-// size, as a function of the channels' exponents e (channel i is divided by 2^e_i):
-//
-//   J(e) = sum over rows o of 1/b_o^2 ( A^2 / 255^2 * sum_i p_i |W_oi|^2 4^e_i    codes of the
-//   activation
-//                                     + M_o^2 / 127^2 * sum_i q_i 4^-e_i )        codes of the
-//                                     weights
-//
-//   A = kRangeShare max_i r_i 2^-e_i, the activation's range;  M_o = max_i |W_oi| 2^e_i, the row's;
-//   p_i the share of channel i that is not zero (zero has a code of its own), q_i its mean square
-//   times the weights of a row that it meets. The common factor 1/12 of rounding noise is left out.
-class Noise {
- public:
-  /// row_size: b above. A row whose outputs are all zero counts for nothing.
-  Noise(int64_t channels, const std::vector<double>& row_size)
-      : rows_(static_cast<int64_t>(row_size.size())),
-        channels_(channels),
-        largest_(static_cast<size_t>(rows_ * channels), 0),
-        column_(static_cast<size_t>(channels), 0) {
-    for (const double b : row_size) weight_.push_back(b > 0 ? 1 / (b * b) : 0);
-  }
+// What the second layer's weights in a column belong to.
+int64_t channel_of(const Link& link, const WeightView& second, int64_t row, int64_t column) {
+  return (row / (second.rows / second.group) * second.columns + column) / link.repeat;
+}
 
-  /// The weights with which a row meets a channel, or some of them.
-  void add_weights(int64_t row, int64_t channel, std::span<const float> weights) {
-    float& largest = largest_[at(row, static_cast<size_t>(channel))];
-    double squares = 0;
-    for (const float w : weights) {
-      largest = std::max(largest, std::abs(w));
-      squares += static_cast<double>(w) * w;
-    }
-    column_[static_cast<size_t>(channel)] += weight_[static_cast<size_t>(row)] * squares;
-  }
+// Both layers' weights under exponents: 2^-e for the first one's rows, 2^e for the second's
+// columns. Powers of two are exact, and so are products with them.
+void scale_pair(const Link& link, const std::vector<int>& e, std::vector<float>& first,
+                std::vector<float>& second) {
+  scale(*weight_of(*link.first), first,
+        [&](int64_t row, int64_t) { return std::ldexp(1.0f, -e[static_cast<size_t>(row)]); });
+  const WeightView w = *weight_of(*link.second);
+  scale(w, second, [&](int64_t row, int64_t column) {
+    return std::ldexp(1.0f, e[static_cast<size_t>(channel_of(link, w, row, column))]);
+  });
+}
 
-  /// reach, nonzero, energy: r, p and q above. Finds exponents by steps of one that lower J, from
-  /// the start given. Returns by what factor J fell against e = 0, where nothing is rescaled.
-  double settle(std::vector<double> reach, const std::vector<double>& nonzero,
-                std::vector<double> energy, std::vector<int>& e) {
-    reach_ = std::move(reach);
-    energy_ = std::move(energy);
-    for (size_t i = 0; i < column_.size(); ++i) column_[i] *= nonzero[i];
-    const double unscaled = start(std::vector<int>(e.size(), 0));
-    double best = start(e);
-    // Where evening out all the way does not help at all, the search would not find much either.
-    if (!(best < unscaled)) return 1;
-    sort_by_channel();
-    // Each sweep that changes something lowers J; the bound only guards against endless tiny gains.
-    for (int sweep = 0; sweep < 16; ++sweep) {
-      bool moved = false;
-      for (size_t i = 0; i < e.size(); ++i)
-        for (const int step : {1, -1}) {
-          const double j = try_step(i, step, best);
-          if (!(j < best)) continue;
-          take_step(i, step);
-          e[i] += step;
-          best = j;
-          moved = true;
-          break;
-        }
-      if (!moved) break;
-    }
-    return unscaled / best;
-  }
+using Statistics = std::map<const Value*, std::vector<ChannelStatistics>>;
 
- private:
-  size_t at(int64_t row, size_t channel) const {
-    return static_cast<size_t>(row * channels_) + channel;
-  }
+// The model as it stands: weights that differ from the graph's, and what the values are like.
+struct State {
+  std::map<const Node*, std::vector<float>> weights;
+  Statistics statistics;
 
-  // Steps look at one channel in all rows.
-  void sort_by_channel() {
-    by_channel_.resize(largest_.size());
-    // In strips, so that the lines written to stay in the cache.
-    constexpr int64_t kStrip = 16;
-    for (int64_t first = 0; first < channels_; first += kStrip)
-      for (int64_t o = 0; o < rows_; ++o)
-        for (int64_t i = first; i < std::min(first + kStrip, channels_); ++i)
-          by_channel_[static_cast<size_t>(i * rows_ + o)] = largest_[at(o, static_cast<size_t>(i))];
+  std::vector<float> weights_of(const Node& node) const {
+    const auto it = weights.find(&node);
+    return it != weights.end() ? it->second : weight_of(node)->tensor->values<float>();
   }
-
-  double row_range(int64_t row) const {
-    const float* mine = largest_.data() + at(row, 0);
-    double largest[4] = {};  // one alone would wait for itself
-    size_t i = 0;
-    for (; i + 4 <= factor_.size(); i += 4)
-      for (size_t k = 0; k < 4; ++k)
-        largest[k] = std::max(largest[k], mine[i + k] * factor_[i + k]);
-    for (; i < factor_.size(); ++i) largest[0] = std::max(largest[0], mine[i] * factor_[i]);
-    return std::max(std::max(largest[0], largest[1]), std::max(largest[2], largest[3]));
-  }
-
-  static double sum(double range, double by_activation, double by_weight, double mean_square) {
-    const double step = kRangeShare * range / 255.0;
-    return step * step * by_activation + by_weight * mean_square / (127.0 * 127.0);
-  }
-
-  // J at e from scratch; the running terms that steps change.
-  double start(const std::vector<int>& e) {
-    factor_.clear();
-    for (int x : e) factor_.push_back(std::ldexp(1.0, x));
-    by_activation_ = mean_square_ = 0;
-    for (size_t i = 0; i < e.size(); ++i) {
-      by_activation_ += column_[i] * factor_[i] * factor_[i];
-      mean_square_ += energy_[i] / (factor_[i] * factor_[i]);
-    }
-    find_farthest();
-    row_range_.clear();
-    double by_weight = 0;
-    for (int64_t o = 0; o < rows_; ++o) {
-      row_range_.push_back(row_range(o));
-      by_weight += weight_[static_cast<size_t>(o)] * row_range_.back() * row_range_.back();
-    }
-    return sum(farthest_, by_activation_, by_weight, mean_square_);
-  }
-
-  // The channel that reaches farthest, and how far the others do.
-  void find_farthest() {
-    farthest_ = next_ = 0;
-    for (size_t i = 0; i < factor_.size(); ++i) {
-      const double r = reach_[i] / factor_[i];
-      if (r > farthest_) {
-        next_ = farthest_;
-        farthest_ = r;
-        farthest_channel_ = i;
-      } else {
-        next_ = std::max(next_, r);
-      }
-    }
-  }
-
-  // J after a step, or, once it is sure to pass it, something above `limit`.
-  double try_step(size_t i, int step, double limit) {
-    const double f = factor_[i], g = std::ldexp(f, step);
-    const double range = std::max(i == farthest_channel_ ? next_ : farthest_, reach_[i] / g);
-    const double by_activation = by_activation_ + column_[i] * (g * g - f * f);
-    const double mean_square = mean_square_ + energy_[i] * (1 / (g * g) - 1 / (f * f));
-    const float* mine = by_channel_.data() + i * static_cast<size_t>(rows_);
-    double by_weight = 0;
-    for (size_t o = 0; o < row_range_.size(); ++o) {
-      double r = std::max(row_range_[o], mine[o] * g);
-      // Channel i set this row's range and shrinks: who is the largest now?
-      if (g < f && mine[o] * f >= row_range_[o]) {
-        factor_[i] = g;
-        r = row_range(static_cast<int64_t>(o));
-        factor_[i] = f;
-      }
-      by_weight += weight_[o] * r * r;
-      if (o % 64 == 0 && sum(range, by_activation, by_weight, mean_square) > limit) break;
-    }
-    return sum(range, by_activation, by_weight, mean_square);
-  }
-
-  void take_step(size_t i, int step) {
-    const double f = factor_[i], g = std::ldexp(f, step);
-    by_activation_ += column_[i] * (g * g - f * f);
-    mean_square_ += energy_[i] * (1 / (g * g) - 1 / (f * f));
-    factor_[i] = g;
-    find_farthest();
-    const float* mine = by_channel_.data() + i * static_cast<size_t>(rows_);
-    for (size_t o = 0; o < row_range_.size(); ++o) {
-      const bool set_it = g < f && mine[o] * f >= row_range_[o];
-      row_range_[o] =
-          set_it ? row_range(static_cast<int64_t>(o)) : std::max(row_range_[o], mine[o] * g);
-    }
-  }
-
-  int64_t rows_, channels_;
-  std::vector<float> largest_, by_channel_;  // |W|: [rows, channels] and [channels, rows]
-  std::vector<double> weight_;               // [rows]: 1 / b^2
-  std::vector<double> column_;          // [channels]: sum over rows of |W_oi|^2 / b_o^2, times p
-  std::vector<double> reach_, energy_;  // [channels]
-  std::vector<double> factor_, row_range_;  // [channels]: 2^e; [rows]: M
-  double by_activation_ = 0, mean_square_ = 0;
-  double farthest_ = 0, next_ = 0;  // A, and A without its channel
-  size_t farthest_channel_ = 0;
 };
 
 // The power of two nearest to x on a logarithmic scale, by its exponent; exact under scaling of x
@@ -321,51 +174,226 @@ int nearest_exponent(double x) {
   return m < 0.70710678118654752 ? e - 1 : e;
 }
 
-// raw: the first layer's result; activation: what the second reads; out: the second's raw result.
-std::vector<int> exponents_of(const Link& link, const std::vector<ChannelStatistics>& raw,
-                              const std::vector<ChannelStatistics>& activation,
-                              const std::vector<ChannelStatistics>& out) {
+struct Question {
+  ChannelNoise noise;
+  std::vector<std::vector<int>> starts;
+  std::vector<bool> idle;  // channels that are always zero
+};
+
+// What a row of the layer's weights meets in all, mean squares summed up.
+double energy_met(const Node& node, const std::vector<ChannelStatistics>& input) {
+  const WeightView w = *weight_of(node);
+  double sum = 0;
+  for (const ChannelStatistics& c : input) sum += c.rms * c.rms;
+  return sum * static_cast<double>(w.inner) / static_cast<double>(w.group);
+}
+
+// The largest weight of each of the first layer's rows.
+std::vector<double> row_ranges(const Link& link, const State& state) {
+  const WeightView w = *weight_of(*link.first);
+  const std::vector<float> values = state.weights_of(*link.first);
+  std::vector<double> largest(static_cast<size_t>(w.rows), 0);
+  for (int64_t row = 0; row < w.rows; ++row)
+    for (int64_t column = 0; column < w.columns; ++column)
+      for (int64_t k = 0; k < w.inner; ++k) {
+        double& most = largest[static_cast<size_t>(row)];
+        most = std::max<double>(most, std::abs(values[w.at(row, column) + static_cast<size_t>(k)]));
+      }
+  return largest;
+}
+
+// nullopt: shapes are not what they seem.
+std::optional<Question> question_of(const Link& link, const State& state, bool per_channel) {
   const WeightView w = *weight_of(*link.second);
-  const auto channels = static_cast<int64_t>(raw.size());
-  std::vector<int> e(raw.size(), 0);
-  if (channels != weight_of(*link.first)->rows || activation.size() != raw.size() ||
-      static_cast<int64_t>(out.size()) != w.rows)
-    return e;
-  std::vector<double> reach, energy, nonzero, size;
-  std::vector<int> known;
+  const auto& raw = state.statistics.at(&link.first->output(0));
+  const auto& activation = state.statistics.at(link.activation);
+  const auto& out = state.statistics.at(&link.second->output(0));
+  if (static_cast<int64_t>(raw.size()) != weight_of(*link.first)->rows ||
+      activation.size() != raw.size() || static_cast<int64_t>(out.size()) != w.rows)
+    return std::nullopt;
+  ChannelNoise::Channels channels;
+  std::vector<int> by_reach(raw.size(), 0);
+  std::vector<bool> idle(raw.size(), false);
   // Each channel meets as many weights of a row as there are taps.
   const auto taps = static_cast<double>(w.inner * link.repeat);
   for (size_t c = 0; c < raw.size(); ++c) {
-    reach.push_back(std::max(static_cast<double>(std::max(activation[c].max, -activation[c].min)),
-                             kReach * raw[c].rms));
-    energy.push_back(activation[c].rms * activation[c].rms * taps);
-    nonzero.push_back(activation[c].nonzero);
-    if (reach[c] > 0 && std::isfinite(reach[c]))
-      e[c] = nearest_exponent(reach[c]);
-    else
-      reach[c] = energy[c] = 0;
+    double reach = std::max(static_cast<double>(std::max(activation[c].max, -activation[c].min)),
+                            kReach * raw[c].rms);
+    idle[c] = !(reach > 0 && std::isfinite(reach));
+    if (idle[c]) reach = 0;
+    if (!idle[c]) by_reach[c] = nearest_exponent(reach);
+    channels.reach.push_back(reach);
+    channels.energy.push_back(idle[c] ? 0 : activation[c].rms * activation[c].rms * taps);
+    channels.nonzero.push_back(activation[c].nonzero);
   }
+  std::vector<double> size;
   for (const ChannelStatistics& s : out) size.push_back(s.rms);
-  Noise noise(channels, size);
-  const std::vector<float> values = w.tensor->values<float>();
-  const int64_t rows_per_group = w.rows / w.group;
+  Question q{ChannelNoise(std::move(channels), size), {by_reach}, std::move(idle)};
+  const std::vector<float> values = state.weights_of(*link.second);
+  std::vector<double> second(raw.size(), 0);
   for (int64_t o = 0; o < w.rows; ++o)
     for (int64_t local = 0; local < w.columns; ++local) {
-      const int64_t channel = (o / rows_per_group * w.columns + local) / link.repeat;
-      noise.add_weights(o, channel, {&values[w.at(o, local)], static_cast<size_t>(w.inner)});
+      const int64_t channel = channel_of(link, w, o, local);
+      const std::span<const float> met(&values[w.at(o, local)], static_cast<size_t>(w.inner));
+      q.noise.add_weights(o, channel, met);
+      if (per_channel) continue;
+      for (const float v : met)
+        second[static_cast<size_t>(channel)] =
+            std::max<double>(second[static_cast<size_t>(channel)], std::abs(v));
     }
-  if (!(noise.settle(reach, nonzero, energy, e) >= kMinGain))
-    return std::vector<int>(raw.size(), 0);
+  if (per_channel) return q;
+  const std::vector<double> first = row_ranges(link, state);
+  // Where both layers' weights of a channel reach equally far.
+  std::vector<int> by_weights(raw.size(), 0);
+  for (size_t c = 0; c < raw.size(); ++c) {
+    if (first[c] > 0 && second[c] > 0)
+      by_weights[c] = nearest_exponent(std::sqrt(first[c] / second[c]));
+    if (q.idle[c]) q.starts[0][c] = by_weights[c];
+  }
+  q.starts.push_back(std::move(by_weights));
+  q.starts.emplace_back(raw.size(), 0);
+  if (link.rounds_first)
+    q.noise.share_scales(first,
+                         energy_met(*link.first, state.statistics.at(&link.first->input(0))));
+  return q;
+}
+
+struct Answer {
+  std::vector<int> e;
+  double gain = 1;  // by what the noise falls
+};
+
+// A common factor changes nothing but the size of the numbers: the middle channel that is known is
+// left alone. nullopt: none is.
+std::optional<std::vector<int>> centred(std::vector<int> e, const std::vector<bool>& idle) {
+  std::vector<int> known;
   for (size_t c = 0; c < e.size(); ++c)
-    if (reach[c] > 0) known.push_back(e[c]);
-  if (known.empty()) return std::vector<int>(raw.size(), 0);
-  // A common factor changes nothing but the size of the numbers: leave the middle channel alone.
-  std::nth_element(known.begin(), known.begin() + static_cast<std::ptrdiff_t>(known.size() / 2),
-                   known.end());
-  const int middle = known[known.size() / 2];
-  for (size_t c = 0; c < e.size(); ++c)
-    e[c] = reach[c] > 0 ? std::clamp(e[c] - middle, -kMaxExponent, kMaxExponent) : 0;
+    if (!idle[c]) known.push_back(e[c]);
+  if (known.empty()) return std::nullopt;
+  const auto middle = known.begin() + static_cast<std::ptrdiff_t>(known.size() / 2);
+  std::nth_element(known.begin(), middle, known.end());
+  for (int& x : e) x = std::clamp(x - *middle, -kMaxExponent, kMaxExponent);
   return e;
+}
+
+Answer answer(Question& q, bool per_channel) {
+  Answer best{std::vector<int>(q.idle.size(), 0)};
+  for (std::vector<int>& e : q.starts)
+    if (const double gain = q.noise.settle(e); gain > best.gain) best = {e, gain};
+  auto e = centred(std::move(best.e), q.idle);
+  if (!e) return {std::vector<int>(q.idle.size(), 0)};
+  best.e = *std::move(e);
+  for (size_t c = 0; per_channel && c < best.e.size(); ++c)
+    if (q.idle[c]) best.e[c] = 0;
+  return best;
+}
+
+bool is_zero(const std::vector<int>& e) {
+  return std::ranges::all_of(e, [](int x) { return x == 0; });
+}
+
+// Rows with scales of their own: no link's answer depends on another's.
+std::vector<std::vector<int>> each_alone(const std::vector<Link>& links, const State& state,
+                                         double least_gain) {
+  std::vector<std::vector<int>> exponents(links.size());
+  tbb::parallel_for(size_t{0}, links.size(), [&](size_t l) {
+    auto q = question_of(links[l], state, true);
+    if (!q) return;
+    Answer a = answer(*q, true);
+    if (a.gain >= least_gain) exponents[l] = std::move(a.e);
+  });
+  return exponents;
+}
+
+void scale_statistics(std::vector<ChannelStatistics>& values, const std::vector<int>& e,
+                      int64_t repeat) {
+  for (size_t i = 0; i < values.size(); ++i) {
+    const int by = -e[i / static_cast<size_t>(repeat)];
+    values[i].rms = std::ldexp(values[i].rms, by);
+    values[i].min = std::ldexp(values[i].min, by);
+    values[i].max = std::ldexp(values[i].max, by);
+  }
+}
+
+void scale_link(const Link& link, const std::vector<int>& e, State& state) {
+  std::vector<float> first = state.weights_of(*link.first), second = state.weights_of(*link.second);
+  scale_pair(link, e, first, second);
+  state.weights[link.first] = std::move(first);
+  state.weights[link.second] = std::move(second);
+  std::set<const Value*> done;
+  const Value* const made[] = {&link.first->output(0), link.activation, &link.second->input(0)};
+  for (const Value* v : made) {
+    auto& values = state.statistics.at(v);
+    if (done.insert(v).second && values.size() % e.size() == 0)
+      scale_statistics(values, e, static_cast<int64_t>(values.size() / e.size()));
+  }
+}
+
+// One scale for all rows: each layer's weights belong to the links on both of its sides, which take
+// turns until nothing changes.
+std::vector<std::vector<int>> by_turns(const std::vector<Link>& links, State state,
+                                       double least_gain) {
+  std::vector<std::vector<int>> exponents(links.size());
+  std::vector<double> before(links.size(), 0);
+  for (size_t l = 0; l < links.size(); ++l)
+    if (auto q = question_of(links[l], state, false)) before[l] = q->noise.unscaled();
+  // What the search finds depends on where it starts: where all channels of a link reach equally
+  // far, which does not depend on how the model came scaled.
+  for (size_t l = 0; l < links.size(); ++l)
+    if (auto q = question_of(links[l], state, false)) {
+      auto start = centred(q->starts[0], q->idle);
+      if (!start) continue;
+      exponents[l] = *std::move(start);
+      scale_link(links[l], exponents[l], state);
+    }
+  bool moved = true;
+  for (int turn = 0; moved && turn < kTurns; ++turn) {
+    moved = false;
+    for (size_t l = 0; l < links.size(); ++l) {
+      auto q = question_of(links[l], state, false);
+      if (!q) continue;
+      std::vector<int> e = answer(*q, false).e;
+      exponents[l].resize(e.size(), 0);
+      for (size_t c = 0; c < e.size(); ++c) {
+        const int all = std::clamp(exponents[l][c] + e[c], -kMaxExponent, kMaxExponent);
+        e[c] = all - std::exchange(exponents[l][c], all);
+      }
+      if (is_zero(e)) continue;
+      moved = true;
+      scale_link(links[l], e, state);
+    }
+  }
+  for (size_t l = 0; l < links.size(); ++l)
+    if (auto q = question_of(links[l], state, false))
+      if (before[l] >= least_gain * q->noise.unscaled()) return exponents;
+  return std::vector<std::vector<int>>(links.size());
+}
+
+// One value for each row of the weights, which follows them when they are scaled.
+bool bias_follows(const Node& layer, const WeightView& w) {
+  if (!layer.has_input(2)) return true;
+  const Tensor* bias = layer.input(2).constant();
+  return bias && bias->dtype() == DataType::kFloat && bias->count() == w.rows &&
+         (bias->rank() == 0 || bias->dims().back() == w.rows);
+}
+
+// What the second layer reads is rounded, so that one is on integers. The first may be in float:
+// its channels share the scale of that value all the same.
+std::vector<Link> links_of(const Graph& graph, const Placement& placement) {
+  std::set<const Node*> integer;
+  for (const IntegerNode& n : placement.nodes) integer.insert(n.node);
+  std::vector<Link> links;
+  for (const Node& n : graph.nodes()) {
+    const auto w1 = weight_of(n);
+    if (!w1 || !bias_follows(n, *w1)) continue;
+    auto link = link_from(n);
+    if (!link || !integer.contains(link->second)) continue;
+    const auto w2 = weight_of(*link->second);
+    if (!w2 || w2->columns * w2->group != w1->rows * link->repeat) continue;
+    link->rounds_first = integer.contains(&n);
+    links.push_back(*link);
+  }
+  return links;
 }
 
 }  // namespace
@@ -386,73 +414,46 @@ int64_t affordable_samples(const Placement& placement) {
 }
 
 Result<int> equalize(Model& model, const Placement& placement, const SampleSource& source,
-                     const RunOptions& options) {
-  std::set<const Node*> integer;
-  for (const IntegerNode& n : placement.nodes) integer.insert(n.node);
-  std::vector<Link> links;
+                     const RunOptions& run, const EqualizeOptions& options) {
+  const std::vector<Link> links = links_of(model.graph(), placement);
   std::vector<const Value*> watched;
-  for (const IntegerNode& n : placement.nodes) {
-    if (!weight_of(*n.node)) continue;
-    if (n.node->has_input(2) && !n.node->input(2).constant()) continue;
-    const auto link = link_from(*n.node);
-    if (!link || !integer.contains(link->second)) continue;
-    const auto w1 = weight_of(*link->first), w2 = weight_of(*link->second);
-    // One bias value for all rows could not follow them.
-    if (link->first->has_input(2) && link->first->input(2).constant()->count() != w1->rows)
-      continue;
-    if (!w2 || w2->columns * w2->group != w1->rows * link->repeat) continue;
-    links.push_back(*link);
-    watched.push_back(link->activation);
-    watched.push_back(&link->first->output(0));
-    watched.push_back(&link->second->output(0));
+  const auto watch = [&](const Value& v) {
+    if (std::ranges::find(watched, &v) == watched.end()) watched.push_back(&v);
+  };
+  for (const Link& link : links) {
+    watch(*link.activation);
+    watch(link.first->output(0));
+    watch(link.second->output(0));
+    if (options.per_channel) continue;
+    watch(link.first->input(0));
+    watch(link.second->input(0));
   }
   if (links.empty()) return 0;
-  // One plan watches each value once.
-  std::vector<const Value*> unique = watched;
-  std::sort(unique.begin(), unique.end(),
-            [](const Value* a, const Value* b) { return a->id() < b->id(); });
-  unique.erase(std::unique(unique.begin(), unique.end()), unique.end());
-  ONNXTOOL_ASSIGN(const auto statistics, collect_channels(model.graph(), unique, source, options,
-                                                          affordable_samples(placement)));
-  const auto of = [&](const Value& v) -> const std::vector<ChannelStatistics>& {
-    return statistics[static_cast<size_t>(
-        std::lower_bound(unique.begin(), unique.end(), &v,
-                         [](const Value* a, const Value* b) { return a->id() < b->id(); }) -
-        unique.begin())];
-  };
+  ONNXTOOL_ASSIGN(auto collected, collect_channels(model.graph(), watched, source, run,
+                                                   affordable_samples(placement)));
+  State state;
+  for (size_t i = 0; i < watched.size(); ++i)
+    state.statistics[watched[i]] = std::move(collected[i]);
   // What was measured refers to the model as it came: exponents of all links first, then the edits.
-  std::vector<std::vector<int>> exponents(links.size());
-  tbb::parallel_for(size_t{0}, links.size(), [&](size_t l) {
-    const Link& link = links[l];
-    exponents[l] = exponents_of(link, of(link.first->output(0)), of(*link.activation),
-                                of(link.second->output(0)));
-  });
+  const std::vector<std::vector<int>> exponents =
+      options.per_channel ? each_alone(links, state, options.least_gain)
+                          : by_turns(links, std::move(state), options.least_gain);
 
   int changed = 0;
   for (size_t l = 0; l < links.size(); ++l) {
     const Link& link = links[l];
     const std::vector<int>& e = exponents[l];
-    if (std::all_of(e.begin(), e.end(), [](int x) { return x == 0; })) continue;
+    if (is_zero(e)) continue;
     ++changed;
-    std::vector<float> up, down;  // 2^e and 2^-e: exact, and so are products with them
-    for (const int x : e) {
-      up.push_back(std::ldexp(1.0f, x));
-      down.push_back(std::ldexp(1.0f, -x));
-    }
-    const WeightView w1 = *weight_of(*link.first);
-    scale_weight(model, *link.first, 1,
-                 scaled(w1, [&](int64_t row, int64_t) { return down[static_cast<size_t>(row)]; }));
-    if (link.first->has_input(2)) {
-      std::vector<float> bias = link.first->input(2).constant()->values<float>();
-      for (size_t i = 0; i < bias.size(); ++i) bias[i] *= down[bias.size() == e.size() ? i : 0];
-      scale_weight(model, *link.first, 2, bias);
-    }
-    const WeightView w2 = *weight_of(*link.second);
-    const int64_t rows_per_group = w2.rows / w2.group;
-    scale_weight(model, *link.second, 1, scaled(w2, [&](int64_t row, int64_t column) {
-                   return up[static_cast<size_t>((row / rows_per_group * w2.columns + column) /
-                                                 link.repeat)];
-                 }));
+    std::vector<float> first = weight_of(*link.first)->tensor->values<float>(),
+                       second = weight_of(*link.second)->tensor->values<float>();
+    scale_pair(link, e, first, second);
+    scale_weight(model, *link.first, 1, first);
+    scale_weight(model, *link.second, 1, second);
+    if (!link.first->has_input(2)) continue;
+    std::vector<float> bias = link.first->input(2).constant()->values<float>();
+    for (size_t i = 0; i < bias.size(); ++i) bias[i] *= std::ldexp(1.0f, -e[i]);
+    scale_weight(model, *link.first, 2, bias);
   }
   return changed;
 }

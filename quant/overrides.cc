@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "libopt/ir/model.h"
+#include "quant/ops/handler.h"
 
 namespace onnxtool {
 namespace {
@@ -77,6 +78,12 @@ void merge(OverrideValues& to, const OverrideValues& from) {
   take(to.symmetric, from.symmetric);
 }
 
+// A layer, or what preparation joins with one, whose name the layer may take.
+bool has_weights(const Node& n) {
+  const OpHandler* h = find_handler(n);
+  return (h && h->role == Role::kCore) || n.is("Add") || n.is("Mul") || n.is("BatchNormalization");
+}
+
 }  // namespace
 
 Result<Overrides> Overrides::parse(const std::vector<std::string>& texts) {
@@ -108,6 +115,20 @@ Status Overrides::check(const Model& model) const {
   for (const Entry& e : entries_)
     if (Status s = e.selector.check(model); !s.ok())
       return std::move(s).error().at("--override " + e.text);
+  if (!model.functions.empty()) return {};  // their nodes are there once calls are inlined
+  for (const Entry& e : entries_) {
+    const bool weights = e.values.per_channel || e.values.weight_type;
+    if (!weights && !e.values.in_float) continue;
+    bool any = false;
+    for (const Node& n : model.graph().nodes())
+      any = any || (e.selector.matches(n) && (!weights || has_weights(n)));
+    if (!any)
+      return Error{ErrorCode::kUsage,
+                   "--override " + e.text + ": it is said of no " +
+                       (weights ? "layer with weights" : "node"),
+                   weights ? "Conv, Gemm and MatMul have weights"
+                           : "name a node, or a tensor that one makes"};
+  }
   return {};
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "libopt/analysis/clip.h"
 #include "libopt/analysis/seam.h"
 #include "quant/attention_scores.h"
 #include "quant/weigh.h"
@@ -22,22 +23,13 @@ constexpr double kNegligibleNs = 20'000;
 
 constexpr const char* kNoGain = "would not run faster on integers";
 
-std::optional<double> clip_bound(const Node& clip, int input, const char* attribute,
-                                 double fallback) {
-  if (clip.opset() < 11) return clip.attr<float>(attribute, static_cast<float>(fallback));
-  if (!clip.has_input(input)) return fallback;
-  const Tensor* t = clip.input(input).constant();
-  if (!t || t->count() != 1) return std::nullopt;
-  return t->to_doubles()[0];
-}
-
 // [low, high] of a Relu or Clip; nullopt where the bounds are not constant or shut out zero, which
 // a quantized range always holds.
 std::optional<std::pair<double, double>> activation_bounds(const Node& node) {
   if (node.is("Relu")) return std::pair(0.0, 3.4e38);
-  const auto low = clip_bound(node, 1, "min", -3.4e38), high = clip_bound(node, 2, "max", 3.4e38);
-  if (!low || !high || *low > 0 || *high < 0) return std::nullopt;
-  return std::pair(*low, *high);
+  const auto bounds = clip_bounds(node);
+  if (!bounds || bounds->low > 0 || bounds->high < 0) return std::nullopt;
+  return std::pair(bounds->low, bounds->high);
 }
 
 class Placer {

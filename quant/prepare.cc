@@ -1,6 +1,8 @@
 #include "quant/prepare.h"
 
 #include <algorithm>
+#include <cmath>
+#include <map>
 
 #include "calib/exec/folder.h"
 #include "libopt/analysis/seam.h"
@@ -79,6 +81,42 @@ void drop_idle_count_include_pad(Graph& graph) {
     const auto* values = pads ? pads->get<std::vector<int64_t>>() : nullptr;
     if (values && std::ranges::any_of(*values, [](int64_t p) { return p != 0; })) continue;
     node.remove_attribute("count_include_pad");
+  }
+}
+
+// nullopt: it is no float32 constant, or leaves the range.
+std::optional<Tensor> times(const Value& v, float factor) {
+  const Tensor* t = v.constant();
+  if (!t || t->dtype() != DataType::kFloat) return std::nullopt;
+  std::vector<float> values = t->values<float>();
+  for (float& x : values)
+    if (x *= factor; !std::isfinite(x)) return std::nullopt;
+  return Tensor::from(t->dims(), values);
+}
+
+// alpha goes into the weights and beta into the bias: integer kernels have neither factor.
+void fold_gemm_factors(Graph& graph) {
+  std::map<std::pair<const Value*, float>, Value*> made;  // of weights that several nodes read
+  for (Node& node : graph.nodes()) {
+    if (!node.is("Gemm") || !node.has_input(1)) continue;
+    Rewriter rw(graph, &node);
+    const auto fold = [&](const char* attribute, int input) {
+      const float factor = node.attr<float>(attribute, 1);
+      if (factor == 1) return;
+      if (node.has_input(input)) {
+        const Value& old = node.input(input);
+        Value*& scaled = made[{&old, factor}];
+        if (!scaled) {
+          auto tensor = times(old, factor);
+          if (!tensor) return;
+          scaled = &rw.add_constant(*std::move(tensor), old.name() + "_" + attribute);
+        }
+        rw.set_input(node, input, scaled);
+      }
+      rw.remove_attribute(node, attribute);
+    };
+    fold("alpha", 1);
+    fold("beta", 2);
   }
 }
 
@@ -166,6 +204,7 @@ Result<Preparation> prepare_model(Model& model, const QuantizeOptions& options) 
     ONNXTOOL_TRY(raise_opset(model, needed, p));
   }
   ONNXTOOL_TRY(fold_model(model));
+  fold_gemm_factors(model.graph());
   after(model, p);
   return p;
 }

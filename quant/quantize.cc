@@ -90,8 +90,10 @@ Status Quantizer::settle_products() {
 }
 
 Status Quantizer::equalize(const SampleSource& source, const RunOptions& run) {
-  if (!options_.equalize || options_.ort_compat || !options_.per_channel) return {};
-  ONNXTOOL_ASSIGN(equalized_, onnxtool::equalize(*model_, placement_, source, run));
+  if (!options_.equalize || options_.ort_compat) return {};
+  EqualizeOptions how{.per_channel = options_.per_channel};
+  if (options_.equalize_small_gains) how.least_gain = 1;
+  ONNXTOOL_ASSIGN(equalized_, onnxtool::equalize(*model_, placement_, source, run, how));
   return {};
 }
 

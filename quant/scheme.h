@@ -43,6 +43,8 @@ struct QuantizeOptions {
   bool quantize_outputs = false;
   /// Rescales hidden channels by powers of two, so that one range suits all of them.
   bool equalize = true;
+  /// Also where the gain that is predicted is small.
+  bool equalize_small_gains = false;
   std::optional<Smoothing> smooth;
   /// onnxruntime's formulas and placement where they differ from ours.
   bool ort_compat = false;

@@ -55,8 +55,9 @@ std::string close_values(const Graph& graph, const std::string& name) {
 
 // Names may hold commas: the first split of which both sides exist counts.
 Result<std::unordered_set<std::string>> find_between(const std::string& text, const Graph& graph) {
-  const Error no_pair{
-      ErrorCode::kUsage, "selector 'between:" + text + "' is not of the form between:FROM,TO", {}};
+  const Error no_pair{ErrorCode::kUsage,
+                      "selector 'between:" + text + "' is not of the form between:FROM,TO",
+                      "FROM and TO are tensors, as in between:input,/layer1/Relu_output_0"};
   std::optional<Error> error;
   for (size_t comma = text.find(','); comma != std::string::npos;
        comma = text.find(',', comma + 1)) {
@@ -68,7 +69,8 @@ Result<std::unordered_set<std::string>> find_between(const std::string& text, co
       return Error{
           ErrorCode::kUsage,
           "selector 'between:" + text + "': no path leads from '" + from + "' to '" + to + "'",
-          {}};
+          results_between(*b, *a).empty() ? "name a tensor and one that is computed from it"
+                                          : "one leads back: between:" + to + "," + from};
     }
     const std::string& missing = a ? to : from;
     if (!error)

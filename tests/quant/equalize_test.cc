@@ -38,9 +38,10 @@ std::string pair_of_layers(const std::vector<int>& scale,
          "}> { c = Conv (x, w, b) " + between + " y = Conv (r, v) }";
 }
 
-double sqnr(const std::string& text, bool equalize) {
+double sqnr(const std::string& text, bool equalize, bool per_channel = true) {
   QuantizeOptions options = all_layers();
   options.equalize = equalize;
+  options.per_channel = per_channel;
   return testing::quantize(text, options).sqnr_db;
 }
 
@@ -51,6 +52,88 @@ TEST_CASE("equalization: channels scaled by powers of two cost at most 1 dB") {
   CHECK(std::abs(sqnr(pair_of_layers(uneven), true) - unscaled) < 1);
   // Without it they cost much: the test can tell.
   CHECK(sqnr(pair_of_layers(uneven), false) < unscaled - 6);
+}
+
+TEST_CASE("equalization: nor where all rows of a weight share one scale") {
+  const std::vector<int> even(kChannels, 0), uneven = {9, -7, 2, -8, 0, 5, -1, -9};
+  const double unscaled = sqnr(pair_of_layers(even), true, false);
+  CHECK(unscaled > 30);
+  CHECK(sqnr(pair_of_layers(uneven), true, false) > unscaled - 1);
+  CHECK(sqnr(pair_of_layers(uneven), false, false) < unscaled - 20);
+  // Three layers, the middle one between two that are scaled: they settle together.
+  const auto chain = [](const std::vector<int>& a, const std::vector<int>& b) {
+    std::string first, middle, last;
+    const auto add = [](std::string& list, int i, int exponent) {
+      list += (list.empty() ? "" : ", ") +
+              std::to_string(std::ldexp(((i * 37 + 11) % 64 - 31.5) / 32, exponent));
+    };
+    for (size_t row = 0; row < kChannels; ++row)
+      for (size_t column = 0; column < kChannels; ++column) {
+        const int i = static_cast<int>(row * kChannels + column);
+        add(first, i, a[row]);
+        add(middle, i * 5 + 3, b[row] - a[column]);
+        add(last, i * 3 + 1, -b[column]);
+      }
+    return "<ir_version: 8, opset_import: [\"\" : 13]> g (float[1,8,6,6] x) => (float y) "
+           "<float[8,8,1,1] u = {" +
+           first + "}, float[8,8,1,1] v = {" + middle + "}, float[8,8,1,1] w = {" + last +
+           "}> { c = Conv (x, u) r = Relu (c) d = Conv (r, v) s = Relu (d) y = Conv (s, w) }";
+  };
+  const double plain = sqnr(chain(even, even), true, false);
+  CHECK(sqnr(chain(uneven, {-9, 6, 0, 8, -3, -7, 9, 1}), true, false) > plain - 1);
+}
+
+TEST_CASE("equalization: also where the first layer of the two stays in float") {
+  const std::vector<int> even(kChannels, 0), uneven = {20, 0, 2, -3, 0, 3, -1, 0};
+  const auto first_in_float = [](const std::vector<int>& scale, bool per_channel) {
+    QuantizeOptions options = all_layers();
+    options.equalize = true;
+    options.per_channel = per_channel;
+    options.exclude = *Selection::parse({"tensor:c"});
+    return testing::quantize(pair_of_layers(scale), options).sqnr_db;
+  };
+  for (const bool per_channel : {true, false}) {
+    CAPTURE(per_channel);
+    const double unscaled = first_in_float(even, per_channel);
+    CHECK(unscaled > 30);
+    CHECK(first_in_float(uneven, per_channel) > unscaled - 1);
+  }
+}
+
+TEST_CASE("equalization: rows that are nearly nothing are not scaled beyond all numbers") {
+  QuantizeOptions options = all_layers();
+  options.equalize = true;
+  options.per_channel = false;
+  const std::string text =
+      "<ir_version: 8, opset_import: [\"\" : 13]> g (float[4,4] x) => (float y) "
+      "<float[4,3] w = {1, 1e-42, 0.5, -1, 1e-42, 0.25, 0.5, 1e-42, 1, -0.5, 1e-42, 0.75}, "
+      "float[3,2] v = {1, -0.5, 0.25, 1, -1, 0.5}> { a = MatMul (x, w) y = MatMul (a, v) }";
+  CHECK(testing::quantize(text, options).sqnr_db > 25);
+}
+
+TEST_CASE("equalization: small gains are taken where they are asked for") {
+  const auto pairs = [&](const std::vector<int>& nearly, bool small) {
+    QuantizeOptions options = all_layers();
+    options.equalize = true;
+    options.equalize_small_gains = small;
+    auto model = parse(pair_of_layers(nearly));
+    const auto samples = testing::random_samples(*model);
+    auto quantizer = Quantizer::create(std::move(model), options);
+    REQUIRE(quantizer.ok());
+    REQUIRE(quantizer->equalize(*samples, testing::cpu_run()).ok());
+    return quantizer->equalized_pairs();
+  };
+  // Of networks that are nearly even, some gain a little.
+  int little = 0;
+  for (const int exponent : {-2, -1, 1, 2})
+    for (size_t channel = 0; channel < kChannels; ++channel) {
+      std::vector<int> nearly(kChannels, 0);
+      nearly[channel] = exponent;
+      const int much = pairs(nearly, false), any = pairs(nearly, true);
+      CHECK(any >= much);
+      little += any > much;
+    }
+  CHECK(little > 0);
 }
 
 TEST_CASE(

@@ -263,6 +263,7 @@ TEST_CASE("gptq: models come closer to the float one in every form") {
         WeightOnlyOptions options;
         options.operators = operators;
         options.bits = bits;
+        options.accuracy_level = 0;  // rounding of x would hide what 8-bit weights lose
         CHECK(made_with(body, options, *samples, 1) > made_with(body, options, *samples, 0) + 0.5);
       }
   }

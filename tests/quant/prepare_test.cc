@@ -2,6 +2,8 @@
 
 #include "quant/prepare.h"
 
+#include <set>
+
 #include "tests/quant/small_models.h"
 
 namespace onnxtool {
@@ -145,6 +147,32 @@ TEST_CASE(
                     "{ m = Sigmoid (a) c = Mul (a, m) }");
   prepared(*kept);
   CHECK(kept->functions.size() == 1);
+}
+
+TEST_CASE("preparation: alpha and beta of a Gemm go into its constants, so that it runs on integers") {
+  const std::string text =
+      "<ir_version: 8, opset_import: [\"\" : 13]> g (float[4,8] x) => (float y) <float[8,8] w = {" +
+      numbers(64) + "}, float[8] b = {" + numbers(8) +
+      "}> { h = Gemm <alpha = 2.0, beta = 0.5> (x, w, b) y = Gemm <alpha = 2.0, beta = 3.0> (h, w) "
+      "}";
+  for (const auto& [name, decided] : decide(text)) CHECK(decided.kernel == "QGemm");
+  CHECK(quantize(text).sqnr_db > 30);
+  auto model = parse(text);
+  prepared(*model);
+  std::set<const Value*> weights;
+  for (const Node& n : model->graph().nodes()) {
+    CHECK(!n.attribute("alpha"));
+    CHECK(!n.attribute("beta"));
+    weights.insert(&n.input(1));
+  }
+  CHECK(weights.size() == 1);  // shared as before
+  // What the graph computes, or what leaves the range, keeps its factor.
+  model = parse(
+      "<ir_version: 8, opset_import: [\"\" : 13]> g (float[2,2] x, float[2,2] v) => (float y) "
+      "<float[2,2] w = {3e38, 2.0, 3.0, 4.0}> { h = Gemm <alpha = 2.0> (x, w) "
+      "y = Gemm <alpha = 2.0> (h, v) }");
+  prepared(*model);
+  for (const Node& n : model->graph().nodes()) CHECK(n.attr<float>("alpha", 1) == 2);
 }
 
 }  // namespace
