@@ -8,7 +8,6 @@
 #include <chrono>
 #include <ctime>
 #include <exception>
-#include <numeric>
 #include <system_error>
 #include <thread>
 
@@ -37,9 +36,9 @@ Status time_round(BenchSubject& s, int64_t runs) {
     ONNXTOOL_TRY(run_once(s));
     s.ms.push_back(std::max(now_ms() - start, 1e-6));
   }
+  // Not the mean of all: of microseconds, one interruption would be more than the whole round.
   s.round_ms.push_back(
-      std::accumulate(s.ms.begin() + static_cast<std::ptrdiff_t>(first), s.ms.end(), 0.0) /
-      static_cast<double>(runs));
+      middle_mean({s.ms.begin() + static_cast<std::ptrdiff_t>(first), s.ms.end()}));
   return {};
 }
 
@@ -67,8 +66,7 @@ Status time_in_turns(std::vector<BenchSubject>& subjects, const BenchLimit& limi
                      const std::function<void(double)>& tick) {
   ONNXTOOL_ASSIGN(int64_t per_round, runs_of_a_round(subjects));
   // An interval needs rounds: few runs make few of them.
-  if (limit.runs) per_round = std::clamp<int64_t>(limit.runs / 10, 1, per_round);
-  constexpr size_t kFewestRuns = 10;
+  if (limit.runs) per_round = std::clamp<int64_t>(limit.runs / int64_t{kFewestPairs}, 1, per_round);
   const double begin = now_ms();
   std::vector<double> cpu(subjects.size());
   for (int64_t round = 0;; ++round) {
@@ -77,7 +75,7 @@ Status time_in_turns(std::vector<BenchSubject>& subjects, const BenchLimit& limi
     tick(limit.runs ? static_cast<double>(done) / static_cast<double>(limit.runs)
                     : gone / limit.seconds);
     if (limit.runs ? done >= limit.runs
-                   : gone >= limit.seconds && subjects[0].ms.size() >= kFewestRuns)
+                   : gone >= limit.seconds && subjects[0].round_ms.size() >= kFewestPairs)
       break;
     const int64_t runs = limit.runs ? std::min(per_round, limit.runs - done) : per_round;
     for (size_t k = 0; k < subjects.size(); ++k) {

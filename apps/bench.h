@@ -23,7 +23,7 @@ struct BenchSubject {
   size_t next_sample = 0;
 
   std::vector<double> ms;        // one for each timed run
-  std::vector<double> round_ms;  // mean of a round, see time_in_turns()
+  std::vector<double> round_ms;  // middle_mean() of a round, see time_in_turns()
   double cpu_ms = 0;             // of the process, mean of a run
 };
 
@@ -37,7 +37,8 @@ struct BenchLimit {
 Status run_once(BenchSubject& subject);
 
 /// Times all subjects in turns: rounds of some milliseconds each, in changing order, so that
-/// neither the clock nor who ran before counts. `tick` is told of the share done.
+/// neither the clock nor who ran before counts; as many rounds as an interval needs (kFewestPairs)
+/// unless the limit is of fewer runs. `tick` is told of the share done.
 Status time_in_turns(std::vector<BenchSubject>& subjects, const BenchLimit& limit,
                      const std::function<void(double)>& tick);
 

@@ -128,6 +128,7 @@ class BenchCommand {
     ONNXTOOL_ASSIGN(const RunOptions run, run_options(o_.common, progress_, streams_));
     plan_options_.kernel_sets = run.kernel_sets;
     plan_options_.threads = run.threads;
+    plan_options_.max_iterations = run.max_iterations;
     Report report;
     report.command = "bench";
     ONNXTOOL_TRY(open(o_.model, report));
@@ -175,7 +176,7 @@ class BenchCommand {
         s.model, first ? open_model(path, o_.data_flags) : open_second_model(path, o_.data_flags));
     DataFlags flags = o_.data_flags;
     const bool no_data = o_.data.empty() && flags.raw.empty();
-    if (no_data && !flags.random) flags.random = 1;
+    if (!samples_given(o_.data, flags)) flags.random = 1;
     const bool opened = no_data && settle_open_extents(s.model->graph());
     if (opened) ONNXTOOL_TRY(infer_graph(s.model->graph()));
     auto source = open_samples(*s.model, o_.data, flags);
@@ -239,18 +240,39 @@ class BenchCommand {
           {b.path, l.runs, l.p50, l.p90, l.p99, l.min, l.mean, b.cpu_ms, 1e3 / l.mean});
     }
     s.tables.push_back(std::move(t));
-    if (subjects_.size() == 2) {
-      const RatioInterval r = ratio_interval(subjects_[0].round_ms, subjects_[1].round_ms);
-      s.fields.push_back({"ratio", "time of the first / the second", r.ratio, ""});
-      s.fields.push_back({"ratio_low", "95 % interval from", r.low, ""});
-      s.fields.push_back({"ratio_high", "to", r.high, ""});
-    }
+    if (subjects_.size() == 2) describe_ratio(s);
     int64_t buffers = 0;
     for (const BenchSubject& b : subjects_)
       buffers += static_cast<int64_t>(b.context->memory_bytes());
     s.fields.push_back({"buffers_bytes", "memory of buffers", buffers, "bytes"});
     s.fields.push_back(
         {"peak_memory_bytes", "peak memory of the process", peak_memory_bytes(), "bytes"});
+  }
+
+  void describe_ratio(Section& s) const {
+    const auto &a = subjects_[0].round_ms, &b = subjects_[1].round_ms;
+    const RatioInterval r = ratio_interval(a, b);
+    s.fields.push_back({"ratio", "time of the first / the second", r.ratio, ""});
+    if (a.size() >= kFewestPairs) {
+      s.fields.push_back({"ratio_low", "95 % interval from", r.low, ""});
+      s.fields.push_back({"ratio_high", "to", r.high, ""});
+    } else {
+      s.notes.push_back(
+          fmt::format("too few pairs for an interval: {}, of {} at least", a.size(), kFewestPairs));
+    }
+    if (const std::string other = difference_of_inputs(); !other.empty())
+      s.notes.push_back("the models do not run on the same inputs: " + other);
+  }
+
+  // Of the first samples; empty: there is none.
+  std::string difference_of_inputs() const {
+    const auto &a = subjects_[0].samples[0].inputs, &b = subjects_[1].samples[0].inputs;
+    if (a.size() != b.size()) return fmt::format("{} and {}", a.size(), b.size());
+    for (size_t i = 0; i < a.size(); ++i)
+      if (a[i].dtype() != b[i].dtype() || a[i].dims() != b[i].dims())
+        return fmt::format("input {} is {}{} and {}{}", i, name(a[i].dtype()),
+                           format_dims(a[i].dims()), name(b[i].dtype()), format_dims(b[i].dims()));
+    return {};
   }
 
   Status measure_streams(Section& s) {

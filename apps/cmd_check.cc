@@ -15,6 +15,7 @@
 #include "apps/flags.h"
 #include "apps/model_flags.h"
 #include "libopt/check/check.h"
+#include "libopt/support/sha256.h"
 
 namespace onnxtool {
 namespace {
@@ -205,9 +206,7 @@ class CheckCommand {
       return Error{ErrorCode::kUsage, "--provider without --runtime",
                    "add --runtime " + std::string(all_runtimes().back().name)};
     options.target = find_target(o_.target);
-    const auto is_hex = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); };
-    if (!o_.expected_digest.empty() &&
-        (o_.expected_digest.size() != 64 || !std::ranges::all_of(o_.expected_digest, is_hex)))
+    if (!o_.expected_digest.empty() && !is_sha256(o_.expected_digest))
       return Error{ErrorCode::kUsage, "--verify-digest: '" + o_.expected_digest + "' is no digest",
                    "expected 64 lower-case hex digits, as --digest prints"};
     return options;
@@ -244,10 +243,11 @@ class CheckCommand {
     for (const auto& [id, n] : c.left_out) left_out_[id] += n;
   }
 
+  static std::string counted(int64_t n) {
+    return fmt::format("{} finding{}", n, n == 1 ? "" : "s");
+  }
+
   std::vector<std::string> notes(bool answered) const {
-    const auto counted = [](int64_t n) {
-      return fmt::format("{} finding{}", n, n == 1 ? "" : "s");
-    };
     std::vector<std::string> out;
     for (const Suppression& u : suppressions_)
       out.push_back(u.used
@@ -285,7 +285,7 @@ class CheckCommand {
       return {c.file, "check", f.code, f.message, Check::Verdict::kNone};
     }
     const std::string message =
-        c.findings.empty() ? "" : fmt::format("{} findings", c.findings.size());
+        c.findings.empty() ? "" : counted(static_cast<int64_t>(c.findings.size()));
     if (verdict == Verdict::kPasses) return {c.file, "check", "", message, Check::Verdict::kPass};
     return {c.file, "check", name(verdict), message, Check::Verdict::kFail};
   }

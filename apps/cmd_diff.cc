@@ -14,6 +14,7 @@
 #include "apps/diff_structure.h"
 #include "apps/flags.h"
 #include "apps/models.h"
+#include "calib/compare/floating.h"
 #include "calib/compare/golden.h"
 #include "calib/data/files.h"
 #include "calib/kernels/cpu/saturation.h"
@@ -130,8 +131,8 @@ class DiffCommand {
       if (like == rules_.given.end())
         recorded.push_back(*std::move(gate));
       else if (like->limit != gate->limit)
-        gate_notes_.push_back(fmt::format("the golden set asks for {}: replaced by --gate {}",
-                                          text, like->text()));
+        gate_notes_.push_back(
+            fmt::format("the golden set asks for {}: replaced by --gate {}", text, like->text()));
     }
     rules_.given.insert(rules_.given.begin(), recorded.begin(), recorded.end());
     return {};
@@ -207,6 +208,11 @@ class DiffCommand {
     ONNXTOOL_TRY(check_output_directory("--record", o_.record, inputs));
     progress_.stage("load");
     ONNXTOOL_TRY(open_reference());
+    std::vector<OutputInfo> outputs;
+    for (const Value* v : reference_->graph().outputs())
+      outputs.push_back({v->name(), v->type().dtype});
+    ONNXTOOL_TRY(check_gates(rules_.given, outputs));
+    if (auto labels = wants_labels(); !labels.ok()) return std::move(labels).error();
     ONNXTOOL_ASSIGN(run_, run_options(o_.common, progress_, streams_));
     const SourceDescription d = source_->describe();
     Golden about;
@@ -228,6 +234,16 @@ class DiffCommand {
     report.sections = {samples_section(), golden_section(about, o_.record),
                        timing_section(progress_)};
     return write_reports(report, targets_, o_.common, false, streams_);
+  }
+
+  // Whether accuracy is judged; kUsage where it cannot be.
+  Result<bool> wants_labels() const {
+    const bool wants = std::any_of(rules_.given.begin(), rules_.given.end(),
+                                   [](const Gate& g) { return !g.metric; });
+    if (wants && !source_->has_labels())
+      return Error{ErrorCode::kUsage, "--gate accuracy-drop: the samples have no labels",
+                   "give class directories or --labels FILE"};
+    return wants;
   }
 
   bool asks_for(Metric metric) const {
@@ -254,6 +270,8 @@ class DiffCommand {
     if (!test) {
       ONNXTOOL_ASSIGN(test, open_side(*test_, paths_.test, &inputs_));
     }
+    // An output that the test side lacks is judged by that, whatever its gates.
+    ONNXTOOL_TRY(check_gates(rules_.given, reference->outputs()));
     pairing_ = pair_outputs(reference->outputs(), test->outputs());
     ComparisonOptions options;
     options.metrics.atol = band_.atol;
@@ -263,11 +281,7 @@ class DiffCommand {
     // A model in other floats keeps its meaning; the report says where its outputs have another
     // type.
     options.metrics.allow_dtype_change = true;
-    const bool wants_accuracy = std::any_of(rules_.given.begin(), rules_.given.end(),
-                                            [](const Gate& g) { return !g.metric; });
-    if (wants_accuracy && !source_->has_labels())
-      return Error{ErrorCode::kUsage, "--gate accuracy-drop: the samples have no labels",
-                   "give class directories or --labels FILE"};
+    ONNXTOOL_ASSIGN(const bool wants_accuracy, wants_labels());
     options.labelled = source_->has_labels() && (wants_accuracy || scores_classes(*reference));
     ONNXTOOL_ASSIGN(comparison_, compare_sides(*reference, *test, pairing_, *source_, parallelism,
                                                run_, options));
@@ -279,7 +293,7 @@ class DiffCommand {
       types.push_back(a != DataType::kUndefined ? a
                       : floating                ? DataType::kFloat
                                                 : DataType::kInt64);
-      if (a != b && is_float(a) && is_float(b))
+      if (a != b && is_any_float(a) && is_any_float(b))
         pairing_.notes.push_back(
             fmt::format("output '{}' is {}, but {} in the reference: compared as numbers",
                         comparison_.outputs[i].first, name(b), name(a)));
@@ -340,10 +354,12 @@ class DiffCommand {
       report.findings.push_back(
           {"nothing-compared", "error", "the models have no outputs to compare", paths_.test, ""});
     Section result{"result", "Result", {}, {}, {}, false};
+    const bool accepted = o_.accept && verdict != Verdict::kNone;
+    const std::string seen = verdict == Verdict::kPass   ? "pass: within every gate"
+                             : verdict == Verdict::kFail ? "FAIL"
+                                                         : "no answer";
     result.fields.push_back({"verdict", "verdict",
-                             std::string(verdict == Verdict::kPass   ? "pass: within every gate"
-                                         : verdict == Verdict::kFail ? "FAIL"
-                                                                     : "no answer"),
+                             accepted ? "the set was replaced; against the old one: " + seen : seen,
                              "", Audience::kPeople});
     result.fields.push_back({"verdict", "",
                              std::string(verdict == Verdict::kPass   ? "pass"
@@ -357,7 +373,7 @@ class DiffCommand {
     ONNXTOOL_CHECK(report.answer != Answer::kYes ||
                    std::none_of(report.findings.begin(), report.findings.end(),
                                 [](const Finding& f) { return f.severity == "error"; }));
-    if (o_.accept && verdict != Verdict::kNone) {
+    if (accepted) {
       ONNXTOOL_TRY(accept());
       report.answer = Answer::kYes;
       report.findings.push_back({"accepted", "note",

@@ -14,6 +14,7 @@
 #include "apps/mobile_report.h"
 #include "apps/model_flags.h"
 #include "apps/models.h"
+#include "apps/optimize_inputs.h"
 #include "apps/partition_report.h"
 #include "apps/report/svg.h"
 #include "libopt/analysis/seam.h"
@@ -87,17 +88,6 @@ void add_flags(CLI::App& c, Options& o) {
   c.footer("Example: onnxtool inspect model.onnx --dim batch=1");
 }
 
-// Declared symbols of outputs are promises that inference keeps; with inputs settled, numbers say
-// more.
-void forget_output_symbols(Model& model) {
-  for (Value* v : model.graph().outputs()) {
-    ValueType type = v->type();
-    if (!v->producer() || !type.shape) continue;
-    for (Dim& d : *type.shape) d.symbol.clear();
-    v->set_type(std::move(type));
-  }
-}
-
 class InspectCommand {
  public:
   InspectCommand(const Options& options, const Streams& streams) : o_(options), streams_(streams) {}
@@ -122,18 +112,17 @@ class InspectCommand {
     report.inputs = {o_.model};
     if (second_) report.inputs.push_back(o_.second);
     if (o_.want_dot) return write_dot(*model);
+    ONNXTOOL_ASSIGN(std::vector<Section> panels, panels_of(*model));
     if (runs()) ONNXTOOL_TRY(run_samples_of(*model));
     ONNXTOOL_TRY(write_pictures(*model));
     const bool draws =
         std::ranges::any_of(targets, [](const ReportTarget& t) { return t.format == "html"; });
-    ONNXTOOL_ASSIGN(report.sections, sections(*model, draws));
+    report.sections = sections(*model, std::move(panels), draws);
     return write_reports(report, targets, o_.common, false, streams_);
   }
 
  private:
-  bool runs() const {
-    return !o_.data.empty() || o_.data_flags.random || !o_.data_flags.raw.empty();
-  }
+  bool runs() const { return samples_given(o_.data, o_.data_flags); }
 
   std::vector<NamedPath> inputs() const {
     std::vector<NamedPath> out = data_inputs(o_.data, o_.data_flags);
@@ -160,9 +149,9 @@ class InspectCommand {
 
   Result<std::unique_ptr<Model>> load(const std::string& path, Report& report) const {
     ONNXTOOL_ASSIGN(std::unique_ptr<Model> model, load_model(path));
-    ONNXTOOL_TRY(apply_shapes(*model, o_.data_flags));
+    ONNXTOOL_TRY(freeze_dims(*model, o_.data_flags));
     if (!o_.data_flags.dims.empty() || !o_.data_flags.input_shapes.empty())
-      forget_output_symbols(*model);
+      forget_inner_shapes(model->graph());
     // What contradicts itself can be looked at too; check says what is wrong.
     if (const Status s = infer_graph(model->graph()); !s.ok())
       report.findings.push_back(
@@ -241,7 +230,8 @@ class InspectCommand {
     return 0;
   }
 
-  Result<std::vector<Section>> sections(const Model& model, bool draws) const {
+  // What was asked for by name: told before anything runs, since a name may be wrong.
+  Result<std::vector<Section>> panels_of(const Model& model) const {
     std::vector<Section> out;
     if (!o_.node.empty()) {
       ONNXTOOL_ASSIGN(Section s, node_panel(model, o_.node));
@@ -251,6 +241,11 @@ class InspectCommand {
       ONNXTOOL_ASSIGN(Section s, tensor_panel(model, o_.tensor));
       out.push_back(std::move(s));
     }
+    return out;
+  }
+
+  std::vector<Section> sections(const Model& model, std::vector<Section> panels, bool draws) const {
+    std::vector<Section> out = std::move(panels);
     if (!out.empty()) {
       add_activations(model, out);
       return out;

@@ -146,12 +146,15 @@ class OptimizeCommand {
   Result<bool> convert() {
     if (o_.opset == 0 || model_->opset("") == o_.opset) return false;
     const bool lower = model_->opset("") > o_.opset;
-    if (lower) {
+    const auto fold = [this](Model& model) {
       std::vector<const PassInfo*> folding = optimization_pipeline(Level::kBasic);
       std::erase_if(folding, [](const PassInfo* p) { return p->exactness != Exactness::kExact; });
-      run_passes(*model_, folding, context_);
-    }
-    auto converted = lower ? lower_opset(model_, o_.opset) : convert_opset(*model_, o_.opset);
+      PassContext context = context_;
+      context.allowed_opset = 0;  // it is on the way down
+      run_passes(model, folding, context);
+    };
+    if (lower) fold(*model_);
+    auto converted = lower ? lower_opset(model_, o_.opset, fold) : convert_opset(*model_, o_.opset);
     if (!converted.ok()) return std::move(converted).error().at(o_.model);
     for (const std::string& change : converted->changes)
       notes_.push_back(fmt::format("opset {}: {}", o_.opset, change));

@@ -2,12 +2,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <mutex>
 #include <optional>
 
 #include "apps/command.h"
 #include "apps/config.h"
+#include "apps/extremes.h"
 #include "apps/files.h"
 #include "apps/flags.h"
 #include "apps/models.h"
@@ -15,6 +15,7 @@
 #include "calib/compare/side.h"
 #include "calib/data/leaves.h"
 #include "calib/data/write.h"
+#include "libopt/analysis/statistics.h"
 
 namespace onnxtool {
 namespace {
@@ -56,7 +57,7 @@ struct OutputFacts {
   std::vector<int64_t> dims;  // of the first sample
   bool varies = false;
   int64_t first = -1;  // its index
-  std::optional<double> min, max;
+  ExactExtremes extremes;
   int64_t nan = 0, infinite = 0;
 
   // Sample order does not matter: the shape shown is that of the lowest index.
@@ -74,16 +75,11 @@ struct OutputFacts {
   }
 
   void add_elements(const Tensor& t) {
-    if (t.dtype() == DataType::kString || t.dtype() == DataType::kComplex64 ||
-        t.dtype() == DataType::kComplex128)
-      return;
-    for (const double v : t.to_doubles()) {
-      nan += std::isnan(v);
-      infinite += std::isinf(v);
-      if (!std::isfinite(v)) continue;
-      min = std::min(v, min.value_or(v));
-      max = std::max(v, max.value_or(v));
-    }
+    if (!has_statistics(t.dtype())) return;
+    const TensorStatistics s = statistics_of(t);
+    extremes.add(t, s);
+    nan += s.nan;
+    infinite += s.infinite;
   }
 };
 
@@ -197,13 +193,13 @@ class RunCommand {
                  {"max", "max", ""},       {"nan", "NaN", ""},       {"infinite", "infinite", ""}};
     const bool named = writer_ && o_.format == "npy";
     if (named) t.columns.push_back({"directory", "directory", ""});
-    const auto scalar = [](std::optional<double> v) { return v ? Scalar(*v) : Scalar(); };
     for (size_t i = 0; i < outputs_.size(); ++i) {
       const OutputFacts& f = facts_[i];
       const std::string type = f.first < 0 ? format_type(outputs_[i].type)
                                            : std::string(name(f.dtype)) + format_dims(f.dims) +
                                                  (f.varies ? " and others" : "");
-      t.rows.push_back({outputs_[i].name, type, scalar(f.min), scalar(f.max), f.nan, f.infinite});
+      t.rows.push_back(
+          {outputs_[i].name, type, f.extremes.min(), f.extremes.max(), f.nan, f.infinite});
       if (named) t.rows.back().push_back(writer_->directories()[i]);
     }
     s.tables.push_back(std::move(t));

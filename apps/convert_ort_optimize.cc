@@ -83,10 +83,7 @@ Result<OrtOptimized> optimize_for_ort(std::unique_ptr<Model>& model, const OrtOp
                    "nothing was written; --verify full accepts that, --level basic avoids it"};
   }
   if (fails_strict(o.verify, out.verification))
-    return Error{ErrorCode::kNegative,
-                 fmt::format("{} node{} cannot be verified", out.verification->unverified_nodes,
-                             out.verification->unverified_nodes == 1 ? "" : "s"),
-                 "nothing was written; --verify full accepts what cannot be run"};
+    return unverified_error(out.verification->unverified_nodes);
   return out;
 }
 

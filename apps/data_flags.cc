@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "apps/flags.h"
+#include "calib/compare/floating.h"
 #include "libopt/ir/selector.h"
 
 namespace onnxtool {
@@ -42,10 +43,15 @@ std::string suggest(const std::string& name, const std::vector<std::string>& kno
 
 void add_data_flags(CLI::App& command, DataFlags& f) {
   const std::string data = "Data", images = "Images";
-  add_integer(command, f.random, int64_t{1}, int64_t{1} << 40,
-              {"--random", "N", "N seeded random samples instead of data, for a first try", data});
+  CLI::Option* random = add_integer(
+      command, f.random, int64_t{1}, int64_t{1} << 40,
+      {"--random", "N", "N seeded random samples instead of data, for a first try", data});
   add_integer(command, f.seed, uint64_t{0}, std::numeric_limits<uint64_t>::max(),
               {"--seed", "S", "Seed of --random (default: 0)", data});
+  add_list(command, f.random_ranges,
+           {"--random-range", "INPUT=LOW,HIGH",
+            "Values of an integer input under --random (default: what its uses allow)", data})
+      ->needs(random);
   add_choice(command, f.format,
              {"--data-format", "auto|npy|npz|safetensors|pb|images|raw",
               "Read only files of this form; auto looks at the content", data});
@@ -130,6 +136,37 @@ Result<DataOptions> data_options(const DataFlags& f) {
     return Error{ErrorCode::kUsage, "--std: 0 cannot divide, expected positive numbers", {}};
   o.labels_file = f.labels;
   return o;
+}
+
+Result<std::map<std::string, IntegerBounds>> random_bounds(const Model& model, const DataFlags& f) {
+  auto bounds = integer_bounds(model);
+  for (const std::string& text : f.random_ranges) {
+    const std::string form = "INPUT=LOW,HIGH";
+    ONNXTOOL_ASSIGN(const auto pair, split_pair("--random-range", form, text));
+    std::vector<std::string> names;
+    for (const Value* v : model.graph().inputs()) names.push_back(v->name());
+    if (std::find(names.begin(), names.end(), pair.first) == names.end())
+      return Error{ErrorCode::kUsage,
+                   "--random-range: the model has no input named '" + pair.first + "'",
+                   suggest(pair.first, names)};
+    for (const Value* v : model.graph().inputs())
+      if (v->name() == pair.first && is_any_float(v->type().dtype))
+        return Error{ErrorCode::kUsage,
+                     "--random-range: input '" + pair.first + "' is " + format_type(v->type()) +
+                         ", not of integers",
+                     "ranges are for integers"};
+    IntegerBounds b;
+    const char *at = pair.second.data(), *end = at + pair.second.size();
+    const auto low = std::from_chars(at, end, b.low);
+    const bool more = low.ec == std::errc() && low.ptr != end && *low.ptr == ',';
+    const auto high = more ? std::from_chars(low.ptr + 1, end, b.high) : low;
+    if (!more || high.ec != std::errc() || high.ptr != end || b.low > b.high)
+      return Error{ErrorCode::kUsage,
+                   "--random-range " + text + ": expected two whole numbers, the smaller one first",
+                   "write " + pair.first + "=0,999"};
+    bounds[pair.first] = b;
+  }
+  return bounds;
 }
 
 Status apply_shapes(Model& model, const DataFlags& f) {

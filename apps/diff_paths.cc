@@ -13,9 +13,8 @@ Status check_structure(const DiffOptions& o) {
   if (o.test.empty() && !(o.common.reports.empty() && !o.common.json))
     return usage("--structure of one model writes its outline, and no report",
                  "give a second model, or leave out --report and --json");
-  const bool runs = !o.data.empty() || o.data_flags.random || !o.data_flags.raw.empty() ||
-                    !o.golden.empty() || !o.record.empty() || !o.gates.empty() ||
-                    !o.per_layer.empty() || o.accept || !o.simulate.empty();
+  const bool runs = samples_given(o.data, o.data_flags) || !o.golden.empty() || !o.record.empty() ||
+                    !o.gates.empty() || !o.per_layer.empty() || o.accept || !o.simulate.empty();
   if (!runs) return {};
   return usage("--structure runs nothing: it does not go with data, gates, layers or golden sets",
                "run diff once more for those");
@@ -47,7 +46,7 @@ Status check_sets(const DiffOptions& o, const DiffPaths& paths) {
     if (o.accept) return usage("--accept without a golden set", "add --golden DIR");
     return {};
   }
-  if (!o.data.empty() || o.data_flags.random || !o.data_flags.raw.empty())
+  if (samples_given(o.data, o.data_flags))
     return usage("a golden set brings its own samples", "leave out --data, --raw and --random");
   if (o.accept && !has_golden_toml(paths.golden))
     return usage(

@@ -3,11 +3,13 @@
 
 #include <map>
 
+#include "apps/extremes.h"
 #include "apps/inspect_report.h"
 #include "apps/inspect_walk.h"
 #include "libopt/analysis/census.h"
 #include "libopt/analysis/cost.h"
 #include "libopt/analysis/statistics.h"
+#include "libopt/rewrite/work.h"
 #include "libopt/support/sha256.h"
 #include "libopt/target/qdq_fusion.h"
 
@@ -23,8 +25,9 @@ struct Figures {
 Figures figures_of(const Model& model, const Target& target) {
   Figures f;
   f.census = count(model);
+  WorkCounter work;
   for_each_node(model.graph(), [&](const Node& n) {
-    const auto macs = macs_of(n);
+    const auto macs = work.macs(n);
     f.macs = plus(f.macs, macs.value_or(0));
     f.unknown_macs += !macs;
   });
@@ -100,9 +103,10 @@ Section constant_statistics(const Model& model, const InspectLimits& limits) {
     const TensorStatistics n = statistics_of(tensor);
     Sha256 digest;
     digest.add(tensor.bytes());
+    const ExactExtremes extremes(tensor, n);
     const auto finite = [&](double v) { return n.finite ? Scalar(v) : Scalar(); };
     t.rows[i] = {constant,       std::string(name(tensor.dtype())) + format_dims(tensor.dims()),
-                 finite(n.min),  finite(n.max),
+                 extremes.min(), extremes.max(),
                  finite(n.mean), finite(n.std),
                  n.zeros,        n.nan,
                  n.infinite,     digest.hex()};

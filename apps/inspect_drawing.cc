@@ -8,6 +8,7 @@
 #include "apps/inspect_activations.h"
 #include "libopt/analysis/cost.h"
 #include "libopt/analysis/statistics.h"
+#include "libopt/rewrite/work.h"
 
 namespace onnxtool {
 namespace {
@@ -66,9 +67,9 @@ class Builder {
     return around.empty() || own.empty() ? around + own : around + "/" + own;
   }
 
-  static Diagram::Facts facts_of(const Node& n) {
+  Diagram::Facts facts_of(const Node& n) {
     Diagram::Facts facts = {{"opset", std::to_string(n.opset())}};
-    const auto macs = macs_of(n);
+    const auto macs = work_.macs(n);
     if (!macs || *macs > 0)
       facts.emplace_back("MACs", macs ? format_scalar(*macs, "") : "not known");
     for (const Attribute& a : n.attributes()) facts.emplace_back(a.name, short_attribute(a));
@@ -118,6 +119,7 @@ class Builder {
   }
 
   Diagram drawing_;
+  WorkCounter work_;
   std::unordered_map<const Value*, int32_t> index_;
   std::vector<const Tensor*> constants_;  // of each value; nullptr: it is none
   size_t grouped_ = 0;                    // nodes whose names make groups

@@ -3,11 +3,13 @@
 
 #include <algorithm>
 
+#include "apps/extremes.h"
 #include "apps/flags.h"
 #include "apps/inspect_report.h"
 #include "libopt/analysis/cost.h"
 #include "libopt/analysis/statistics.h"
 #include "libopt/io/mapped_file.h"
+#include "libopt/rewrite/work.h"
 #include "libopt/support/sha256.h"
 
 namespace onnxtool {
@@ -112,8 +114,9 @@ void add_statistics(Section& s, const Tensor& t) {
   s.fields.push_back({"nan", "NaN", n.nan, ""});
   s.fields.push_back({"infinite", "infinite", n.infinite, ""});
   if (!n.finite) return;
-  s.fields.push_back({"min", "min", n.min, ""});
-  s.fields.push_back({"max", "max", n.max, ""});
+  const ExactExtremes extremes(t, n);
+  s.fields.push_back({"min", "min", extremes.min(), ""});
+  s.fields.push_back({"max", "max", extremes.max(), ""});
   s.fields.push_back({"mean", "mean", n.mean, ""});
   s.fields.push_back({"std", "standard deviation", n.std, ""});
   add_histogram(s, t);
@@ -173,7 +176,7 @@ Result<Section> node_panel(const Model& model, const std::string& wanted) {
   s.fields.push_back({"op", "operator", node->op_type(), ""});
   s.fields.push_back({"domain", "domain", node->domain().empty() ? "ai.onnx" : node->domain(), ""});
   s.fields.push_back({"opset", "opset", int64_t{node->opset()}, ""});
-  const auto macs = macs_of(*node);
+  const auto macs = WorkCounter().macs(*node);
   s.fields.push_back({"macs", "MACs", macs ? Scalar(*macs) : Scalar(), ""});
   if (!node->doc.empty()) s.fields.push_back({"doc", "documentation", node->doc, ""});
   Table inputs{

@@ -4,14 +4,17 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <limits>
 #include <map>
 
 #include "apps/inspect_walk.h"
 #include "apps/size_tree.h"
 #include "libopt/analysis/census.h"
 #include "libopt/analysis/cost.h"
+#include "libopt/analysis/functions.h"
 #include "libopt/analysis/seam.h"
 #include "libopt/io/save.h"
+#include "libopt/rewrite/work.h"
 #include "libopt/target/qdq_fusion.h"
 
 namespace onnxtool {
@@ -64,12 +67,52 @@ std::optional<int64_t> macs_of_one(const Model& model) {
   if (!infer_graph(copy->graph()).ok()) return std::nullopt;
   int64_t sum = 0;
   bool known = true;
+  WorkCounter work;
   for_each_node(copy->graph(), [&](const Node& n) {
-    const auto macs = macs_of(n);
+    const auto macs = work.macs(n);
     known = known && macs;
     sum = plus(sum, macs.value_or(0));
   });
   return known ? std::optional(sum) : std::nullopt;
+}
+
+bool has_known_extents(const Value& v) {
+  return v.type().is_tensor() && v.type().static_dims().has_value();
+}
+
+// Sequences, maps and the like have no extents.
+bool lacks_extents(const Value& v) {
+  const auto kind = v.type().kind;
+  return (kind == ValueType::Kind::kTensor || kind == ValueType::Kind::kUnknown) &&
+         !has_known_extents(v);
+}
+
+// Nodes that read nothing of unknown extents, and make such: data decides on them.
+std::vector<const Node*> nodes_that_decide(const Model& model) {
+  std::vector<const Node*> out;
+  for_each_node(model.graph(), [&](const Node& n) {
+    const auto& in = n.inputs();
+    const auto& made = n.outputs();
+    if (std::ranges::all_of(in, [](const Value* v) { return !v || !lacks_extents(*v); }) &&
+        std::ranges::any_of(made, [](const Value* v) { return v && lacks_extents(*v); }))
+      out.push_back(&n);
+  });
+  return out;
+}
+
+// Why extents are not known, and what can be done.
+std::vector<std::string> notes_on_unknown(const Model& model, const std::string& effect) {
+  for (const Value* v : model.graph().inputs())
+    if (!v->initializer() && lacks_extents(*v))
+      return {effect + "; settle extents with --dim or --input-shape"};
+  const std::vector<const Node*> nodes = nodes_that_decide(model);
+  if (nodes.empty()) return {};
+  constexpr size_t kNamed = 3;
+  std::string names;
+  for (size_t i = 0; i < std::min(kNamed, nodes.size()); ++i)
+    names += (i ? ", " : "") + nodes[i]->describe();
+  if (nodes.size() > kNamed) names += fmt::format(" and {} more", nodes.size() - kNamed);
+  return {effect + "; extents follow from data, or from operators that are not known, at " + names};
 }
 
 }  // namespace
@@ -77,11 +120,16 @@ std::optional<int64_t> macs_of_one(const Model& model) {
 void forget_inner_shapes(Graph& graph) {
   for (Value* v : graph.values()) {
     ValueType type = v->type();
-    if (!v->producer() || !type.shape) continue;
+    const Node* maker = v->producer();
+    if (!maker || !type.shape) continue;
+    const bool is_inferred =
+        called_function(*maker) || find_schema(maker->op_type(), maker->domain(), maker->opset());
+    if (!is_inferred) continue;
     for (Dim& d : *type.shape)
       if (!d.value) d.symbol.clear();
     v->set_type(std::move(type));
   }
+  for (Node& n : graph.nodes()) n.for_each_subgraph([](Graph& sub) { forget_inner_shapes(sub); });
 }
 
 std::string op_name(const Node& n) {
@@ -158,18 +206,24 @@ Section inputs_and_outputs(const Model& model) {
 
 Section operators(const Model& model, const InspectLimits& limits) {
   struct Sums {
-    int64_t count = 0, macs = 0, parameters = 0;
+    int64_t count = 0, parameters = 0;
+    std::optional<int64_t> macs = 0;  // of all nodes
   };
   std::map<std::string, Sums> by_op;
+  WorkCounter work;
   for_each_node(model.graph(), [&](const Node& n) {
     Sums& sums = by_op[op_name(n)];
     ++sums.count;
-    sums.macs = plus(sums.macs, macs_of(n).value_or(0));
+    const auto macs = work.macs(n);
+    sums.macs = macs && sums.macs ? std::optional(plus(*sums.macs, *macs)) : std::nullopt;
     sums.parameters = plus(sums.parameters, parameters_of(n));
   });
   std::vector<std::pair<std::string, Sums>> sorted(by_op.begin(), by_op.end());
   std::ranges::stable_sort(sorted, [](const auto& a, const auto& b) {
-    return std::pair(a.second.macs, a.second.count) > std::pair(b.second.macs, b.second.count);
+    // What is not known may be the most.
+    constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+    return std::pair(a.second.macs.value_or(kMost), a.second.count) >
+           std::pair(b.second.macs.value_or(kMost), b.second.count);
   });
   Section s{"operators", "Operators", {}, {}, {}, false};
   Table t{"operators",
@@ -181,7 +235,7 @@ Section operators(const Model& model, const InspectLimits& limits) {
           {},
           limits.rows ? limits.rows * 2 : 0};
   for (const auto& [op, sums] : sorted)
-    t.rows.push_back({op, sums.count, sums.macs, sums.parameters});
+    t.rows.push_back({op, sums.count, sums.macs ? Scalar(*sums.macs) : Scalar(), sums.parameters});
   s.tables.push_back(std::move(t));
   return s;
 }
@@ -193,10 +247,12 @@ Section layers(const Model& model, const InspectLimits& limits) {
   };
   std::vector<Layer> all;
   int64_t total = 0, unknown = 0;
-  bool has_loop = false;
+  bool has_loop = false, has_branches = false;
+  WorkCounter work;
   for_each_node(model.graph(), [&](const Node& n) {
     has_loop |= n.is("Loop") || n.is("Scan");
-    const auto macs = macs_of(n);
+    has_branches |= n.is("If");
+    const auto macs = work.macs(n);
     if (macs == 0) return;
     all.push_back({&n, macs});
     if (macs)
@@ -212,12 +268,12 @@ Section layers(const Model& model, const InspectLimits& limits) {
       {"macs", "multiply-accumulates", unknown && total == 0 ? Scalar() : Scalar(total), "MACs"});
   if (unknown) {
     s.fields.push_back({"unknown_layers", "layers not counted", unknown, ""});
-    s.notes.push_back(
-        "extents that are not known leave layers out; settle them with --dim or --input-shape");
+    s.notes = notes_on_unknown(model, "layers of unknown extents are left out");
     if (const auto one = macs_of_one(model))
       s.fields.push_back({"macs_of_one", "with all unknown extents of inputs 1", *one, "MACs"});
   }
   if (has_loop) s.notes.push_back("bodies of Loop and Scan count once");
+  if (has_branches) s.notes.push_back("both branches of each If count");
   Table t{"layers",
           "",
           {{"node", "node", ""},
@@ -292,7 +348,9 @@ Section memory_over_time(const Model& model, const InspectLimits& limits) {
   s.fields.push_back({"total_bytes", "sum of all", m.total_bytes, "bytes"});
   if (m.unknown) {
     s.fields.push_back({"unknown_values", "values of unknown size", m.unknown, ""});
-    s.notes.push_back("the peak leaves them out; settle extents with --dim or --input-shape");
+    s.notes = notes_on_unknown(model, "the peak leaves them out");
+    if (s.notes.empty())
+      s.notes.push_back("the peak leaves them out; strings, sequences and maps have no fixed size");
   }
   Table steps{"steps", "", {{"node", "node", ""}, {"live_bytes", "live", ""}}, {}, 0, false};
   Curve line{"live activations while each node runs", "bytes", {}, {{"live", {}}}};

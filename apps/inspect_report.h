@@ -38,8 +38,8 @@ Section before_and_after(const Model& before, const Model& after, const Target& 
 /// min, max, mean and so on of every constant with numbers, and the digest of its bytes.
 Section constant_statistics(const Model& model, const InspectLimits& limits);
 
-/// Takes back the names that inference gave to extents of inner values and outputs: with inputs
-/// settled, numbers say more.
+/// Takes back the names of extents of inner values and outputs: with inputs settled, numbers say
+/// more. What operators make that nobody knows keeps them.
 void forget_inner_shapes(Graph& graph);
 
 /// What people call a node: its name, else its first output's.

@@ -7,7 +7,7 @@
 
 #include "apps/inspect_report.h"
 #include "libopt/analysis/seam.h"
-#include "libopt/ir/graph.h"
+#include "libopt/ir/walk.h"
 #include "libopt/support/checked.h"
 
 namespace onnxtool {
@@ -15,14 +15,6 @@ namespace onnxtool {
 /// Sums of what hostile files say stop at the largest number.
 inline int64_t plus(int64_t a, int64_t b) {
   return checked_add(a, b).value_or(std::numeric_limits<int64_t>::max());
-}
-
-template <class F>
-void for_each_node(const Graph& graph, F&& f) {
-  for (const Node& n : graph.nodes()) {
-    f(n);
-    n.for_each_subgraph([&](Graph& g) { for_each_node(g, f); });
-  }
 }
 
 /// Calls f(name, tensor, value) for initializers, and tensors in attributes; `value` is what holds

@@ -1,6 +1,8 @@
 #include "apps/model_flags.h"
 
 #include <algorithm>
+#include <iterator>
+#include <limits>
 #include <ostream>
 
 #include "apps/files.h"
@@ -26,6 +28,16 @@ void add_quiet(CLI::App& command, CommonFlags& f) {
              {"-q,--quiet", "", "No progress, and no text report on stdout", kReport});
 }
 
+// What -q leaves of the findings: the errors, or where the answer is no without one, all.
+std::string decisive(const Report& report) {
+  Report left;
+  left.inputs = report.inputs;
+  std::ranges::copy_if(report.findings, std::back_inserter(left.findings),
+                       [](const Finding& f) { return f.severity == "error"; });
+  if (left.findings.empty() && report.answer != Answer::kYes) left.findings = report.findings;
+  return render_findings(left);
+}
+
 }  // namespace
 
 void add_common_flags(CLI::App& command, CommonFlags& f, bool chooses_kernels) {
@@ -34,10 +46,13 @@ void add_common_flags(CLI::App& command, CommonFlags& f, bool chooses_kernels) {
              {"--reproducible", "", "Leave times out of reports", kReport});
   add_quiet(command, f);
   add_verdict_flags(command, f);
-  if (chooses_kernels)
-    add_text(command, f.kernels,
-             {"--kernels", "SETS",
-              "Kernel sets, preferred first: cpu, dnnl, or auto for all that are there", kRunning});
+  if (!chooses_kernels) return;
+  add_text(command, f.kernels,
+           {"--kernels", "SETS",
+            "Kernel sets, preferred first: cpu, dnnl, or auto for all that are there", kRunning});
+  add_integer(command, f.max_iterations, int64_t{1}, std::numeric_limits<int64_t>::max(),
+              {"--max-iterations", "N", "Fail where a Loop or Scan takes more than N iterations",
+               kRunning});
 }
 
 void add_precision_flag(CLI::App& command, CommonFlags& f) {
@@ -108,7 +123,7 @@ Result<int> write_reports(Report& report, const std::vector<ReportTarget>& targe
       ONNXTOOL_TRY(write_text(t.path, text));
     }
   }
-  if (!people_see_findings) streams.err << render_findings(report);
+  if (!people_see_findings) streams.err << (f.quiet ? decisive(report) : render_findings(report));
   return report.exit_code();
 }
 

@@ -7,6 +7,7 @@
 
 #include "apps/command.h"
 #include "apps/report/report.h"
+#include "calib/exec/plan.h"
 
 namespace onnxtool {
 
@@ -16,6 +17,7 @@ struct CommonFlags {
   bool reproducible = false;
   bool quiet = false;
   bool exit_zero = false;
+  int64_t max_iterations = kMaxIterations;
   int threads = 0;  // 0: what affinity and cgroup quota allow
   std::string kernels = "auto";
   std::string precision = "f32";

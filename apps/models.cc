@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <ostream>
 
+#include "apps/extremes.h"
 #include "calib/exec/modules.h"
 #include "libopt/analysis/seam.h"
 #include "libopt/io/load.h"
@@ -74,9 +75,11 @@ Result<std::unique_ptr<SampleSource>> open_samples(const Model& model, const std
                                                    const DataFlags& flags) {
   ONNXTOOL_ASSIGN(const auto specs, input_specs(model));
   if (specs.empty()) return std::unique_ptr<SampleSource>(std::make_unique<NoInputs>());
-  if (path.empty() && flags.raw.empty() && flags.random)
-    return open_random(flags.random, flags.seed, specs, integer_bounds(model));
-  if (path.empty() && flags.raw.empty())
+  if (path.empty() && flags.raw.empty() && flags.random) {
+    ONNXTOOL_ASSIGN(const auto bounds, random_bounds(model, flags));
+    return open_random(flags.random, flags.seed, specs, bounds);
+  }
+  if (!samples_given(path, flags))
     return Error{ErrorCode::kUsage, "no data given",
                  "add --data PATH; --random N for a first try without data"};
   ONNXTOOL_ASSIGN(const DataOptions options, data_options(flags));
@@ -92,6 +95,7 @@ Result<RunOptions> run_options(const CommonFlags& flags, Progress& progress,
   RunOptions run;
   run.kernel_sets = kernels.sets;
   run.threads = effective_threads(flags);
+  run.max_iterations = flags.max_iterations;
   run.progress = [&progress](int64_t done, int64_t total) { progress.update(done, total); };
   return run;
 }
@@ -126,17 +130,24 @@ Section data_section(const SampleSource& source, const std::vector<InputSpec>& s
   const auto inputs = sample.ok() && sample->inputs.size() == specs.size()
                           ? summarize(specs, *sample)
                           : std::vector<InputSummary>();
-  for (const InputSummary& i : inputs) {
+  for (size_t k = 0; k < inputs.size(); ++k) {
+    const InputSummary& i = inputs[k];
+    const Tensor& tensor = sample->inputs[k];
+    const ExactExtremes extremes(
+        tensor, has_statistics(tensor.dtype()) ? statistics_of(tensor) : TensorStatistics());
     const std::string prefix = i.name + " <- ";
     const auto line = std::find_if(d.inputs.begin(), d.inputs.end(),
                                    [&](const std::string& l) { return l.starts_with(prefix); });
-    first.rows.push_back({i.name, std::string(name(i.dtype)) + format_dims(i.dims), i.min, i.max,
+    first.rows.push_back({i.name, std::string(name(i.dtype)) + format_dims(i.dims), extremes.min(),
+                          extremes.max(),
                           line == d.inputs.end() ? Scalar() : Scalar(line->substr(prefix.size()))});
     if (i.non_finite)
       s.notes.push_back(fmt::format("input '{}' holds {} NaN or infinities in the first sample",
                                     i.name, i.non_finite));
   }
   s.tables.push_back(std::move(first));
+  for (const std::string& line : d.inputs)
+    if (line.starts_with("not used: ")) s.notes.push_back("data " + line);
   if (d.random && !note_if_random.empty()) s.notes.push_back(note_if_random);
   return s;
 }

@@ -5,6 +5,8 @@
 #include <map>
 #include <vector>
 
+#include "libopt/analysis/assumptions.h"
+
 namespace onnxtool {
 
 Status freeze_dims(Model& model, const DataFlags& flags) {
@@ -26,6 +28,8 @@ Status freeze_dims(Model& model, const DataFlags& flags) {
                      "a name stands for one extent: give it with --dim"};
     }
   }
+  for (const auto& [symbol, extent] : settled)
+    ONNXTOOL_TRY(check_assumed(model, "--dim or --input-shape", symbol, {extent, extent}));
   const auto settle = [&](const auto& self, Graph& graph) -> void {
     for (Value* v : graph.values()) {
       ValueType type = v->type();

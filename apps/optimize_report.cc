@@ -8,14 +8,17 @@
 
 #include "apps/inspect_walk.h"
 #include "apps/models.h"
+#include "apps/verification.h"
 #include "libopt/analysis/cost.h"
+#include "libopt/rewrite/work.h"
 
 namespace onnxtool {
 
 GraphCost graph_cost(const Graph& graph) {
   GraphCost cost;
+  WorkCounter work;
   for (const Node& n : graph.nodes()) {
-    const auto macs = macs_of(n);
+    const auto macs = work.macs(n);
     cost.macs = plus(cost.macs, macs.value_or(0));
     cost.unknown += !macs;
   }
@@ -126,9 +129,8 @@ Finding breach_finding(const Breach& breach, const std::string& model) {
 }
 
 Finding unverified_finding(int64_t nodes, const std::string& model) {
-  return {"unverified", "error",
-          fmt::format("{} node{} cannot be verified", nodes, nodes == 1 ? "" : "s"), model,
-          "nothing was written; --verify full accepts what cannot be run"};
+  Error e = unverified_error(nodes);
+  return {"unverified", "error", std::move(e.message), model, std::move(e.hint)};
 }
 
 Section timing_by_pass(const Progress& progress, const std::vector<PassReport>& passes) {

@@ -1,5 +1,7 @@
 #include "apps/verification.h"
 
+#include <fmt/format.h>
+
 #include "apps/flags.h"
 #include "calib/compare/verifier.h"
 
@@ -25,6 +27,12 @@ std::unique_ptr<Verifier> make_chosen_verifier(const Model& original, const std:
 
 bool fails_strict(const std::string& verify, const std::optional<Verification>& verification) {
   return verify == "strict" && verification && verification->unverified_nodes > 0;
+}
+
+Error unverified_error(int64_t nodes) {
+  return {ErrorCode::kNegative,
+          fmt::format("{} node{} cannot be verified", nodes, nodes == 1 ? "" : "s"),
+          "nothing was written; --verify full accepts what cannot be run"};
 }
 
 Section verification_section(const std::optional<Verification>& v, bool off) {

@@ -27,6 +27,9 @@ std::unique_ptr<Verifier> make_chosen_verifier(
 /// Whether nodes stayed unverified where the flag accepts none.
 bool fails_strict(const std::string& verify, const std::optional<Verification>& verification);
 
+/// What is said where it fails.
+Error unverified_error(int64_t nodes);
+
 /// Absent: the model was not changed, or the flag is off.
 Section verification_section(const std::optional<Verification>& verification, bool off);
 

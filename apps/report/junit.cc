@@ -1,6 +1,6 @@
 // The report as JUnit XML, which CI systems show as tests: a test case for every check that was
-// made and for every finding that no check speaks of; at least one, so that an empty file never
-// looks green.
+// made, with the findings on what it checked inside, and for every finding that no check speaks of;
+// at least one, so that an empty file never looks green.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -12,28 +12,44 @@ namespace {
 
 struct TestCase {
   std::string place, name, kind;  // kind: "", "failure", "error"
-  std::string code, message, hint;
+  std::string code, message, text;
 };
+
+// Markup that keeps line breaks.
+std::string escape_lines(const std::string& text) {
+  std::string out;
+  for (size_t start = 0; start < text.size();) {
+    const size_t end = std::min(text.find('\n', start), text.size());
+    out += (out.empty() ? "" : "\n") + escape_markup(text.substr(start, end - start));
+    start = end + 1;
+  }
+  return out;
+}
 
 std::string class_of(const Report& report) { return "onnxtool." + report.command; }
 
+// Whether a check is of the finding's file, or says of a gate what the finding says.
+bool speaks_of(const Check& c, const Finding& f) {
+  if (!f.file.empty()) return c.place == f.file;
+  return c.code == f.code && c.place == f.place && c.verdict != Check::Verdict::kPass;
+}
+
 std::vector<TestCase> test_cases(const Report& report) {
   std::vector<TestCase> out;
-  for (const Check& c : report.checks)
+  for (const Check& c : report.checks) {
+    Report own;
+    for (const Finding& f : report.findings)
+      if (!f.file.empty() && speaks_of(c, f)) own.findings.push_back(f);
     out.push_back({c.place, c.name,
                    c.verdict == Check::Verdict::kPass   ? ""
                    : c.verdict == Check::Verdict::kFail ? "failure"
                                                         : "error",
-                   c.code, c.message, ""});
-  for (const Finding& f : report.findings) {
-    const auto spoken =
-        std::any_of(report.checks.begin(), report.checks.end(), [&](const Check& c) {
-          return c.code == f.code && c.place == f.place && c.verdict != Check::Verdict::kPass;
-        });
-    if (!spoken)
+                   c.code, c.message, render_findings(own)});
+  }
+  for (const Finding& f : report.findings)
+    if (std::ranges::none_of(report.checks, [&](const Check& c) { return speaks_of(c, f); }))
       out.push_back(
           {f.place, f.code, f.severity == "error" ? "failure" : "", f.code, f.message, f.hint});
-  }
   if (out.empty()) {
     const bool good = report.answer == Answer::kYes;
     out.push_back({"", report.command, good ? "" : "failure", report.status(),
@@ -66,15 +82,15 @@ std::string render_junit(const Report& report, const RenderOptions&) {
     out += fmt::format("    <testcase classname=\"{}\" name=\"{}\"", escape_markup(place),
                        escape_markup(c.name));
     if (c.kind.empty()) {
-      out += c.message.empty()
-                 ? "/>\n"
-                 : fmt::format(">\n      <system-out>{}</system-out>\n    </testcase>\n",
-                               escape_markup(c.message));
+      const std::string& text = c.text.empty() ? c.message : c.text;
+      out += text.empty() ? "/>\n"
+                          : fmt::format(">\n      <system-out>{}</system-out>\n    </testcase>\n",
+                                        escape_lines(text));
       continue;
     }
     out +=
         fmt::format(">\n      <{0} type=\"{1}\" message=\"{2}\">{3}</{0}>\n    </testcase>\n",
-                    c.kind, escape_markup(c.code), escape_markup(c.message), escape_markup(c.hint));
+                    c.kind, escape_markup(c.code), escape_markup(c.message), escape_lines(c.text));
   }
   return out + "  </testsuite>\n</testsuites>\n";
 }

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <limits>
 
+#include "calib/compare/floating.h"
 #include "libopt/ir/selector.h"
 
 namespace onnxtool {
@@ -72,11 +74,60 @@ std::string number(double v) {
   return {buffer, end};
 }
 
+// The limits that can make a difference, both included.
+std::pair<double, double> bounds_of(const Gate& g) {
+  constexpr double kInf = std::numeric_limits<double>::infinity();
+  if (!g.metric) return {-100, 100};  // points may be gained
+  const MetricInfo& m = info(*g.metric);
+  if (*g.metric == Metric::kCosine) return {-1, 1};
+  if (m.unit == "share") return {0, 1};
+  if (m.unit == "dB") return {-kInf, kInf};
+  return {0, kInf};
+}
+
+Status check_limit(const Gate& g, const std::string& text) {
+  const auto [lowest, highest] = bounds_of(g);
+  if (g.limit >= lowest && g.limit <= highest) return {};
+  const bool share = g.metric && info(*g.metric).unit == "share";
+  const std::string range = std::isinf(highest)
+                                ? "at least " + number(lowest)
+                                : "from " + number(lowest) + " to " + number(highest);
+  return Error{ErrorCode::kUsage,
+               "--gate " + text + ": the limit is " + number(g.limit) + ", expected " + range,
+               share && g.limit > 1 && g.limit <= 100
+                   ? "it is a share of the whole: write " + number(g.limit / 100)
+                   : ""};
+}
+
 // By type alone: whether a metric can have a value.
 bool is_defined(Metric metric, DataType type) {
   if (metric == Metric::kMismatches || metric == Metric::kOutside) return true;
   if (metric == Metric::kMaxAbs) return type != DataType::kString;
-  return is_float(type);
+  return is_any_float(type);
+}
+
+Status check_gate(const Gate& g, const std::vector<OutputInfo>& outputs) {
+  if (g.output.empty()) return {};
+  const std::string text = "--gate " + g.output + ":" + g.text() + ": ";
+  std::vector<std::string> names;
+  for (const OutputInfo& o : outputs) {
+    names.push_back(o.name);
+    if (o.name != g.output) continue;
+    if (o.dtype == DataType::kUndefined || is_defined(*g.metric, o.dtype)) return {};
+    return Error{ErrorCode::kUsage,
+                 text + "output '" + g.output + "' is " + std::string(name(o.dtype)) +
+                     ", for which there is no " + std::string(info(*g.metric).name),
+                 "integers have max-abs and mismatch, strings mismatch"};
+  }
+  constexpr size_t kShown = 10;
+  std::string list;
+  for (size_t i = 0; i < std::min(names.size(), kShown); ++i)
+    list += (i ? ", '" : "'") + names[i] + "'";
+  if (names.size() > kShown) list += " and " + std::to_string(names.size() - kShown) + " more";
+  const auto close = close_candidates(g.output, names);
+  return Error{ErrorCode::kUsage, text + "there is no output '" + g.output + "'",
+               (close.empty() ? "" : "did you mean '" + close[0] + "'? ") +
+                   (list.empty() ? "there are no outputs" : "outputs are " + list)};
 }
 
 class Judge {
@@ -86,7 +137,6 @@ class Judge {
       : c_(comparison), rules_(rules), types_(types) {}
 
   Result<std::vector<GateResult>> run() {
-    for (const Gate& g : rules_.given) ONNXTOOL_TRY(check(g));
     bool by_accuracy = false;
     for (const Gate& g : rules_.given) {
       if (g.metric) continue;
@@ -107,11 +157,12 @@ class Judge {
       if (!judged)
         judge_output(default_gate(types_[i], rules_.reference, rules_.test, rules_.band_given), i,
                      true);
-      else if (rules_.band_given && !by_band && is_float(types_[i]))
+      else if (rules_.band_given && !by_band && is_any_float(types_[i]))
         judge_output({"", Metric::kOutside, 0}, i, false);
     }
     for (size_t k = 0; k < used.size(); ++k)
-      if (const Gate& g = rules_.given[k]; g.metric && !used[k] && !c_.outputs.empty())
+      if (const Gate& g = rules_.given[k];
+          g.metric && g.output.empty() && !used[k] && !c_.outputs.empty())
         return Error{ErrorCode::kUsage,
                      "--gate " + g.text() + ": no output has " + std::string(info(*g.metric).name),
                      "it would judge nothing"};
@@ -128,30 +179,6 @@ class Judge {
     if (!g.output.empty()) return g.output == name_of(i);
     const OutputMetrics& m = c_.outputs[i].second;
     return is_defined(*g.metric, types_[i]) && (m.value(*g.metric) || !m.total().all.any());
-  }
-
-  Status check(const Gate& g) const {
-    if (g.output.empty()) return {};
-    std::vector<std::string> names;
-    for (size_t i = 0; i < c_.outputs.size(); ++i) {
-      names.push_back(name_of(i));
-      if (name_of(i) != g.output) continue;
-      if (is_defined(*g.metric, types_[i])) return {};
-      return Error{ErrorCode::kUsage,
-                   "--gate " + g.output + ":" + g.text() + ": output '" + g.output + "' is " +
-                       std::string(name(types_[i])) + ", for which there is no " +
-                       std::string(info(*g.metric).name),
-                   "integers have max-abs and mismatch, strings mismatch"};
-    }
-    std::string list;
-    for (const std::string& n : names) list += (list.empty() ? "'" : ", '") + n + "'";
-    const auto close = close_candidates(g.output, names);
-    return Error{
-        ErrorCode::kUsage,
-        "--gate " + g.output + ":" + g.text() + ": no output '" + g.output + "' is compared",
-        !close.empty() ? "did you mean '" + close[0] + "'?"
-        : list.empty() ? "no output is"
-                       : "compared are " + list};
   }
 
   void judge_output(const Gate& g, size_t i, bool by_default) {
@@ -206,15 +233,24 @@ Result<Gate> parse_gate(const std::string& text) {
   if (metric == kAccuracyDrop) {
     if (colon != std::string::npos)
       return bad("accuracy is of the model, not of an output", "write accuracy-drop=POINTS");
+    ONNXTOOL_TRY(check_limit(gate, text));
     return gate;
   }
   gate.metric = find_metric(metric);
-  if (gate.metric) return gate;
+  if (gate.metric) {
+    ONNXTOOL_TRY(check_limit(gate, text));
+    return gate;
+  }
   const auto close = close_candidates(metric, metric_names());
   std::string known;
   for (const std::string& n : metric_names()) known += (known.empty() ? "" : ", ") + n;
   return bad("no metric '" + metric + "'",
              close.empty() ? "known: " + known : "did you mean '" + close[0] + "'?");
+}
+
+Status check_gates(const std::vector<Gate>& gates, const std::vector<OutputInfo>& outputs) {
+  for (const Gate& g : gates) ONNXTOOL_TRY(check_gate(g, outputs));
+  return {};
 }
 
 Band default_band(ModelKind a, ModelKind b) {
@@ -223,7 +259,7 @@ Band default_band(ModelKind a, ModelKind b) {
 
 Gate default_gate(DataType type, ModelKind a, ModelKind b, bool band_given) {
   if (type == DataType::kBool || type == DataType::kString) return {"", Metric::kMismatches, 0};
-  if (!is_float(type)) return {"", Metric::kMaxAbs, 1};
+  if (!is_any_float(type)) return {"", Metric::kMaxAbs, 1};
   const bool quantized = a == ModelKind::kQuantized || b == ModelKind::kQuantized;
   if (quantized && !band_given) return {"", Metric::kSqnr, 20};
   return {"", Metric::kOutside, 0};

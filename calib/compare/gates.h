@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "calib/compare/compare.h"
+#include "calib/compare/side.h"
 #include "libopt/ir/model.h"
 
 namespace onnxtool {
@@ -26,8 +27,14 @@ struct Gate {
   std::string text() const;  // "sqnr=20", "accuracy-drop=0.5"
 };
 
-/// `[OUTPUT:]METRIC=LIMIT`; OUTPUT may hold colons. Errors (kUsage) list close names.
+/// `[OUTPUT:]METRIC=LIMIT`; OUTPUT may hold colons. Errors (kUsage) list close names, or the limits
+/// that the metric can have: beyond them a gate would judge nothing.
 Result<Gate> parse_gate(const std::string& text);
+
+/// Errors (kUsage): a gate that names none of the outputs, which the hint lists, or a metric that
+/// is not defined for the type of the one it names (kUndefined: not known). To be called before
+/// anything runs.
+Status check_gates(const std::vector<Gate>& gates, const std::vector<OutputInfo>& outputs);
 
 /// The band |e| <= atol + rtol |r| for a pair of models that has one by default.
 struct Band {
@@ -59,8 +66,8 @@ struct GateRules {
 /// Every gate on every output that it is for, in the order of outputs. An output that no gate is
 /// for gets its default gate; one that accuracy judges (the first) does not, unless its verdict is
 /// settled whatever the labels say. A given band judges every floating output as outside=0, beside
-/// the gates, where none of them is on `outside`. Errors (kUsage): a
-/// gate that names no output, or a metric that is not defined for the one it names.
+/// the gates, where none of them is on `outside`. The gates went through check_gates(). Errors
+/// (kUsage): a gate for all outputs whose metric none of them has.
 Result<std::vector<GateResult>> judge(const ModelComparison& comparison, const GateRules& rules,
                                       const std::vector<DataType>& types);
 

@@ -173,6 +173,7 @@ Status record_golden(const Model& model, const SampleSource& source, const RunOp
                    "compare the models themselves: onnxtool diff REFERENCE TEST"};
   const SampleWriter namer(directory, TensorFileFormat::kSafetensors, {}, source.size());
   std::mutex mutex;
+  std::vector<bool> has_elements(names.size());
   ONNXTOOL_TRY(
       run_samples(model.graph(), {}, source, run,
                   [&](int, int64_t index, const Sample& sample, RunContext& context) -> Status {
@@ -190,11 +191,19 @@ Status record_golden(const Model& model, const SampleSource& source, const RunOp
                     ONNXTOOL_TRY(write_golden_sample(directory, about.form, name, given, got, s));
                     const std::lock_guard lock(mutex);
                     about.samples[static_cast<size_t>(index)] = std::move(s);
+                    for (size_t i = 0; i < outputs.size(); ++i)
+                      if (outputs[i].count()) has_elements[i] = true;
                     if (about.outputs.empty())
                       for (size_t i = 0; i < outputs.size(); ++i)
                         about.outputs.push_back({names[i], outputs[i].dtype()});
                     return {};
                   }));
+  for (size_t i = 0; i < names.size(); ++i)
+    if (!has_elements[i])
+      return Error{ErrorCode::kBadData,
+                   "output '" + names[i] +
+                       "' is empty in every sample: the set would have nothing to judge it by",
+                   "give samples that fill every output"};
   const std::string text = format_golden(about);
   return directory.write("golden.toml", std::as_bytes(std::span(text)));
 }

@@ -8,6 +8,7 @@
 
 #include "calib/compare/golden.h"
 #include "calib/data/files.h"
+#include "libopt/support/sha256.h"
 
 namespace onnxtool {
 namespace {
@@ -19,13 +20,6 @@ DataType type_of(std::string_view text) {
   for (int i = 1; i <= 26; ++i)
     if (name(static_cast<DataType>(i)) == text) return static_cast<DataType>(i);
   return DataType::kUndefined;
-}
-
-constexpr size_t kDigestDigits = 64;
-
-bool is_digest(const std::string& text) {
-  return text.size() == kDigestDigits &&
-         text.find_first_not_of("0123456789abcdef") == std::string::npos;
 }
 
 // Strict: a slip in a key or a type would lose a limit, and a comparison without it would pass.
@@ -129,7 +123,7 @@ class Reader {
     g.model_sha256 = text(t, "sha256", "model.");
     g.model_kind = text(t, "kind", "model.");
     // Other runtimes record sets without it.
-    if (!g.model_sha256.empty() && !is_digest(g.model_sha256)) wrong("model.sha256 is no digest");
+    if (!g.model_sha256.empty() && !is_sha256(g.model_sha256)) wrong("model.sha256 is no digest");
   }
 
   void read_gates(const toml::table& t, Golden& g) {
@@ -165,7 +159,7 @@ class Reader {
     // No path: a set reads nothing but its own samples.
     if (s.file.empty() || s.file[0] == '.' || s.file.find('/') != std::string::npos)
       wrong("sample file '" + s.file + "' is no plain name");
-    if (!is_digest(s.sha256)) wrong("sample '" + s.file + "' has no sha256");
+    if (!is_sha256(s.sha256)) wrong("sample '" + s.file + "' has no sha256");
     const int64_t label = number<int64_t>(t, "label", "samples.").value_or(-1);
     if (label < -1 || label > INT32_MAX) wrong("sample '" + s.file + "': label is out of range");
     s.label = static_cast<int>(std::clamp<int64_t>(label, -1, INT32_MAX));

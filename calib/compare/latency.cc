@@ -22,6 +22,13 @@ double median(std::vector<double>& values) {
 
 }  // namespace
 
+double middle_mean(std::vector<double> ms) {
+  std::sort(ms.begin(), ms.end());
+  const auto quarter = static_cast<std::ptrdiff_t>(ms.size() / 4);
+  return std::accumulate(ms.begin() + quarter, ms.end() - quarter, 0.0) /
+         static_cast<double>(std::ssize(ms) - 2 * quarter);
+}
+
 Latency summarize_latency(std::vector<double> ms) {
   if (ms.empty()) return {};
   std::sort(ms.begin(), ms.end());

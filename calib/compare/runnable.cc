@@ -28,14 +28,18 @@ PlanOptions comparison_plan(int threads, bool portable) {
 }
 
 Runnable make_runnable(const Model& model, const PlanOptions& options) {
-  Runnable r{model.clone(), 0, {}};
+  Runnable r{model.clone(), 0, {}, nullptr};
   [[maybe_unused]] const Status typed = infer_graph(r.model->graph());
   std::set<const Node*> chosen;
   for (const Node& n : r.model->graph().nodes())
     if (stands_in_the_way(n)) chosen.insert(&n);
-  if (!Plan::compile(r.model->graph(), options).ok())
+  auto plan = Plan::compile(r.model->graph(), options);
+  if (!plan.ok())
     for (const Node* n : Plan::nodes_in_the_way(r.model->graph(), options)) chosen.insert(n);
-  if (chosen.empty()) return r;
+  if (chosen.empty()) {
+    if (plan.ok()) r.plan = *std::move(plan);
+    return r;
+  }
   const auto cut = cut_out(*r.model, [&](const Node& n) { return chosen.contains(&n); });
   if (cut.ok())
     r.cut = *cut;

@@ -20,6 +20,8 @@ struct Runnable {
   std::unique_ptr<Model> model;
   int64_t cut = 0;       // nodes that went
   std::string obstacle;  // why they could not be cut out; empty: they could
+  /// Ready to run with the options it was made for; nullptr: nodes went, so that none is made yet.
+  std::shared_ptr<const Plan> plan;
 };
 Runnable make_runnable(const Model& model, const PlanOptions& options);
 

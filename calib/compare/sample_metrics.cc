@@ -2,6 +2,8 @@
 // lanes and the blocks pairwise, so the order of additions depends on the number of elements alone.
 
 #include "calib/compare/metric_sums.h"
+#include "calib/compare/floating.h"
+#include "calib/kernels/cpu/convert.h"
 #include "libopt/ir/tensor.h"
 
 #include <algorithm>
@@ -289,6 +291,58 @@ void compare_integers(SampleMetrics& m, const T* r, const T* t, size_t n) {
   m.max_abs = static_cast<double>(largest);
 }
 
+// The steps between two floats of an 8- or 4-bit type.
+uint64_t small_steps(DataType type, float a, float b) {
+  const auto position = [&](float v) -> int {
+    if (type == DataType::kFloat8E8M0) return encode_e8m0(v, true, "nearest");
+    const int code = encode_small_float(type, v, true), sign = 1 << (bits_of(type) - 1);
+    return code & sign ? -(code & (sign - 1)) : code & (sign - 1);
+  };
+  return static_cast<uint64_t>(std::abs(position(a) - position(b)));
+}
+
+// Types whose elements no C++ type holds are compared as the floats or integers that they stand
+// for.
+bool is_coded(DataType type) { return is_packed(type) || (is_any_float(type) && !is_float(type)); }
+
+template <class W>
+ConstView decoded(const ConstView& view, DataType type, std::vector<W>& values) {
+  values.resize(static_cast<size_t>(view.count));
+  load_wide(view.dtype, view.data, 0, view.count, values.data());
+  return {type, view.dims, values.data(), view.count};
+}
+
+Result<SampleMetrics> compare_coded(const ConstView& reference, const ConstView& test,
+                                    const MetricOptions& options) {
+  if (!is_any_float(reference.dtype)) {
+    std::vector<int32_t> r, t;
+    return compare_sample(decoded(reference, DataType::kInt32, r),
+                          decoded(test, DataType::kInt32, t), options);
+  }
+  std::vector<float> r, t;
+  std::optional<ConstView> plain_r, plain_t;
+  if (is_coded(reference.dtype)) plain_r = decoded(reference, DataType::kFloat, r);
+  if (is_coded(test.dtype)) plain_t = decoded(test, DataType::kFloat, t);
+  ONNXTOOL_ASSIGN(SampleMetrics m,
+                  compare_sample(plain_r.value_or(reference), plain_t.value_or(test), options));
+  // Steps are those of the narrower type.
+  const DataType narrower =
+      bits_of(test.dtype) <= bits_of(reference.dtype) ? test.dtype : reference.dtype;
+  m.max_ulp = 0;
+  const auto floats = [](const ConstView& v, std::vector<float>& out) {
+    if (out.empty() && v.dtype != DataType::kDouble)
+      decoded(v, DataType::kFloat, out);
+    else if (out.empty())
+      out.assign(v.as<double>().begin(), v.as<double>().end());
+  };
+  floats(reference, r);
+  floats(test, t);
+  for (size_t i = 0; i < r.size(); ++i)
+    if (std::isfinite(r[i]) && std::isfinite(t[i]))
+      m.max_ulp = std::max(m.max_ulp, small_steps(narrower, r[i], t[i]));
+  return m;
+}
+
 }  // namespace
 
 void join_counts(SampleMetrics& a, const SampleMetrics& b) {
@@ -339,7 +393,7 @@ Result<SampleMetrics> compare_sample(const ConstView& reference, const ConstView
   for (const ConstView* v : {&reference, &test})
     if (v->space != MemorySpace::kHost || v->layout != Layout::kPlain)
       return Error{ErrorCode::kUnsupported, "a tensor is not plain host memory", {}};
-  const bool both_floating = is_float(reference.dtype) && is_float(test.dtype);
+  const bool both_floating = is_any_float(reference.dtype) && is_any_float(test.dtype);
   if (reference.dtype != test.dtype && !(both_floating && options.allow_dtype_change))
     return Error{ErrorCode::kMismatch,
                  "type is " + std::string(name(test.dtype)) + ", but " +
@@ -350,6 +404,8 @@ Result<SampleMetrics> compare_sample(const ConstView& reference, const ConstView
                  "shape is " + format_dims(test.dims) + ", but " + format_dims(reference.dims) +
                      " in the reference",
                  {}};
+  if (is_coded(reference.dtype) || is_coded(test.dtype))
+    return compare_coded(reference, test, options);
 
   SampleMetrics m;
   m.elements = static_cast<uint64_t>(reference.count);

@@ -124,6 +124,7 @@ Result<std::unique_ptr<Side>> open_model_side(const Graph& graph, std::vector<co
   options.watched = std::move(watched);
   options.kernel_sets = run.kernel_sets;
   options.threads = parallelism.inside;
+  options.max_iterations = run.max_iterations;
   ONNXTOOL_ASSIGN(auto plan, Plan::compile(graph, options));
   return std::unique_ptr<Side>(
       std::make_unique<ModelSide>(graph, std::move(plan), inputs, parallelism.workers));

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <random>
+#include <set>
 
 #include "calib/data/arrays.h"
 #include "calib/data/model_inputs.h"
@@ -12,22 +13,45 @@
 #include "libopt/support/checked.h"
 
 namespace onnxtool {
-namespace {
 
 // Extents of one attempt: of dynamic dimensions that come first in an input (batches, as a rule),
-// and of all others, whose symbols differ from each other by `step`. Images and sound want room: a
-// model that fails on the small ones gets it later.
-struct Extents {
+// and of all others, whose symbols differ from each other by `step`.
+struct TrialInputs::Extents {
   int64_t first, other, step;
+
+  // Towards 1, 1 and 0, batches first: images and sound want room.
+  void shrink() {
+    int64_t& extent = first > 1 ? first : other > 1 ? other : step;
+    extent /= 2;
+  }
 };
-constexpr std::array<Extents, 8> kExtents = {
-    {{2, 6, 0}, {1, 16, 0}, {3, 7, 1}, {1, 64, 0}, {1, 1, 0}, {2, 224, 0}, {1, 32, 3}, {4, 4, 0}}};
+
+namespace {
+
+// As first, other and step. A model that fails on small images or sound gets larger ones later.
+constexpr int64_t kExtents[][3] = {{2, 6, 0}, {1, 16, 0},  {3, 7, 1},  {1, 64, 0},
+                                   {1, 1, 0}, {2, 224, 0}, {1, 32, 3}, {4, 4, 0}};
+
+// What dynamic dimensions above 1 may add to all inputs of an attempt: the model makes many times
+// as much of them.
+constexpr int64_t kMostMoreElements = int64_t{1} << 21;
 
 // Integers that nothing bounds.
 constexpr std::array<IntegerBounds, 3> kUnbounded = {{{0, 1}, {-3, 3}, {1, 2}}};
 
 // An input this large would not be run for a comparison.
 constexpr int64_t kMaxElements = int64_t{1} << 28;
+
+// Above kMaxElements where it is, and where a dimension is negative.
+int64_t elements_of(const std::vector<int64_t>& dims) {
+  const auto count = checked_product(dims);
+  return count ? std::min(*count, kMaxElements + 1) : kMaxElements + 1;
+}
+int64_t elements_of(const std::vector<std::vector<int64_t>>& all_dims) {
+  int64_t sum = 0;
+  for (const auto& dims : all_dims) sum += elements_of(dims);
+  return sum;
+}
 
 constexpr std::array<double, 6> kEdges = {0.0, -0.0, 1.0, -1.0, 1e-30, 100.0};
 constexpr std::array<double, 3> kNonFinite = {std::numeric_limits<double>::quiet_NaN(),
@@ -104,6 +128,31 @@ int64_t condition(IntegerBounds bounds, bool zero, Random& random) {
   return value;
 }
 
+// What the value is a rearrangement of.
+const Value& source_of(const Value& value) {
+  const Value* v = &value;
+  for (const Node* n = v->producer(); n && n->has_input(0); n = v->producer()) {
+    const bool moves = std::ranges::any_of(
+        std::array{"Identity", "Cast", "Reshape", "Unsqueeze", "Squeeze", "Expand", "Transpose"},
+        [&](const char* op) { return n->is(op); });
+    if (!moves) break;
+    v = &n->input(0);
+  }
+  return *v;
+}
+
+std::set<std::string> masks_of(const Graph& graph) {
+  std::set<std::string> names;
+  for (const Node& softmax : graph.nodes()) {
+    if (!softmax.is("Softmax") || !softmax.has_input(0)) continue;
+    const Node* add = source_of(softmax.input(0)).producer();
+    if (!add || !add->is("Add")) continue;
+    for (int i = 0; i < add->num_inputs(); ++i)
+      if (add->has_input(i)) names.insert(source_of(add->input(i)).name());
+  }
+  return names;
+}
+
 Tensor strings(const std::vector<int64_t>& dims, size_t count, Random& random) {
   static constexpr std::array<const char*, 5> kWords = {"", "a", "The", "onnx", "1"};
   std::vector<std::string> values(count);
@@ -117,6 +166,7 @@ Result<TrialInputs> TrialInputs::of(const Model& model) {
   TrialInputs trial;
   trial.ranges_ = assumptions_of(model);
   const auto bounds = integer_bounds(model);
+  const std::set<std::string> masks = masks_of(model.graph());
   for (const Value* v : model.graph().inputs()) {
     if (v->initializer()) continue;
     const ValueType& type = v->type();
@@ -127,7 +177,8 @@ Result<TrialInputs> TrialInputs::of(const Model& model) {
           ErrorCode::kUnsupported,
           "no values can be drawn for input '" + v->name() + "', which is " + format_type(type),
           {}};
-    Input input{v->name(), type.dtype, *type.shape, false, {}};
+    Input input{v->name(), type.dtype, *type.shape,
+                false,     {},         is_float(type.dtype) && masks.contains(v->name())};
     if (const auto known = bounds.find(v->name()); known != bounds.end()) {
       input.bounded = true;
       input.bounds = known->second;
@@ -137,17 +188,11 @@ Result<TrialInputs> TrialInputs::of(const Model& model) {
   return trial;
 }
 
-std::vector<Tensor> TrialInputs::make(int attempt, bool edges, bool non_finite) const {
-  const Extents& extents = kExtents[static_cast<size_t>(attempt) % kExtents.size()];
-  constexpr uint64_t kSeed = 0x6f6e6e78u;
-  Random random(kSeed + static_cast<uint64_t>(attempt));
-  Random pairs(~kSeed -
-               static_cast<uint64_t>(attempt / 2));  // the same for both attempts of a pair
+std::vector<std::vector<int64_t>> TrialInputs::dims_at(const Extents& extents) const {
   std::map<std::string, int64_t> symbols;
-  std::vector<Tensor> out;
+  std::vector<std::vector<int64_t>> out;
   for (const Input& in : inputs_) {
-    const bool zero = pairs.below(2) == static_cast<uint64_t>(attempt % 2);
-    std::vector<int64_t> dims;
+    std::vector<int64_t>& dims = out.emplace_back();
     for (size_t axis = 0; axis < in.dims.size(); ++axis) {
       const Dim& d = in.dims[axis];
       int64_t extent = axis == 0 && in.dims.size() > 1 ? extents.first : extents.other;
@@ -162,14 +207,32 @@ std::vector<Tensor> TrialInputs::make(int attempt, bool edges, bool non_finite) 
       }
       dims.push_back(d.value.value_or(extent));
     }
-    // Too large to be run: one element a dynamic dimension is left to try.
-    auto count = checked_product(dims);
-    if (!count || *count < 0 || *count > kMaxElements) {
-      for (size_t axis = 0; axis < dims.size(); ++axis)
-        dims[axis] = std::clamp<int64_t>(dims[axis], 0, 1);
-      count = checked_product(dims);
-    }
-    const auto n = static_cast<size_t>(*count);
+  }
+  return out;
+}
+
+std::vector<Tensor> TrialInputs::make(int attempt, bool edges, bool non_finite) const {
+  const auto& [first, other, step] = kExtents[static_cast<size_t>(attempt) % std::size(kExtents)];
+  Extents extents{first, other, step};
+  const int64_t most = elements_of(dims_at({1, 1, 0})) + kMostMoreElements;
+  auto all_dims = dims_at(extents);
+  while (elements_of(all_dims) > most) {
+    extents.shrink();
+    all_dims = dims_at(extents);
+  }
+  constexpr uint64_t kSeed = 0x6f6e6e78u;
+  Random random(kSeed + static_cast<uint64_t>(attempt));
+  Random pairs(~kSeed -
+               static_cast<uint64_t>(attempt / 2));  // the same for both attempts of a pair
+  std::vector<Tensor> out;
+  for (size_t i = 0; i < inputs_.size(); ++i) {
+    const Input& in = inputs_[i];
+    std::vector<int64_t>& dims = all_dims[i];
+    const bool zero = pairs.below(2) == static_cast<uint64_t>(attempt % 2);
+    // Too large to be run: one element a dimension is left to try.
+    if (elements_of(dims) > kMaxElements)
+      for (int64_t& extent : dims) extent = std::clamp<int64_t>(extent, 0, 1);
+    const auto n = static_cast<size_t>(elements_of(dims));
     if (in.dtype == DataType::kString) {
       out.push_back(strings(dims, n, random));
     } else if (is_float(in.dtype)) {
@@ -189,6 +252,17 @@ std::vector<Tensor> TrialInputs::make(int attempt, bool edges, bool non_finite) 
     }
   }
   return out;
+}
+
+void TrialInputs::hide_last_rows(std::vector<Tensor>& inputs) const {
+  for (size_t i = 0; i < inputs_.size(); ++i) {
+    const Tensor& t = inputs[i];
+    if (!inputs_[i].mask || t.rank() == 0 || t.count() == 0) continue;
+    std::vector<double> values = t.to_doubles();
+    std::fill(values.end() - static_cast<std::ptrdiff_t>(t.dims().back()), values.end(),
+              -std::numeric_limits<double>::infinity());
+    inputs[i] = *convert_tensor(Tensor::from(t.dims(), values), t.dtype());
+  }
 }
 
 bool TrialInputs::has_dynamic_dims() const {

@@ -21,12 +21,16 @@ class TrialInputs {
 
   /// Number `attempt` (0, 1, ...): the same every time. Attempts differ in values and in the
   /// extents of dynamic dimensions, where equal symbols get equal extents, within what the model
-  /// assumes of them. Integers lie within what
-  /// their uses bound; where nothing does, attempts take small ranges of both signs in turn, and an
-  /// input of one element, which may be a condition, is 0 in one of the attempts 0 and 1 and not 0
-  /// in the other, and so are later pairs of booleans. `edges` sprinkles 0, -0 and tiny and large
-  /// numbers over floating inputs, and with `non_finite` NaN and infinities.
+  /// assumes of them, and smaller where inputs would have many millions of elements. Integers lie
+  /// within what their uses bound; where nothing does, attempts take small ranges of both signs in
+  /// turn, and an input of one element, which may be a condition, is 0 in one of the attempts 0 and
+  /// 1 and not 0 in the other, and so are later pairs of booleans. `edges` sprinkles 0, -0 and tiny
+  /// and large numbers over floating inputs, and with `non_finite` NaN and infinities.
   std::vector<Tensor> make(int attempt, bool edges, bool non_finite) const;
+
+  /// Hides everything in the last row of every input that is a mask, which something adds to scores
+  /// before a Softmax: -inf throughout, of which Softmax makes NaN.
+  void hide_last_rows(std::vector<Tensor>& inputs) const;
 
   /// Whether extents vary between attempts.
   bool has_dynamic_dims() const;
@@ -34,13 +38,18 @@ class TrialInputs {
   std::vector<std::string> names() const;
 
  private:
+  struct Extents;
   struct Input {
     std::string name;
     DataType dtype = DataType::kUndefined;
     std::vector<Dim> dims;
     bool bounded = false;
     IntegerBounds bounds;
+    bool mask = false;
   };
+  /// Of every input.
+  std::vector<std::vector<int64_t>> dims_at(const Extents& extents) const;
+
   std::vector<Input> inputs_;
   ExtentRanges ranges_;  // what the model assumes of named dimensions
 };

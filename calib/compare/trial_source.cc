@@ -37,6 +37,7 @@ Result<std::unique_ptr<SampleSource>> open_trials(const Model& model, int64_t co
   PlanOptions options;
   options.kernel_sets = run.kernel_sets;
   options.threads = run.threads;
+  options.max_iterations = run.max_iterations;
   ONNXTOOL_ASSIGN(const auto plan, Plan::compile(model.graph(), options));
   RunContext context(plan);
   std::vector<Sample> samples;

@@ -28,6 +28,11 @@ class Side {
     ONNXTOOL_ASSIGN(auto plan, Plan::compile(model.graph(), options));
     return Side(std::move(plan));
   }
+  /// With the options that it was made runnable for, or those of the portable kernels.
+  static Result<Side> of(const Runnable& r, const PlanOptions& options, bool portable) {
+    if (r.plan && !portable) return Side(r.plan);
+    return of(*r.model, options);
+  }
   Result<Outputs> run(const std::vector<std::string>& names, const std::vector<Tensor>& values) {
     std::vector<Tensor> inputs;
     std::vector<Datum> results;
@@ -91,11 +96,11 @@ class ExecutingVerifier final : public Verifier {
                                     original_.cut, after.cut));
     const auto trial = TrialInputs::of(*original_.model);
     if (!trial.ok()) return unverified(std::move(v), *whole_, trial.error().message);
-    compare(*after.model, *trial, exactness, /*portable=*/false, v);
+    compare(after, *trial, exactness, /*portable=*/false, v);
     if (!v.equal && exactness == Exactness::kExact) {
       Verification again;
       again.unverified_nodes = v.unverified_nodes;
-      compare(*after.model, *trial, exactness, /*portable=*/true, again);
+      compare(after, *trial, exactness, /*portable=*/true, again);
       v = std::move(again);
     }
     if (v.equal && !v.compared_anything() && v.obstacle.empty())
@@ -112,15 +117,15 @@ class ExecutingVerifier final : public Verifier {
     return v;
   }
 
-  void compare(const Model& after, const TrialInputs& trial, Exactness exactness, bool portable,
+  void compare(const Runnable& after, const TrialInputs& trial, Exactness exactness, bool portable,
                Verification& v) {
     const PlanOptions plan = comparison_plan(options_.threads, portable);
-    auto first = Side::of(*original_.model, plan);
+    auto first = Side::of(original_, plan, portable);
     if (!first.ok()) {
       v.obstacle = first.error().message;
       return;
     }
-    auto second = Side::of(after, plan);
+    auto second = Side::of(after, plan, portable);
     if (!second.ok())
       return breach(v, "the rewritten model cannot be run: " + second.error().message);
     const bool exact = exactness == Exactness::kExact;
@@ -136,7 +141,9 @@ class ExecutingVerifier final : public Verifier {
       if (options_.on_progress) options_.on_progress(v.inputs, options_.wanted_inputs);
       // Every second set has edges; where rounding may move, only finite ones: an overflow that
       // comes earlier or later is no fault.
-      const std::vector<Tensor> inputs = trial.make(attempt, attempt % 2 == 1, exact);
+      std::vector<Tensor> inputs = trial.make(attempt, attempt % 2 == 1, exact);
+      // Not among the first two, since NaN of one row hides what follows it.
+      if (attempt % 4 == 2) trial.hide_last_rows(inputs);
       const auto before = first->run(trial.names(), inputs);
       const std::string unfit = before.ok() ? undeclared(*before) : before.error().message;
       if (!unfit.empty()) {

@@ -242,8 +242,12 @@ std::string format_spec(const InputSpec& spec) {
   std::string s = "'" + spec.name + "' " + std::string(name(spec.dtype));
   if (!spec.known_rank) return s + "[...]";
   s += "[";
-  for (size_t i = 0; i < spec.dims.size(); ++i)
-    s += (i ? ", " : "") + (spec.dims[i] < 0 ? std::string("?") : std::to_string(spec.dims[i]));
+  for (size_t i = 0; i < spec.dims.size(); ++i) {
+    const bool named = i < spec.dim_names.size() && !spec.dim_names[i].empty();
+    s += (i ? ", " : "") + (spec.dims[i] >= 0 ? std::to_string(spec.dims[i])
+                            : named           ? spec.dim_names[i]
+                                              : "?");
+  }
   return s + "]";
 }
 

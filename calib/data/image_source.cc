@@ -109,7 +109,7 @@ Result<std::unique_ptr<SampleSource>> open_image_source(
   if (options.batch_axis)
     return Error{ErrorCode::kUsage,
                  path + ": --batch-axis does not go with images, each of which is a sample",
-                 {}};
+                 "leave it out; .npy, .npz and safetensors can stack samples"};
   // Told before any work, not at the hundredth image: the first bytes of every file.
   for (const ImageFile& f : files) {
     ONNXTOOL_ASSIGN(std::shared_ptr<const DataFile> file, DataFile::open(f.path));

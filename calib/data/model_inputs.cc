@@ -1,30 +1,78 @@
 #include "calib/data/model_inputs.h"
 
 #include <algorithm>
+#include <optional>
+
+#include "libopt/analysis/statistics.h"
+#include "libopt/ir/symbols.h"
 
 namespace onnxtool {
 namespace {
+
+// The known extent of an input along an axis, which may count from the end.
+std::optional<int64_t> extent_of(const Node& n, int input, int64_t axis) {
+  if (n.num_inputs() <= input || !n.has_input(input) || !n.input(input).type().shape) return {};
+  const auto& shape = *n.input(input).type().shape;
+  if (axis < 0) axis += static_cast<int64_t>(shape.size());
+  if (axis < 0 || axis >= static_cast<int64_t>(shape.size())) return {};
+  return shape[static_cast<size_t>(axis)].value;
+}
+
+// How many different indices a reader takes: they are 0 to one less.
+std::optional<int64_t> indices_of(const Node& n, int index) {
+  if (index == 1 && (n.is("Gather") || n.is("GatherElements") || n.is("ScatterElements")))
+    return extent_of(n, 0, n.attr<int64_t>("axis", 0));
+  if (index == 1 && (n.is("GatherND") || n.is("ScatterND"))) {
+    // Entries of a row index neighbouring dims: the smallest of them holds for all.
+    const auto width = extent_of(n, 1, -1);
+    const int64_t first = n.is("GatherND") ? n.attr<int64_t>("batch_dims", 0) : 0;
+    std::optional<int64_t> least;
+    for (int64_t i = 0; i < std::min<int64_t>(width.value_or(0), 16); ++i)
+      if (const auto extent = extent_of(n, 0, first + i))
+        least = std::min(*extent, least.value_or(*extent));
+    return least;
+  }
+  if (index == 0 && n.is("OneHot") && n.num_inputs() > 1 && n.has_input(1)) {
+    const Tensor* depth = n.input(1).constant();
+    if (depth && depth->count() == 1 && has_statistics(depth->dtype()))
+      return static_cast<int64_t>(std::clamp(depth->to_doubles()[0], 0.0, 1e9));
+  }
+  // Turns of a loop, of which few will do.
+  if (index == 0 && n.is("Loop")) return 5;
+  // Words, positions and segments of embeddings.
+  if (n.domain() == "com.microsoft" && n.op_type() == "EmbedLayerNormalization")
+    return index == 0   ? extent_of(n, 2, 0)
+           : index == 1 ? extent_of(n, 4, 0)
+           : index == 8 ? extent_of(n, 3, 0)
+                        : std::nullopt;
+  return std::nullopt;
+}
 
 // The value follows its uses through operators that leave integers as they are.
 void bound_uses(const Value& v, IntegerBounds& bounds, bool& found, int depth) {
   if (depth > 8) return;
   for (const Use& use : v.uses()) {
     const Node& n = *use.user;
-    if (n.is("Gather") && use.index == 1 && n.has_input(0) && n.input(0).type().shape) {
-      const auto& shape = *n.input(0).type().shape;
-      int64_t axis = n.attr<int64_t>("axis", 0);
-      if (axis < 0) axis += static_cast<int64_t>(shape.size());
-      if (axis < 0 || axis >= static_cast<int64_t>(shape.size()) ||
-          !shape[static_cast<size_t>(axis)].value)
-        continue;
-      const int64_t high = std::max<int64_t>(*shape[static_cast<size_t>(axis)].value - 1, 0);
+    if (const auto indices = indices_of(n, use.index)) {
+      const int64_t high = std::max<int64_t>(*indices - 1, 0);
       bounds.high = found ? std::min(bounds.high, high) : high;
       found = true;
     } else if (n.is("Identity") || n.is("Reshape") || n.is("Unsqueeze") || n.is("Squeeze") ||
-               n.is("Cast") || n.is("Transpose") || n.is("Flatten")) {
+               n.is("Cast") || n.is("Transpose") || n.is("Flatten") || n.is("Expand") ||
+               n.is("Tile") || n.is("Slice")) {
       if (use.index == 0 && n.has_output(0)) bound_uses(n.output(0), bounds, found, depth + 1);
+    } else if (n.is("Concat") && n.has_output(0)) {
+      bound_uses(n.output(0), bounds, found, depth + 1);
     }
   }
+}
+
+// Whether all that is asked of the integers is whether they are 0: a mask, whatever its name.
+bool is_truth(const Value& v) {
+  return !v.uses().empty() && std::ranges::all_of(v.uses(), [](const Use& use) {
+    return use.user->is("Cast") &&
+           use.user->attr<int64_t>("to", 0) == static_cast<int64_t>(DataType::kBool);
+  });
 }
 
 }  // namespace
@@ -42,7 +90,10 @@ Result<std::vector<InputSpec>> input_specs(const Model& model) {
     s.dtype = v->type().dtype;
     s.known_rank = v->type().shape.has_value();
     if (s.known_rank)
-      for (const Dim& d : *v->type().shape) s.dims.push_back(d.value ? *d.value : -1);
+      for (const Dim& d : *v->type().shape) {
+        s.dims.push_back(d.value ? *d.value : -1);
+        s.dim_names.push_back(d.symbol.starts_with(kInventedDim) ? "" : d.symbol);
+      }
     specs.push_back(std::move(s));
   }
   return specs;
@@ -54,7 +105,10 @@ std::map<std::string, IntegerBounds> integer_bounds(const Model& model) {
     IntegerBounds b;
     bool found = false;
     bound_uses(*v, b, found, 0);
-    if (found) out[v->name()] = b;
+    if (found)
+      out[v->name()] = b;
+    else if (is_truth(*v))
+      out[v->name()] = {0, 1};
   }
   return out;
 }

@@ -13,7 +13,8 @@ namespace onnxtool {
 /// The inputs that samples must fill.
 Result<std::vector<InputSpec>> input_specs(const Model& model);
 
-/// Bounds of integer inputs from what reads them: Gather indices lie within the gathered extent.
+/// Bounds of integer inputs from what reads them, so that the model can run: indices (Gather and
+/// its kin, ScatterND, OneHot, embeddings) lie within what is indexed, trip counts are small.
 std::map<std::string, IntegerBounds> integer_bounds(const Model& model);
 
 }  // namespace onnxtool

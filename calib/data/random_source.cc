@@ -169,16 +169,27 @@ class RandomSource final : public SampleSource {
   std::vector<std::string> no_names_;
 };
 
-}  // namespace
-
-namespace {
-
 // `x=1,3,224,224`: what is known of the shape, and 1 for the rest.
 std::string shape_of_ones(const InputSpec& spec) {
   if (!spec.known_rank) return spec.name + "=D0,D1,...";
   std::string out;
   for (const int64_t d : spec.dims) out += (out.empty() ? "" : ",") + std::to_string(d < 0 ? 1 : d);
   return spec.name + "=" + out;
+}
+
+// Which flags make all extents known.
+std::string how_to_settle(const InputSpec& spec) {
+  std::string names;
+  bool all_named = spec.known_rank;
+  for (size_t i = 0; i < spec.dims.size(); ++i) {
+    if (spec.dims[i] >= 0) continue;
+    const std::string name = i < spec.dim_names.size() ? spec.dim_names[i] : "";
+    all_named &= !name.empty();
+    const std::string flag = " --dim " + name + "=...";
+    if (names.find(flag) == std::string::npos) names += flag;
+  }
+  return "settle them with" + (all_named ? names + ", or with" : "") + " --input-shape " +
+         shape_of_ones(spec);
 }
 
 }  // namespace
@@ -195,8 +206,7 @@ Result<std::unique_ptr<SampleSource>> open_random(
     RandomInput input{spec, {0, 1}};
     if (!spec.known_rank || std::find_if(spec.dims.begin(), spec.dims.end(),
                                          [](int64_t d) { return d < 0; }) != spec.dims.end())
-      return usage("input " + format_spec(spec) + " has unknown dims",
-                   "settle them with --dim, or with --input-shape " + shape_of_ones(spec));
+      return usage("input " + format_spec(spec) + " has unknown dims", how_to_settle(spec));
     const auto elements = checked_product(spec.dims);
     constexpr int64_t kMaxElements = int64_t{1}
                                      << 40;  // a product of sizes from a model, not a real request
@@ -206,9 +216,14 @@ Result<std::unique_ptr<SampleSource>> open_random(
       const auto given = bounds.find(spec.name);
       if (given != bounds.end()) {
         input.bounds = given->second;
-      } else if (!names_a_mask(spec.name)) {
+      } else if (names_a_mask(spec.name)) {
+        input.bounds = {0, 1};
+      } else if (bits_of(spec.dtype) == 8) {
+        // Bytes are pixels and quantized values: all of them make sense.
+        input.bounds = {range->low, range->high};
+      } else {
         return usage("no range is known for the values of input " + format_spec(spec),
-                     "give the range of its values, or data");
+                     "give it with --random-range " + spec.name + "=LOW,HIGH, or give data");
       }
       if (input.bounds.low > input.bounds.high || input.bounds.low < range->low ||
           input.bounds.high > range->high)

@@ -134,9 +134,11 @@ class Opener {
 
   Result<std::unique_ptr<SampleSource>> arrays(std::string form, std::vector<Unit> units) {
     if (options_.batch_axis && units[0].parts[0].kind == PartKind::kPb)
-      return usage(
-          path_ +
-          ": --batch-axis does not go with .pb files, each of which is one input of one sample");
+      return Error{ErrorCode::kUsage,
+                   path_ +
+                       ": --batch-axis does not go with .pb files, each of which is one input "
+                       "of one sample",
+                   "leave it out; .npy, .npz and safetensors can stack samples"};
     if (options_.batch_axis) form += ", stacked along axis " + std::to_string(*options_.batch_axis);
     return open_array_source(std::move(form), path_, std::move(units), options_, specs_,
                              std::move(labels_));

@@ -39,6 +39,8 @@ struct InputSpec {
   DataType dtype = DataType::kUndefined;
   std::vector<int64_t> dims;  // -1: unknown
   bool known_rank = true;     // false: any shape fits and dims is empty
+  /// As dims, or empty; "": the dimension has no name.
+  std::vector<std::string> dim_names = {};
 };
 
 struct Sample {

@@ -182,9 +182,11 @@ std::string check_case(const Case& c, const std::string& chunk, bool update) {
 
 TEST_CASE("command lines do what testdata/cli says") {
   const bool update = std::getenv("ONNXTOOL_UPDATE_FIXTURES") != nullptr;
+  const char* filter = std::getenv("ONNXTOOL_CLI_FILTER");  // one file, as `inspect`
   size_t cases = 0;
   for (const auto& entry : fs::directory_iterator(fs::path(ONNXTOOL_SOURCE_DIR) / "testdata/cli")) {
     if (entry.path().extension() != ".txt") continue;
+    if (filter && entry.path().stem() != filter) continue;
     const std::string text = read_file(entry.path());
     std::string rewritten;
     for (size_t start = 0; start < text.size();) {

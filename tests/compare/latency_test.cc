@@ -42,6 +42,11 @@ TEST_CASE("the interval of a ratio holds the ratio, and what disturbs both model
   CHECK(ratio_interval(a, b).low == r.low);
 }
 
+TEST_CASE("what interrupts runs of a round is not in its time") {
+  CHECK(middle_mean({1, 2, 1000, 3, 2, 2, 0.5, 1}) == 1.75);
+  CHECK(middle_mean({4}) == 4);
+}
+
 TEST_CASE("one pair is an interval of one point") {
   const RatioInterval r = ratio_interval(std::vector<double>{4}, std::vector<double>{2});
   CHECK(r.ratio == 2);

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <random>
 
@@ -69,16 +70,70 @@ TEST_CASE("metrics: the definitions, by hand") {
   CHECK(*m.value(Metric::kArgmax) == 1);
 }
 
+TEST_CASE("metrics: 8-, 4- and 2-bit elements are compared as the numbers that they stand for") {
+  const std::vector<int64_t> dims = {3};
+  const auto compared = [&](DataType of_r, std::vector<uint8_t> r, DataType of_t,
+                            std::vector<uint8_t> t) {
+    const auto m = compare_sample({of_r, dims, r.data(), 3}, {of_t, dims, t.data(), 3},
+                                  {.allow_dtype_change = true});
+    REQUIRE_MESSAGE(m.ok(), name(of_r));
+    OutputMetrics out;
+    out.add(0, *m);
+    return out;
+  };
+  const auto alike = [&](DataType type, std::vector<uint8_t> r, std::vector<uint8_t> t) {
+    return compared(type, std::move(r), type, std::move(t));
+  };
+  // 1, -1, 2 against 1.125, -1, 2: one step of the mantissa's three bits.
+  const auto fp8 = alike(DataType::kFloat8E4M3FN, {0x38, 0xb8, 0x40}, {0x39, 0xb8, 0x40});
+  CHECK(*fp8.value(Metric::kMaxAbs) == 0.125);
+  CHECK(*fp8.value(Metric::kUlp) == 1);
+  CHECK(*fp8.value(Metric::kSqnr) == doctest::Approx(10 * std::log10(6 / 0.015625)));
+  CHECK(alike(DataType::kFloat8E4M3FN, {0x01, 0, 0}, {0x81, 0x80, 0}).value(Metric::kUlp) == 2.0);
+  CHECK(
+      alike(DataType::kFloat8E5M2, {0x3c, 0x3c, 0x7c}, {0x3c, 0x40, 0x7c}).value(Metric::kMaxAbs) ==
+      1.0);
+  // NaN on one side is seen.
+  CHECK(alike(DataType::kFloat8E4M3FN, {0x38, 0, 0}, {0x7f, 0, 0}).judge(Metric::kMaxAbs, 1e9) ==
+        Verdict::kFail);
+  // Powers of two: 1, 2, 4 against 1, 2, 8.
+  const auto scales = alike(DataType::kFloat8E8M0, {127, 128, 129}, {127, 128, 130});
+  CHECK(*scales.value(Metric::kMaxAbs) == 4);
+  CHECK(*scales.value(Metric::kUlp) == 1);
+  // Packed, low nibble first: 0.5, 6, -6 against 0.5, 4, -6.
+  const auto fp4 = alike(DataType::kFloat4E2M1, {0x71, 0x0f}, {0x61, 0x0f});
+  CHECK(*fp4.value(Metric::kMaxAbs) == 2);
+  CHECK(*fp4.value(Metric::kUlp) == 1);
+  // Against float: 0.5, 6, -6.
+  const std::vector<float> plain = {0.5f, 6, -6};
+  std::vector<uint8_t> bytes(12);
+  std::memcpy(bytes.data(), plain.data(), 12);
+  CHECK(compared(DataType::kFloat, bytes, DataType::kFloat4E2M1, {0x71, 0x0f})
+            .value(Metric::kMaxAbs) == 0.0);
+  // Integers: -8, 7, -1 against -8, 7, 1; signs count, and padding does not.
+  const auto int4 = alike(DataType::kInt4, {0x78, 0x0f}, {0x78, 0xf1});
+  CHECK(*int4.value(Metric::kMaxAbs) == 2);
+  CHECK(*int4.value(Metric::kMismatches) == doctest::Approx(1.0 / 3));
+  CHECK_FALSE(int4.value(Metric::kSqnr).has_value());
+  CHECK(*alike(DataType::kUint4, {0x78, 0x0f}, {0x78, 0x01}).value(Metric::kMaxAbs) == 14);
+  CHECK(*alike(DataType::kInt2, {0x36}, {0x06}).value(Metric::kMaxAbs) == 1);
+  CHECK(*alike(DataType::kUint2, {0x36}, {0x06}).value(Metric::kMaxAbs) == 3);
+}
+
 TEST_CASE("metrics: the band is numpy's, or either-or when asked") {
   // |e| = 1.5e-3 at r = 1: atol 1e-3 + rtol 1e-3 covers it; either-or does not.
   const auto r = row({1.0f}), t = row({1.0015f});
   MetricOptions o{.atol = 1e-3, .rtol = 1e-3};
   CHECK(output(r, t, o).judge(Metric::kOutside, 0) == Verdict::kPass);
   // Not symmetric: the reference scales the band.
-  CHECK(output(row({0.0f}), row({0.01f}), {.atol = 0, .rtol = 1}).judge(Metric::kOutside, 0) == Verdict::kFail);
-  CHECK(output(row({0.01f}), row({0.0f}), {.atol = 0, .rtol = 1}).judge(Metric::kOutside, 0) == Verdict::kPass);
-  CHECK(output(row({1, 1, 1, 2}), row({1, 1, 1, 1})).judge(Metric::kOutside, 0.25) == Verdict::kPass);
-  CHECK(output(row({1, 1, 1, 2}), row({1, 1, 1, 1})).judge(Metric::kOutside, 0.24) == Verdict::kFail);
+  CHECK(output(row({0.0f}), row({0.01f}), {.atol = 0, .rtol = 1}).judge(Metric::kOutside, 0) ==
+        Verdict::kFail);
+  CHECK(output(row({0.01f}), row({0.0f}), {.atol = 0, .rtol = 1}).judge(Metric::kOutside, 0) ==
+        Verdict::kPass);
+  CHECK(output(row({1, 1, 1, 2}), row({1, 1, 1, 1})).judge(Metric::kOutside, 0.25) ==
+        Verdict::kPass);
+  CHECK(output(row({1, 1, 1, 2}), row({1, 1, 1, 1})).judge(Metric::kOutside, 0.24) ==
+        Verdict::kFail);
 }
 
 TEST_CASE("metrics: identical, both zero, reference zero") {
@@ -249,9 +304,9 @@ TEST_CASE("metrics: shapes and types that differ are errors with both") {
   CHECK(message(row<int32_t>({1}).view(), row<int64_t>({1}).view()) ==
         "type is int64, but int32 in the reference");
   const auto bytes = row<uint8_t>({1});
-  ConstView packed = bytes.view();
-  packed.dtype = DataType::kUint4;
-  CHECK(message(packed, packed) == "no comparison of type uint4");
+  ConstView complex = bytes.view();
+  complex.dtype = DataType::kComplex64;
+  CHECK(message(complex, complex) == "no comparison of type complex64");
 }
 
 TEST_CASE("metrics: samples fold in order of their ids; the worst one is named") {

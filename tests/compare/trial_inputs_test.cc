@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <set>
 
 #include "libopt/analysis/seam.h"
@@ -31,6 +32,46 @@ TEST_CASE("one-element booleans and integers are zero in one of two attempts") {
     seen.emplace(zero(inputs[2]), zero(inputs[3]));
   }
   CHECK(seen.size() == 4);
+}
+
+TEST_CASE("masks of a Softmax get a hidden row, other inputs none") {
+  auto model = parse_text(
+      "<ir_version: 10, opset_import: [\"\" : 21]> g (float[2,3] x, float[2,3] mask, float[2,3] z)"
+      " => (float[2,1,3] y) <int64[1] one = {1}> { a = Mul (x, z) u = Unsqueeze (a, one) "
+      "m = Unsqueeze (mask, one) s = Add (u, m) y = Softmax (s) }");
+  REQUIRE(model.ok());
+  const auto trial = TrialInputs::of(**model);
+  REQUIRE(trial.ok());
+  auto inputs = trial->make(2, false, false);
+  const auto before = inputs;
+  trial->hide_last_rows(inputs);
+  CHECK(inputs[0].to_doubles() == before[0].to_doubles());
+  CHECK(inputs[2].to_doubles() == before[2].to_doubles());
+  const auto mask = inputs[1].to_doubles();
+  for (size_t i = 0; i < 6; ++i) CHECK(std::isinf(mask[i]) == (i >= 3));
+}
+
+std::vector<std::vector<int64_t>> extents_of_attempts(const std::string& input) {
+  auto model = parse_text("<ir_version: 10, opset_import: [\"\" : 21]> g (float[" + input +
+                          "] x) => (float[" + input + "] y) { y = Relu (x) }");
+  REQUIRE(model.ok());
+  const auto trial = TrialInputs::of(**model);
+  REQUIRE(trial.ok());
+  std::vector<std::vector<int64_t>> out;
+  for (int attempt = 0; attempt < 8; ++attempt)
+    out.push_back(trial->make(attempt, false, false)[0].dims());
+  return out;
+}
+
+TEST_CASE("extents are smaller where static ones make inputs large") {
+  for (const auto& dims : extents_of_attempts("N,M,1024,1024")) {
+    CAPTURE(dims[0]);
+    CAPTURE(dims[1]);
+    CHECK(dims[0] * dims[1] <= 3);
+  }
+  // Batches give way to the room that images want.
+  CHECK(extents_of_attempts("N,64,H,W")[5] == std::vector<int64_t>{1, 64, 112, 112});
+  CHECK(extents_of_attempts("N,3,H,W")[5] == std::vector<int64_t>{2, 3, 224, 224});
 }
 
 }  // namespace

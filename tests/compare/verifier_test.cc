@@ -75,6 +75,15 @@ TEST_CASE("NaN at the same place is equal, elsewhere it is not") {
                   .equal);
 }
 
+TEST_CASE("a mask that hides a whole row shows what becomes of the row") {
+  const std::string in = "g (float[2,3] s, float[2,3] mask) => (float[2,3] y) ";
+  const auto result = compared(in + "{ a = Add (s, mask) y = Softmax (a) }",
+                               in + "<float zero = {0}> { a = Add (s, mask) p = Softmax (a) "
+                                    "n = IsNaN (p) y = Where (n, zero, p) }",
+                               Exactness::kRounding);
+  CHECK(!result.equal);
+}
+
 TEST_CASE("the sign of zero is a bit") {
   CHECK_FALSE(compared("g (float[8] x) => (float[8] y) <float z = {0}> { y = Mul (x, z) }",
                        "g (float[8] x) => (float[8] y) { t = Sub (x, x)  y = Identity (t) }",

@@ -6,6 +6,8 @@
 #include <set>
 #include <thread>
 
+#include "calib/data/model_inputs.h"
+#include "libopt/analysis/seam.h"
 #include "tests/data/files.h"
 
 namespace onnxtool {
@@ -116,6 +118,38 @@ TEST_CASE("random integers, masks and other types") {
   CHECK(s.inputs[4].dtype() == DataType::kDouble);
   CHECK(source->describe().inputs[0] == "ids <- -2 to 2");
   CHECK(source->describe().inputs[1] == "attention_Mask <- 0 to 1");
+  const auto bytes =
+      random_ok(1, 3,
+                {spec("pixels", DataType::kUint8, {4}), spec("codes", DataType::kInt8, {4}),
+                 spec("mask", DataType::kUint8, {4})});
+  CHECK(bytes->describe().inputs[0] == "pixels <- 0 to 255");
+  CHECK(bytes->describe().inputs[1] == "codes <- -128 to 127");
+  CHECK(bytes->describe().inputs[2] == "mask <- 0 to 1");
+}
+
+TEST_CASE("bounds of integer inputs follow from what reads them") {
+  const auto bounds = [](const std::string& inputs, const std::string& nodes) {
+    auto model = parse_text("<ir_version: 10, opset_import: [\"\" : 21]> g (float[7,9] table, " +
+                            inputs + ") => (float[N] y) <int64 depth = {6}> { " + nodes + " }");
+    REQUIRE_MESSAGE(model.ok(), model.error().message);
+    const auto found = integer_bounds(**model);
+    const auto i = found.find("i");
+    return i == found.end() ? std::pair<int64_t, int64_t>(1, 0)
+                            : std::pair(i->second.low, i->second.high);
+  };
+  using Pair = std::pair<int64_t, int64_t>;
+  CHECK(bounds("int64[2] i", "y = Gather (table, i)") == Pair{0, 6});
+  CHECK(bounds("int64[2] i", "y = Gather <axis = -1> (table, i)") == Pair{0, 8});
+  CHECK(bounds("int32[2] i", "w = Cast <to = 7> (i)  y = Gather (table, w)") == Pair{0, 6});
+  CHECK(bounds("int64[2] i", "a = Gather (table, i)  y = Gather <axis = 1> (table, i)") ==
+        Pair{0, 6});
+  CHECK(bounds("int64[1,1] i", "y = GatherElements <axis = 1> (table, i)") == Pair{0, 8});
+  CHECK(bounds("int64[4,2] i", "y = GatherND (table, i)") == Pair{0, 6});
+  CHECK(bounds("int64[4,1] i, float[4,9] u", "y = ScatterND (table, i, u)") == Pair{0, 6});
+  CHECK(bounds("int64[4] i, float[2] v", "y = OneHot (i, depth, v)") == Pair{0, 5});
+  CHECK(bounds("int64[4] i", "c = Cast <to = 9> (i)  y = Cast <to = 1> (c)") == Pair{0, 1});
+  CHECK(bounds("int64[4] i", "y = Cast <to = 1> (i)") == Pair{1, 0});  // nothing bounds it
+  CHECK(bounds("int64[4] i, float[M] x", "y = Gather (x, i)") == Pair{1, 0});
 }
 
 TEST_CASE("what random values cannot be made of") {
@@ -127,7 +161,15 @@ TEST_CASE("what random values cannot be made of") {
   CHECK_ERROR(random_error(1, {spec("u", DataType::kUint8, {2})}, {{"u", {0, 256}}}),
               ErrorCode::kUsage, "passes its type");
   CHECK_ERROR(random_error(1, {float_spec("x", {-1, 3})}), ErrorCode::kUsage,
-              "'x' float[?, 3] has unknown dims", "--dim");
+              "'x' float[?, 3] has unknown dims", "settle them with --input-shape x=1,3");
+  InputSpec named = float_spec("x", {-1, 3, -1, -1});
+  named.dim_names = {"batch", "", "size", "size"};
+  CHECK_ERROR(random_error(1, {named}), ErrorCode::kUsage,
+              "'x' float[batch, 3, size, size] has unknown dims",
+              "settle them with --dim batch=... --dim size=..., or with --input-shape x=1,3,1,1");
+  named.dim_names[3] = "";  // which only its place tells
+  CHECK_ERROR(random_error(1, {named}), ErrorCode::kUsage, "'x' float[batch, 3, size, ?]",
+              "settle them with --input-shape x=1,3,1,1");
   CHECK_ERROR(random_error(1, {{"x", DataType::kFloat, {}, false}}), ErrorCode::kUsage,
               "unknown dims");
   CHECK_ERROR(random_error(1, {float_spec("x", {1 << 30, 1 << 30, 1 << 30})}), ErrorCode::kUsage,

@@ -280,6 +280,29 @@ def wrong_rank(m, rng):
 
 
 @mutation("type-conflict")
+def negative_extent(m, rng):
+    shape = rng.choice([m.graph.output[0], m.graph.value_info[0]]).type.tensor_type.shape
+    shape.dim[1].dim_value = rng.choice([-1, -2, -20])
+
+
+@mutation("type-conflict")
+def output_like_an_input(m, rng):
+    kind, last = rng.choice([(TensorProto.INT64, 8), (TensorProto.FLOAT, 9)])
+    m.graph.output.append(helper.make_tensor_value_info("x", kind, [1, 3, 8, last]))
+
+
+@mutation("type-conflict")
+def output_twice(m, rng):
+    m.graph.output.append(helper.make_tensor_value_info("y", *rng.choice([(TensorProto.INT64, [1, 20]), (TensorProto.FLOAT, [1, 21])])))
+
+
+@mutation("type-conflict")
+def declaration_in_branch(m, rng):
+    branch = rng.choice(node(m, "if").attribute).g
+    branch.value_info.append(helper.make_tensor_value_info("both", rng.choice([TensorProto.INT64, TensorProto.DOUBLE]), [1, 20]))
+
+
+@mutation("type-conflict")
 def bad_axis(m, rng):
     target = node(m, rng.choice(["flatten", "concat"]))
     target.attribute[0].i = rng.choice([-9, 7, 99])
@@ -518,6 +541,11 @@ def negative_dims(m, rng):
 def declared_otherwise(m, rng):
     t = weight(m, rng)
     m.graph.input.append(helper.make_tensor_value_info(t.name, TensorProto.FLOAT, [d + 1 for d in t.dims]))
+
+
+@mutation("initializer-type")
+def declared_as_sequence(m, rng):
+    m.graph.input.append(helper.make_tensor_sequence_value_info(weight(m, rng).name, TensorProto.FLOAT, None))
 
 
 @mutation("sparse-tensor")

@@ -68,27 +68,43 @@ def expected(reference, test):
     }, relative
 
 
+def expected_of_samples(references, tests):
+    """The same over samples, whose relative errors have a floor of their own each."""
+    figures, _ = expected(np.concatenate(references), np.concatenate(tests))
+    alone = [expected(r, t) for r, t in zip(references, tests)]
+    relative = np.concatenate([part for _, part in alone])
+    figures["max_rel"] = relative.max()
+    figures["sqnr_min_db"] = min(f["sqnr_db"] for f, _ in alone)
+    return figures, relative
+
+
 class DiffMetrics(unittest.TestCase):
-    def diff(self, reference, test):
-        """The row of every metric, and the exit code."""
+    def diff(self, references, tests):
+        """The row of every metric, and the exit code. Sample i makes both models give their i-th array."""
         with tempfile.TemporaryDirectory() as directory:
+            directory = pathlib.Path(directory)
             paths = []
-            for name, value in (("r", reference), ("t", test)):
-                kind = helper.np_dtype_to_tensor_dtype(value.dtype)
-                node = helper.make_node("Identity", ["c"], ["y"])
-                graph = helper.make_graph([node], "g", [], [helper.make_tensor_value_info("y", kind, value.shape)],
-                                          [numpy_helper.from_array(value, "c")])
+            for name, values in (("r", references), ("t", tests)):
+                kind = helper.np_dtype_to_tensor_dtype(values[0].dtype)
+                node = helper.make_node("Gather", ["c", "i"], ["y"])
+                graph = helper.make_graph([node], "g", [helper.make_tensor_value_info("i", onnx.TensorProto.INT64, [])],
+                                          [helper.make_tensor_value_info("y", kind, values[0].shape)],
+                                          [numpy_helper.from_array(np.stack(values), "c")])
                 model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
-                paths.append(pathlib.Path(directory) / f"{name}.onnx")
+                paths.append(directory / f"{name}.onnx")
                 onnx.save(model, paths[-1])
-            run = subprocess.run([os.environ["ONNXTOOL_BINARY"], "diff", *paths, "--random", "1", "--kl", "--atol", "1e-5", "--rtol", "1e-3",
-                                  "--json", "-q", "--no-config"], capture_output=True, text=True)
+            (directory / "data").mkdir()
+            for i in range(len(references)):
+                np.save(directory / "data" / f"{i}.npy", np.int64(i))
+            run = subprocess.run([os.environ["ONNXTOOL_BINARY"], "diff", *paths, "--data", directory / "data", "--kl", "--atol", "1e-5",
+                                  "--rtol", "1e-3", "--json", "-q", "--no-config"], capture_output=True, text=True)
             self.assertIn(run.returncode, (0, 1), run.stderr)
             return json.loads(run.stdout)["outputs"]["metrics"][0], run.returncode
 
-    def check(self, reference, test):
-        row, code = self.diff(reference, test)
-        figures, relative = expected(reference, test)
+    def check(self, *pairs):
+        references, tests = zip(*pairs)
+        row, code = self.diff(references, tests)
+        figures, relative = expected_of_samples(references, tests)
         for key, value in figures.items():
             # The terms of a divergence cancel: what is left is exact to the size of the terms, not its own.
             error = abs(np.longdouble(row[key]) - value) / (1 if key.startswith("kl") else max(abs(value), np.longdouble(1e-300)))
@@ -107,25 +123,33 @@ class DiffMetrics(unittest.TestCase):
         return (r * scale).astype(dtype), (t * scale).astype(dtype)
 
     def test_floats(self):
-        self.check(*self.pair(np.float32))
+        self.check(self.pair(np.float32))
 
     def test_large_errors(self):
-        self.check(*self.pair(np.float32, error=3))
+        self.check(self.pair(np.float32, error=3))
 
     def test_doubles(self):
-        self.check(*self.pair(np.float64))
+        self.check(self.pair(np.float64))
 
     def test_small_doubles(self):
-        self.check(*self.pair(np.float64, scale=1e-170))
+        self.check(self.pair(np.float64, scale=1e-170))
 
     def test_large_doubles(self):
-        self.check(*self.pair(np.float64, scale=1e200))
+        self.check(self.pair(np.float64, scale=1e200))
 
     def test_sizes_apart(self):
         r, t = self.pair(np.float64)
         r[:20], t[:20] = r[:20] * 1e-170, t[:20] * 1e-170
         r[40:], t[40:] = r[40:] * 1e180, t[40:] * 1e180
-        self.check(r, t)
+        self.check((r, t))
+
+    def test_samples(self):
+        """Of different sizes and errors: the worst one is neither the first nor the last."""
+        self.check(*(self.pair(np.float64, scale, error) for scale, error in ((1, 0.05), (1e3, 0.1), (1e-3, 2), (1e-9, 1e-4), (30, 0.01))))
+
+    def test_samples_apart(self):
+        """Sums of squares that no double holds beside those that it does."""
+        self.check(*(self.pair(np.float64, scale, error) for scale, error in ((1e170, 0.05), (1e-170, 0.5), (1, 0.1))))
 
     def test_non_finite(self):
         r, t = self.pair(np.float32)
@@ -133,7 +157,7 @@ class DiffMetrics(unittest.TestCase):
         r[1, 0] = t[1, 0] = np.inf
         r[2, 0], t[3, 0] = np.nan, np.nan
         r[4, 0], t[4, 0] = np.inf, -np.inf
-        row, code = self.diff(r, t)
+        row, code = self.diff([r], [t])
         self.assertEqual(code, 1)
         self.assertEqual([row[k] for k in ("nan_both", "nan_reference_only", "nan_test_only", "infinity_mismatches")], [1, 1, 1, 1])
         finite = np.isfinite(r) & np.isfinite(t)
@@ -142,7 +166,7 @@ class DiffMetrics(unittest.TestCase):
 
     def test_identical(self):
         r, _ = self.pair(np.float64, scale=1e-170)
-        row, code = self.diff(r, r)
+        row, code = self.diff([r], [r])
         self.assertEqual((code, row["identical"], row["mismatch"], row["cosine"], row["ulp"]), (0, True, 0, 1, 0))
 
 
