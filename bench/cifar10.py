@@ -1,7 +1,9 @@
 """CIFAR10Net in ONNX Runtime: SQNR of the logits and accuracy on the test images, for models given on the command line.
 
 usage: cifar10.py DATA [MODEL ...]     DATA is shared/data/cifar10net
-With no MODEL, makes the peer's files first (onnxruntime's quant_pre_process and quantize_static, u8/s8 per-channel).
+       cifar10.py DATA --scaled SEED OUT
+The second writes the network with every hidden channel scaled by a power of two from 2^-4 to 2^4, and back in the next
+layer, which changes no output. With no MODEL, makes the peer's files first (onnxruntime's quant_pre_process and quantize_static, u8/s8 per-channel).
 """
 import os
 import sys
@@ -67,8 +69,37 @@ def peer_models(data, out):
     return models
 
 
+def write_scaled(model, seed, out):
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(model)
+    constants = {i.name: i for i in model.graph.initializer}
+    rng, powers = np.random.default_rng(seed), None
+
+    def multiply(name, factors, axis=0):
+        values = numpy_helper.to_array(constants[name])
+        shape = [-1 if i == axis else 1 for i in range(values.ndim)]
+        constants[name].CopyFrom(numpy_helper.from_array((values * factors.reshape(shape)).astype(np.float32), name))
+
+    for layer in (n for n in model.graph.node if n.op_type in ("Conv", "Gemm")):
+        rows, columns = constants[layer.input[1]].dims[:2]
+        if powers is not None:  # a Flatten gives each channel several columns
+            multiply(layer.input[1], np.repeat(1 / powers, columns // len(powers)), axis=1)
+        if layer.output[0] == model.graph.output[0].name:
+            break
+        powers = 2.0 ** rng.integers(-4, 5, rows)
+        reader = next(n for n in model.graph.node if layer.output[0] in n.input)
+        for name in (reader if reader.op_type == "BatchNormalization" else layer).input[1:3]:
+            multiply(name, powers)
+    onnx.save(model, out)
+
+
 def main():
     data, models = sys.argv[1], sys.argv[2:]
+    if models[:1] == ["--scaled"]:
+        write_scaled(os.path.join(data, "model.onnx"), int(models[1]), models[2])
+        return
     samples, labels = images(os.path.join(data, "test"))
     reference = logits(os.path.join(data, "model.onnx"), samples)
     right = reference.argmax(1) == labels

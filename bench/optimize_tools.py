@@ -137,7 +137,7 @@ def ours(binary, flags, source, target):
         return {"nodes": None, "error": done["err"].strip().splitlines()[-2:]}
     report = json.loads(done["out"])
     return {k: done[k] for k in ("seconds", "cpu", "peak_mb")} | {
-        "nodes": nodes_of(target), "bytes": os.path.getsize(target), "verified": report["verification"]["result"],
+        "nodes": report["model"]["nodes_after"], "bytes": os.path.getsize(target), "verified": report["verification"]["result"],
         "passes_seconds": report["timing"]["optimize_s"],
         "fired": {row["pass"]: row["fired"] for row in report["passes"].get("passes", [])}}
 
