@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "libopt/io/sparse_initializers.h"
+#include "libopt/ir/constant.h"
 #include "libopt/ir/sparse.h"
 #include "libopt/ort/prepare.h"
 
@@ -16,16 +17,9 @@ Result<Tensor> tensor_of(const Node& constant) {
                  "has " + std::to_string(constant.attributes().size()) +
                      " attributes, expected the value alone",
                  {}};
+  if (auto dense = constant_of(constant)) return *std::move(dense);
   const Attribute& a = constant.attributes()[0];
-  if (const auto* v = a.get<NamedTensor>()) return v->tensor;
   if (const auto* v = a.get<SparseTensor>()) return densify(*v);
-  if (const auto* v = a.get<float>()) return Tensor::scalar(*v);
-  if (const auto* v = a.get<std::vector<float>>()) return Tensor::vector(*v);
-  if (const auto* v = a.get<int64_t>()) return Tensor::scalar(*v);
-  if (const auto* v = a.get<std::vector<int64_t>>()) return Tensor::vector(*v);
-  if (const auto* v = a.get<std::string>()) return Tensor::from_strings({}, {*v});
-  if (const auto* v = a.get<std::vector<std::string>>())
-    return Tensor::from_strings({static_cast<int64_t>(v->size())}, *v);
   return Error{
       ErrorCode::kBadModel, "attribute '" + a.name + "' is of a kind that holds no constant", {}};
 }
