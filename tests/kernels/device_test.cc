@@ -9,7 +9,6 @@
 #include <iostream>
 #include <map>
 
-#include "calib/exec/modules.h"
 #include "calib/exec/plan.h"
 #include "calib/kernels/cpu/cpu_kernels.h"
 #include "calib/kernels/cuda/elements.h"
@@ -17,25 +16,12 @@
 #include "libopt/io/load.h"
 #include "libopt/support/half.h"
 #include "tests/support/data_set.h"
+#include "tests/support/devices.h"
 
 namespace onnxtool::testing {
 namespace {
 
 namespace fs = std::filesystem;
-
-// The module of the tests, and the GPU's where it can be used.
-std::vector<const KernelSet*> devices() {
-  std::vector<const KernelSet*> out;
-  const auto stand_in = load_device_module("onnxtool-device-on-host.so", 0);
-  REQUIRE_MESSAGE(stand_in.ok(), (stand_in.ok() ? "" : stand_in.error().message));
-  out.push_back(*stand_in);
-  const auto gpu = load_device_module("onnxtool-cuda.so", 0);
-  if (gpu.ok())
-    out.push_back(*gpu);
-  else
-    std::cout << "SKIP: no GPU (" << gpu.error().message << ")\n";
-  return out;
-}
 
 // Why a node test needs more than onnx's own tolerance.
 Tolerance tolerance_of(const std::string& name) {

@@ -5,10 +5,8 @@
 #include <atomic>
 #include <bit>
 #include <cmath>
-#include <iostream>
 #include <limits>
 
-#include "calib/exec/modules.h"
 #include "calib/kernels/cpu/cpu_kernels.h"
 #include "calib/ranges/collect.h"
 #include "calib/ranges/device_counts.h"
@@ -16,22 +14,10 @@
 #include "calib/ranges/shard.h"
 #include "libopt/analysis/seam.h"
 #include "libopt/support/half.h"
+#include "tests/support/devices.h"
 
 namespace onnxtool {
 namespace {
-
-std::vector<const KernelSet*> counting_devices() {
-  std::vector<const KernelSet*> out;
-  const auto stand_in = load_device_module("onnxtool-device-on-host.so", 0);
-  REQUIRE_MESSAGE(stand_in.ok(), (stand_in.ok() ? "" : stand_in.error().message));
-  out.push_back(*stand_in);
-  const auto gpu = load_device_module("onnxtool-cuda.so", 0);
-  if (gpu.ok())
-    out.push_back(*gpu);
-  else
-    std::cout << "SKIP: no GPU (" << gpu.error().message << ")\n";
-  return out;
-}
 
 template <class T>
 ConstView view_of(DataType type, const std::vector<T>& v, const std::vector<int64_t>& dims) {
@@ -97,7 +83,7 @@ TEST_CASE("device counts: equal to the host's for all kinds of values and types"
   std::vector<uint16_t> patterns(1 << 16);
   for (size_t i = 0; i < patterns.size(); ++i) patterns[i] = static_cast<uint16_t>(i);
 
-  for (const KernelSet* set : counting_devices()) {
+  for (const KernelSet* set : testing::devices()) {
     const bool can_count = set->device->count != nullptr;
     REQUIRE(can_count);
     for (const auto mode : {Summary::Mode::kHistogram, Summary::Mode::kMinMax}) {
@@ -194,7 +180,7 @@ TEST_CASE("device counts: calibration counts where values lie and fetches summar
   const Ramps source(9);
   const auto expected = collected({&cpu_kernel_set()}, source, 1);
   REQUIRE(expected.ok());
-  for (const KernelSet* device : counting_devices())
+  for (const KernelSet* device : testing::devices())
     for (const int threads : {1, 3})
       for (const bool counts : {true, false}) {
         const CountedSet counted(*device, counts);
@@ -213,7 +199,7 @@ TEST_CASE("device counts: a value that is not finite is named as on the host") {
   const auto expected = collected({&cpu_kernel_set()}, source, 1);
   REQUIRE(!expected.ok());
   CHECK(expected.error().message.find("tensor 't'") != std::string::npos);
-  for (const KernelSet* device : counting_devices()) {
+  for (const KernelSet* device : testing::devices()) {
     const auto found = collected({device, &cpu_kernel_set()}, source, 1);
     REQUIRE(!found.ok());
     CHECK(found.error().code == ErrorCode::kNotFinite);
@@ -235,7 +221,7 @@ TEST_CASE("device counts: shards of a device and of the host join where asked to
     file.tensors.emplace("t", found->summaries[1]);
     return file;
   };
-  for (const KernelSet* device : counting_devices()) {
+  for (const KernelSet* device : testing::devices()) {
     const RangeFile here = part_of(cpu_kernel_set(), 0, 4), there = part_of(*device, 1, 4);
     const auto refused = merge_ranges({here, there});
     REQUIRE(!refused.ok());
