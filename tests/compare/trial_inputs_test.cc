@@ -11,16 +11,21 @@
 namespace onnxtool {
 namespace {
 
+// What is drawn for a graph in text form, at opset 21.
+TrialInputs trials_of(const std::string& graph) {
+  auto model = parse_text("<ir_version: 10, opset_import: [\"\" : 21]> g " + graph);
+  REQUIRE_MESSAGE(model.ok(), (model.ok() ? "" : model.error().message));
+  auto trials = TrialInputs::of(**model);
+  REQUIRE_MESSAGE(trials.ok(), (trials.ok() ? "" : trials.error().message));
+  return *std::move(trials);
+}
+
 TEST_CASE("one-element booleans and integers are zero in one of two attempts") {
-  auto model = parse_text(
-      "<ir_version: 10, opset_import: [\"\" : 21]> g (float[N,M] x, bool[N,1] mask, bool a, "
-      "bool[1] b, int64 c, int32[1] d) => (float[N,M] y) "
+  const TrialInputs trials = trials_of(
+      "(float[N,M] x, bool[N,1] mask, bool a, bool[1] b, int64 c, int32[1] d) => (float[N,M] y) "
       "{ y = Relu (x) }");
-  REQUIRE(model.ok());
-  const auto trial = TrialInputs::of(**model);
-  REQUIRE(trial.ok());
   const auto zero = [](const Tensor& t) { return t.to_ints().front() == 0; };
-  const auto first = trial->make(0, false, false), second = trial->make(1, false, false);
+  const auto first = trials.make(0, false, false), second = trials.make(1, false, false);
   for (size_t i = 2; i < 6; ++i) {
     CAPTURE(i);
     CHECK(zero(first[i]) != zero(second[i]));
@@ -28,23 +33,20 @@ TEST_CASE("one-element booleans and integers are zero in one of two attempts") {
   // Two booleans are not tied to each other.
   std::set<std::pair<bool, bool>> seen;
   for (int attempt = 0; attempt < 24; ++attempt) {
-    const auto inputs = trial->make(attempt, false, false);
+    const auto inputs = trials.make(attempt, false, false);
     seen.emplace(zero(inputs[2]), zero(inputs[3]));
   }
   CHECK(seen.size() == 4);
 }
 
 TEST_CASE("masks of a Softmax get a hidden row, other inputs none") {
-  auto model = parse_text(
-      "<ir_version: 10, opset_import: [\"\" : 21]> g (float[2,3] x, float[2,3] mask, float[2,3] z)"
-      " => (float[2,1,3] y) <int64[1] one = {1}> { a = Mul (x, z) u = Unsqueeze (a, one) "
-      "m = Unsqueeze (mask, one) s = Add (u, m) y = Softmax (s) }");
-  REQUIRE(model.ok());
-  const auto trial = TrialInputs::of(**model);
-  REQUIRE(trial.ok());
-  auto inputs = trial->make(2, false, false);
+  const TrialInputs trials = trials_of(
+      "(float[2,3] x, float[2,3] mask, float[2,3] z) => (float[2,1,3] y) <int64[1] one = {1}> "
+      "{ a = Mul (x, z) u = Unsqueeze (a, one) m = Unsqueeze (mask, one) s = Add (u, m) "
+      "y = Softmax (s) }");
+  auto inputs = trials.make(2, false, false);
   const auto before = inputs;
-  trial->hide_last_rows(inputs);
+  trials.hide_last_rows(inputs);
   CHECK(inputs[0].to_doubles() == before[0].to_doubles());
   CHECK(inputs[2].to_doubles() == before[2].to_doubles());
   const auto mask = inputs[1].to_doubles();
@@ -52,14 +54,11 @@ TEST_CASE("masks of a Softmax get a hidden row, other inputs none") {
 }
 
 std::vector<std::vector<int64_t>> extents_of_attempts(const std::string& input) {
-  auto model = parse_text("<ir_version: 10, opset_import: [\"\" : 21]> g (float[" + input +
-                          "] x) => (float[" + input + "] y) { y = Relu (x) }");
-  REQUIRE(model.ok());
-  const auto trial = TrialInputs::of(**model);
-  REQUIRE(trial.ok());
+  const TrialInputs trials =
+      trials_of("(float[" + input + "] x) => (float[" + input + "] y) { y = Relu (x) }");
   std::vector<std::vector<int64_t>> out;
   for (int attempt = 0; attempt < 8; ++attempt)
-    out.push_back(trial->make(attempt, false, false)[0].dims());
+    out.push_back(trials.make(attempt, false, false)[0].dims());
   return out;
 }
 
