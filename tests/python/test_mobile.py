@@ -10,6 +10,9 @@ import unittest
 from onnxruntime.tools.mobile_helpers import usability_checker as peer
 from onnxruntime.tools.onnx_model_utils import ModelProtoWithShapeInfo, optimize_model
 
+# Where its __init__ raises, its __del__ misses this and prints a traceback of its own.
+ModelProtoWithShapeInfo._tmp_model_path = None
+
 ROOT = pathlib.Path(os.environ["ONNXTOOL_SOURCE_DIR"])
 MODELS = ROOT / ".." / "shared" / "data" / "models"
 PEERS = {
