@@ -98,6 +98,7 @@ void* allocate(size_t size) {
 void release(void* p) { memory().release(p); }
 
 Status copy(void* to, const void* from, size_t size) {
+  if (size == 0) return {};  // of nothing, where either may be nullptr
   const Access access;
   std::memmove(to, from, size);
   return {};
