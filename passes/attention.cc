@@ -1,5 +1,6 @@
 #include "passes/attention.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "passes/shapes.h"
@@ -50,16 +51,21 @@ MatchOr<Projection> find_product(Pattern& p, const Value& flat, Projection found
 // The rows that the value is one of, along the first axis, which goes; nullptr: it is none.
 const Value* rows_around(Pattern& p, const Value& value, int& row) {
   if (const Node* gather = p.take(value, {"Gather"})) {
-    const auto index = gather->has_input(1) ? scalar_of(gather->input(1)) : std::nullopt;
-    if (!index || gather->input(1).type().rank() != 0 || gather->attr<int64_t>("axis", 0) != 0)
+    const auto index = constant_ints(*gather, 1);
+    if (!gather->has_input(0) || !index || index->size() != 1 ||
+        gather->input(1).type().rank() != 0 || gather->attr<int64_t>("axis", 0) != 0)
       return nullptr;
-    row = static_cast<int>(*index);
+    row = static_cast<int>(std::clamp<int64_t>(index->front(), -1, 3));  // beyond 0 to 2: no third
     return &gather->input(0);
   }
   const Node* squeeze = p.take(value, {"Squeeze"});
-  if (!squeeze || ints_of(*squeeze, "axes", 1, 13) != std::vector<int64_t>{0}) return nullptr;
+  if (!squeeze || !squeeze->has_input(0) ||
+      ints_of(*squeeze, "axes", 1, 13) != std::vector<int64_t>{0})
+    return nullptr;
   const Node* split = p.take(squeeze->input(0), {"Split"});
-  if (!split || split->num_outputs() != 3 || split->attr<int64_t>("axis", 0) != 0) return nullptr;
+  if (!split || !split->has_input(0) || split->num_outputs() != 3 ||
+      split->attr<int64_t>("axis", 0) != 0)
+    return nullptr;
   row = squeeze->input(0).producer_index();
   return &split->input(0);
 }
@@ -87,7 +93,7 @@ MatchOr<Projection> find_third(Pattern& p, const Value* value) {
   const Node* reshape = parts ? p.take(*parts, {"Reshape"}) : nullptr;
   if (!reshape || !reshape->has_input(0)) return no_match("no projection is split into heads");
   const auto& shape = parts->type().shape;
-  if (!shape || (*shape)[2].value != 3 || found.part < 0 || found.part > 2)
+  if (!shape || shape->size() != 5 || (*shape)[2].value != 3 || found.part < 0 || found.part > 2)
     return no_match("heads are no third of a projection");
   return find_product(p, reshape->input(0), found);
 }

@@ -6,7 +6,6 @@
 #include <numeric>
 #include <string_view>
 
-#include "libopt/rewrite/pattern.h"
 #include "passes/shapes.h"
 
 namespace onnxtool {
@@ -270,8 +269,8 @@ std::optional<Moved> move_slice(const Node& n, const Perm& perm) {
 }
 
 std::optional<Moved> move_cumulation(const Node& n, const Perm& perm) {
-  const auto axis = n.has_input(1) && n.input(1).constant() ? scalar_of(n.input(1)) : std::nullopt;
-  const auto base = axis ? base_axis(static_cast<int64_t>(*axis), perm) : std::nullopt;
+  const auto axis = constant_ints(n, 1);
+  const auto base = axis && axis->size() == 1 ? base_axis((*axis)[0], perm) : std::nullopt;
   if (!base) return std::nullopt;
   auto m = move_unary(n);
   give(*m, n, 1, {*base});
