@@ -1,7 +1,10 @@
 #include "calib/data/model_inputs.h"
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
+#include <set>
+#include <vector>
 
 #include "libopt/analysis/statistics.h"
 #include "libopt/ir/symbols.h"
@@ -25,7 +28,9 @@ std::optional<int64_t> indices_of(const Node& n, int index) {
   if (index == 1 && (n.is("GatherND") || n.is("ScatterND"))) {
     // Entries of a row index neighbouring dims: the smallest of them holds for all.
     const auto width = extent_of(n, 1, -1);
+    const auto rank = n.has_input(0) ? n.input(0).type().rank() : std::nullopt;
     const int64_t first = n.is("GatherND") ? n.attr<int64_t>("batch_dims", 0) : 0;
+    if (!rank || first < 0 || first >= *rank) return std::nullopt;
     std::optional<int64_t> least;
     for (int64_t i = 0; i < std::min<int64_t>(width.value_or(0), 16); ++i)
       if (const auto extent = extent_of(n, 0, first + i))
@@ -34,8 +39,9 @@ std::optional<int64_t> indices_of(const Node& n, int index) {
   }
   if (index == 0 && n.is("OneHot") && n.num_inputs() > 1 && n.has_input(1)) {
     const Tensor* depth = n.input(1).constant();
-    if (depth && depth->count() == 1 && has_statistics(depth->dtype()))
-      return static_cast<int64_t>(std::clamp(depth->to_doubles()[0], 0.0, 1e9));
+    const bool known = depth && depth->count() == 1 && has_statistics(depth->dtype());
+    if (const double d = known ? depth->to_doubles()[0] : std::nan(""); !std::isnan(d))
+      return static_cast<int64_t>(std::clamp(d, 0.0, 1e9));
   }
   // Turns of a loop, of which few will do.
   if (index == 0 && n.is("Loop")) return 5;
@@ -48,23 +54,37 @@ std::optional<int64_t> indices_of(const Node& n, int index) {
   return std::nullopt;
 }
 
-// The value follows its uses through operators that leave integers as they are.
-void bound_uses(const Value& v, IntegerBounds& bounds, bool& found, int depth) {
-  if (depth > 8) return;
-  for (const Use& use : v.uses()) {
-    const Node& n = *use.user;
-    if (const auto indices = indices_of(n, use.index)) {
-      const int64_t high = std::max<int64_t>(*indices - 1, 0);
-      bounds.high = found ? std::min(bounds.high, high) : high;
-      found = true;
-    } else if (n.is("Identity") || n.is("Reshape") || n.is("Unsqueeze") || n.is("Squeeze") ||
-               n.is("Cast") || n.is("Transpose") || n.is("Flatten") || n.is("Expand") ||
-               n.is("Tile") || n.is("Slice")) {
-      if (use.index == 0 && n.has_output(0)) bound_uses(n.output(0), bounds, found, depth + 1);
-    } else if (n.is("Concat") && n.has_output(0)) {
-      bound_uses(n.output(0), bounds, found, depth + 1);
-    }
+// What the reader makes of the same integers; nullptr: it makes others.
+const Value* passed_on(const Use& use) {
+  const Node& n = *use.user;
+  const bool moves = n.is("Identity") || n.is("Reshape") || n.is("Unsqueeze") || n.is("Squeeze") ||
+                     n.is("Cast") || n.is("Transpose") || n.is("Flatten") || n.is("Expand") ||
+                     n.is("Tile") || n.is("Slice");
+  const bool passes = (moves && use.index == 0) || n.is("Concat");
+  return passes && n.has_output(0) ? &n.output(0) : nullptr;
+}
+
+// What all that reads the input takes; nullopt: anything. A value that is joined with itself is
+// looked at once, not once for each way that leads to it.
+std::optional<IntegerBounds> bounds_by_uses(const Value& input) {
+  constexpr int kMostSteps = 8;
+  std::optional<int64_t> high;
+  std::vector<const Value*> values = {&input};
+  std::set<const Value*> seen = {&input};
+  for (int step = 0; step <= kMostSteps && !values.empty(); ++step) {
+    std::vector<const Value*> next;
+    for (const Value* v : values)
+      for (const Use& use : v->uses()) {
+        if (const auto indices = indices_of(*use.user, use.index)) {
+          const int64_t last = std::max<int64_t>(*indices - 1, 0);
+          high = std::min(last, high.value_or(last));
+        } else if (const Value* same = passed_on(use); same && seen.insert(same).second) {
+          next.push_back(same);
+        }
+      }
+    values = std::move(next);
   }
+  return high ? std::optional(IntegerBounds{0, *high}) : std::nullopt;
 }
 
 // Whether all that is asked of the integers is whether they are 0: a mask, whatever its name.
@@ -102,11 +122,8 @@ Result<std::vector<InputSpec>> input_specs(const Model& model) {
 std::map<std::string, IntegerBounds> integer_bounds(const Model& model) {
   std::map<std::string, IntegerBounds> out;
   for (const Value* v : model.graph().inputs()) {
-    IntegerBounds b;
-    bool found = false;
-    bound_uses(*v, b, found, 0);
-    if (found)
-      out[v->name()] = b;
+    if (const auto bounds = bounds_by_uses(*v))
+      out[v->name()] = *bounds;
     else if (is_truth(*v))
       out[v->name()] = {0, 1};
   }

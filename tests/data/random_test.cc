@@ -150,6 +150,17 @@ TEST_CASE("bounds of integer inputs follow from what reads them") {
   CHECK(bounds("int64[4] i", "c = Cast <to = 9> (i)  y = Cast <to = 1> (c)") == Pair{0, 1});
   CHECK(bounds("int64[4] i", "y = Cast <to = 1> (i)") == Pair{1, 0});  // nothing bounds it
   CHECK(bounds("int64[4] i, float[M] x", "y = Gather (x, i)") == Pair{1, 0});
+  CHECK(bounds("int64[4] i, float[2] v", "d = Log (v)  y = OneHot (i, d, v)") == Pair{1, 0});
+  CHECK(bounds("int64[4,2] i", "y = GatherND <batch_dims = 9223372036854775807> (table, i)") ==
+        Pair{1, 0});
+  // Joined with itself again and again: ways to the last one are many, values are few.
+  std::string joins = "c0 = Concat <axis = 0> (i, i, i, i, i, i, i, i, i, i, i, i, i, i, i, i)  ";
+  for (int k = 1; k < 8; ++k) {
+    std::string of = "c" + std::to_string(k - 1), all = of;
+    for (int twice = 0; twice < 4; ++twice) all += ", " + all;
+    joins += "c" + std::to_string(k) + " = Concat <axis = 0> (" + all + ")  ";
+  }
+  CHECK(bounds("int64[1] i", joins + "y = Gather (table, c7)") == Pair{0, 6});
 }
 
 TEST_CASE("what random values cannot be made of") {
