@@ -126,7 +126,7 @@ std::optional<Elements> transpose(const Inputs& in) {
   const auto dims = data ? in.node.input(0).type().static_dims() : std::nullopt;
   const Attribute* a = in.node.attribute("perm");
   const auto* perm = a ? a->get<std::vector<int64_t>>() : nullptr;
-  if (!dims) return std::nullopt;
+  if (!dims || (a && !perm)) return std::nullopt;  // the caller of a function gives it
   if (dims->size() < 2 || (perm && *perm == std::vector<int64_t>{0, 1})) return *data;
   if (perm && *perm != std::vector<int64_t>{1, 0}) return std::nullopt;
   if (dims->size() > 2 || checked_product(*dims) != data->dim_size()) return std::nullopt;

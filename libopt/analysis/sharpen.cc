@@ -83,7 +83,7 @@ int64_t taken(int64_t n, int64_t start, int64_t end, int64_t step) {
   const int64_t from = bound(start, 0), to = bound(end, back ? -1 : 0);
   const int64_t distance = back ? from - to : to - from;
   const int64_t stride = back ? -std::max(step, -n) : std::min(step, n);
-  return distance <= 0 ? 0 : (distance + stride - 1) / stride;
+  return distance <= 0 ? 0 : (distance - 1) / stride + 1;
 }
 
 // The extent of an axis that is cut: by numbers, or from its beginning on to a named end.
