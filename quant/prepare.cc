@@ -102,7 +102,7 @@ void fold_gemm_factors(Graph& graph) {
     Rewriter rw(graph, &node);
     const auto fold = [&](const char* attribute, int input) {
       const float factor = node.attr<float>(attribute, 1);
-      if (factor == 1) return;
+      if (factor == 1 || std::isnan(factor)) return;  // NaN has no place in the order of keys
       if (node.has_input(input)) {
         const Value& old = node.input(input);
         Value*& scaled = made[{&old, factor}];
