@@ -236,6 +236,7 @@ void weigh_rows(const T* weights, int64_t rows, const T* x, int64_t row_stride, 
 // scores[0, keys) to probabilities; all zero where every score is minus infinity, or NaN.
 template <class T>
 void softmax_row(T* scores, int64_t keys, bool blind_gives_nan) {
+  if (keys == 0) return;
   constexpr T kHidden = -std::numeric_limits<T>::infinity();
   if (!blind_gives_nan && std::all_of(scores, scores + keys, [](T s) { return s == kHidden; })) {
     std::fill_n(scores, keys, T{0});
