@@ -9,6 +9,7 @@
 #include "libopt/analysis/seam.h"
 #include "libopt/convert/blockers.h"
 #include "libopt/convert/lowering.h"
+#include "libopt/ir/constant.h"
 #include "libopt/ir/walk.h"
 #include "libopt/rewrite/inline_calls.h"
 
@@ -34,32 +35,6 @@ int64_t ir_version_of(DataType type) {
     case DataType::kInt2: return 13;
     default: return 3;
   }
-}
-
-// Constants in other forms than a tensor are none to whoever asks for one, and did not exist before
-// version 12.
-void make_tensor(Node& constant) {
-  if (constant.attributes().size() != 1 || !constant.has_output(0)) return;
-  const Attribute& a = constant.attributes()[0];
-  const std::string name = a.name;
-  Tensor t;
-  if (const auto* f = a.get<float>())
-    t = Tensor::scalar(*f);
-  else if (const auto* i = a.get<int64_t>())
-    t = Tensor::scalar(*i);
-  else if (const auto* s = a.get<std::string>())
-    t = Tensor::from_strings({}, {*s});
-  else if (const auto* floats = a.get<std::vector<float>>())
-    t = Tensor::vector(*floats);
-  else if (const auto* ints = a.get<std::vector<int64_t>>())
-    t = Tensor::vector(*ints);
-  else if (const auto* strings = a.get<std::vector<std::string>>())
-    t = Tensor::from_strings({static_cast<int64_t>(strings->size())}, *strings);
-  else
-    return;
-  constant.set_attribute(
-      Attribute::of("value", NamedTensor{constant.output(0).name(), std::move(t)}));
-  constant.remove_attribute(name);
 }
 
 int64_t least_ir_version_of(const Model& model) {
@@ -110,11 +85,10 @@ class Lowerer {
   }
 
  private:
+  // Constants in other forms than a tensor did not exist before version 12, and are none to
+  // lowerings that ask for one.
   void make_tensors() {
-    for (Graph* scope : scopes_)
-      for_each_node_inside_first(*scope, [](Node& n) {
-        if (n.is("Constant")) make_tensor(n);
-      });
+    for (Graph* scope : scopes_) store_constants_as_tensors(*scope);
   }
 
   Status collect_scopes() {

@@ -25,7 +25,8 @@ void store_constants_as_tensors(Graph& graph) {
     auto tensor = constant_of(n);
     if (!tensor) continue;
     const std::string form = n.attributes()[0].name;
-    n.set_attribute(Attribute::of("value", NamedTensor{"", *std::move(tensor)}));
+    const std::string name = n.has_output(0) ? n.output(0).name() : "";
+    n.set_attribute(Attribute::of("value", NamedTensor{name, *std::move(tensor)}));
     n.remove_attribute(form);
   }
 }

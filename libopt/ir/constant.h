@@ -12,8 +12,8 @@ namespace onnxtool {
 /// another operator. Source: ONNX Constant-13.
 std::optional<Tensor> constant_of(const Node& node);
 
-/// Gives all Constant nodes of the graph and its subgraphs that can have one a `value`, so that
-/// Value::constant() knows them all.
+/// Gives all Constant nodes of the graph and its subgraphs that can have one a `value`, named as
+/// their output, so that Value::constant() knows them all.
 void store_constants_as_tensors(Graph& graph);
 
 }  // namespace onnxtool

@@ -17,9 +17,9 @@ Result<Tensor> tensor_of(const Node& constant) {
                  "has " + std::to_string(constant.attributes().size()) +
                      " attributes, expected the value alone",
                  {}};
-  if (auto dense = constant_of(constant)) return *std::move(dense);
   const Attribute& a = constant.attributes()[0];
   if (const auto* v = a.get<SparseTensor>()) return densify(*v);
+  if (auto tensor = constant_of(constant)) return *std::move(tensor);
   return Error{
       ErrorCode::kBadModel, "attribute '" + a.name + "' is of a kind that holds no constant", {}};
 }
