@@ -25,8 +25,8 @@ struct RatioInterval {
 /// Of fewer pairs an interval would say nothing: those of resampled pairs lie on few numbers.
 inline constexpr size_t kFewestPairs = 10;
 
-/// The mean of the timings between the quartiles: interruptions do not count, and it is not bound to
-/// the steps of the clock as a median is. At least one.
+/// The mean of the timings between the quartiles: interruptions do not count, and it is not bound
+/// to the steps of the clock as a median is. At least one.
 double middle_mean(std::vector<double> ms);
 
 /// `a` and `b` are timings taken in turns, pair by pair, so that what disturbs both does not count.

@@ -1,6 +1,7 @@
 #include "libopt/analysis/provenance.h"
 
 #include <algorithm>
+#include <unordered_set>
 
 #include "libopt/ir/properties.h"
 
@@ -107,12 +108,11 @@ Provenance::Label Provenance::with_what_fed(int id, const Graph& graph,
   const auto& labels = labels_.at(&graph);
   Label all;
   std::vector<int> open = {id};
-  std::unordered_map<int, bool> seen;
+  std::unordered_set<int> seen;
   while (!open.empty()) {
     const int at = open.back();
     open.pop_back();
-    if (seen[at] || (at != id && graph.node(at))) continue;
-    seen[at] = true;
+    if ((at != id && graph.node(at)) || !seen.insert(at).second) continue;
     if (const auto own = labels.find(at); own != labels.end())
       all.insert(all.end(), own->second.begin(), own->second.end());
     if (const auto was = before.nodes.find(at); was != before.nodes.end())

@@ -113,8 +113,8 @@ class Lowerer {
            !blocked_.contains({&n.graph(), n.id()});
   }
 
-  // 0: the version has no such operator. What is deprecated and has a body is still an operator: its
-  // body is what can be written out (GroupNormalization-18).
+  // 0: the version has no such operator. What is deprecated and has a body is still an operator:
+  // its body is what can be written out (GroupNormalization-18).
   int since(const std::string& op, int version) {
     const auto [it, fresh] = since_.try_emplace({op, version}, 0);
     if (fresh)
