@@ -27,6 +27,8 @@ struct Case {
   bool signed_x = false, signed_y = false;
   int x_zero = 0, y_zero = 0;
   bool bias = true;
+  bool unsigned_w = false;
+  std::vector<int> w_zeros = {};  // one, or one for each output; none: 0
 };
 
 template <class T>
@@ -43,6 +45,14 @@ Tensor zero_point(bool is_signed, int value) {
                    : Tensor::scalar(static_cast<uint8_t>(value));
 }
 
+template <class T>
+Tensor weight_zeros(const Case& c) {
+  if (c.w_zeros.size() == 1) return Tensor::scalar(static_cast<T>(c.w_zeros[0]));
+  std::vector<T> zeros(static_cast<size_t>(c.w[0]), T{0});
+  std::copy(c.w_zeros.begin(), c.w_zeros.end(), zeros.begin());
+  return Tensor::vector(zeros);
+}
+
 OneNode node_of(const Case& c, uint32_t seed) {
   std::mt19937 random(seed);
   const int64_t outputs = c.w[0];
@@ -54,9 +64,9 @@ OneNode node_of(const Case& c, uint32_t seed) {
   node.inputs = {c.signed_x ? codes<int8_t>(c.x, random) : codes<uint8_t>(c.x, random),
                  Tensor::scalar(0.02f),
                  zero_point(c.signed_x, c.x_zero),
-                 codes<int8_t>(c.w, random),
+                 c.unsigned_w ? codes<uint8_t>(c.w, random) : codes<int8_t>(c.w, random),
                  Tensor::vector(scales),
-                 Tensor::vector(std::vector<int8_t>(static_cast<size_t>(outputs), 0)),
+                 c.unsigned_w ? weight_zeros<uint8_t>(c) : weight_zeros<int8_t>(c),
                  Tensor::scalar(2.5f),
                  zero_point(c.signed_y, c.y_zero)};
   if (c.bias) node.inputs.push_back(Tensor::vector(bias));
@@ -137,6 +147,39 @@ TEST_CASE("dnnl: QLinearConv gives the bits of the cpu kernel, whatever the numb
       // More weights than pixels: cut by output channels.
       {.x = {1, 256, 5, 5}, .w = {200, 256, 3, 3}, .pads = {1, 1, 1, 1}, .y_zero = 9},
       {.x = {1, 200, 3, 3}, .w = {192, 200, 1, 1}, .signed_x = true, .x_zero = 5},
+      // Zero points of weights, whose part is taken off the sums; unsigned weights.
+      {.x = {1, 3, 33, 35},
+       .w = {64, 3, 7, 7},
+       .strides = {2, 2},
+       .pads = {3, 3, 3, 3},
+       .x_zero = 114,
+       .unsigned_w = true,
+       .w_zeros = {131}},
+      {.x = {2, 32, 9, 10}, .w = {48, 32, 1, 1}, .x_zero = 7, .unsigned_w = true, .w_zeros = {128}},
+      {.x = {2, 24, 9, 10}, .w = {7, 24, 1, 1}, .unsigned_w = true, .w_zeros = {0}},
+      {.x = {2, 17, 9, 10},
+       .w = {5, 17, 3, 2},
+       .strides = {1, 2},
+       .dilations = {2, 1},
+       .pads = {0, 1, 1, 0},
+       .signed_x = true,
+       .signed_y = true,
+       .x_zero = -3,
+       .w_zeros = {-128, 127, 0, 1, -1}},
+      {.x = {1, 256, 5, 5},
+       .w = {200, 256, 3, 3},
+       .pads = {1, 1, 1, 1},
+       .unsigned_w = true,
+       .w_zeros = {255}},
+      {.x = {1, 16, 4, 5, 6}, .w = {24, 16, 2, 1, 3}, .x_zero = 9, .w_zeros = {4}},
+      {.x = {1, 64, 14, 14},
+       .w = {64, 16, 3, 3},
+       .group = 4,
+       .pads = {1, 1, 1, 1},
+       .x_zero = 1,
+       .unsigned_w = true,
+       .w_zeros = {128}},
+      {.x = {1, 8, 7, 7}, .w = {8, 1, 3, 3}, .group = 8, .w_zeros = {3}},  // left to the cpu
   };
   uint32_t seed = 1;
   for (const Case& c : cases) {

@@ -1,8 +1,9 @@
 // QLinearConv-10, channels last, where weights, scales and zero points are constant:
 //   y = saturate(round_half_even(sum * (x_scale * w_scale[m] / y_scale)) + y_zero_point)
 // with exact sums of (x - x_zero_point) * w and the bias in int32, which wraps, and the product in
-// float: the bits of the cpu kernel. Padding counts as x_zero_point. Weights are int8 and
-// symmetric.
+// float: the bits of the cpu kernel. Padding counts as x_zero_point. Weights are codes of 8 bits,
+// unsigned ones counted from 128; what is left of their zero points is taken off the sums, which
+// groups do not have.
 
 #include "calib/kernels/dnnl/conv_node.h"
 #include "calib/kernels/dnnl/exact_sums.h"
@@ -11,6 +12,7 @@
 #include "calib/kernels/dnnl/pointwise_int8.h"
 #include "calib/kernels/dnnl/requantize.h"
 #include "calib/kernels/dnnl/shape_cache.h"
+#include "calib/kernels/dnnl/window_sums.h"
 #include "libopt/ir/code_type.h"
 
 namespace onnxtool {
@@ -26,6 +28,7 @@ struct QLinearConvState final : KernelState {
   std::vector<int8_t> codes;       // the weights: orders with zero points cannot be made of others
   std::vector<float> multipliers;  // [M]
   std::vector<int32_t> bias;       // [M], 0 where there is none
+  std::vector<int32_t> weight_zeros;  // [M]; empty: all are 0
   int32_t y_zero_point = 0;
   DataType y_type = DataType::kUint8;
   std::optional<PointwiseInt8> pointwise;  // then there are no plans
@@ -36,6 +39,16 @@ struct QLinearConvState final : KernelState {
 // 1 or M floats.
 bool is_scale(const ConstView* v, int64_t outputs) {
   return v && v->dtype == DataType::kFloat && (v->count == 1 || v->count == outputs);
+}
+
+// What the codes of the weights are counted from, so that they are signed.
+int32_t shift_of(const ConstView& w) { return w.dtype == DataType::kUint8 ? 128 : 0; }
+
+bool are_zero_points(const ConstView& zeros, const ConstView& w, int64_t groups) {
+  if (zeros.dtype != w.dtype || (zeros.count != 1 && zeros.count != w.dims[0])) return false;
+  for (int64_t i = 0; groups > 1 && i < zeros.count; ++i)
+    if (code_at(zeros, i) != shift_of(w)) return false;
+  return true;
 }
 
 ConvolutionTypes types_of(const NodeView& node) {
@@ -51,15 +64,14 @@ bool accepts(const NodeView& node) {
   for (int i : {kXScale, kXZero, kW, kWScale, kWZero, kYScale, kYZero})
     if (!node.has_input(i) || !node.constant(i)) return false;
   const ConstView& w = *node.constant(kW);
-  const ConstView &x_zero = *node.constant(kXZero), &w_zero = *node.constant(kWZero),
-                  &y_zero = *node.constant(kYZero);
-  if (w.dtype != DataType::kInt8 || w.rank() < 3 || w.rank() > 5 ||
-      w_zero.dtype != DataType::kInt8 || x_zero.dtype != node.input_dtype(kX) ||
-      x_zero.count != 1 || !is_8bit(y_zero.dtype) || y_zero.count != 1)
+  const ConstView &x_zero = *node.constant(kXZero), &y_zero = *node.constant(kYZero);
+  const int64_t groups = node.attr_int("group", 1);
+  if (!is_8bit(w.dtype) || w.rank() < 3 || w.rank() > 5 ||
+      !are_zero_points(*node.constant(kWZero), w, groups) ||
+      x_zero.dtype != node.input_dtype(kX) || x_zero.count != 1 || !is_8bit(y_zero.dtype) ||
+      y_zero.count != 1)
     return false;
   const int64_t outputs = w.dims[0];
-  for (int64_t i = 0; i < w_zero.count; ++i)
-    if (code_at(w_zero, i) != 0) return false;
   if (!is_scale(node.constant(kWScale), outputs) || !is_scale(node.constant(kXScale), 1) ||
       !is_scale(node.constant(kYScale), 1))
     return false;
@@ -68,7 +80,6 @@ bool accepts(const NodeView& node) {
     if (!bias || bias->dtype != DataType::kInt32 || bias->count != outputs) return false;
   }
   const auto attributes = window_attributes(node);
-  const int64_t groups = node.attr_int("group", 1);
   // Bounded, so that products with it cannot overflow.
   if (!attributes || groups < 1 || groups > (int64_t{1} << 31)) return false;
   auto problem =
@@ -103,7 +114,12 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
   const ConstView &w = *node.constant(kW), &scales = *node.constant(kWScale);
   const auto outputs = static_cast<size_t>(w.dims[0]);
   state->weight_dims.assign(w.dims.begin(), w.dims.end());
-  state->codes.assign(w.as<int8_t>().begin(), w.as<int8_t>().end());
+  for (int64_t i = 0; i < w.count; ++i)
+    state->codes.push_back(static_cast<int8_t>(code_at(w, i) - shift_of(w)));
+  const ConstView& zeros = *node.constant(kWZero);
+  for (int64_t m = 0; m < w.dims[0]; ++m)
+    state->weight_zeros.push_back(code_at(zeros, zeros.count == 1 ? 0 : m) - shift_of(w));
+  if (std::ranges::count(state->weight_zeros, 0) == w.dims[0]) state->weight_zeros.clear();
   const float x_scale = node.constant(kXScale)->as<float>()[0],
               y_scale = node.constant(kYScale)->as<float>()[0];
   for (size_t m = 0; m < outputs; ++m)
@@ -119,7 +135,7 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
   const auto dims = expected_dims(node, state->attributes, state->groups, w.dims);
   const ConvolutionProblem problem =
       *convolution_of(state->attributes, state->groups, dims, w.dims);
-  if (PointwiseInt8::serves(with_types(problem, state->types))) {
+  if (state->weight_zeros.empty() && PointwiseInt8::serves(with_types(problem, state->types))) {
     state->pointwise.emplace(state->codes, problem.in_channels, state->types.source_zero_point,
                              state->bias);
   } else {
@@ -172,12 +188,22 @@ Status run(KernelContext& ctx) {
     return {};
   }
   ONNXTOOL_ASSIGN(const auto plan, plan_for(state, *problem, dims, ctx.node().threads()));
+  const int32_t* window = nullptr;
+  if (!state.weight_zeros.empty()) {
+    ONNXTOOL_ASSIGN(window, window_sums(ctx, *problem, source, x.dtype == DataType::kInt8,
+                                        state.types.source_zero_point));
+  }
   ConvolutionOperands operands{};
   operands.source = source;
   return plan->run(ctx, operands,
                    [&](const int32_t* sums, const IndexRange& pixels, const IndexRange& channels) {
-                     requantize(sums, pixels.count, requantization(channels),
-                                y + pixels.first * line + channels.first, line);
+                     Requantization r = requantization(channels);
+                     if (window) {
+                       r.line_sums = window + pixels.first;
+                       r.weight_zeros = state.weight_zeros.data() + channels.first;
+                     }
+                     requantize(sums, pixels.count, r, y + pixels.first * line + channels.first,
+                                line);
                    });
 }
 

@@ -5,13 +5,16 @@
 
 namespace onnxtool {
 
-/// y = saturate(round_half_even((sum + bias[c]) * multipliers[c]) + zero_point); the addition
+/// y = saturate(round_half_even((sum + bias[c]) * multipliers[c]) + zero_point), with sum -
+/// line_sums[line] * weight_zeros[c] for sum where there are line sums; what precedes the product
 /// wraps.
 struct Requantization {
   const float* multipliers;  // [channels]
   const int32_t* bias;       // [channels]
   int64_t channels;
   int32_t zero_point, low, high;
+  const int32_t* line_sums = nullptr;     // [lines]; nullptr: none
+  const int32_t* weight_zeros = nullptr;  // [channels]
 };
 
 /// sums are [lines, channels]; lines of y start so many codes after each other.
