@@ -144,6 +144,79 @@ struct Stretch {
   int64_t pixels;
 };
 
+// Windows of three axes over x [images, in, channels], into y [images, out, channels].
+template <class T, bool kMax>
+void pool_windows(KernelContext& ctx, const Windows& w, int64_t images, int64_t channels,
+                  bool count_pads, const T* x, T* target) {
+  const int64_t in_image = w.in[0] * w.in[1] * w.in[2] * channels;
+  const int64_t taps = w.kernel[0] * w.kernel[1] * w.kernel[2];
+  std::vector<Stretch> stretches;
+  for (int64_t ow = 0; ow < w.out[2]; ++ow) {
+    const Taps t = taps_of(w, 2, ow, count_pads);
+    if (stretches.empty() || !t.sees_as(stretches.back().taps)) stretches.push_back({t, 0});
+    ++stretches.back().pixels;
+  }
+  // A task makes whole rows of output pixels.
+  ctx.parallel(
+      images * w.out[0] * w.out[1], std::max<int64_t>(65536 / (w.out[2] * channels * taps), 1),
+      [&](int64_t begin, int64_t end) {
+        std::vector<int64_t> offsets;
+        T* y = target + begin * w.out[2] * channels;
+        for (int64_t row = begin; row < end; ++row) {
+          const T* image = x + row / (w.out[0] * w.out[1]) * in_image;
+          const Taps d = taps_of(w, 0, row / w.out[1] % w.out[0], count_pads),
+                     h = taps_of(w, 1, row % w.out[1], count_pads);
+          for (const auto& [v, pixels] : stretches) {
+            offsets.clear();
+            for (int64_t i = d.first; i < d.last; ++i)
+              for (int64_t j = h.first; j < h.last; ++j)
+                for (int64_t k = v.first; k < v.last; ++k)
+                  offsets.push_back(
+                      (((d.start + i * w.dilations[0]) * w.in[1] + h.start + j * w.dilations[1]) *
+                           w.in[2] +
+                       v.start + k * w.dilations[2]) *
+                      channels);
+            const Patch patch{offsets.data(), offsets.size(), channels, pixels,
+                              w.strides[2] * channels};
+            if constexpr (kMax)
+              max_of_patch(image, patch, y);
+            else
+              mean_of_patch(image, patch, static_cast<float>(d.counted * h.counted * v.counted), y);
+            y += pixels * channels;
+          }
+        }
+      });
+}
+
+// Whether the maxima of each row first, then those of these, are much less to compare.
+bool pays_by_axis(const Windows& w) {
+  const int64_t rows_in = w.in[0] * w.in[1], rows_out = w.out[0] * w.out[1],
+                rows_seen = w.kernel[0] * w.kernel[1];
+  return 2 * (rows_in * w.kernel[2] + rows_out * rows_seen) < rows_out * rows_seen * w.kernel[2];
+}
+
+// The same bits: of equal maxima the first one counts in either order, of NaN the last one.
+template <class T>
+Status max_by_axis(KernelContext& ctx, const Windows& w, int64_t images, int64_t channels,
+                   const T* x, T* y) {
+  Windows along = w, across = w;
+  along.out = {w.in[0], w.in[1], w.out[2]};
+  along.kernel = {1, 1, w.kernel[2]};
+  along.strides = {1, 1, w.strides[2]};
+  along.dilations = {1, 1, w.dilations[2]};
+  along.pads_begin = {0, 0, w.pads_begin[2]};
+  along.pads_end = {0, 0, w.pads_end[2]};
+  across.in[2] = w.out[2];
+  across.kernel[2] = across.strides[2] = across.dilations[2] = 1;
+  across.pads_begin[2] = across.pads_end[2] = 0;
+  const size_t rows = static_cast<size_t>(images * w.in[0] * w.in[1]);
+  ONNXTOOL_ASSIGN(void* const memory,
+                  ctx.scratch(rows * static_cast<size_t>(w.out[2] * channels) * sizeof(T)));
+  pool_windows<T, true>(ctx, along, images, channels, false, x, static_cast<T*>(memory));
+  pool_windows<T, true>(ctx, across, images, channels, false, static_cast<const T*>(memory), y);
+  return {};
+}
+
 template <class T, bool kMax>
 Status pool(KernelContext& ctx) {
   const auto& state = static_cast<const PoolState&>(*ctx.state());
@@ -165,45 +238,10 @@ Status pool(KernelContext& ctx) {
     for (auto* v : {&w.in, &w.out, &w.kernel, &w.strides, &w.dilations}) v->insert(v->begin(), 1);
     w.pads_begin.insert(w.pads_begin.begin(), 0), w.pads_end.insert(w.pads_end.begin(), 0);
   }
-  const int64_t channels = x.dims[1], in_image = w.in[0] * w.in[1] * w.in[2] * channels;
-  const int64_t taps = w.kernel[0] * w.kernel[1] * w.kernel[2];
-  T* const target = out.values;
-  std::vector<Stretch> stretches;
-  for (int64_t ow = 0; ow < w.out[2]; ++ow) {
-    const Taps t = taps_of(w, 2, ow, state.count_pads);
-    if (stretches.empty() || !t.sees_as(stretches.back().taps)) stretches.push_back({t, 0});
-    ++stretches.back().pixels;
-  }
-  // A task makes whole rows of output pixels.
-  ctx.parallel(
-      x.dims[0] * w.out[0] * w.out[1], std::max<int64_t>(65536 / (w.out[2] * channels * taps), 1),
-      [&](int64_t begin, int64_t end) {
-        std::vector<int64_t> offsets;
-        T* y = target + begin * w.out[2] * channels;
-        for (int64_t row = begin; row < end; ++row) {
-          const T* image = source + row / (w.out[0] * w.out[1]) * in_image;
-          const Taps d = taps_of(w, 0, row / w.out[1] % w.out[0], state.count_pads),
-                     h = taps_of(w, 1, row % w.out[1], state.count_pads);
-          for (const auto& [v, pixels] : stretches) {
-            offsets.clear();
-            for (int64_t i = d.first; i < d.last; ++i)
-              for (int64_t j = h.first; j < h.last; ++j)
-                for (int64_t k = v.first; k < v.last; ++k)
-                  offsets.push_back(
-                      (((d.start + i * w.dilations[0]) * w.in[1] + h.start + j * w.dilations[1]) *
-                           w.in[2] +
-                       v.start + k * w.dilations[2]) *
-                      channels);
-            const Patch patch{offsets.data(), offsets.size(), channels, pixels,
-                              w.strides[2] * channels};
-            if constexpr (kMax)
-              max_of_patch(image, patch, y);
-            else
-              mean_of_patch(image, patch, static_cast<float>(d.counted * h.counted * v.counted), y);
-            y += pixels * channels;
-          }
-        }
-      });
+  if (kMax && pays_by_axis(w))
+    ONNXTOOL_TRY(max_by_axis(ctx, w, x.dims[0], x.dims[1], source, out.values));
+  else
+    pool_windows<T, kMax>(ctx, w, x.dims[0], x.dims[1], state.count_pads, source, out.values);
   out.store(ctx);
   return {};
 }

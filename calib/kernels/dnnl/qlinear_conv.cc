@@ -67,9 +67,8 @@ bool accepts(const NodeView& node) {
   const ConstView &x_zero = *node.constant(kXZero), &y_zero = *node.constant(kYZero);
   const int64_t groups = node.attr_int("group", 1);
   if (!is_8bit(w.dtype) || w.rank() < 3 || w.rank() > 5 ||
-      !are_zero_points(*node.constant(kWZero), w, groups) ||
-      x_zero.dtype != node.input_dtype(kX) || x_zero.count != 1 || !is_8bit(y_zero.dtype) ||
-      y_zero.count != 1)
+      !are_zero_points(*node.constant(kWZero), w, groups) || x_zero.dtype != node.input_dtype(kX) ||
+      x_zero.count != 1 || !is_8bit(y_zero.dtype) || y_zero.count != 1)
     return false;
   const int64_t outputs = w.dims[0];
   if (!is_scale(node.constant(kWScale), outputs) || !is_scale(node.constant(kXScale), 1) ||

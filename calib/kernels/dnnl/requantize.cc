@@ -37,8 +37,7 @@ __attribute__((always_inline)) inline void requantize_lines(const int32_t* sums,
 }
 
 ONNXTOOL_MULTIVERSION void requantize_plain(const int32_t* sums, int64_t lines,
-                                            const Requantization& r, uint8_t* y,
-                                            int64_t y_stride) {
+                                            const Requantization& r, uint8_t* y, int64_t y_stride) {
   requantize_lines<false>(sums, lines, r, y, y_stride);
 }
 ONNXTOOL_MULTIVERSION void requantize_shifted(const int32_t* sums, int64_t lines,

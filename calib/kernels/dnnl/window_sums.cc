@@ -58,8 +58,7 @@ int32_t sum_window(const Axes& axes, const int32_t* pixels, int64_t output) {
   axes.taps(0, output / axes.out[2] / axes.out[1], [&](int64_t d) {
     axes.taps(1, output / axes.out[2] % axes.out[1], [&](int64_t h) {
       const int32_t* row = pixels + (d * axes.in[1] + h) * axes.in[2];
-      axes.taps(2, output % axes.out[2],
-                [&](int64_t w) { sum += static_cast<uint32_t>(row[w]); });
+      axes.taps(2, output % axes.out[2], [&](int64_t w) { sum += static_cast<uint32_t>(row[w]); });
     });
   });
   return static_cast<int32_t>(sum);
