@@ -143,7 +143,10 @@ void MaskBias<T>::add(int64_t batch, int64_t head, int64_t query, T* scores, int
   if (mask_ != nullptr) {
     const T* row = mask_ + batch * strides_[0] + head * strides_[1] + query * strides_[2];
     const int64_t given = std::min(keys, mask_keys_);
-    for (int64_t j = 0; j < given; ++j) scores[j] += row[j];
+    if constexpr (std::is_same_v<T, float>)
+      vector_math().add(scores, 1, row, 1, scores, given);
+    else
+      for (int64_t j = 0; j < given; ++j) scores[j] += row[j];
     std::fill(scores + given, scores + keys, kHidden);
   }
   const auto [first, last] = window_.range(batch, query, keys);
@@ -175,6 +178,9 @@ namespace {
 
 // Queries of one task: their scores stay in the second-level cache for a few thousand keys.
 constexpr int64_t kQueries = 72;
+// Keys of a head that take no more elements are packed by the task that multiplies them, all at
+// once: half of a second-level cache.
+constexpr int64_t kOwnKeys = 64 * 1024;
 // Up to so many queries, packing operands for a blocked product costs more than it saves.
 constexpr int64_t kFewQueries = 4;
 
@@ -243,8 +249,9 @@ void softmax_row(T* scores, int64_t keys, bool blind_gives_nan) {
     return;
   }
   if constexpr (std::is_same_v<T, float>) {
-    const float sum = vector_math().softmax_terms(scores, scores, keys);
-    vector_math().div(scores, 1, &sum, 0, scores, keys);
+    // One division instead of one a key, which would take as long as the product with them.
+    const float share = 1 / vector_math().softmax_terms(scores, scores, keys);
+    vector_math().mul(scores, 1, &share, 0, scores, keys);
   } else {
     const T max = *std::max_element(scores, scores + keys);
     T sum = 0;
@@ -268,22 +275,29 @@ template <class T>
 class Attention {
  public:
   Attention(const GemmIsa& isa, const AttentionProblem<T>& problem) : isa_(isa), p_(problem) {
+    const HeadShape& k = p_.k;
     blocks_ = ceil_div(p_.q.rows, kQueries);
     rows_ = std::min(kQueries, p_.q.rows);
-    score_count_ = round_up(rows_ * p_.k.rows, 64);
+    const int width = tile_cols_of<T>(isa_);
+    packed_size_ = packed_count<T>(k.rows, k.size, width);
+    packs_own_ = !few() && tasks() < 2 * k.batches * k.heads && packed_size_ <= kOwnKeys;
+    score_count_ = round_up(rows_ * round_up(k.rows, width), 64);
+    query_count_ = round_up(rows_ * p_.q.size, 64);
     const MatrixPanels<T> any(nullptr, 1, 1);
     workspace_ = std::max(gemm_workspace<T>(isa, any, rows_, p_.q.size),
-                          gemm_workspace<T>(isa, any, rows_, p_.k.rows));
+                          gemm_workspace<T>(isa, any, rows_, k.rows));
   }
   int64_t tasks() const { return p_.q.batches * p_.q.heads * blocks_; }
-  int64_t buffer_bytes() const { return (score_count_ + workspace_) * int64_t{sizeof(T)}; }
+  int64_t buffer_bytes() const {
+    return (score_count_ + query_count_ + workspace_ + (packs_own_ ? packed_size_ : 0)) *
+           int64_t{sizeof(T)};
+  }
 
   // Keys that several tasks multiply are packed once, head by head.
   Status pack_keys(KernelContext& ctx) {
     const HeadShape& k = p_.k;
     if (few() || tasks() < 2 * k.batches * k.heads) return {};
     const int width = tile_cols_of<T>(isa_);
-    packed_size_ = packed_count<T>(k.rows, k.size, width);
     const auto bytes = checked_product(Dims{k.batches, k.heads, packed_size_, int64_t{sizeof(T)}});
     if (!bytes) return kernel_error(ErrorCode::kLimit, "the keys are too large");
     ONNXTOOL_ASSIGN(void* buffer, ctx.scratch(static_cast<size_t>(*bytes)));
@@ -310,10 +324,14 @@ class Attention {
     int64_t keys = p_.k.rows;
     if (p_.bias != nullptr && p_.scores == nullptr)
       keys = p_.bias->visible_keys(batch, first + rows - 1, keys);
+    // Whole tiles of scores where the keys are packed, which fills what they lack with zeros.
+    const bool whole = packed_ != nullptr || packs_own_;
+    const int64_t stride = whole ? round_up(keys, tile_cols_of<T>(isa_)) : keys;
     T* scores = buffer;
-    multiply_keys(batch, head, first, rows, keys, scores, buffer + score_count_);
-    for (int64_t i = 0; i < rows; ++i) finish_row(batch, head, first + i, scores + i * keys, keys);
-    multiply_values(batch, head, first, rows, keys, scores, buffer + score_count_);
+    multiply_keys(batch, head, first, rows, keys, scores, stride, buffer + score_count_);
+    for (int64_t i = 0; i < rows; ++i)
+      finish_row(batch, head, first + i, scores + i * stride, keys);
+    multiply_values(batch, head, first, rows, keys, scores, stride, buffer + score_count_);
   }
 
  private:
@@ -323,27 +341,45 @@ class Attention {
   bool few() const { return p_.q.rows <= kFewQueries; }
 
   void multiply_keys(int64_t batch, int64_t head, int64_t first, int64_t rows, int64_t keys,
-                     T* scores, T* workspace) const {
+                     T* scores, int64_t stride, T* workspace) const {
     const T* q = p_.q_data + p_.q.offset(batch, head) + first * p_.q.row_stride;
     const T* k = p_.k_data + p_.k.offset(batch, kv_head(head));
-    const MatrixPanels<T> queries(q, 1, p_.q.row_stride);
-    const GemmRange range{0, rows, 0, keys};
+    const int64_t size = p_.q.size;
     if (few()) {
-      for (int64_t i = 0; i < rows; ++i)
+      for (int64_t i = 0; i < rows; ++i) {
         for (int64_t j = 0; j < keys; ++j)
-          scores[i * keys + j] = dot(q + i * p_.q.row_stride, k + j * p_.k.row_stride, p_.q.size);
-    } else if (packed_ != nullptr) {
-      const T* head_keys = packed_ + (batch * p_.k.heads + kv_head(head)) * packed_size_;
-      gemm_range<T>(isa_, queries, PackedPanels<T>(head_keys, p_.k.rows, tile_cols_of<T>(isa_)),
-                    p_.q.size, range, scores, keys, workspace);
-    } else {
-      gemm_range<T>(isa_, queries, MatrixPanels<T>(k, 1, p_.k.row_stride, reuse(rows)), p_.q.size,
-                    range, scores, keys, workspace);
+          scores[i * stride + j] = dot(q + i * p_.q.row_stride, k + j * p_.k.row_stride, size);
+        scale_row(scores + i * stride, keys, scores + i * stride);
+      }
+      return;
     }
+    T* scaled = workspace;
+    for (int64_t i = 0; i < rows; ++i) scale_row(q + i * p_.q.row_stride, size, scaled + i * size);
+    workspace += query_count_;
+    const RowPanels<T> queries(scaled, size);
+    const MatrixPanels<T> as_they_are(k, 1, p_.k.row_stride, reuse(rows));
+    if (packed_ == nullptr && !packs_own_) {
+      gemm_range<T>(isa_, queries, as_they_are, size, {0, rows, 0, keys}, scores, stride,
+                    workspace);
+      return;
+    }
+    const int width = tile_cols_of<T>(isa_);
+    const T* head_keys;
+    if (packs_own_) {
+      T* own = workspace + workspace_;
+      pack_panels<T>(as_they_are, p_.k.rows, size, width, 0, ceil_div(keys, width), own);
+      head_keys = own;
+    } else {
+      head_keys = packed_ + (batch * p_.k.heads + kv_head(head)) * packed_size_;
+    }
+    gemm_range<T>(isa_, queries, PackedPanels<T>(head_keys, p_.k.rows, width), size,
+                  {0, rows, 0, stride}, scores, stride, workspace);
+  }
+  void scale_row(const T* x, int64_t n, T* y) const {
     if constexpr (std::is_same_v<T, float>)
-      vector_math().mul(scores, 1, &p_.scale, 0, scores, rows * keys);
+      vector_math().mul(x, 1, &p_.scale, 0, y, n);
     else
-      for (int64_t i = 0; i < rows * keys; ++i) scores[i] *= p_.scale;
+      for (int64_t i = 0; i < n; ++i) y[i] = x[i] * p_.scale;
   }
   void show(ScoreStage stage, int64_t batch, int64_t head, int64_t query, const T* scores) const {
     if (p_.scores == nullptr || p_.stage != stage) return;
@@ -360,24 +396,26 @@ class Attention {
     show(ScoreStage::kProbabilities, batch, head, query, scores);
   }
   void multiply_values(int64_t batch, int64_t head, int64_t first, int64_t rows, int64_t keys,
-                       const T* scores, T* workspace) const {
+                       const T* scores, int64_t stride, T* workspace) const {
     const T* v = p_.v_data + p_.v.offset(batch, kv_head(head));
     T* y = p_.y_data + p_.y.offset(batch, head) + first * p_.y.row_stride;
     if (few()) {
       for (int64_t i = 0; i < rows; ++i)
-        weigh_rows(scores + i * keys, keys, v, p_.v.row_stride, p_.v.size, y + i * p_.y.row_stride);
+        weigh_rows(scores + i * stride, keys, v, p_.v.row_stride, p_.v.size,
+                   y + i * p_.y.row_stride);
       return;
     }
-    gemm_range<T>(isa_, MatrixPanels<T>(scores, 1, keys),
+    gemm_range<T>(isa_, RowPanels<T>(scores, stride),
                   MatrixPanels<T>(v, p_.v.row_stride, 1, reuse(rows)), keys,
                   {0, rows, 0, p_.v.size}, y, p_.y.row_stride, workspace);
   }
 
   const GemmIsa& isa_;
   const AttentionProblem<T>& p_;
-  int64_t blocks_, rows_, score_count_, workspace_;
+  int64_t blocks_, rows_, score_count_, query_count_, workspace_;
+  bool packs_own_;             // the keys of its head, each task by itself
   const T* packed_ = nullptr;  // [batch, head of keys, packed_size_]; nullptr: tasks pack
-  int64_t packed_size_ = 0;
+  int64_t packed_size_;
 };
 
 }  // namespace

@@ -138,15 +138,15 @@ int64_t gemm_workspace(const GemmIsa& isa, const PanelSource<T>& a, int64_t rows
 
 namespace {
 
-void run_tile(const GemmIsa& isa, int64_t k, const float* a, const float* b, int64_t ldb, float* c,
-              int64_t ldc, int rows, int cols, bool accumulate) {
-  isa.tile({k, a, b, ldb, c, ldc, rows, cols, accumulate});
+void run_tile(const GemmIsa& isa, int64_t k, const float* a, int64_t lda, const float* b,
+              int64_t ldb, float* c, int64_t ldc, int rows, int cols, bool accumulate) {
+  isa.tile({k, a, b, ldb, c, ldc, rows, cols, accumulate, lda});
 }
-void run_tile(const GemmIsa& isa, int64_t k, const double* a, const double* b, int64_t ldb,
+void run_tile(const GemmIsa& isa, int64_t k, const double* a, int64_t, const double* b, int64_t ldb,
               double* c, int64_t ldc, int rows, int cols, bool accumulate) {
   isa.tile64({k, a, b, ldb, c, ldc, rows, cols, accumulate});
 }
-void run_tile(const GemmIsa& isa, int64_t k, const int16_t* a, const int16_t* b, int64_t,
+void run_tile(const GemmIsa& isa, int64_t k, const int16_t* a, int64_t, const int16_t* b, int64_t,
               int32_t* c, int64_t ldc, int rows, int cols, bool accumulate) {
   isa.tile_int({ceil_div(k, 2), a, b, c, ldc, rows, cols, accumulate});
 }
@@ -172,14 +172,18 @@ void gemm_range(const GemmIsa& isa, const PanelSource<T>& a, const PanelSource<T
     const auto rows_at = [&](int64_t i) {
       return static_cast<int>(std::min<int64_t>(mr, range.m1 - i));
     };
-    const T* a_block = a_buffer;
-    if (a.packed()) {
-      int64_t stride;
-      a_block = a.find({k0, depth, range.m0, rows_at(range.m0), mr}, &stride);
-    } else {
+    const PanelRequest first{k0, depth, range.m0, rows_at(range.m0), mr};
+    int64_t lda = 0, stride;
+    const T* a_block = a.rows(first, &lda);
+    if (!a_block) lda = 0;
+    if (!a_block && a.packed()) {
+      a_block = a.find(first, &stride);
+    } else if (!a_block) {
+      a_block = a_buffer;
       for (int64_t i = range.m0; i < range.m1; i += mr)
         a.pack({k0, depth, i, rows_at(i), mr}, a_buffer + (i - range.m0) / mr * a_panel);
     }
+    const int64_t a_step = lda ? mr * lda : a_panel;  // from one tile's rows to the next one's
     for (int64_t j = range.n0; j < range.n1; j += nr) {
       const int cols = static_cast<int>(std::min<int64_t>(nr, range.n1 - j));
       const PanelRequest request{k0, depth, j, cols, nr};
@@ -191,7 +195,7 @@ void gemm_range(const GemmIsa& isa, const PanelSource<T>& a, const PanelSource<T
         ldb = nr;
       }
       for (int64_t i = range.m0; i < range.m1; i += mr)
-        run_tile(isa, depth, a_block + (i - range.m0) / mr * a_panel, panel, ldb,
+        run_tile(isa, depth, a_block + (i - range.m0) / mr * a_step, lda, panel, ldb,
                  c + (i - range.m0) * ldc + (j - range.n0), ldc, rows_at(i), cols, k0 > 0);
     }
   }

@@ -79,6 +79,11 @@ class PanelSource {
   /// Where the panel already lies in memory, its rows *stride apart; nullptr: it must be packed.
   /// Elements past count may then be anything readable.
   virtual const T* find(const PanelRequest& request, int64_t* stride) const = 0;
+  /// Of a left side: where the rows of the panel lie that tiles may read as they are, *stride
+  /// apart; nullptr: they are packed.
+  virtual const T* rows(const PanelRequest& /*request*/, int64_t* /*stride*/) const {
+    return nullptr;
+  }
   /// Whether all panels lie packed, those of one block of k one after the other.
   virtual bool packed() const { return false; }
 };
@@ -97,6 +102,26 @@ class MatrixPanels final : public PanelSource<T> {
  private:
   const T* data_;
   int64_t k_stride_, stride_, reuse_;
+};
+
+/// A left side whose rows, each without gaps, are read where they lie: of few columns, packing them
+/// would take a good part of the product's time. Doubles are packed all the same.
+template <class T>
+class RowPanels final : public PanelSource<T> {
+ public:
+  RowPanels(const T* data, int64_t row_stride) : data_(data), row_stride_(row_stride) {}
+  void pack(const PanelRequest& request, T* out) const override {
+    MatrixPanels<T>(data_, 1, row_stride_).pack(request, out);
+  }
+  const T* find(const PanelRequest&, int64_t*) const override { return nullptr; }
+  const T* rows(const PanelRequest& request, int64_t* stride) const override {
+    *stride = row_stride_;
+    return sizeof(T) == sizeof(float) ? data_ + request.first * row_stride_ + request.k0 : nullptr;
+  }
+
+ private:
+  const T* data_;
+  int64_t row_stride_;
 };
 
 /// 8-bit elements of either sign with one zero point, or one for each row (column) of the product.

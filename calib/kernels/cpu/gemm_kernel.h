@@ -17,7 +17,8 @@ namespace onnxtool {
 inline constexpr int64_t kDepthBlock = 256;
 
 /// c[rows, cols] = or += a * b for one tile and one block of k.
-/// a: [k][mr] packed; b: rows of at least nr elements, ldb apart (packed: ldb is nr).
+/// a: [k][mr] packed or, of floats, rows that lie lda apart; b: rows of at least nr elements, ldb
+/// apart (packed: ldb is nr).
 template <class T>
 struct Tile {
   int64_t k;
@@ -29,6 +30,7 @@ struct Tile {
   int rows;         // 1..mr
   int cols;         // 1..nr
   bool accumulate;  // false: c is overwritten
+  int64_t lda = 0;  // 0: packed
 };
 
 /// As Tile for exact integer products. Operands are 16 bit with their zero points subtracted, in

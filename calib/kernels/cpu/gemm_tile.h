@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "calib/kernels/cpu/gemm_kernel.h"
 
@@ -60,8 +61,44 @@ inline void finish(const typename V::type (&acc)[kRows][kVectors], T* c, int64_t
   }
 }
 
+/// Column k of a packed left side.
+template <class Isa, class T>
+struct PackedRows {
+  const T* a;
+
+  explicit PackedRows(const Tile<T>& t) : a(t.a) {}
+  T at(int r) const { return a[r]; }
+  void next() { a += Isa::template rows<T>(); }
+};
+/// Column k of rows that lie apart: two pointers and three distances reach twelve of them, since an
+/// address may take one, two or four times a distance.
+template <class T>
+struct RowsApart {
+  static constexpr int kHalf = 6;
+  const char *low, *high;
+  int64_t one, three, five;  // in bytes
+
+  explicit RowsApart(const Tile<T>& t)
+      : low(reinterpret_cast<const char*>(t.a)),
+        high(low + kHalf * t.lda * static_cast<int64_t>(sizeof(T))),
+        one(t.lda * static_cast<int64_t>(sizeof(T))),
+        three(3 * one),
+        five(5 * one) {}
+  T at(int r) const {
+    const int i = r % kHalf;
+    const int64_t offset = i == 3 ? three : i == 5 ? five : i * one;
+    T value;
+    __builtin_memcpy(&value, (r < kHalf ? low : high) + offset, sizeof value);
+    return value;
+  }
+  void next() {
+    low += sizeof(T);
+    high += sizeof(T);
+  }
+};
+
 /// kRows x (kVectors * lanes) accumulators stay in registers for the whole block of k.
-template <class Isa, class T, int kRows, int kVectors>
+template <class Isa, class T, class Left, int kRows, int kVectors>
 void tile_of(const Tile<T>& t) {
   using V = VectorOf<T, Isa::kBytes>;
   typename V::type acc[kRows][kVectors];
@@ -69,7 +106,7 @@ void tile_of(const Tile<T>& t) {
   for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) acc[r][v] = typename V::type{};
-  const T* a = t.a;
+  Left a(t);
   const T* b = t.b;
   for (int64_t k = 0; k < t.k; ++k) {
     typename V::type bv[kVectors];
@@ -77,33 +114,37 @@ void tile_of(const Tile<T>& t) {
     for (int v = 0; v < kVectors; ++v) bv[v] = V::load(b + v * V::kLanes);
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
-      const typename V::type av = V::broadcast(a[r]);
+      const typename V::type av = V::broadcast(a.at(r));
 #pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) acc[r][v] = Isa::multiply_add(av, bv[v], acc[r][v]);
     }
-    a += Isa::template rows<T>();
+    a.next();
     b += t.ldb;
   }
   finish<V, T, kRows, kVectors>(acc, t.c, t.ldc, t.cols, t.accumulate);
 }
 
 /// Picks the instance for the rows and vectors that the tile really has.
-template <class Isa, class T, int kRows>
+template <class Isa, class T, class Left, int kRows>
 void tile_rows(const Tile<T>& t) {
   if (t.rows < kRows) {
-    if constexpr (kRows > 1) tile_rows<Isa, T, kRows - 1>(t);
+    if constexpr (kRows > 1) tile_rows<Isa, T, Left, kRows - 1>(t);
     return;
   }
   constexpr int kVectors = Isa::template cols<T>() / VectorOf<T, Isa::kBytes>::kLanes;
   if (t.cols <= VectorOf<T, Isa::kBytes>::kLanes)
-    tile_of<Isa, T, kRows, 1>(t);
+    tile_of<Isa, T, Left, kRows, 1>(t);
   else
-    tile_of<Isa, T, kRows, kVectors>(t);
+    tile_of<Isa, T, Left, kRows, kVectors>(t);
 }
 
 template <class Isa, class T>
 void tile(const Tile<T>& t) {
-  tile_rows<Isa, T, Isa::template rows<T>()>(t);
+  constexpr int kRows = Isa::template rows<T>();
+  static_assert(kRows <= 2 * RowsApart<T>::kHalf);
+  if constexpr (std::is_same_v<T, float>)
+    if (t.lda != 0) return tile_rows<Isa, T, RowsApart<T>, kRows>(t);
+  tile_rows<Isa, T, PackedRows<Isa, T>, kRows>(t);
 }
 
 /// Integer tile: each 32-bit lane of b is a pair along k, multiplied with a broadcast
