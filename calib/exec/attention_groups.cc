@@ -1,7 +1,5 @@
 #include "calib/exec/attention_groups.h"
 
-#include <algorithm>
-
 namespace onnxtool {
 namespace {
 
@@ -19,7 +17,7 @@ class Matcher {
       : softmax_(softmax), is_watched_(is_watched) {}
 
   std::optional<FloatGroup> run() {
-    if (!is_row_softmax() || stays_in_cache(softmax_.input(0))) return std::nullopt;
+    if (!is_row_softmax()) return std::nullopt;
     const Node* weighed = only_reader(softmax_.output(0), is_watched_);
     if (!weighed || !is_product(*weighed) || &weighed->input(0) != &softmax_.output(0) ||
         &weighed->input(1) == &softmax_.output(0))
@@ -50,19 +48,6 @@ class Matcher {
       return false;
     const auto axis = softmax_.attr<int64_t>("axis", softmax_.opset() >= 13 ? -1 : 1);
     return axis == -1 || axis == 3;
-  }
-
-  // Whether so few scores are known to be there that products, which run at full speed on them,
-  // find them in cache: there one step would take up to a quarter longer (Swin, BERT of 128
-  // tokens).
-  static bool stays_in_cache(const Value& scores) {
-    constexpr int64_t kMostScores = 1 << 20;
-    int64_t count = 1;
-    for (const Dim& d : *scores.type().shape) {
-      if (!d.value) return false;
-      count = std::min(count, kMostScores) * std::min(*d.value, kMostScores);
-    }
-    return count <= kMostScores;
   }
 
   // A product of matrices that match one by one: no side is repeated along batch or heads.

@@ -11,8 +11,7 @@ namespace onnxtool {
 /// Operators that stand for groups of nodes in plans alone: compiling refuses nodes of this domain.
 inline constexpr std::string_view kPlanDomain = "onnxtool.plan";
 
-/// The group around a Softmax; nullopt: it is none, somebody else wants a value inside it, or its
-/// scores are known to be too few to be worth it.
+/// The group around a Softmax; nullopt: it is none, or somebody else wants a value inside it.
 ///
 ///   y = MatMul(Softmax(MatMul(q, k^T) * scale + mask), v)
 ///
