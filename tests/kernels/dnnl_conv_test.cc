@@ -383,6 +383,26 @@ TEST_CASE("dnnl: images that are resized between convolutions stay channels last
     }
 }
 
+TEST_CASE("dnnl: images that are padded between convolutions stay channels last") {
+  if (!dnnl_kernel_set()) return;
+  const ConvCase conv{.x = {2, 16, 9, 7}, .w = {24, 16, 1, 1}};
+  const std::vector<std::pair<std::string, Dims>> pads = {
+      {"constant", {0, 0, 0, 0, 0, 8, 0, 0}},    {"constant", {1, 2, 3, 4, 0, 1, 2, 1}},
+      {"constant", {0, -3, 1, -2, 0, 1, -4, 0}}, {"constant", {0, 0, 0, 0, 0, 0, 0, 0}},
+      {"reflect", {0, 3, 2, 1, 1, 0, 5, 4}},     {"edge", {0, 1, 2, 0, 0, 2, 0, 3}}};
+  for (const auto& [mode, amounts] : pads) {
+    CAPTURE(mode);
+    CAPTURE(format_dims(amounts));
+    Net net(59);
+    Value& y = add_conv(net, net.input(conv.x), conv);
+    Value& p = net.graph().add_initializer(Tensor::from<int64_t>({8}, amounts), "");
+    Value& padded = net.node("Pad", {&y, &p}, {{"mode", mode}});
+    const ConvCase last{.x = {}, .w = {16, 24 + amounts[1] + amounts[5], 1, 1}};
+    net.output(add_conv(net, padded, last));
+    check_against_cpu(net, terms_of(conv.w) * terms_of(last.w));
+  }
+}
+
 TEST_CASE("dnnl: weights cut by columns serve later shapes whole") {
   const KernelSet* dnnl = dnnl_kernel_set();
   if (!dnnl) return;

@@ -1,11 +1,13 @@
 // Pad: constant, reflect, edge and wrap, negative pads included.
 //
 // Each axis becomes a table that says which input index an output index shows, -1 for the fill
-// value. The innermost axis is copied as one run per row plus its margins.
+// value. The innermost axis is copied as one run per row plus its margins. Images whose channels
+// are last in memory stay so.
 
 #include <algorithm>
 #include <cstring>
 
+#include "calib/kernels/cpu/elementwise.h"
 #include "calib/kernels/cpu/pad_index.h"
 #include "calib/kernels/cpu/walk.h"
 
@@ -55,22 +57,56 @@ void pad_elements(KernelContext& ctx, const E* in, std::span<const int64_t> in_d
   });
 }
 
+// The axes in the order of memory where channels are last there.
+Dims channels_behind(std::span<const int64_t> v) {
+  Dims order = to_dims(v);
+  std::rotate(order.begin() + 1, order.begin() + 2, order.end());
+  return order;
+}
+
+Status copied(KernelContext& ctx, const ConstView& x) {
+  if (x.layout == Layout::kPlain) return ctx.output_view(0, 0, x.dims);
+  ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, x.dtype, x.dims, x.layout));
+  if (y.count) std::memcpy(y.data, x.data, size_bytes_of(x.dtype, static_cast<uint64_t>(x.count)));
+  return {};
+}
+
 Status pad(KernelContext& ctx) {
   const DataType type = ctx.input(0).dtype;
   ONNXTOOL_ASSIGN(const PadMode mode, pad_mode_of(ctx.node()));
-  ONNXTOOL_ASSIGN(const Dims pads, all_pads(ctx));
-  ONNXTOOL_ASSIGN(const ConstView x, unpacked(ctx, ctx.input(0)));
-  const size_t rank = x.dims.size();
+  ONNXTOOL_ASSIGN(Dims pads, all_pads(ctx));
+  const size_t rank = ctx.input(0).dims.size();
   if (rank == 0 || std::ranges::all_of(pads, [](int64_t p) { return p == 0; }))
-    return ctx.output_view(0, 0, x.dims);
-  ONNXTOOL_ASSIGN(const Dims dims, padded_dims(x.dims, pads, mode));
-  ONNXTOOL_ASSIGN(const MovedOutput y, MovedOutput::make(ctx, 0, type, dims));
-  if (y.count() == 0) return {};
+    return copied(ctx, ctx.input(0));
+  ONNXTOOL_ASSIGN(ConstView x, unpacked(ctx, ctx.input(0)));
+  if (is_packed(type)) {
+    ONNXTOOL_ASSIGN(x, in_plain_order(ctx, x));
+  }
+  ONNXTOOL_ASSIGN(Dims dims, padded_dims(x.dims, pads, mode));
+  const bool channels_last = x.layout == Layout::kChannelsLast;
+  MovedOutput moved;
+  MutableView as_last;
+  if (channels_last) {
+    ONNXTOOL_ASSIGN(as_last, ctx.output(0, type, dims, x.layout));
+  } else {
+    ONNXTOOL_ASSIGN(moved, MovedOutput::make(ctx, 0, type, dims));
+  }
+  void* const y = channels_last ? as_last.data : moved.data();
+  if (product(dims) == 0) return {};
+  Dims x_dims = to_dims(x.dims);
+  if (channels_last) {
+    const std::span<const int64_t> all = pads;
+    const Dims begins = channels_behind(all.first(rank)), ends = channels_behind(all.last(rank));
+    pads = begins;
+    pads.insert(pads.end(), ends.begin(), ends.end());
+    dims = channels_behind(dims);
+    x_dims = channels_behind(x_dims);
+  }
   // Only now: the output's allocation has bounded the extents.
   std::vector<Dims> tables(rank);
   for (size_t i = 0; i < rank; ++i)
     for (int64_t j = 0; j < dims[i]; ++j)
-      tables[i].push_back(source_index(mode, j - pads[i], x.dims[i]));
+      tables[i].push_back(source_index(mode, j - pads[i], x_dims[i]));
   const ConstView* value = nullptr;
   ConstView unpacked_value;
   if (mode == PadMode::kConstant && ctx.has_input(2) && ctx.input(2).count > 0) {
@@ -91,15 +127,20 @@ Status pad(KernelContext& ctx) {
       fill = *static_cast<const E*>(value->data);
     else if constexpr (!std::is_same_v<E, std::string>)
       std::memcpy(&fill, from_attribute, sizeof fill);
-    pad_elements(ctx, static_cast<const E*>(x.data), x.dims, fill, dims, tables, pads[rank - 1],
-                 static_cast<E*>(y.data()));
+    pad_elements(ctx, static_cast<const E*>(x.data), x_dims, fill, dims, tables, pads[rank - 1],
+                 static_cast<E*>(y));
   });
-  y.finish();
+  if (!channels_last) moved.finish();
   return {};
 }
 
 }  // namespace
 
-constinit const KernelInfo kPad{.op = "Pad", .prepare = needs_inputs<1>, .run = pad};
+constinit const KernelInfo kPad{.op = "Pad",
+                                .prepare = needs_inputs<1>,
+                                .run = pad,
+                                .takes_layout = [](int input, Layout layout) {
+                                  return input == 0 && layout == Layout::kChannelsLast;
+                                }};
 
 }  // namespace onnxtool
