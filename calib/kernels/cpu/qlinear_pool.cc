@@ -61,17 +61,29 @@ Result<std::unique_ptr<KernelState>> prepare_global(const NodeView& node) {
   return std::unique_ptr<KernelState>();
 }
 
+/// Channels whose sums are made together, where channels are last: a number that the compiler knows,
+/// so that it adds them in vectors.
+constexpr int64_t kChannelsTogether = 64;
+
 /// sums[c] = sum over pixels p of the codes x[p, c], for n channels of the `stride` that a pixel
 /// has.
 template <class T>
 void add_pixels(const T* x, int64_t pixels, int64_t stride, int64_t n, int64_t* sums) {
+  constexpr int64_t kExact = 1 << 20;  // codes of 8 bits whose sum an int32 holds
   std::fill_n(sums, n, 0);
-  for (int64_t p = 0; p < pixels; ++p)
-    for (int64_t c = 0; c < n; ++c) sums[c] += x[p * stride + c];
+  for (int64_t first = 0; first < pixels; first += kExact) {
+    std::array<int32_t, kChannelsTogether> part{};
+    const int64_t end = std::min(pixels, first + kExact);
+    for (int64_t p = first; p < end; ++p) {
+      const T* from = x + p * stride;
+      if (n == kChannelsTogether)
+        for (size_t c = 0; c < part.size(); ++c) part[c] += from[c];
+      else
+        for (int64_t c = 0; c < n; ++c) part[static_cast<size_t>(c)] += from[c];
+    }
+    for (int64_t c = 0; c < n; ++c) sums[c] += part[static_cast<size_t>(c)];
+  }
 }
-
-/// Channels whose sums are made together, where channels are last.
-constexpr int64_t kChannelsTogether = 64;
 
 /// x is [images, pixels, channels] in memory when `last`, else [images, channels, pixels].
 template <class T>
