@@ -96,4 +96,16 @@ TEST_CASE("TfIdfVectorizer weighs, and refuses pools that do not fit") {
   CHECK(mentions(error_of(node), "[65, 4194304], more elements than TfIdfVectorizer's 268435456"));
 }
 
+TEST_CASE(
+    "NonZero finds strings that are not empty, and complex numbers of which a part is not 0") {
+  const Tensor found = run_on("NonZero", 13, Tensor::from_strings({2, 2}, {"", "a", "0", ""}), {});
+  CHECK(found.dims() == Dims{2, 2});
+  CHECK(found.to_ints() == Dims{0, 1, 1, 0});
+  const std::vector<float> parts = {0, 0, 0, -1, 2, 0, -0.0f, 0};
+  std::vector<std::byte> bytes(parts.size() * sizeof(float));
+  std::memcpy(bytes.data(), parts.data(), bytes.size());
+  CHECK(run_on("NonZero", 13, Tensor::from_bytes(DataType::kComplex64, {4}, bytes), {}).to_ints() ==
+        Dims{1, 2});
+}
+
 }  // namespace onnxtool::testing

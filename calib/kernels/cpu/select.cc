@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <compare>
+#include <complex>
 #include <numeric>
 
 #include "calib/kernels/cpu/indices.h"
@@ -11,16 +12,37 @@
 namespace onnxtool {
 namespace {
 
-// [rank, n]: the indices of elements that are not zero, in row-major order.
-Status nonzero(KernelContext& ctx) {
-  ONNXTOOL_ASSIGN(const ConstView x, widened(ctx, ctx.input(0)));
+// Where elements are not zero: strings that are not empty, complex numbers of which a part is not
+// 0.
+Result<std::vector<int64_t>> find_nonzero(KernelContext& ctx) {
+  const ConstView& given = ctx.input(0);
   std::vector<int64_t> found;
+  const auto find = [&]<class T>(const T* values) {
+    for (int64_t i = 0; i < given.count; ++i)
+      if (values[i] != T{}) found.push_back(i);
+  };
+  switch (given.dtype) {
+    case DataType::kString: find(static_cast<const std::string*>(given.data)); return found;
+    case DataType::kComplex64:
+      find(static_cast<const std::complex<float>*>(given.data));
+      return found;
+    case DataType::kComplex128:
+      find(static_cast<const std::complex<double>*>(given.data));
+      return found;
+    default: break;
+  }
+  ONNXTOOL_ASSIGN(const ConstView x, widened(ctx, given));
   ONNXTOOL_TRY(dispatch(x.dtype, WideTypes{}, "input 0", [&]<class T>() -> Status {
-    const T* values = static_cast<const T*>(x.data);
-    for (int64_t i = 0; i < x.count; ++i)
-      if (values[i] != T{0}) found.push_back(i);
+    find(static_cast<const T*>(x.data));
     return {};
   }));
+  return found;
+}
+
+// [rank, n]: the indices of elements that are not zero, in row-major order.
+Status nonzero(KernelContext& ctx) {
+  const ConstView& x = ctx.input(0);
+  ONNXTOOL_ASSIGN(std::vector<int64_t> found, find_nonzero(ctx));
   const auto n = static_cast<int64_t>(found.size());
   const Dims dims{x.rank(), n};
   ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, DataType::kInt64, dims));
