@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 #include <memory>
 #include <new>
 #include <ostream>
@@ -64,16 +65,9 @@ Result<int> run_within_memory(const Run& run, const Streams& streams) {
   }
 }
 
-}  // namespace
-
-std::span<const CommandInfo* const> all_commands() { return kAll; }
-
-void print_error(std::ostream& err, const Error& error) {
-  err << "error[" << error_name(error.code) << "]: " << printable(error.message) << "\n";
-  if (!error.hint.empty()) err << "hint: " << printable(error.hint) << "\n";
-}
-
-std::unique_ptr<CLI::App> make_app(Run& run) {
+// The command tree, with flags where `has_flags` says so of a command's name.
+std::unique_ptr<CLI::App> make_app_of(Run& run,
+                                      const std::function<bool(std::string_view)>& has_flags) {
   auto app = std::make_unique<CLI::App>(
       "onnxtool checks, optimizes, quantizes, inspects and compares ONNX models, and proves what "
       "it does.",
@@ -88,6 +82,7 @@ std::unique_ptr<CLI::App> make_app(Run& run) {
       "operator, failed write); 3 a bug of onnxtool. A command's flags: onnxtool COMMAND --help");
   for (const CommandInfo* info : kAll) {
     CLI::App* sub = app->add_subcommand(std::string(info->name), std::string(info->summary));
+    if (!has_flags(info->name)) continue;
     Run body = info->add(*sub);
     const auto memory = add_memory_flag(*sub);
     sub->set_help_flag("-h,--help", "Print this help")->group("Help");
@@ -101,10 +96,26 @@ std::unique_ptr<CLI::App> make_app(Run& run) {
   return app;
 }
 
+}  // namespace
+
+std::span<const CommandInfo* const> all_commands() { return kAll; }
+
+void print_error(std::ostream& err, const Error& error) {
+  err << "error[" << error_name(error.code) << "]: " << printable(error.message) << "\n";
+  if (!error.hint.empty()) err << "hint: " << printable(error.hint) << "\n";
+}
+
+std::unique_ptr<CLI::App> make_app(Run& run) {
+  return make_app_of(run, [](std::string_view) { return true; });
+}
+
 int run_command_line(const std::vector<std::string>& given, const Streams& streams) {
   const std::vector<std::string> arguments = without_help_command(given);
   Run run;
-  const auto app = make_app(run);
+  // Making the flags of all commands takes longer than starting the process.
+  const auto app = make_app_of(run, [&](std::string_view command) {
+    return std::ranges::find(arguments, command) != arguments.end();
+  });
   try {
     std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
     app->parse(std::move(reversed));

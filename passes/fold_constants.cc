@@ -210,8 +210,11 @@ bool run(const Node& node, Rewriter& rw, const PassContext& context) {
     return false;
   };
   if (const char* reason = cannot_compute(node, context)) return decline(reason);
-  rw.infer_types(node);
-  const auto expected_bytes = bytes_of_outputs(node);
+  auto expected_bytes = bytes_of_outputs(node);
+  if (!expected_bytes) {
+    rw.infer_types(node);
+    expected_bytes = bytes_of_outputs(node);
+  }
   if (!expected_bytes && !contains(kBoundedByInput, node.op_type()))
     return decline("result has no known size");
   if (expected_bytes && *expected_bytes > kMaxFoldedBytes) return decline("result is too large");

@@ -5,6 +5,7 @@
 
 #include "libopt/analysis/functions.h"
 #include "libopt/analysis/merge_types.h"
+#include "libopt/analysis/standard_schemas.h"
 #include "libopt/analysis/type_inference.h"
 #include "libopt/ir/symbols.h"
 #include "onnx/shape_inference/implementation.h"
@@ -217,6 +218,42 @@ void TypeInference::take_branch(Node& node) {
   }
 }
 
+namespace {
+
+// The element types of a node's inputs and outputs, and which schema they are for; nullopt: it has
+// others than tensors, or very many.
+std::optional<std::string> signature_of(const onnx::OpSchema& schema,
+                                        onnx::InferenceContext& context) {
+  constexpr size_t kMost = 32;
+  const size_t inputs = context.getNumInputs(), outputs = context.getNumOutputs();
+  if (inputs + outputs > kMost) return std::nullopt;
+  std::string signature = std::to_string(reinterpret_cast<uintptr_t>(&schema));
+  const auto add = [&](const onnx::TypeProto* type) {
+    const bool known = type && type->value_case() != onnx::TypeProto::VALUE_NOT_SET;
+    if (known && !type->has_tensor_type()) return false;
+    signature += ',';
+    if (known) signature += std::to_string(type->tensor_type().elem_type());
+    return true;
+  };
+  for (size_t i = 0; i < inputs; ++i)
+    if (!add(context.getInputType(i))) return std::nullopt;
+  signature += '>';
+  for (size_t i = 0; i < outputs; ++i)
+    if (!add(context.getOutputType(i))) return std::nullopt;
+  return signature;
+}
+
+}  // namespace
+
+// onnx's check spells each type out and looks it up in sets of names; most nodes are like one
+// before.
+void TypeInference::check_types(const onnx::OpSchema& schema, onnx::InferenceContext& context) {
+  const auto signature = signature_of(schema, context);
+  if (signature && fitting_.contains(*signature)) return;
+  schema.CheckInputOutputType(context);
+  if (signature) fitting_.insert(*signature);
+}
+
 Status TypeInference::infer(Node& node) {
   const auto* schema = seam::standard_schema(node.op_type(), node.domain(), opset_of(node));
   const auto* function = schema ? nullptr : called_function(node);
@@ -235,9 +272,9 @@ Status TypeInference::infer(Node& node) {
         } else if (schema->HasFunction()) {
           const onnx::ShapeInferenceOptions options{strict(), strict() ? 1 : 0, false};
           onnx::shape_inference::InferShapeForFunctionNode(
-              *schema->GetFunction(), onnx::OpSchemaRegistry::Instance(), context, options);
+              *schema->GetFunction(), &seam::standard_schemas(), context, options);
         }
-        schema->CheckInputOutputType(context);
+        check_types(*schema, context);
       } else if (function) {
         call(*function, node, context);
       } else {

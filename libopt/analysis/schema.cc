@@ -4,6 +4,7 @@
 
 #include "libopt/analysis/seam.h"
 #include "libopt/analysis/seam_internal.h"
+#include "libopt/analysis/standard_schemas.h"
 #include "libopt/io/encode.h"
 #include "onnx/checker.h"
 
@@ -125,8 +126,50 @@ ValueType from_proto(const onnx::TypeProto& proto, bool negative_extents) {
   return type;
 }
 
+namespace {
+
+// Of the kinds that most attributes have; false: it has another, or carries more than its value.
+bool copy_plain(const Attribute& a, onnx::NodeProto& to) {
+  if (a.value.index() == 0 || !a.ref.empty() || !a.unknown_fields.empty()) return false;
+  onnx::AttributeProto proto;
+  if (const auto* i = a.get<int64_t>()) {
+    proto.set_i(*i);
+  } else if (const auto* f = a.get<float>()) {
+    proto.set_f(*f);
+  } else if (const auto* s = a.get<std::string>()) {
+    proto.set_s(*s);
+  } else if (const auto* ints = a.get<std::vector<int64_t>>()) {
+    proto.mutable_ints()->Add(ints->begin(), ints->end());
+  } else {
+    return false;
+  }
+  proto.set_name(a.name);
+  proto.set_type(static_cast<onnx::AttributeProto::AttributeType>(a.kind));
+  *to.add_attribute() = std::move(proto);
+  return true;
+}
+
+// What most nodes are, without the way over bytes, which takes several times as long: inference
+// asks for every node's message in every sweep of the passes.
+bool copy_plain(const Node& node, onnx::NodeProto& to) {
+  if (!node.metadata.empty() || !node.unknown_fields.empty() || !node.overload().empty())
+    return false;
+  for (const Attribute& a : node.attributes())
+    if (!copy_plain(a, to)) return false;
+  to.set_op_type(node.op_type());
+  if (!node.domain().empty()) to.set_domain(node.domain());
+  if (!node.name().empty()) to.set_name(node.name());
+  for (const Value* v : node.inputs()) to.add_input(v ? v->name() : std::string());
+  for (const Value* v : node.outputs()) to.add_output(v ? v->name() : std::string());
+  return true;
+}
+
+}  // namespace
+
 onnx::NodeProto node_proto(const Node& node) {
   onnx::NodeProto proto;
+  if (copy_plain(node, proto)) return proto;
+  proto.Clear();
   parse(encode_node(node, /*with_subgraphs=*/false, keep_small), proto);
   for (const Attribute& a : node.attributes()) {
     if (a.kind != AttributeKind::kGraph && a.kind != AttributeKind::kGraphs) continue;
@@ -143,11 +186,6 @@ onnx::TensorProto tensor_proto(const Tensor& tensor) {
   onnx::TensorProto proto;
   parse(encode_tensor({}, tensor), proto);
   return proto;
-}
-
-const onnx::OpSchema* standard_schema(std::string_view op_type, std::string_view domain,
-                                      int opset) {
-  return onnx::OpSchemaRegistry::Schema(std::string(op_type), opset, std::string(domain));
 }
 
 std::string tidy(std::string_view message) {
@@ -231,6 +269,7 @@ Status check_node(const Node& node) {
     std::unordered_map<std::string, int> opsets;
     for (const OpsetImport& o : model.opsets) opsets[o.domain] = static_cast<int>(o.version);
     context.set_opset_imports(std::move(opsets));
+    context.set_schema_registry(&seam::standard_schemas());
     onnx::NodeProto proto = seam::node_proto(node);
     drop_external_marks(proto);
     // Subgraphs are checked node by node, by whoever walks them; here they only must be there.

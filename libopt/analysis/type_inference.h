@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "libopt/analysis/seam.h"
@@ -73,11 +74,13 @@ class TypeInference {
   void take_branch(Node& node);
 
   bool is_unknown(const Node& node) const;
+  void check_types(const onnx::OpSchema& schema, onnx::InferenceContext& context);
 
   const TypeFault* fault_ = nullptr;
   // An entry without content: looked for and not found.
   std::unordered_map<const Value*, std::optional<onnx::TensorShapeProto>> elements_;
   std::unordered_map<std::string, Made> made_;  // by function, input types and attributes
+  std::unordered_set<std::string> fitting_;     // of check_types()
   std::vector<Call> calls_;  // local functions whose bodies are being inferred, outermost first
 };
 
