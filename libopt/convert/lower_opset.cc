@@ -123,8 +123,18 @@ class Lowerer {
     return it->second;
   }
 
+  // As the file has it: of a node that another was written out by, that one.
+  std::string described(const Node& n) const {
+    const std::string& name = n.name();
+    for (size_t end = name.rfind('/'); end != std::string::npos && end > 0;
+         end = name.rfind('/', end - 1))
+      if (const auto it = written_out_.find(name.substr(0, end)); it != written_out_.end())
+        return it->second + ", which is written out with " + n.op_type();
+    return n.describe();
+  }
+
   void block(const Node& n, const std::string& reason) {
-    blockers_.add(reason, n.describe());
+    blockers_.add(reason, described(n));
     blocked_.insert({&n.graph(), n.id()});
   }
 
@@ -144,7 +154,10 @@ class Lowerer {
       });
       if (chosen.empty()) continue;
       any = true;
-      for (const Node* n : chosen) changes_.add(n->op_type() + ": written out by other operators");
+      for (const Node* n : chosen) {
+        changes_.add(n->op_type() + ": written out by other operators");
+        if (!n->name().empty()) written_out_.emplace(n->name(), described(*n));
+      }
       const std::set<const Node*> wanted(chosen.begin(), chosen.end());
       const Status s = inline_calls(*scope, [&](const Node& n) { return wanted.contains(&n); });
       if (!s.ok()) blockers_.add("it cannot be written out", s.error().message);
@@ -193,6 +206,7 @@ class Lowerer {
   std::set<std::string> redefined_;  // operators of ai.onnx that the model's functions stand for
   std::map<std::pair<std::string, int>, int> since_;
   std::set<std::pair<const Graph*, int>> blocked_;
+  std::map<std::string, std::string> written_out_;  // names of nodes that were, as described()
   convert::Blockers blockers_;
   convert::Changes changes_;
 };

@@ -319,6 +319,9 @@ TEST_CASE("lowering: what cannot go back is named with its reason, and nothing i
   CHECK(contains(
       reason(21, "(float x) => (float[A] y)", "s = Shape (x)  y = ConstantOfShape (s)  ", 8),
       "ConstantOfShape is new in version 9"));
+  // As the file has it, whatever it was written out by.
+  CHECK(contains(reason(21, "(float[A] x) => (float[A] y)", "[act] y = Gelu (x)", 8),
+                 "node 'act' (Gelu), which is written out with Erf: Erf is new in version 9"));
   CHECK(contains(
       reason(16, "(float[A] x) => (bfloat16[A] z)", "y = Cast <to = 16> (x)  z = Abs (y)", 12),
       "which it does not take in version 12"));
