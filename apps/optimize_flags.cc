@@ -75,10 +75,10 @@ void add_optimize_flags(CLI::App& c, OptimizeOptions& o) {
   add_integer(
       c, o.opset, 1, kMaxConvertTarget,
       {"--opset", "N", "Raise or lower the version of the standard operators to N", shapes});
-  add_integer(
-      c, o.allow_opset, 1, kMaxConvertTarget,
-      {"--allow-opset", "N",
-       "Raise that version up to N where a fusion needs an operator that is newer", shapes});
+  add_integer(c, o.allow_opset, 1, kMaxConvertTarget,
+              {"--allow-opset", "N",
+               "Raise that version up to N where a fusion needs an operator that is newer", shapes})
+      ->excludes(c.get_option("--opset"));
   add_common_flags(c, o.common, /*chooses_kernels=*/false);
   add_config_flags(c);
   c.footer("Example: onnxtool optimize resnet.onnx -o resnet.opt.onnx");
@@ -133,6 +133,8 @@ Result<std::vector<const PassInfo*>> chosen_passes(const OptimizeOptions& o) {
     if ((only.empty() || only.contains(std::string(p->name))) &&
         !without.contains(std::string(p->name)))
       chosen.push_back(p);
+  if (!only.empty() && chosen.empty())
+    return Error{ErrorCode::kUsage, "--disable leaves out all that --passes names", {}};
   return chosen;
 }
 
