@@ -54,22 +54,38 @@ std::optional<Bounds> combine(const Node& n, const Bounds& a, const Bounds& b) {
   return checked(low, high);
 }
 
-// nullopt: it may be anything.
-std::optional<Bounds> bounds_of(const Value& v, int steps) {
-  if (const Tensor* t = v.constant()) return bounds_of(*t);
-  if (v.type().dtype != DataType::kFloat) return bounds_of_type(v.type().dtype);
+std::optional<Bounds> bounds_of(const Value& v, int steps);
+
+// What the nodes that make it say; nullopt: nothing.
+std::optional<Bounds> bounds_of_made(const Value& v, int steps) {
   const Node* n = v.producer();
   if (!n || steps == 0 || !n->domain().empty()) return std::nullopt;
   const auto of = [&](int input) {
     return n->has_input(input) ? bounds_of(n->input(input), steps - 1) : std::nullopt;
   };
-  for (const char* same : {"Identity", "Reshape", "Unsqueeze", "Squeeze", "Expand", "Transpose",
-                           "Slice", "Gather", "Cast"})
+  if (n->is("Cast")) {
+    // Integers lose the fraction.
+    const auto a = of(0);
+    return a ? std::optional(Bounds{std::floor(a->low), std::ceil(a->high)}) : std::nullopt;
+  }
+  for (const char* same :
+       {"Identity", "Reshape", "Unsqueeze", "Squeeze", "Expand", "Transpose", "Slice", "Gather"})
     if (n->is(same)) return of(0);
   const bool where = n->is("Where");
   if (!where && !n->is("Add") && !n->is("Sub") && !n->is("Mul")) return std::nullopt;
   const auto a = of(where ? 1 : 0), b = of(where ? 2 : 1);
   return a && b ? combine(*n, *a, *b) : std::nullopt;
+}
+
+// nullopt: it may be anything.
+std::optional<Bounds> bounds_of(const Value& v, int steps) {
+  if (const Tensor* t = v.constant()) return bounds_of(*t);
+  const auto made = bounds_of_made(v, steps);
+  if (v.type().dtype == DataType::kFloat) return made;
+  const auto typed = bounds_of_type(v.type().dtype);
+  // Integers wrap that leave the range of their type.
+  const bool within = made && typed && made->low >= typed->low && made->high <= typed->high;
+  return within ? made : typed;
 }
 
 bool has_hidden_row(const Tensor& t) {
