@@ -39,6 +39,7 @@ def main():
     parser.add_argument("--onnxtool", default="build/release/bin/onnxtool")
     parser.add_argument("--flags", default="", help="further flags of onnxtool optimize")
     parser.add_argument("--peers", help="keep the peers' figures here")
+    parser.add_argument("--against", default="", help="of latency: original and the peers to measure against (default: all)")
     parser.add_argument("--suites", default="../shared/data/suites")
     parser.add_argument("--big", default="", help="models for cost and scaling")
     parser.add_argument("--shape", action="append", default=[], help="flag for verification, as in --shape=--dim=batch=1")

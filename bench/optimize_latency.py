@@ -38,12 +38,13 @@ def ratio(a, b, inputs, slow):
 
 def latency(arguments, scratch, peers):
     missed = []
-    others = ["original", *PEERS["basic"], *PEERS["extended"]]
+    others = [o for o in ("original", *PEERS["basic"], *PEERS["extended"]) if not arguments.against or o in arguments.against.split(",")]
     print("| model | level | " + " | ".join(f"over {o}" for o in others) + " |\n" + "|---" * (len(others) + 2) + "|")
     for source in arguments.models:
         name, files = name_of(source), {"original": source}
-        for tool in others[1:]:
-            files[tool] = peers.make(tool, source)
+        for tool in others:
+            if tool != "original":
+                files[tool] = peers.make(tool, source)
         loaded = {}
         for other, path in files.items():
             try:
