@@ -27,17 +27,10 @@ bool is_quantized(const Graph& graph) {
   return false;
 }
 
-// All groups at once: they share what stands between them. A copy tells whether there are any,
-// since the way there states zero points and names that the file need not have.
+// All groups of the model at once: they share what stands between them.
 void run(Graph& graph, const std::function<bool(const std::string&)>& may_rewrite) {
   if (graph.parent() || !is_quantized(graph)) return;
-  Model& model = graph.model();
-  int nodes = 0;
-  for (const auto& [op, count] : lower_to_qoperator(*model.clone(), kOrtCpu).rewritten)
-    nodes += count;
-  if (nodes && may_rewrite(std::to_string(nodes) + " operators between DequantizeLinear and "
-                                                   "QuantizeLinear"))
-    lower_to_qoperator(model, kOrtCpu);
+  lower_to_qoperator(graph.model(), kOrtCpu, may_rewrite);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "passes/lower_qoperator.h"
 
 #include <algorithm>
+#include <unordered_map>
 #include <vector>
 
 #include "calib/exec/integer_groups.h"
@@ -48,10 +49,12 @@ std::string without_suffix(const std::string& name, std::string_view suffix) {
              : name;
 }
 
+using MayRewrite = std::function<bool(const std::string&)>;
+
 class Lowerer {
  public:
-  Lowerer(Graph& graph, const Target& target, FormReport& report)
-      : graph_(graph), target_(target), report_(report), names_(graph) {}
+  Lowerer(Graph& graph, const Target& target, const MayRewrite& may_rewrite, FormReport& report)
+      : graph_(graph), target_(target), may_rewrite_(may_rewrite), report_(report), names_(graph) {}
 
   void run() {
     for (Node& n : graph_.nodes()) n.for_each_subgraph([&](Graph& g) { inner(g); });
@@ -60,12 +63,21 @@ class Lowerer {
     visit_nodes(graph_, [this](Node& n) { move_codes(n); });
     visit_nodes(graph_, [this](Node& n) { lower_softmax(n); });
     lower_groups();
-    remove_idle();
-    name_results();
+    if (rewrote_) {
+      remove_idle();
+      name_results();
+    }
+    restore_zero_points();
   }
 
  private:
-  void inner(Graph& g) { Lowerer(g, target_, report_).run(); }
+  void inner(Graph& g) { Lowerer(g, target_, may_rewrite_, report_).run(); }
+
+  bool may_rewrite(const Node& n) const { return !may_rewrite_ || may_rewrite_(n.describe()); }
+  void count(std::string_view op) {
+    ++report_.rewritten[std::string(op)];
+    rewrote_ = true;
+  }
 
   const TargetOp* integer_form(const Node& n) const {
     const TargetOp* op = find_target_op(target_, n);
@@ -88,8 +100,23 @@ class Lowerer {
       std::vector<std::byte> zeros(static_cast<size_t>(scale->count()));
       Value& zero = rw.add_constant(Tensor::from_bytes(type, scale->dims(), std::move(zeros)),
                                     n.input(1).name() + "_zero_point");
+      stated_[&n] = {&zero, n.num_inputs()};
       if (n.num_inputs() < 3) rw.resize_inputs(n, 3);
       rw.set_input(n, 2, &zero);
+    }
+  }
+
+  // Of those that are still Q or DQ: they are as the file has them.
+  void restore_zero_points() {
+    for (Node& n : graph_.nodes()) {
+      const auto it = stated_.find(&n);
+      if (it == stated_.end() || (!is_quantize(n) && !is_dequantize(n)) || !n.has_input(2) ||
+          &n.input(2) != it->second.zero)
+        continue;
+      Rewriter rw(graph_, &n);
+      rw.set_input(n, 2, nullptr);
+      rw.resize_inputs(n, it->second.num_inputs);
+      rw.sweep();
     }
   }
 
@@ -111,15 +138,16 @@ class Lowerer {
     const Node* dq = dequantize_of(n);
     if (!dq) return;
     if (op->fusion == Fusion::kReadsIntegers) {
-      if (n.opset() < kFirstArgMaxOfCodes) return;
+      if (n.opset() < kFirstArgMaxOfCodes || !may_rewrite(n)) return;
       Rewriter(graph_).set_input(n, 0, &dq->input(0));
-      ++report_.rewritten[n.op_type()];
+      count(n.op_type());
       return;
     }
     if (op->fusion != Fusion::kPassThrough) return;
     std::vector<Node*> qs;
     for (const Value* v : n.outputs())
       if (v && !only_quantized(*v, *dq, qs)) return;
+    if (!may_rewrite(n)) return;
     Rewriter rw(graph_);
     const DataType type = dq->input(0).type().dtype;
     rw.set_input(n, 0, &dq->input(0));
@@ -134,7 +162,7 @@ class Lowerer {
       rw.remove(*q);
     }
     rename_node(n);
-    ++report_.rewritten[n.op_type()];
+    count(n.op_type());
   }
 
   // QLinearSoftmax keeps the opset: what `axis` means changed with 13.
@@ -145,7 +173,7 @@ class Lowerer {
       return;
     Node& q = *n.output(0).uses()[0].user;
     if (!is_quantize(q) || &q.graph() != &graph_ || !has_one_scale(q) ||
-        q.input(2).type().dtype != dq->input(2).type().dtype)
+        q.input(2).type().dtype != dq->input(2).type().dtype || !may_rewrite(n))
       return;
     become(q, n, op->integer_op, kMicrosoft,
            {&dq->input(0), &dq->input(1), &dq->input(2), &q.input(1), &q.input(2)});
@@ -166,7 +194,7 @@ class Lowerer {
       const IntegerGroup& g = it->second;
       const TargetOp* op = integer_form(n);
       if (!op || (op->integer_op != g.op && op->float_output_op != g.op)) continue;
-      if (!gives_what_it_takes(g, n)) continue;
+      if (!gives_what_it_takes(g, n) || !may_rewrite(n)) continue;
       // Nodes are never const in a graph that we own.
       become(const_cast<Node&>(*g.last), n, g.op, g.domain, g.inputs);
     }
@@ -189,12 +217,12 @@ class Lowerer {
       rw.remove_attribute(last, "beta");  // is 1, and QGemm has none
     }
     rw.set_op(last, op, domain);
-    const int count = static_cast<int>(inputs.size());
-    for (int i = 0; i < std::max(count, last.num_inputs()); ++i)
-      rw.set_input(last, i, i < count ? inputs[static_cast<size_t>(i)] : nullptr);
-    rw.resize_inputs(last, count);
+    const int num_inputs = static_cast<int>(inputs.size());
+    for (int i = 0; i < std::max(num_inputs, last.num_inputs()); ++i)
+      rw.set_input(last, i, i < num_inputs ? inputs[static_cast<size_t>(i)] : nullptr);
+    rw.resize_inputs(last, num_inputs);
     rename_node(last);
-    ++report_.rewritten[std::string(op)];
+    count(op);
   }
 
   // Attributes that the integer operator has, too.
@@ -234,17 +262,26 @@ class Lowerer {
     }
   }
 
+  struct Stated {
+    const Value* zero;
+    int num_inputs;  // before
+  };
+
   Graph& graph_;
   const Target& target_;
+  const MayRewrite& may_rewrite_;
   FormReport& report_;
   NodeNames names_;
+  bool rewrote_ = false;
+  std::unordered_map<const Node*, Stated> stated_;
 };
 
 }  // namespace
 
-FormReport lower_to_qoperator(Model& model, const Target& target) {
+FormReport lower_to_qoperator(Model& model, const Target& target,
+                              const std::function<bool(const std::string&)>& may_rewrite) {
   FormReport report;
-  Lowerer(model.graph(), target, report).run();
+  Lowerer(model.graph(), target, may_rewrite, report).run();
   remove_unused_values(model.graph());
   for (const auto& [op, count] : report.rewritten)
     if (op.starts_with("Q") && op != "QLinearConv" && op != "QLinearMatMul" &&
