@@ -9,7 +9,8 @@
 // become one with what undoes p; those that read from it go or become one with p; what else enters
 // or leaves is transposed. The region behind the Transpose, that before it, and both together are
 // weighed; the one that saves most bytes is rewritten. Does not fire: none of the three saves any
-// bytes, where extents that are not known count as kUnknownExtent. Since each rewrite makes the
+// bytes, where extents that are not known count as kUnknownExtent; values whose open extents have
+// other names are too uncertain to make more Transposes for them. Since each rewrite makes the
 // bytes that all Transposes move less, it ends. Numerics: sums over several axes are taken in
 // another order. Source: ONNX Transpose-13 and the operators' texts.
 
@@ -29,13 +30,52 @@ constexpr int64_t kUnknownExtent = 16;
 /// Beyond this a region is not followed: the search must not make large graphs quadratic.
 constexpr size_t kMaxRegion = 400;
 
-double bytes_moved(const Value& v) {
-  double bytes = std::max(1, bits_of(v.type().dtype) / 8);
-  if (!v.type().shape) return bytes * kUnknownExtent * kUnknownExtent * kUnknownExtent;
-  for (const Dim& d : *v.type().shape)
-    bytes *= static_cast<double>(d.value.value_or(kUnknownExtent));
-  return bytes;
+bool all_known(const Value& v) {
+  return v.type().shape &&
+         std::ranges::all_of(*v.type().shape, [](const Dim& d) { return d.value.has_value(); });
 }
+
+// What Transposes move: bytes, and how many they are. Bytes of values whose open extents are others
+// cannot be compared: then no more Transposes than before is what may be asked for.
+class Cost {
+ public:
+  void add(const Value& v) { count(v, 1); }
+  void save(const Value& v) { count(v, -1); }
+  /// A Transpose that is there. What it reads and what it makes have the same extents, yet a graph
+  /// output can be declared with names where its maker's input has numbers: weighed by itself it
+  /// would seem to save what moving it back saves again.
+  void save_transpose(const Node& n) { save(moved_by(n)); }
+  void add_transpose(const Node& n) { add(moved_by(n)); }
+
+  double bytes() const { return bytes_; }
+  bool worth() const { return bytes_ < 0 && (units_.size() < 2 || transposes_ <= 0); }
+
+ private:
+  static const Value& moved_by(const Node& transpose) {
+    return all_known(transpose.input(0)) ? transpose.input(0) : transpose.output(0);
+  }
+
+  void count(const Value& v, int sign) {
+    double bytes = std::max(1, bits_of(v.type().dtype) / 8);
+    std::multiset<std::string> open;
+    if (v.type().shape) {
+      for (const Dim& d : *v.type().shape) {
+        bytes *= static_cast<double>(d.value.value_or(kUnknownExtent));
+        if (!d.value) open.insert(d.symbol);
+      }
+    } else {
+      bytes *= kUnknownExtent * kUnknownExtent * kUnknownExtent;
+      open.insert("");
+    }
+    bytes_ += sign * bytes;
+    transposes_ += sign;
+    units_.insert(std::move(open));
+  }
+
+  double bytes_ = 0;
+  int transposes_ = 0;
+  std::set<std::multiset<std::string>> units_;  // the names of open extents of all that was counted
+};
 
 bool is_transpose(const Node* n) {
   return n && n->is("Transpose") && n->has_input(0) && n->has_output(0);
@@ -107,24 +147,23 @@ Region grow(const Value& start, Perm perm, bool forward, bool backward) {
   return region;
 }
 
-// Bytes that a value which enters the region costs, or saves (negative).
-double cost_of_input(const Region& region, const Value& v) {
+// What a value that enters the region costs, or saves.
+void count_input(const Region& region, const Value& v, Cost& cost) {
   const Node* maker = v.producer();
-  if (region.holds(maker)) return 0;
+  if (region.holds(maker)) return;
   const Perm perm = order_of(maker, v.graph(), region.perm.size());
-  if (perm.empty()) return bytes_moved(v);
+  if (perm.empty()) return cost.add(v);
   const bool goes = !v.is_graph_output() && std::ranges::all_of(v.uses(), [&](const Use& u) {
     return region.takes(v.graph(), u);
   });
   // Between two nodes of the region it keeps its place, with another order.
   const bool cancels = !region.holds(maker->input(0).producer()) &&
                        is_identity(composed(perm, inverse(region.perm)));
-  if (cancels) return goes ? -bytes_moved(v) : 0;
-  return goes ? 0 : bytes_moved(v);
+  if (cancels && goes) cost.save_transpose(*maker);
+  if (!cancels && !goes) cost.add_transpose(*maker);
 }
 
-double cost_of_output(const Region& region, const Value& v) {
-  double cost = 0;
+void count_output(const Region& region, const Value& v, Cost& cost) {
   bool stays = v.is_graph_output();
   for (const Use& use : v.uses()) {
     if (region.takes(v.graph(), use)) continue;
@@ -133,24 +172,24 @@ double cost_of_output(const Region& region, const Value& v) {
       stays = true;
       continue;
     }
-    const Value& behind = use.user->output(0);
-    const bool between = std::ranges::any_of(
-        behind.uses(), [&](const Use& u) { return region.takes(v.graph(), u); });
-    if (!between && is_identity(composed(region.perm, perm))) cost -= bytes_moved(behind);
+    const bool between = std::ranges::any_of(use.user->output(0).uses(), [&](const Use& u) {
+      return region.takes(v.graph(), u);
+    });
+    if (!between && is_identity(composed(region.perm, perm))) cost.save_transpose(*use.user);
   }
-  return stays ? cost + bytes_moved(v) : cost;
+  if (stays) cost.add(v);
 }
 
-double cost_of(const Region& region, const Graph& graph) {
-  double cost = 0;
+Cost cost_of(const Region& region, const Graph& graph) {
+  Cost cost;
   std::set<const Value*> seen;  // what is read may belong to graphs around, whose ids start anew
   for (const auto& [id, m] : region.nodes) {
     const Node& n = *graph.node(id);
     for (size_t i = 0; i < m.inputs.size(); ++i)
       if (m.inputs[i] == Moved::Input::kBase && seen.insert(&n.input(static_cast<int>(i))).second)
-        cost += cost_of_input(region, n.input(static_cast<int>(i)));
+        count_input(region, n.input(static_cast<int>(i)), cost);
     if (!m.ends)
-      for (const Value* v : n.outputs()) cost += cost_of_output(region, *v);
+      for (const Value* v : n.outputs()) count_output(region, *v, cost);
   }
   return cost;
 }
@@ -167,9 +206,9 @@ MatchOr<Match> match(const Node& transpose) {
   double least = 0;
   const auto weigh = [&](Region region) {
     if (region.nodes.empty()) return;
-    const double cost = cost_of(region, transpose.graph());
-    if (cost >= least) return;
-    least = cost;
+    const Cost cost = cost_of(region, transpose.graph());
+    if (!cost.worth() || cost.bytes() >= least) return;
+    least = cost.bytes();
     best.region = std::move(region);
   };
   weigh(grow(transpose.output(0), perm, true, false));
