@@ -12,7 +12,7 @@ PART is one of
                 names forbid a fusion get none
   cost          seconds and peak memory without verification, beside onnxsim and onnxslim, of the models in --big
   verification  CPU time that the default verification adds, in inferences of our executor; shapes as in --shape
-  scaling       time of the passes a node, of synthetic graphs and of models with 5,000 nodes in --big
+  scaling       user time a node, of synthetic graphs and of models with 5,000 nodes in --big
 and without --parts all of them. --peers keeps the peers' figures in a file and takes from it what was measured before; their
 files are made anew for latencies. Exits with 1 where a figure is not what it must be; the lines that say so begin with "MISSED".
 """

@@ -128,7 +128,7 @@ def measured(command):
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     return {"status": process.returncode, "out": out, "err": err, "seconds": time.perf_counter() - start,
-            "cpu": usage.ru_utime + usage.ru_stime, "peak_mb": usage.ru_maxrss / 1024}
+            "cpu": usage.ru_utime + usage.ru_stime, "user": usage.ru_utime, "peak_mb": usage.ru_maxrss / 1024}
 
 
 def ours(binary, flags, source, target):
@@ -136,7 +136,7 @@ def ours(binary, flags, source, target):
     if done["status"]:
         return {"nodes": None, "error": done["err"].strip().splitlines()[-2:]}
     report = json.loads(done["out"])
-    return {k: done[k] for k in ("seconds", "cpu", "peak_mb")} | {
+    return {k: done[k] for k in ("seconds", "cpu", "user", "peak_mb")} | {
         "nodes": report["model"]["nodes_after"], "bytes": os.path.getsize(target), "verified": report["verification"]["result"],
         "passes_seconds": report["timing"]["optimize_s"],
         "fired": {row["pass"]: row["fired"] for row in report["passes"].get("passes", [])}}
