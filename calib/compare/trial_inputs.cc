@@ -10,6 +10,7 @@
 #include "calib/data/arrays.h"
 #include "calib/data/model_inputs.h"
 #include "libopt/analysis/assumptions.h"
+#include "libopt/analysis/settled_extents.h"
 #include "libopt/support/checked.h"
 
 namespace onnxtool {
@@ -185,7 +186,16 @@ Result<TrialInputs> TrialInputs::of(const Model& model) {
     }
     trial.inputs_.push_back(std::move(input));
   }
+  // Most models have no open ones.
+  if (trial.has_dynamic_dims()) trial.settle(settled_extents(model));
   return trial;
+}
+
+void TrialInputs::settle(const std::map<std::pair<std::string, int>, int64_t>& extents) {
+  for (Input& in : inputs_)
+    for (size_t axis = 0; axis < in.dims.size(); ++axis)
+      if (const auto at = extents.find({in.name, static_cast<int>(axis)}); at != extents.end())
+        in.dims[axis] = Dim::of(at->second);
 }
 
 std::vector<std::vector<int64_t>> TrialInputs::dims_at(const Extents& extents) const {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "calib/data/source.h"
@@ -20,20 +21,19 @@ class TrialInputs {
   static Result<TrialInputs> of(const Model& model);
 
   /// Number `attempt` (0, 1, ...): the same every time. Attempts differ in values and in the
-  /// extents of dynamic dimensions, where equal symbols get equal extents, within what the model
-  /// assumes of them, and smaller where inputs would have many millions of elements. Integers lie
-  /// within what their uses bound; where nothing does, attempts take small ranges of both signs in
-  /// turn, and an input of one element, which may be a condition, is 0 in one of the attempts 0 and
-  /// 1 and not 0 in the other, and so are later pairs of booleans. `edges` sprinkles 0, -0 and tiny
-  /// and large numbers over floating inputs, and with `non_finite` NaN and infinities.
+  /// extents of dynamic dimensions, where equal symbols get equal extents, those that the model's
+  /// weights settle or within what it assumes of them, and smaller where inputs would have many
+  /// millions of elements. Integers lie within what their uses bound; where nothing does, attempts
+  /// take small ranges of both signs in turn, and an input of one element, which may be a
+  /// condition, is 0 in one of the attempts 0 and 1 and not 0 in the other, and so are later pairs
+  /// of booleans. `edges` sprinkles 0, -0 and tiny and large numbers over floating inputs, and with
+  /// `non_finite` NaN and infinities.
   std::vector<Tensor> make(int attempt, bool edges, bool non_finite) const;
 
   /// Hides everything in the last row of every input that is a mask, which something adds to scores
   /// before a Softmax: -inf throughout, of which Softmax makes NaN.
   void hide_last_rows(std::vector<Tensor>& inputs) const;
 
-  /// Whether extents vary between attempts.
-  bool has_dynamic_dims() const;
   /// Names of the inputs, in the order of make().
   std::vector<std::string> names() const;
 
@@ -47,6 +47,9 @@ class TrialInputs {
     IntegerBounds bounds;
     bool mask = false;
   };
+  bool has_dynamic_dims() const;
+  /// By input and axis.
+  void settle(const std::map<std::pair<std::string, int>, int64_t>& extents);
   /// Of every input.
   std::vector<std::vector<int64_t>> dims_at(const Extents& extents) const;
 

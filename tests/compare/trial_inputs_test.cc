@@ -53,6 +53,41 @@ TEST_CASE("masks of a Softmax get a hidden row, other inputs none") {
   for (size_t i = 0; i < 6; ++i) CHECK(std::isinf(mask[i]) == (i >= 3));
 }
 
+// Models of images in any size leave the channels open too, which only one extent fits.
+TEST_CASE("extents of inputs are those that weights settle") {
+  struct Layer {
+    std::string inputs, nodes;
+    std::vector<int64_t> expected;  // of the first input; 0: any
+  };
+  const std::string weights =
+      ", float[8,3,3,3] w, float[8,1,3,3] deep, float[5,7] m, float[7] v) => (y) { ";
+  for (const Layer& layer :
+       std::vector<Layer>{{"float[N,C,H,W] x", "y = Conv (x, w)", {0, 3, 0, 0}},
+                          {"float[N,H,W,C] x",
+                           "t = Transpose <perm = [0,3,1,2]> (x)  y = Conv (t, w)",
+                           {0, 0, 0, 3}},
+                          {"float[?,?,?,?] x", "r = Relu (x)  y = Conv (r, w)", {0, 3, 0, 0}},
+                          {"float[N,C,H,W] x", "y = Conv <group = 4> (x, deep)", {0, 4, 0, 0}},
+                          {"float[N,T,K] x", "t = Tanh (x)  y = MatMul (t, m)", {0, 0, 5}},
+                          {"float[N,K] x", "y = MatMul (x, v)", {0, 7}},
+                          {"float[N,K] x", "y = MatMul (m, x)", {7, 0}},
+                          {"float[N,K] x", "y = Gemm <transB = 1> (x, m)", {0, 7}},
+                          {"float[N,K] x", "y = Relu (x)", {0, 0}}}) {
+    CAPTURE(layer.nodes);
+    const TrialInputs trials = trials_of("(" + layer.inputs + weights + layer.nodes + " }");
+    bool varies = false;
+    for (int attempt = 0; attempt < 4; ++attempt) {
+      const auto dims = trials.make(attempt, false, false)[0].dims();
+      for (size_t axis = 0; axis < dims.size(); ++axis) {
+        if (layer.expected[axis] > 0) CHECK(dims[axis] == layer.expected[axis]);
+        varies |=
+            layer.expected[axis] == 0 && dims[axis] != trials.make(0, false, false)[0].dims()[axis];
+      }
+    }
+    CHECK(varies);
+  }
+}
+
 std::vector<std::vector<int64_t>> extents_of_attempts(const std::string& input) {
   const TrialInputs trials =
       trials_of("(float[" + input + "] x) => (float[" + input + "] y) { y = Relu (x) }");
