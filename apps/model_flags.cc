@@ -57,9 +57,9 @@ void add_common_flags(CLI::App& command, CommonFlags& f, bool chooses_kernels) {
 
 void add_precision_flag(CLI::App& command, CommonFlags& f) {
   add_choice(command, f.precision,
-             {"--calib-precision", "f32|bf16",
-              "bf16: round the operands of products and convolutions to bfloat16, where the CPU "
-              "multiplies these",
+             {"--calib-precision", "f32|tf32|bf16|fp16",
+              "Round the operands of products and convolutions: bf16 where the CPU multiplies "
+              "these, or on a GPU; tf32 and fp16 on a GPU",
               kRunning});
 }
 

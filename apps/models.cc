@@ -89,7 +89,7 @@ Result<std::unique_ptr<SampleSource>> open_samples(const Model& model, const std
 Result<RunOptions> run_options(const CommonFlags& flags, Progress& progress,
                                const Streams& streams) {
   ONNXTOOL_ASSIGN(KernelSets kernels, load_kernel_sets(flags.kernels, flags.device));
-  if (flags.precision == "bf16") ONNXTOOL_TRY(prefer_bf16(kernels));
+  ONNXTOOL_TRY(use_precision(kernels, flags.precision));
   if (!flags.quiet)
     for (const std::string& note : kernels.notes) streams.err << "note: " << note << "\n";
   RunOptions run;

@@ -111,7 +111,7 @@ Status QuantizeJob::open_model() {
   run_.kernel_sets = kernels.sets;
   run_.threads = effective_threads(o_.common);
   run_.progress = [this](int64_t done, int64_t total) { progress_.update(done, total); };
-  if (o_.common.precision == "bf16") ONNXTOOL_TRY(prefer_bf16(kernels));
+  ONNXTOOL_TRY(use_precision(kernels, o_.common.precision));
   calibration_run_ = run_;
   calibration_run_.kernel_sets = kernels.sets;
   return {};

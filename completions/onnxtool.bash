@@ -82,7 +82,7 @@ _onnxtool() {
         --threads) files=1 ;;
         --kernels) files=1 ;;
         --max-iterations) files=1 ;;
-        --calib-precision) words="f32 bf16" ;;
+        --calib-precision) words="f32 tf32 bf16 fp16" ;;
         --device) files=1 ;;
         --max-memory) files=1 ;;
         --config) files=1 ;;
@@ -187,7 +187,7 @@ _onnxtool() {
         --threads) files=1 ;;
         --kernels) files=1 ;;
         --max-iterations) files=1 ;;
-        --calib-precision) words="f32 bf16" ;;
+        --calib-precision) words="f32 tf32 bf16 fp16" ;;
         --device) files=1 ;;
         --max-memory) files=1 ;;
         --config) files=1 ;;
@@ -224,7 +224,7 @@ _onnxtool() {
         --threads) files=1 ;;
         --kernels) files=1 ;;
         --max-iterations) files=1 ;;
-        --calib-precision) words="f32 bf16" ;;
+        --calib-precision) words="f32 tf32 bf16 fp16" ;;
         --device) files=1 ;;
         --max-memory) files=1 ;;
         --config) files=1 ;;

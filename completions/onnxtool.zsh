@@ -135,7 +135,7 @@ _onnxtool() {
         '--threads=[Threads (default\: what affinity and cgroup quota allow)]:N:_files' \
         '--kernels=[Kernel sets, preferred first\: cpu, dnnl, or auto for all that are there]:SETS:_files' \
         '--max-iterations=[Fail where a Loop or Scan takes more than N iterations]:N:_files' \
-        '--calib-precision=[bf16\: round the operands of products and convolutions to bfloat16, where the CPU multiplies these]:f32|bf16:(f32 bf16)' \
+        '--calib-precision=[Round the operands of products and convolutions\: bf16 where the CPU multiplies these, or on a GPU; tf32 and fp16 on a GPU]:f32|tf32|bf16|fp16:(f32 tf32 bf16 fp16)' \
         '--device=[cpu, cuda or cuda\:N (an NVIDIA GPU, experimental), or auto\: a GPU where one is there]:DEVICE:_files' \
         '--max-memory=[Fail before more memory than this is taken, as in 2G (default\: what the cgroup allows)]:SIZE:_files' \
         '--config=[Take settings from this file instead of ./onnxtool.toml]:FILE:_files' \
@@ -276,7 +276,7 @@ _onnxtool() {
         '--threads=[Threads (default\: what affinity and cgroup quota allow)]:N:_files' \
         '--kernels=[Kernel sets, preferred first\: cpu, dnnl, or auto for all that are there]:SETS:_files' \
         '--max-iterations=[Fail where a Loop or Scan takes more than N iterations]:N:_files' \
-        '--calib-precision=[bf16\: round the operands of products and convolutions to bfloat16, where the CPU multiplies these]:f32|bf16:(f32 bf16)' \
+        '--calib-precision=[Round the operands of products and convolutions\: bf16 where the CPU multiplies these, or on a GPU; tf32 and fp16 on a GPU]:f32|tf32|bf16|fp16:(f32 tf32 bf16 fp16)' \
         '--device=[cpu, cuda or cuda\:N (an NVIDIA GPU, experimental), or auto\: a GPU where one is there]:DEVICE:_files' \
         '--max-memory=[Fail before more memory than this is taken, as in 2G (default\: what the cgroup allows)]:SIZE:_files' \
         '--config=[Take settings from this file instead of ./onnxtool.toml]:FILE:_files' \
@@ -320,7 +320,7 @@ _onnxtool() {
         '--threads=[Threads (default\: what affinity and cgroup quota allow)]:N:_files' \
         '--kernels=[Kernel sets, preferred first\: cpu, dnnl, or auto for all that are there]:SETS:_files' \
         '--max-iterations=[Fail where a Loop or Scan takes more than N iterations]:N:_files' \
-        '--calib-precision=[bf16\: round the operands of products and convolutions to bfloat16, where the CPU multiplies these]:f32|bf16:(f32 bf16)' \
+        '--calib-precision=[Round the operands of products and convolutions\: bf16 where the CPU multiplies these, or on a GPU; tf32 and fp16 on a GPU]:f32|tf32|bf16|fp16:(f32 tf32 bf16 fp16)' \
         '--device=[cpu, cuda or cuda\:N (an NVIDIA GPU, experimental), or auto\: a GPU where one is there]:DEVICE:_files' \
         '--max-memory=[Fail before more memory than this is taken, as in 2G (default\: what the cgroup allows)]:SIZE:_files' \
         '--config=[Take settings from this file instead of ./onnxtool.toml]:FILE:_files' \

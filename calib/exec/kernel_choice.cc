@@ -30,10 +30,12 @@ bool is_for(const KernelInfo& k, std::string_view op, std::string_view domain, i
 
 bool KernelChoice::may_stand_for_groups(std::string_view op, std::string_view domain, int opset,
                                         DataType type) const {
+  // A device's sets come first; there may be several.
+  const bool on_device = !sets_.empty() && sets_[0]->device;
   for (const KernelSet* set : sets_) {
+    if (on_device && !set->device) return false;
     for (const KernelInfo* k : set->kernels)
       if (serves(*k, op, domain, opset, type)) return true;
-    if (set->device) return false;
   }
   return false;
 }

@@ -134,10 +134,31 @@ Result<KernelSets> load_kernel_sets(const std::string& wanted, const std::string
   return out;
 }
 
-Status prefer_bf16(KernelSets& sets) {
-  if (sets.sets[0]->device)
-    return Error{ErrorCode::kUsage, "a GPU has no products in bfloat16 yet",
-                 "leave --calib-precision at f32"};
+Result<const KernelSet*> load_reduced_kernels(const std::string& file,
+                                              const std::string& precision) {
+  std::string reason;
+  void* handle = open_module(file, reason);
+  const auto entry =
+      handle ? reinterpret_cast<const KernelSet* (*)(int, const char*)>(
+                   ::dlsym(handle, "onnxtool_reduced_kernel_set"))
+             : nullptr;
+  const KernelSet* set = entry ? entry(kKernelAbi, precision.c_str()) : nullptr;
+  if (set) return set;
+  if (reason.empty()) reason = file + " has no products in " + precision;
+  return Error{ErrorCode::kUnsupported, std::move(reason), "leave --calib-precision at f32"};
+}
+
+Status use_precision(KernelSets& sets, const std::string& precision) {
+  if (precision == "f32") return {};
+  if (sets.sets[0]->device) {
+    ONNXTOOL_ASSIGN(const KernelSet* reduced,
+                    load_reduced_kernels("onnxtool-cuda.so", precision));
+    sets.sets.insert(sets.sets.begin(), reduced);
+    return {};
+  }
+  if (precision != "bf16")
+    return Error{ErrorCode::kUsage, "products in " + precision + " need a GPU",
+                 "use --device cuda, or leave --calib-precision at f32"};
   const auto dnnl = std::find_if(sets.sets.begin(), sets.sets.end(),
                                  [](const KernelSet* set) { return set->name == "dnnl"; });
   if (dnnl == sets.sets.end())

@@ -20,11 +20,20 @@ struct KernelSets {
 /// the binary only, once per process.
 Result<KernelSets> load_kernel_sets(const std::string& wanted, const std::string& device = "cpu");
 
+/// Whether a device failed or ran out of memory, as opposed to the model or the data: on the CPU
+/// the same may work. Told from the hint, with which all such errors begin it.
+inline bool is_of_device(const Error& error) { return error.hint.starts_with("use --device cpu"); }
+
 /// A module beside the binary and its device, for tests; an error says why it cannot be used.
 Result<const KernelSet*> load_device_module(const std::string& file, int index);
 
-/// Lets matrix products and convolutions run in bfloat16 with sums in float32 (dnnl-bf16), before
-/// dnnl. An error that says why where there is no dnnl, or the CPU lacks the instructions.
-Status prefer_bf16(KernelSets& sets);
+/// Of such a module, once it is loaded: its products in a precision below float32.
+Result<const KernelSet*> load_reduced_kernels(const std::string& file,
+                                              const std::string& precision);
+
+/// Lets matrix products and convolutions round their operands to "bf16", "tf32" or "fp16", with
+/// sums in float32; "f32" changes nothing. On a device all three; else bf16 by oneDNN (dnnl-bf16).
+/// An error says why not: no dnnl, or a CPU without the instructions.
+Status use_precision(KernelSets& sets, const std::string& precision);
 
 }  // namespace onnxtool

@@ -9,8 +9,10 @@
 #include <iostream>
 #include <map>
 
+#include "calib/exec/modules.h"
 #include "calib/exec/plan.h"
 #include "calib/kernels/cpu/cpu_kernels.h"
+#include "calib/kernels/cuda/divider.h"
 #include "calib/kernels/cuda/elements.h"
 #include "libopt/analysis/seam.h"
 #include "libopt/io/load.h"
@@ -267,6 +269,128 @@ g (float[2,5,40] x, float[2,40,6] w, float[1] b) => (int32[2,5,6] y)
       CHECK_MESSAGE(kernels.find("cpu") == std::string::npos, kernels);
       CHECK_MESSAGE(expected[0].same_content(found[0]), set->isa << ": " << text);
     }
+}
+
+TEST_CASE("device kernels: what follows a product or convolution is computed with its sums") {
+  struct Fused {
+    const char* what;
+    const char* text;
+    std::vector<std::vector<int64_t>> inputs;
+    const char* steps;  // on the device
+  };
+  const Fused cases[] = {
+      {"an activation and a residual behind columns", R"(<ir_version: 10, opset_import: ["" : 21]>
+g (float[3,4,6,5] x, float[3,6,6,5] r, float[6,4,3,3] w, float[6] b) => (y)
+{ c = Conv <pads = [1,1,1,1]> (x, w, b)  a = Add (c, r)  y = Relu (a) })",
+       {{3, 4, 6, 5}, {3, 6, 6, 5}, {6, 4, 3, 3}, {6}}, "cuda: 1 step;"},
+      {"behind images as they lie", R"(<ir_version: 10, opset_import: ["" : 21]>
+g (float[2,4,20,20] x, float[6,4,1,1] w) => (y)
+{ c = Conv (x, w)  y = LeakyRelu <alpha = 0.2> (c) })",
+       {{2, 4, 20, 20}, {6, 4, 1, 1}}, "cuda: 1 step;"},
+      {"behind groups of few channels", R"(<ir_version: 10, opset_import: ["" : 21]>
+g (float[2,4,7,7] x, float[4,1,3,3] w) => (y)
+{ c = Conv <group = 4> (x, w)  s = Sigmoid (c)  y = Mul (c, s) })",
+       {{2, 4, 7, 7}, {4, 1, 3, 3}}, "cuda: 1 step;"},
+      {"more than go into one launch", R"(<ir_version: 10, opset_import: ["" : 21]>
+g (float[5,8] x, float[8,6] w, float[5,6] r) => (y)
+{ m = MatMul (x, w)  a = Add (m, r)  b = Tanh (a)  c = Add (b, r)  d = Relu (c)  e = Add (d, r)
+  f = HardSigmoid (e)  g = Add (f, r)  h = HardSwish (g)  i = Add (h, r)  y = Sigmoid (i) })",
+       {{5, 8}, {8, 6}, {5, 6}}, "cuda: 1 step;"},
+      {"Gemm with a bias", R"(<ir_version: 10, opset_import: ["" : 21]>
+g (float[5,8] x, float[6,8] w, float[6] b) => (y) <float lo = {-0.5}, float hi = {0.75}>
+{ m = Gemm <transB = 1, beta = 0.5> (x, w, b)  y = Clip (m, lo, hi) })",
+       {{5, 8}, {6, 8}, {6}}, "cuda: 1 step;"},
+  };
+  for (const KernelSet* set : devices())
+    for (const Fused& c : cases) {
+      const auto model = model_of(c.text);
+      std::vector<Tensor> inputs;
+      for (const auto& dims : c.inputs) inputs.push_back(values(dims));
+      std::string kernels;
+      const auto expected = run_on(*model, {&cpu_kernel_set()}, inputs);
+      const auto found = run_on(*model, {set, &cpu_kernel_set()}, inputs, &kernels);
+      CHECK_MESSAGE(kernels.starts_with(c.steps), c.what << ": " << kernels);
+      const Status s = compare_tensors(expected[0], found[0], {1e-5, 1e-5});
+      CHECK_MESSAGE(s.ok(),
+                    set->isa << ": " << c.what << ": " << (s.ok() ? "" : s.error().message));
+    }
+}
+
+TEST_CASE("device kernels: products of fewer bits round their operands, and nothing else") {
+  const struct {
+    const char* text;
+    std::vector<std::vector<int64_t>> inputs;
+  } cases[] = {
+      {R"(<ir_version: 10, opset_import: ["" : 21]>
+g (float[3,5,40] x, float[40,6] w) => (y) { y = MatMul (x, w) })",
+       {{3, 5, 40}, {40, 6}}},
+      {R"(<ir_version: 10, opset_import: ["" : 21]>
+g (float[5,40] x, float[6,40] w) => (y) { y = Gemm <transB = 1, alpha = 0.5> (x, w) })",
+       {{5, 40}, {6, 40}}},
+      {R"(<ir_version: 10, opset_import: ["" : 21]>
+g (float[2,8,9,10] x, float[6,4,3,3] w) => (y) { y = Conv <group = 2, pads = [1,1,1,1]> (x, w) })",
+       {{2, 8, 9, 10}, {6, 4, 3, 3}}},
+      {R"(<ir_version: 10, opset_import: ["" : 21]>
+g (float[2,8,20,20] x, float[6,8,1,1] w) => (y) { y = Conv (x, w) })",
+       {{2, 8, 20, 20}, {6, 8, 1, 1}}},
+  };
+  const auto rounded = [](const Tensor& t, const std::string& precision) {
+    std::vector<float> v = t.values<float>();
+    for (float& x : v)
+      x = x == 0                ? x
+          : precision == "bf16" ? static_cast<float>(Bfloat16(x))
+          : precision == "fp16" ? static_cast<float>(Half(x))
+                                : std::ldexp(std::nearbyint(std::ldexp(x, 10 - std::ilogb(x))),
+                                             std::ilogb(x) - 10);
+    return Tensor::from<float>(t.dims(), v);
+  };
+  for (const KernelSet* set : devices())
+    for (const std::string precision : {"tf32", "bf16", "fp16"}) {
+      const auto reduced = load_reduced_kernels(
+          set->isa == "host" ? "onnxtool-device-on-host.so" : "onnxtool-cuda.so", precision);
+      REQUIRE_MESSAGE(reduced.ok(), (reduced.ok() ? "" : reduced.error().message));
+      for (const auto& c : cases) {
+        const auto model = model_of(c.text);
+        std::vector<Tensor> inputs, few_bits;
+        for (const auto& dims : c.inputs) {
+          inputs.push_back(values(dims));
+          few_bits.push_back(rounded(inputs.back(), precision));
+        }
+        std::string kernels;
+        const auto found =
+            run_on(*model, {*reduced, set, &cpu_kernel_set()}, inputs, &kernels);
+        CHECK_MESSAGE(kernels.starts_with("cuda-" + precision + ": 1 step;"), kernels);
+        const auto of_rounded = run_on(*model, {&cpu_kernel_set()}, few_bits);
+        const auto exact = run_on(*model, {&cpu_kernel_set()}, inputs);
+        // How a GPU rounds to TF32 is its own affair: within one unit instead of a half.
+        const bool own_rounding = precision == "tf32" && set->isa != "host";
+        const Status s = compare_tensors(of_rounded[0], found[0],
+                                         own_rounding ? Tolerance{2e-2, 2e-2} : Tolerance{1e-5, 1e-5});
+        CHECK_MESSAGE(s.ok(), set->isa << ": " << precision << ": " << std::string(c.text) << ": "
+                                       << (s.ok() ? "" : s.error().message));
+        CHECK(!compare_tensors(exact[0], found[0], {1e-6, 1e-6}).ok());
+      }
+    }
+}
+
+TEST_CASE("device kernels: division by multiplication is exact") {
+  uint32_t state = 99;
+  const auto next = [&] { return state = state * 1664525u + 1013904223u; };
+  std::vector<int64_t> by = {1, 2, 3, 5, 7, 9, 49, 147, 255, 256, 257, 641, 50176, 65537,
+                             (1 << 30) - 1, 1 << 30, (1 << 30) + 1, INT32_MAX - 1, INT32_MAX,
+                             int64_t{INT32_MAX} + 1, int64_t{1} << 40};
+  for (int i = 0; i < 3000; ++i) by.push_back((next() >> (next() % 31 + 1)) + 1);
+  for (const int64_t d : by) {
+    const device::Divider divider(d);
+    std::vector<int64_t> numbers = {0, 1, d - 1, d, d + 1, 2 * d - 1, INT32_MAX - 1, INT32_MAX,
+                                    int64_t{INT32_MAX} + 1, int64_t{1} << 45,
+                                    INT32_MAX / d * d, INT32_MAX / d * d - 1};
+    for (int i = 0; i < 200; ++i) numbers.push_back(next() >> 1);
+    for (int64_t n : numbers) {
+      if (n < 0) continue;
+      if (divider.quotient(n) != n / d || divider.remainder(n) != n % d) FAIL(n << " / " << d);
+    }
+  }
 }
 
 TEST_CASE("device kernels: half types convert as the host's do, bit for bit") {

@@ -12,7 +12,7 @@ namespace {
 // nullptr, with a line that says so, without the module or the instructions.
 const KernelSet* bf16_kernel_set() {
   auto sets = load_kernel_sets("auto");
-  if (sets.ok() && prefer_bf16(*sets).ok())
+  if (sets.ok() && use_precision(*sets, "bf16").ok())
     for (const KernelSet* set : sets->sets)
       if (set->name == "dnnl-bf16") return set;
   std::cout << "SKIP: no products in bfloat16 on this machine\n";
@@ -131,7 +131,7 @@ TEST_CASE("dnnl-bf16: NaN and infinities pass, and nothing else becomes one") {
 TEST_CASE("products in bfloat16 without the oneDNN kernels are an error") {
   auto sets = load_kernel_sets("cpu");
   REQUIRE(sets.ok());
-  const Status refused = prefer_bf16(*sets);
+  const Status refused = use_precision(*sets, "bf16");
   REQUIRE_FALSE(refused.ok());
   CHECK(refused.error().message == "products in bfloat16 need the kernel set dnnl");
 }

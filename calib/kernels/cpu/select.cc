@@ -1,4 +1,4 @@
-// Operators that pick elements by value or position: NonZero, Compress, OneHot, ReverseSequence,
+// Operators that pick elements by value or position: NonZero, Compress, ReverseSequence,
 // Trilu, Unique.
 
 #include <algorithm>
@@ -89,49 +89,6 @@ Status compress(KernelContext& ctx) {
     for (int64_t o = 0; o < shape.outer; ++o)
       for (const int64_t i : kept)
         to = std::copy_n(from + (o * shape.n + i) * shape.inner, shape.inner, to);
-  });
-  y.finish();
-  return {};
-}
-
-// values[1] at the index along a new axis of `depth`, values[0] elsewhere and for indices out of
-// range.
-Status one_hot(KernelContext& ctx) {
-  const ConstView& index_view = ctx.input(0);
-  const ConstView& depth_view = ctx.input(1);
-  const DataType type = ctx.input(2).dtype;
-  if (ctx.input(2).count != 2)
-    return mismatch("values has shape " + format_dims(ctx.input(2).dims) +
-                    ", expected two elements");
-  if (depth_view.count != 1 || wide_type(depth_view.dtype) == DataType::kUndefined)
-    return mismatch("depth is " + std::string(name(depth_view.dtype)) + " of shape " +
-                    format_dims(depth_view.dims) + ", expected one number");
-  int64_t depth = 0;
-  convert_elements(depth_view.dtype, depth_view.data, DataType::kInt64, &depth, 0, 1);
-  if (depth < 0) return mismatch("depth is " + std::to_string(depth));
-  ONNXTOOL_ASSIGN(const int64_t axis,
-                  resolve_axis(ctx.node().attr_int("axis", -1), index_view.rank() + 1));
-  ONNXTOOL_ASSIGN(const ConstView index_values, converted(ctx, index_view, DataType::kInt64));
-  ONNXTOOL_ASSIGN(const ConstView values, unpacked(ctx, ctx.input(2)));
-  Dims dims = to_dims(index_view.dims);
-  dims.insert(dims.begin() + axis, depth);
-  ONNXTOOL_ASSIGN(const MovedOutput y, MovedOutput::make(ctx, 0, type, dims));
-  if (y.count() == 0) return {};
-  const LineShape shape = line_shape(dims, axis);
-  const std::span<const int64_t> indices = index_values.as<int64_t>();
-  dispatch_movement(values.dtype, [&]<class E>() {
-    const E* off_on = static_cast<const E*>(values.data);
-    E* out = static_cast<E*>(y.data());
-    ctx.parallel(shape.outer, grain_of(depth * shape.inner), [&](int64_t begin, int64_t end) {
-      std::fill(out + begin * depth * shape.inner, out + end * depth * shape.inner, off_on[0]);
-      for (int64_t o = begin; o < end; ++o)
-        for (int64_t i = 0; i < shape.inner; ++i) {
-          int64_t index = indices[static_cast<size_t>(o * shape.inner + i)];
-          if (index < -depth || index >= depth) continue;
-          if (index < 0) index += depth;
-          out[(o * depth + index) * shape.inner + i] = off_on[1];
-        }
-    });
   });
   y.finish();
   return {};
@@ -298,7 +255,6 @@ Status unique(KernelContext& ctx) {
 
 constinit const KernelInfo kNonZero{.op = "NonZero", .prepare = needs_inputs<1>, .run = nonzero};
 constinit const KernelInfo kCompress{.op = "Compress", .prepare = needs_inputs<2>, .run = compress};
-constinit const KernelInfo kOneHot{.op = "OneHot", .prepare = needs_inputs<3>, .run = one_hot};
 constinit const KernelInfo kReverseSequence{
     .op = "ReverseSequence", .prepare = needs_inputs<2>, .run = reverse_sequence};
 constinit const KernelInfo kTrilu{.op = "Trilu", .prepare = needs_inputs<1>, .run = trilu};

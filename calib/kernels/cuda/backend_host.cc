@@ -137,16 +137,18 @@ namespace {
 template <class T>
 struct PlainProduct {
   Product p;
+  double operand(const void* data, int64_t i) const {
+    const T x = load<T>(p.type, data, i);
+    if constexpr (std::is_same_v<T, float>)
+      if (p.tf32) return static_cast<double>(round_to_tf32(x));
+    return static_cast<double>(x);
+  }
   void operator()(int64_t i) const {
     const int64_t at = i / (p.m * p.n), row = i / p.n % p.m, column = i % p.n;
     double sum = 0;
     for (int64_t j = 0; j < p.k; ++j)
-      sum += static_cast<double>(load<T>(
-                 p.type, p.a,
-                 at * p.a_step + (p.transpose_a ? j * p.m + row : row * p.k + j))) *
-             static_cast<double>(load<T>(
-                 p.type, p.b,
-                 at * p.b_step + (p.transpose_b ? column * p.k + j : j * p.n + column)));
+      sum += operand(p.a, at * p.a_step + (p.transpose_a ? j * p.m + row : row * p.k + j)) *
+             operand(p.b, at * p.b_step + (p.transpose_b ? column * p.k + j : j * p.n + column));
     store<T>(p.result, p.c, at * p.c_step + row * p.n + column,
              static_cast<T>(sum * static_cast<double>(p.alpha)));
   }

@@ -92,7 +92,8 @@ struct CountBlock {
   ONNXTOOL_HD void tally(Shared& s, uint32_t bits) const {
     const uint32_t octave = bits >> 23, sign = bits >> 31;
     const uint32_t slot = (octave + sign * (kSlots / 2)) % kSlots;
-    const uint32_t owner = atomic_claim(&s.owner[slot], octave + 1);
+    uint32_t owner = atomic_read(&s.owner[slot]);
+    if (owner == 0) owner = atomic_claim(&s.owner[slot], octave + 1);
     if (owner == 0 || owner == octave + 1)
       atomic_add(&s.steps[slot][bits >> 15 & (kSteps - 1)], 1u);
     else

@@ -62,6 +62,17 @@ ONNXTOOL_HD inline void atomic_max(uint32_t* p, uint32_t value) {
   }
 #endif
 }
+/// *p while other threads may change it: many lanes read one word at once, which atomic operations
+/// would take in turns.
+ONNXTOOL_HD inline uint32_t atomic_read(const uint32_t* p) {
+#if defined(__CUDA_ARCH__)
+  uint32_t value;
+  asm volatile("ld.relaxed.cta.u32 %0, [%1];" : "=r"(value) : "l"(p) : "memory");
+  return value;
+#else
+  return __atomic_load_n(p, __ATOMIC_RELAXED);
+#endif
+}
 /// Makes a zero *p `value`; what was there before.
 ONNXTOOL_HD inline uint32_t atomic_claim(uint32_t* p, uint32_t value) {
 #if defined(__CUDA_ARCH__)

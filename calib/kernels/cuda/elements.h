@@ -6,6 +6,7 @@
 #include "calib/kernels/cpu/convert.h"
 #include "calib/kernels/cpu/walk.h"
 #include "calib/kernels/cuda/device.h"
+#include "calib/kernels/cuda/divider.h"
 
 namespace onnxtool::device {
 
@@ -39,6 +40,12 @@ ONNXTOOL_HD inline uint16_t float_to_bfloat16(float f) {
   const uint32_t x = std::bit_cast<uint32_t>(f);
   if ((x & 0x7fffffffu) > 0x7f800000u) return static_cast<uint16_t>((x >> 16) | 0x40u);
   return static_cast<uint16_t>((x + 0x7fffu + ((x >> 16) & 1u)) >> 16);
+}
+/// To 10 bits of mantissa, half to even.
+ONNXTOOL_HD inline float round_to_tf32(float f) {
+  const uint32_t x = std::bit_cast<uint32_t>(f);
+  if ((x & 0x7fffffffu) >= 0x7f800000u) return f;
+  return std::bit_cast<float>((x + 0xfffu + ((x >> 13) & 1u)) & ~0x1fffu);
 }
 
 /// The types that device kernels read and write; the others stay on the host.
@@ -118,27 +125,15 @@ inline constexpr int kMostAxes = 8;
 template <size_t N>
 struct StridedWalk {
   int rank = 0;
-  int64_t extents[kMostAxes];
+  Divider extents[kMostAxes];
   int64_t strides[N][kMostAxes];
 
   /// Where element i, numbered row-major, lies in each operand.
   ONNXTOOL_HD void offsets(int64_t i, int64_t (&out)[N]) const {
     for (size_t k = 0; k < N; ++k) out[k] = 0;
-    // Division of 32-bit numbers is several times cheaper.
-    if (i <= UINT32_MAX) {
-      auto left = static_cast<uint32_t>(i);
-      for (int a = rank - 1; a >= 0; --a) {
-        const uint32_t extent = static_cast<uint32_t>(extents[a]);
-        const uint32_t index = extents[a] > UINT32_MAX ? left : left % extent;
-        left = extents[a] > UINT32_MAX ? 0 : left / extent;
-        for (size_t k = 0; k < N; ++k) out[k] += index * strides[k][a];
-      }
-    } else {
-      for (int a = rank - 1; a >= 0; --a) {
-        const int64_t index = i % extents[a];
-        i /= extents[a];
-        for (size_t k = 0; k < N; ++k) out[k] += index * strides[k][a];
-      }
+    for (int a = rank - 1; a >= 0; --a) {
+      const int64_t index = a == 0 ? i : extents[a].split(i);
+      for (size_t k = 0; k < N; ++k) out[k] += index * strides[k][a];
     }
   }
 };
@@ -155,7 +150,7 @@ Result<StridedWalk<N>> strided_walk(Walk<N> walk) {
   out.rank = static_cast<int>(walk.extents.size());
   for (int a = 0; a < kMostAxes; ++a) {
     const bool has = a < out.rank;
-    out.extents[a] = has ? walk.extents[static_cast<size_t>(a)] : 1;
+    out.extents[a] = Divider(has ? walk.extents[static_cast<size_t>(a)] : 1);
     for (size_t k = 0; k < N; ++k)
       out.strides[k][a] = has ? walk.strides[k][static_cast<size_t>(a)] : 0;
   }

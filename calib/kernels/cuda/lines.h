@@ -7,10 +7,16 @@ namespace onnxtool::device {
 
 /// Where a line begins; its elements lie `inner` apart.
 struct Lines {
-  int64_t n = 1, inner = 1;
-  ONNXTOOL_HD int64_t start(int64_t line) const { return line / inner * n * inner + line % inner; }
+  Lines(int64_t length, int64_t step)
+      : n(length), inner(step), by_inner(step), by_block(length * step) {}
+  int64_t n, inner;
+  Divider by_inner, by_block;
+  ONNXTOOL_HD int64_t start(int64_t line) const {
+    const int64_t column = by_inner.split(line);
+    return line * n * inner + column;
+  }
   ONNXTOOL_HD int64_t line_of(int64_t element) const {
-    return element / (n * inner) * inner + element % inner;
+    return by_block.quotient(element) * inner + by_inner.remainder(element);
   }
 };
 

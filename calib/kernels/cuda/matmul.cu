@@ -2,16 +2,22 @@
 // to device::multiply(); 32- and 64-bit integers wrap, one thread an element.
 
 #include "calib/kernels/cpu/matmul_shape.h"
+#include "calib/kernels/cuda/post_ops.h"
 #include "calib/kernels/cuda/product.h"
 
 namespace onnxtool {
 namespace {
 
+using device::PostOps;
+using device::Precision;
+
 struct Factors final : KernelState {
   bool transpose_a = false, transpose_b = false;
   float alpha = 1, beta = 1;
+  Precision precision = Precision::kFloat32;
 };
 
+template <Precision precision>
 Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
   ONNXTOOL_TRY(require_inputs(node, {0, 1}));
   auto state = std::make_unique<Factors>();
@@ -21,10 +27,11 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
     state->alpha = node.attr_float("alpha", 1);
   }
   if (node.op_type() == "Gemm") state->beta = node.attr_float("beta", 1);
+  state->precision = precision;
   return {std::move(state)};
 }
 
-// y[i] += scale * c at the walk's offset, both in the wide type of their elements.
+// y[i] = post(sum + scale * c at the walk's offset), in the wide type of their elements.
 template <class T>
 struct AddBroadcast {
   DataType from, type;
@@ -33,6 +40,7 @@ struct AddBroadcast {
   void* y;
   T scale;
   device::StridedWalk<1> walk;
+  PostOps post;
   ONNXTOOL_HD void operator()(int64_t i) const {
     T value = device::load<T>(from, sums, i);
     if (c) {
@@ -40,34 +48,36 @@ struct AddBroadcast {
       walk.offsets(i, at);
       value += scale * device::load<T>(type, c, at[0]);
     }
-    device::store<T>(type, y, i, value);
+    device::store<T>(type, y, i, post.apply<T>(value, i));
   }
 };
 
-// Rounds sums of type `from` to y, with the optional input 2 added, which broadcasts to `dims`.
+// Rounds sums of type `from` to y, with the optional input 2 added, which broadcasts to `dims`, and
+// what the plan fused.
 Status add_and_round(KernelContext& ctx, DataType from, const void* sums, float scale,
                      std::span<const int64_t> dims, const MutableView& y) {
   const bool added = ctx.has_input(2);
-  if (!added && sums == y.data) return {};
+  ONNXTOOL_ASSIGN(const PostOps post, device::post_ops_of(ctx, ctx.node().post_ops(), 0, dims));
+  if (!added && !post.count && sums == y.data) return {};
   Walk<1> walk{to_dims(dims), {Dims(dims.size(), 0)}};
   if (added) {
     const ConstView& c = ctx.input(2);
     if (c.dtype != y.dtype) return unsupported_type(c.dtype, "input 2");
     ONNXTOOL_ASSIGN(const Dims both, broadcast_dims({dims, c.dims}));
     if (!std::ranges::equal(both, dims))
-      return mismatch("input 2 has shape " + format_dims(c.dims) + ", which does not broadcast to " +
-                      format_dims(dims));
+      return mismatch("input 2 has shape " + format_dims(c.dims) +
+                      ", which does not broadcast to " + format_dims(dims));
     walk.strides[0] = broadcast_strides(c.dims, dims);
   }
   ONNXTOOL_ASSIGN(const auto strided, device::strided_walk<1>(std::move(walk)));
   const void* c = added ? ctx.input(2).data : nullptr;
   if (y.dtype == DataType::kDouble)
     device::for_each_index(
-        y.count, AddBroadcast<double>{from, y.dtype, sums, c, y.data, scale, strided});
+        y.count, AddBroadcast<double>{from, y.dtype, sums, c, y.data, scale, strided, post});
   else
-    device::for_each_index(y.count,
-                           AddBroadcast<float>{from, y.dtype, sums, c, y.data, scale, strided});
-  return {};
+    device::for_each_index(
+        y.count, AddBroadcast<float>{from, y.dtype, sums, c, y.data, scale, strided, post});
+  return device::apply_post_ops(ctx, ctx.node().post_ops(), PostOps::kMost, y);
 }
 
 template <class T>
@@ -96,8 +106,8 @@ Status multiply_integers(KernelContext& ctx, const MatMulShape& s, const Mutable
   device::upload(at + a_index.size(), b_index.data(), size);
   device::for_each_index(
       y.count, IntegerProduct<T>{static_cast<const T*>(ctx.input(0).data),
-                                 static_cast<const T*>(ctx.input(1).data),
-                                 static_cast<T*>(y.data), at, at + a_index.size(), s.m, s.n, s.k});
+                                 static_cast<const T*>(ctx.input(1).data), static_cast<T*>(y.data),
+                                 at, at + a_index.size(), s.m, s.n, s.k});
   return {};
 }
 
@@ -128,8 +138,7 @@ Status multiply_batch(KernelContext& ctx, const MatMulShape& s, device::Product 
   for (size_t i = 0; i < calls; ++i) {
     p.a = element(a, p.type, a_index[i] * s.m * s.k);
     p.b = element(b, p.type, b_index[i] * s.k * s.n);
-    p.c = c + static_cast<int64_t>(i) * p.c_step *
-                  static_cast<int64_t>(size_bytes_of(p.result, 1));
+    p.c = c + static_cast<int64_t>(i) * p.c_step * static_cast<int64_t>(size_bytes_of(p.result, 1));
     ONNXTOOL_TRY(device::multiply(ctx, p));
   }
   return {};
@@ -156,12 +165,17 @@ Status run(KernelContext& ctx) {
     return bits_of(a.dtype) == 64 ? multiply_integers<uint64_t>(ctx, s, y)
                                   : multiply_integers<uint32_t>(ctx, s, y);
   }
+  const DataType operand = device::operand_type(a.dtype, state.precision);
+  ONNXTOOL_ASSIGN(const ConstView left, converted(ctx, a, operand));
+  ONNXTOOL_ASSIGN(const ConstView right, converted(ctx, b, operand));
   device::Product p;
-  p.type = p.result = a.dtype;
+  p.type = operand;
+  p.result = a.dtype;
+  p.tf32 = state.precision == Precision::kTf32 && a.dtype == DataType::kFloat;
   p.transpose_a = transpose_a;
   p.transpose_b = state.transpose_b && b.rank() > 1;
   p.m = s.m, p.n = s.n, p.k = s.k;
-  p.a = a.data, p.b = b.data, p.c = y.data;
+  p.a = left.data, p.b = right.data, p.c = y.data;
   p.alpha = state.alpha;
   // Sums that something is added to are rounded once.
   if (ctx.has_input(2) && a.dtype != DataType::kFloat && a.dtype != DataType::kDouble) {
@@ -177,21 +191,37 @@ constexpr std::initializer_list<DataType> kTypes = {
     DataType::kInt32, DataType::kUint32, DataType::kInt64,   DataType::kUint64};
 constexpr std::initializer_list<DataType> kFloats = {DataType::kFloat, DataType::kDouble,
                                                      DataType::kFloat16, DataType::kBfloat16};
+constexpr std::initializer_list<DataType> kFloatOnly = {DataType::kFloat};
 
 bool has_plain_batches(const NodeView& node) {
   return node.attr_int("transBatchA", 0) == 0 && node.attr_int("transBatchB", 0) == 0;
 }
 
+template <Precision precision>
+constexpr KernelInfo info(std::string_view domain, std::string_view op,
+                          std::initializer_list<DataType> types) {
+  return {.domain = domain,
+          .op = op,
+          .types = precision == Precision::kFloat32 ? types : kFloatOnly,
+          .prepare = prepare<precision>,
+          .run = run,
+          .accepts = op == "FusedMatMul" ? has_plain_batches : nullptr,
+          .fuses = device::fuses_float};
+}
+constexpr device::ReducedKernels reduced(std::string_view domain, std::string_view op) {
+  return {info<Precision::kTf32>(domain, op, {}), info<Precision::kBf16>(domain, op, {}),
+          info<Precision::kFp16>(domain, op, {})};
+}
+
 }  // namespace
 
-constinit const KernelInfo kMatMul{
-    .op = "MatMul", .types = kTypes, .prepare = prepare, .run = run};
-constinit const KernelInfo kFusedMatMul{.domain = "com.microsoft",
-                                        .op = "FusedMatMul",
-                                        .types = kFloats,
-                                        .prepare = prepare,
-                                        .run = run,
-                                        .accepts = has_plain_batches};
-constinit const KernelInfo kGemm{.op = "Gemm", .types = kFloats, .prepare = prepare, .run = run};
+constinit const KernelInfo kMatMul = info<Precision::kFloat32>("", "MatMul", kTypes);
+constinit const KernelInfo kFusedMatMul =
+    info<Precision::kFloat32>("com.microsoft", "FusedMatMul", kFloats);
+constinit const KernelInfo kGemm = info<Precision::kFloat32>("", "Gemm", kFloats);
+constinit const device::ReducedKernels kReducedMatMul = reduced("", "MatMul");
+constinit const device::ReducedKernels kReducedFusedMatMul =
+    reduced("com.microsoft", "FusedMatMul");
+constinit const device::ReducedKernels kReducedGemm = reduced("", "Gemm");
 
 }  // namespace onnxtool

@@ -12,6 +12,7 @@
 namespace onnxtool {
 namespace {
 
+using device::Divider;
 using device::Lines;
 using device::NormalizeElements;
 using device::RoundStatistics;
@@ -49,8 +50,8 @@ Status normalize_rows(KernelContext& ctx) {
     ONNXTOOL_ASSIGN(rounded.from, statistics_of(ctx, in, rows, length, shape.epsilon, kCentered));
     device::for_each_index(
         x.count, NormalizeElements<T>{in, static_cast<const T*>(scale.data),
-                                      static_cast<const T*>(bias.data), y.data<T>(), length,
-                                      rounded.from, 1, length});
+                                      static_cast<const T*>(bias.data), y.data<T>(),
+                                      Divider(length), rounded.from, Divider(1), Divider(length)});
     if (rounded.mean || rounded.inverse) device::for_each_index(rows, rounded);
     y.finish(ctx);
     return {};
@@ -70,8 +71,8 @@ Status normalize_groups(KernelContext& ctx, int64_t groups, bool per_group) {
   for (const int i : {1, 2})
     if (ctx.input(i).count != parameters)
       return mismatch("input " + std::to_string(i) + " has shape " +
-                      format_dims(ctx.input(i).dims) + ", expected [" +
-                      std::to_string(parameters) + "]");
+                      format_dims(ctx.input(i).dims) + ", expected [" + std::to_string(parameters) +
+                      "]");
   const double epsilon = ctx.node().attr_float("epsilon", 1e-5f);
   ONNXTOOL_ASSIGN(const ConstView scale, converted(ctx, ctx.input(1), x.dtype));
   ONNXTOOL_ASSIGN(const ConstView bias, converted(ctx, ctx.input(2), x.dtype));
@@ -83,10 +84,10 @@ Status normalize_groups(KernelContext& ctx, int64_t groups, bool per_group) {
     ONNXTOOL_ASSIGN(const Statistics statistics,
                     statistics_of(ctx, in, x.count / length, length, epsilon, true));
     device::for_each_index(
-        x.count,
-        NormalizeElements<T>{in, static_cast<const T*>(scale.data),
-                             static_cast<const T*>(bias.data), y.data<T>(), length, statistics,
-                             per_group ? length : pixels, parameters});
+        x.count, NormalizeElements<T>{in, static_cast<const T*>(scale.data),
+                                      static_cast<const T*>(bias.data), y.data<T>(),
+                                      Divider(length), statistics,
+                                      Divider(per_group ? length : pixels), Divider(parameters)});
     y.finish(ctx);
     return {};
   });
@@ -94,8 +95,7 @@ Status normalize_groups(KernelContext& ctx, int64_t groups, bool per_group) {
 
 Status check_channels(const ConstView& x) {
   if (x.rank() >= 2) return {};
-  return bad_model("the input has shape " + format_dims(x.dims) +
-                   ", expected [N, C, spatial...]");
+  return bad_model("the input has shape " + format_dims(x.dims) + ", expected [N, C, spatial...]");
 }
 Status group_normalization(KernelContext& ctx) {
   ONNXTOOL_TRY(check_channels(ctx.input(0)));
@@ -110,10 +110,10 @@ template <class T>
 struct AffineChannels {
   const T *x, *scale, *bias, *mean, *variance;
   T* y;
-  int64_t channels, pixels;
+  Divider channels, pixels;
   double epsilon;
   ONNXTOOL_HD void operator()(int64_t i) const {
-    const int64_t c = i / pixels % channels;
+    const int64_t c = channels.remainder(pixels.quotient(i));
     const double factor =
         static_cast<double>(scale[c]) / std::sqrt(static_cast<double>(variance[c]) + epsilon);
     y[i] = (x[i] - static_cast<T>(mean[c])) * static_cast<T>(factor) + bias[c];
@@ -140,8 +140,8 @@ Status batch_normalization(KernelContext& ctx) {
   return dispatch(x.dtype, FloatOrDouble{}, "input 0", [&]<class T>() -> Status {
     const auto data = [](const ConstView& v) { return static_cast<const T*>(v.data); };
     device::for_each_index(x.count, AffineChannels<T>{data(x), data(p[0]), data(p[1]), data(p[2]),
-                                                      data(p[3]), y.data<T>(), channels,
-                                                      spatial ? pixels : 1, epsilon});
+                                                      data(p[3]), y.data<T>(), Divider(channels),
+                                                      Divider(spatial ? pixels : 1), epsilon});
     y.finish(ctx);
     return {};
   });

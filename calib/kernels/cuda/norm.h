@@ -59,11 +59,11 @@ template <class T>
 struct NormalizeElements {
   const T *x, *scale, *bias;  // bias may be nullptr
   T* y;
-  int64_t length;
+  Divider length;
   Statistics statistics;
-  int64_t divisor, count;
+  Divider divisor, count;
   ONNXTOOL_HD void operator()(int64_t i) const {
-    const int64_t line = i / length, parameter = i / divisor % count;
+    const int64_t line = length.quotient(i), parameter = count.remainder(divisor.quotient(i));
     const T mean = statistics.mean ? static_cast<T>(statistics.mean[line]) : T{0};
     const T factor = static_cast<T>(statistics.inverse[line]);
     y[i] = (x[i] - mean) * factor * scale[parameter] + (bias ? bias[parameter] : T{0});

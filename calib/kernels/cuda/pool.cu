@@ -39,7 +39,8 @@ struct MaxElements {
   bool column_major;
   T lowest;
   ONNXTOOL_HD void operator()(int64_t e) const {
-    const int64_t plane = e / w.out_size(), p = e % w.out_size(), size = w.in_size();
+    int64_t plane = e;
+    const int64_t p = w.pixels.split(plane), size = w.in_size();
     T best = lowest;
     int64_t best_at = -1;
     for (int64_t t = 0; t < w.taps(); ++t) {
@@ -92,7 +93,8 @@ struct AverageElements {
   void* y;
   bool count_pads;
   ONNXTOOL_HD void operator()(int64_t e) const {
-    const int64_t plane = e / w.out_size(), p = e % w.out_size();
+    int64_t plane = e;
+    const int64_t p = w.pixels.split(plane);
     T sum = 0;
     for (int64_t t = 0; t < w.taps(); ++t)
       if (const int64_t i = w.at(p, t); i >= 0)
@@ -117,12 +119,13 @@ struct NormElements {
   void* y;
   double power_of;
   ONNXTOOL_HD void operator()(int64_t e) const {
-    const int64_t plane = e / w.out_size(), p = e % w.out_size();
+    int64_t plane = e;
+    const int64_t p = w.pixels.split(plane);
     double sum = 0;
     for (int64_t t = 0; t < w.taps(); ++t)
       if (const int64_t i = w.at(p, t); i >= 0)
-        sum += power(static_cast<double>(device::load<T>(type, x, plane * w.in_size() + i)),
-                     power_of);
+        sum +=
+            power(static_cast<double>(device::load<T>(type, x, plane * w.in_size() + i)), power_of);
     device::store<T>(type, y, e, static_cast<T>(root(sum, power_of)));
   }
 };
@@ -137,19 +140,17 @@ Status window_pool(KernelContext& ctx) {
   const ConstView& x = ctx.input(0);
   ONNXTOOL_ASSIGN(const Window w, window_of(ctx));
   ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, x.dtype, w.output_dims(x.dims[0], x.dims[1])));
-  return dispatch(wide_type(x.dtype), TypeList<float, double>{}, "the input",
-                  [&]<class T>() -> Status {
-                    if constexpr (kNorm)
-                      device::for_each_index(
-                          y.count, NormElements<T>{DeviceWindow(w), x.dtype, x.data, y.data,
-                                                   order_of(ctx.node())});
-                    else
-                      device::for_each_index(
-                          y.count,
-                          AverageElements<T>{DeviceWindow(w), x.dtype, x.data, y.data,
-                                             ctx.node().attr_int("count_include_pad", 0) != 0});
-                    return {};
-                  });
+  return dispatch(
+      wide_type(x.dtype), TypeList<float, double>{}, "the input", [&]<class T>() -> Status {
+        if constexpr (kNorm)
+          device::for_each_index(y.count, NormElements<T>{DeviceWindow(w), x.dtype, x.data, y.data,
+                                                          order_of(ctx.node())});
+        else
+          device::for_each_index(
+              y.count, AverageElements<T>{DeviceWindow(w), x.dtype, x.data, y.data,
+                                          ctx.node().attr_int("count_include_pad", 0) != 0});
+        return {};
+      });
 }
 
 enum class Kind : uint8_t { kAverage, kMax, kNorm };

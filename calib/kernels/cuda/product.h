@@ -5,6 +5,22 @@
 
 namespace onnxtool::device {
 
+/// What operands of float32 products are rounded to first, half to even; sums stay float32.
+enum class Precision : uint8_t { kFloat32, kTf32, kBf16, kFp16 };
+
+/// The type that a float32 operand is converted to; float where products convert it themselves.
+constexpr DataType operand_type(DataType type, Precision precision) {
+  if (type != DataType::kFloat) return type;
+  return precision == Precision::kBf16   ? DataType::kBfloat16
+         : precision == Precision::kFp16 ? DataType::kFloat16
+                                         : type;
+}
+
+/// Kernels of one operator that run in float32 with operands of fewer bits.
+struct ReducedKernels {
+  KernelInfo tf32, bf16, fp16;
+};
+
 /// c[i] = alpha * op(a[i]) * op(b[i]) for i < count, row-major and dense; op transposes where said.
 /// Sums are float (double for double), in an order that depends on shapes alone.
 struct Product {
@@ -16,8 +32,14 @@ struct Product {
   void* c = nullptr;
   int64_t a_step = 0, b_step = 0, c_step = 0;  // elements from one product to the next
   float alpha = 1;
+  bool tf32 = false;  // float operands are rounded to 10 bits of mantissa
 };
 
 Status multiply(KernelContext& ctx, const Product& product);
 
 }  // namespace onnxtool::device
+
+namespace onnxtool {
+extern const device::ReducedKernels kReducedMatMul, kReducedFusedMatMul, kReducedGemm, kReducedConv,
+    kReducedFusedConv, kReducedConvTranspose;
+}  // namespace onnxtool

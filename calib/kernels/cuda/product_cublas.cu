@@ -1,4 +1,4 @@
-// Matrix products by cuBLASLt, in float32 without TF32.
+// Matrix products by cuBLASLt, in float32 without TF32 unless a product asks for it.
 //
 // cuBLASLt thinks in columns: a row-major matrix is its transpose there, so c^T = op(b)^T op(a)^T
 // is asked for. The algorithm is the first that its heuristic names for the shapes and alignments,
@@ -19,8 +19,10 @@ namespace {
 constexpr size_t kWorkspace = size_t{32} << 20;  // what NVIDIA advises for Hopper
 
 Error failed(cublasStatus_t status, const char* what) {
-  return kernel_error(ErrorCode::kUnsupported, std::string("cuBLASLt failed: ") + what + ": " +
-                                                   cublasLtGetStatusString(status));
+  return Error{ErrorCode::kUnsupported,
+               std::string("the device failed: cuBLASLt: ") + what + ": " +
+                   cublasLtGetStatusString(status),
+               "use --device cpu"};
 }
 #define ONNXTOOL_CUBLAS(call)                                                      \
   do {                                                                             \
@@ -99,7 +101,9 @@ Status choose(cublasLtHandle_t handle, const Product& p, const uint32_t (&alignm
               Call& call) {
   const bool is_double = p.type == DataType::kDouble;
   ONNXTOOL_CUBLAS(cublasLtMatmulDescCreate(&call.operation.desc,
-                                           is_double ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F,
+                                           is_double ? CUBLAS_COMPUTE_64F
+                                           : p.tf32  ? CUBLAS_COMPUTE_32F_FAST_TF32
+                                                     : CUBLAS_COMPUTE_32F,
                                            is_double ? CUDA_R_64F : CUDA_R_32F));
   const cublasOperation_t b_op = p.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N,
                           a_op = p.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N;
@@ -145,7 +149,7 @@ Result<const Call*> call_for(cublasLtHandle_t handle, const Product& p) {
                                  alignment_of(p.c, p.result, p.c_step)};
   const Key key{static_cast<int64_t>(p.type), static_cast<int64_t>(p.result), p.transpose_a,
                 p.transpose_b, p.m, p.n, p.k, p.count, p.a_step, p.b_step, p.c_step, alignment[0],
-                alignment[1], alignment[2], 0};
+                alignment[1], alignment[2], p.tf32};
   if (const auto it = calls.find(key); it != calls.end()) return &it->second;
   if (calls.size() >= kMostCalls) calls.clear();
   Call& call = calls[key];

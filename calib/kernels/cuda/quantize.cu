@@ -13,7 +13,8 @@ namespace {
 // Which scale belongs to an element.
 struct ScaleIndex {
   QuantParameters::Kind kind;
-  int64_t n, inner, block, blocks;
+  device::Divider n, inner, block;
+  int64_t blocks;
 
   explicit ScaleIndex(const QuantParameters& p)
       : kind(p.kind),
@@ -23,8 +24,9 @@ struct ScaleIndex {
         blocks(p.kind == QuantParameters::Kind::kBlock ? p.blocks() : 1) {}
   ONNXTOOL_HD int64_t of(int64_t i) const {
     if (kind == QuantParameters::Kind::kTensor) return 0;
-    if (kind == QuantParameters::Kind::kAxis) return i / inner % n;
-    return (i / (n * inner) * blocks + i / inner % n / block) * inner + i % inner;
+    const int64_t column = inner.split(i), at = n.split(i);
+    if (kind == QuantParameters::Kind::kAxis) return at;
+    return (i * blocks + block.quotient(at)) * inner.by() + column;
   }
 };
 
@@ -64,8 +66,8 @@ struct DequantizeElements {
   ONNXTOOL_HD void operator()(int64_t i) const {
     const int64_t at = index.of(i);
     const int32_t zero = zero_point ? zero_point[at] : 0;
-    const auto code = static_cast<int32_t>(static_cast<uint32_t>(device::load<int32_t>(from, q, i)) -
-                                           static_cast<uint32_t>(zero));
+    const auto code = static_cast<int32_t>(
+        static_cast<uint32_t>(device::load<int32_t>(from, q, i)) - static_cast<uint32_t>(zero));
     device::store<float>(to, x, i, static_cast<float>(code) * scale[at]);
   }
 };
@@ -82,9 +84,9 @@ Status quantize(KernelContext& ctx) {
   const IntRange range = range_of(type);
   ONNXTOOL_ASSIGN(const QuantParameters p, quant_parameters_of(ctx));
   ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, type, x.dims));
-  device::for_each_index(y.count,
-                         QuantizeElements{x.dtype, type, x.data, y.data, p.scale, p.zero_point,
-                                          ScaleIndex(p), range.low, range.high});
+  device::for_each_index(
+      y.count, QuantizeElements{x.dtype, type, x.data, y.data, p.scale, p.zero_point, ScaleIndex(p),
+                                range.low, range.high});
   return {};
 }
 
@@ -104,9 +106,7 @@ Status dequantize(KernelContext& ctx) {
 }
 
 // 8- and 16-bit codes; narrower ones, which share bytes, and 8-bit floats stay on the host.
-bool is_code(DataType type) {
-  return device::is_device_type(type) && range_of(type).high != 0;
-}
+bool is_code(DataType type) { return device::is_device_type(type) && range_of(type).high != 0; }
 bool quantizes(const NodeView& node) {
   const DataType x = node.input_dtype(0);
   return is_code(code_type(node)) &&

@@ -28,8 +28,9 @@ Status normalize(KernelContext& ctx, const SkipRows<T>& r) {
   device::for_each_index(count, AddSkip<T>{r});
   ONNXTOOL_ASSIGN(rounded.from,
                   device::statistics_of(ctx, r.sum, r.rows, r.size, r.epsilon, r.centred));
-  device::for_each_index(count, device::NormalizeElements<T>{r.sum, r.gamma, r.beta, r.y, r.size,
-                                                             rounded.from, 1, r.size});
+  device::for_each_index(count, device::NormalizeElements<T>{
+                                    r.sum, r.gamma, r.beta, r.y, device::Divider(r.size),
+                                    rounded.from, device::Divider(1), device::Divider(r.size)});
   if (r.mean || r.inverse) device::for_each_index(r.rows, rounded);
   return {};
 }
