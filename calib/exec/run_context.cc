@@ -228,6 +228,9 @@ Status RunContext::Impl::run_steps(Observer* observer) {
   for (size_t i = 0; i < plan().steps.size(); ++i) {
     const int64_t start = trace_ ? now_ns() : 0;
     ONNXTOOL_TRY(run_step(i, observer));
+    // A device works on by itself: what a step takes shows only where it is waited for.
+    if (const KernelSet* set = plan().steps[i].set; trace_ && set && set->device)
+      ONNXTOOL_TRY(set->device->finish());
     if (trace_ && trace_->events.size() < kMostEvents)
       trace_->events.push_back(
           {&plan().steps[i], depth_, start - trace_->begin_ns, now_ns() - start});
@@ -269,6 +272,14 @@ Status RunContext::Impl::run_bound(size_t count, const Bind& bind, std::vector<D
       ONNXTOOL_TRY(bind(slot, i));
       const int watch = p.watch_of_slot[static_cast<size_t>(slot)];
       if (watch < 0 || !observer || is_container(slot)) continue;
+      // Steps on the device will want it there anyway.
+      if (p.device && p.device->count && p.uploads > 0 && p.kernel_sets.front()->device &&
+          is_float(slots_[static_cast<size_t>(slot)].dtype)) {
+        ONNXTOOL_ASSIGN(const ConstView there, view(slot, p.kernel_sets.front(),
+                                                    [](Layout l) { return l == Layout::kPlain; }));
+        ONNXTOOL_ASSIGN(const bool taken, observer->observe_there(*p.device, watch, there));
+        if (taken) continue;
+      }
       ONNXTOOL_ASSIGN(ConstView shown, host_view(slot));
       ONNXTOOL_TRY(observer->observe(watch, shown));
     }

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <bit>
+#include <climits>
 #include <cmath>
 #include <limits>
 
@@ -188,9 +189,9 @@ TEST_CASE("device counts: calibration counts where values lie and fetches summar
         REQUIRE_MESSAGE(found.ok(), (found.ok() ? "" : found.error().message));
         CHECK(found->summaries == expected->summaries);
         CHECK(found->extremes == expected->extremes);
-        // Six values are watched, five of them made on the device: one fetch a sample, and one
-        // histogram a value; a device that cannot count has each value copied.
-        CHECK(g_fetched == (counts ? 9 + 5 : 9 * 5));
+        // Six values are watched, five of them made on the device and one uploaded: one fetch a
+        // sample, and one histogram a value; a device that cannot count has copied what it made.
+        CHECK(g_fetched == (counts ? 9 + 6 : 9 * 5));
       }
 }
 
@@ -204,6 +205,205 @@ TEST_CASE("device counts: a value that is not finite is named as on the host") {
     REQUIRE(!found.ok());
     CHECK(found.error().code == ErrorCode::kNotFinite);
     CHECK(found.error().message == expected.error().message);
+  }
+}
+
+// Images of random values, the same in every run; sample `infinite` overflows in the model.
+class Images final : public SampleSource {
+ public:
+  Images(int64_t count, bool one_shape, int64_t infinite = -1)
+      : count_(count), infinite_(infinite), one_shape_(one_shape) {}
+  int64_t size() const override { return count_; }
+  Result<Sample> read(int64_t index) const override {
+    const int64_t width = one_shape_ ? 6 : 6 + index % 2;
+    std::vector<float> v(static_cast<size_t>(3 * 5 * width));
+    uint32_t state = static_cast<uint32_t>(index) * 77 + 5;
+    for (float& x : v) {
+      state = state * 1664525u + 1013904223u;
+      // Few bits: sums of products are exact in any order.
+      x = static_cast<float>(state >> 28) - 7.0f;
+    }
+    if (index == infinite_) v[3] = 3e38f;
+    Sample sample;
+    sample.id = "image " + std::to_string(index);
+    sample.inputs = {Tensor::from<float>({1, 3, 5, width}, v)};
+    return sample;
+  }
+  SourceDescription describe() const override { return {}; }
+  const std::vector<std::string>& labels() const override { return none_; }
+  bool has_labels() const override { return false; }
+
+ private:
+  int64_t count_, infinite_;
+  bool one_shape_;
+  std::vector<std::string> none_;
+};
+
+constexpr const char* kBatchModel = R"(<ir_version: 10, opset_import: ["" : 21]>
+g (float[N,3,5,W] x) => (float[N,4] y)
+<float[4,3,1,1] w = {1.0, 2.0, -1.0, 3.0, 0.5, 1.0, 2.0, -2.0, 1.0, 1.0, -1.0, 4.0}, int64[2] s = {0, -1}>
+{ d = Add (x, x)  c = Conv (d, w)  r = Relu (c)  m = GlobalMaxPool (r)  y = Reshape (m, s) })";
+
+struct Batched {
+  Result<std::vector<Summary>> summaries;
+  int64_t runs = 0;  // fetches of a run's counts
+};
+
+Batched calibrate_batches(const char* text, const std::vector<const KernelSet*>& sets,
+                          const SampleSource& source, int threads,
+                          int64_t* restarts = nullptr) {
+  auto model = parse_text(text);
+  REQUIRE_MESSAGE(model.ok(), (model.ok() ? "" : model.error().message));
+  REQUIRE(infer_graph((*model)->graph()).ok());
+  std::vector<const Value*> watched;
+  for (const char* name : {"d", "r", "y"}) watched.push_back((*model)->graph().find(name));
+  Batched out{std::vector<Summary>{}};
+  RunOptions options;
+  options.kernel_sets = sets;
+  options.threads = threads;
+  int64_t last = 0;
+  options.progress = [&](int64_t done, int64_t total) {
+    if (restarts && done <= last)
+      ++*restarts;
+    else
+      CHECK(done > last);
+    CHECK(total == source.size());
+    last = done;
+  };
+  const int64_t before = g_fetched;
+  out.summaries =
+      collect_summaries((*model)->graph(), watched, source, options, Summary::Mode::kHistogram);
+  out.runs = g_fetched - before - 3;  // three histograms
+  CHECK((!out.summaries.ok() || last == source.size()));
+  return out;
+}
+
+TEST_CASE("device counts: samples that the model computes apart run at once") {
+  for (const KernelSet* device : testing::devices())
+    for (const int threads : {1, 3})
+      for (const bool one_shape : {true, false}) {
+        const Images source(71, one_shape);
+        const CountedSet counted(*device, true);
+        const Batched expected = calibrate_batches(kBatchModel, {&cpu_kernel_set()}, source, 2);
+        const Batched found =
+            calibrate_batches(kBatchModel, {&counted.set, &cpu_kernel_set()}, source, threads);
+        REQUIRE(expected.summaries.ok());
+        REQUIRE_MESSAGE(found.summaries.ok(),
+                        (found.summaries.ok() ? "" : found.summaries.error().message));
+        CHECK(*found.summaries == *expected.summaries);
+        CHECK(found.runs == (one_shape ? 3 : 71));  // of 32, 32 and 7; or one by one
+      }
+}
+
+TEST_CASE("device counts: samples that a model mixes run one at a time") {
+  constexpr const char* kMixes = R"(<ir_version: 10, opset_import: ["" : 21]>
+g (float[N,3,5,W] x) => (float[1,3,5,W] y) <int64[1] a = {0}>
+{ d = Add (x, x)  r = Relu (d)  [over] y = ReduceMax (r, a) })";
+  const Images source(5, true);
+  for (const KernelSet* device : testing::devices()) {
+    const CountedSet counted(*device, true);
+    const Batched found = calibrate_batches(kMixes, {&counted.set, &cpu_kernel_set()}, source, 1);
+    REQUIRE(found.summaries.ok());
+    CHECK(found.runs == 5);
+  }
+}
+
+TEST_CASE("device counts: of samples that ran at once, the one that fails is named") {
+  const Images source(40, true, /*infinite=*/35);
+  const Batched expected = calibrate_batches(kBatchModel, {&cpu_kernel_set()}, source, 1);
+  REQUIRE(!expected.summaries.ok());
+  CHECK(expected.summaries.error().message.find("image 35") != std::string::npos);
+  for (const KernelSet* device : testing::devices()) {
+    const Batched found = calibrate_batches(kBatchModel, {device, &cpu_kernel_set()}, source, 1);
+    REQUIRE(!found.summaries.ok());
+    CHECK(found.summaries.error().code == ErrorCode::kNotFinite);
+    CHECK(found.summaries.error().message == expected.summaries.error().message);
+  }
+}
+
+TEST_CASE("device counts: where memory is short, fewer samples run at once") {
+  // Of a request's size, in bytes; a sample's largest value has 4 * 30 floats.
+  static constexpr size_t kMost = 480 * 10;
+  const Images source(20, true);
+  for (const KernelSet* device : testing::devices()) {
+    CountedSet small(*device, true);
+    small.api.allocate = [](size_t size) -> void* {
+      // Histograms and parameters aside.
+      return size > kMost && size < 65536 ? nullptr : g_api->allocate(size);
+    };
+    const Batched expected = calibrate_batches(kBatchModel, {&cpu_kernel_set()}, source, 1);
+    const Batched found =
+        calibrate_batches(kBatchModel, {&small.set, &cpu_kernel_set()}, source, 1);
+    REQUIRE_MESSAGE(found.summaries.ok(),
+                    (found.summaries.ok() ? "" : found.summaries.error().message));
+    CHECK(*found.summaries == *expected.summaries);
+    CHECK(found.runs == 2);  // 20 do not fit, 10 do
+  }
+}
+
+TEST_CASE("device counts: what broadcasts within a sample runs one by one") {
+  constexpr const char* kScaled = R"(<ir_version: 10, opset_import: ["" : 21]>
+g (float[N,3] x, float[M,3] s) => (float[K,3] d, float[K,3] r, float[K,3] y)
+{ d = Mul (x, s)  r = Relu (d)  y = Neg (r) })";
+  class Scaled final : public SampleSource {
+   public:
+    int64_t size() const override { return 6; }
+    Result<Sample> read(int64_t index) const override {
+      const float x = static_cast<float>(index) - 2.5f;
+      Sample sample;
+      sample.id = std::to_string(index);
+      sample.inputs = {Tensor::from<float>({2, 3}, {x, 1, x, 2, x, 3}),
+                       Tensor::from<float>({1, 3}, {1, x, 2})};
+      return sample;
+    }
+    SourceDescription describe() const override { return {}; }
+    const std::vector<std::string>& labels() const override { return none_; }
+    bool has_labels() const override { return false; }
+
+   private:
+    std::vector<std::string> none_;
+  };
+  const Scaled source;
+  const Batched expected = calibrate_batches(kScaled, {&cpu_kernel_set()}, source, 1);
+  REQUIRE(expected.summaries.ok());
+  for (const KernelSet* device : testing::devices()) {
+    const CountedSet counted(*device, true);
+    const Batched found =
+        calibrate_batches(kScaled, {&counted.set, &cpu_kernel_set()}, source, 1);
+    REQUIRE_MESSAGE(found.summaries.ok(),
+                    (found.summaries.ok() ? "" : found.summaries.error().message));
+    CHECK(*found.summaries == *expected.summaries);
+    CHECK(found.runs == 6);
+  }
+}
+
+TEST_CASE("device counts: where a later bundle does not fit, all are counted anew") {
+  // Of values of more than 16 samples: refused from one in the second of three bundles on.
+  static std::atomic<int> g_large, g_most;
+  const Images source(71, true);
+  const Batched expected = calibrate_batches(kBatchModel, {&cpu_kernel_set()}, source, 1);
+  for (const KernelSet* device : testing::devices()) {
+    CountedSet small(*device, true);
+    small.api.allocate = [](size_t size) -> void* {
+      const bool large = size > 16 * 480 && size < 65536;
+      return large && ++g_large > g_most ? nullptr : g_api->allocate(size);
+    };
+    const auto calibrate = [&](int most, int64_t* restarts) {
+      g_large = 0;
+      g_most = most;
+      const Batched found = calibrate_batches(kBatchModel, {&small.set, &cpu_kernel_set()}, source,
+                                              1, restarts);
+      REQUIRE_MESSAGE(found.summaries.ok(),
+                      (found.summaries.ok() ? "" : found.summaries.error().message));
+      CHECK(*found.summaries == *expected.summaries);
+    };
+    calibrate(INT_MAX, nullptr);
+    // As many in the run that tries whether they fit, and in each of the two that count.
+    const int all = g_large;
+    int64_t restarts = 0;
+    REQUIRE(all >= 3);
+    calibrate(all - 1, &restarts);
+    CHECK(restarts == 1);
   }
 }
 
