@@ -8,6 +8,7 @@
 #include "apps/bench.h"
 #include "apps/command.h"
 #include "apps/config.h"
+#include "apps/device_fallback.h"
 #include "apps/files.h"
 #include "apps/flags.h"
 #include "apps/models.h"
@@ -386,7 +387,7 @@ Run add(CLI::App& command) {
   CLI::App* app = &command;
   return [options, app](const Streams& streams) -> Result<int> {
     options->settings_file = settings_file(*app);
-    return BenchCommand(*options, streams).run();
+    return run_on_device<BenchCommand>(*options, streams);
   };
 }
 

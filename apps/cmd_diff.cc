@@ -6,6 +6,7 @@
 
 #include "apps/command.h"
 #include "apps/config.h"
+#include "apps/device_fallback.h"
 #include "apps/diff_bisect.h"
 #include "apps/diff_golden.h"
 #include "apps/diff_layers.h"
@@ -425,7 +426,7 @@ Run add(CLI::App& command) {
   CLI::App* app = &command;
   return [options, app](const Streams& streams) -> Result<int> {
     options->settings_file = settings_file(*app);
-    return DiffCommand(*options, streams).run();
+    return run_on_device<DiffCommand>(*options, streams);
   };
 }
 

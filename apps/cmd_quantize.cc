@@ -1,6 +1,7 @@
 // onnxtool quantize: a float model in, a smaller or faster one out that computes nearly the same.
 #include "apps/command.h"
 #include "apps/config.h"
+#include "apps/device_fallback.h"
 #include "apps/quantize_flags.h"
 #include "apps/quantize_job.h"
 
@@ -17,7 +18,7 @@ Run add(CLI::App& command) {
     for (const CLI::Option* o : app->get_options())
       if (o->count() && !o->get_positional()) options->given.insert("--" + o->get_lnames().at(0));
     options->settings = given_settings(*app);
-    return QuantizeJob(*options, streams).run();
+    return run_on_device<QuantizeJob>(*options, streams);
   };
 }
 

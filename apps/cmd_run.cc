@@ -7,6 +7,7 @@
 
 #include "apps/command.h"
 #include "apps/config.h"
+#include "apps/device_fallback.h"
 #include "apps/extremes.h"
 #include "apps/files.h"
 #include "apps/flags.h"
@@ -222,7 +223,7 @@ Run add(CLI::App& command) {
   CLI::App* app = &command;
   return [options, app](const Streams& streams) -> Result<int> {
     options->settings_file = settings_file(*app);
-    return RunCommand(*options, streams).run();
+    return run_on_device<RunCommand>(*options, streams);
   };
 }
 

@@ -14,7 +14,12 @@ bool kernel_takes(const Step& step, int input, Layout layout) {
          (step.kernel->takes_layout && step.kernel->takes_layout(input, layout));
 }
 
-Error out_of_memory(size_t size_bytes) {
+Error out_of_memory(size_t size_bytes, const DeviceApi* device) {
+  if (device)
+    return Error{ErrorCode::kOutOfMemory,
+                 "the device is out of memory: it has no " + std::to_string(size_bytes) +
+                     " bytes more",
+                 "use --device cpu, or fewer threads or smaller samples"};
   return Error{ErrorCode::kOutOfMemory,
                "out of memory while asking for " + std::to_string(size_bytes) + " bytes",
                "use fewer threads or smaller samples"};
@@ -36,7 +41,7 @@ Result<Buffer*> RunContext::Impl::new_buffer(size_t size_bytes, const DeviceApi*
   buffer->device = device;
   buffer->data = device ? device->allocate(std::max<size_t>(size_bytes, 1))
                         : arena_.acquire(size_bytes, &buffer->ticket);
-  if (!buffer->data) return out_of_memory(size_bytes);
+  if (!buffer->data) return out_of_memory(size_bytes, device);
   return buffer.release();
 }
 
