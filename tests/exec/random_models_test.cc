@@ -1,6 +1,6 @@
 // Seeded random models over every operator that the executor claims: the same bits for any number
-// of threads and in another memory space; kernel sets, and plans that fuse or not, as close as
-// their arithmetic allows. ONNXTOOL_RANDOM_MODELS sets how many, ONNXTOOL_RANDOM_SEED the first
+// of threads and in another memory space; kernel sets, devices, and plans that fuse or not, as close
+// as their arithmetic allows. ONNXTOOL_RANDOM_MODELS sets how many, ONNXTOOL_RANDOM_SEED the first
 // one.
 #include <doctest/doctest.h>
 
@@ -16,6 +16,7 @@
 #include "calib/exec/plan.h"
 #include "calib/kernels/cpu/cpu_kernels.h"
 #include "libopt/analysis/seam.h"
+#include "tests/support/devices.h"
 #include "tests/support/fake_device.h"
 #include "tests/support/random_models.h"
 
@@ -232,7 +233,8 @@ std::string compare_locally(const RandomModel& m, const Reference& r, const Way&
   return comparer.found;
 }
 
-void check_model(const RandomModel& m, const Sets& modules, uint32_t seed, Statistics& statistics) {
+void check_model(const RandomModel& m, const Sets& modules, const Sets& devices, uint32_t seed,
+                 Statistics& statistics) {
   INFO("seed ", seed, "\n", m.text);
   const Way plain{"cpu", {&cpu_kernel_set()}};
   const auto first = outputs_of(m, plain);
@@ -281,6 +283,11 @@ void check_model(const RandomModel& m, const Sets& modules, uint32_t seed, Stati
     CHECK_MESSAGE(one.ok(), (one.ok() ? "" : one.error().message));
     if (one.ok()) check_same({"modules, 3 threads", modules, 3}, *one);
   }
+  for (const KernelSet* device : devices) {
+    const std::string name = "device " + std::string(device->isa);
+    close.push_back({name, {device, &cpu_kernel_set()}});
+    close.push_back({name + ", nothing fused", {device, &cpu_kernel_set()}, 1, false});
+  }
   for (const Way& way : close) {
     const std::string found = compare_locally(m, *reference, way, statistics);
     CHECK_MESSAGE(found.empty(), way.name << ": " << found);
@@ -299,6 +306,7 @@ TEST_CASE("random models agree between threads, kernel sets, memory spaces, fuse
   const auto start = from ? static_cast<size_t>(std::atoll(from)) : 0;
   const auto modules = load_kernel_sets("auto");
   REQUIRE(modules.ok());
+  const Sets device_sets = devices();
   Statistics statistics;
   for (size_t i = start; i < start + count; ++i) {
     const auto seed = static_cast<uint32_t>(i);
@@ -313,7 +321,7 @@ TEST_CASE("random models agree between threads, kernel sets, memory spaces, fuse
     }
     (void)infer_graph(made->model->graph());
     const int before = statistics.ran_models;
-    check_model(*made, modules->sets, seed, statistics);
+    check_model(*made, modules->sets, device_sets, seed, statistics);
     if (statistics.ran_models > before) ++statistics.models_of_recipe[models->line_of(seed)];
   }
   std::cout << "random models: " << statistics.ran_models << " ran, " << statistics.refused
@@ -328,7 +336,9 @@ TEST_CASE("random models agree between threads, kernel sets, memory spaces, fuse
   for (const NativeOperator& op : native_operators())
     CHECK_MESSAGE(statistics.ran.contains({std::string(op.domain), std::string(op.op)}),
                   "no model has " << op.op);
-  for (const KernelSet* set : modules->sets)
+  Sets others = modules->sets;
+  others.push_back(device_sets[0]);
+  for (const KernelSet* set : others)
     for (const KernelInfo* k : set->kernels)
       if (set->name != "cpu")
         CHECK_MESSAGE(statistics.by_set[set->name].contains(std::string(k->op)),
