@@ -1,5 +1,6 @@
 // Operators of com.microsoft: small cases by hand, attention against the standard's operator.
 #include <cmath>
+#include <limits>
 
 #include "tests/kernels/one_node.h"
 
@@ -199,6 +200,23 @@ TEST_CASE("packed attention projects its input first") {
   check_near(run_node(node)[0], doubles<float>(run_node(standard)[0]), 1e-5);
   node.inputs[1] = values.normal({2, 11});
   CHECK(mentions(error_of(node), "does not divide into 2 heads"));
+}
+
+// As onnxruntime 1.31 computes it; its GroupQueryAttention gives zeros there, as ours does.
+TEST_CASE("a bias that hides every key from a query gives NaN, as Softmax does") {
+  Values values(16);
+  constexpr float kHidden = -std::numeric_limits<float>::infinity();
+  const Tensor hiding = floats({1, 1, 2, 2}, {0, 0, kHidden, kHidden}), x = values.normal({1, 2, 4});
+  const OneNode heads = microsoft("MultiHeadAttention", {x, x, x, Tensor(), Tensor(), hiding},
+                                  {{"num_heads", int64_t{2}}});
+  const OneNode packed = microsoft("Attention",
+                                   {x, values.normal({4, 12}), values.normal({12}), Tensor(),
+                                    Tensor(), hiding},
+                                   {{"num_heads", int64_t{2}}});
+  for (const OneNode& node : {heads, packed}) {
+    const auto y = doubles<float>(run_node(node)[0]);
+    for (size_t i = 0; i < 8; ++i) CHECK(std::isnan(y[i]) == (i >= 4));
+  }
 }
 
 TEST_CASE("group query attention continues each sample behind its own past") {

@@ -190,6 +190,8 @@ Status run(KernelContext& ctx) {
   problem.y_data = y.data<float>();
   problem.scale = scale_or_default(ctx.node(), s.size);
   problem.bias = &biases;
+  // Only the added bias can hide every key from a query, padding and order cannot.
+  problem.blind_gives_nan = true;
   FloatOutput<float> scores;
   if (ctx.wants_output(kScores)) {
     ONNXTOOL_ASSIGN(const MutableView view,
