@@ -65,7 +65,7 @@ Result<AlignedArray<int16_t>> pack_b(const GemmIsa& isa, const ConstView& b,
 }
 
 // Where zero points may be left out they are 0; not where y has one.
-Status require_inputs(const NodeView& node, const IntProductInputs& at) {
+Status require_operands(const NodeView& node, const IntProductInputs& at) {
   ONNXTOOL_TRY(require_inputs(node, {0, at.b}));
   for (const int scale : {at.a_scale, at.b_scale, at.y_scale})
     if (scale >= 0) ONNXTOOL_TRY(require_inputs(node, {scale}));
@@ -78,7 +78,7 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
   auto state = std::make_unique<MatMulIntState>();
   state->isa = &gemm_isa();  // exact: every level gives the same bits
   state->at = int_product_inputs(node.op_type());
-  ONNXTOOL_TRY(require_inputs(node, state->at));
+  ONNXTOOL_TRY(require_operands(node, state->at));
   state->pairs = kPairs;
   const ConstView* b = node.constant(state->at.b);
   const ConstView* zero = node.constant(state->at.b_zero);

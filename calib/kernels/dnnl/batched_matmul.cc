@@ -182,13 +182,15 @@ Status run(KernelContext& ctx) {
     ONNXTOOL_ASSIGN(right, rounded_to_bf16(ctx, static_cast<const float*>(right), b.count));
   }
   const auto element = static_cast<int64_t>(dnnl::memory::data_type_size(state.operands));
-  return run_all_pieces(ctx, p->pieces.size(), p->scratch_bytes, [&](size_t i, void* scratch) {
-    const Piece& piece = p->pieces[i];
-    p->primitives[piece.primitive].code.execute(
-        {static_cast<const std::byte*>(left) + piece.a * element,
-         static_cast<const std::byte*>(right) + piece.b * element,
-         static_cast<float*>(y.data) + piece.y, scratch});
-  });
+  return run_all_pieces(ctx, p->pieces.size(), p->scratch_bytes,
+                        [&](size_t i, void* scratch) -> Status {
+                          const Piece& piece = p->pieces[i];
+                          p->primitives[piece.primitive].code.execute(
+                              {static_cast<const std::byte*>(left) + piece.a * element,
+                               static_cast<const std::byte*>(right) + piece.b * element,
+                               static_cast<float*>(y.data) + piece.y, scratch});
+                          return {};
+                        });
 }
 
 }  // namespace

@@ -285,7 +285,8 @@ Status run(KernelContext& ctx) {
   const size_t product_bytes =
       static_cast<size_t>(plan->most_rows * in[1] * g.taps() * g.out_channels) * sizeof(float);
   return run_all_pieces(
-      ctx, plan->bands.size(), plan->scratch_bytes + product_bytes, [&](size_t i, void* scratch) {
+      ctx, plan->bands.size(), plan->scratch_bytes + product_bytes,
+      [&](size_t i, void* scratch) -> Status {
         const Band& band = plan->bands[i];
         const auto* products =
             reinterpret_cast<const float*>(static_cast<std::byte*>(scratch) + plan->scratch_bytes);
@@ -298,6 +299,7 @@ Status run(KernelContext& ctx) {
           gather_row(
               g, band, products, in[1], state.bias, oh, out[1],
               static_cast<float*>(y.data) + (band.image * out[0] + oh) * out[1] * g.out_channels);
+        return {};
       });
 }
 

@@ -228,8 +228,8 @@ bool ConvolutionPlan::writes_lines(const Primitive& p) const {
   return !makes_sums_ && (p.channels.count == out_channels_ || p.pixels == 1);
 }
 
-void ConvolutionPlan::execute(const Piece& piece, const ConvolutionOperands& operands, void* target,
-                              void* scratch) const {
+Status ConvolutionPlan::execute(const Piece& piece, const ConvolutionOperands& operands,
+                                void* target, void* scratch) const {
   const Primitive& p = primitives_[piece.primitive];
   const auto source_offset = static_cast<size_t>(piece.source_offset) * source_element_bytes_;
   const auto compute = [&](const Executable& code, void* to) {
@@ -241,21 +241,22 @@ void ConvolutionPlan::execute(const Piece& piece, const ConvolutionOperands& ope
   if (p.plain) lower_flag();
   compute(p.code, target);
   for (const PostOp& op : apart_) apply_post_op(op, outputs, count);
-  if (!p.plain || !flag_is_up()) return;
+  if (!p.plain || !flag_is_up()) return {};
 
   std::call_once(p.plain->once, [&] { p.plain->code = executable(p.plain->desc, p); });
   const std::unique_ptr<float[]> sums(new (std::nothrow) float[static_cast<size_t>(count)]);
-  if (!sums) throw dnnl::error(dnnl_out_of_memory, "no memory to look for NaN in");
+  if (!sums) return kernel_error(ErrorCode::kOutOfMemory, "no memory to look for NaN in");
   compute(p.plain->code, sums.get());
   for (const PostOp& op : watched_) apply_post_op(op, sums.get(), count);
   for (int64_t i = 0; i < count; ++i)
     if (std::isnan(sums[i])) outputs[i] = sums[i];
+  return {};
 }
 
 Status ConvolutionPlan::run(KernelContext& ctx, const ConvolutionOperands& operands) const {
   auto* target = static_cast<float*>(operands.target);
   const size_t bytes = scratch_bytes_ + static_cast<size_t>(most_outputs_) * sizeof(float);
-  return run_all_pieces(ctx, pieces_.size(), bytes, [&](size_t i, std::byte* scratch) {
+  return run_all_pieces(ctx, pieces_.size(), bytes, [&](size_t i, std::byte* scratch) -> Status {
     const Primitive& p = primitives_[pieces_[i].primitive];
     float* lines = target + pieces_[i].first_pixel * out_channels_ + p.channels.first;
     if (writes_lines(p)) return execute(pieces_[i], operands, lines, scratch);
@@ -264,20 +265,22 @@ Status ConvolutionPlan::run(KernelContext& ctx, const ConvolutionOperands& opera
     const int64_t n = p.channels.count;
     for (int64_t k = 0; adds_ && k < p.pixels; ++k)
       std::copy_n(lines + k * out_channels_, n, dense + k * n);
-    execute(pieces_[i], operands, dense, scratch);
+    ONNXTOOL_TRY(execute(pieces_[i], operands, dense, scratch));
     for (int64_t k = 0; k < p.pixels; ++k) std::copy_n(dense + k * n, n, lines + k * out_channels_);
+    return {};
   });
 }
 
 Status ConvolutionPlan::run(KernelContext& ctx, const ConvolutionOperands& operands,
                             const FinishSums& finish) const {
   const size_t bytes = scratch_bytes_ + static_cast<size_t>(most_outputs_) * sizeof(int32_t);
-  return run_all_pieces(ctx, pieces_.size(), bytes, [&](size_t i, std::byte* scratch) {
+  return run_all_pieces(ctx, pieces_.size(), bytes, [&](size_t i, std::byte* scratch) -> Status {
     const Piece& piece = pieces_[i];
     const Primitive& p = primitives_[piece.primitive];
     auto* sums = reinterpret_cast<int32_t*>(scratch + scratch_bytes_);
-    execute(piece, operands, sums, scratch);
+    ONNXTOOL_TRY(execute(piece, operands, sums, scratch));
     finish(sums, {piece.first_pixel, p.pixels}, p.channels);
+    return {};
   });
 }
 

@@ -87,8 +87,8 @@ class ConvolutionPlan {
     int64_t first_pixel;    // of the outputs, all images counted
   };
 
-  void execute(const Piece& piece, const ConvolutionOperands& operands, void* target,
-               void* scratch) const;
+  Status execute(const Piece& piece, const ConvolutionOperands& operands, void* target,
+                 void* scratch) const;
   /// Whether outputs go where they belong, since they follow each other there.
   bool writes_lines(const Primitive& p) const;
   Status describe_pieces(const ConvolutionProblem& problem, const ConvolutionTiling& tiling,

@@ -11,9 +11,9 @@
 
 namespace onnxtool {
 
-/// Calls run(i, scratch) for i in [0, count), on up to node().threads() threads at a time, with
-/// oneDNN held to the calling one. `scratch_bytes` is what one piece needs. The first failure is
-/// returned.
+/// Calls run(i, scratch), which returns a Status, for i in [0, count), on up to node().threads()
+/// threads at a time, with oneDNN held to the calling one. `scratch_bytes` is what one piece needs.
+/// The first failure is returned.
 template <class Run>
 Status run_all_pieces(KernelContext& ctx, size_t count, size_t scratch_bytes, const Run& run) {
   scratch_bytes = (scratch_bytes + 63) / 64 * 64;
@@ -23,10 +23,7 @@ Status run_all_pieces(KernelContext& ctx, size_t count, size_t scratch_bytes, co
       ONNXTOOL_ASSIGN(scratch, ctx.scratch(scratch_bytes));
     }
     hold_to_one_thread();
-    return catching([&]() -> Status {
-      run(size_t{0}, static_cast<std::byte*>(scratch));
-      return {};
-    });
+    return catching([&]() -> Status { return run(size_t{0}, static_cast<std::byte*>(scratch)); });
   }
   // As many as can run at a time; pieces take turns in them.
   std::vector<std::byte*> free(
@@ -49,11 +46,8 @@ Status run_all_pieces(KernelContext& ctx, size_t count, size_t scratch_bytes, co
     }
     std::optional<Error> error;
     for (int64_t i = begin; i < end && !error; ++i) {
-      try {
-        run(static_cast<size_t>(i), scratch);
-      } catch (const dnnl::error& e) {
-        error = as_error(e);
-      }
+      Status s = catching([&]() -> Status { return run(static_cast<size_t>(i), scratch); });
+      if (!s.ok()) error = std::move(s).error();
     }
     const std::lock_guard lock(mutex);
     free.push_back(scratch);
