@@ -23,7 +23,8 @@ void note_reads(const Step& step, std::vector<Traffic>& traffic) {
   }
   // A view of a value is that value: it lies wherever that lies.
   for (const int s : step.outputs)
-    if (s >= 0 && step.set && step.set->device) traffic[static_cast<size_t>(s)].made_on_device = true;
+    if (s >= 0 && step.set && step.set->device)
+      traffic[static_cast<size_t>(s)].made_on_device = true;
 }
 
 Status upload(Plan::Impl& plan, int slot, AlignedTensor& tensor) {

@@ -290,7 +290,8 @@ struct RunContext::Impl {
   }
   void release(int slot);
   void set_dims(SlotValue& value, std::span<const int64_t> dims);
-  void share(int slot, int from, std::span<const int64_t> dims);
+  /// The slot becomes the elements of `from` from `first` on, under these dims: no copy.
+  void share(int slot, int from, std::span<const int64_t> dims, int64_t first = 0);
   Result<Buffer*> new_buffer(size_t size_bytes, const DeviceApi* device);
   void drop(Buffer* buffer);
   /// Releases all slots and lets the arena lay out the next run.

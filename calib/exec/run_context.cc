@@ -5,6 +5,7 @@
 #include <cstring>
 #include <new>
 
+#include "calib/exec/parts.h"
 #include "calib/exec/plan_impl.h"
 #include "calib/exec/threads.h"
 #include "libopt/support/checked.h"
@@ -13,6 +14,10 @@ namespace onnxtool {
 namespace {
 
 constexpr size_t kMostEvents = size_t{1} << 22;  // 128 MB
+
+// A part of a value keeps all of its memory, which should be as good as free or mostly the part's.
+constexpr uint64_t kSmallPart = 64 * 1024;
+constexpr int64_t kLeastShare = 4;
 
 int64_t now_ns() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(
@@ -85,6 +90,18 @@ class StepContext final : public KernelContext {
     return {};
   }
 
+  bool share_part(int i, int in, std::span<const int64_t> dims, int64_t first) {
+    const ConstView& from = input(in);
+    const auto count = checked_product(dims);
+    ONNXTOOL_CHECK(count && first >= 0 && *count <= from.count - first);
+    const bool fits = from.layout == Layout::kPlain && bits_of(from.dtype) % 8 == 0;
+    const uint64_t held = size_bytes_of(from.dtype, static_cast<uint64_t>(from.count));
+    if (!fits || (held > kSmallPart && *count < from.count / kLeastShare)) return false;
+    if (slot_of(i) >= 0)
+      run_.share(slot_of(i), step_.node->inputs[static_cast<size_t>(in)], dims, first);
+    return true;
+  }
+
   Result<void*> scratch(size_t size_bytes) override {
     ONNXTOOL_ASSIGN(Buffer * b, run_.new_buffer(size_bytes, step_.set->device));
     scratch_.push_back(b);
@@ -123,6 +140,12 @@ size_t spare_slots(const Plan::Impl& plan) {
 }
 
 }  // namespace
+
+bool share_part(KernelContext& ctx, int output, int input, std::span<const int64_t> dims,
+                int64_t first) {
+  auto* step = dynamic_cast<StepContext*>(&ctx);
+  return step && step->share_part(output, input, dims, first);
+}
 
 RunContext::Impl::Impl(std::shared_ptr<const Plan> p)
     : plan_(std::move(p)), slots_(static_cast<size_t>(plan().num_slots) + spare_slots(plan())) {}

@@ -236,8 +236,8 @@ Result<ConstView> RunContext::Impl::view(int slot, const KernelSet* set,
       host = v.forms[static_cast<size_t>(f)];
   if (host.space == MemorySpace::kDevice) {
     ONNXTOOL_ASSIGN(host, add_form(MemorySpace::kHost, first.layout));
-    ONNXTOOL_TRY(
-        first.device->to_host(host.data, first.data, *layout_size_bytes(v.dtype, v.dims, first.layout)));
+    ONNXTOOL_TRY(first.device->to_host(host.data, first.data,
+                                       *layout_size_bytes(v.dtype, v.dims, first.layout)));
   }
   if (!takes(host.layout)) {
     const Representation blocked = host;
@@ -257,8 +257,7 @@ Result<ConstView> RunContext::Impl::host_view(int slot) {
 
 Result<ConstView> RunContext::Impl::input_view(const Step& step, int input) {
   const int slot = step.node->inputs[static_cast<size_t>(input)];
-  const InputUse use =
-      step.kernel->use ? step.kernel->use(*step.node, input) : InputUse::kData;
+  const InputUse use = step.kernel->use ? step.kernel->use(*step.node, input) : InputUse::kData;
   const SlotValue& v = slots_[static_cast<size_t>(slot)];
   if (use == InputUse::kDims && v.num_forms && (!v.held || v.held->is_tensor()))
     return ConstView{v.dtype, v.dims, nullptr, v.count, MemorySpace::kHost, Layout::kPlain};
@@ -283,19 +282,24 @@ Result<Tensor> RunContext::Impl::take_tensor(int slot) {
   return Tensor::from_bytes(view->dtype, std::move(dims), std::move(bytes));
 }
 
-void RunContext::Impl::share(int slot, int from, std::span<const int64_t> dims) {
+void RunContext::Impl::share(int slot, int from, std::span<const int64_t> dims, int64_t first) {
   release(slot);
   const SlotValue& source = slots_[static_cast<size_t>(from)];
   SlotValue& v = slots_[static_cast<size_t>(slot)];
   v.dtype = source.dtype;
-  v.count = source.count;
   set_dims(v, dims);
+  v.count = *checked_product(v.dims);
+  const size_t skipped = source.dtype == DataType::kString
+                             ? static_cast<size_t>(first) * sizeof(std::string)
+                             : size_bytes_of(source.dtype, static_cast<uint64_t>(first));
   // Only plain forms can be seen under other dims; the caller's kernel was shown one.
   for (int f = 0; f < source.num_forms; ++f) {
     const Representation& form = source.forms[static_cast<size_t>(f)];
     if (form.layout != Layout::kPlain) continue;
     if (form.buffer) ++form.buffer->references;
-    v.forms[static_cast<size_t>(v.num_forms++)] = form;
+    Representation& seen = v.forms[static_cast<size_t>(v.num_forms++)];
+    seen = form;
+    seen.data = static_cast<std::byte*>(form.data) + skipped;
   }
   if (source.held) v.held = std::make_unique<Datum>(*source.held);
 }

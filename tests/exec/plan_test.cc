@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <cstring>
+#include <map>
 
 #include "calib/exec/arena.h"
 #include "calib/exec/folder.h"
@@ -100,13 +101,69 @@ TEST_CASE("a watched value is shown once, even where it would have been fused aw
   CHECK(watched[0].same_content(run(plan_of(*model), {x})[0]));
 }
 
+TEST_CASE("parts that lie in one piece are views of the whole, unless they would keep much more") {
+  struct Places final : Observer {
+    Status observe(int watch, const ConstView& v) override {
+      at[watch] = static_cast<const std::byte*>(v.data);
+      return {};
+    }
+    std::map<int, const std::byte*> at;
+  };
+  // Rows of w are no pieces; h is a thousandth of the whole, which t would keep.
+  const auto model = model_of(R"(<ir_version: 8, opset_import: ["" : 17]>
+g (float[1,4,2] x, float[40,1000] z, string[3] n) => (float[1,2,2] c, float[1,2,2] e, float[1,1,2] s, float[1,4,1] w, float[1,1000] h, float[20,1000] t, string[1] u)
+<int64[1] one = {1}, int64[1] two = {2}, int64[1] three = {3}, int64[1] twenty = {20}, int64[1] zero = {0}, int64[1] many = {1000}>
+{ r = Neg (x)
+  a, b = Split <axis = 1> (r)
+  s = Slice (r, two, three, one)
+  w = Slice (r, one, two, two)
+  c = Relu (a)
+  e = Neg (b)
+  k = Neg (z)
+  h = Slice (k, three, many, zero, many)
+  t = Slice (k, twenty, many, zero)
+  m = Identity (n)
+  u = Slice (m, two, three, zero) })");
+  PlanOptions options;
+  for (const char* name : {"r", "a", "b", "s", "w", "k", "h", "t"})
+    options.watched.push_back(model->graph().find(name));
+  std::vector<float> x(8), z(40000);
+  for (size_t i = 0; i < x.size(); ++i) x[i] = i % 2 ? float(i) : -float(i);
+  for (size_t i = 0; i < z.size(); ++i) z[i] = -float(i);
+  const std::vector<Tensor> inputs = {Tensor::from<float>({1, 4, 2}, x),
+                                      Tensor::from<float>({40, 1000}, z),
+                                      Tensor::from_strings({3}, {"k", "l", "m"})};
+  const auto plan = plan_of(*model, options);
+  RunContext context(plan);
+  for (int turn = 0; turn < 2; ++turn) {  // from the heap, then from one block
+    Places places;
+    std::vector<Tensor> y;
+    REQUIRE(context.run(inputs, &y, &places).ok());
+    const auto offset = [&](int part, int whole) { return places.at[part] - places.at[whole]; };
+    CHECK(offset(1, 0) == 0);
+    CHECK(offset(2, 0) == 16);
+    CHECK(offset(3, 0) == 16);
+    CHECK((offset(4, 0) < 0 || offset(4, 0) >= 32));
+    CHECK((offset(6, 5) < 0 || offset(6, 5) >= 160000));
+    CHECK(offset(7, 5) == 80000);
+    CHECK(y[0].values<float>() == std::vector<float>{0, 0, 2, 0});
+    CHECK(y[1].values<float>() == std::vector<float>{-4, 5, -6, 7});
+    CHECK(y[2].values<float>() == std::vector<float>{4, -5});
+    CHECK(y[3].values<float>() == std::vector<float>{-1, -3, -5, -7});
+    CHECK(y[4].values<float>()[1] == 3001);
+    CHECK(y[5].values<float>()[999] == 20999);
+    CHECK(y[6].strings()[0] == "m");
+  }
+}
+
 TEST_CASE("sparse initializers are constants like others") {
   // y = x * [[0, 2], [0, 0], [3, 0]] + [0, 5]
   const auto model = load_model(
       (fs::path(ONNXTOOL_SOURCE_DIR) / "testdata" / "exec" / "sparse_initializers.onnx").string());
   REQUIRE(model.ok());
   (void)infer_graph((*model)->graph());
-  const auto y = run(plan_of(**model), {Tensor::from<float>({1, 3}, std::vector<float>{1, 10, 100})});
+  const auto y =
+      run(plan_of(**model), {Tensor::from<float>({1, 3}, std::vector<float>{1, 10, 100})});
   CHECK(y[0].values<float>() == std::vector<float>{300, 7});
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "calib/exec/parts.h"
 #include "calib/kernels/cpu/convert.h"
 #include "calib/kernels/cpu/walk.h"
 
@@ -92,9 +93,11 @@ Status split(KernelContext& ctx) {
   int64_t offset = 0;
   for (size_t i = 0; i < sizes.size(); ++i) {
     const int64_t length = sizes[i] * whole.inner;
-    if (ctx.wants_output(static_cast<int>(i))) {
-      dims[a] = sizes[i];
-      ONNXTOOL_ASSIGN(const MovedOutput y, MovedOutput::make(ctx, static_cast<int>(i), type, dims));
+    const int output = static_cast<int>(i);
+    dims[a] = sizes[i];
+    const bool shared = whole.outer == 1 && share_part(ctx, output, 0, dims, offset);
+    if (ctx.wants_output(output) && !shared) {
+      ONNXTOOL_ASSIGN(const MovedOutput y, MovedOutput::make(ctx, output, type, dims));
       dispatch_movement(x.dtype, [&]<class E>() {
         copy_strided(ctx, x.dtype, static_cast<const E*>(x.data) + offset,
                      Walk<1>{{whole.outer, length}, {Dims{whole.n * whole.inner, 1}}}, y.data());
@@ -109,6 +112,7 @@ Status split(KernelContext& ctx) {
 }  // namespace
 
 constinit const KernelInfo kConcat{.op = "Concat", .prepare = needs_every_input, .run = concat};
-constinit const KernelInfo kSplit{.op = "Split", .prepare = needs_inputs<1>, .run = split, .use = parameters_on_host};
+constinit const KernelInfo kSplit{
+    .op = "Split", .prepare = needs_inputs<1>, .run = split, .use = parameters_on_host};
 
 }  // namespace onnxtool

@@ -2,18 +2,20 @@
 
 #include <algorithm>
 
+#include "calib/exec/parts.h"
 #include "calib/kernels/cpu/convert.h"
 #include "calib/kernels/cpu/walk.h"
 
 namespace onnxtool {
 namespace {
 
-// y = x read from `offset` on at `walk`.
+// y = x read from `offset` on at `walk`: a view where that is one stretch of x.
 Status copy_part(KernelContext& ctx, int64_t offset, Walk<1> walk, std::span<const int64_t> dims) {
   const DataType type = ctx.input(0).dtype;
-  if (std::ranges::equal(dims, ctx.input(0).dims)) {
-    const Dims whole = contiguous_strides(dims);
-    if (offset == 0 && walk.strides[0] == whole) return ctx.output_view(0, 0, dims);
+  walk.coalesce();
+  if (walk.extents.empty() || (walk.extents.size() == 1 && walk.strides[0][0] == 1)) {
+    if (product(dims) == ctx.input(0).count) return ctx.output_view(0, 0, dims);
+    if (share_part(ctx, 0, 0, dims, offset)) return {};
   }
   ONNXTOOL_ASSIGN(const ConstView x, unpacked(ctx, ctx.input(0)));
   ONNXTOOL_ASSIGN(const MovedOutput y, MovedOutput::make(ctx, 0, type, dims));
@@ -130,8 +132,11 @@ Status tile(KernelContext& ctx) {
 
 }  // namespace
 
-constinit const KernelInfo kSlice{.op = "Slice", .prepare = needs_inputs<1>, .run = slice, .use = parameters_on_host};
-constinit const KernelInfo kExpand{.op = "Expand", .prepare = needs_inputs<2>, .run = expand, .use = parameters_on_host};
-constinit const KernelInfo kTile{.op = "Tile", .prepare = needs_inputs<1>, .run = tile, .use = parameters_on_host};
+constinit const KernelInfo kSlice{
+    .op = "Slice", .prepare = needs_inputs<1>, .run = slice, .use = parameters_on_host};
+constinit const KernelInfo kExpand{
+    .op = "Expand", .prepare = needs_inputs<2>, .run = expand, .use = parameters_on_host};
+constinit const KernelInfo kTile{
+    .op = "Tile", .prepare = needs_inputs<1>, .run = tile, .use = parameters_on_host};
 
 }  // namespace onnxtool
