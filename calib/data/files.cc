@@ -11,6 +11,7 @@
 
 #include "calib/data/safetensors.h"
 #include "calib/data/source.h"
+#include "calib/images/decoder.h"
 
 namespace onnxtool {
 namespace {
@@ -171,14 +172,11 @@ std::string describe_start(std::span<const std::byte> bytes) {
 FileKind sniff(std::span<const std::byte> head, uint64_t file_size) {
   if (starts_with(head, "\x93NUMPY")) return FileKind::kNpy;
   if (starts_with(head, "PK\x03\x04") || starts_with(head, "PK\x05\x06")) return FileKind::kZip;
-  if (starts_with(head, "\xff\xd8\xff")) return FileKind::kJpeg;
-  if (starts_with(head, "\x89PNG\r\n\x1a\n")) return FileKind::kPng;
-  if (head.size() >= 3 && head[0] == std::byte{'P'}) {
-    const char kind = static_cast<char>(head[1]), after = static_cast<char>(head[2]);
-    const bool separated =
-        after == ' ' || after == '\t' || after == '\r' || after == '\n' || after == '#';
-    if (separated && (kind == '2' || kind == '3' || kind == '5' || kind == '6'))
-      return FileKind::kPpm;
+  switch (image_form(head)) {
+    case ImageForm::kJpeg: return FileKind::kJpeg;
+    case ImageForm::kPng: return FileKind::kPng;
+    case ImageForm::kPpm: return FileKind::kPpm;
+    case ImageForm::kNone: break;
   }
   if (looks_like_safetensors(head, file_size)) return FileKind::kSafetensors;
   return FileKind::kUnknown;

@@ -8,8 +8,7 @@
 // jerror.h needs jpeglib.h before it
 #include <jerror.h>
 
-#include "calib/data/files.h"
-#include "calib/data/image.h"
+#include "calib/images/decoder.h"
 
 namespace onnxtool {
 namespace {
@@ -97,7 +96,7 @@ unsigned scale_255(unsigned a, unsigned b) {
 Result<Image> decode_jpeg(std::span<const std::byte> bytes) {
   Decoder decoder;
   const auto failed = [&] {
-    return bad_data(std::string("not a readable JPEG: ") + decoder.error.message);
+    return bad_image(std::string("not a readable JPEG: ") + decoder.error.message);
   };
   if (!decoder.start(bytes)) return failed();
   jpeg_decompress_struct& info = decoder.info;
@@ -110,8 +109,8 @@ Result<Image> decode_jpeg(std::span<const std::byte> bytes) {
   } else if (inverted_cmyk) {
     info.out_color_space = JCS_CMYK;
   } else {
-    return bad_data("JPEG with " + std::to_string(info.num_components) +
-                    " channels, expected 1, 3 or 4");
+    return bad_image("JPEG with " + std::to_string(info.num_components) +
+                     " channels, expected 1, 3 or 4");
   }
   if (!decoder.begin_rows()) return failed();
 

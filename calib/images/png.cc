@@ -7,8 +7,7 @@
 #include <cstdio>
 #include <cstring>
 
-#include "calib/data/files.h"
-#include "calib/data/image.h"
+#include "calib/images/decoder.h"
 
 namespace onnxtool {
 namespace {
@@ -72,7 +71,7 @@ Result<Image> decode_png(std::span<const std::byte> bytes) {
   Reader reader;
   reader.rest = bytes;
   const auto failed = [&] {
-    return bad_data(std::string("not a readable PNG: ") + reader.message);
+    return bad_image(std::string("not a readable PNG: ") + reader.message);
   };
   if (!reader.read_header()) return failed();
   Image image;

@@ -5,8 +5,7 @@
 #include <optional>
 #include <string_view>
 
-#include "calib/data/files.h"
-#include "calib/data/image.h"
+#include "calib/images/decoder.h"
 
 namespace onnxtool {
 namespace {
@@ -48,18 +47,18 @@ class Scanner {
 
 Result<Image> decode_ppm(std::span<const std::byte> bytes) {
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  if (text.size() < 3 || text[0] != 'P') return bad_data("not a PPM: " + describe_start(bytes));
+  if (text.size() < 3 || text[0] != 'P') return bad_image("not a PPM");
   const char kind = text[1];
   const bool plain = kind == '2' || kind == '3';
   Scanner scanner(text.substr(2));
   const auto width = scanner.number(), height = scanner.number(), maximum = scanner.number();
   if (!width || !height || !maximum)
-    return bad_data("not a readable PPM: the header lacks width, height or maximum");
+    return bad_image("not a readable PPM: the header lacks width, height or maximum");
   ONNXTOOL_TRY(check_image_size(*height, *width));
   if (*maximum < 1 || *maximum > 65535)
-    return bad_data("PPM with maximum " + std::to_string(*maximum) + ", expected 1 to 65535");
+    return bad_image("PPM with maximum " + std::to_string(*maximum) + ", expected 1 to 65535");
   if (!plain && !scanner.one_space())
-    return bad_data("not a readable PPM: no space ends the header");
+    return bad_image("not a readable PPM: no space ends the header");
 
   Image image{*height, *width, kind == '3' || kind == '6' ? 3 : 1, {}};
   const auto count = static_cast<size_t>(image.height * image.width * image.channels);
@@ -68,9 +67,9 @@ Result<Image> decode_ppm(std::span<const std::byte> bytes) {
                                                : 1;  // plain: a digit and a space at least
   const std::string_view data = scanner.rest();
   if (count * sample_bytes - (plain ? 1 : 0) > data.size())
-    return bad_data("PPM ends early: " + std::to_string(data.size()) +
-                    " bytes follow the header, expected " + std::to_string(count * sample_bytes) +
-                    " for " + std::to_string(image.height) + "x" + std::to_string(image.width));
+    return bad_image("PPM ends early: " + std::to_string(data.size()) +
+                     " bytes follow the header, expected " + std::to_string(count * sample_bytes) +
+                     " for " + std::to_string(image.height) + "x" + std::to_string(image.width));
   const auto to_byte = [&](int64_t v) {
     if (*maximum == 255) return static_cast<uint8_t>(std::min<int64_t>(v, 255));
     const double scaled =
@@ -82,8 +81,8 @@ Result<Image> decode_ppm(std::span<const std::byte> bytes) {
     if (plain) {
       const auto v = scanner.number();
       if (!v)
-        return bad_data("PPM ends early: sample " + std::to_string(i) + " of " +
-                        std::to_string(count) + " is no number");
+        return bad_image("PPM ends early: sample " + std::to_string(i) + " of " +
+                         std::to_string(count) + " is no number");
       image.pixels[i] = to_byte(*v);
     } else if (sample_bytes == 1) {
       image.pixels[i] = to_byte(static_cast<unsigned char>(data[i]));

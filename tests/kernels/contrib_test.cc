@@ -36,6 +36,19 @@ void check_near(const Tensor& actual, const Doubles& expected, double bound = 1e
 
 }  // namespace
 
+TEST_CASE("FusedMatMul takes matrices whose rows stand before the batch") {
+  const Tensor left = run_node(
+      microsoft("FusedMatMul", {floats({2, 2, 1}, {1, 2, 3, 4}), floats({2, 1, 1}, {10, 100})},
+                {{"transBatchA", int64_t{1}}}))[0];
+  CHECK(left.dims() == Dims{2, 2, 1});
+  check_near(left, {10, 30, 200, 400});
+  const Tensor right = run_node(
+      microsoft("FusedMatMul", {floats({2, 1, 1}, {10, 100}), floats({1, 2, 2}, {1, 2, 3, 4})},
+                {{"transBatchB", int64_t{1}}}))[0];
+  CHECK(right.dims() == Dims{2, 1, 2});
+  check_near(right, {10, 20, 300, 400});
+}
+
 TEST_CASE("a sum with its skip and bias is normalized, and given out") {
   // The sum is (1, 3): mean 2, deviation 1.
   OneNode node = microsoft("SkipLayerNormalization",

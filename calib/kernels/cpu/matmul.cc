@@ -1,5 +1,6 @@
 // MatMul-1, 9, 13 with numpy's broadcasting, and com.microsoft.FusedMatMul-1:
-//   y = alpha * op(a) * op(b), op transposing the last two dimensions where transA, transB say so.
+//   y = alpha * op(a) * op(b), op transposing the last two dimensions where transA, transB say so;
+//   with transBatchA, transBatchB first moving the first dimension behind those of the batch.
 // A third input of one value for each column is added to the product: what a plan fuses behind it.
 // f32 and f64; f16 and bf16 are computed in float and rounded once; 32- and 64-bit integers wrap.
 
@@ -7,6 +8,7 @@
 #include "calib/kernels/cpu/float_io.h"
 #include "calib/kernels/cpu/gemm.h"
 #include "calib/kernels/cpu/matmul_shape.h"
+#include "calib/kernels/cpu/walk.h"
 
 namespace onnxtool {
 namespace {
@@ -14,6 +16,7 @@ namespace {
 struct MatMulState final : KernelState {
   const GemmIsa* isa;
   bool transpose_a = false, transpose_b = false;
+  bool batch_behind_a = false, batch_behind_b = false;  // the first dimension is one of the matrix
   float alpha = 1;
   // Packed b with its type and shape, when it is constant: run() then reads no input 1.
   AlignedArray<float> b;
@@ -58,11 +61,12 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
     state->transpose_a = node.attr_int("transA", 0) != 0;
     state->transpose_b = node.attr_int("transB", 0) != 0;
     state->alpha = node.attr_float("alpha", 1);
-    if (node.attr_int("transBatchA", 0) != 0 || node.attr_int("transBatchB", 0) != 0)
-      return kernel_error(ErrorCode::kUnsupported, "transBatchA and transBatchB are not supported");
+    state->batch_behind_a = node.attr_int("transBatchA", 0) != 0;
+    state->batch_behind_b = node.attr_int("transBatchB", 0) != 0;
   }
   const ConstView* b = node.constant(1);
-  if (!b || b->rank() < 1 || !is_float(b->dtype)) return {std::move(state)};
+  if (!b || b->rank() < 1 || !is_float(b->dtype) || state->batch_behind_b)
+    return {std::move(state)};
   // The left side does not matter for b: a vector of the right length stands in for it.
   const bool swap = state->transpose_b && b->rank() > 1;
   const int64_t rows = b->rank() == 1 ? b->dims[0] : b->dims[b->dims.size() - 2];
@@ -176,12 +180,36 @@ std::span<const EpilogueOp> bias_of(const KernelContext& ctx) {
   return ctx.has_input(2) ? std::span(kBias) : std::span<const EpilogueOp>();
 }
 
+/// [d, batch..., e] as [batch..., d, e], whose dims `storage` holds.
+Result<ConstView> batch_first(KernelContext& ctx, const ConstView& x, Dims& storage) {
+  if (x.rank() < 3) return x;
+  Walk<1> walk{to_dims(x.dims), {contiguous_strides(x.dims)}};
+  std::rotate(walk.extents.begin(), walk.extents.begin() + 1, walk.extents.end() - 1);
+  std::rotate(walk.strides[0].begin(), walk.strides[0].begin() + 1, walk.strides[0].end() - 1);
+  storage = walk.extents;
+  const size_t size = size_bytes_of(x.dtype, static_cast<uint64_t>(x.count));
+  ONNXTOOL_ASSIGN(void* copy, ctx.scratch(size));
+  copy_strided(ctx, x.dtype, x.data, std::move(walk), copy);
+  ConstView moved = x;
+  moved.dims = storage;
+  moved.data = copy;
+  return moved;
+}
+
 Status run(KernelContext& ctx) {
   const auto& state = static_cast<const MatMulState&>(*ctx.state());
-  const ConstView& a = ctx.input(0);
-  const DataType b_type = state.packed() ? state.b_type : ctx.input(1).dtype;
+  ConstView a = ctx.input(0), b;
+  Dims a_storage, b_storage;
+  if (state.batch_behind_a) {
+    ONNXTOOL_ASSIGN(a, batch_first(ctx, a, a_storage));
+  }
+  if (!state.packed()) b = ctx.input(1);
+  if (state.batch_behind_b) {
+    ONNXTOOL_ASSIGN(b, batch_first(ctx, b, b_storage));
+  }
+  const DataType b_type = state.packed() ? state.b_type : b.dtype;
   const std::span<const int64_t> b_dims =
-      state.packed() ? std::span<const int64_t>(state.b_dims) : ctx.input(1).dims;
+      state.packed() ? std::span<const int64_t>(state.b_dims) : b.dims;
   if (b_type != a.dtype)
     return mismatch("a has element type " + std::string(name(a.dtype)) + " but b has " +
                     std::string(name(b_type)));
@@ -193,8 +221,8 @@ Status run(KernelContext& ctx) {
   if (!is_float(a.dtype)) {
     const bool wide = bits_of(a.dtype) == 64;
     const auto compute = [&]<class T>() {
-      multiply_integers(ctx, shape, static_cast<const T*>(a.data),
-                        static_cast<const T*>(ctx.input(1).data), static_cast<T*>(y.data));
+      multiply_integers(ctx, shape, static_cast<const T*>(a.data), static_cast<const T*>(b.data),
+                        static_cast<T*>(y.data));
     };
     if (wide)
       compute.template operator()<uint64_t>();
@@ -203,14 +231,15 @@ Status run(KernelContext& ctx) {
     return {};
   }
   return dispatch_float(a.dtype, [&]<class T>() -> Status {
-    ONNXTOOL_ASSIGN(const T* a_data, float_input<T>(ctx, 0, a.dtype, "a"));
+    ONNXTOOL_ASSIGN(const ConstView a_wide, widened(ctx, a));
     const T* b_data = nullptr;
     if (!state.packed()) {
-      ONNXTOOL_ASSIGN(b_data, float_input<T>(ctx, 1, a.dtype, "b"));
+      ONNXTOOL_ASSIGN(const ConstView b_wide, widened(ctx, b));
+      b_data = static_cast<const T*>(b_wide.data);
     }
     ONNXTOOL_ASSIGN(const Epilogue<T> epilogue, Epilogue<T>::make(ctx, bias_of(ctx), shape.out));
     ONNXTOOL_ASSIGN(const FloatOutput<T> out, FloatOutput<T>::make(ctx, y));
-    ONNXTOOL_TRY(multiply<T>(ctx, state, shape, a_data,
+    ONNXTOOL_TRY(multiply<T>(ctx, state, shape, static_cast<const T*>(a_wide.data),
                              strides_of(a.dims, state.transpose_a, false), b_data,
                              strides_of(b_dims, state.transpose_b, true),
                              MatMulSink<T>(shape, out.data, state.alpha, epilogue)));
