@@ -352,8 +352,11 @@ constinit const KernelInfo kMul{.op = "Mul",
                                 .prepare = needs_inputs<2>,
                                 .run = arithmetic<MulOp>,
                                 .takes_layout = takes_any_layout};
-constinit const KernelInfo kDiv{
-    .op = "Div", .prepare = needs_inputs<2>, .run = div, .accepts = divides, .takes_layout = takes_any_layout};
+constinit const KernelInfo kDiv{.op = "Div",
+                                .prepare = needs_inputs<2>,
+                                .run = div,
+                                .accepts = divides,
+                                .takes_layout = takes_any_layout};
 constinit const KernelInfo kMod{
     .op = "Mod", .prepare = needs_inputs<2>, .run = mod, .accepts = divides};
 constinit const KernelInfo kPow{

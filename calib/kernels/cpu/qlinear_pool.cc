@@ -61,8 +61,8 @@ Result<std::unique_ptr<KernelState>> prepare_global(const NodeView& node) {
   return std::unique_ptr<KernelState>();
 }
 
-/// Channels whose sums are made together, where channels are last: a number that the compiler knows,
-/// so that it adds them in vectors.
+/// Channels whose sums are made together, where channels are last: a number that the compiler
+/// knows, so that it adds them in vectors.
 constexpr int64_t kChannelsTogether = 64;
 
 /// sums[c] = sum over pixels p of the codes x[p, c], for n channels of the `stride` that a pixel

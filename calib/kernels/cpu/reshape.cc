@@ -91,9 +91,11 @@ Status unsqueeze(KernelContext& ctx) {
 }  // namespace
 
 constinit const KernelInfo kIdentity{.op = "Identity", .prepare = needs_inputs<1>, .run = identity};
-constinit const KernelInfo kReshape{.op = "Reshape", .prepare = needs_inputs<1>, .run = reshape, .use = parameters_on_host};
+constinit const KernelInfo kReshape{
+    .op = "Reshape", .prepare = needs_inputs<1>, .run = reshape, .use = parameters_on_host};
 constinit const KernelInfo kFlatten{.op = "Flatten", .prepare = needs_inputs<1>, .run = flatten};
-constinit const KernelInfo kSqueeze{.op = "Squeeze", .prepare = needs_inputs<1>, .run = squeeze, .use = parameters_on_host};
+constinit const KernelInfo kSqueeze{
+    .op = "Squeeze", .prepare = needs_inputs<1>, .run = squeeze, .use = parameters_on_host};
 constinit const KernelInfo kUnsqueeze{
     .op = "Unsqueeze", .prepare = needs_inputs<1>, .run = unsqueeze, .use = parameters_on_host};
 
