@@ -17,6 +17,8 @@ import time
 
 import latency
 
+WAYS = ["one session", "two runs"]
+
 
 def peer(path, data, shapes, ways, seconds):
     """Runs in a process of its own: prints samples a second of each way."""
@@ -56,6 +58,20 @@ def ours(tool, path, data, shapes, seconds):
     return latency.last_json(command + latency.input_flags(data, shapes))["timing"]["load"][0]["per_second"]
 
 
+def compare(arguments, path, data):
+    """Samples a second of ours, and of each of ONNX Runtime's ways."""
+    shapes = {} if data else latency.shapes_of(path)
+    best, mine = dict.fromkeys(WAYS, 0.0), 0.0
+    for k in range(arguments.rounds):
+        for turn in (0, 1) if k % 2 else (1, 0):
+            if turn:
+                mine = max(mine, ours(arguments.tool, path, data, shapes, arguments.seconds))
+                continue
+            found = latency.last_json([sys.executable, os.path.abspath(__file__), "--peer", json.dumps([path, data, shapes, WAYS, arguments.seconds])])
+            best = {way: max(best[way], found[way]) for way in WAYS}
+    return mine, best
+
+
 def main():
     if sys.argv[1:2] == ["--peer"]:
         return peer(*json.loads(sys.argv[2]))
@@ -67,22 +83,13 @@ def main():
     parser.add_argument("paths", nargs="+")
     arguments = parser.parse_args()
     print("| model | ours, samples/s | onnxruntime, one session of two threads | two runs of one thread | ours / best |\n|---|---|---|---|---|")
-    ways = ["one session", "two runs"]
     ratios = {}
     for path, data in latency.find_models(arguments.paths):
         name = latency.name_of(path)
         if not any(text in name for text in arguments.only.split(",")):
             continue
-        shapes = {} if data else latency.shapes_of(path)
-        best, mine = dict.fromkeys(ways, 0.0), 0.0
         try:
-            for k in range(arguments.rounds):
-                for turn in (0, 1) if k % 2 else (1, 0):
-                    if turn:
-                        mine = max(mine, ours(arguments.tool, path, data, shapes, arguments.seconds))
-                        continue
-                    found = latency.last_json([sys.executable, os.path.abspath(__file__), "--peer", json.dumps([path, data, shapes, ways, arguments.seconds])])
-                    best = {way: max(best[way], found[way]) for way in ways}
+            mine, best = compare(arguments, path, data)
         except RuntimeError as e:
             print(f"| {name} | {e} | | | |", flush=True)
             continue
