@@ -12,6 +12,7 @@
 #include <iostream>
 #include <map>
 #include <set>
+#include <string_view>
 #include <vector>
 
 #include "calib/exec/modules.h"
@@ -113,6 +114,37 @@ std::string one_line(std::string text) {
   return text;
 }
 
+// Why cases fail that are known to: of those whose name begins so.
+struct Reason {
+  std::string_view name, why;
+};
+constexpr Reason kReasons[] = {
+    {"test_bernoulli",
+     "random: the values come from a generator that the standard leaves open; onnx says that the "
+     "case is there for information"},
+    {"test_dft_inverse",
+     "the expected value is 1.9e-7 where the transform is 0: rounding of numpy's float32 FFT, "
+     "beyond the tolerance of 1e-7"},
+    {"test_image_decoder", "no decoder for this form: JPEG, PNG and PPM only"},
+    {"test_gradient", "training: the operator that differentiates a graph is not claimed"},
+    {"dummy_t5", "generation of text (BeamSearch) is not claimed"},
+    {"dropout",
+     "Dropout-10 that drops nothing: the mask is true for what was kept; ONNX Runtime leaves it "
+     "false before opset 12"},
+    {"icm-31000000518483", "the model declares shapes that contradict its nodes"},
+    {"node_output_not_used", "the model declares shapes that contradict its nodes"},
+    {"gh_issue_17392", "the model declares shapes that contradict its nodes"},
+    {"fusion__",
+     "float16: every result is rounded, as the model says; ONNX Runtime, whose results are "
+     "expected, computes in float between Casts"},
+};
+
+std::string_view reason_of(std::string_view name) {
+  for (const Reason& r : kReasons)
+    if (name.starts_with(r.name)) return r.why;
+  return "unknown";
+}
+
 using Rows = std::map<std::string, Row>;
 
 void write_rows(std::ofstream& out, const char* title, const Rows& rows) {
@@ -144,8 +176,9 @@ void write_table(const fs::path& path, const Rows& suites, const Rows& operators
   write_rows(out, "Suite", suites);
   out << "\n## Operators of the suite `node`\n";
   write_rows(out, "Operator", operators);
-  if (!failures.empty()) out << "\n## Failures\n\n| Case | Why |\n|---|---|\n";
-  for (const auto& [name, why] : failures) out << "| " << name << " | " << one_line(why) << " |\n";
+  if (!failures.empty()) out << "\n## Failures\n\n| Case | Found | Why |\n|---|---|---|\n";
+  for (const auto& [name, found] : failures)
+    out << "| " << name << " | " << one_line(found) << " | " << reason_of(name) << " |\n";
 }
 
 int run(const fs::path& onnx_data, const fs::path& shared, const fs::path& table,
