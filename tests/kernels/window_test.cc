@@ -156,6 +156,13 @@ TEST_CASE("normalizations") {
                 .inputs = {x, vector(2, 1), vector(0, 5), vector(1, 10), vector(4, 25)},
                 .attributes = {{"epsilon", 0.0f}}});
   CHECK(doubles<float>(batch[0]) == Doubles{0, 2, 5, 7});
+  // Since opset 15 parameters may have other types than x.
+  const auto doubles_of = [](double c, double d) { return Tensor::vector<double>({c, d}); };
+  const std::vector<Tensor> mixed =
+      run_node({.op = "BatchNormalization",
+                .inputs = {x, vector(2, 1), vector(0, 5), doubles_of(1, 10), doubles_of(4, 25)},
+                .attributes = {{"epsilon", 0.0f}}});
+  CHECK(mixed[0].same_content(batch[0]));
   const std::vector<Tensor> instance = run_node({.op = "InstanceNormalization",
                                                  .inputs = {x, vector(2, 1), vector(0, 5)},
                                                  .attributes = {{"epsilon", 0.0f}}});

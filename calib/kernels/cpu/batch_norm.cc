@@ -78,13 +78,13 @@ Status compute(KernelContext& ctx, const MutableView& y, bool training, int64_t 
   Parameters<T> p{};
   const auto read = [&](int i, std::string_view what, const T*& to) -> Status {
     const ConstView& view = ctx.input(i);
-    // Since opset 14 parameters may have another float type than x.
-    if (!is_float(view.dtype) || wide_type(view.dtype) != dtype_of<T>)
-      return unsupported_type(view.dtype, what);
+    // Since opset 14 parameters may have another float type than x, in whose precision they serve.
+    if (!is_float(view.dtype)) return unsupported_type(view.dtype, what);
     if (view.count != groups)
       return mismatch(std::string(what) + " has shape " + format_dims(view.dims) + ", expected " +
                       std::to_string(groups) + " elements");
-    ONNXTOOL_ASSIGN(to, float_input<T>(ctx, i, view.dtype, what));
+    ONNXTOOL_ASSIGN(const ConstView wide, converted(ctx, view, dtype_of<T>));
+    to = static_cast<const T*>(wide.data);
     return {};
   };
   ONNXTOOL_TRY(read(1, "scale", p.scale));
@@ -100,6 +100,10 @@ Status compute(KernelContext& ctx, const MutableView& y, bool training, int64_t 
   }
   Running<T> running{nullptr, nullptr,
                      static_cast<double>(ctx.node().attr_float("momentum", 0.9f))};
+  for (const int i : {1, 2})
+    if (const DataType type = ctx.input(i + 2).dtype;
+        ctx.wants_output(i) && wide_type(type) != dtype_of<T>)
+      return unsupported_type(type, i == 1 ? "running mean" : "running var");
   FloatOutput<T> mean, var;
   if (ctx.wants_output(1)) {
     ONNXTOOL_ASSIGN(const MutableView view, ctx.output(1, ctx.input(3).dtype, Dims{groups}));
