@@ -3,25 +3,26 @@
 #include <tbb/parallel_for.h>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 
 #include "calib/kernels/cpu/vector_math.h"
+#include "quant/adaround_loops.h"
 #include "quant/dense.h"
 
 namespace onnxtool {
 namespace {
 
-// Rows that one task rounds together.
-constexpr int64_t kTile = 64;
-// Of the paper: the sigmoid is stretched beyond [0, 1]; the penalty 1 - |2h - 1|^b starts after a
-// fifth of the steps and sharpens from b = 20 to 2.
-constexpr float kStretch = 1.2f, kOffset = -0.1f;
+// Rows that one task rounds together: with few of them, packing the moments takes longer than the
+// product.
+constexpr int64_t kTile = 128;
+// Of the paper: the penalty 1 - |2h - 1|^b starts after a fifth of the steps and sharpens from b =
+// 20 to 2.
 constexpr double kWarmUp = 0.2, kBlunt = 20, kSharp = 2;
 // Where the error of nearest rounding is 1 a weight.
 constexpr float kPenalty = 0.05f;
-// Adam's.
-constexpr float kRate = 0.03f, kMean = 0.9f, kSquare = 0.999f, kEpsilon = 1e-8f;
+constexpr float kRate = 0.03f;
+// What Adam keeps of its means with each step (quant/adaround_loops.cc).
+constexpr double kMean = 0.9, kSquare = 0.999;
 // Over all weights, after the search.
 constexpr int kFlipRounds = 4;
 
@@ -97,13 +98,15 @@ class Tile {
     std::vector<float> v(size_), mean(size_), square(size_);
     up_.resize(size_);
     powers_.resize(size_);
+    floors_.resize(size_);
     for (size_t i = 0; i < size_; ++i) {
       const float zero = static_cast<float>(r_.zero_points[static_cast<size_t>(row_of(i))]);
       const float exact = std::clamp(weight(i) / scale(i) + zero, static_cast<float>(r_.lowest),
                                      static_cast<float>(r_.highest));
       floor_[i] = std::min(static_cast<int>(std::floor(exact)), r_.highest - 1);
       const float h = std::clamp(exact - static_cast<float>(floor_[i]), 0.001f, 0.999f);
-      v[i] = -std::log(kStretch / (h - kOffset) - 1);
+      v[i] = -std::log(kRoundingStretch / (h - kRoundingOffset) - 1);
+      floors_[i] = static_cast<float>(floor_[i]) - zero;
     }
     for (int64_t step = 0; step < r_.steps; ++step) descend(step, nearest, v, mean, square);
     for (size_t i = 0; i < size_; ++i) {
@@ -119,53 +122,33 @@ class Tile {
     const double annealed = std::max(0.0, (done - kWarmUp) / (1 - kWarmUp));
     const auto b = static_cast<float>(kSharp + (kBlunt - kSharp) * (1 - annealed));
     const float penalty = done < kWarmUp ? 0 : kPenalty;
-    const auto mean_left = static_cast<float>(1 - std::pow(double{kMean}, step + 1)),
-               square_left = static_cast<float>(1 - std::pow(double{kSquare}, step + 1));
+    const auto mean_left = static_cast<float>(1 - std::pow(kMean, step + 1)),
+               square_left = static_cast<float>(1 - std::pow(kSquare, step + 1));
     const auto n = static_cast<int64_t>(size_), depth = r_.depth;
     vector_math().sigmoid(v.data(), up_.data(), n);
     for (int64_t row = 0; row < rows_; ++row) {
       const auto first = static_cast<size_t>(row * depth);
-      const float s = scale(first);
-      const int zero = r_.zero_points[static_cast<size_t>(row_of(first))];
-      for (size_t i = first; i < first + static_cast<size_t>(depth); ++i)
-        errors_[i] = weight(i) - (static_cast<float>(floor_[i] - zero) + stretched(up_[i])) * s;
+      soft_errors(r_.weights.data() + global(first), &floors_[first], &up_[first], scale(first),
+                  &errors_[first], depth);
     }
     products();
     if (penalty > 0) {
-      for (size_t i = 0; i < size_; ++i)
-        powers_[i] = (b - 1) * log_of(std::abs(2 * stretched(up_[i]) - 1));
+      penalty_exponents(up_.data(), b - 1, powers_.data(), n);
       vector_math().exp(powers_.data(), powers_.data(), n);
     }
+    AdamStep adam;
+    adam.penalty = penalty * b * 2;
+    adam.rate = kRate / mean_left;
+    adam.square_gain = 1 / square_left;
     for (int64_t row = 0; row < rows_; ++row) {
       const auto first = static_cast<size_t>(row * depth);
       const double noise = nearest[static_cast<size_t>(row)];
       if (!(noise > 0)) continue;
-      const auto factor = static_cast<float>(-2.0 * static_cast<double>(depth) *
-                                             static_cast<double>(scale(first)) / noise);
-      for (size_t i = first; i < first + static_cast<size_t>(depth); ++i) {
-        const float s = up_[i], h = stretched(s);
-        float slope = factor * slopes_[i];
-        if (penalty > 0) slope -= penalty * b * 2 * (h < 0.5f ? -1.0f : 1.0f) * powers_[i];
-        if (h <= 0 || h >= 1) slope = 0;  // the stretched sigmoid is cut there
-        slope *= kStretch * s * (1 - s);
-        mean[i] = kMean * mean[i] + (1 - kMean) * slope;
-        square[i] = kSquare * square[i] + (1 - kSquare) * slope * slope;
-        v[i] -= kRate * (mean[i] / mean_left) / (std::sqrt(square[i] / square_left) + kEpsilon);
-      }
+      adam.slope = static_cast<float>(-2.0 * static_cast<double>(depth) *
+                                      static_cast<double>(scale(first)) / noise);
+      adam_step(adam, &up_[first], &slopes_[first], &powers_[first], &v[first], &mean[first],
+                &square[first], depth);
     }
-  }
-
-  static float stretched(float s) { return std::clamp(s * kStretch + kOffset, 0.0f, 1.0f); }
-
-  // The natural logarithm to within 2e-4, which is enough for a slope of the penalty; of 0 some
-  // -88. The mantissa's is a polynomial through its values at [1, 2].
-  static float log_of(float x) {
-    const auto bits = std::bit_cast<uint32_t>(x);
-    const float m = std::bit_cast<float>((bits & 0x7fffffu) | 0x3f800000u);
-    const auto exponent = static_cast<float>(static_cast<int>(bits >> 23) - 127);
-    const float log2 =
-        exponent - 2.496846f + m * (4.028548f + m * (-2.081214f + m * (0.628874f - 0.079158f * m)));
-    return 0.693147f * log2;
   }
 
   // Each weight one code up or down where that alone helps. Whether any was.
@@ -186,7 +169,7 @@ class Tile {
         floor_[i] = moved;
         errors_[i] += change;
         const float* line = m_ + k * r_.depth;
-        for (int64_t j = 0; j < r_.depth; ++j) slopes[j] += change * line[j];
+        add_multiple(change, line, slopes, r_.depth);
         any = true;
       }
     }
@@ -206,7 +189,8 @@ class Tile {
   size_t size_;
   std::vector<int> floor_;  // the codes, once the search is over
   std::vector<float> errors_, slopes_;
-  std::vector<float> up_, powers_;  // of the search: the sigmoid, and what the penalty takes of it
+  // Of the search: the sigmoid, what the penalty takes of it, and codes less the zero point.
+  std::vector<float> up_, powers_, floors_;
 };
 
 }  // namespace

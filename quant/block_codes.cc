@@ -3,22 +3,15 @@
 #include <cstring>
 #include <span>
 
+#include "quant/clones.h"
+
 // Vectors are passed between inlined functions only, whose ABI does not matter.
 #pragma GCC diagnostic ignored "-Wpsabi"
 
 namespace onnxtool {
 namespace {
 
-// The same code for every instruction set: each lane is a block of its own, so results are equal on
-// every machine.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
-    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define ONNXTOOL_CLONES __attribute__((target_clones("default", "avx2", "avx512f")))
-#else
-#define ONNXTOOL_CLONES
-#endif
-#define ONNXTOOL_INSIDE __attribute__((always_inline)) inline
-
+// Each lane is a block of its own, so results are equal on every machine.
 constexpr int64_t kMost = 256;  // weights of a block
 using Floats = float __attribute__((vector_size(4 * kBlockLanes)));
 using Ints = int32_t __attribute__((vector_size(4 * kBlockLanes)));
