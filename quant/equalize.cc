@@ -4,13 +4,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <map>
 #include <set>
 #include <span>
 #include <utility>
 
 #include "libopt/rewrite/rewriter.h"
-#include "libopt/support/checked.h"
+#include "quant/channel_links.h"
 #include "quant/channel_noise.h"
 
 namespace onnxtool {
@@ -23,98 +24,11 @@ constexpr int64_t kMinSamples = 4, kMaxSamples = 512;
 // A channel that seldom fires shows no large value on few samples; its raw result's spread tells
 // what it can reach.
 constexpr double kReach = 8;
-// Beyond this the scaled weights could leave the normal range.
+// Values between the layers stay normal where they were above 2^-62; weights are looked at one by
+// one (exact_exponents).
 constexpr int kMaxExponent = 64;
 // Links that share weights settle in two or three.
 constexpr int kTurns = 6;
-
-// How a constant weight is indexed: [rows, columns, inner] with rows the output channels.
-struct WeightView {
-  const Tensor* tensor = nullptr;
-  int64_t rows = 0, columns = 0, inner = 1;
-  bool transposed = false;  // stored as [columns, rows]
-  int64_t group = 1;        // columns count one group's
-  // The first of `inner` weights, which lie side by side.
-  size_t at(int64_t row, int64_t column) const {
-    return static_cast<size_t>(transposed ? column * rows + row : (row * columns + column) * inner);
-  }
-};
-
-std::optional<WeightView> weight_of(const Node& node) {
-  const Tensor* w = node.has_input(1) ? node.input(1).constant() : nullptr;
-  if (!w || w->dtype() != DataType::kFloat) return std::nullopt;
-  WeightView v;
-  v.tensor = w;
-  if (node.is("Conv") && w->rank() >= 3) {
-    v.rows = w->dims()[0];
-    v.columns = w->dims()[1];
-    v.inner = w->count() > 0 ? w->count() / (v.rows * v.columns) : 0;
-    v.group = node.attr<int64_t>("group", 1);
-    if (v.group < 1 || v.rows % v.group) return std::nullopt;
-  } else if ((node.is("Gemm") || node.is("MatMul")) && w->rank() == 2) {
-    const bool row_major = node.is("Gemm") && node.attr<int64_t>("transB", 0);
-    if (node.is("Gemm") && node.attr<int64_t>("transA", 0)) return std::nullopt;
-    v.rows = w->dims()[row_major ? 0 : 1];
-    v.columns = w->dims()[row_major ? 1 : 0];
-    v.transposed = !row_major;
-  } else {
-    return std::nullopt;
-  }
-  return w->count() > 0 ? std::optional(v) : std::nullopt;
-}
-
-// Two layers with nothing between that would notice a change of scale.
-struct Link {
-  const Node* first;
-  const Node* second;
-  const Value* activation;   // [N, C, ...], what the second layer reads, before any Flatten
-  int64_t repeat = 1;        // columns of the second layer per channel (a Flatten of C x H x W)
-  bool rounds_first = true;  // the first layer's weights become integers, too
-};
-
-bool keeps_channels(const Node& n) {
-  return n.is("Relu") || n.is("LeakyRelu") || n.is("MaxPool") || n.is("AveragePool") ||
-         n.is("GlobalAveragePool") || n.is("Identity");
-}
-
-std::optional<Link> link_from(const Node& first) {
-  Link link{&first, nullptr, &first.output(0), 1};
-  const Value* v = &first.output(0);
-  while (v->has_one_use() && !v->is_graph_output()) {
-    const Node& user = *v->uses()[0].user;
-    if (&user.graph() != &first.graph() || v->uses()[0].index != 0) return std::nullopt;
-    if (user.is("Conv") || user.is("Gemm") || user.is("MatMul")) {
-      link.second = &user;
-      return link;
-    }
-    if (!user.has_output(0)) return std::nullopt;
-    const auto& from = v->type().shape;
-    const auto& to = user.output(0).type().shape;
-    if (keeps_channels(user)) {
-      if (user.num_outputs() > 1 && user.has_output(1)) return std::nullopt;
-      v = &user.output(0);
-      if (link.repeat == 1) link.activation = v;
-    } else if ((user.is("Flatten") || user.is("Reshape")) && from && to && from->size() >= 3 &&
-               to->size() == 2) {
-      // [N, C, spatial...] to [N, C * spatial]; the spatial extents must be known.
-      std::vector<int64_t> extents;
-      for (size_t i = 2; i < from->size(); ++i) {
-        if (!(*from)[i].value) return std::nullopt;
-        extents.push_back(*(*from)[i].value);
-      }
-      const auto spatial = checked_product(extents);
-      const Dim &c = (*from)[1], &flat = (*to)[1];
-      if (!spatial || *spatial < 1 || !c.value || !flat.value ||
-          flat.value != checked_mul(*c.value, *spatial))
-        return std::nullopt;
-      link.repeat = *spatial;
-      v = &user.output(0);
-    } else {
-      return std::nullopt;
-    }
-  }
-  return std::nullopt;
-}
 
 void scale_weight(Model& model, const Node& node, int input, const std::vector<float>& values) {
   Rewriter rw(model.graph(), &node);
@@ -136,11 +50,6 @@ void scale(const WeightView& w, std::vector<float>& values, const Factor& factor
     }
 }
 
-// What the second layer's weights in a column belong to.
-int64_t channel_of(const Link& link, const WeightView& second, int64_t row, int64_t column) {
-  return (row / (second.rows / second.group) * second.columns + column) / link.repeat;
-}
-
 // Both layers' weights under exponents: 2^-e for the first one's rows, 2^e for the second's
 // columns. Powers of two are exact, and so are products with them.
 void scale_pair(const Link& link, const std::vector<int>& e, std::vector<float>& first,
@@ -151,6 +60,53 @@ void scale_pair(const Link& link, const std::vector<int>& e, std::vector<float>&
   scale(w, second, [&](int64_t row, int64_t column) {
     return std::ldexp(1.0f, e[static_cast<size_t>(channel_of(link, w, row, column))]);
   });
+}
+
+// Exponents of the smallest and the largest of some values, zeros aside.
+struct Magnitudes {
+  int low = std::numeric_limits<int>::max(), high = std::numeric_limits<int>::min();
+  void add(float v) {
+    if (v == 0) return;
+    low = std::min(low, std::ilogb(v));
+    high = std::max(high, std::ilogb(v));
+  }
+};
+
+// The exponents, less what would take a weight or a bias out of the normal range, where products
+// with powers of two are exact.
+std::vector<int> exact_exponents(const Link& link, std::vector<int> e) {
+  constexpr int kLowest = std::numeric_limits<float>::min_exponent - 1,
+                kHighest = std::numeric_limits<float>::max_exponent - 1;
+  std::vector<Magnitudes> first(e.size()), second(e.size());
+  const auto add = [](const WeightView& w, std::vector<Magnitudes>& to, const auto& index) {
+    const std::vector<float> values = w.tensor->values<float>();
+    for (int64_t row = 0; row < w.rows; ++row)
+      for (int64_t column = 0; column < w.columns; ++column)
+        for (int64_t k = 0; k < w.inner; ++k)
+          to[static_cast<size_t>(index(row, column))].add(
+              values[w.at(row, column) + static_cast<size_t>(k)]);
+  };
+  add(*weight_of(*link.first), first, [](int64_t row, int64_t) { return row; });
+  const WeightView w = *weight_of(*link.second);
+  add(w, second, [&](int64_t row, int64_t column) { return channel_of(link, w, row, column); });
+  if (link.first->has_input(2)) {
+    const std::vector<float> bias = link.first->input(2).constant()->values<float>();
+    for (size_t i = 0; i < bias.size(); ++i) first[i].add(bias[i]);
+  }
+  for (size_t c = 0; c < e.size(); ++c) {
+    int most = kMaxExponent, least = -kMaxExponent;
+    if (first[c].low <= first[c].high) {
+      most = std::min(most, first[c].low - kLowest);
+      least = std::max(least, first[c].high - kHighest);
+    }
+    if (second[c].low <= second[c].high) {
+      most = std::min(most, kHighest - second[c].high);
+      least = std::max(least, kLowest - second[c].low);
+    }
+    // What is subnormal as it came cannot shrink, but need not grow.
+    e[c] = std::clamp(e[c], std::min(least, 0), std::max(most, 0));
+  }
+  return e;
 }
 
 using Statistics = std::map<const Value*, std::vector<ChannelStatistics>>;
@@ -369,33 +325,6 @@ std::vector<std::vector<int>> by_turns(const std::vector<Link>& links, State sta
   return std::vector<std::vector<int>>(links.size());
 }
 
-// One value for each row of the weights, which follows them when they are scaled.
-bool bias_follows(const Node& layer, const WeightView& w) {
-  if (!layer.has_input(2)) return true;
-  const Tensor* bias = layer.input(2).constant();
-  return bias && bias->dtype() == DataType::kFloat && bias->count() == w.rows &&
-         (bias->rank() == 0 || bias->dims().back() == w.rows);
-}
-
-// What the second layer reads is rounded, so that one is on integers. The first may be in float:
-// its channels share the scale of that value all the same.
-std::vector<Link> links_of(const Graph& graph, const Placement& placement) {
-  std::set<const Node*> integer;
-  for (const IntegerNode& n : placement.nodes) integer.insert(n.node);
-  std::vector<Link> links;
-  for (const Node& n : graph.nodes()) {
-    const auto w1 = weight_of(n);
-    if (!w1 || !bias_follows(n, *w1)) continue;
-    auto link = link_from(n);
-    if (!link || !integer.contains(link->second)) continue;
-    const auto w2 = weight_of(*link->second);
-    if (!w2 || w2->columns * w2->group != w1->rows * link->repeat) continue;
-    link->rounds_first = integer.contains(&n);
-    links.push_back(*link);
-  }
-  return links;
-}
-
 }  // namespace
 
 int64_t affordable_samples(const Placement& placement) {
@@ -442,7 +371,8 @@ Result<int> equalize(Model& model, const Placement& placement, const SampleSourc
   int changed = 0;
   for (size_t l = 0; l < links.size(); ++l) {
     const Link& link = links[l];
-    const std::vector<int>& e = exponents[l];
+    if (is_zero(exponents[l])) continue;
+    const std::vector<int> e = exact_exponents(link, exponents[l]);
     if (is_zero(e)) continue;
     ++changed;
     std::vector<float> first = weight_of(*link.first)->tensor->values<float>(),

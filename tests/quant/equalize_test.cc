@@ -111,6 +111,34 @@ TEST_CASE("equalization: rows that are nearly nothing are not scaled beyond all 
   CHECK(testing::quantize(text, options).sqnr_db > 25);
 }
 
+TEST_CASE("equalization: no weight becomes subnormal and loses bits by it") {
+  QuantizeOptions options = all_layers();
+  options.equalize = true;
+  // Channel 1 is 2^60 times as large as the others, but for one weight.
+  const auto model = parse(
+      "<ir_version: 8, opset_import: [\"\" : 13]> g (float[4,4] x) => (float y) "
+      "<float[4,3] w = {1, 1.1e18, 0.5, -1, 3.123457e-26, 0.25, 0.5, -0.7e18, 1, -0.5, 0.3e18, "
+      "0.75}, float[3,2] v = {1, -0.5, 0.7e-18, 0.9e-18, -1, 0.5}> "
+      "{ a = MatMul (x, w) y = MatMul (a, v) }");
+  for (const bool per_channel : {true, false}) {
+    CAPTURE(per_channel);
+    options.per_channel = per_channel;
+    const auto samples = testing::random_samples(*model);
+    auto quantizer = Quantizer::create(model->clone(), options);
+    REQUIRE(quantizer.ok());
+    REQUIRE(quantizer->equalize(*samples, testing::cpu_run()).ok());
+    CHECK(quantizer->equalized_pairs() == 1);
+    for (const char* name : {"w", "v"}) {
+      const auto before = model->graph().find(name)->constant()->values<float>(),
+                 after = quantizer->prepared().graph().find(name)->constant()->values<float>();
+      for (size_t i = 0; i < before.size(); ++i) {
+        int exponent;
+        CHECK(std::frexp(before[i], &exponent) == std::frexp(after[i], &exponent));
+      }
+    }
+  }
+}
+
 TEST_CASE("equalization: small gains are taken where they are asked for") {
   const auto pairs = [&](const std::vector<int>& nearly, bool small) {
     QuantizeOptions options = all_layers();
