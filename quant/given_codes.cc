@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "libopt/ir/walk.h"
+
 namespace onnxtool {
 namespace {
 
@@ -30,20 +32,14 @@ Status check_codes(const Node& node) {
                "`onnxtool check` lists what else is wrong"};
 }
 
-Status check_graph(const Graph& graph) {
-  for (const Node& node : graph.nodes()) {
-    ONNXTOOL_TRY(check_codes(node));
-    Status inner;
-    node.for_each_subgraph([&](const Graph& body) {
-      if (inner.ok()) inner = check_graph(body);
-    });
-    ONNXTOOL_TRY(std::move(inner));
-  }
-  return {};
-}
-
 }  // namespace
 
-Status check_given_codes(const Model& model) { return check_graph(model.graph()); }
+Status check_given_codes(const Model& model) {
+  Status first;
+  for_each_node(model.graph(), [&](const Node& node) {
+    if (first.ok()) first = check_codes(node);
+  });
+  return first;
+}
 
 }  // namespace onnxtool

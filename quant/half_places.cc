@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "libopt/analysis/formal_types.h"
+#include "libopt/ir/walk.h"
 #include "quant/half.h"
 
 namespace onnxtool {
@@ -23,18 +24,12 @@ constexpr std::string_view kForeign[] = {"Gelu",
                                          "MultiHeadAttention",
                                          "RotaryEmbedding",
                                          "GroupQueryAttention"};
-void append_nodes(const Graph& graph, std::vector<Node*>& out) {
-  for (Node& n : graph.nodes()) {
-    out.push_back(&n);
-    n.for_each_subgraph([&](Graph& g) { append_nodes(g, out); });
-  }
-}
 
 }  // namespace
 
 std::vector<Node*> all_nodes(const Graph& graph) {
   std::vector<Node*> out;
-  append_nodes(graph, out);
+  for_each_node(graph, [&](Node& n) { out.push_back(&n); });
   return out;
 }
 
