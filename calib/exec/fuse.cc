@@ -36,7 +36,8 @@ std::optional<PostOp> as_post_op(const Node& user, const Value& value, const Val
   else if (user.is("Clip")) {
     if (user.num_inputs() < 1 || &user.input(0) != &value) return std::nullopt;
     const auto bounds = clip_bounds(user);
-    if (!bounds) return std::nullopt;
+    // With the bounds the wrong way around everything is the upper one, which libraries refuse.
+    if (!bounds || bounds->low > bounds->high) return std::nullopt;
     op.kind = PostOp::Kind::kClip, op.alpha = static_cast<float>(bounds->low),
     op.beta = static_cast<float>(bounds->high);
   } else if (user.is("Add") && user.opset() >= 7) {

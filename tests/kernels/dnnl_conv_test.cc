@@ -166,6 +166,15 @@ TEST_CASE("dnnl: what follows a convolution is fused, residuals included") {
   }
 }
 
+TEST_CASE("dnnl: a Clip with its bounds the wrong way around gives the upper one everywhere") {
+  if (!dnnl_kernel_set()) return;
+  const ConvCase conv{.x = {2, 32, 14, 14}, .w = {32, 32, 3, 3}, .pads = {1, 1, 1, 1}};
+  Net net(3);
+  Value& x = net.input(conv.x);
+  net.output(net.node("Clip", {&add_conv(net, x, conv), &net.scalar(3), &net.scalar(1)}));
+  check_against_cpu(net, terms_of(conv.w));
+}
+
 TEST_CASE("dnnl: NaN goes through what is fused behind a product") {
   if (!dnnl_kernel_set()) return;
   const float inf = std::numeric_limits<float>::infinity(), nan = inf - inf;

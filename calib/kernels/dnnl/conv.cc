@@ -54,7 +54,7 @@ std::optional<std::vector<PostOp>> own_ops(const NodeView& node) {
     ops.push_back({.kind = PostOp::Kind::kHardSigmoid,
                    .alpha = parameter(0, 0.2f),
                    .beta = parameter(1, 0.5f)});
-  else if (activation == "Clip" && p.size() == 2)
+  else if (activation == "Clip" && p.size() == 2 && p[0] <= p[1])
     ops.push_back({.kind = PostOp::Kind::kClip, .alpha = p[0], .beta = p[1]});
   else if (!activation.empty())
     return std::nullopt;
