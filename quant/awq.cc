@@ -71,8 +71,7 @@ class Trial {
     const std::vector<float> scaled = scaled_weight(w_, factors);
     const WeightMatrix matrix{Tensor::from(w_.value->constant()->dims(), scaled), w_.rows, m_.depth,
                               !w_.along};
-    ONNXTOOL_ASSIGN(WeightBlocks q, block_ ? quantize_in_blocks(matrix, block_, format_, layout_)
-                                           : quantize_by_row(matrix, format_));
+    ONNXTOOL_ASSIGN(WeightBlocks q, quantize_matrix(matrix, block_, format_, layout_));
     const BlockAccess codes(matrix, block_, format_, layout_, q);
     std::vector<float> errors = rows_of(scaled, factors);
     tbb::parallel_for(int64_t{0}, w_.rows, [&](int64_t row) {

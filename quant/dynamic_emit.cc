@@ -55,7 +55,9 @@ Result<DynamicEmitter::Weight> DynamicEmitter::quantized_weight(const Value& wei
   if (!options_.per_channel) as_one_row(w);
   // What rows share is the middle of their codes.
   const bool in_middle = options_.per_channel && layout.shared_zero_point;
-  auto q = quantize_by_row(w, {8, options_.is_signed || in_middle, false});
+  auto q = quantize_by_row(w, {.bits = 8,
+                               .symmetric = options_.is_signed || in_middle,
+                               .reduced = options_.is_signed && options_.target->reduced_weights});
   if (!q.ok()) return std::move(q).error().at("weight '" + weight.name() + "'");
   if (in_middle) q->zero_points = {std::byte{0x80}};
   if (options_.is_signed)
@@ -181,7 +183,8 @@ Status DynamicEmitter::emit_lstm(Node& node) {
       const WeightMatrix w{
           Tensor(DataType::kFloat, {rows, depth}, part, weight.constant()->owner()), rows, depth,
           false};
-      auto q = quantize_by_row(w, {8, true, false});
+      auto q = quantize_by_row(
+          w, {.bits = 8, .symmetric = true, .reduced = options_.target->reduced_weights});
       if (!q.ok()) return std::move(q).error().at("weight '" + weight.name() + "'");
       for (std::byte& b : q->codes) b ^= std::byte{0x80};
       const std::vector<std::byte> turned = transposed(q->codes, rows, depth);

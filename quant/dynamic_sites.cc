@@ -39,8 +39,7 @@ const char* lstm_obstacle(const Node& node) {
     if (const char* why = constant_obstacle(node.input(i), 3)) return why;
   if (!is_float32(node.input(0))) return "its data is not float32";
   if (node.attr<int64_t>("layout", 0)) return "DynamicQuantizeLSTM has no layout 1";
-  if (node.has_input(7) || node.attr<int64_t>("input_forget", 0))
-    return "DynamicQuantizeLSTM has no peepholes and coupled gates";
+  if (node.attr<int64_t>("input_forget", 0)) return "DynamicQuantizeLSTM has no coupled gates";
   constexpr const char* kDefaults[] = {"Sigmoid", "Tanh", "Tanh"};
   if (const Attribute* a = node.attribute("activations"))
     if (const auto* names = a->get<std::vector<std::string>>())

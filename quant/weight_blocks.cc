@@ -311,12 +311,11 @@ class RowJob {
   }
 
   void settle() {
-    const auto middle = static_cast<float>(format_.middle()),
+    const auto reach = static_cast<float>(format_.reach()),
                top = static_cast<float>(format_.levels() - 1);
     for (size_t r = 0; r < low_.size(); ++r) {
       const float magnitude = std::max(-low_[r], high_[r]);
-      const float scale =
-          format_.symmetric ? magnitude / (middle - 1) : high_[r] / top - low_[r] / top;
+      const float scale = format_.symmetric ? magnitude / reach : high_[r] / top - low_[r] / top;
       out_.scales[r] = scale > std::numeric_limits<float>::min() ? scale : 1;
       if (!format_.symmetric)
         out_.zero_points[r] = static_cast<std::byte>(
@@ -326,14 +325,15 @@ class RowJob {
 
   void encode(int64_t line, const float* x) {
     const auto middle = static_cast<float>(format_.middle()),
-               top = static_cast<float>(format_.levels() - 1);
+               reach = static_cast<float>(format_.reach());
+    const float low = format_.symmetric ? middle - reach : 0,
+                top = format_.symmetric ? middle + reach : static_cast<float>(format_.levels() - 1);
     double noise = 0, signal = 0;
     for (int64_t i = 0; i < width_; ++i) {
       const size_t r = row_of(line, i);
       const float zero = format_.symmetric
                              ? middle
                              : static_cast<float>(static_cast<uint8_t>(out_.zero_points[r]));
-      const float low = format_.symmetric ? 1.0f : 0.0f;
       const float code = std::clamp(std::nearbyint(x[i] / out_.scales[r]) + zero, low, top);
       out_.codes[static_cast<size_t>(line * width_ + i)] =
           static_cast<std::byte>(static_cast<uint8_t>(code));
@@ -364,6 +364,12 @@ Result<WeightBlocks> quantize_in_blocks(const WeightMatrix& weights, int64_t blo
 
 Result<WeightBlocks> quantize_by_row(const WeightMatrix& weights, const BlockFormat& format) {
   return RowJob(weights, format).run();
+}
+
+Result<WeightBlocks> quantize_matrix(const WeightMatrix& weights, int64_t block,
+                                     const BlockFormat& format, BlockLayout layout) {
+  return block ? quantize_in_blocks(weights, block, format, layout)
+               : quantize_by_row(weights, format);
 }
 
 }  // namespace onnxtool

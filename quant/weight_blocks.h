@@ -46,4 +46,8 @@ Result<WeightBlocks> quantize_in_blocks(const WeightMatrix& weights, int64_t blo
 /// One scale a row, codes as stored; 8 bits only.
 Result<WeightBlocks> quantize_by_row(const WeightMatrix& weights, const BlockFormat& format);
 
+/// The one or the other: block 0 stands for one scale a row.
+Result<WeightBlocks> quantize_matrix(const WeightMatrix& weights, int64_t block,
+                                     const BlockFormat& format, BlockLayout layout);
+
 }  // namespace onnxtool

@@ -112,8 +112,7 @@ Result<WeightEmitter::Stored> WeightEmitter::quantize(const WeightSite& site, fl
   s.bits = format.bits;
   const bool is_signed = !options_.operators && (options_.is_signed || is_table);
   const BlockLayout layout = block_layout(options_, s.block);
-  ONNXTOOL_ASSIGN(WeightBlocks q, s.block ? quantize_in_blocks(w, s.block, format, layout)
-                                          : quantize_by_row(w, format));
+  ONNXTOOL_ASSIGN(WeightBlocks q, quantize_matrix(w, s.block, format, layout));
   OutputNoise noise;
   if (const auto f = factors_.find(site.weight); f != factors_.end())
     noise = choose_codes(w, *f->second, s.block, format, layout, q);

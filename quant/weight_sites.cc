@@ -42,6 +42,22 @@ bool swaps_matrix(const Node& transpose, const Tensor& t) {
   return !perm || (axes && *axes == std::vector<int64_t>{1, 0});
 }
 
+// Whether nodes make it of what the model is given: no weight, as in the products of attention. A
+// weight that is quantized already is made of constants.
+bool made_of_inputs(const Value& v) {
+  std::vector<const Value*> left = {&v};
+  std::set<const Value*> seen;
+  while (!left.empty()) {
+    const Value* at = left.back();
+    left.pop_back();
+    if (at->constant() || at->initializer() || !seen.insert(at).second) continue;
+    if (!at->producer()) return true;
+    for (const Value* i : at->producer()->inputs())
+      if (i) left.push_back(i);
+  }
+  return false;
+}
+
 Found product_site(Node& node) {
   Value* b = &node.input(1);
   Node* transpose = nullptr;
@@ -52,7 +68,7 @@ Found product_site(Node& node) {
     b = &p->input(0);
   }
   const Tensor* w = b->constant();
-  if (!w) return {{}, why_not_constant(*b)};
+  if (!w) return {{}, b->producer() && made_of_inputs(*b) ? nullptr : why_not_constant(*b)};
   if (!is_matrix(*w) || (node.is("Gemm") && w->rank() != 2)) return {{}, kNoMatrix};
   // The product takes the larger rank of the two, MatMulNBits that of the data.
   const auto rank = node.input(0).type().rank();
@@ -100,8 +116,8 @@ Found look_at(Node& node, const WeightOnlyOptions& o) {
   if (!o.include.empty() && !o.include.matches(node)) return {{}, kNotIncluded};
   const int64_t block = block_of(*found.site, o);
   if (block < 0) return {{}, "its rows are no multiple of 16"};
-  const int bits = found.site->gathers() && !o.operators ? 8 : o.bits;
-  if (quantized_bytes(*found.site, bits, block, o.symmetric) >=
+  const BlockFormat format = format_of(o, found.site->gathers());
+  if (quantized_bytes(*found.site, format.bits, block, format.symmetric) >=
       static_cast<int64_t>(found.site->weight->constant()->size_bytes()))
     return {{}, kNotSmaller};
   return found;

@@ -83,20 +83,46 @@ TEST_CASE("dynamic: Conv only where it is named, with a note") {
 }
 
 TEST_CASE("dynamic: LSTM with both directions, and what has no kernel") {
-  const auto lstm = [](const std::string& attributes) {
+  const auto lstm = [](const std::string& attributes, const std::string& more = "") {
     return "<ir_version: 8, opset_import: [\"\" : 14]> g (float[5,1,6] x) => (float y) "
            "<float[2,16,6] w "
            "= {" +
            numbers(192) + "}, float[2,16,4] r = {" + numbers(128) + "}, float[2,32] b = {" +
-           numbers(64, 0.1) + "}> { y = LSTM <hidden_size = 4, direction = \"bidirectional\"" +
-           attributes + "> (x, w, r, b) }";
+           numbers(64, 0.1) + "}, float[2,12] p = {" + numbers(24) +
+           "}> { y = LSTM <hidden_size = 4, direction = \"bidirectional\"" + attributes +
+           "> (x, w, r, b" + more + ") }";
   };
   const Made m = make(lstm(""));
   CHECK(m.ops.at("DynamicQuantizeLSTM") == 1);
   CHECK(m.sqnr_db > 30);
+  const Made peepholes = make(lstm("", ", , , , p"));
+  CHECK(peepholes.ops.at("DynamicQuantizeLSTM") == 1);
+  CHECK(peepholes.sqnr_db > 30);
+  CHECK(make(lstm(", clip = 0.3", ", , , , p")).sqnr_db > 30);
+  const auto coupled = plan_dynamic(parse(lstm(", input_forget = 1")), all());
+  REQUIRE(!coupled.ok());
+  CHECK(coupled.error().message.find("coupled") != std::string::npos);
   const auto layout = plan_dynamic(parse(lstm(", layout = 1")), all());
   REQUIRE(!layout.ok());
   CHECK(layout.error().message.find("layout") != std::string::npos);
+}
+
+TEST_CASE("dynamic: where two products are added in 16 bits, signed weights have 7 bits") {
+  const auto largest = [](bool is_signed) {
+    DynamicOptions o = all();
+    o.target = &kOrtCpuNoVnni;
+    o.is_signed = is_signed;
+    auto plan = plan_dynamic(parse(product_model("y = MatMul (x, w)")), o);
+    REQUIRE(plan.ok());
+    REQUIRE(quantize_dynamically(*plan, o).ok());
+    int64_t most = 0;
+    for (const Value* v : plan->model->graph().initializers())
+      if (v->name() == "w_quantized")
+        for (const int64_t code : v->constant()->to_ints()) most = std::max(most, std::abs(code));
+    return most;
+  };
+  CHECK(largest(true) == 64);
+  CHECK(largest(false) == 255);
 }
 
 std::string square(const std::string& rows, int size) {

@@ -277,6 +277,21 @@ TEST_CASE("weight-only: what stays float, and why") {
   CHECK(reason_of(product_model("y = MatMul (x, z)", 13, "float[3,64] x, float[64,8] z"), "y")
             .find("not constant") != std::string::npos);
   CHECK(reason_of(product_model("p = MatMul (x, w) r = Relu (p) y = MatMul (r, v)"), "y") == "");
+  // The product of two activations has no weight to speak of, one of a dequantized weight has.
+  CHECK(reason_of(product_model("p = MatMul (x, w) t = Transpose (p) y = MatMul (p, t)"), "y") ==
+        "not listed");
+  CHECK(reason_of(
+            "<ir_version: 8, opset_import: [\"\" : 13]> g (float[3,64] x) => (float y) "
+            "<uint8[64] i = {" +
+                [] {
+                  std::string ones = "1";
+                  for (int k = 1; k < 64; ++k) ones += ", 1";
+                  return ones;
+                }() +
+                "}, float s = {0.5}, int64[2] d = {64, 1}> { f = DequantizeLinear (i, s) "
+                "w = Reshape (f, d) y = MatMul (x, w) }",
+            "y")
+            .find("quantized already") != std::string::npos);
   WeightOnlyOptions o;
   o.exclude = *Selector::parse({"op:Gemm"});
   CHECK(reason_of(product_model("p = MatMul (x, w) y = Gemm (p, v)"), "y", o) == "excluded");

@@ -1,8 +1,7 @@
 // com.microsoft.DynamicQuantizeLSTM-1: LSTM with 8-bit W [directions, input, 4 * hidden] and R
 // [directions, hidden, 4 * hidden], a scale and zero point for each direction or column, gates in
 // the order i, o, f, c. The input, and before each step the state of all samples, is quantized to
-// uint8 over its range and 0. Only the default activations; peepholes and coupled gates are not
-// supported.
+// uint8 over its range and 0. Only the default activations; coupled gates are not supported.
 
 #include <cmath>
 
@@ -55,8 +54,8 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
     if (activations[i] != kDefaults[i % 3])
       return kernel_error(ErrorCode::kUnsupported,
                           "activation '" + std::string(activations[i]) + "' is not supported");
-  if (node.has_input(kPeephole) || node.attr_int("input_forget", 0) != 0)
-    return kernel_error(ErrorCode::kUnsupported, "peepholes and input_forget are not supported");
+  if (node.attr_int("input_forget", 0) != 0)
+    return kernel_error(ErrorCode::kUnsupported, "input_forget is not supported");
   return {std::move(state)};
 }
 
@@ -91,6 +90,7 @@ Result<Shape> read_shape(const KernelContext& ctx, const LstmState& state) {
   ONNXTOOL_TRY(check(kLengths, {s.batch}));
   ONNXTOOL_TRY(check(kInitialH, {s.directions, s.batch, s.hidden}));
   ONNXTOOL_TRY(check(kInitialC, {s.directions, s.batch, s.hidden}));
+  ONNXTOOL_TRY(check(kPeephole, {s.directions, 3 * s.hidden}));
   return s;
 }
 
@@ -135,7 +135,8 @@ void round_to_codes(const float* x, float* y, int64_t n) {
 
 struct Direction {
   const float *w, *r;
-  const float* bias;  // of W, then of R; nullptr: none
+  const float* bias;      // of W, then of R; nullptr: none
+  const float* peephole;  // of i, o and f; nullptr: none
   bool reverse;
   float *h, *c;  // [batch, hidden]
 };
@@ -163,7 +164,7 @@ class Lstm {
         if (t >= lengths[b]) continue;
         const int64_t at = d.reverse ? lengths[b] - 1 - t : t;
         step(from_x + (at * s_.batch + b) * s_.gates(), from_h + b * s_.gates(),
-             d.h + b * s_.hidden, d.c + b * s_.hidden);
+             d.h + b * s_.hidden, d.c + b * s_.hidden, d.peephole);
         if (y != nullptr)
           std::copy_n(d.h + b * s_.hidden, s_.hidden, y + at * y_step + b * s_.hidden);
       }
@@ -182,18 +183,35 @@ class Lstm {
         },
         ColumnBiasSink<float>(y, n, bias));
   }
-  void step(const float* from_x, float* sums, float* h, float* c) const {
+  void step(const float* from_x, float* sums, float* h, float* c, const float* peephole) const {
     const int64_t n = s_.hidden;
-    for (int64_t i = 0; i < 4 * n; ++i) {
-      sums[i] += from_x[i];
-      if (state_.clip > 0) sums[i] = std::clamp(sums[i], -state_.clip, state_.clip);
+    for (int64_t i = 0; i < 4 * n; ++i) sums[i] += from_x[i];
+    float *in = sums, *out = sums + n, *forget = sums + 2 * n, *candidate = sums + 3 * n;
+    if (peephole != nullptr) {
+      add_products(peephole, c, in);
+      add_products(peephole + 2 * n, c, forget);
     }
+    clip(in);
+    clip(forget);
+    clip(candidate);
     const VectorMath& vector = vector_math();
-    vector.sigmoid(sums, sums, 3 * n);
-    vector.tanh(sums + 3 * n, sums + 3 * n, n);
-    for (int64_t i = 0; i < n; ++i) c[i] = sums[2 * n + i] * c[i] + sums[i] * sums[3 * n + i];
+    vector.sigmoid(in, in, n);
+    vector.sigmoid(forget, forget, n);
+    vector.tanh(candidate, candidate, n);
+    for (int64_t i = 0; i < n; ++i) c[i] = forget[i] * c[i] + in[i] * candidate[i];
+    if (peephole != nullptr) add_products(peephole + n, c, out);
+    clip(out);
+    vector.sigmoid(out, out, n);
     vector.tanh(c, h, n);
-    for (int64_t i = 0; i < n; ++i) h[i] *= sums[n + i];
+    for (int64_t i = 0; i < n; ++i) h[i] *= out[i];
+  }
+  void add_products(const float* a, const float* b, float* sums) const {
+    for (int64_t i = 0; i < s_.hidden; ++i) sums[i] += a[i] * b[i];
+  }
+  void clip(float* gate) const {
+    if (state_.clip <= 0) return;
+    for (int64_t i = 0; i < s_.hidden; ++i)
+      gate[i] = std::clamp(gate[i], -state_.clip, state_.clip);
   }
 
   KernelContext& ctx_;
@@ -219,6 +237,7 @@ Status run(KernelContext& ctx) {
   ONNXTOOL_ASSIGN(const float* w, dequantized(ctx, kW, kWScale, kWZero));
   ONNXTOOL_ASSIGN(const float* r, dequantized(ctx, kR, kRScale, kRZero));
   ONNXTOOL_ASSIGN(const float* bias, floats(ctx, kB));
+  ONNXTOOL_ASSIGN(const float* peephole, floats(ctx, kPeephole));
   Dims lengths(static_cast<size_t>(s.batch), s.seq);
   if (ctx.has_input(kLengths)) {
     ONNXTOOL_ASSIGN(lengths, integer_values(ctx.input(kLengths), "sequence_lens"));
@@ -246,6 +265,7 @@ Status run(KernelContext& ctx) {
     const Direction direction{w + d * s.input * s.gates(),
                               r + d * s.hidden * s.gates(),
                               bias != nullptr ? bias + d * 2 * s.gates() : nullptr,
+                              peephole != nullptr ? peephole + d * 3 * s.hidden : nullptr,
                               d == 1 || state.reverse_first,
                               h + d * states,
                               c + d * states};
