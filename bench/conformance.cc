@@ -181,6 +181,17 @@ void write_table(const fs::path& path, const Rows& suites, const Rows& operators
     out << "| " << name << " | " << one_line(found) << " | " << reason_of(name) << " |\n";
 }
 
+// Operators that the device of `sets` has a kernel for; none without a device.
+std::set<std::string> operators_of_device(const Sets& sets) {
+  std::set<std::string> ops;
+  for (const KernelSet* set : sets)
+    if (set->device)
+      for (const KernelInfo* k : set->kernels)
+        ops.insert(k->domain.empty() ? std::string(k->op)
+                                     : std::string(k->domain) + "." + std::string(k->op));
+  return ops;
+}
+
 int run(const fs::path& onnx_data, const fs::path& shared, const fs::path& table,
         const std::string& device) {
   const auto loaded = load_kernel_sets("cpu", device);
@@ -217,6 +228,14 @@ int run(const fs::path& onnx_data, const fs::path& shared, const fs::path& table
   const std::string summary =
       std::to_string(passed) + " passed, " + std::to_string(failures.size()) + " failed, 0 skipped";
   write_table(table, suites, operators, failures, summary, kernels);
+  if (const std::set<std::string> ops = operators_of_device(loaded->sets); !ops.empty()) {
+    Row there;
+    for (const auto& [op, row] : operators)
+      if (ops.contains(op)) there.passed += row.passed, there.failed += row.failed;
+    std::cout << "of the suite node, about one of the " << ops.size()
+              << " operators with a kernel on the device: " << there.passed << " passed, "
+              << there.failed << " failed\n";
+  }
   std::cout << summary << "\n";
   return failures.empty() ? 0 : 1;
 }
