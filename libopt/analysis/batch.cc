@@ -189,6 +189,17 @@ class Batch {
     return is(n, 0, Kind::kSamples) && is(n, 1, Kind::kShared) && *axis > 0;
   }
 
+  // Ids, segments, the mask and position ids are the samples'; position ids may be one row for all.
+  bool embeds(const Node& n) const {
+    for (int i = 0; i < n.num_inputs(); ++i) {
+      if (!n.has_input(i)) continue;
+      const bool of_samples = i == 0 || i == 1 || i == 7 || i == 8;
+      const bool shares_row = i == 8 && is(n, i, Kind::kShared) && one_row(n.input(i));
+      if (!is(n, i, of_samples ? Kind::kSamples : Kind::kShared) && !shares_row) return false;
+    }
+    return true;
+  }
+
   // The scale's own shape tells whether there is an axis.
   bool converts_codes(const Node& n) const {
     if (!is(n, 0, Kind::kSamples) || !shared_from(n, 1) || !n.has_input(1)) return false;
@@ -355,6 +366,9 @@ bool Batch::keeps_samples_apart(const Node& n) const {
     if (n.op_type() == "FusedMatMul") return multiplies(n);
     if (n.op_type() == "QuantizeLinear" || n.op_type() == "DequantizeLinear")
       return converts_codes(n);
+    if (n.op_type() == "MatMulNBits")
+      return is(n, 0, Kind::kSamples) && shared_from(n, 1) && rank_of(n.input(0)).value_or(0) >= 2;
+    if (n.op_type() == "EmbedLayerNormalization") return embeds(n);
     // [batch, sequence, hidden], the skip perhaps without its batch.
     if (n.op_type() == "SkipLayerNormalization" ||
         n.op_type() == "SkipSimplifiedLayerNormalization")

@@ -13,73 +13,31 @@
 
 #include "calib/kernels/cpu/convert.h"
 #include "calib/kernels/cpu/float_io.h"
+#include "calib/kernels/cpu/nbits.h"
 #include "calib/kernels/cpu/plain_sink.h"
 #include "calib/kernels/cpu/vector_math.h"
 
 namespace onnxtool {
 namespace {
 
-enum Input : int { kA, kB, kScales, kZeroPoints, kGroups, kBias };
+enum Input : int { kA, kBias = 5 };
 
-struct NBitsState final : KernelState {
+struct NBitsState final : KernelState, NBitsShape {
   const GemmIsa* isa;
-  int64_t k, n, bits, block;
-  bool rounds = false;  // a, to 8 bits
-
-  int64_t blocks() const { return ceil_div(k, block); }
-  int64_t block_bytes() const { return block * bits / 8; }
-  int64_t zero_point_bytes() const { return ceil_div(blocks() * bits, 8); }  // of one row
 };
-
-// Found by comparing results for every width, block and kind of zero points (ONNX Runtime 1.31).
-bool rounds_left_side(const NodeView& node, const NBitsState& s) {
-  if (node.attr_int("accuracy_level", 0) != 4) return false;
-  if (node.has_input(kZeroPoints) && node.input_dtype(kZeroPoints) != DataType::kUint8)
-    return false;
-  return s.bits != 2 || (s.block >= 32 && s.block <= 128);
-}
 
 template <const GemmIsa& (*kIsa)()>
 Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
-  ONNXTOOL_TRY(require_inputs(node, {kA, kB, kScales}));
-  if (node.has_input(kGroups))
-    return kernel_error(ErrorCode::kUnsupported, "input g_idx is not supported");
   auto state = std::make_unique<NBitsState>();
+  ONNXTOOL_ASSIGN(static_cast<NBitsShape&>(*state), nbits_shape(node));
   state->isa = &kIsa();
-  state->k = node.attr_int("K", 0);
-  state->n = node.attr_int("N", 0);
-  state->bits = node.attr_int("bits", 4);
-  state->block = node.attr_int("block_size", 0);
-  const bool fits = state->k >= 1 && state->n >= 1 && state->k <= INT32_MAX &&
-                    state->n <= INT32_MAX && state->block >= 16 && state->block <= INT32_MAX &&
-                    (state->block & (state->block - 1)) == 0 &&
-                    (state->bits == 2 || state->bits == 4 || state->bits == 8);
-  if (!fits)
-    return bad_model("K, N, bits and block_size are " + std::to_string(state->k) + ", " +
-                     std::to_string(state->n) + ", " + std::to_string(state->bits) + " and " +
-                     std::to_string(state->block) +
-                     ", expected positive extents, 2, 4 or 8, and a power of two from 16 on");
-  state->rounds = rounds_left_side(node, *state);
   return {std::move(state)};
 }
-
-// Value `i` of packed unsigned integers.
-int32_t packed_at(const uint8_t* data, int64_t i, int64_t bits) {
-  const int64_t first = i * bits;
-  return (data[first / 8] >> (first % 8)) & ((1 << bits) - 1);
-}
-
-struct Weights {
-  const uint8_t* b;
-  const float* scales;
-  const uint8_t* packed_zero_points = nullptr;
-  const float* zero_points = nullptr;
-};
 
 // Columns of the product are rows of b.
 class NBitsPanels final : public PanelSource<float> {
  public:
-  NBitsPanels(const NBitsState& state, const Weights& weights) : s_(state), w_(weights) {}
+  NBitsPanels(const NBitsState& state, const NBitsWeights& weights) : s_(state), w_(weights) {}
   const float* find(const PanelRequest&, int64_t*) const override { return nullptr; }
   // Rows of b lie across a panel: some are dequantized, then turned together.
   void pack(const PanelRequest& r, float* out) const override {
@@ -110,12 +68,7 @@ class NBitsPanels final : public PanelSource<float> {
   }
   void dequantize_block(int64_t row, int64_t k, int64_t end, float* out) const {
     const int64_t block = k / s_.block, at = row * s_.blocks() + block;
-    const float scale = w_.scales[at];
-    float zero = static_cast<float>(1 << (s_.bits - 1));
-    if (w_.zero_points != nullptr) zero = w_.zero_points[at];
-    if (w_.packed_zero_points != nullptr)
-      zero = static_cast<float>(
-          packed_at(w_.packed_zero_points + row * s_.zero_point_bytes(), block, s_.bits));
+    const float scale = w_.scales[at], zero = w_.zero(s_, row, block);
     const uint8_t* data = w_.b + at * s_.block_bytes();
     const int64_t i = k % s_.block;
     if (s_.bits == 4 && i % 2 == 0 && (end - k) % 2 == 0)
@@ -125,37 +78,8 @@ class NBitsPanels final : public PanelSource<float> {
   }
 
   const NBitsState& s_;
-  const Weights& w_;
+  const NBitsWeights& w_;
 };
-
-Result<Weights> read_weights(KernelContext& ctx, const NBitsState& s) {
-  const ConstView &b = ctx.input(kB), &scales = ctx.input(kScales);
-  const int64_t lines = s.n * s.blocks();
-  if (b.dtype != DataType::kUint8 || b.count != lines * s.block_bytes() || scales.count != lines)
-    return mismatch("b is " + std::string(name(b.dtype)) + " of shape " + format_dims(b.dims) +
-                    " and scales have " + std::to_string(scales.count) +
-                    " elements, expected uint8 of [" + std::to_string(s.n) + ", " +
-                    std::to_string(s.blocks()) + ", " + std::to_string(s.block_bytes()) + "] and " +
-                    std::to_string(lines));
-  Weights w{static_cast<const uint8_t*>(b.data), nullptr};
-  ONNXTOOL_ASSIGN(const ConstView wide, converted(ctx, scales, DataType::kFloat));
-  w.scales = static_cast<const float*>(wide.data);
-  if (!ctx.has_input(kZeroPoints)) return w;
-  const ConstView& zero = ctx.input(kZeroPoints);
-  const bool is_packed = zero.dtype == DataType::kUint8;
-  const int64_t expected = is_packed ? s.n * s.zero_point_bytes() : lines;
-  if (zero.count != expected || (!is_packed && !is_float(zero.dtype)))
-    return mismatch("zero_points are " + std::string(name(zero.dtype)) + " of shape " +
-                    format_dims(zero.dims) + ", expected " + std::to_string(expected) +
-                    " elements");
-  if (is_packed) {
-    w.packed_zero_points = static_cast<const uint8_t*>(zero.data);
-    return w;
-  }
-  ONNXTOOL_ASSIGN(const ConstView zero_wide, converted(ctx, zero, DataType::kFloat));
-  w.zero_points = static_cast<const float*>(zero_wide.data);
-  return w;
-}
 
 // Up to so many rows, packing the weights costs more than multiplying by them.
 constexpr int64_t kFewRows = 4;
@@ -184,15 +108,15 @@ Result<FewRows> arranged(KernelContext& ctx, const NBitsState& s, const float* a
 }
 
 // Zero points are told apart from their values' sum, which an infinity would turn into NaN.
-bool multiplies_few_rows(const NBitsState& s, const Weights& w, const float* a, int64_t rows) {
+bool multiplies_few_rows(const NBitsState& s, const NBitsWeights& w, const float* a, int64_t rows) {
   if (rows > kFewRows || s.bits != 4) return false;
   if (!w.zero_points && !w.packed_zero_points) return true;
   return std::all_of(a, a + rows * s.k, [](float v) { return std::isfinite(v); });
 }
 
 // Row by row of b, as it lies there.
-Status multiply_few_rows(KernelContext& ctx, const NBitsState& s, const Weights& w, const float* a,
-                         int64_t rows, const float* bias, float* y) {
+Status multiply_few_rows(KernelContext& ctx, const NBitsState& s, const NBitsWeights& w,
+                         const float* a, int64_t rows, const float* bias, float* y) {
   ONNXTOOL_ASSIGN(const FewRows left, arranged(ctx, s, a, rows));
   ctx.parallel(s.n, grain_of(s.k), [&](int64_t begin, int64_t end) {
     for (int64_t n = begin; n < end; ++n) {
@@ -249,21 +173,14 @@ Result<const float*> rounded(KernelContext& ctx, const NBitsState& s, const floa
 Status run(KernelContext& ctx) {
   const auto& s = static_cast<const NBitsState&>(*ctx.state());
   const ConstView& a = ctx.input(kA);
-  if (a.rank() < 1 || a.dims.back() != s.k)
-    return mismatch("a has shape " + format_dims(a.dims) + ", expected a last extent of " +
-                    std::to_string(s.k));
-  ONNXTOOL_ASSIGN(const Weights weights, read_weights(ctx, s));
+  ONNXTOOL_ASSIGN(const Dims dims, nbits_result(ctx, s));
+  ONNXTOOL_ASSIGN(const NBitsWeights weights, nbits_weights(ctx, s));
   ONNXTOOL_ASSIGN(const ConstView from, converted(ctx, a, DataType::kFloat));
   const float* bias = nullptr;
   if (ctx.has_input(kBias)) {
-    if (ctx.input(kBias).count != s.n)
-      return mismatch("bias has shape " + format_dims(ctx.input(kBias).dims) + ", expected [" +
-                      std::to_string(s.n) + "]");
     ONNXTOOL_ASSIGN(const ConstView wide, converted(ctx, ctx.input(kBias), DataType::kFloat));
     bias = static_cast<const float*>(wide.data);
   }
-  Dims dims = to_dims(a.dims);
-  dims.back() = s.n;
   ONNXTOOL_ASSIGN(const WideOutput y, WideOutput::make(ctx, 0, a.dtype, dims));
   if (y.count() == 0) return {};
   const auto* rows = static_cast<const float*>(from.data);

@@ -107,6 +107,12 @@ TEST_CASE("batch: operators that keep samples apart") {
        "= {1, 12}>",
        "s = Shape (x)  n = Gather (s, zero)  u = Unsqueeze (n, a)  d = Concat <axis = 0> (u, r)"
        "  e = Expand (c, d)  y = Concat <axis = 1> (e, x)"},
+      {"weights of four bits", "(float[N,S,32] x) => (y) <uint8[5,1,16] w, float[5] s>",
+       "y = com.microsoft.MatMulNBits <K = 32, N = 5, bits = 4, block_size = 32> (x, w, s)"},
+      {"fused embeddings",
+       "(int32[N,S] x, int32[N,S] m) => (y) <float[9,12] w, float[9,12] p, float[12] g, float[12] "
+       "b>",
+       "y, c = com.microsoft.EmbedLayerNormalization (x, , w, p, , g, b, m)"},
       {"a skip", "(float[N,S,12] x) => (y) <float[12] g>",
        "r = Relu (x)  y = com.microsoft.SkipLayerNormalization (x, r, g)"},
   };
@@ -142,6 +148,9 @@ TEST_CASE("batch: what mixes samples, or may") {
       {"(float[N,12] x) => (y) <int64 zero = {0}>",
        "s = Shape (x)  k = Gather (s, zero)  f = Cast <to = 1> (k)  [n] y = Div (x, f)",
        "n' (Div)"},
+      {"(float[N,32] x) => (y) <uint8[5,1,16] w>",
+       "[n] y = com.microsoft.MatMulNBits <K = 32, N = 5, bits = 4, block_size = 32> (x, w, x)",
+       "n' (MatMulNBits)"},
       {image, "[n] m, y = MaxPool <kernel_shape = [2,2]> (x)", "n' (MaxPool)"},
       {"(float[N,12] x) => (y) <int64 zero = {0}, int64[1] a = {0}, int64[1] m = {-1}>",
        "s = Shape (x)  k = Gather (s, zero)  u = Unsqueeze (k, a)  d = Concat <axis = 0> (u, u, m)"
