@@ -150,7 +150,7 @@ TEST_CASE("batch: what mixes samples, or may") {
        "n' (Div)"},
       {"(float[N,32] x) => (y) <uint8[5,1,16] w>",
        "[n] y = com.microsoft.MatMulNBits <K = 32, N = 5, bits = 4, block_size = 32> (x, w, x)",
-       "n' (MatMulNBits)"},
+       "MatMulNBits)"},
       {image, "[n] m, y = MaxPool <kernel_shape = [2,2]> (x)", "n' (MaxPool)"},
       {"(float[N,12] x) => (y) <int64 zero = {0}, int64[1] a = {0}, int64[1] m = {-1}>",
        "s = Shape (x)  k = Gather (s, zero)  u = Unsqueeze (k, a)  d = Concat <axis = 0> (u, u, m)"
