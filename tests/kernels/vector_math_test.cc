@@ -182,15 +182,26 @@ TEST_CASE(
 }
 
 TEST_CASE("4-bit weights are dequantized to the same bits on every level") {
-  std::vector<uint8_t> codes;
-  for (int i = 0; i < 45; ++i) codes.push_back(static_cast<uint8_t>(i * 91));
+  constexpr size_t kWords = 3, kStride = 20;
+  std::vector<uint32_t> words(kWords * 16);
+  for (size_t i = 0; i < words.size(); ++i) words[i] = static_cast<uint32_t>(i) * 0x9e3779b9u;
+  std::vector<float> zeros(16), scales(16);
+  for (size_t i = 0; i < 16; ++i) {
+    zeros[i] = static_cast<float>(i) * 0.7f;
+    scales[i] = 0.3f + static_cast<float>(i) / 9;
+  }
   for (const VectorMath* level : levels()) {
-    std::vector<float> y(90);
-    level->dequantize_nibbles(codes.data(), 3.5f, 0.3f, y.data(), 45);
-    for (size_t i = 0; i < y.size(); ++i) {
-      const int code = (codes[i / 2] >> (i % 2 * 4)) & 15;
-      CHECK(y[i] == (static_cast<float>(code) - 3.5f) * 0.3f);
-    }
+    std::vector<float> y(kWords * 8 * kStride, -1);
+    level->dequantize_nibbles(words.data(), zeros.data(), scales.data(), y.data(), kStride, kWords);
+    for (size_t k = 0; k < kWords * 8; ++k)
+      for (size_t i = 0; i < kStride; ++i) {
+        if (i >= 16) {
+          CHECK(y[k * kStride + i] == -1);
+          continue;
+        }
+        const auto code = static_cast<int>(words[k / 8 * 16 + i] >> (k % 8 * 4)) & 15;
+        CHECK(y[k * kStride + i] == (static_cast<float>(code) - zeros[i]) * scales[i]);
+      }
   }
 }
 

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "calib/kernels/cpu/convert.h"
 #include "calib/kernels/cpu/float_io.h"
@@ -39,9 +40,46 @@ class NBitsPanels final : public PanelSource<float> {
  public:
   NBitsPanels(const NBitsState& state, const NBitsWeights& weights) : s_(state), w_(weights) {}
   const float* find(const PanelRequest&, int64_t*) const override { return nullptr; }
-  // Rows of b lie across a panel: some are dequantized, then turned together.
   void pack(const PanelRequest& r, float* out) const override {
-    constexpr int kRows = 16;
+    if (s_.bits != 4 || r.width % kRows != 0) return pack_turned(r, out);
+    for (int i = 0; i < r.width; i += kRows) pack_nibbles(r, i, out + i);
+  }
+
+ private:
+  static constexpr int kRows = 16;  // of b: columns of a panel
+
+  // Columns [i, i + kRows) of a panel. The codes of a row of b follow each other from block to
+  // block, and a block has whole words of them.
+  void pack_nibbles(const PanelRequest& r, int i, float* out) const {
+    constexpr int kCodes = 8;  // of a word
+    const int64_t row_bytes = s_.blocks() * s_.block_bytes();
+    const int count = std::clamp(r.count - i, 0, kRows);
+    float zeros[kRows] = {}, scales[kRows] = {};  // past count: zeros
+    uint32_t words[kDepthBlock / kCodes * kRows] = {};
+    for (int64_t k = r.k0, end = r.k0 + r.depth, stop; k < end; k = stop) {
+      stop = std::min(end, (k / s_.block + 1) * s_.block);
+      const int64_t n = ceil_div(stop - k, int64_t{kCodes});
+      for (int j = 0; j < count; ++j) {
+        const int64_t row = r.first + i + j;
+        const uint8_t* codes = w_.b + row * row_bytes + k / 2;
+        for (int64_t w = 0; w < n; ++w)
+          std::memcpy(words + w * kRows + j, codes + w * int64_t{sizeof *words}, sizeof *words);
+        scales[j] = w_.scales[row * s_.blocks() + k / s_.block];
+        zeros[j] = w_.zero(s_, row, k / s_.block);
+      }
+      const int64_t whole = (stop - k) / kCodes;
+      float* to = out + (k - r.k0) * r.width;
+      vector_math().dequantize_nibbles(words, zeros, scales, to, r.width, whole);
+      if (whole == n) continue;
+      float last[kCodes * kRows];
+      vector_math().dequantize_nibbles(words + whole * kRows, zeros, scales, last, kRows, 1);
+      for (int64_t j = whole * kCodes; j < stop - k; ++j)
+        std::copy_n(last + j % kCodes * kRows, kRows, to + j * r.width);
+    }
+  }
+
+  // Rows of b lie across a panel: some are dequantized, then turned together.
+  void pack_turned(const PanelRequest& r, float* out) const {
     float lines[kRows * kDepthBlock];
     ONNXTOOL_CHECK(r.depth <= kDepthBlock);
     for (int i = 0; i < r.width; i += kRows) {
@@ -57,8 +95,6 @@ class NBitsPanels final : public PanelSource<float> {
                                 reinterpret_cast<uint32_t*>(out + i), r.width, count, r.depth);
     }
   }
-
- private:
   // Weights [begin, end) of a row.
   void dequantize(int64_t row, int64_t begin, int64_t end, float* out) const {
     for (int64_t k = begin, stop; k < end; out += stop - k, k = stop) {
@@ -71,8 +107,6 @@ class NBitsPanels final : public PanelSource<float> {
     const float scale = w_.scales[at], zero = w_.zero(s_, row, block);
     const uint8_t* data = w_.b + at * s_.block_bytes();
     const int64_t i = k % s_.block;
-    if (s_.bits == 4 && i % 2 == 0 && (end - k) % 2 == 0)
-      return vector_math().dequantize_nibbles(data + i / 2, zero, scale, out, (end - k) / 2);
     for (int64_t j = 0; j < end - k; ++j)
       out[j] = (static_cast<float>(packed_at(data, i + j, s_.bits)) - zero) * scale;
   }

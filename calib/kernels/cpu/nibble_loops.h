@@ -166,16 +166,20 @@ float dot_nibbles_loop(const float* x, const NibbleRow& row) {
   return sum[0];
 }
 
-void dequantize_nibbles_loop(const uint8_t* codes, float zero, float scale, float* y,
-                             int64_t bytes) {
-  for (; bytes >= 8; bytes -= 8, codes += 8, y += 16)
-    for (int p = 0; p < kNibbleParts; ++p) {
-      const FloatLanes v = ((sixteen_nibbles(codes, p) + 8.0f) - zero) * scale;
-      std::memcpy(y + p * kNibbleLanes, &v, sizeof v);
+void dequantize_nibbles_loop(const uint32_t* words, const float* zeros, const float* scales,
+                             float* y, int64_t stride, int64_t n) {
+  for (int p = 0; p < kNibbleParts; ++p) {
+    const FloatLanes zero = load_lanes(zeros + p * kNibbleLanes);
+    const FloatLanes scale = load_lanes(scales + p * kNibbleLanes);
+    float* to = y + p * kNibbleLanes;
+    for (int64_t w = 0; w < n; ++w) {
+      CodeLanes codes;
+      std::memcpy(&codes, words + w * 16 + p * kNibbleLanes, sizeof codes);
+      for (int j = 0; j < 8; ++j, to += stride) {
+        const FloatLanes v = ((low_nibbles(codes >> (4 * j)) + 8.0f) - zero) * scale;
+        std::memcpy(to, &v, sizeof v);
+      }
     }
-  for (int64_t i = 0; i < bytes; ++i) {
-    y[2 * i] = (static_cast<float>(codes[i] & 15) - zero) * scale;
-    y[2 * i + 1] = (static_cast<float>(codes[i] >> 4) - zero) * scale;
   }
 }
 

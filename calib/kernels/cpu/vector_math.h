@@ -74,9 +74,11 @@ struct VectorMath {
               int64_t n);
 
   float (*dot_nibbles)(const float* x, const NibbleRow& row);
-  /// (q - zero) * scale for both values of each byte, low bits first.
-  void (*dequantize_nibbles)(const uint8_t* codes, float zero, float scale, float* y,
-                             int64_t bytes);
+  /// y[k * stride + i] = (q - zeros[i]) * scales[i] for i in [0, 16), k in [0, 8 n): q is value
+  /// k % 8, lowest bits first, of words[k / 8 * 16 + i]. 16 columns at a time, rows one after
+  /// another.
+  void (*dequantize_nibbles)(const uint32_t* words, const float* zeros, const float* scales,
+                             float* y, int64_t stride, int64_t n);
 
   /// y = exp(x - max(x)), and the sum of y; n > 0.
   float (*softmax_terms)(const float* x, float* y, int64_t n);
