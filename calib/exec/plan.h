@@ -25,9 +25,9 @@ class Observer {
   virtual const Tensor* replacement(int /*watch*/) { return nullptr; }
   /// Whether element order matters. When false, channels-last values are shown as they are.
   virtual bool needs_plain() const { return false; }
-  /// Asked before observe() where the value lies on a device, in plain order: true once it was observed there.
-  /// What was asked of the device may still be under way until the run has ended. false: a copy in
-  /// host memory is shown to observe().
+  /// Asked before observe() where the value lies on a device, in plain order: true once it was
+  /// observed there. What was asked of the device may still be under way until the run has ended.
+  /// false: a copy in host memory is shown to observe().
   virtual Result<bool> observe_there(const DeviceApi& /*device*/, int /*watch*/,
                                      const ConstView& /*value*/) {
     return false;
