@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <bit>
-#include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -11,38 +11,56 @@
 namespace onnxtool {
 namespace {
 
+Scalar shown(std::monostate) { return {}; }
+Scalar shown(double v) { return v; }
+Scalar shown(int64_t v) { return v; }
 Scalar shown(uint64_t v) {
   return std::in_range<int64_t>(v) ? Scalar(static_cast<int64_t>(v)) : Scalar(std::to_string(v));
 }
 
-// Unsigned numbers of full width as they are; what does not fit stands as text.
-std::optional<uint64_t> as_unsigned(const Scalar& s) {
-  if (const auto* v = std::get_if<int64_t>(&s)) return static_cast<uint64_t>(*v);
-  if (const auto* text = std::get_if<std::string>(&s)) return std::stoull(*text);
-  return std::nullopt;
-}
+}  // namespace
 
 template <class T>
-void widen(Scalar& low, Scalar& high, T least, T greatest) {
-  const auto *l = std::get_if<T>(&low), *h = std::get_if<T>(&high);
-  low = l ? std::min(*l, least) : least;
-  high = h ? std::max(*h, greatest) : greatest;
+void ExactExtremes::widen(T least, T greatest) {
+  if (auto* range = std::get_if<Range<T>>(&range_))
+    *range = {std::min(range->low, least), std::max(range->high, greatest)};
+  else
+    range_ = Range<T>{least, greatest};
 }
-
-}  // namespace
 
 void ExactExtremes::add(const Tensor& t, const TensorStatistics& s) {
   if (s.finite == 0) return;
-  if (is_any_float(t.dtype())) return widen(low_, high_, s.min, s.max);
+  if (is_any_float(t.dtype())) return widen(s.min, s.max);
   const std::vector<int64_t> values = t.to_ints();
   if (t.dtype() != DataType::kUint64) {
     const auto [least, greatest] = std::ranges::minmax(values);
-    return widen(low_, high_, least, greatest);
+    return widen(least, greatest);
   }
   const auto bits = [](int64_t v) { return std::bit_cast<uint64_t>(v); };
   const auto [least, greatest] = std::ranges::minmax_element(values, {}, bits);
-  low_ = shown(std::min(as_unsigned(low_).value_or(bits(*least)), bits(*least)));
-  high_ = shown(std::max(as_unsigned(high_).value_or(bits(*greatest)), bits(*greatest)));
+  widen(bits(*least), bits(*greatest));
+}
+
+Scalar ExactExtremes::min() const {
+  return std::visit(
+      [](const auto& range) {
+        if constexpr (requires { range.low; })
+          return shown(range.low);
+        else
+          return shown(range);
+      },
+      range_);
+}
+
+Scalar ExactExtremes::max() const {
+  return std::visit(
+      [](const auto& range) {
+        if constexpr (requires { range.high; })
+          return shown(range.high);
+        else
+          return shown(range);
+      },
+      range_);
 }
 
 }  // namespace onnxtool

@@ -1,6 +1,9 @@
 // The least and greatest number of tensors, for reports.
 #pragma once
 
+#include <cstdint>
+#include <variant>
+
 #include "apps/report/report.h"
 #include "libopt/analysis/statistics.h"
 
@@ -17,11 +20,18 @@ class ExactExtremes {
   /// Tensors of one type that has statistics, and these.
   void add(const Tensor& tensor, const TensorStatistics& statistics);
   /// No value where there was no finite element.
-  Scalar min() const { return low_; }
-  Scalar max() const { return high_; }
+  Scalar min() const;
+  Scalar max() const;
 
  private:
-  Scalar low_, high_;
+  template <class T>
+  struct Range {
+    T low, high;
+  };
+  template <class T>
+  void widen(T least, T greatest);
+
+  std::variant<std::monostate, Range<double>, Range<int64_t>, Range<uint64_t>> range_;
 };
 
 }  // namespace onnxtool

@@ -58,6 +58,21 @@ Result<std::unique_ptr<Model>> settle(std::unique_ptr<Model> model, const std::s
   return model;
 }
 
+// What says how files are read would go by unseen.
+Status expect_no_files(const DataFlags& f) {
+  for (const auto& [flag, value] :
+       {std::pair{"--labels", &f.labels}, std::pair{"--batch-axis", &f.batch_axis},
+        std::pair{"--data-format", &f.format}, std::pair{"--preprocess", &f.preprocess},
+        std::pair{"--resize", &f.resize}, std::pair{"--crop", &f.crop},
+        std::pair{"--layout", &f.layout}, std::pair{"--channels", &f.channels},
+        std::pair{"--scale", &f.scale}, std::pair{"--mean", &f.mean}, std::pair{"--std", &f.std}})
+    if (!value->empty())
+      return Error{ErrorCode::kUsage,
+                   std::string(flag) + " says how samples are read, and random ones are not",
+                   std::string("give --data PATH, or leave out ") + flag};
+  return {};
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Model>> open_model(const std::string& path, const DataFlags& flags) {
@@ -76,6 +91,7 @@ Result<std::unique_ptr<SampleSource>> open_samples(const Model& model, const std
   ONNXTOOL_ASSIGN(const auto specs, input_specs(model));
   if (specs.empty()) return std::unique_ptr<SampleSource>(std::make_unique<NoInputs>());
   if (path.empty() && flags.raw.empty() && flags.random) {
+    ONNXTOOL_TRY(expect_no_files(flags));
     ONNXTOOL_ASSIGN(const auto bounds, random_bounds(model, flags));
     return open_random(flags.random, flags.seed, specs, bounds);
   }
@@ -135,19 +151,14 @@ Section data_section(const SampleSource& source, const std::vector<InputSpec>& s
     const Tensor& tensor = sample->inputs[k];
     const ExactExtremes extremes(
         tensor, has_statistics(tensor.dtype()) ? statistics_of(tensor) : TensorStatistics());
-    const std::string prefix = i.name + " <- ";
-    const auto line = std::find_if(d.inputs.begin(), d.inputs.end(),
-                                   [&](const std::string& l) { return l.starts_with(prefix); });
     first.rows.push_back({i.name, std::string(name(i.dtype)) + format_dims(i.dims), extremes.min(),
-                          extremes.max(),
-                          line == d.inputs.end() ? Scalar() : Scalar(line->substr(prefix.size()))});
+                          extremes.max(), k < d.inputs.size() ? Scalar(d.inputs[k]) : Scalar()});
     if (i.non_finite)
       s.notes.push_back(fmt::format("input '{}' holds {} NaN or infinities in the first sample",
                                     i.name, i.non_finite));
   }
   s.tables.push_back(std::move(first));
-  for (const std::string& line : d.inputs)
-    if (line.starts_with("not used: ")) s.notes.push_back("data " + line);
+  for (const std::string& array : d.unused) s.notes.push_back("data not used: " + array);
   if (d.random && !note_if_random.empty()) s.notes.push_back(note_if_random);
   return s;
 }

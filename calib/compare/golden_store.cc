@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cstdint>
 #include <filesystem>
+#include <set>
 
 #include "calib/data/arrays.h"
 #include "calib/data/safetensors.h"
@@ -182,6 +183,30 @@ std::vector<std::string> folders_in(const std::string& directory) {
   return out;
 }
 
+// All test data of the directory is in these folders: what lost its outputs must not go by unseen.
+Status expect_all(const std::string& directory, const std::vector<std::string>& folders) {
+  ONNXTOOL_ASSIGN(const auto entries, list_directory(directory));
+  std::set<size_t> numbers;
+  for (const DirectoryEntry& entry : entries) {
+    if (!entry.is_directory || !entry.name.starts_with(kSet)) continue;
+    if (std::ranges::find(folders, entry.name) == folders.end())
+      return bad_data(entry.path + ": has no " + tensor_file(GoldenPart::kOutputs, 0) +
+                          ", though others of these folders have outputs",
+                      "restore its outputs, or remove the folder");
+    size_t number = 0;
+    const char* end = entry.name.data() + entry.name.size();
+    const auto parsed = std::from_chars(entry.name.data() + kSet.size(), end, number);
+    if (parsed.ec == std::errc() && parsed.ptr == end) numbers.insert(number);
+  }
+  size_t expected = numbers.empty() ? 0 : *numbers.begin();
+  for (const size_t n : numbers)
+    if (n != expected++)
+      return bad_data(directory + ": " + std::string(kSet) + std::to_string(n) +
+                          " is there, but not " + std::string(kSet) + std::to_string(expected - 1),
+                      "restore the missing folder, or number the folders without gaps");
+  return {};
+}
+
 }  // namespace
 
 std::unique_ptr<GoldenStore> open_golden_store(const std::string& directory, GoldenForm form) {
@@ -240,6 +265,7 @@ Result<Golden> describe_test_data_sets(std::string& directory) {
     }
   } else {
     folders = folders_in(directory);
+    ONNXTOOL_TRY(expect_all(directory, folders));
   }
   ONNXTOOL_CHECK(!folders.empty());
   ONNXTOOL_ASSIGN(g.inputs, describe(directory + "/" + folders[0], GoldenPart::kInputs));

@@ -2,10 +2,12 @@
 #include <toml++/toml.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <span>
 #include <sstream>
 
+#include "calib/compare/gates.h"
 #include "calib/compare/golden.h"
 #include "calib/data/files.h"
 #include "libopt/support/sha256.h"
@@ -122,6 +124,12 @@ class Reader {
     g.model = text(t, "file", "model.");
     g.model_sha256 = text(t, "sha256", "model.");
     g.model_kind = text(t, "kind", "model.");
+    // The default gates go by it.
+    if (!g.model_kind.empty() &&
+        std::ranges::none_of(
+            std::array{ModelKind::kFloat, ModelKind::kHalf, ModelKind::kQuantized},
+            [&](ModelKind kind) { return g.model_kind == name(kind); }))
+      wrong("model.kind is '" + g.model_kind + "', expected float, float16 or int8");
     // Other runtimes record sets without it.
     if (!g.model_sha256.empty() && !is_sha256(g.model_sha256)) wrong("model.sha256 is no digest");
   }
@@ -157,7 +165,8 @@ class Reader {
     s.id = text(t, "id", "samples.");
     s.sha256 = text(t, "sha256", "samples.");
     // No path: a set reads nothing but its own samples.
-    if (s.file.empty() || s.file[0] == '.' || s.file.find('/') != std::string::npos)
+    if (s.file.empty() || s.file[0] == '.' || s.file.find('/') != std::string::npos ||
+        s.file.find('\0') != std::string::npos)
       wrong("sample file '" + s.file + "' is no plain name");
     if (!is_sha256(s.sha256)) wrong("sample '" + s.file + "' has no sha256");
     const int64_t label = number<int64_t>(t, "label", "samples.").value_or(-1);

@@ -143,7 +143,8 @@ class ArraySource final : public SampleSource {
     d.format = form_;
     d.path = path_;
     d.count = size();
-    d.inputs = input_lines_;
+    d.inputs = filled_by_;
+    d.unused = unused_;
     d.labels = label_lines_;
     return d;
   }
@@ -238,12 +239,12 @@ class ArraySource final : public SampleSource {
     for (size_t s = 0; s < specs_.size(); ++s) {
       const Match& match = unit.matches[s];
       used[match.array] = true;
-      input_lines_.push_back(describe_match(specs_[s], unit.arrays[match.array], match));
+      filled_by_.push_back(describe_match(specs_[s], unit.arrays[match.array], match));
     }
     for (size_t a = 0; a < unit.arrays.size(); ++a)
       if (!used[a])
-        input_lines_.push_back("not used: '" + unit.arrays[a].name + "' " +
-                               format_type(unit.arrays[a].dtype, unit.arrays[a].dims));
+        unused_.push_back("'" + unit.arrays[a].name + "' " +
+                          format_type(unit.arrays[a].dtype, unit.arrays[a].dims));
   }
 
   std::string form_;
@@ -252,7 +253,7 @@ class ArraySource final : public SampleSource {
   DataOptions options_;
   std::vector<InputSpec> specs_;
   std::vector<int64_t> begins_;  // first sample of each unit, and the end
-  std::vector<std::string> input_lines_;
+  std::vector<std::string> filled_by_, unused_;  // for describe()
   std::vector<int> labels_;
   std::vector<std::string> label_lines_;
   std::vector<std::string> no_names_;

@@ -426,7 +426,7 @@ Result<Tensor> load_input(const InputSpec& spec, const StoredArray& array, const
 }
 
 std::string describe_match(const InputSpec& spec, const StoredArray& array, const Match& match) {
-  std::string s = spec.name + " <- " + format_array(array);
+  std::string s = format_array(array);
   if (match.axis) s += " along axis " + std::to_string(*match.axis);
   if (match.add_batch) s += " with a batch dim in front";
   if (match.to_scalar) s += " as a scalar";

@@ -78,7 +78,7 @@ Result<std::vector<Match>> match_arrays(std::span<const InputSpec> specs,
 Result<Tensor> load_input(const InputSpec& spec, const StoredArray& array, const Match& match,
                           int64_t index);
 
-/// One line for descriptions: "x <- 'data' double[1, 3] as float".
+/// For descriptions: "'data' double[1, 3] as float".
 std::string describe_match(const InputSpec& spec, const StoredArray& array, const Match& match);
 
 /// `float[2, 3]`.

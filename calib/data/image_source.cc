@@ -74,7 +74,7 @@ class ImageSource final : public SampleSource {
                                     : "directory of images";
     d.path = path_;
     d.count = size();
-    d.inputs = {spec_.name + " <- images"};
+    d.inputs = {"images"};
     d.preprocess = pipeline_.describe();
     d.labels = label_lines_;
     return d;

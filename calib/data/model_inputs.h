@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,8 +14,13 @@ namespace onnxtool {
 /// The inputs that samples must fill.
 Result<std::vector<InputSpec>> input_specs(const Model& model);
 
+/// The numbers of an integer type of 8 to 64 bits that int64 has, too; nullopt: another type.
+std::optional<IntegerBounds> range_of_type(DataType dtype);
+
 /// Bounds of integer inputs from what reads them, so that the model can run: indices (Gather and
 /// its kin, ScatterND, OneHot, embeddings) lie within what is indexed, trip counts are small.
+/// Arithmetic with constants and masks on the way is followed back. What nothing indexes by takes
+/// the numbers that it is compared with; what is only asked for being 0 is a mask.
 std::map<std::string, IntegerBounds> integer_bounds(const Model& model);
 
 }  // namespace onnxtool

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "calib/data/arrays.h"
+#include "calib/data/model_inputs.h"
 #include "calib/data/source.h"
 #include "libopt/support/checked.h"
 
@@ -79,22 +80,6 @@ class Normal {
   bool has_spare_ = false;
 };
 
-struct TypeRange {
-  DataType dtype;
-  int64_t low, high;
-};
-constexpr TypeRange kIntegers[] = {
-    {DataType::kInt8, INT8_MIN, INT8_MAX},    {DataType::kUint8, 0, UINT8_MAX},
-    {DataType::kInt16, INT16_MIN, INT16_MAX}, {DataType::kUint16, 0, UINT16_MAX},
-    {DataType::kInt32, INT32_MIN, INT32_MAX}, {DataType::kUint32, 0, UINT32_MAX},
-    {DataType::kInt64, INT64_MIN, INT64_MAX}, {DataType::kUint64, 0, INT64_MAX}};
-
-const TypeRange* integer_range(DataType t) {
-  for (const TypeRange& r : kIntegers)
-    if (r.dtype == t) return &r;
-  return nullptr;
-}
-
 bool names_a_mask(const std::string& name) {
   std::string lower = name;
   for (char& c : lower)
@@ -136,10 +121,9 @@ class RandomSource final : public SampleSource {
     d.random = true;
     d.seed = seed_;
     for (const RandomInput& in : inputs_)
-      d.inputs.push_back(in.spec.name + " <- " +
-                         (is_float(in.spec.dtype) ? "N(0, 1)"
-                                                  : std::to_string(in.bounds.low) + " to " +
-                                                        std::to_string(in.bounds.high)));
+      d.inputs.push_back(is_float(in.spec.dtype) ? "N(0, 1)"
+                                                 : std::to_string(in.bounds.low) + " to " +
+                                                       std::to_string(in.bounds.high));
     return d;
   }
   const std::vector<std::string>& labels() const override { return no_names_; }
@@ -194,6 +178,20 @@ std::string how_to_settle(const InputSpec& spec) {
 
 }  // namespace
 
+std::optional<IntegerBounds> range_of_type(DataType dtype) {
+  switch (dtype) {
+    case DataType::kInt8: return IntegerBounds{INT8_MIN, INT8_MAX};
+    case DataType::kUint8: return IntegerBounds{0, UINT8_MAX};
+    case DataType::kInt16: return IntegerBounds{INT16_MIN, INT16_MAX};
+    case DataType::kUint16: return IntegerBounds{0, UINT16_MAX};
+    case DataType::kInt32: return IntegerBounds{INT32_MIN, INT32_MAX};
+    case DataType::kUint32: return IntegerBounds{0, UINT32_MAX};
+    case DataType::kInt64: return IntegerBounds{INT64_MIN, INT64_MAX};
+    case DataType::kUint64: return IntegerBounds{0, INT64_MAX};
+    default: return std::nullopt;
+  }
+}
+
 Result<std::unique_ptr<SampleSource>> open_random(
     int64_t count, uint64_t seed, std::span<const InputSpec> specs,
     const std::map<std::string, IntegerBounds>& bounds) {
@@ -212,7 +210,7 @@ Result<std::unique_ptr<SampleSource>> open_random(
                                      << 40;  // a product of sizes from a model, not a real request
     if (!elements || *elements > kMaxElements)
       return usage("input " + format_spec(spec) + " has too many elements");
-    if (const TypeRange* range = integer_range(spec.dtype)) {
+    if (const auto range = range_of_type(spec.dtype)) {
       const auto given = bounds.find(spec.name);
       if (given != bounds.end()) {
         input.bounds = given->second;

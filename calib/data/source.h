@@ -73,7 +73,8 @@ struct SourceDescription {
   std::string format;  // "directory of .npy", "images in class directories", "random"
   std::string path;    // as given; empty for random and raw
   int64_t count = 0;
-  std::vector<std::string> inputs;  // one line each: which array fills which input, and conversions
+  std::vector<std::string> inputs;  // by input: what fills it, and how
+  std::vector<std::string> unused;  // arrays that fill none, with their types
   std::string preprocess;           // images: the effective pipeline in order; otherwise empty
   std::vector<std::string> labels;  // one line each: "0 = airplane"; or where labels came from
   bool random = false;

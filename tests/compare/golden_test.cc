@@ -55,6 +55,10 @@ TEST_CASE("a slip in golden.toml is an error, not a limit less") {
   CHECK(message(std::string(64, 'b'), "b") == "golden.toml: sample '0.safetensors' has no sha256");
   CHECK(message("label = 3", "lable = 3") == "golden.toml: no key 'samples.lable' is known");
   CHECK(message("file = 'a.onnx'", "file = 1") == "golden.toml: model.file is no string");
+  CHECK(message("kind = 'float'", "kind = 'fp32'") ==
+        "golden.toml: model.kind is 'fp32', expected float, float16 or int8");
+  CHECK(message("file = '0.safetensors'", "file = \"0.safetensors\\u0000\"")
+            .starts_with("golden.toml: sample file '0.safetensors"));
 }
 
 }  // namespace

@@ -54,7 +54,7 @@ TEST_CASE("a directory of .npy is a sample a file, in natural order, hidden file
   const SourceDescription d = source->describe();
   CHECK(d.format == "directory of .npy");
   CHECK(d.count == 2);
-  CHECK(first_line(d.inputs) == "x <- float[2] with a batch dim in front");
+  CHECK(first_line(d.inputs) == "float[2] with a batch dim in front");
   CHECK(!source->has_labels());
   const Sample first = read_ok(*source, 0);
   CHECK(first.id == "img2.npy");
@@ -86,8 +86,8 @@ TEST_CASE("arrays as NumPy writes them") {
     CHECK(floats(s.inputs[1]) == expected);
     // An array that no input wants is told.
     const auto partial = open_ok(fixture("arrays/") + name, {}, {x});
-    CHECK(partial->describe().inputs.size() == 2);
-    CHECK(partial->describe().inputs[1] == "not used: 'ids' int64[2, 3]");
+    CHECK(partial->describe().inputs.size() == 1);
+    CHECK(partial->describe().unused == std::vector<std::string>{"'ids' int64[2, 3]"});
   }
   const Sample text =
       read_ok(*open_ok(fixture("arrays/text.npy"), {}, {spec("s", DataType::kString, {3})}), 0);
@@ -226,7 +226,7 @@ TEST_CASE("safetensors") {
   const std::string path = dir.write("a.safetensors", safetensors(good, data));
   const auto source = open_ok(path, {}, specs);
   CHECK(source->describe().format == ".safetensors file");
-  CHECK(source->describe().inputs[1] == "n <- 'n' int32[1] as int64");
+  CHECK(source->describe().inputs[1] == "'n' int32[1] as int64");
   const Sample s = read_ok(*source, 0);
   CHECK(floats(s.inputs[0]) == Floats{1, 2});
   CHECK(s.inputs[1].values<int64_t>() == std::vector<int64_t>{7});
