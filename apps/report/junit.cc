@@ -4,6 +4,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
+#include <unordered_map>
+#include <unordered_set>
 
 #include "apps/report/report.h"
 
@@ -28,26 +31,25 @@ std::string escape_lines(const std::string& text) {
 
 std::string class_of(const Report& report) { return "onnxtool." + report.command; }
 
-// Whether a check is of the finding's file, or says of a gate what the finding says.
-bool speaks_of(const Check& c, const Finding& f) {
-  if (!f.file.empty()) return c.place == f.file;
-  return c.code == f.code && c.place == f.place && c.verdict != Check::Verdict::kPass;
-}
-
 std::vector<TestCase> test_cases(const Report& report) {
   std::vector<TestCase> out;
+  std::unordered_map<std::string_view, Report> of_file;
+  for (const Finding& f : report.findings)
+    if (!f.file.empty()) of_file[f.file].findings.push_back(f);
+  // A check speaks of the findings of its file, and of the one that says the same of a gate.
+  std::unordered_set<std::string_view> files;
+  std::set<std::pair<std::string_view, std::string_view>> gates;
   for (const Check& c : report.checks) {
-    Report own;
-    for (const Finding& f : report.findings)
-      if (!f.file.empty() && speaks_of(c, f)) own.findings.push_back(f);
+    files.insert(c.place);
+    if (c.verdict != Check::Verdict::kPass) gates.emplace(c.code, c.place);
     out.push_back({c.place, c.name,
                    c.verdict == Check::Verdict::kPass   ? ""
                    : c.verdict == Check::Verdict::kFail ? "failure"
                                                         : "error",
-                   c.code, c.message, render_findings(own)});
+                   c.code, c.message, render_findings(of_file[c.place])});
   }
   for (const Finding& f : report.findings)
-    if (std::ranges::none_of(report.checks, [&](const Check& c) { return speaks_of(c, f); }))
+    if (f.file.empty() ? !gates.contains({f.code, f.place}) : !files.contains(f.file))
       out.push_back(
           {f.place, f.code, f.severity == "error" ? "failure" : "", f.code, f.message, f.hint});
   if (out.empty()) {

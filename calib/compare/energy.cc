@@ -8,26 +8,75 @@
 namespace onnxtool {
 namespace {
 
+struct PlainSums {
+  double signal = 0, error = 0;
+  double max_signal = 0, max_error = 0;  // of absolute values
+};
+
+// In lanes, which do not wait for one another. False: a number is not finite, and nothing counts.
+template <class R, class T>
+bool add_finite(const R* r, const T* t, int64_t count, PlainSums& sums) {
+  constexpr int64_t kLanes = 8;
+  double signal[kLanes] = {}, error[kLanes] = {}, max_signal[kLanes] = {}, max_error[kLanes] = {},
+         probe[kLanes] = {};
+  const auto add = [&](int64_t i, int64_t k) {
+    const double a = widen(r[i]), b = widen(t[i]), d = b - a;
+    signal[k] += a * a;
+    error[k] += d * d;
+    const double s = std::fabs(a), m = std::fabs(d);
+    max_signal[k] = s > max_signal[k] ? s : max_signal[k];
+    max_error[k] = m > max_error[k] ? m : max_error[k];
+    probe[k] += (a + b) * 0;  // NaN where one of them is not finite
+  };
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes)
+    for (int64_t k = 0; k < kLanes; ++k) add(i + k, k);
+  for (; i < count; ++i) add(i, 0);
+  double all = 0;
+  PlainSums block;
+  for (int64_t k = 0; k < kLanes; ++k) {
+    all += probe[k];
+    block.signal += signal[k];
+    block.error += error[k];
+    block.max_signal = std::max(block.max_signal, max_signal[k]);
+    block.max_error = std::max(block.max_error, max_error[k]);
+  }
+  if (all != 0) return false;
+  sums.signal += block.signal;
+  sums.error += block.error;
+  sums.max_signal = std::max(sums.max_signal, block.max_signal);
+  sums.max_error = std::max(sums.max_error, block.max_error);
+  return true;
+}
+
 template <class R, class T>
 void accumulate(const R* r, const T* t, int64_t count, Energy& e) {
-  double signal = 0, error = 0;
-  bool zero = true;
-  for (int64_t i = 0; i < count; ++i) {
-    const double a = widen(r[i]), b = widen(t[i]), d = b - a;
-    // One test for both: a sum with an infinity or NaN is not finite.
-    if (!std::isfinite(a + b) && (!std::isfinite(a) || !std::isfinite(b))) {
-      e.non_finite += !(a == b || (std::isnan(a) && std::isnan(b)));
+  constexpr int64_t kBlock = 2048;
+  PlainSums sums;
+  for (int64_t start = 0; start < count; start += kBlock) {
+    const int64_t size = std::min(kBlock, count - start);
+    if (add_finite(r + start, t + start, size, sums)) {
+      e.compared += static_cast<uint64_t>(size);
       continue;
     }
-    signal += a * a;
-    error += d * d;
-    zero &= a == 0;
-    e.max_abs = std::max(e.max_abs, std::fabs(d));
-    ++e.compared;
+    for (int64_t i = start; i < start + size; ++i) {
+      const double a = widen(r[i]), b = widen(t[i]), d = b - a;
+      if (!std::isfinite(a) || !std::isfinite(b)) {
+        e.non_finite += !(a == b || (std::isnan(a) && std::isnan(b)));
+        continue;
+      }
+      sums.signal += a * a;
+      sums.error += d * d;
+      sums.max_signal = std::max(sums.max_signal, std::fabs(a));
+      sums.max_error = std::max(sums.max_error, std::fabs(d));
+      ++e.compared;
+    }
   }
-  if ((zero || is_safe_sum(signal)) && (e.max_abs == 0 || is_safe_sum(error))) {
-    e.signal = signal;
-    e.error = error;
+  e.max_abs = sums.max_error;
+  if ((sums.max_signal == 0 || is_safe_sum(sums.signal)) &&
+      (sums.max_error == 0 || is_safe_sum(sums.error))) {
+    e.signal = sums.signal;
+    e.error = sums.error;
     return;
   }
   for (int64_t i = 0; i < count; ++i) {

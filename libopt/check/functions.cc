@@ -2,6 +2,8 @@
 #include <algorithm>
 #include <map>
 #include <tuple>
+#include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 #include "libopt/analysis/functions.h"
@@ -126,7 +128,7 @@ class CallChecker {
       by_key_.emplace(Key{f.domain, f.name, f.overload}, &f);
   }
 
-  void check(const outline::Node& call, const std::string& place) const {
+  void check(const outline::Node& call, const std::string& place) {
     const auto found = by_key_.find({call.domain, call.op_type, call.overload});
     if (found == by_key_.end()) return;
     const Function& f = *found->second;
@@ -150,17 +152,16 @@ class CallChecker {
 
   // Where the body cannot do without what the call leaves out.
   void required(const outline::Node& call, const std::string& place, const Function& f,
-                const std::unordered_set<std::string_view>& absent) const {
+                const std::unordered_set<std::string_view>& absent) {
     OpsetMap opsets;
     for (const outline::OpsetImport& o : f.opsets) opsets[o.domain] = o.version;
-    for (size_t i = 0; i < f.nodes.size(); ++i) {
+    for (const size_t i : readers_of(f, absent)) {
       const outline::Node& n = f.nodes[i];
       const auto opset = opsets.find(n.domain);
       if (opset == opsets.end()) continue;
       std::vector<std::string_view> inputs(n.inputs);
       for (std::string_view& name : inputs)
         if (absent.contains(name)) name = {};
-      if (inputs == n.inputs) continue;
       for (const SchemaFault& fault : verify_node({n.op_type, n.domain, inputs, n.outputs, {}},
                                                   static_cast<int>(opset->second)))
         if (fault.kind == SchemaFault::Kind::kMissingInput)
@@ -171,13 +172,36 @@ class CallChecker {
     }
   }
 
+  // Nodes of the body that read one of these inputs. Bodies are walked once, however many calls
+  // leave something out.
+  std::vector<size_t> readers_of(const Function& f,
+                                 const std::unordered_set<std::string_view>& names) {
+    const auto [it, is_new] = readers_.try_emplace(&f);
+    if (is_new) {
+      const std::unordered_set<std::string_view> inputs(f.inputs.begin(), f.inputs.end());
+      for (size_t i = 0; i < f.nodes.size(); ++i)
+        for (const std::string_view name : f.nodes[i].inputs)
+          if (inputs.contains(name)) it->second[name].push_back(i);
+    }
+    std::vector<size_t> out;
+    for (const std::string_view name : names) {
+      const auto& found = it->second[name];
+      out.insert(out.end(), found.begin(), found.end());
+    }
+    std::ranges::sort(out);
+    out.erase(std::unique(out.begin(), out.end()), out.end());
+    return out;
+  }
+
   Findings& out_;
   std::map<Key, const Function*> by_key_;
+  std::unordered_map<const Function*, std::unordered_map<std::string_view, std::vector<size_t>>>
+      readers_;
 };
 
 void check_calls(const outline::Model& model, Findings& out) {
   if (model.functions.empty()) return;
-  const CallChecker checker(model, out);
+  CallChecker checker(model, out);
   const auto visit = [&](const outline::Node& n, const std::string& place, int) {
     checker.check(n, place);
   };

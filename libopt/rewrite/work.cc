@@ -8,6 +8,7 @@
 #include "libopt/analysis/cost.h"
 #include "libopt/analysis/functions.h"
 #include "libopt/analysis/seam.h"
+#include "libopt/analysis/tensor_text.h"
 #include "libopt/ir/copy.h"
 #include "libopt/ir/walk.h"
 #include "libopt/rewrite/inline_calls.h"
@@ -42,6 +43,24 @@ Value& stand_in(const Value& input, Graph& graph) {
     graph.set_initializer(copy, input.type().rank() == 0 ? Tensor::scalar(elements->front())
                                                          : Tensor::vector(*elements));
   return copy;
+}
+
+// All that the work of a call depends on: calls of one function that look alike are counted once.
+std::string call_key(const Node& call, const Function& function) {
+  constexpr int64_t kMostElements = 1024;  // more are data, on which no shape depends
+  std::string key = std::to_string(reinterpret_cast<uintptr_t>(&function));
+  for (const Value* v : call.inputs()) {
+    key += ';';
+    if (!v) continue;
+    key += format_type(v->type());
+    if (const Tensor* t = v->constant(); t && t->count() <= kMostElements)
+      key += tensor_text(*t);
+    else if (const auto elements = t ? std::nullopt : known_elements(*v))
+      key += format_dims(*elements);
+  }
+  for (const Value* v : call.outputs()) key += v ? '+' : '-';
+  for (const Attribute& a : call.attributes()) key += "|" + a.name + "=" + attribute_text(a);
+  return key;
 }
 
 // The functions that multiply, in their subgraphs and in functions that they call too: found from
@@ -84,7 +103,7 @@ std::optional<int64_t> WorkCounter::macs(const Node& node) {
   const Function* function = called_function(node);
   if (!function) return macs_of(node);
   if (!multiplies(*function)) return 0;
-  const auto [it, is_new] = known_.try_emplace(&node, std::nullopt);
+  const auto [it, is_new] = known_.try_emplace(call_key(node, *function), std::nullopt);
   if (is_new) it->second = macs_of_call(node);
   return it->second;
 }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -25,7 +26,7 @@ class WorkCounter {
 
   std::optional<std::unordered_set<const Function*>> multiplying_;
   std::unique_ptr<Model> bench_;  // with the model's functions, and the call being looked at
-  std::unordered_map<const Node*, std::optional<int64_t>> known_;
+  std::unordered_map<std::string, std::optional<int64_t>> known_;  // by call_key()
   uint64_t expanded_ = 0;  // nodes so far
 };
 
