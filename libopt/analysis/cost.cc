@@ -60,8 +60,9 @@ ActivationMemory activation_memory(const Graph& graph) {
   for (const Value* v : graph.inputs())
     if (!v->initializer()) begin(*v);
   for (size_t i = 0; i < nodes.size(); ++i) {
+    // Constants are stored, as initializers or as nodes.
     for (const Value* v : nodes[i]->outputs())
-      if (v) begin(*v);
+      if (v && (!nodes[i]->is("Constant") || v->is_graph_output())) begin(*v);
     out.steps.push_back({nodes[i], live});
     if (!out.peak || live > out.peak_bytes) out.peak = nodes[i], out.peak_bytes = live;
     for (const Value* v : reads[i]) end(*v, i);

@@ -133,14 +133,16 @@ MobilePartitions partition(const Model& model, const ProviderInfo& provider, boo
   const Judge judge_nodes(provider, shapes_count,
                           provider.id == kNnapi ? stopped_nodes(model.graph(), stop_ops)
                                                 : std::unordered_set<const Node*>());
-  out.partition = partition_graph(model.graph(), [&](const Node& node) {
+  const auto takes = [&](const Node& node) {
     const std::vector<MobileObstacle> obstacles = judge_nodes.obstacles_of(node);
     for (const MobileObstacle o : obstacles) ++out.obstacles[{full_name(node), o}];
     if (!obstacles.empty()) return false;
     const MobileOp* op = find_op(provider.id, node);
     if (!op->condition.empty()) out.conditions.emplace(full_name(node), op->condition);
     return true;
-  });
+  };
+  out.partition = partition_graph(model.graph(), takes,
+                                  provider.on_cpu ? PartMemory::kShared : PartMemory::kCpuOnly);
   out.verdict = judge(out.partition, provider.on_cpu);
   return out;
 }

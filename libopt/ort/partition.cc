@@ -25,8 +25,8 @@ void collect_producers(const Graph& graph, const Node& node, Nodes& producers) {
 
 class Partitioner {
  public:
-  Partitioner(const std::function<bool(const Node&)>& takes, Partition& out)
-      : takes_(takes), out_(out) {}
+  Partitioner(const std::function<bool(const Node&)>& takes, PartMemory memory, Partition& out)
+      : takes_(takes), memory_(memory), out_(out) {}
 
   void run(const Graph& graph, bool is_subgraph) {
     for (const Node* node : computing_nodes(graph)) {
@@ -42,7 +42,7 @@ class Partitioner {
     out_.nodes += nodes;
     if (is_subgraph) out_.nodes_in_subgraphs += nodes;
     for (const Node& node : graph.nodes())
-      node.for_each_subgraph([&](const Graph& g) { Partitioner(takes_, out_).run(g, true); });
+      node.for_each_subgraph([&](const Graph& g) { Partitioner(takes_, memory_, out_).run(g, true); });
   }
 
  private:
@@ -74,6 +74,7 @@ class Partitioner {
   void take(const Node& node) {
     ++out_.taken;
     part_.push_back(&node);
+    part_of_[&node] = out_.parts.size();
     edge_.erase(&node);
     edge_.insert(consumers_[&node].begin(), consumers_[&node].end());
   }
@@ -84,9 +85,11 @@ class Partitioner {
     edge_.clear();
   }
 
-  bool is_taken(const Node& node) const {
-    const auto it = answers_.find(&node);
-    return it != answers_.end() && it->second;
+  // Which part takes the node; nullopt: it is left. Parts on one device are one.
+  std::optional<size_t> side_of(const Node& node) const {
+    const auto it = part_of_.find(&node);
+    if (it == part_of_.end()) return std::nullopt;
+    return memory_ == PartMemory::kShared ? 0 : it->second;
   }
 
   void find_borders(const Graph& graph, bool is_subgraph) {
@@ -95,20 +98,26 @@ class Partitioner {
       if (!v->producer() && !v->is_graph_input()) continue;
       // What a subgraph is given and gives belongs to the node that runs it.
       if (is_subgraph && !v->producer()) continue;
-      const bool made_there = v->producer() && is_taken(*v->producer());
-      bool read_here = v->is_graph_output() && !is_subgraph, read_there = false;
-      for (const Use& use : v->uses())
-        if (&use.user->graph() == &graph) (is_taken(*use.user) ? read_there : read_here) = true;
-      if (made_there ? read_here : read_there)
-        out_.borders.push_back({v, !made_there, bytes_of(v->type())});
+      const auto made = v->producer() ? side_of(*v->producer()) : std::nullopt;
+      bool out = made && v->is_graph_output() && !is_subgraph, in = false;
+      for (const Use& use : v->uses()) {
+        const auto read = side_of(*use.user);
+        if (&use.user->graph() != &graph || read == made) continue;
+        out = out || made;
+        in = in || read;
+      }
+      if (out) out_.borders.push_back({v, false, bytes_of(v->type())});
+      if (in) out_.borders.push_back({v, true, bytes_of(v->type())});
     }
   }
 
   const std::function<bool(const Node&)>& takes_;
+  const PartMemory memory_;
   Partition& out_;
   std::unordered_map<const Node*, std::vector<const Node*>> consumers_;
   std::unordered_map<const Node*, size_t> waiting_;
   std::unordered_map<const Node*, bool> answers_;
+  std::unordered_map<const Node*, size_t> part_of_;  // of those that are taken
   Nodes edge_;  // that read from the open part
   std::vector<const Node*> part_;
 };
@@ -130,9 +139,10 @@ std::vector<const Node*> producers_of(const Graph& graph, const Node& node) {
   return out;
 }
 
-Partition partition_graph(const Graph& graph, const std::function<bool(const Node&)>& takes) {
+Partition partition_graph(const Graph& graph, const std::function<bool(const Node&)>& takes,
+                          PartMemory memory) {
   Partition out;
-  Partitioner(takes, out).run(graph, false);
+  Partitioner(takes, memory, out).run(graph, false);
   return out;
 }
 

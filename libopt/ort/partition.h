@@ -11,7 +11,8 @@
 
 namespace onnxtool {
 
-/// A value that is made on one side and read on the other. One copy each, however many read it.
+/// A value that is made on one side and read on the other. One copy each, however many read it. One
+/// that parts hand over on the CPU crosses twice.
 struct Border {
   const Value* value;
   bool onto_provider;            // false: from the provider to the CPU
@@ -28,10 +29,17 @@ struct Partition {
   std::vector<Border> borders;
 };
 
+/// Where a provider keeps values between its parts.
+enum class PartMemory : uint8_t {
+  kShared,   // on its device: nothing is copied from one part to another
+  kCpuOnly,  // its parts are compiled each for itself, and hand values over on the CPU
+};
+
 /// Nodes are taken as their producers are done, and one that is left and reads from the open part
 /// waits until that part is closed. `takes` is asked once for each node. Subgraphs are cut for
 /// themselves; what they read of the graphs around them is no border.
-Partition partition_graph(const Graph& graph, const std::function<bool(const Node&)>& takes);
+Partition partition_graph(const Graph& graph, const std::function<bool(const Node&)>& takes,
+                          PartMemory memory = PartMemory::kShared);
 
 /// Nodes that compute: Constant nodes become initializers.
 std::vector<const Node*> computing_nodes(const Graph& graph);

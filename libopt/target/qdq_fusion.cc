@@ -98,6 +98,11 @@ class Fuser {
   Node& add_coded(std::string_view op, const Node& like, Value& input, const Node* before) {
     Node& n = add_like(like, input, before);
     Rewriter(graph_).set_op(n, op);
+    if (is_q(n)) {  // operators behind its DQ go by the type
+      ValueType type = input.type();
+      type.dtype = (is_q(like) ? like.output(0) : like.input(0)).type().dtype;
+      n.output(0).set_type(std::move(type));
+    }
     return n;
   }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 
@@ -12,6 +13,9 @@ struct RuntimeRelease {
   int64_t opset, ml_opset, ir_version;
   /// The N of 1.N.
   int number() const;
+  /// Of a domain that it knows the newest version, above which it refuses an import; nullopt: it
+  /// does not know the domain, and loads any.
+  std::optional<int64_t> newest(std::string_view domain) const;
 };
 
 /// Oldest first.

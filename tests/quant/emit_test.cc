@@ -186,6 +186,27 @@ TEST_CASE("predicted graph: what constants decide is computed at load") {
   CHECK(g.dequantize == 0);
 }
 
+TEST_CASE("predicted graph: a DQ moves down to what reads integers behind it") {
+  const auto predict = [](const std::string& mover) {
+    auto model = testing::parse(
+        "<ir_version: 8, opset_import: [\"\" : 17]> g (float[2,3,8] x) => (float y) "
+        "<float s = {0.1}, uint8 z = {3}, float r = {0.2}, int8 o = {0}, int8[8,4] w = {" +
+        std::string("1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8, 1, 2, "
+                    "3, 4, 5, 6, 7, 8") +
+        "}, int64[2] to = {-1, 8}> { xq = QuantizeLinear (x, s, z) xd = DequantizeLinear (xq, s, z) "
+        "wd = DequantizeLinear (w, r, o) m = " + mover + " y = MatMul (m, wd) }");
+    REQUIRE(infer_graph(model->graph()).ok());
+    return fuse_qdq(*model, kOrtCpu);
+  };
+  // Measured with onnxruntime 1.31.1, whose saved graphs have these.
+  for (const char* mover : {"Reshape (xd, to)", "Transpose <perm = [1,0,2]> (xd)"}) {
+    const IntegerGraph g = predict(mover);
+    CHECK(g.integer_operators == std::map<std::string, int>{{"MatMulIntegerToFloat", 1}});
+    CHECK(g.quantize == 1);
+    CHECK(g.dequantize == 0);
+  }
+}
+
 TEST_CASE("predicted graph: equal Qs in a row are one") {
   // The later ones go while nodes are visited, the very next one among them.
   auto model = testing::parse(

@@ -154,6 +154,16 @@ TEST_CASE("activation memory: what is not read dies at once, what is unknown is 
   CHECK(m.steps[2].live_bytes == 32);
 }
 
+TEST_CASE("activation memory: a Constant node is no more than an initializer") {
+  const auto peak = [](const std::string& graph) {
+    const auto model = inferred(graph);
+    return activation_memory(model->graph()).peak_bytes;
+  };
+  CHECK(peak("(float[4] x) => (float[4] y) <float[4] c = {1, 2, 3, 4}> { y = Add (x, c) }") == 32);
+  CHECK(peak("(float[4] x) => (float[4] y) { c = Constant <value = float[4] {1, 2, 3, 4}> () "
+             "y = Add (x, c) }") == 32);
+}
+
 TEST_CASE("activation memory: subgraphs read outer values") {
   const auto model = inferred(
       "(bool c, float[4] x) => (float[4] y) { a = Neg (x)  b = Relu (x) "

@@ -14,11 +14,12 @@ struct Cut {
 };
 
 /// The provider takes everything but Tanh.
-Cut cut(const std::string& graph) {
+Cut cut(const std::string& graph, PartMemory memory = PartMemory::kShared) {
   auto model = parse_text("<ir_version: 8, opset_import: [\"\" : 17]> " + graph);
   REQUIRE(model.ok());
   REQUIRE(infer_graph((*model)->graph()).ok());
-  Partition p = partition_graph((*model)->graph(), [](const Node& n) { return !n.is("Tanh"); });
+  Partition p =
+      partition_graph((*model)->graph(), [](const Node& n) { return !n.is("Tanh"); }, memory);
   return {*std::move(model), std::move(p)};
 }
 
@@ -37,6 +38,15 @@ TEST_CASE("partition: what passes a border is counted once, whoever reads it") {
   CHECK(c.partition.nodes == 6);
   CHECK(c.partition.taken == 5);
   CHECK(borders(c.partition) == "x+16 a-16 b+16 y-16 z-16");
+}
+
+TEST_CASE("partition: parts that share no memory hand values over on the CPU") {
+  const std::string graph =
+      "g (float[4] x) => (float[4] y) { a = Abs (x) c = Neg (a) b = Tanh (a) y = Add (b, c) }";
+  CHECK(borders(cut(graph).partition) == "x+16 a-16 b+16 y-16");
+  const Cut apart = cut(graph, PartMemory::kCpuOnly);
+  CHECK(apart.partition.parts.size() == 2);
+  CHECK(borders(apart.partition) == "x+16 a-16 c-16 c+16 b+16 y-16");
 }
 
 TEST_CASE("partition: nothing is copied where nothing or all on the CPU runs") {
