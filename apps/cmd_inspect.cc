@@ -18,7 +18,7 @@
 #include "apps/partition_report.h"
 #include "apps/report/svg.h"
 #include "libopt/analysis/seam.h"
-#include "libopt/io/load.h"
+#include "libopt/io/look.h"
 
 namespace onnxtool {
 namespace {
@@ -100,6 +100,8 @@ class InspectCommand {
     ONNXTOOL_TRY(parse_pictures(outputs));
     ONNXTOOL_TRY(parse_runtime());
     ONNXTOOL_TRY(check_files(inputs(), outputs));
+    if (o_.model == "-" && o_.second == "-")
+      return Error{ErrorCode::kUsage, "both models would come from stdin", "name one of the files"};
     if (!o_.second.empty() && (!o_.node.empty() || !o_.tensor.empty() || !pictures_.empty()))
       return Error{ErrorCode::kUsage, "--node, --tensor and --svg show one model, two are given",
                    "inspect them one by one, or compare them: onnxtool diff --structure"};
@@ -148,7 +150,9 @@ class InspectCommand {
   }
 
   Result<std::unique_ptr<Model>> load(const std::string& path, Report& report) const {
-    ONNXTOOL_ASSIGN(std::unique_ptr<Model> model, load_model(path));
+    ONNXTOOL_ASSIGN(std::unique_ptr<Model> model,
+                    look_at_model(
+                        path, runs() ? ExternalData::kRequired : ExternalData::kWhereThere));
     ONNXTOOL_TRY(freeze_dims(*model, o_.data_flags));
     if (!o_.data_flags.dims.empty() || !o_.data_flags.input_shapes.empty())
       forget_inner_shapes(model->graph());

@@ -98,7 +98,7 @@ Result<toml::table> read_settings(const std::string& file) {
   } catch (const toml::parse_error& e) {
     return Error{ErrorCode::kUsage,
                  fmt::format("{}: line {}: {}", file, e.source().begin.line, e.description()),
-                 "settings are TOML: key = value lines under [quantize]"};
+                 "settings are TOML: key = value lines under a command such as [check]"};
   }
 }
 
@@ -127,6 +127,11 @@ Status apply_config(CLI::App& command, const Streams& streams) {
     return Error{ErrorCode::kUsage, "--config and --no-config exclude each other", {}};
   const std::string file = settings_file(command);
   if (file.empty()) return {};
+  // It is taken unasked, from a directory that may be anybody's.
+  std::error_code ignored;
+  if (!chosen->count() && !std::filesystem::is_regular_file(file, ignored))
+    return Error{ErrorCode::kUsage, file + ": is no regular file, settings expected",
+                 "remove it, or use --no-config"};
   ONNXTOOL_ASSIGN(const toml::table table, read_settings(file));
   streams.err << "settings from " << printable(file) << "\n";
   std::vector<std::string> commands;

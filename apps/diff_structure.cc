@@ -8,8 +8,9 @@
 #include <sstream>
 
 #include "libopt/analysis/difference.h"
-#include "libopt/io/load.h"
+#include "libopt/io/look.h"
 #include "libopt/ir/constant.h"
+#include "libopt/ir/unread.h"
 
 namespace onnxtool {
 namespace {
@@ -58,11 +59,24 @@ Section differences_section(const std::vector<Difference>& differences) {
 }
 
 // Where a constant is stored, and in which form, is no difference of what the models compute.
-Result<std::unique_ptr<Model>> load_with_tensors(const std::string& path) {
-  ONNXTOOL_ASSIGN(auto model, load_model(path));
+Result<std::unique_ptr<Model>> load_with_tensors(const std::string& path, ExternalData external) {
+  ONNXTOOL_ASSIGN(auto model, look_at_model(path, external));
   store_constants_as_tensors(model->graph());
   for (Function& f : model->functions) store_constants_as_tensors(*f.body);
   return model;
+}
+
+// Models of which something is not known differ where they are seen to, and are never the same.
+void add_unread(const std::string& path, const Model& model, Report& report) {
+  const UnreadTensors unread = unread_tensors(model);
+  if (!unread.count) return;
+  const std::string what = fmt::format("{} constant{} not compared, {}", unread.count,
+                                       unread.count == 1 ? " was" : "s were", not_there(unread));
+  report.sections[0].notes.push_back(path + ": " + what);
+  if (report.answer == Answer::kNo) return;
+  report.answer = Answer::kNone;
+  report.findings.push_back({"nothing-compared", "error", what, "", "put the data files beside the model",
+                             path});
 }
 
 }  // namespace
@@ -70,14 +84,16 @@ Result<std::unique_ptr<Model>> load_with_tensors(const std::string& path) {
 Result<int> diff_structure(const std::string& reference, const std::string& test,
                            const CommonFlags& flags, const std::vector<ReportTarget>& targets,
                            const Streams& streams) {
-  ONNXTOOL_ASSIGN(const auto a, load_with_tensors(reference));
   if (test.empty()) {
-    std::istringstream lines(outline(*a));
+    // git hands over a copy of the file alone for one side, the file in its place for the other.
+    ONNXTOOL_ASSIGN(const auto model, load_with_tensors(reference, ExternalData::kUnread));
+    std::istringstream lines(outline(*model));
     for (std::string line; std::getline(lines, line);) streams.out << printable(line) << '\n';
     streams.out << std::flush;
     return 0;
   }
-  ONNXTOOL_ASSIGN(const auto b, load_with_tensors(test));
+  ONNXTOOL_ASSIGN(const auto a, load_with_tensors(reference, ExternalData::kWhereThere));
+  ONNXTOOL_ASSIGN(const auto b, load_with_tensors(test, ExternalData::kWhereThere));
   const auto differences = model_differences(*a, *b);
   Report report;
   report.command = "diff";
@@ -91,6 +107,8 @@ Result<int> diff_structure(const std::string& reference, const std::string& test
                                            differences.size() == 1 ? "" : "s", reference),
                                test, ""});
   }
+  add_unread(reference, *a, report);
+  add_unread(test, *b, report);
   return write_reports(report, targets, flags, false, streams);
 }
 

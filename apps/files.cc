@@ -1,12 +1,14 @@
 #include "apps/files.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <span>
+#include <vector>
 
 #include "apps/flags.h"
 #include "libopt/support/atomic_file.h"
@@ -114,6 +116,9 @@ std::string hint_for_missing(const std::string& path) {
   return hint.empty() ? "check the path" : hint;
 }
 
+// Baselines and ranges of large models have a few MB.
+constexpr size_t kMostText = size_t{64} << 20;
+
 Result<std::string> read_text(const std::string& path) {
   std::error_code e;
   if (fs::is_directory(path, e))
@@ -123,7 +128,16 @@ Result<std::string> read_text(const std::string& path) {
   if (!file)
     return Error{ErrorCode::kNotFound, path + ": cannot open: " + std::strerror(errno),
                  hint_for_missing(path)};
-  return std::string(std::istreambuf_iterator<char>(file), {});
+  std::string out;
+  std::vector<char> block(1 << 16);
+  while (file.read(block.data(), static_cast<std::streamsize>(block.size())), file.gcount() > 0) {
+    out.append(block.data(), static_cast<size_t>(file.gcount()));
+    if (out.size() > kMostText)
+      return Error{ErrorCode::kLimit,
+                   fmt::format("{}: has more than {} MB, expected text", path, kMostText >> 20),
+                   "is it the right file?"};
+  }
+  return out;
 }
 
 Status write_text(const std::string& path, const std::string& text) {

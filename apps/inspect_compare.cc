@@ -9,6 +9,7 @@
 #include "libopt/analysis/census.h"
 #include "libopt/analysis/cost.h"
 #include "libopt/analysis/statistics.h"
+#include "libopt/ir/unread.h"
 #include "libopt/rewrite/work.h"
 #include "libopt/support/sha256.h"
 #include "libopt/target/qdq_fusion.h"
@@ -100,6 +101,12 @@ Section constant_statistics(const Model& model, const InspectLimits& limits) {
   tbb::parallel_for(size_t{0}, constants.size(), [&](size_t i) {
     const auto& [constant, stored] = constants[i];
     const Tensor& tensor = *stored;
+    if (unread_data(tensor)) {
+      t.rows[i].resize(t.columns.size());
+      t.rows[i][0] = constant;
+      t.rows[i][1] = std::string(name(tensor.dtype())) + format_dims(tensor.dims());
+      return;
+    }
     const TensorStatistics n = statistics_of(tensor);
     Sha256 digest;
     digest.add(tensor.bytes());

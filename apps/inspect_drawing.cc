@@ -8,6 +8,7 @@
 #include "apps/inspect_activations.h"
 #include "libopt/analysis/cost.h"
 #include "libopt/analysis/statistics.h"
+#include "libopt/ir/unread.h"
 #include "libopt/rewrite/work.h"
 
 namespace onnxtool {
@@ -79,7 +80,7 @@ class Builder {
   int32_t index(const Value& v) {
     const auto [it, is_new] = index_.emplace(&v, static_cast<int32_t>(drawing_.values.size()));
     if (!is_new) return it->second;
-    const Tensor* t = v.constant();
+    const Tensor* t = stored_constant(v);
     constants_.push_back(t);
     Diagram::Value value{v.name(), {{"type", format_type(v.type())}}, {}};
     const auto bytes = t ? static_cast<int64_t>(t->size_bytes()) : bytes_of(v.type()).value_or(0);
@@ -111,7 +112,7 @@ class Builder {
   void count_constants() {
     tbb::parallel_for(size_t{0}, constants_.size(), [&](size_t i) {
       const Tensor* t = constants_[i];
-      if (!t || t->count() < kLeastElements || !has_statistics(t->dtype())) return;
+      if (!t || unread_data(*t) || t->count() < kLeastElements || !has_statistics(t->dtype())) return;
       ValueCounts counts = count_values(*t, kSteps);
       if (!counts.counts.empty())
         drawing_.values[i].histogram = {counts.low, counts.high, std::move(counts.counts)};

@@ -9,6 +9,7 @@
 #include "libopt/analysis/cost.h"
 #include "libopt/analysis/statistics.h"
 #include "libopt/io/mapped_file.h"
+#include "libopt/ir/unread.h"
 #include "libopt/rewrite/work.h"
 #include "libopt/support/sha256.h"
 
@@ -125,6 +126,13 @@ void add_statistics(Section& s, const Tensor& t) {
 void add_storage(Section& s, const Tensor& t) {
   s.fields.push_back({"type", "type", std::string(name(t.dtype())) + format_dims(t.dims()), ""});
   s.fields.push_back({"elements", "elements", t.count(), ""});
+  if (const UnreadData* data = unread_data(t)) {
+    s.fields.push_back({"bytes", "size", static_cast<int64_t>(t.size_bytes()), "bytes"});
+    s.fields.push_back({"file", "stored in", data->location, ""});
+    s.fields.push_back({"offset", "at byte", static_cast<int64_t>(data->offset), ""});
+    s.notes.push_back("the file is not there: nothing was read");
+    return;
+  }
   Sha256 digest;
   if (t.dtype() == DataType::kString) {
     for (const std::string& text : t.strings()) digest.add(text + std::string(1, '\0'));
@@ -219,9 +227,10 @@ Result<Section> tensor_panel(const Model& model, const std::string& wanted) {
   s.fields.push_back({"name", "name", v->name(), ""});
   s.fields.push_back({"from", "from", origin(*v), ""});
   s.fields.push_back({"readers", "read by", readers(*v), ""});
-  const Tensor* t = v->initializer() ? v->initializer() : v->constant();
+  const Tensor* t = v->initializer() ? v->initializer() : stored_constant(*v);
   if (t) {
     add_storage(s, *t);
+    if (unread_data(*t)) return s;
     add_statistics(s, *t);
   } else {
     s.fields.push_back({"type", "type", format_type(v->type()), ""});

@@ -14,6 +14,7 @@
 #include "libopt/analysis/functions.h"
 #include "libopt/analysis/seam.h"
 #include "libopt/io/save.h"
+#include "libopt/ir/unread.h"
 #include "libopt/rewrite/work.h"
 #include "libopt/target/qdq_fusion.h"
 
@@ -24,7 +25,7 @@ namespace {
 int64_t parameters_of(const Node& n) {
   int64_t sum = 0;
   for (const Value* v : n.inputs())
-    if (v && v->constant()) sum = plus(sum, v->constant()->count());
+    if (const Tensor* t = v ? stored_constant(*v) : nullptr) sum = plus(sum, t->count());
   return sum;
 }
 
@@ -191,6 +192,10 @@ Section model_summary(const Model& model, const std::string& path) {
   Table metadata{"metadata", "metadata", {{"key", "key", ""}, {"value", "value", ""}}, {}, 10};
   for (const auto& [key, value] : model.metadata) metadata.rows.push_back({key, value});
   s.tables.push_back(std::move(metadata));
+  if (const UnreadTensors unread = unread_tensors(model); unread.count) {
+    s.fields.push_back({"unread_constants", "constants not read", unread.count, ""});
+    s.notes.push_back(not_there(unread) + ": what depends on values is not known");
+  }
   return s;
 }
 

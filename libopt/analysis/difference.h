@@ -23,11 +23,12 @@ struct Difference {
 /// initializer. Inner graphs count with all their nodes, functions by their names with the number
 /// of inputs and outputs, attributes, opsets and all nodes of the body. Not looked at: producer,
 /// documentation, order of nodes, types of inner values, and where data is stored. Constants of `a`
-/// and `b` that differ are described by shape, digest and, for floats of equal shape, SQNR.
+/// and `b` that differ are described by shape, digest and, for floats of equal shape, SQNR. Unread
+/// ones (ir/unread.h) count as equal to all of their type and dims.
 std::vector<Difference> model_differences(const Model& a, const Model& b);
 
 /// One line per fact, in the order of the file, for line-based tools such as git's textconv:
-/// header, inputs, outputs, constants by type and digest, nodes.
+/// header, inputs, outputs, constants by type and digest, unread ones by type and place, nodes.
 std::string outline(const Model& model);
 
 }  // namespace onnxtool

@@ -7,6 +7,8 @@
 #include "libopt/analysis/effects.h"
 #include "libopt/analysis/seam.h"
 #include "libopt/analysis/structure_keys.h"
+#include "libopt/analysis/tensor_text.h"
+#include "libopt/io/sparse_initializers.h"
 #include "libopt/ir/constant.h"
 #include "libopt/support/sha256.h"
 
@@ -81,10 +83,16 @@ class Digester {
       constant(*v, *v->initializer());
     }
     // What else no node makes: sparse initializers.
+    const auto sparse = sparse_initializer_texts(g);
     for (const Value* v : g.values())
-      if (!v->producer() && !values_.contains(v))
-        values_[v] = Hasher().text("other").text(v->name()).hex();
-    for (const std::string& field : g.opaque_fields) opaque_ += field;
+      if (!v->producer() && !values_.contains(v)) {
+        const auto text = sparse.find(v->name());
+        values_[v] =
+            Hasher().text("other").text(text == sparse.end() ? v->name() : text->second).hex();
+      }
+    for (const std::string& field : g.opaque_fields)
+      if (const auto is_sparse = sparse_initializer(field); !is_sparse.ok() || !*is_sparse)
+        opaque_ += field;
     for (Node& n : g.nodes()) node(n, place);
   }
 
@@ -149,8 +157,9 @@ class Digester {
   void add(Hasher& h, const std::unique_ptr<Graph>& g, const std::string& place) {
     digest_body(*g, place + "/" + std::to_string(depth_++));
     --depth_;
-    h.number(static_cast<int64_t>(g->inputs().size()))
-        .number(static_cast<int64_t>(g->outputs().size()));
+    h.number(static_cast<int64_t>(g->inputs().size()));
+    for (const Value* v : g->inputs()) h.text(element_type_text(v->type()));
+    h.number(static_cast<int64_t>(g->outputs().size()));
     for (const Value* v : g->outputs()) h.text(values_.at(v));
   }
   template <class T>
@@ -184,7 +193,7 @@ class Digester {
   std::unordered_map<const Value*, std::string> values_;
   std::unordered_map<const Function*, std::string> functions_;
   std::unordered_map<std::string, int64_t> occurrences_;
-  std::string opaque_;  // sparse initializers, as they stand in the file
+  std::string opaque_;  // fields that nobody reads, as they stand in the file
   int depth_ = 0;
 };
 

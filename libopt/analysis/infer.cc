@@ -259,6 +259,7 @@ Status TypeInference::infer(Node& node) {
   const auto* function = schema ? nullptr : called_function(node);
   const auto* foreign =
       schema || function ? nullptr : seam::find_foreign(node.op_type(), node.domain());
+  bool forbidden = forbidden_ = false;
   if (!schema && !function && (!foreign || strict())) return {};
   InferenceContext context(*this, node);
   std::optional<Error> inner;
@@ -282,8 +283,14 @@ Status TypeInference::infer(Node& node) {
       }
     } catch (SubgraphError& e) {
       inner = std::move(e.error);
+    } catch (const onnx::InferenceError&) {
+      throw;
+    } catch (const std::runtime_error&) {
+      forbidden = true;
+      throw;
     }
   });
+  forbidden_ = forbidden;
   if (!status.ok()) return has_untyped_input(node) && !strict() ? Status() : std::move(status);
   if (inner) return std::move(*inner).at(node.describe());
   for (int i = 0; i < node.num_outputs(); ++i) {
@@ -323,9 +330,11 @@ Status TypeInference::infer(Graph& graph) {
   for (Node& node : graph.nodes()) {
     Status status = infer(node);
     certain = certain && !(strict() && is_unknown(node));
-    if (status.ok() || (!certain && has_untyped_input(node))) continue;
-    if (reporting()) (*fault_)(node, status.error(), certain);
-    if (first.ok() && certain) first = std::move(status);
+    // Behind operators that nobody knows types are guesses, but what the file declares is not.
+    const bool sure = certain || forbidden_;
+    if (status.ok() || (!sure && has_untyped_input(node))) continue;
+    if (reporting()) (*fault_)(node, status.error(), sure);
+    if (first.ok() && sure) first = std::move(status);
   }
   return first;
 }
@@ -344,17 +353,27 @@ Status TypeInference::infer_naming(Graph& graph) {
 
 namespace {
 
+template <class F>
+bool any_dim(const ValueType& type, const F& which) {
+  return (type.shape && std::ranges::any_of(*type.shape, which)) ||
+         (type.element && any_dim(*type.element, which));
+}
+
+template <class F>
+ValueType without_dims(ValueType type, const F& which) {
+  if (type.shape)
+    for (Dim& d : *type.shape)
+      if (which(d)) d.value.reset(), d.symbol.clear();
+  if (type.element)
+    type.element = std::make_shared<const ValueType>(without_dims(*type.element, which));
+  return type;
+}
+
 // Makes the extents that `which` says unknown ones, in subgraphs too.
 template <class F>
 void forget_dims(Graph& graph, const F& which) {
-  for (Value* v : graph.values()) {
-    const auto& shape = v->type().shape;
-    if (!shape || std::ranges::none_of(*shape, which)) continue;
-    ValueType type = v->type();
-    for (Dim& d : *type.shape)
-      if (which(d)) d.value.reset(), d.symbol.clear();
-    v->set_type(std::move(type));
-  }
+  for (Value* v : graph.values())
+    if (any_dim(v->type(), which)) v->set_type(without_dims(v->type(), which));
   for (Node& n : graph.nodes()) n.for_each_subgraph([&](Graph& sub) { forget_dims(sub, which); });
 }
 

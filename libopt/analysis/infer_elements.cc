@@ -4,6 +4,7 @@
 
 #include "libopt/analysis/type_inference.h"
 #include "libopt/ir/constant.h"
+#include "libopt/ir/unread.h"
 #include "libopt/support/checked.h"
 
 namespace onnxtool {
@@ -60,7 +61,9 @@ bool is_whole(const ValueType& type, int64_t elements) {
 
 std::optional<Tensor> known_tensor(const Value& value) {
   if (const Tensor* t = value.constant()) return *t;
-  if (value.initializer() && value.graph().model().ir_version < 4) return *value.initializer();
+  if (value.initializer() && value.graph().model().ir_version < 4 &&
+      !unread_data(*value.initializer()))
+    return *value.initializer();
   return value.producer() ? constant_of(*value.producer()) : std::nullopt;
 }
 

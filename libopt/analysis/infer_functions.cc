@@ -1,6 +1,7 @@
 // Inference through calls of the model's functions: each body once for all calls that are alike.
 #include <map>
 
+#include "libopt/analysis/functions.h"
 #include "libopt/analysis/type_inference.h"
 #include "libopt/io/encode.h"
 
@@ -52,6 +53,7 @@ class TypeInference::Body {
 
  private:
   void collect(Graph& graph) {
+    run_.expanded_ += graph.num_nodes();
     for (Value* v : graph.values()) {
       types_.emplace_back(v, v->type());
       run_.elements_.erase(v);
@@ -82,7 +84,11 @@ void TypeInference::call(const Function& function, const Node& node,
   // twice as long with each level.
   const std::string key = key_of(call, node);
   auto found = made_.find(key);
-  if (found == made_.end()) found = made_.emplace(key, infer_body(std::move(call), node)).first;
+  if (found == made_.end()) {
+    // Less is known then of calls that are all different. check() refuses such models before.
+    if (!strict() && expanded_ > kMaxExpandedNodes) return;
+    found = made_.emplace(key, infer_body(std::move(call), node)).first;
+  }
   const Made& made = found->second;
   if (!made.fault.empty()) throw onnx::InferenceError(made.fault);
   for (size_t i = 0; i < made.types.size(); ++i) {

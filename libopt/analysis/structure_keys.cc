@@ -5,6 +5,7 @@
 
 #include "libopt/analysis/attribute_defaults.h"
 #include "libopt/analysis/tensor_text.h"
+#include "libopt/ir/unread.h"
 
 namespace onnxtool {
 
@@ -16,32 +17,48 @@ std::string operator_key(const Node& n) {
   return key_part(n.domain()) + key_part(n.op_type()) + key_part(n.overload());
 }
 
+std::string element_type_text(ValueType type) {
+  type.shape.reset();
+  return format_type(type);
+}
+
 KeyedGraph::KeyedGraph(const Graph& graph, StructureKeys& keys) : keys_(keys) {
   for (const Value* v : graph.inputs()) values_[v] = keys_.of("input " + v->name());
-  nodes_ = add(graph);
+  add(graph);
 }
 
 int KeyedGraph::of(const Value& v) {
   const auto it = values_.find(&v);
   if (it != values_.end()) return it->second;
-  const Tensor* t = v.constant() ? v.constant() : v.initializer();
-  return values_[&v] = keys_.of(t ? "constant " + tensor_text(*t) : "unknown " + v.name());
+  const Tensor* t = v.initializer() ? v.initializer() : stored_constant(v);
+  if (t) return values_[&v] = keys_.of("constant " + tensor_text(*t));
+  const auto [texts, is_new] = sparse_.try_emplace(&v.graph());
+  if (is_new) texts->second = sparse_initializer_texts(v.graph());
+  const auto sparse = texts->second.find(v.name());
+  return values_[&v] = keys_.of(sparse == texts->second.end() ? "unknown " + v.name()
+                                                              : "constant " + sparse->second);
 }
 
 std::string KeyedGraph::attribute_key(const Attribute& a) {
   std::string out = std::to_string(static_cast<int>(a.kind)) + " ";
-  if (const auto* g = a.get<std::unique_ptr<Graph>>()) return out + graph_key(**g);
-  if (const auto* list = a.get<std::vector<std::unique_ptr<Graph>>>()) {
-    for (const auto& g : *list) out += graph_key(*g);
-    return out;
+  const auto* one = a.get<std::unique_ptr<Graph>>();
+  const auto* list = a.get<std::vector<std::unique_ptr<Graph>>>();
+  if (!one && !list) return out + attribute_text(a);
+  // Once, where it stands: the keys inside depend on how deep that is.
+  if (!graphs_.contains(&a)) {
+    std::string key;
+    if (one) key = graph_key(**one);
+    if (list)
+      for (const auto& g : *list) key += graph_key(*g);
+    graphs_[&a] = keys_.of("graphs " + key);
   }
-  return out + attribute_text(a);
+  return out + std::to_string(graphs_.at(&a));
 }
 
 std::vector<const Node*> KeyedGraph::add(const Graph& graph) {
   std::vector<const Node*> added;
   for (const Node& n : graph.nodes()) {
-    if (n.num_outputs() && n.has_output(0) && n.output(0).constant()) continue;
+    if (n.num_outputs() && n.has_output(0) && stored_constant(n.output(0))) continue;
     std::string key = "node " + operator_key(n);
     for (const Value* v : n.inputs()) key += (v ? std::to_string(of(*v)) : "-") + ",";
     while (key.ends_with("-,")) key.resize(key.size() - 2);  // absent ones at the end say nothing
@@ -49,6 +66,10 @@ std::vector<const Node*> KeyedGraph::add(const Graph& graph) {
     for (const Attribute& a : n.attributes())
       if (!is_default_attribute(n, a)) attributes[a.name] = attribute_key(a);
     for (const auto& [name, text] : attributes) key += ";" + key_part(name) + key_part(text);
+    // What some operators do depends on how many results are asked for.
+    key += "=>";
+    for (const Value* v : n.outputs()) key += v ? '+' : '-';
+    while (key.ends_with('-')) key.pop_back();
     const int id = keys_.of(key);
     node_keys_[&n] = id;
     added.push_back(&n);
@@ -69,7 +90,9 @@ std::string KeyedGraph::graph_key(const Graph& g) {
   for (const Value* v : g.initializers())
     if (v->uses().empty()) made.push_back(of(*v));
   std::ranges::sort(made);  // the order of nodes says nothing
-  std::string out = "{" + std::to_string(g.inputs().size()) + ":";
+  std::string out = "{";
+  for (const Value* v : g.inputs()) out += element_type_text(v->type()) + ",";
+  out += ":";
   for (const int id : made) out += std::to_string(id) + ",";
   out += ":";
   for (const Value* v : g.outputs()) out += std::to_string(of(*v)) + ",";

@@ -1,6 +1,7 @@
 // Keys of computations: what two models' nodes, graphs and functions compute, names left out.
 #pragma once
 
+#include <map>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -12,6 +13,10 @@ namespace onnxtool {
 
 /// Domain, name and overload; different operators never share a key.
 std::string operator_key(const Node& node);
+
+/// A type without its shape, which graphs in attributes declare of their inputs: some operators go
+/// by it.
+std::string element_type_text(ValueType type);
 
 /// `text` behind its length, so that no two sequences of parts look the same.
 std::string key_part(std::string_view text);
@@ -35,8 +40,7 @@ class KeyedGraph {
   /// Of a main graph, whose inputs are told apart by name.
   KeyedGraph(const Graph& graph, StructureKeys& keys);
 
-  /// Of the main graph, Constants left out.
-  const std::vector<const Node*>& nodes() const { return nodes_; }
+  /// Constants have none.
   int of(const Node& node) const { return node_keys_.at(&node); }
   int of(const Value& value);
   std::string attribute_key(const Attribute& attribute);
@@ -49,9 +53,11 @@ class KeyedGraph {
 
   StructureKeys& keys_;
   int depth_ = 0;  // an inner graph's inputs are not those of the graphs around it
-  std::vector<const Node*> nodes_;
   std::unordered_map<const Value*, int> values_;
   std::unordered_map<const Node*, int> node_keys_;
+  std::unordered_map<const Attribute*, int> graphs_;  // in attributes
+  // Of sparse initializers, by name.
+  std::unordered_map<const Graph*, std::map<std::string, std::string>> sparse_;
 };
 
 }  // namespace onnxtool

@@ -5,6 +5,8 @@
 #include <cstdio>
 
 #include "libopt/io/encode.h"
+#include "libopt/io/sparse_initializers.h"
+#include "libopt/ir/unread.h"
 #include "libopt/support/scaled.h"
 #include "libopt/support/sha256.h"
 
@@ -51,7 +53,29 @@ std::string type_text(const Tensor& t) {
 }  // namespace
 
 std::string tensor_text(const Tensor& t) {
+  if (unread_data(t)) return type_text(t) + " external, not read";
   return type_text(t) + " sha256:" + digest_of(t).substr(0, 32);
+}
+
+std::string sparse_text(const SparseTensor& s) {
+  Sha256 d;
+  d.add(tensor_text(s.values.tensor));
+  d.add(tensor_text(s.indices.tensor));
+  return "sparse " + std::string(name(s.values.tensor.dtype())) + format_dims(s.dims) +
+         " sha256:" + d.hex().substr(0, 32);
+}
+
+std::map<std::string, std::string> sparse_initializer_texts(const Graph& graph) {
+  std::map<std::string, std::string> out;
+  for (const std::string& field : graph.opaque_fields)
+    if (const auto sparse = sparse_initializer(field); sparse.ok() && *sparse)
+      out[(*sparse)->values.name] = sparse_text(**sparse);
+  return out;
+}
+
+bool seem_equal(const Tensor& a, const Tensor& b) {
+  if (unread_data(a) || unread_data(b)) return type_text(a) == type_text(b);
+  return a.same_content(b);
 }
 
 std::string tensor_change(const Tensor& a, const Tensor& b) {

@@ -4,6 +4,7 @@
 #include <set>
 #include <unordered_map>
 
+#include "libopt/analysis/formal_types.h"
 #include "libopt/analysis/functions.h"
 #include "libopt/analysis/seam.h"
 #include "libopt/check/family.h"
@@ -22,6 +23,20 @@ std::string full_name(const Node& n) {
 std::string input_types(const Node& n) {
   const std::string types = input_type_names(n);
   return types.empty() ? "no inputs" : "inputs of " + types;
+}
+
+// Whether inputs that must be of one type are of several.
+bool mixes_types(const Node& n) {
+  std::map<std::string, DataType> bound;
+  for (int i = 0; i < n.num_inputs(); ++i) {
+    if (!n.has_input(i) || !n.input(i).type().is_tensor()) continue;
+    const DataType dtype = n.input(i).type().dtype;
+    const FormalTypes formal = formal_types(n, dtype);
+    if (dtype == DataType::kUndefined || formal.inputs.size() <= static_cast<size_t>(i)) continue;
+    const auto at = bound.emplace(formal.inputs[static_cast<size_t>(i)].variable, dtype).first;
+    if (at->second != dtype) return true;
+  }
+  return false;
 }
 
 // Definitions that call functions again; none goes deeper than two.
@@ -43,12 +58,11 @@ class Kernels {
   void check(const Graph& graph) {
     std::unordered_map<std::string, size_t> names;
     for (const Node& n : graph.nodes()) {
+      if (n.is("Constant")) continue;  // they become initializers first of all
       if (!n.name().empty() && ++names[n.name()] == 2)
         out_.add(RuleId::kRuntimeNodeName, n.describe(), "another node of the graph has this name");
-      // Constants become initializers, calls are expanded, and custom operators bring their
-      // kernels.
-      if (!n.is("Constant") && is_own_domain(n.domain()) &&
-          !functions_.contains({n.domain(), n.op_type()}))
+      // Calls are expanded, and custom operators bring their kernels.
+      if (is_own_domain(n.domain()) && !functions_.contains({n.domain(), n.op_type()}))
         check_node(n);
       n.for_each_subgraph([&](const Graph& g) { check(g); });
     }
@@ -98,6 +112,8 @@ class Kernels {
     for (Node& inner : body.nodes()) {
       (void)infer_node(inner);  // what is not known fits every kernel
       if (inner.is("Constant")) continue;
+      // Some definitions hold for a part of the types that the operator takes.
+      if (mixes_types(inner)) return inner.op_type() + " of " + input_types(inner);
       const OrtCpuRun run = run_on_cpu(inner, runtime_.number());
       if (run == OrtCpuRun::kNever) return inner.op_type() + " of " + input_types(inner);
       if (run == OrtCpuRun::kKernel) continue;

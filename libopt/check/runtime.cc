@@ -14,6 +14,23 @@ bool is_allowed(const std::vector<std::string>& allowed, const outline::Node& no
   return std::ranges::any_of(allowed, [&](const std::string& a) { return a == domain || a == op; });
 }
 
+// Declarations of what no node of the graph has are not looked at.
+void check_declared_types(const outline::Graph& graph, const std::string& place, Findings& out) {
+  std::unordered_set<std::string_view> names;
+  for (const outline::Node& n : graph.nodes)
+    for (const auto* list : {&n.inputs, &n.outputs}) names.insert(list->begin(), list->end());
+  for (const auto* list : {&graph.inputs, &graph.outputs, &graph.value_info})
+    for (const outline::ValueInfo& v : *list)
+      if (v.type && v.type->kind == outline::Type::Case::kTensor && v.type->element == 0 &&
+          (list != &graph.value_info || names.contains(v.name)))
+        out.add(RuleId::kRuntimeType, place,
+                "value '" + std::string(v.name) + "' is declared without an element type", v.offset);
+  for (size_t i = 0; i < graph.nodes.size(); ++i)
+    for (const outline::Attribute& a : graph.nodes[i].attributes)
+      for (const auto& g : a.graphs)
+        check_declared_types(*g, describe(graph.nodes[i], i) + ": " + std::string(a.name), out);
+}
+
 }  // namespace
 
 void check_runtime(const OutlineView& view, Findings& out) {
@@ -25,15 +42,13 @@ void check_runtime(const OutlineView& view, Findings& out) {
     if (known && o.version > known)
       out.add(RuleId::kNewOpset, "",
               shown + " is imported, the newest that is known is " + std::to_string(known));
-    const int64_t limit = !r                                          ? 0
-                          : o.domain.empty() || o.domain == "ai.onnx" ? r->opset
-                          : o.domain == "ai.onnx.ml"                  ? r->ml_opset
-                                                                      : 0;
-    if (limit && o.version > limit)
+    const auto limit = r ? r->newest(o.domain) : std::nullopt;
+    if (limit && o.version > *limit)
       out.add(
           RuleId::kRuntimeOpset, "",
-          shown + " is imported, " + std::string(r->name) + " supports " + std::to_string(limit));
+          shown + " is imported, " + std::string(r->name) + " supports " + std::to_string(*limit));
   }
+  if (r && view.model.graph) check_declared_types(*view.model.graph, "", out);
   const int64_t ir = view.model.ir_version.value_or(0);
   if (r && ir > r->ir_version)
     out.add(RuleId::kRuntimeIrVersion, "",

@@ -217,8 +217,9 @@ class TensorChecker {
       if (key == "checksum") checksum = lower_case(value);
       if (key != "location" && key != "offset" && key != "length" && key != "checksum" &&
           key != "basepath")
-        out_.add(RuleId::kExternalUnknownKey, place,
-                 shown + "external data has the unknown key '" + std::string(key) + "'", t.offset);
+        out_.add(view_.options.runtime ? RuleId::kRuntimeExternalKey : RuleId::kExternalUnknownKey,
+                 place, shown + "external data has the unknown key '" + std::string(key) + "'",
+                 t.offset);
       if (key != "offset" && key != "length") continue;
       uint64_t number = 0;
       const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
@@ -239,14 +240,14 @@ class TensorChecker {
           "give the model as a file instead of through a pipe");
     const auto opened = view_.source.data_directory->open(*location);
     if (!opened.ok()) {
-      const bool missing = opened.error().message.ends_with("No such file or directory");
+      const bool missing = opened.error().code == ErrorCode::kNotFound;
       return fail(missing ? RuleId::kExternalMissing : RuleId::kExternalPath,
                   opened.error().message, missing ? std::string() : opened.error().hint);
     }
     const uint64_t size = (*opened)->bytes().size();
     if (t.data_type == static_cast<int64_t>(DataType::kString))
       return fail(RuleId::kTensorField, "strings cannot be stored in another file");
-    if (length && *length != bytes)
+    if (length.value_or(0) && *length != bytes)  // 0: as none, as in ONNX Runtime
       return fail(RuleId::kExternalRange, "external data length is " + std::to_string(*length) +
                                               " bytes, expected " + std::to_string(bytes));
     if (offset > size || bytes > size - offset)

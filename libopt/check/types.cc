@@ -34,20 +34,29 @@ void for_each_graph(const outline::Graph& outline, Graph& graph, const std::stri
 
 // Extents below 0, which the graph takes for unknown ones: to onnx they are numbers, which
 // inference computes and compares with.
+bool restore_negative_extents(const outline::Type& declared, ValueType& type) {
+  if (declared.inner && type.element) {
+    ValueType element = *type.element;
+    if (!restore_negative_extents(*declared.inner, element)) return false;
+    type.element = std::make_shared<const ValueType>(std::move(element));
+    return true;
+  }
+  bool any = false;
+  if (type.shape && type.shape->size() == declared.extents.size())
+    for (size_t i = 0; i < declared.extents.size(); ++i)
+      if (const auto& extent = declared.extents[i];
+          extent && *extent < 0 && (*type.shape)[i] == Dim())
+        any = true, (*type.shape)[i].value = extent;
+  return any;
+}
+
 void restore_negative_extents(const outline::Graph& outline, Graph& graph) {
   for (const auto* list : {&outline.value_info, &outline.inputs, &outline.outputs})
     for (const outline::ValueInfo& v : *list) {
       Value* value = graph.find(v.name);
-      if (!value || value->initializer() || !v.type || !value->type().shape ||
-          value->type().shape->size() != v.type->extents.size())
-        continue;
+      if (!value || value->initializer() || !v.type) continue;
       ValueType type = value->type();
-      bool any = false;
-      for (size_t i = 0; i < v.type->extents.size(); ++i)
-        if (const auto& extent = v.type->extents[i];
-            extent && *extent < 0 && (*type.shape)[i] == Dim())
-          any = true, (*type.shape)[i].value = extent;
-      if (any) value->set_type(std::move(type));
+      if (restore_negative_extents(*v.type, type)) value->set_type(std::move(type));
     }
 }
 
@@ -120,6 +129,7 @@ class Redeclarations {
 };
 
 bool has_negative_extent(const ValueType& type) {
+  if (type.element && has_negative_extent(*type.element)) return true;
   return type.shape &&
          std::ranges::any_of(*type.shape, [](const Dim& d) { return d.value && *d.value < 0; });
 }

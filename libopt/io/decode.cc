@@ -17,21 +17,28 @@ Result<OpsetImport> decode_opset(Bytes message) {
     if (f.number == 2) o.version = f.int64();
     return {};
   }));
-  if (o.version < 0 || o.version > std::numeric_limits<int>::max())
+  // A version below 0 has no operators, and does no harm where there is no node of the domain.
+  if (o.version < std::numeric_limits<int>::min() || o.version > std::numeric_limits<int>::max())
     return bad("opset import of '" + o.domain + "' has the impossible version " +
                std::to_string(o.version));
   if (o.domain == "ai.onnx") o.domain.clear();
   return o;
 }
 
+// They are looked up one by one, and no model uses more than a handful.
+constexpr size_t kMaxOpsets = 1000;
+
 // Of two imports of one domain the last counts, as for ONNX Runtime and onnx's checker.
-void add_opset(std::vector<OpsetImport>& opsets, OpsetImport import) {
+Status add_opset(std::vector<OpsetImport>& opsets, OpsetImport import) {
   for (OpsetImport& o : opsets)
     if (o.domain == import.domain) {
       o.version = import.version;
-      return;
+      return {};
     }
+  if (opsets.size() == kMaxOpsets)
+    return bad("more than " + std::to_string(kMaxOpsets) + " domains are imported");
   opsets.push_back(std::move(import));
+  return {};
 }
 
 }  // namespace
@@ -62,7 +69,7 @@ Result<std::unique_ptr<Model>> Decoder::model() {
       graph = f.bytes;
     } else if (f.number == 8) {
       ONNXTOOL_ASSIGN(OpsetImport o, decode_opset(f.bytes));
-      add_opset(m->opsets, std::move(o));
+      ONNXTOOL_TRY(add_opset(m->opsets, std::move(o)));
     } else if (f.number == 14) {
       ONNXTOOL_ASSIGN(auto entry, decode_entry(f.bytes));
       m->metadata.push_back(std::move(entry));
@@ -78,7 +85,9 @@ Result<std::unique_ptr<Model>> Decoder::model() {
     return Error{ErrorCode::kBadModel, !graph ? "no graph found" : "no ir_version found",
                  "the file is no ONNX model"};
   if (m->opsets.empty()) m->opsets.push_back({"", 1});  // IR 1 and 2 had no opset_import
+  in_function_ = false;
   ONNXTOOL_TRY(graph_into(*graph, m->graph(), 0));
+  in_function_ = true;
   for (Bytes f : functions) ONNXTOOL_TRY(function(f));
   m->had_external_data = tensors_.had_external_data();
   model_ = nullptr;
@@ -105,7 +114,7 @@ Status Decoder::function(Bytes message) {
       case 8: fn.doc = f.string(); break;
       case 9: {
         ONNXTOOL_ASSIGN(OpsetImport o, decode_opset(f.bytes));
-        add_opset(fn.opsets, std::move(o));
+        ONNXTOOL_TRY(add_opset(fn.opsets, std::move(o)));
         break;
       }
       case 10: fn.domain = f.string(); break;
@@ -164,8 +173,12 @@ Result<std::unique_ptr<Model>> decode_model(const DecodeSource& source) {
   return decoding::Decoder(source).model();
 }
 
+Result<std::unique_ptr<Model>> decode_model(const DecodeSource& source, ExternalData external) {
+  return decoding::Decoder(source, external).model();
+}
+
 Result<NamedTensor> decode_tensor(const DecodeSource& source) {
-  return decoding::TensorDecoder(source).tensor(source.bytes);
+  return decoding::TensorDecoder(source, ExternalData::kRequired).tensor(source.bytes);
 }
 
 Result<Attribute> decode_attribute(const std::string& bytes) {

@@ -78,6 +78,8 @@ Result<Attribute> Decoder::attribute(Bytes message, Graph* owner, int depth) {
     return bad("attribute '" + a.name + "' has unknown type " + std::to_string(declared));
   // IR 1 files lack the type; an empty list has no field at all, so the declared type wins.
   a.kind = declared ? static_cast<AttributeKind>(declared) : seen;
+  // Outside of functions there is nothing to stand for: the value counts.
+  if (!in_function_ && seen != AttributeKind::kUndefined) a.ref.clear();
   if (!a.ref.empty()) return a;
   const auto one = [&](auto& list) -> Status {
     if (list.size() != 1)

@@ -8,6 +8,9 @@
 namespace onnxtool::decoding {
 namespace {
 
+// Of one node. Attributes are looked up one by one, and no operator has more than a few dozen.
+constexpr size_t kMaxAttributes = 4096;
+
 Value* resolve(Graph& graph, const std::string& name) {
   for (Graph* g = &graph; g; g = g->parent())
     if (Value* v = g->find(name)) return v;
@@ -138,7 +141,10 @@ Status Decoder::nodes_into(std::vector<NodeFields>& nodes, Graph& graph, int dep
     node.unknown_fields = n.unknown;
     made.push_back(&node);
   }
-  for (size_t i = 0; i < nodes.size(); ++i)
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    if (nodes[i].attributes.size() > kMaxAttributes)
+      return bad(made[i]->describe() + " has " + std::to_string(nodes[i].attributes.size()) +
+                 " attributes, expected at most " + std::to_string(kMaxAttributes));
     for (Bytes a : nodes[i].attributes) {
       auto decoded = attribute(a, &graph, depth);
       if (!decoded.ok()) return std::move(decoded).error().at(made[i]->describe());
@@ -146,6 +152,7 @@ Status Decoder::nodes_into(std::vector<NodeFields>& nodes, Graph& graph, int dep
         return bad(made[i]->describe() + ": attribute '" + decoded->name + "' is given twice");
       made[i]->set_attribute(*std::move(decoded));
     }
+  }
   return {};
 }
 

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "libopt/io/decoder.h"
+#include "libopt/ir/unread.h"
 #include "libopt/support/checked.h"
 
 namespace onnxtool::decoding {
@@ -147,18 +148,27 @@ Result<Tensor> TensorDecoder::external_tensor(const TensorFields& t, DataType dt
       ONNXTOOL_ASSIGN(length, external_number(t, key, value));
     }
   }
+  const auto unread = [&] { return unread_tensor(dtype, t.dims, expected, location, offset); };
+  if (length.value_or(0) && *length != expected)  // 0: as none, as in ONNX Runtime
+    return bad("tensor '" + t.name + "': external data length is " + std::to_string(*length) +
+               " bytes, expected " + std::to_string(expected));
+  if (external_ == ExternalData::kUnread) return unread();
+  if (!source_.data_directory && external_ == ExternalData::kWhereThere) return unread();
   if (!source_.data_directory)
     return Error{ErrorCode::kBadModel,
                  "tensor '" + t.name + "' is stored in the file '" + location +
                      "', but the model was not read from a directory",
                  "give the model as a file instead of through a pipe"};
   auto opened = source_.data_directory->open(location);
-  if (!opened.ok()) return std::move(opened).error().at("tensor '" + t.name + "'");
+  if (!opened.ok()) {
+    Error error = std::move(opened).error();
+    const bool missing = error.code == ErrorCode::kNotFound;
+    if (missing && external_ == ExternalData::kWhereThere) return unread();
+    error.code = ErrorCode::kBadModel;
+    return std::move(error).at("tensor '" + t.name + "'");
+  }
   const std::shared_ptr<const MappedFile> file = *std::move(opened);
   const uint64_t size = file->bytes().size();
-  if (length && *length != expected)
-    return bad("tensor '" + t.name + "': external data length is " + std::to_string(*length) +
-               " bytes, expected " + std::to_string(expected));
   if (offset > size || expected > size - offset)
     return bad("tensor '" + t.name + "': external data at offset " + std::to_string(offset) +
                " needs " + std::to_string(expected) + " bytes, but '" + location + "' has " +
@@ -174,9 +184,11 @@ Result<SparseTensor> TensorDecoder::sparse_tensor(Bytes message) {
     ONNXTOOL_ASSIGN((f.number == 1 ? s.values : s.indices), tensor(f.bytes));
     return {};
   }));
-  for (const NamedTensor* part : {&s.values, &s.indices})
+  for (const NamedTensor* part : {&s.values, &s.indices}) {
     if (part->tensor.dtype() == DataType::kUndefined)
       return bad("a sparse tensor lacks its values or indices");
+    if (unread_data(part->tensor)) return bad("a sparse tensor needs its external data");
+  }
   return s;
 }
 

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "libopt/io/decode.h"
+#include "libopt/io/look.h"
 #include "libopt/io/wire.h"
 
 namespace onnxtool::decoding {
@@ -72,7 +72,8 @@ struct TensorFields;
 /// Tensors, whose payloads stay where they are.
 class TensorDecoder {
  public:
-  explicit TensorDecoder(const DecodeSource& source) : source_(source) {}
+  TensorDecoder(const DecodeSource& source, ExternalData external)
+      : source_(source), external_(external) {}
 
   Result<NamedTensor> tensor(Bytes message, TensorRemarks* remarks = nullptr);
   Result<SparseTensor> sparse_tensor(Bytes message);
@@ -84,6 +85,7 @@ class TensorDecoder {
   Result<Tensor> external_tensor(const TensorFields& t, DataType dtype, uint64_t expected);
 
   const DecodeSource& source_;
+  const ExternalData external_;
   bool had_external_ = false;
 };
 
@@ -97,7 +99,8 @@ struct NodeFields {
 
 class Decoder {
  public:
-  explicit Decoder(const DecodeSource& source) : source_(source), tensors_(source) {}
+  explicit Decoder(const DecodeSource& source, ExternalData external = ExternalData::kRequired)
+      : source_(source), tensors_(source, external) {}
 
   Result<std::unique_ptr<Model>> model();
   /// owner: the graph that subgraphs stand in; nullptr: there may be none. depth: of its nesting.
@@ -118,6 +121,7 @@ class Decoder {
   const DecodeSource& source_;
   TensorDecoder tensors_;
   Model* model_ = nullptr;
+  bool in_function_ = true;  // where attributes may stand for others
 };
 
 }  // namespace onnxtool::decoding

@@ -1,5 +1,6 @@
 #include "libopt/io/encode.h"
 #include "libopt/ir/symbols.h"
+#include "libopt/ir/unread.h"
 
 namespace onnxtool {
 namespace {
@@ -28,6 +29,11 @@ class Encoder {
       for (const std::string& s : t.strings()) out.string_field(6, s);
     out.optional_string(8, name);
     const ExternalPlace* external = place_ && t.dtype() != DataType::kString ? place_(t) : nullptr;
+    ExternalPlace unread;
+    if (const UnreadData* data = unread_data(t)) {
+      unread = {data->location, data->offset};
+      external = &unread;
+    }
     if (external) {
       entries(out, 13,
               {{"location", external->location},

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "libopt/io/decode.h"
+#include "libopt/io/look.h"
 #include "libopt/ort/read.h"
 
 namespace onnxtool {
@@ -65,6 +66,10 @@ std::optional<Error> recognize_other_format(std::span<const std::byte> content) 
 }
 
 Result<std::unique_ptr<Model>> load_model(const std::string& path) {
+  return look_at_model(path, ExternalData::kRequired);
+}
+
+Result<std::unique_ptr<Model>> look_at_model(const std::string& path, ExternalData external) {
   if (path == "-" && ::isatty(STDIN_FILENO))
     return Error{ErrorCode::kUsage, "refusing to read a model from a terminal",
                  "redirect stdin, or name a file"};
@@ -80,7 +85,7 @@ Result<std::unique_ptr<Model>> load_model(const std::string& path) {
     if (!model.ok()) return std::move(model).error().at(shown);
     return model;
   }
-  auto model = decode_model(source);
+  auto model = decode_model(source, external);
   if (!model.ok()) {
     if (auto other = recognize_other_format(file->bytes())) return std::move(*other).at(shown);
     return std::move(model).error().at(shown);

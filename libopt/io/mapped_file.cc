@@ -208,6 +208,11 @@ Result<std::shared_ptr<const MappedFile>> DataDirectory::open(const std::string&
   // An old kernel, a sandbox without it, or `..` while something was renamed elsewhere.
   if (fd < 0 && (errno == ENOSYS || errno == EPERM || errno == EAGAIN))
     fd = open_by_components(fd_, location);
+  if (fd < 0 && errno == ENOENT) {
+    Error missing = refuse(std::strerror(ENOENT));
+    missing.code = ErrorCode::kNotFound;
+    return missing;
+  }
   if (fd < 0)
     return refuse(errno == ELOOP || errno == EXDEV ? "is reached through a symbolic link"
                                                    : std::strerror(errno));

@@ -173,14 +173,17 @@ class OutlineReader {
     return s;
   }
 
-  // Elements of containers are looked at no further: a missing one shows here.
-  Type type(Bytes message, const Place* place) {
+  Type type(Bytes message, const Place* place, int depth = 0) {
     Type t;
     const auto inner = [&](Bytes m, Type::Case kind, bool map) {
       t.kind = kind;
       fields(m, place, [&](const Field& f, size_t) {
         t.has_key |= map && f.number == 1;
-        t.has_element |= f.number == (map ? 2u : 1u);
+        if (f.number != (map ? 2u : 1u)) return;
+        t.has_element = true;
+        // Deeper nesting is refused when the model is read.
+        if (f.type == WireType::kBytes && depth < kMaxDepth)
+          t.inner = std::make_shared<const Type>(type(f.bytes, place, depth + 1));
       });
     };
     fields(message, place, [&](const Field& f, size_t) {

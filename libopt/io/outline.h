@@ -57,6 +57,7 @@ struct Type {
   bool has_shape = false, has_key = false, has_name = false;
   int64_t element = 0;  // of tensors, as their extents: absent ones are symbols or unknown
   std::vector<std::optional<int64_t>> extents;
+  std::shared_ptr<const Type> inner;  // of containers: what they hold
 };
 
 struct ValueInfo {

@@ -1,13 +1,15 @@
 #include "libopt/ir/constant.h"
 
 #include "libopt/ir/attribute.h"
+#include "libopt/ir/unread.h"
 
 namespace onnxtool {
 
 std::optional<Tensor> constant_of(const Node& node) {
   if (!node.is("Constant") || node.attributes().size() != 1) return std::nullopt;
   const Attribute& a = node.attributes()[0];
-  if (const auto* v = a.get<NamedTensor>()) return v->tensor;
+  if (const auto* v = a.get<NamedTensor>())
+    return unread_data(v->tensor) ? std::nullopt : std::optional(v->tensor);
   if (const auto* v = a.get<float>()) return Tensor::scalar(*v);
   if (const auto* v = a.get<std::vector<float>>()) return Tensor::vector(*v);
   if (const auto* v = a.get<int64_t>()) return Tensor::scalar(*v);

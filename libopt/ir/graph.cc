@@ -3,14 +3,21 @@
 #include <algorithm>
 
 #include "libopt/ir/model.h"
+#include "libopt/ir/unread.h"
 
 namespace onnxtool {
 
+namespace {
+
+const Tensor* if_read(const Tensor& t) { return unread_data(t) ? nullptr : &t; }
+
+}  // namespace
+
 const Tensor* Value::constant() const {
-  if (has_initializer_) return is_input_ ? nullptr : &initializer_;
+  if (has_initializer_) return is_input_ ? nullptr : if_read(initializer_);
   if (producer_ && producer_->is("Constant") && !producer_->attributes().empty())
     if (const Attribute* a = producer_->attribute("value"); a && a->get<NamedTensor>())
-      return &a->get<NamedTensor>()->tensor;
+      return if_read(a->get<NamedTensor>()->tensor);
   return nullptr;
 }
 

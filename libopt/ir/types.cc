@@ -14,6 +14,24 @@ std::optional<std::vector<int64_t>> ValueType::static_dims() const {
   return dims;
 }
 
+namespace {
+
+// Names that could be taken for something else stand in quotes.
+std::string symbol_text(const std::string& symbol) {
+  const bool is_number = symbol.find_first_not_of("-0123456789") == std::string::npos;
+  if (!is_number && symbol != "?" && symbol.find_first_of(",[]'\\") == std::string::npos &&
+      symbol.front() != ' ' && symbol.back() != ' ')
+    return symbol;
+  std::string out = "'";
+  for (const char c : symbol) {
+    if (c == '\'' || c == '\\') out += '\\';
+    out += c;
+  }
+  return out + "'";
+}
+
+}  // namespace
+
 std::string format_type(const ValueType& type) {
   const auto element = [&] { return type.element ? format_type(*type.element) : std::string("?"); };
   switch (type.kind) {
@@ -34,8 +52,9 @@ std::string format_type(const ValueType& type) {
   for (size_t i = 0; i < type.shape->size(); ++i) {
     const Dim& d = (*type.shape)[i];
     s += (i ? ", " : "") + (d.value ? std::to_string(*d.value)
-                            : d.symbol.empty() || d.symbol.starts_with(kInventedDim) ? "?"
-                                                                                     : d.symbol);
+                            : d.symbol.empty() || d.symbol.starts_with(kInventedDim)
+                                ? "?"
+                                : symbol_text(d.symbol));
   }
   return s + "]";
 }

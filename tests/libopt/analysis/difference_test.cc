@@ -2,8 +2,10 @@
 
 #include <doctest/doctest.h>
 
+#include "libopt/analysis/digest.h"
 #include "libopt/analysis/seam.h"
 #include "libopt/analysis/structure.h"
+#include "libopt/io/encode.h"
 
 namespace onnxtool {
 namespace {
@@ -111,7 +113,107 @@ TEST_CASE("swapped outputs and changed subgraphs do not hide") {
   };
   CHECK(model_differences(*with_if("Relu"), *with_if("Relu")).empty());
   CHECK(text_of(model_differences(*with_if("Relu"), *with_if("Elu"))) ==
-        "~node #0 (If): attribute 'then_branch': a graph -> a graph\n");
+        "~node #0 (If): then_branch: output 'p': is made by another node\n"
+        "-node #0 (If): then_branch: node #0 (Relu)\n"
+        "+node #0 (If): then_branch: node #0 (Elu)\n");
+  CHECK(text_of(model_differences(*with_if("Elu <alpha = 0.5>"), *with_if("Elu"))) ==
+        "~node #0 (If): then_branch: node #0 (Elu): attribute 'alpha': 0.5 -> absent\n");
+}
+
+TEST_CASE("inner graphs behind a change are no change themselves") {
+  const auto with_if = [](const std::string& before, const std::string& w, const std::string& type) {
+    return *parse_text(
+        "<ir_version: 8, opset_import: [\"\" : 17]> g (bool c, float[1,4] x, int64 n) => "
+        "(float[1,4] y) { a = " + before +
+        " (x)  y = If (c) <then_branch = t () => (float[1,4] p) <float[1] w = {" + w +
+        "}> { p = Mul (a, w) }, else_branch = e () => (float[1,4] q) { q = Loop (n, c, a) <body = "
+        "o (int64 i, bool k, " + type + " v) => (bool l, float[1,4] u) { l = Identity (k)  u = Neg "
+        "(v) }> }> }");
+  };
+  const auto base = with_if("Elu", "1.0", "float[1,4]");
+  CHECK(text_of(model_differences(*base, *with_if("Elu <alpha = 0.5>", "1.0", "float[4,1]"))) ==
+        "~node #0 (Elu): attribute 'alpha': absent -> 0.5\n");
+  // Which constant, with digests and SQNR, and how deep inside.
+  const std::string weight =
+      text_of(model_differences(*base, *with_if("Elu", "1.1", "float[1,4]")));
+  CHECK(weight.starts_with(
+      "~node #1 (If): then_branch: node #0 (Mul): input 1: float[1] sha256:"));
+  CHECK(weight.find("SQNR") != std::string::npos);
+  CHECK(text_of(model_differences(*base, *with_if("Elu", "1.0", "uint16[1,4]"))) ==
+        "~node #1 (If): else_branch: node #0 (Loop): body: input 'v': float[...] -> "
+        "uint16[...]\n");
+}
+
+TEST_CASE("how many results are asked for is part of what a node computes") {
+  const auto split = [](const std::string& outputs) {
+    return *parse_text(
+        "<ir_version: 8, opset_import: [\"\" : 17]> g (float[6] x) => (float[N] y) { " + outputs +
+        " = Split (x)  y = Relu (a) }");
+  };
+  CHECK(text_of(model_differences(*split("a, b"), *split("a, b, c"))) ==
+        "~node #0 (Split): results: 2 -> 3\n");
+  CHECK(text_of(model_differences(*split("a, b"), *split("a, c"))).empty());
+}
+
+// A sparse initializer 'sp' of the shape [4], in the bytes of its field.
+std::string sparse_field(float value, int64_t index) {
+  const auto field = [](int number, const std::string& content) {
+    return std::string(1, static_cast<char>(number * 8 + 2)) + static_cast<char>(content.size()) +
+           content;
+  };
+  const NamedTensor values{"sp", Tensor::vector(std::vector<float>{value})};
+  const NamedTensor indices{"", Tensor::vector(std::vector<int64_t>{index})};
+  const std::string body = field(1, encode_tensor(values.name, values.tensor).flatten()) +
+                           field(2, encode_tensor(indices.name, indices.tensor).flatten()) +
+                           std::string("\x18\x04", 2);
+  return std::string(1, static_cast<char>(15 * 8 + 2)) + static_cast<char>(body.size()) + body;
+}
+
+TEST_CASE("sparse initializers are compared by what they hold") {
+  const auto with_sparse = [](float value, int64_t index) {
+    auto m = parsed("<float[4] sp = {1, 2, 3, 4}> { y = Mul (x, sp) }");
+    Graph& graph = m->graph();
+    graph.clear_initializer(*graph.find("sp"));
+    graph.opaque_fields.push_back(sparse_field(value, index));
+    return m;
+  };
+  const auto base = with_sparse(2, 1);
+  CHECK(text_of(model_differences(*base, *with_sparse(2, 1))).empty());
+  CHECK(semantic_digest(*base) == semantic_digest(*with_sparse(2, 1)));
+  for (const auto& other : {with_sparse(9, 1), with_sparse(2, 3)}) {
+    const std::string found = text_of(model_differences(*base, *other));
+    CHECK(found.starts_with("~node #0 (Mul): input 1: sparse float[4] sha256:"));
+    CHECK(outline(*base) != outline(*other));
+    CHECK(semantic_digest(*base) != semantic_digest(*other));
+  }
+}
+
+TEST_CASE("the outline tells floats from integers") {
+  const auto with = [](const std::string& value) {
+    return outline(**parse_text("<ir_version: 8, opset_import: [\"\" : 17, \"own\" : 1]> g "
+                                "(float[1] x) => (float[1] y) { y = own.Op <a = " +
+                                value + "> (x) }"));
+  };
+  CHECK(with("1") != with("1.0"));
+  CHECK(with("[1, 2]") != with("[1.0, 2.0]"));
+}
+
+TEST_CASE("names of extents are told from numbers, and from two names") {
+  const auto with_input = [](std::vector<Dim> dims) {
+    auto m = *parse_text("<ir_version: 8, opset_import: [\"\" : 17]> g (float x) => (float[2] y) "
+                         "<float[2] w = {1, 2}> { y = Relu (w) }");
+    m->graph().find("x")->set_type(ValueType::tensor(DataType::kFloat, std::move(dims)));
+    return m;
+  };
+  const auto difference = [&](std::vector<Dim> a, std::vector<Dim> b) {
+    return text_of(model_differences(*with_input(std::move(a)), *with_input(std::move(b))));
+  };
+  const Dim two = Dim::of(2);
+  CHECK(difference({two}, {Dim::named("2")}) == "~input 'x': float[2] -> float['2']\n");
+  CHECK(difference({Dim::named("a, b")}, {Dim::named("a"), Dim::named("b")}) ==
+        "~input 'x': float['a, b'] -> float[a, b]\n");
+  CHECK(difference({Dim()}, {Dim::named("?")}) == "~input 'x': float[?] -> float['?']\n");
+  CHECK(difference({Dim::named("floor(h/2) + 1")}, {Dim::named("floor(h/2) + 1")}) == "");
 }
 
 TEST_CASE("inner graphs: nodes that nothing reads count, and inputs of several graphs differ") {
@@ -125,7 +227,7 @@ TEST_CASE("inner graphs: nodes that nothing reads count, and inputs of several g
       model_differences(*with_if("d = Exp (x)  e = Abs (x)"), *with_if("e = Abs (x)  d = Exp (x)"))
           .empty());
   CHECK(text_of(model_differences(*with_if(""), *with_if("d = Exp (x)"))) ==
-        "~node #0 (If): attribute 'then_branch': a graph -> a graph\n");
+        "+node #0 (If): then_branch: node #1 (Exp)\n");
   const auto loops = [](const std::string& read) {
     return *parse_text(
         "<ir_version: 8, opset_import: [\"\" : 17]> g (int64 n, bool c, int64 s) => (int64 y) { y "
@@ -219,15 +321,16 @@ TEST_CASE("functions are compared by signature, attributes, opsets and all their
                    "(u) }") == "");
   CHECK(difference(head,
                    "(b, a) => (s) { t = Sub (a, b)  s = LeakyRelu <alpha : float = @alpha> "
-                   "(t) }") == "~function 'f.S': its body differs\n");
+                   "(t) }") ==
+        "~function 'f.S': node #0 (Sub): input 0: reads 'a' now\n"
+        "~function 'f.S': node #0 (Sub): input 1: reads 'b' now\n");
   CHECK(difference(head,
                    "(a, b) => (s) { t = Sub (a, b)  d = Exp (a)  s = LeakyRelu <alpha : "
-                   "float = @alpha> (t) }") == "~function 'f.S': its body differs\n");
+                   "float = @alpha> (t) }") == "+function 'f.S': node #1 (Exp)\n");
   CHECK(difference(head,
                    "(a, b, c) => (s) { t = Sub (a, b)  s = LeakyRelu <alpha : float = "
                    "@alpha> (t) }") ==
-        "~function 'f.S': 2 inputs, 1 outputs -> 3 inputs, 1 outputs\n"
-        "~function 'f.S': its body differs\n");
+        "~function 'f.S': 2 inputs, 1 outputs -> 3 inputs, 1 outputs\n");
   CHECK(difference(R"(["" : 17]> S <alpha : float = 0.9> )", body) ==
         "~function 'f.S': default of attribute 'alpha': 0.1 -> 0.9\n");
   CHECK(difference(R"(["" : 17]> S <alpha> )", body) ==

@@ -8,6 +8,7 @@
 
 #include "libopt/analysis/digest.h"
 #include "libopt/analysis/seam.h"
+#include "libopt/io/decode.h"
 #include "libopt/io/encode.h"
 #include "tests/libopt/check/checked.h"
 
@@ -203,6 +204,55 @@ TEST_CASE("check: declarations are held against inference") {
       "<ir_version: 8, opset_import: [\"\" : 17, \"own\" : 1]> g (float[2] x) => (float[3] y) { a "
       "= own.Op (x)  y = Relu (x) }";
   CHECK(codes(check_bytes(encoded_text(behind))).contains("possible-type-conflict"));
+  // What the file declares there is none, where the operator does not take it.
+  const auto declared = [](const std::string& type) {
+    return codes(check_bytes(encoded_text(
+        "<ir_version: 8, opset_import: [\"\" : 17, \"own\" : 1]> g (float[2] x) => (float[2] y) "
+        "<" + type + " a> { a = own.Op (x)  y = Relu (a) }")));
+  };
+  CHECK_FALSE(declared("float[2]").contains("type-conflict"));
+  CHECK(declared("string[2]").contains("type-conflict"));
+  CHECK_FALSE(declared("float[3]").contains("type-conflict"));
+  CHECK(declared("float[3]").contains("possible-type-conflict"));
+}
+
+TEST_CASE("check: negative extents inside of containers are numbers too") {
+  const auto with_output = [](std::optional<int64_t> extent) {
+    auto model = parsed(
+        kHead + "(float[3] x) => (seq(float[3]) y) { [a] y = SequenceConstruct (x) }");
+    ValueType type;
+    type.kind = ValueType::Kind::kSequence;
+    type.element = std::make_shared<const ValueType>(
+        ValueType::tensor(DataType::kFloat, std::vector<Dim>{{extent, {}, {}}}));
+    model->graph().find("y")->set_type(type);
+    return check_bytes(encode_model(*model).flatten());
+  };
+  CHECK(codes(with_output(3)) == Codes{});
+  const CheckResult r = with_output(-3);
+  CHECK(codes(r) == Codes{"type-conflict"});
+  CHECK_FALSE(r.model->graph().find("y")->type().element->shape->at(0).value == -3);
+}
+
+TEST_CASE("check: in the main graph an attribute's value counts, whatever it refers to") {
+  auto model =
+      parsed(kHead + "(float[2,3] x) => (float[2,3] y) { [a] y = Softmax <axis = 0> (x) }");
+  Attribute refers = Attribute::of("axis", int64_t{0});
+  refers.ref = "what";
+  for (Node& n : model->graph().nodes()) n.set_attribute(std::move(refers));
+  const CheckResult r = check_bytes(encode_model(*model).flatten());
+  CHECK(codes(r) == Codes{});
+  REQUIRE(r.model);
+  for (const Node& n : r.model->graph().nodes()) CHECK(n.attr<int64_t>("axis", -7) == 0);
+}
+
+TEST_CASE("check: a domain without operators may be imported at any version") {
+  const auto importing = [](const std::string& version) {
+    std::string text = kTwoNodes;
+    return text.replace(text.find("\"\" : 17"), 7, "\"\" : 17, \"own\" : " + version);
+  };
+  auto model = parsed(importing("1"));
+  model->opsets.back().version = -1;
+  CHECK(codes(check_bytes(encode_model(*model).flatten())) == Codes{});
 }
 
 TEST_CASE("check: a runtime's release bounds opset and IR version") {
@@ -215,6 +265,56 @@ TEST_CASE("check: a runtime's release bounds opset and IR version") {
       "(x) }";
   CHECK(codes(check_bytes(encoded_text(newer), options)) ==
         Codes{"runtime-opset", "runtime-ir-version"});
+  const auto importing = [](const std::string& domain, int version, const char* runtime) {
+    CheckOptions of_release;
+    of_release.runtime = find_runtime(runtime);
+    std::string text = kTwoNodes;
+    text.replace(text.find("\"\" : 17"), 7,
+                 "\"\" : 17, \"" + domain + "\" : " + std::to_string(version));
+    return codes(check_bytes(encoded_text(text), of_release)).contains("runtime-opset");
+  };
+  for (const char* domain : {"com.microsoft", "ai.onnx.training", "ai.onnx.preview.training",
+                             "com.microsoft.nchwc", "org.pytorch.aten"}) {
+    CHECK_FALSE(importing(domain, 1, "ort-1.31"));
+    CHECK(importing(domain, 2, "ort-1.31"));
+    CHECK(importing(domain, 2, "ort-1.15"));
+  }
+  CHECK(importing("ai.onnx.preview", 2, "ort-1.28"));
+  CHECK_FALSE(importing("ai.onnx.preview", 2, "ort-1.27"));
+  CHECK_FALSE(importing("com.ms.internal.nhwc", 26, "ort-1.31"));
+  CHECK(importing("com.ms.internal.nhwc", 27, "ort-1.31"));
+  CHECK_FALSE(importing("own.domain", 5, "ort-1.31"));
+}
+
+TEST_CASE("check: what is looked up one by one is limited") {
+  auto model = parsed(kTwoNodes);
+  for (Node& n : model->graph().nodes())
+    for (int i = 0; i < 5000; ++i) {
+      if (!n.is("Relu")) break;
+      n.set_attribute(Attribute::of("a" + std::to_string(i), int64_t{1}));
+    }
+  const std::string bytes = encode_model(*model).flatten();
+  CHECK(check_bytes(bytes).model == nullptr);
+  CHECK(decode_model({std::as_bytes(std::span(bytes)), nullptr, nullptr})
+            .error()
+            .message.find("has 5000 attributes, expected at most 4096") != std::string::npos);
+  model = parsed(kTwoNodes);
+  for (int i = 0; i < 1001; ++i) model->opsets.push_back({"own" + std::to_string(i), 1});
+  CHECK(codes(check_bytes(encode_model(*model).flatten())).contains("not-loadable"));
+}
+
+TEST_CASE("check: a runtime refuses declarations without an element type") {
+  const auto found = [](const std::string& name, const char* runtime) {
+    auto model = parsed(kHead +
+                        "(float[2] x) => (float[2] y) <float[2] t> { t = Neg (x)  y = Relu (t) }");
+    model->graph().find(name)->set_type(ValueType::tensor(DataType::kUndefined));
+    CheckOptions options;
+    if (runtime) options.runtime = find_runtime(runtime);
+    return codes(check_bytes(encode_model(*model).flatten(), options)).contains("runtime-type");
+  };
+  CHECK(found("t", "ort-1.31"));
+  CHECK(found("y", "ort-1.20"));
+  CHECK_FALSE(found("t", nullptr));
 }
 
 TEST_CASE("check: operators outside of the standard may be restricted") {

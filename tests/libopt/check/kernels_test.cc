@@ -80,6 +80,11 @@ TEST_CASE("check kernels: names are unique within a graph") {
       "<ir_version: 8, opset_import: [\"\" : 17]> g (float[2] x) => (float[2] y) "
       "{ [n] a = Abs(x) [n] y = Neg(a) }";
   CHECK(codes(twice, "ort-1.31") == Codes{"runtime-node-name"});
+  // Constants are initializers before anybody looks at names.
+  CHECK(!codes("<ir_version: 8, opset_import: [\"\" : 17]> g (float[2] x) => (float[2] y) "
+               "{ [n] a = Constant<value = float[1] {1.0}>() [n] y = Mul(x, a) }",
+               "ort-1.31")
+             .contains("runtime-node-name"));
   const std::string branches =
       "<ir_version: 8, opset_import: [\"\" : 17]> g (bool c, float[2] x) => (float[2] y) "
       "{ [i] y = If(c) <then_branch = t () => (float[2] o) { [n] o = Neg(x) }, "
