@@ -30,26 +30,41 @@ Section search_section(const AccuracySearch& s) {
       {"layers_in_float", "layers put back", static_cast<int64_t>(s.in_float.size()), ""});
   out.fields.push_back({"runs", "runs of one sample", s.runs, ""});
   out.fields.push_back({"budget", "at most", s.budget, ""});
+  if (!s.met) out.fields.push_back({"cut_off", "ended by that", s.cut_off, ""});
   Table rungs{"rungs",
-              "for all layers first",
+              "before any layer goes back to float",
               {{"setting", "setting", ""},
                {"from", "from", ""},
                {"to", "to", ""},
                {"samples", "samples", ""},
                {"before", "before", unit},
                {"after", "after", unit},
-               {"kept", "kept", ""}},
+               {"kept", "kept", ""},
+               {"layers", "layers", ""}},
               {},
               0};
-  for (const AccuracyRung& r : s.rungs)
-    rungs.rows.push_back({r.setting, r.from, r.to, r.samples, r.before, r.after, r.kept});
+  Table improved{"improved_layers",
+                 "layers that alone got it, by the error that each made without it",
+                 {{"setting", "setting", ""},
+                  {"layer", "layer", ""},
+                  {"op", "op", ""},
+                  {"sqnr_db", "SQNR", "dB"}},
+                 {},
+                 20};
+  for (const AccuracyRung& r : s.rungs) {
+    rungs.rows.push_back({r.setting, r.from, r.to, r.samples, r.before, r.after, r.kept,
+                          r.layers.empty() ? std::string("all") : std::to_string(r.layers.size())});
+    for (const RankedLayer& l : r.layers)
+      improved.rows.push_back({r.setting, l.layer, l.op, l.sqnr_db});
+  }
   if (!rungs.rows.empty()) out.tables.push_back(std::move(rungs));
+  if (!improved.rows.empty()) out.tables.push_back(std::move(improved));
   Table layers{"layers",
                "left in float, by the error that each makes on integers",
                {{"layer", "layer", ""}, {"op", "op", ""}, {"sqnr_db", "SQNR", "dB"}},
                {},
                20};
-  for (const LayerInFloat& l : s.in_float) layers.rows.push_back({l.layer, l.op, l.sqnr_db});
+  for (const RankedLayer& l : s.in_float) layers.rows.push_back({l.layer, l.op, l.sqnr_db});
   if (!layers.rows.empty()) out.tables.push_back(std::move(layers));
   Table trials{"trials",
                "",
@@ -97,13 +112,13 @@ Section rounding_section(const Quantizer::Rerounding& r) {
   return s;
 }
 
-// A selector of the layer that the given model knows too; preparation may have renamed it.
-std::string selector_of(const LayerInFloat& layer, const Model& original) {
+// Of a layer by a name that the given model knows too; preparation may have renamed it.
+std::string override_of(const RankedLayer& layer, const Model& original, const std::string& wish) {
   std::string name = original.graph().find(layer.result) ? layer.result : layer.layer;
   const bool by_tensor = name == layer.result;
   // Globs have no escapes: any one character stands for a star.
   std::ranges::replace(name, '*', '?');
-  return (by_tensor ? "tensor:" : "name:") + name + ":type=float";
+  return (by_tensor ? "tensor:" : "name:") + name + ":" + wish;
 }
 
 }  // namespace
@@ -165,8 +180,12 @@ Status QuantizeAccuracy::improve(Quantizer& quantizer, Quantizer::Output& out,
 std::optional<Finding> QuantizeAccuracy::unmet() const {
   if (!search_ || search_->met) return std::nullopt;
   return missed(*target_, search_->after,
-                "nothing was written; allow more loss, give more samples with --calib, or leave "
-                "the layers with the largest error in float with --exclude");
+                search_->cut_off
+                    ? "nothing was written; the search ended with its budget, which grows with the "
+                      "samples of --calib: give more of them, allow more loss, or leave the layers "
+                      "with the largest error in float with --exclude"
+                    : "nothing was written; allow more loss, give more samples with --calib, or "
+                      "leave the layers with the largest error in float with --exclude");
 }
 
 std::vector<Section> QuantizeAccuracy::sections() const {
@@ -181,14 +200,17 @@ std::vector<Setting> QuantizeAccuracy::decided(const Model& original) const {
   std::vector<Setting> out;
   if (!search_) return out;
   out.push_back({"accuracy-target", {}});
+  Setting overrides{"override", {}, false, true};
   for (const AccuracyRung& r : search_->rungs) {
     if (!r.kept) continue;
+    for (const RankedLayer& l : r.layers)
+      overrides.values.push_back(override_of(l, original, r.setting + "=" + r.to));
+    if (!r.layers.empty()) continue;
     if (r.setting == "weights") out.push_back({"per-tensor", {}});
     if (r.setting == "activation-type") out.push_back({"activation-type", {r.to}});
   }
-  Setting overrides{"override", {}, false, true};
-  for (const LayerInFloat& l : search_->in_float)
-    overrides.values.push_back(selector_of(l, original));
+  for (const RankedLayer& l : search_->in_float)
+    overrides.values.push_back(override_of(l, original, "type=float"));
   if (!overrides.values.empty()) out.push_back(std::move(overrides));
   return out;
 }

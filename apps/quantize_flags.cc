@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "apps/config.h"
+#include "libopt/ir/code_type.h"
 #include "libopt/target/target.h"
 #include "quant/float8.h"
 
@@ -27,6 +28,7 @@ void add_quantize_flags(CLI::App& c, QuantizeFlags& o) {
   add_switch(
       c, o.dry_run,
       {"--dry-run", "", "Say what would run on integers; no data needed, nothing is written", out});
+  add_switch(c, o.dry_run, {"--explain", "", "Same as --dry-run", out});
   CLI::Option* calib =
       add_text(c, o.calib,
                {"--calib", "PATH",
@@ -113,7 +115,8 @@ void add_quantize_flags(CLI::App& c, QuantizeFlags& o) {
   add_list(c, o.overrides,
            {"--override", "SELECTOR:KEY=VALUE",
             "Something else for these layers and tensors: type=float, weights=per-tensor, "
-            "weight-type=u8, calibrator=NAME, percentile=P, range=MIN,MAX, symmetric=yes",
+            "weight-type=u8, activation-type=u16, calibrator=NAME, percentile=P, range=MIN,MAX, "
+            "symmetric=yes",
             how});
   const std::string accuracy = "Accuracy";
   add_text(
@@ -278,6 +281,11 @@ Result<QuantizeOptions> quantize_options(const QuantizeFlags& o) {
     return Error{ErrorCode::kUsage, "s8 activations with u8 weights run on no integer kernel",
                  "use --weight-type s8"};
   ONNXTOOL_ASSIGN(q.form, form_of(o));
+  if (q.form == Form::kQOperator && !(is_8bit(q.activation_type) && is_8bit(q.weight_type)))
+    return Error{ErrorCode::kUsage,
+                 "--format qoperator: there are no integer operators of " +
+                     name_of(is_8bit(q.activation_type) ? q.weight_type : q.activation_type),
+                 "leave it out, or take types of 8 bits"};
   q.activation_symmetric = o.symmetric;
   q.per_channel = !o.per_tensor;
   q.equalize = !o.no_equalize;
@@ -314,6 +322,14 @@ Result<QuantizeOptions> quantize_options(const QuantizeFlags& o) {
           ErrorCode::kUsage,
           "--override weight-type=u8: s8 activations with u8 weights run on no integer kernel",
           "use s8"};
+  }
+  for (const DataType t : q.overrides.activation_types()) {
+    if (std::ranges::find(q.target->data_types, t) == q.target->data_types.end())
+      return no_kernels(*q.target, t, q.target->data_types, "activations");
+    if (is_quantized_float(q.activation_type))
+      return Error{ErrorCode::kUsage,
+                   "--override activation-type: a model of 8-bit floats has no other",
+                   "leave it out; type=float leaves a layer alone"};
   }
   q.may_leave_in_float = !o.accuracy_target.empty();
   return q;

@@ -10,10 +10,10 @@ namespace onnxtool {
 namespace {
 
 // They do not change what is computed, or name files of the one run.
-constexpr std::array<std::string_view, 17> kLeftOut = {
-    "output",    "force",        "no-clobber",    "external-data", "dry-run", "report",
-    "json",      "reproducible", "quiet",         "exit-zero",     "threads", "emit-recipe",
-    "no-config", "save-ranges",  "ranges-format", "config",        "help"};
+constexpr std::array<std::string_view, 18> kLeftOut = {
+    "output",      "force",     "no-clobber",   "external-data", "dry-run",   "explain",
+    "report",      "json",      "reproducible", "quiet",         "exit-zero", "threads",
+    "emit-recipe", "no-config", "save-ranges",  "ranges-format", "config",    "help"};
 
 // A basic string of TOML.
 std::string quoted(const std::string& text) {

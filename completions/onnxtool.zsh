@@ -75,6 +75,7 @@ _onnxtool() {
         '--verify=[Run the result against the float model before it is written]:on|off:(on off)' \
         '--emit-recipe=[Write settings that repeat this run, for --config]:FILE:_files' \
         '--dry-run[Say what would run on integers; no data needed, nothing is written]' \
+        '--explain[Same as --dry-run]' \
         '--calib=[Calibration samples\: images, .npy, .npz, safetensors, test_data_set_N]:PATH:_files' \
         '--eval=[Samples to compare both models on; class directories are labels (default\: calibration samples)]:PATH:_files' \
         '--random=[N seeded random samples instead of data, for a first try]:N:_files' \
@@ -113,7 +114,7 @@ _onnxtool() {
         '--target=[Runtime that will run the model]:ort-cpu|ort-cpu-no-vnni|ort-arm64|ort-mobile|ort-cuda|tensorrt|openvino|qnn|portable:(ort-cpu ort-cpu-no-vnni ort-arm64 ort-mobile ort-cuda tensorrt openvino qnn portable)' \
         '*--include=[Quantize only these of Conv, Gemm and MatMul\: op\:TYPE, name\:GLOB, tensor\:GLOB, between\:FROM,TO, or @FILE with one a line]:SELECTOR:_files' \
         '*--exclude=[Leave these nodes in float]:SELECTOR:_files' \
-        '*--override=[Something else for these layers and tensors\: type=float, weights=per-tensor, weight-type=u8, calibrator=NAME, percentile=P, range=MIN,MAX, symmetric=yes]:SELECTOR\:KEY=VALUE:_files' \
+        '*--override=[Something else for these layers and tensors\: type=float, weights=per-tensor, weight-type=u8, activation-type=u16, calibrator=NAME, percentile=P, range=MIN,MAX, symmetric=yes]:SELECTOR\:KEY=VALUE:_files' \
         '--accuracy-target=[Improve what all layers have, then put layers back into float, until sqnr=DB, kl=NATS or drop=POINTS holds (on --eval, else on --calib), or exit with 1]:METRIC=LIMIT:_files' \
         '--bias-correction[Take what layers are off on average off their biases, where that helps]' \
         '--adaround[Round weights up or down by what that does to each layer'\''s output (AdaRound), where that helps]' \

@@ -23,10 +23,10 @@ constexpr int64_t kBudgetFactor = 3;
 constexpr int64_t kSensitivitySamples = 16, kFewestTrialSamples = 4;
 // What few samples must promise beyond the target where all samples have not seen the rungs.
 constexpr double kSafeDb = 1, kSafeKl = 1.25;
-// A rung leaves this to the search for layers, which is sure to help.
+// A rung leaves this to the search for layers, which is sure to help, or what that takes at most.
 constexpr int64_t kSearchRuns = 128;
-// Samples on which a rung is judged, and how many calibrators the automatic choice runs.
-constexpr int64_t kRungSamples = 8, kCalibratorsTried = 4;
+// Samples on which a rung is judged.
+constexpr int64_t kRungSamples = 8;
 
 class Search {
  public:
@@ -52,10 +52,16 @@ class Search {
     result_.met = target().met(result_.before);
     if (result_.met) return std::move(result_);
     ONNXTOOL_TRY(climb());
-    if (result_.met || sensitivity_samples() < 1) return std::move(result_);
-    ONNXTOOL_TRY(rank());
+    if (result_.met) ONNXTOOL_TRY(take_back());
+    if (result_.met) return std::move(result_);
+    if (sensitivity_samples() < 1) {
+      result_.cut_off = true;
+      return std::move(result_);
+    }
+    ONNXTOOL_TRY(rank(quantizer_, out_));
     choose_trial_samples();
-    ONNXTOOL_TRY(find_enough());
+    // With no layer left, nothing would be quantized.
+    if (ranked_.size() > 1) ONNXTOOL_TRY(find_enough(ranked_.size() - 1));
     if (wanted_ > 0) ONNXTOOL_TRY(verify());
     return std::move(result_);
   }
@@ -121,7 +127,9 @@ class Search {
 
   // Runs of one sample that a change takes, besides comparisons and calibration.
   int64_t cost_of(const Change& c) const {
-    const int64_t trials = c.options.calibrator.automatic ? kCalibratorsTried : 0;
+    const int64_t trials = c.options.calibrator.automatic
+                               ? static_cast<int64_t>(tried_calibrators(c.options).size())
+                               : 0;
     return kModels * trials * std::min(kRungSamples, data_.judged.size());
   }
 
@@ -137,7 +145,19 @@ class Search {
     return made.ok() ? std::optional(*std::move(made)) : std::nullopt;
   }
 
-  bool affords_rung(int64_t runs) const { return runs + kSearchRuns <= left(); }
+  // One instrumented run, and trials on few samples that double the layers and halve them again.
+  static int64_t trials_for(size_t layers) {
+    int64_t trials = 4;
+    for (size_t k = 1; k < layers; k *= 2) trials += 2;
+    return trials;
+  }
+  bool affords_rung(int64_t runs) const {
+    const int64_t all = data_.judged.size();
+    const int64_t search = kModels * (std::min(kSensitivitySamples, all) +
+                                      trials_for(quantizer_.placement().nodes.size()) *
+                                          std::min(kFewestTrialSamples, all));
+    return runs + std::min(kSearchRuns, search) <= left();
+  }
 
   bool better(double a, double b) const {
     return target().kind == AccuracyTarget::Kind::kSqnr ? a > b : a < b;
@@ -181,6 +201,7 @@ class Search {
       any = true;
       before = value;
       candidate.trials.insert(candidate.trials.begin(), out_.trials.begin(), out_.trials.end());
+      below_.emplace(Below{std::move(quantizer_), std::move(out_)});
       out_ = std::move(candidate);
       quantizer_ = *std::move(made);
       if (target().met(expected(value, few))) break;
@@ -195,16 +216,56 @@ class Search {
     return {};
   }
 
+  // The last rung, which is enough with all layers on it, for those alone that need it.
+  Status take_back() {
+    AccuracyRung& rung = result_.rungs.back();
+    const std::string wish = rung.setting == "weights"           ? "weights=" + rung.to
+                             : rung.setting == "activation-type" ? rung.setting + "=" + rung.to
+                                                                 : "";
+    if (wish.empty() || sensitivity_samples() < 1) return {};
+    ONNXTOOL_TRY(rank(below_->quantizer, below_->out));
+    // Made once for all of them, so that the opset is there.
+    QuantizeOptions options = below_->quantizer.options();
+    const Overrides given = options.overrides;
+    const auto with = [&](const std::vector<RankedLayer>& layers) -> Result<Overrides> {
+      std::vector<std::string> texts;
+      for (const RankedLayer& l : layers) texts.push_back("tensor:" + l.result + ":" + wish);
+      ONNXTOOL_ASSIGN(const Overrides more, Overrides::parse(texts));
+      Overrides all = given;
+      all.append(more);
+      return all;
+    };
+    ONNXTOOL_ASSIGN(options.overrides, with(ranked_));
+    auto made = data_.remake(options, &below_->quantizer);
+    if (!made.ok()) return {};
+    give_ = [&](const std::vector<RankedLayer>& layers) -> Result<Quantizer::Output> {
+      ONNXTOOL_ASSIGN(Overrides overrides, with(layers));
+      return made->emit_with(std::move(overrides), out_.calibrator);
+    };
+    choose_trial_samples();
+    ONNXTOOL_TRY(find_enough(ranked_.size()));
+    if (!found_ || chosen_.size() == ranked_.size()) return {};
+    ONNXTOOL_ASSIGN(Quantizer::Output candidate, give_(chosen_));
+    ONNXTOOL_ASSIGN(const double value, measure(candidate, data_.judged, 0));
+    if (!target().met(value)) return {};
+    result_.after = value;
+    rung.layers = chosen_;
+    candidate.trials = std::move(out_.trials);
+    out_ = std::move(candidate);
+    quantizer_ = *std::move(made);
+    return {};
+  }
+
   // Layers by the error that each makes by itself, the largest first.
-  Status rank() {
+  Status rank(const Quantizer& quantizer, const Quantizer::Output& out) {
     const SpreadSamples some(data_.judged, sensitivity_samples());
     ONNXTOOL_ASSIGN(const auto errors,
-                    compare_layers(quantizer_.prepared().graph(), out_.model->graph(), out_.layers,
+                    compare_layers(quantizer.prepared().graph(), out.model->graph(), out.layers,
                                    nullptr, some, quiet_, {.mode = LayerMode::kLocal}));
     result_.runs += kModels * some.size();
     std::map<const Value*, double> sqnr;
-    for (size_t i = 0; i < errors.size(); ++i) sqnr[out_.layers[i].reference] = errors[i].sqnr_db;
-    for (const IntegerNode& n : quantizer_.placement().nodes) {
+    for (size_t i = 0; i < errors.size(); ++i) sqnr[out.layers[i].reference] = errors[i].sqnr_db;
+    for (const IntegerNode& n : quantizer.placement().nodes) {
       const auto it = sqnr.find(&n.result());
       if (n.handler->role == Role::kPassThrough || it == sqnr.end() || std::isnan(it->second))
         continue;
@@ -212,38 +273,38 @@ class Search {
       ranked_.push_back({n.node->name().empty() ? result : n.node->name(), n.node->op_type(),
                          result, it->second});
     }
-    std::ranges::stable_sort(ranked_, {}, &LayerInFloat::sqnr_db);
+    std::ranges::stable_sort(ranked_, {}, &RankedLayer::sqnr_db);
     return {};
   }
 
   // As many samples a trial as the budget has for all that may be needed.
   void choose_trial_samples() {
-    const auto n = static_cast<int64_t>(ranked_.size());
-    int64_t trials = 4;
-    for (int64_t k = 1; k < n; k *= 2) trials += 2;
-    const int64_t all = data_.judged.size();
+    const int64_t trials = trials_for(ranked_.size()), all = data_.judged.size();
     trial_samples_ =
         std::clamp(left() / (kModels * trials), std::min(kFewestTrialSamples, all), all);
   }
 
-  Result<Quantizer::Output> without(const std::vector<LayerInFloat>& layers) {
+  Result<Quantizer::Output> without(const std::vector<RankedLayer>& layers) {
     std::set<std::string> results;
-    for (const LayerInFloat& l : layers) results.insert(l.result);
+    for (const RankedLayer& l : layers) results.insert(l.result);
     return quantizer_.emit_in_float(results, out_.calibrator);
   }
 
   // On few samples the target is where the first look on the same few says that it is. nullopt: the
   // budget is spent.
-  Result<std::optional<bool>> enough(const std::vector<LayerInFloat>& layers) {
+  Result<std::optional<bool>> enough(const std::vector<RankedLayer>& layers) {
     const SpreadSamples some(data_.judged, trial_samples_);
-    if (!affords(some.size() + data_.judged.size())) return std::optional<bool>();
+    if (!affords(some.size() + data_.judged.size())) {
+      result_.cut_off = true;
+      return std::optional<bool>();
+    }
     const bool few = some.size() < data_.judged.size();
     if (few && std::isnan(few_before_)) {
       ONNXTOOL_ASSIGN(few_before_, measure(out_, some, 0));
     }
-    ONNXTOOL_ASSIGN(const Quantizer::Output candidate, without(layers));
+    ONNXTOOL_ASSIGN(const Quantizer::Output candidate, give_ ? give_(layers) : without(layers));
     ONNXTOOL_ASSIGN(const double value,
-                    measure(candidate, some, static_cast<int64_t>(layers.size())));
+                    measure(candidate, some, give_ ? 0 : static_cast<int64_t>(layers.size())));
     // Points are counted, so few samples say little of them: they are taken as they come.
     const bool shifts = few && target().kind != AccuracyTarget::Kind::kDrop;
     const double shift = shifts && std::isfinite(few_before_ - base_)
@@ -255,17 +316,21 @@ class Search {
     const double safe = !shifts || !rungs_kept_ ? value + shift
                         : kl                    ? (value + shift) * kSafeKl
                                                 : value + shift - kSafeDb;
-    return std::optional<bool>(target().met(safe));
+    return std::optional<bool>(target().met(safe) && quantizes(candidate));
   }
 
-  std::vector<LayerInFloat> first(size_t k) const {
+  // A float model meets every target, and is not what was asked for.
+  static bool quantizes(const Quantizer::Output& out) {
+    return std::ranges::any_of(out.decisions, &NodeDecision::integer);
+  }
+
+  std::vector<RankedLayer> first(size_t k) const {
     return {ranked_.begin(), ranked_.begin() + static_cast<ptrdiff_t>(k)};
   }
 
   // The fewest of the ranked layers, then without those among them that are not needed after all.
-  Status find_enough() {
-    if (ranked_.size() < 2) return {};
-    const size_t most = ranked_.size() - 1;  // with no layer left, nothing would be quantized
+  Status find_enough(size_t most) {
+    if (most == 0) return {};
     size_t low = 0, high = 0;
     for (size_t k = 1; high == 0; k = std::min(k * 2, most)) {
       ONNXTOOL_ASSIGN(const auto ok, enough(first(k)));
@@ -284,11 +349,12 @@ class Search {
       (*ok ? high : low) = middle;
     }
     wanted_ = high;
+    found_ = true;
     chosen_ = first(high);
     for (size_t i = chosen_.size(); i-- > 1;) {
       // Where few samples mislead, the budget must have room to put more back and look again.
       if (!affords(trial_samples_ + 2 * data_.judged.size())) break;
-      std::vector<LayerInFloat> fewer = chosen_;
+      std::vector<RankedLayer> fewer = chosen_;
       fewer.erase(fewer.begin() + static_cast<ptrdiff_t>(i) - 1);
       ONNXTOOL_ASSIGN(const auto ok, enough(fewer));
       if (!ok) break;
@@ -301,10 +367,11 @@ class Search {
   Status verify() {
     while (true) {
       ONNXTOOL_ASSIGN(Quantizer::Output candidate, without(chosen_));
-      ONNXTOOL_ASSIGN(const double value, measure(candidate, data_.judged,
-                                                  static_cast<int64_t>(chosen_.size())));
-      result_.met = target().met(value);
-      if (result_.met || better(value, result_.after)) {
+      ONNXTOOL_ASSIGN(const double value,
+                      measure(candidate, data_.judged, static_cast<int64_t>(chosen_.size())));
+      const bool any = quantizes(candidate);
+      result_.met = any && target().met(value);
+      if (result_.met || (any && better(value, result_.after))) {
         result_.after = value;
         result_.in_float = chosen_;
       }
@@ -313,7 +380,11 @@ class Search {
         out_ = std::move(candidate);
         return {};
       }
-      if (wanted_ + 1 >= ranked_.size() || !affords(data_.judged.size())) return {};
+      if (wanted_ + 1 >= ranked_.size()) return {};
+      if (!affords(data_.judged.size())) {
+        result_.cut_off = true;
+        return {};
+      }
       wanted_ = std::min(wanted_ + std::max<size_t>(1, wanted_ / 2), ranked_.size() - 1);
       chosen_ = first(wanted_);
     }
@@ -324,10 +395,18 @@ class Search {
   const AccuracyData& data_;
   RunOptions quiet_;
   AccuracySearch result_;
-  std::vector<LayerInFloat> ranked_, chosen_;
+  struct Below {
+    Quantizer quantizer;
+    Quantizer::Output out;
+  };
+  std::optional<Below> below_;  // as all was before the rung that was kept last
+  /// The model where some layers have a rung; empty: where they are in float.
+  std::function<Result<Quantizer::Output>(const std::vector<RankedLayer>&)> give_;
+  std::vector<RankedLayer> ranked_, chosen_;
   std::set<std::string> tried_;  // settings of rungs
   bool rungs_kept_ = false;
-  size_t wanted_ = 0;  // how many of ranked_ were found to be enough
+  size_t wanted_ = 0;   // how many of ranked_ are needed, as far as few samples tell
+  bool found_ = false;  // whether these were enough
   int64_t trial_samples_ = 1;
   double base_ = kNaN;  // with all layers on integers, on all samples; few_before_ on a few
   double few_before_ = kNaN;

@@ -1,10 +1,11 @@
-// The search for an accuracy target: what all layers get first, and which go back to float then, so
+// The search for an accuracy target: what layers get first, and which go back to float then, so
 // that it is met.
 //
 // Rungs before float cost little or no speed: the best of all calibrators, one weight scale per
-// channel, 16-bit activations where the target has them. Then one instrumented run measures the
-// error that each layer makes by itself; layers are tried in that order, and every choice that
-// counts is verified by running the whole model. What it may cost is counted in runs of one sample,
+// channel, 16-bit activations where the target has them. All layers get them; where that is enough,
+// the last one is taken back from those that do not need it. Layers are tried by the error that
+// each makes by itself, which one instrumented run measures, and every choice that counts is
+// verified by running the whole model. What it may cost is counted in runs of one sample,
 // so that the result does not depend on the machine.
 #pragma once
 
@@ -42,17 +43,18 @@ struct AccuracyTrial {
   double value = 0;
 };
 
-/// Something that all layers got, or did not since it was no better.
+struct RankedLayer {
+  std::string layer, op, result;  // the node's name, or its result's where it has none
+  double sqnr_db = 0;             // of what the layer made on integers, fed exact values
+};
+
+/// Something that layers got, or did not since it was no better.
 struct AccuracyRung {
   std::string setting, from, to;  // as flags have them: "activation-type", "u8", "u16"
   int64_t samples = 0;
   double before = 0, after = 0;  // on `samples`
   bool kept = false;
-};
-
-struct LayerInFloat {
-  std::string layer, op, result;  // the node's name, or its result's where it has none
-  double sqnr_db = 0;             // of what the layer made on integers, fed exact values
+  std::vector<RankedLayer> layers;  // that got it; empty: all
 };
 
 struct AccuracySearch {
@@ -60,9 +62,11 @@ struct AccuracySearch {
   double before = 0, after = 0;  // on all samples
   bool met = false;
   std::vector<AccuracyRung> rungs;
-  std::vector<LayerInFloat> in_float;
+  std::vector<RankedLayer> in_float;
   std::vector<AccuracyTrial> trials;
   int64_t runs = 0, budget = 0;  // of one sample
+  /// The budget ended before the search did: more might have been found.
+  bool cut_off = false;
 };
 
 /// A calibrated quantizer of the same model under other options: with the counts of `calibrated`,

@@ -38,6 +38,9 @@ ValueType with_type(const ValueType& like, DataType type) {
   return t;
 }
 
+// Of a step, and some rounding.
+constexpr double kHalfStep = 0.51;
+
 // The scale and zero point beside a tensor's integers.
 struct Codes {
   Value* scale = nullptr;
@@ -75,9 +78,8 @@ class Emitter {
         read_as_data_[&n.node->input(i)].push_back({n.node, i});
       }
     }
-    // A grid that is symmetric goes below what a Clip or Relu lets through.
     for (const IntegerNode& n : placement_.nodes)
-      if (n.activation && n.quantized_output && !params_of(n.result()).scheme.symmetric)
+      if (n.activation && n.quantized_output && expresses_activation(n.result()))
         absorbed_.insert(n.activation);
     for (size_t i = 0; i < placement_.tensors.size(); ++i) emit_tensor(i);
     remove_absorbed();
@@ -91,16 +93,34 @@ class Emitter {
  private:
   const TensorParams& params_of(const Value& v) const { return params_[tensor_index_.at(&v)]; }
 
+  // Whether the grid ends where the Clip or Relu does that makes the value, to half a step: a
+  // symmetric one goes below, and so may the one of a value that was zero on all samples.
+  bool expresses_activation(const Value& v) const {
+    const QuantizedTensor& t = placement_.tensors[tensor_index_.at(&v)];
+    const TensorParams& p = params_of(v);
+    const Range range = representable(p.params, p.scheme);
+    const double step = kHalfStep * static_cast<double>(p.params.scale);
+    return !p.scheme.symmetric && range.min >= t.low - step && range.max <= t.high + step;
+  }
+
+  // onnxruntime's quantizer names scales in QOperator form by the layer, whatever follows it.
+  const Value& named_by(const Value& v) const {
+    const Node* p = v.producer();
+    return options_.ort_compat && options_.form == Form::kQOperator && p && absorbed_.contains(p)
+               ? p->input(0)
+               : v;
+  }
+
   Codes codes_of(size_t index) {
     const Value* owner = placement_.tensors[index].range_owner;
     auto& codes = codes_[owner];
     if (!codes.scale) {
       Rewriter rw(graph_);
       const TensorParams& p = params_[index];
-      codes.scale = &rw.add_constant(Tensor::scalar(p.params.scale), base_name(*owner) + "_scale");
+      const std::string base = base_name(named_by(*owner));
+      codes.scale = &rw.add_constant(Tensor::scalar(p.params.scale), base + "_scale");
       codes.zero_point =
-          &rw.add_constant(integers(options_.activation_type, {}, {p.params.zero_point}),
-                           base_name(*owner) + "_zero_point");
+          &rw.add_constant(integers(p.type, {}, {p.params.zero_point}), base + "_zero_point");
     }
     return codes;
   }
@@ -122,13 +142,17 @@ class Emitter {
     WeightOptions weight_options;
     weight_options.type = wished.weight_type.value_or(options_.weight_type);
     weight_options.symmetric = is_signed(weight_options.type);
-    weight_options.reduced = options_.target->reduced_weights;
+    // Kernels of u8 by u8 add in 32 bits everywhere.
+    weight_options.reduced = options_.target->reduced_weights && is_signed(weight_options.type);
     weight_options.mse_clip = bits_of(weight_options.type) == 4;
     weight_options.ort_compat = options_.ort_compat;
     std::optional<int64_t> axis;
     const bool has_axis = options_.per_channel || model_.opset("") >= kPerChannelOpset;
-    if (wished.per_channel.value_or(options_.per_channel) && has_axis && n.handler->channel_axis)
-      axis = n.handler->channel_axis(*n.node);
+    const bool by_channel = wished.per_channel.value_or(options_.per_channel) && has_axis;
+    // onnxruntime's quantizer: scales per channel have one zero point, in the middle.
+    if (options_.ort_compat && by_channel && options_.form == Form::kQdq)
+      weight_options.symmetric = true;
+    if (by_channel && n.handler->channel_axis) axis = n.handler->channel_axis(*n.node);
     auto quantized = quantize_weights(values, tensor.dims(), axis, weight_options);
     if (!quantized.ok())
       return std::move(quantized).error().at(n.node->describe() + ", weight '" + w.name() + "'");
@@ -210,7 +234,11 @@ class Emitter {
     if (!dims.empty()) axis = 0;
     Value& integers_value =
         rw.add_constant(integers(DataType::kInt32, shape, q.values), b.name() + "_quantized");
-    Value& scale = rw.add_constant(Tensor::from(dims, q.scales), b.name() + "_quantized_scale");
+    // onnxruntime's quantizer writes one scale as a vector, beside a scalar zero point.
+    const std::vector<int64_t> scale_dims =
+        options_.ort_compat ? std::vector<int64_t>{static_cast<int64_t>(q.scales.size())} : dims;
+    Value& scale =
+        rw.add_constant(Tensor::from(scale_dims, q.scales), b.name() + "_quantized_scale");
     Value& zero =
         rw.add_constant(integers(DataType::kInt32, dims, std::vector<int32_t>(q.scales.size(), 0)),
                         b.name() + "_quantized_zero_point");
@@ -231,8 +259,8 @@ class Emitter {
       Rewriter rw(graph_, use.user);
       Value*& stored = constant_integers_[&v];
       if (!stored)
-        stored = &rw.add_constant(integers(options_.activation_type, v.constant()->dims(), q),
-                                  v.name() + "_quantized");
+        stored =
+            &rw.add_constant(integers(p.type, v.constant()->dims(), q), v.name() + "_quantized");
       rw.set_input(*use.user, use.index,
                    &dequantize(rw, v.name(), *stored, *codes.scale, *codes.zero_point, std::nullopt,
                                v.type()));
@@ -254,14 +282,17 @@ class Emitter {
     Node& q = rw.add_node("QuantizeLinear", {raw, codes.scale, codes.zero_point}, {}, 1,
                           base + "_QuantizeLinear_Output");
     graph_.set_node_name(q, node_names_.fresh(base + "_QuantizeLinear"));
-    q.output(0).set_type(with_type(type, options_.activation_type));
+    q.output(0).set_type(with_type(type, params_[index].type));
     Value& dq =
         dequantize(rw, base, q.output(0), *codes.scale, *codes.zero_point, std::nullopt, type);
     if (made_here) {
       // Extents are those of the integers: no need to dequantize for them.
       const std::vector<Use> uses = v.uses();
+      // No kernel takes the shape of 8-bit floats.
+      const bool readable = !is_quantized_float(params_[index].type);
       for (const Use& use : uses)
-        if ((use.user->is("Shape") || use.user->is("Size")) && &use.user->graph() == &graph_)
+        if (readable && (use.user->is("Shape") || use.user->is("Size")) &&
+            &use.user->graph() == &graph_)
           rw.set_input(*use.user, use.index, &q.output(0));
       rw.replace_uses(v, dq);
       rw.set_input(q, 0, raw);  // the Q itself keeps reading the result

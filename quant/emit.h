@@ -13,6 +13,7 @@ namespace onnxtool {
 
 /// Scale and zero point of one of Placement::tensors, in the same order.
 struct TensorParams {
+  DataType type = DataType::kUint8;
   Range range;
   QuantParams params;
   QuantScheme scheme;

@@ -1,5 +1,7 @@
 #include "quant/fuse_bias.h"
 
+#include <algorithm>
+
 #include "libopt/rewrite/rewriter.h"
 
 namespace onnxtool {
@@ -95,13 +97,20 @@ Value& computed_shape(Rewriter& rw, Value& x, int64_t rank, int64_t n) {
   return named("Concat", {&leading, constant(n)}, rank, std::move(axis));
 }
 
+// Whether each extent is a number or has a name that says which others it equals.
+bool all_extents_named(const ValueType& t) {
+  return t.shape &&
+         std::ranges::all_of(*t.shape, [](const Dim& d) { return d.value || !d.symbol.empty(); });
+}
+
 ValueType matrix_of(const ValueType& like, const Dim& rows, int64_t columns) {
   ValueType t = like;
   t.shape = {rows, Dim::of(columns)};
   return t;
 }
 
-void rewrite(const Pair& p, Graph& graph) {
+// Results of the Reshapes that it takes.
+std::vector<std::string> rewrite(const Pair& p, Graph& graph) {
   Rewriter rw(graph, p.product);
   const Tensor& w = *p.product->input(1).constant();
   Value& product = p.product->output(0);
@@ -137,6 +146,9 @@ void rewrite(const Pair& p, Graph& graph) {
     Rewriter behind(graph, last.next());
     Node& restore = behind.add_node("Reshape", {&product, &shape}, {}, 1, result_name);
     restore.output(0).set_type(result.type());
+    // Of a computed shape runtimes infer nothing; onnxruntime then fuses no bias, residual or
+    // normalization behind it.
+    restore.output(0).has_value_info = all_extents_named(result.type());
     behind.replace_uses(result, restore.output(0));
     if (p.activation) {
       behind.set_input(restore, 0, &result);
@@ -148,10 +160,11 @@ void rewrite(const Pair& p, Graph& graph) {
     rw.remove(*p.sum);
     // What the model's author called the result keeps that name.
     if (!graph.find(result_name)) graph.rename(restore.output(0), result_name);
-    return;
+    return {flatten.output(0).name(), restore.output(0).name()};
   }
   rw.remove(*p.sum);
   if (!graph.find(sum_name)) graph.rename(product, sum_name);
+  return {};
 }
 
 }  // namespace
@@ -169,8 +182,9 @@ std::vector<FusedProduct> fuse_matmul_bias(Model& model, const QuantizeOptions& 
     if (!options.exclude.empty() && options.exclude.matches(*n)) continue;
     if (!indifferent(options.include, *pair, graph) || !indifferent(options.exclude, *pair, graph))
       continue;
-    fused.push_back({n->id(), n->output(0).name()});
-    rewrite(*pair, graph);
+    FusedProduct product{n->id(), n->output(0).name(), {}};
+    product.reshaped = rewrite(*pair, graph);
+    fused.push_back(std::move(product));
   }
   return fused;
 }

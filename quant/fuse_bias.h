@@ -24,6 +24,8 @@ namespace onnxtool {
 struct FusedProduct {
   int node = 0;        // id of the Gemm
   std::string result;  // name that the MatMul's result had
+  /// Results of the Reshapes before and behind; empty: there are none.
+  std::vector<std::string> reshaped;
 };
 std::vector<FusedProduct> fuse_matmul_bias(Model& model, const QuantizeOptions& options,
                                            const std::set<std::string>& left_alone = {});

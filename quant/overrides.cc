@@ -10,7 +10,8 @@ namespace onnxtool {
 namespace {
 
 constexpr const char* kKeys =
-    "keys are type, weights, weight-type, calibrator, percentile, range and symmetric";
+    "keys are type, weights, weight-type, activation-type, calibrator, percentile, range and "
+    "symmetric";
 
 bool parse_number(std::string_view text, double& value) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -30,6 +31,14 @@ std::string parse_value(const std::string& key, const std::string& value, Overri
   if (key == "weight-type") {
     v.weight_type = value == "u8" ? DataType::kUint8 : DataType::kInt8;
     return value == "s8" || value == "u8" ? "" : "s8 or u8";
+  }
+  if (key == "activation-type") {
+    for (const auto& [name, type] : {std::pair("u8", DataType::kUint8),
+                                     {"s8", DataType::kInt8},
+                                     {"u16", DataType::kUint16},
+                                     {"s16", DataType::kInt16}})
+      if (value == name) v.activation_type = type;
+    return v.activation_type ? "" : "u8, s8, u16 or s16";
   }
   if (key == "symmetric") {
     v.symmetric = value == "yes";
@@ -57,8 +66,8 @@ std::string parse_value(const std::string& key, const std::string& value, Overri
 }
 
 bool is_key(const std::string& key) {
-  for (const char* known :
-       {"type", "weights", "weight-type", "calibrator", "percentile", "range", "symmetric"})
+  for (const char* known : {"type", "weights", "weight-type", "activation-type", "calibrator",
+                            "percentile", "range", "symmetric"})
     if (key == known) return true;
   return false;
 }
@@ -72,6 +81,7 @@ void merge(OverrideValues& to, const OverrideValues& from) {
   to.in_float |= from.in_float;
   take(to.per_channel, from.per_channel);
   take(to.weight_type, from.weight_type);
+  take(to.activation_type, from.activation_type);
   take(to.calibrator, from.calibrator);
   take(to.percentile, from.percentile);
   take(to.range, from.range);
@@ -163,6 +173,17 @@ std::vector<DataType> Overrides::weight_types() const {
   for (const Entry& e : entries_)
     if (e.values.weight_type) out.push_back(*e.values.weight_type);
   return out;
+}
+
+std::vector<DataType> Overrides::activation_types() const {
+  std::vector<DataType> out;
+  for (const Entry& e : entries_)
+    if (e.values.activation_type) out.push_back(*e.values.activation_type);
+  return out;
+}
+
+void Overrides::append(const Overrides& more) {
+  entries_.insert(entries_.end(), more.entries_.begin(), more.entries_.end());
 }
 
 }  // namespace onnxtool

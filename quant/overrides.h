@@ -14,13 +14,14 @@ namespace onnxtool {
 /// Keys that say nothing are empty. Those of weights are a layer's; the others are the tensor's, or
 /// those of a layer's result.
 struct OverrideValues {
-  bool in_float = false;                 // type=float
-  std::optional<bool> per_channel;       // weights=per-channel, weights=per-tensor
-  std::optional<DataType> weight_type;   // weight-type=s8, u8
-  std::optional<Calibrator> calibrator;  // calibrator=NAME
-  std::optional<double> percentile;      // percentile=P, which chooses that calibrator too
-  std::optional<Range> range;            // range=MIN,MAX
-  std::optional<bool> symmetric;         // symmetric=yes, no
+  bool in_float = false;                    // type=float
+  std::optional<bool> per_channel;          // weights=per-channel, weights=per-tensor
+  std::optional<DataType> weight_type;      // weight-type=s8, u8
+  std::optional<DataType> activation_type;  // activation-type=u8, s8, u16, s16
+  std::optional<Calibrator> calibrator;     // calibrator=NAME
+  std::optional<double> percentile;         // percentile=P, which chooses that calibrator too
+  std::optional<Range> range;               // range=MIN,MAX
+  std::optional<bool> symmetric;            // symmetric=yes, no
 };
 
 class Overrides {
@@ -37,10 +38,13 @@ class Overrides {
   OverrideValues of(const Node& node, const Node* also = nullptr) const;
   /// Likewise of a value that no integer node makes.
   OverrideValues of(const Value& value) const;
-  /// Whether some layer is left in float, or has one weight scale a channel; and all weight types.
+  /// Whether some layer is left in float, or has one weight scale a channel; and all types.
   bool leaves_in_float() const;
   bool asks_for_channels() const;
   std::vector<DataType> weight_types() const;
+  std::vector<DataType> activation_types() const;
+  /// These come after, and so win.
+  void append(const Overrides& more);
 
  private:
   struct Entry {

@@ -5,6 +5,7 @@
 
 #include "libopt/analysis/clip.h"
 #include "libopt/analysis/seam.h"
+#include "libopt/target/attention_products.h"
 #include "quant/attention_scores.h"
 #include "quant/weigh.h"
 
@@ -22,6 +23,18 @@ constexpr double kFloatBias = 1.2;
 constexpr double kNegligibleNs = 20'000;
 
 constexpr const char* kNoGain = "would not run faster on integers";
+constexpr const char* kFromFloat = "an input comes from a float operator";
+
+// As onnxruntime's quantizer treats it in QDQ form.
+constinit const OpHandler kSharingAveragePool{.op = "AveragePool", .role = Role::kPassThrough};
+
+// What takes part in the quantized graph of the options' form.
+const OpHandler* handler_of(const Node& n, const QuantizeOptions& o) {
+  const OpHandler* h = find_handler(n);
+  if (!h || !o.ort_compat) return h;
+  if (n.is("Expand") || n.is("Tile") || n.is("DepthToSpace")) return nullptr;
+  return n.is("AveragePool") && o.form == Form::kQdq ? &kSharingAveragePool : h;
+}
 
 // [low, high] of a Relu or Clip; nullopt where the bounds are not constant or shut out zero, which
 // a quantized range always holds.
@@ -34,9 +47,8 @@ std::optional<std::pair<double, double>> activation_bounds(const Node& node) {
 
 class Placer {
  public:
-  Placer(const Model& model, const QuantizeOptions& options, const TypicalShapes& shapes,
-         const std::set<std::string>& in_float)
-      : graph_(model.graph()), options_(options), shapes_(shapes), in_float_(in_float) {}
+  Placer(const Model& model, const QuantizeOptions& options, const Weighing& weighing)
+      : graph_(model.graph()), options_(options), weighing_(weighing) {}
 
   Placement run() {
     for (Node& n : graph_.nodes())
@@ -53,7 +65,7 @@ class Placer {
     while (weigh()) settle();
     const bool none = std::none_of(candidates_.begin(), candidates_.end(),
                                    [](const Candidate& c) { return c.alive; });
-    const bool slower = none && float_ns_ < kNegligibleNs;
+    const bool slower = none && float_ns_ + weighed_ns() < kNegligibleNs;
     if (slower) candidates_ = unweighed;
     Placement p = result();
     p.slower = slower && !p.nodes.empty();
@@ -78,12 +90,12 @@ class Placer {
     if (!options_.include.empty() && handler->role == Role::kCore && !options_.include.matches(n))
       return "not included";
     if (!target || target->fusion == Fusion::kNever) return "the target never runs it on integers";
-    if (target->obstacle)
+    if (target->obstacle && !options_.ort_compat)
       if (const char* r = target->obstacle(n)) return r;
     if (target->wrong)
       if (const char* r = target->wrong(n)) return r;
     if (!n.has_input(0) || !n.has_output(0)) return "has no data";
-    if (in_float_.contains(n.output(0).name())) return kNoGain;
+    if (weighing_.in_float.contains(n.output(0).name())) return kNoGain;
     if (n.input(0).type().dtype != DataType::kFloat) return "its data is not float32";
     if (handler->role == Role::kPassThrough && n.input(0).constant()) return "its data is constant";
     if (handler->obstacle) return handler->obstacle(n);
@@ -91,7 +103,7 @@ class Placer {
   }
 
   void classify(Node& n) {
-    const OpHandler* handler = find_handler(n);
+    const OpHandler* handler = handler_of(n, options_);
     const TargetOp* target = find_target_op(*options_.target, n);
     if (const char* reason = why_not(n, handler, target)) {
       reasons_[&n] = reason;
@@ -178,6 +190,44 @@ class Placer {
     return out.has_one_use() && !out.is_graph_output() && is_activation(*out.uses()[0].user);
   }
 
+  // nullptr, or why a secondary operator does not stand between integer ones.
+  const char* out_of_place(Candidate& c) {
+    const char* reason = nullptr;
+    for (Value* v : data_inputs(c.integer)) {
+      if (v->constant()) continue;
+      // Moving integers beats moving floats from the first node on, if all readers take them;
+      // arithmetic on an input would only lose precision to save nothing.
+      const bool from_input = v->is_graph_input() &&
+                              c.integer.handler->role == Role::kPassThrough &&
+                              only_integer_consumers(c);
+      if (!producer_of(*v) && !from_input) reason = kFromFloat;
+    }
+    // Every output's readers count: a Split feeds several.
+    bool consumed = false;
+    for (int i = 0; i < c.integer.node->num_outputs(); ++i)
+      if (c.integer.node->has_output(i))
+        consumed |= has_integer_consumer(i == 0 ? c.integer.result() : c.integer.node->output(i));
+    if (!consumed) reason = "nothing that runs on integers reads it";
+    if (c.integer.handler->role != Role::kPassThrough && c.integer.result().is_graph_output())
+      reason = "is a graph output, where floats cost nothing";
+    return reason;
+  }
+
+  // As onnxruntime's quantizer places: all arithmetic, and what moves a tensor that it has
+  // quantized by then, going by the order of nodes.
+  const char* not_marked_before(size_t k) {
+    const Candidate& c = candidates_[k];
+    if (c.integer.handler->role != Role::kPassThrough) return nullptr;
+    const Value& v = c.integer.node->input(0);
+    if (producer_of(v)) return nullptr;
+    for (const Use& u : v.uses())
+      if (const auto it = index_.find(u.user); it != index_.end() && it->second < k &&
+                                               candidates_[it->second].alive &&
+                                               reads_as_data(candidates_[it->second], v))
+        return nullptr;
+    return kFromFloat;
+  }
+
   // The largest set of secondary operators that stand between integer ones: start with all, drop
   // what would need a Q of its own before it or is read by floats only, until nothing changes.
   void settle() {
@@ -186,27 +236,10 @@ class Placer {
     for (bool changed = true; changed; backward = !backward) {
       changed = false;
       for (size_t k = 0; k < candidates_.size(); ++k) {
-        Candidate& c = candidates_[backward ? candidates_.size() - 1 - k : k];
+        const size_t i = backward ? candidates_.size() - 1 - k : k;
+        Candidate& c = candidates_[i];
         if (!c.alive || c.integer.handler->role == Role::kCore) continue;
-        const char* reason = nullptr;
-        for (Value* v : data_inputs(c.integer)) {
-          if (v->constant()) continue;
-          // Moving integers beats moving floats from the first node on, if all readers take them;
-          // arithmetic on an input would only lose precision to save nothing.
-          const bool from_input = v->is_graph_input() &&
-                                  c.integer.handler->role == Role::kPassThrough &&
-                                  only_integer_consumers(c);
-          if (!producer_of(*v) && !from_input) reason = "an input comes from a float operator";
-        }
-        // Every output's readers count: a Split feeds several.
-        bool consumed = false;
-        for (int i = 0; i < c.integer.node->num_outputs(); ++i)
-          if (c.integer.node->has_output(i))
-            consumed |=
-                has_integer_consumer(i == 0 ? c.integer.result() : c.integer.node->output(i));
-        if (!consumed) reason = "nothing that runs on integers reads it";
-        if (c.integer.handler->role != Role::kPassThrough && c.integer.result().is_graph_output())
-          reason = "is a graph output, where floats cost nothing";
+        const char* reason = options_.ort_compat ? not_marked_before(i) : out_of_place(c);
         if (!reason) continue;
         c.alive = false;
         c.reason = reason;
@@ -235,13 +268,41 @@ class Placer {
   }
 
   std::vector<int64_t> shape_of(const Value& v) const {
-    const auto it = shapes_.find(v.name());
-    if (it != shapes_.end()) return it->second;
+    const auto it = weighing_.shapes.find(v.name());
+    if (it != weighing_.shapes.end()) return it->second;
     std::vector<int64_t> dims;
     // Nothing is known: one sample, and some extent that is neither tiny nor large.
     if (v.type().shape)
       for (const Dim& d : *v.type().shape) dims.push_back(d.value.value_or(dims.empty() ? 1 : 32));
     return dims;
+  }
+
+  // Reshapes that a product on integers takes are its own.
+  NodeCost cost_of(const Node& n, const ShapeOf& shapes) const {
+    const CostModel& cost = *options_.target->cost;
+    if (n.has_output(0) && weighing_.reshaped.contains(n.output(0).name())) return {};
+    NodeCost c = cost.node(n, shapes);
+    if (!n.is("Gemm")) return c;
+    if (const Node* before = n.input(0).producer();
+        before && weighing_.reshaped.contains(n.input(0).name()))
+      c.integer_ns +=
+          cost.node(*before, shapes).integer_ns / static_cast<double>(n.input(0).uses().size());
+    const Value* v = &n.output(0);
+    if (before_activation(n)) v = &v->uses()[0].user->output(0);
+    for (const Use& u : v->uses())
+      if (u.user->has_output(0) && weighing_.reshaped.contains(u.user->output(0).name()))
+        c.integer_ns += cost.node(*u.user, shapes).integer_ns;
+    return c;
+  }
+
+  // What products that stay float since an earlier look take there.
+  double weighed_ns() const {
+    double ns = 0;
+    const ShapeOf shapes = [this](const Value& v) { return shape_of(v); };
+    for (const Node& n : graph_.nodes())
+      if (n.has_output(0) && weighing_.in_float.contains(n.output(0).name()))
+        ns += cost_of(n, shapes).float_ns;
+    return ns;
   }
 
   // Leaves in float what is no faster otherwise. Whether anything changed.
@@ -251,16 +312,17 @@ class Placer {
     std::vector<WeighedNode> nodes;
     std::vector<size_t> candidate_of;
     std::unordered_map<const Candidate*, int> vertex;
+    double float_ns = 0;
     for (size_t i = 0; i < candidates_.size(); ++i) {
       if (!candidates_[i].alive) continue;
       vertex[&candidates_[i]] = static_cast<int>(nodes.size());
       candidate_of.push_back(i);
-      const NodeCost c = cost.node(*candidates_[i].integer.node, shapes);
+      const NodeCost c = cost_of(*candidates_[i].integer.node, shapes);
       nodes.push_back({kFloatBias * c.float_ns, c.integer_ns});
+      float_ns += c.float_ns;
     }
     // The first time, which is before anything is left in float.
-    if (float_ns_ == 0)
-      for (const WeighedNode& n : nodes) float_ns_ += n.float_ns / kFloatBias;
+    if (float_ns_ == 0) float_ns_ = float_ns;
     std::vector<WeighedTensor> tensors;
     std::set<int> seen;
     const auto add = [&](Value& v) {
@@ -290,6 +352,15 @@ class Placer {
       for (int o = 0; o < n.node->num_outputs(); ++o)
         if (n.node->has_output(o)) add(o == 0 ? n.result() : n.node->output(o));
     }
+    for (const AttentionProducts& a : find_attention_products(graph_)) {
+      // As a value that each of them wants on integers.
+      WeighedTensor lost;
+      for (const Node* n : a.nodes())
+        if (const auto it = index_.find(n); it != index_.end() && candidates_[it->second].alive)
+          lost.readers.push_back(vertex.at(&candidates_[it->second]));
+      lost.quantize_ns = lost_attention_ns(a, shapes);
+      tensors.push_back(std::move(lost));
+    }
     const std::vector<bool> integer = cheapest_placement(nodes, tensors);
     bool changed = false;
     for (size_t k = 0; k < integer.size(); ++k) {
@@ -317,7 +388,7 @@ class Placer {
         continue;
       }
       if (c.fusion == Fusion::kIntegerOrFloatOutput)
-        n.quantized_output = has_integer_consumer(n.result()) ||
+        n.quantized_output = options_.ort_compat || has_integer_consumer(n.result()) ||
                              (options_.quantize_outputs && n.result().is_graph_output()) ||
                              before_activation(*n.node);
       n.kernel = n.quantized_output || c.target->float_output_op.empty()
@@ -330,7 +401,9 @@ class Placer {
             quantized(n.node->output(i)).range_owner = quantized(n.node->input(0)).range_owner;
       } else if (n.quantized_output) {
         QuantizedTensor& t = quantized(n.result());
-        t.unit_range = n.handler->unit_output && !n.activation;
+        // onnxruntime's quantizer takes a Sigmoid's range from the samples.
+        t.unit_range = n.handler->unit_output && !n.activation &&
+                       (!options_.ort_compat || n.node->is("Softmax"));
         if (n.activation) {
           const auto bounds = *activation_bounds(*n.activation);
           t.low = bounds.first;
@@ -375,8 +448,7 @@ class Placer {
 
   const Graph& graph_;
   const QuantizeOptions& options_;
-  const TypicalShapes& shapes_;
-  const std::set<std::string>& in_float_;
+  const Weighing& weighing_;
   std::set<const Node*> scores_;
   std::vector<const Node*> wrong_;  // for the target's integer kernel
   std::vector<Candidate> candidates_;
@@ -407,9 +479,8 @@ TypicalShapes typical_shapes(const Model& model, const QuantizeOptions& options)
   return shapes;
 }
 
-Placement place(const Model& model, const QuantizeOptions& options, const TypicalShapes& shapes,
-                const std::set<std::string>& in_float) {
-  return Placer(model, options, shapes, in_float).run();
+Placement place(const Model& model, const QuantizeOptions& options, const Weighing& weighing) {
+  return Placer(model, options, weighing).run();
 }
 
 }  // namespace onnxtool

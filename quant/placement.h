@@ -64,12 +64,17 @@ using TypicalShapes = std::unordered_map<std::string, std::vector<int64_t>>;
 /// What inference makes of the options' input shapes; a value that it cannot settle is left out.
 TypicalShapes typical_shapes(const Model& model, const QuantizeOptions& options);
 
-/// Decides on the prepared graph (nodes whose result is among `in_float`, by name, have been
-/// weighed): what the target fuses, less what would run slower on integers, as far as a guess from
-/// `shapes` goes; everything where nothing would be left and the whole takes some microseconds.
-/// Layers that --include names are not weighed, nor is anything for ort_compat. Nothing to quantize
-/// is not an error here: nodes is empty then.
-Placement place(const Model& model, const QuantizeOptions& options, const TypicalShapes& shapes,
-                const std::set<std::string>& in_float = {});
+/// What weighing goes by; values by name.
+struct Weighing {
+  TypicalShapes shapes;
+  std::set<std::string> in_float;  // results that have been weighed, and stay float
+  std::set<std::string> reshaped;  // results of Reshapes that only products on integers need
+};
+
+/// Decides on the prepared graph: what the target fuses, less what would run slower on integers, as
+/// far as a guess from typical shapes goes; everything where nothing would be left and the whole
+/// takes some microseconds. Layers that --include names are not weighed, nor is anything for
+/// ort_compat. Nothing to quantize is not an error here: nodes is empty then.
+Placement place(const Model& model, const QuantizeOptions& options, const Weighing& weighing);
 
 }  // namespace onnxtool

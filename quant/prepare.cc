@@ -188,7 +188,10 @@ Result<Preparation> prepare_model(Model& model, const QuantizeOptions& options) 
   if (std::ranges::any_of(model.functions, has_layers)) ONNXTOOL_TRY(inline_functions(model, p));
   free_parameters(model, p);
   const bool floats = is_quantized_float(options.activation_type);  // and so weights
-  const bool wide = !floats && (!is_8bit(options.activation_type) || !is_8bit(options.weight_type));
+  const auto given = options.overrides.activation_types();
+  const bool wide =
+      !floats && (!is_8bit(options.activation_type) || !is_8bit(options.weight_type) ||
+                  !std::ranges::all_of(given, is_8bit));
   const bool channels = options.per_channel || options.overrides.asks_for_channels();
   const int needed = wide                                   ? kAllTypesOpset
                      : floats                               ? kFloat8Opset

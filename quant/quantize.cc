@@ -44,10 +44,6 @@ Range clamped(Range r, const QuantizedTensor& t) {
   return {std::max(r.min, t.low), std::min(r.max, t.high)};
 }
 
-// Minmax holds the extremes of the very samples that it is judged on; on others it loses what this
-// asks of it.
-constexpr double kMinMaxMarginDb = 1;
-
 }  // namespace
 
 Result<Quantizer> Quantizer::create(std::unique_ptr<Model> model, const QuantizeOptions& options) {
@@ -68,21 +64,25 @@ Result<Quantizer> Quantizer::create(std::unique_ptr<Model> model, const Quantize
 Status Quantizer::settle_products() {
   while (true) {
     std::unique_ptr<Model> model = model_->clone();
-    const auto products = fuse_matmul_bias(*model, options_, left_alone_);
+    std::vector<FusedProduct> products;
+    if (!options_.ort_compat) products = fuse_matmul_bias(*model, options_, weighing_.in_float);
     // Products of one input flatten it once.
     if (!products.empty()) deduplicate_nodes(model->graph());
     // Rewrites leave new values behind whose types placement and kernels want to know.
     ONNXTOOL_TRY(infer_graph(model->graph()));
-    shapes_ = typical_shapes(*model, options_);
+    weighing_.shapes = typical_shapes(*model, options_);
+    weighing_.reshaped.clear();
+    for (const FusedProduct& p : products)
+      weighing_.reshaped.insert(p.reshaped.begin(), p.reshaped.end());
     // What does not gain as a Gemm does not as a MatMul: runtimes join the pair again.
-    placement_ = place(*model, options_, shapes_, left_alone_);
+    placement_ = place(*model, options_, weighing_);
     std::set<const Node*> integer;
     for (const IntegerNode& n : placement_.nodes) integer.insert(n.node);
-    const size_t before = left_alone_.size();
+    const size_t before = weighing_.in_float.size();
     for (const FusedProduct& p : products)
       if (const Node* n = model->graph().node(p.node); n && !integer.contains(n))
-        left_alone_.insert(p.result);
-    if (left_alone_.size() > before) continue;
+        weighing_.in_float.insert(p.result);
+    if (weighing_.in_float.size() > before) continue;
     model_ = std::move(model);
     preparation_.nodes_after = model_->graph().num_nodes();
     return {};
@@ -142,7 +142,8 @@ Status Quantizer::use_summaries(std::map<std::string, Summary> summaries,
   for (const Value* v : observed())
     if (!summaries.contains(v->name()))
       return Error{ErrorCode::kMismatch, "the range file lacks tensor '" + v->name() + "'",
-                   "calibrate again with --save-ranges"};
+                   "calibrate again with --save-ranges and the flags of this run: an accuracy "
+                   "target and layers in float need more tensors"};
   summaries_ = std::move(summaries);
   extremes_ = std::move(extremes);
   return {};
@@ -198,8 +199,9 @@ Result<TensorParams> Quantizer::params_for(const QuantizedTensor& t, Calibrator 
   // Where negative values do not occur, a symmetric grid would waste half of its codes; and only
   // with the zero point at qmin does the target fold the activation away.
   const bool one_sided = t.one_sided || t.unit_range;
+  out.type = wished(owner).activation_type.value_or(options_.activation_type);
   out.scheme = scheme_of(
-      options_.activation_type,
+      out.type,
       options_.target->symmetric_data ||
           (wished(owner).symmetric.value_or(options_.activation_symmetric) && !one_sided));
   if (const Tensor* constant = owner.constant()) {
@@ -211,7 +213,9 @@ Result<TensorParams> Quantizer::params_for(const QuantizedTensor& t, Calibrator 
           ErrorCode::kNotFinite, "constant '" + owner.name() + "' holds NaN or infinities", {}};
     out.range = {std::min(s.min(), 0.0f), std::max(s.max(), 0.0f)};
   } else if (t.unit_range) {
-    out.range = {0, 1};
+    // onnxruntime's quantizer: a scale of 1/256 for QLinearSoftmax, 1/255 for QDQ.
+    const bool by_256 = options_.ort_compat && options_.form == Form::kQOperator;
+    out.range = {0, by_256 ? 255.0f / 256 : 1.0f};
   } else {
     auto range = range_of_activation(owner, out.scheme, calibrator);
     if (!range.ok()) return std::move(range).error().at("tensor '" + owner.name() + "'");
@@ -236,6 +240,9 @@ Result<Quantizer::Output> Quantizer::emit_with(Calibrator calibrator) const {
     if (!owner.unit_range && !owner.range_owner->constant()) {
       p.range = clamped(p.range, owner);
       ONNXTOOL_ASSIGN(p.params, compute(p.range, p.scheme));
+      // The range says nothing of a value that was zero on all samples.
+      if (owner.one_sided && p.range.min == 0 && !p.scheme.symmetric && !options_.ort_compat)
+        p.params.zero_point = p.scheme.qmin;
     }
     params.push_back(p);
     if (!t.value->constant()) out.ranges[t.value->name()] = p.range;
@@ -252,7 +259,7 @@ Result<Quantizer::Output> Quantizer::emit_with(Calibrator calibrator) const {
   // The copy's placement has the same order: placing is deterministic.
   out.model = model_->clone();
   apply_bias_corrections(*out.model, corrections_);
-  const Placement placement = place(*out.model, options_, shapes_, left_alone_);
+  const Placement placement = place(*out.model, options_, weighing_);
   ONNXTOOL_CHECK(placement.tensors.size() == params.size() &&
                  placement.nodes.size() == placement_.nodes.size());
   ONNXTOOL_ASSIGN(out.emitted, emit_qdq(*out.model, placement, params, options_));
@@ -291,7 +298,7 @@ void Quantizer::leave_in_float(const std::set<std::string>& results) {
     reasons[d.node] = d.reason;
     options_.in_float.insert(d.node->output(0).name());
   }
-  placement_ = place(*model_, options_, shapes_, left_alone_);
+  placement_ = place(*model_, options_, weighing_);
   for (NodeDecision& d : placement_.decisions)
     if (const auto r = reasons.find(d.node); r != reasons.end()) d.reason = r->second;
 }
@@ -302,6 +309,13 @@ Result<Quantizer::Output> Quantizer::emit_in_float(const std::set<std::string>& 
   all.insert(results.begin(), results.end());
   leave_in_float(all);
   return emit_with(calibrator);
+}
+
+Result<Quantizer::Output> Quantizer::emit_with(Overrides overrides, Calibrator calibrator) {
+  options_.overrides = std::move(overrides);
+  options_.calibrator.automatic = false;
+  options_.calibrator.calibrator = calibrator;
+  return emit(nullptr, {});
 }
 
 Result<Quantizer::Output> Quantizer::emit(const SampleSource* source, const RunOptions& run) {
@@ -315,108 +329,6 @@ Result<Quantizer::Output> Quantizer::emit(const SampleSource* source, const RunO
   if (has_given_ranges()) return emit_with(Calibrator::kMinMax);
   if (!options_.calibrator.automatic) return emit_with(options_.calibrator.calibrator);
   return best_of_all(*source, run);
-}
-
-// The output that suffers most decides; one that failed or is not finite is the worst of all.
-Result<double> Quantizer::worst_sqnr(const Output& out, const SampleSource& samples,
-                                     const RunOptions& run) const {
-  ONNXTOOL_ASSIGN(const ModelComparison compared,
-                  compare_models(model_->graph(), out.model->graph(), samples, run, {}));
-  const double worst = accuracy_of(compared, {AccuracyTarget::Kind::kSqnr, 0});
-  return std::isnan(worst) ? -INFINITY : worst;
-}
-
-Result<double> Quantizer::sqnr_on_some(const Output& out, const SampleSource& source,
-                                       const RunOptions& run) const {
-  RunOptions quiet = run;
-  quiet.progress = nullptr;
-  return worst_sqnr(out, SpreadSamples(source, affordable_samples(placement_)), quiet);
-}
-
-// Improvements are judged with every layer on integers, whether overrides leave some in float or
-// the search for a target does later: a recipe turns the one into the other.
-Status Quantizer::all_on_integers(Output& out) {
-  if (wished_in_float_.empty()) return {};
-  leave_in_float({});
-  ONNXTOOL_ASSIGN(Output all, emit_with(out.calibrator));
-  all.trials = std::move(out.trials);
-  out = std::move(all);
-  return {};
-}
-
-Status Quantizer::keep_candidate(Output& out, Output candidate, bool kept) {
-  if (!wished_in_float_.empty()) {
-    leave_in_float(wished_in_float_);
-    ONNXTOOL_ASSIGN(candidate, emit_with(out.calibrator));
-  }
-  if (!kept && wished_in_float_.empty()) return {};
-  candidate.trials = std::move(out.trials);
-  out = std::move(candidate);
-  return {};
-}
-
-Result<Quantizer::Correction> Quantizer::correct_biases(Output& out, const SampleSource& source,
-                                                        const RunOptions& run) {
-  Correction c;
-  RunOptions quiet = run;
-  quiet.progress = nullptr;
-  ONNXTOOL_TRY(all_on_integers(out));
-  const SpreadSamples some(source, affordable_samples(placement_));
-  ONNXTOOL_ASSIGN(corrections_, measure_bias_corrections(placement_, model_->graph(),
-                                                         out.model->graph(), some, quiet));
-  c.samples = some.size();
-  c.layers = static_cast<int64_t>(corrections_.size());
-  ONNXTOOL_ASSIGN(c.before_db, worst_sqnr(out, some, quiet));
-  ONNXTOOL_ASSIGN(Output candidate, emit_with(out.calibrator));
-  ONNXTOOL_ASSIGN(c.after_db, worst_sqnr(candidate, some, quiet));
-  c.kept = c.after_db > c.before_db;
-  if (!c.kept) corrections_.clear();
-  ONNXTOOL_TRY(keep_candidate(out, std::move(candidate), c.kept));
-  return c;
-}
-
-Result<Quantizer::Rerounding> Quantizer::round_weights(Output& out, const SampleSource& source,
-                                                       const RunOptions& run) {
-  Rerounding r;
-  RunOptions quiet = run;
-  quiet.progress = nullptr;
-  ONNXTOOL_TRY(all_on_integers(out));
-  const SpreadSamples some(source, affordable_samples(placement_));
-  ONNXTOOL_ASSIGN(rounded_,
-                  round_layers(placement_, model_->graph(), out.model->graph(), some, quiet));
-  r.samples = some.size();
-  r.layers = rounded_;
-  ONNXTOOL_ASSIGN(r.before_db, worst_sqnr(out, some, quiet));
-  ONNXTOOL_ASSIGN(Output candidate, emit_with(out.calibrator));
-  ONNXTOOL_ASSIGN(r.after_db, worst_sqnr(candidate, some, quiet));
-  r.kept = r.after_db > r.before_db;
-  if (!r.kept) rounded_.clear();
-  ONNXTOOL_TRY(keep_candidate(out, std::move(candidate), r.kept));
-  return r;
-}
-
-Result<Quantizer::Output> Quantizer::best_of_all(const SampleSource& source,
-                                                 const RunOptions& run) const {
-  Result<Output> best = Error{ErrorCode::kNegative, "no calibrator gave a model", {}};
-  std::vector<CalibratorTrial> trials;
-  double best_sqnr = -INFINITY;
-  RunOptions quiet = run;
-  quiet.progress = nullptr;
-  const SpreadSamples some(source, affordable_samples(placement_));
-  for (const Calibrator c :
-       {Calibrator::kMse, Calibrator::kEntropy, Calibrator::kPercentile, Calibrator::kMinMax}) {
-    if (c == Calibrator::kEntropy && is_quantized_float(options_.activation_type)) continue;
-    ONNXTOOL_ASSIGN(Output candidate, emit_with(c));
-    ONNXTOOL_ASSIGN(const double worst, worst_sqnr(candidate, some, quiet));
-    trials.push_back({c, worst});
-    if (const double margin = c == Calibrator::kMinMax ? kMinMaxMarginDb : 0;
-        !best.ok() || worst > best_sqnr + margin) {
-      best_sqnr = worst;
-      best = std::move(candidate);
-    }
-  }
-  if (best.ok()) best->trials = std::move(trials);
-  return best;
 }
 
 }  // namespace onnxtool

@@ -32,6 +32,9 @@ struct CalibratorTrial {
   double sqnr_db = 0;  // of the outputs on the samples tried
 };
 
+/// What the automatic choice runs.
+std::vector<Calibrator> tried_calibrators(const QuantizeOptions& options);
+
 /// Calibrates and emits; keeps the prepared float model, so that several ranges can be tried on it.
 class Quantizer {
  public:
@@ -81,9 +84,12 @@ class Quantizer {
   /// The same with one calibrator, and with these layers in float (by their first result) besides
   /// those that overrides leave there; placement() is then the new one.
   Result<Output> emit_in_float(const std::set<std::string>& results, Calibrator calibrator);
+  /// The same as emit() with one calibrator, and these overrides instead of those that it was made
+  /// with; the opset is what the former asked for.
+  Result<Output> emit_with(Overrides overrides, Calibrator calibrator);
 
-  /// SQNR of the worst output on affordable_samples() of `source`; outputs whose sizes depend on the
-  /// data are judged where sizes agree.
+  /// SQNR of the worst output on affordable_samples() of `source`; outputs whose sizes depend on
+  /// the data are judged where sizes agree.
   Result<double> sqnr_on_some(const Output& out, const SampleSource& source,
                               const RunOptions& run) const;
 
@@ -126,8 +132,7 @@ class Quantizer {
   std::unique_ptr<Model> model_;
   QuantizeOptions options_;
   Preparation preparation_;
-  TypicalShapes shapes_;
-  std::set<std::string> left_alone_;  // results of products that gain nothing, by name
+  Weighing weighing_;  // in float: results of products that gain nothing
   Placement placement_;
   std::map<std::string, Summary> summaries_;
   std::map<std::string, std::vector<Extremes>> extremes_;

@@ -9,6 +9,7 @@ import logging
 import os
 import pathlib
 import subprocess
+import sys
 import tempfile
 import unittest
 
@@ -116,6 +117,39 @@ class OrtCompat(unittest.TestCase):
     @unittest.skipUnless(CIFAR10NET.is_dir(), f"{CIFAR10NET} is absent")
     def test_cifar10net_per_tensor(self):
         self.compare(CIFAR10NET, 100, (), False)
+
+
+MODELS = SOURCE.parent / "shared" / "data" / "models"
+# Whole graphs of them agree: counts of operators, and each weight, bias, scale and zero point to the last bit.
+THE_SAME = ("cifar10_cnn", "mlperf_tiny_resnet8", "mnist_rten_op18")
+
+
+@unittest.skipUnless(MODELS.is_dir(), f"{MODELS} is absent")
+class RealModels(unittest.TestCase):
+    """From onnxruntime's own range file, as bench/ort_compat.py compares them."""
+
+    def check(self, form, per_channel):
+        sys.path.insert(0, str(SOURCE / "bench"))
+        self.addCleanup(sys.path.remove, str(SOURCE / "bench"))
+        self.addCleanup(os.chdir, os.getcwd())
+        logging.disable(logging.WARNING)
+        self.addCleanup(logging.disable, logging.NOTSET)
+        import ort_compat
+
+        for name in THE_SAME:
+            with self.subTest(name), tempfile.TemporaryDirectory() as work:
+                os.chdir(work)  # onnxruntime's tool leaves files there
+                files = ort_compat.files_of(os.environ["ONNXTOOL_BINARY"], form, per_channel, MODELS / name, pathlib.Path(work))
+                self.assertEqual(ort_compat.compare(*files), [])
+
+    def test_qdq_per_channel(self):
+        self.check("qdq", True)
+
+    def test_qdq_per_tensor(self):
+        self.check("qdq", False)
+
+    def test_qoperator_per_channel(self):
+        self.check("qoperator", True)
 
 
 if __name__ == "__main__":

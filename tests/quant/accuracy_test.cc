@@ -132,9 +132,24 @@ TEST_CASE("accuracy target: scales per channel before layers in float") {
   CHECK(kept.setting == "weights");
   CHECK(kept.kept);
   CHECK(kept.after > kept.before);
-  const Tensor* scales = found.out.model->graph().find("c_scale")->constant();
-  REQUIRE(scales);
-  CHECK(scales->count() == 8);
+  const auto scales = [&](const char* name) {
+    const Value* v = found.out.model->graph().find(name);
+    REQUIRE(v != nullptr);
+    return v->constant()->count();
+  };
+  // The layer that needs them, and no other.
+  REQUIRE(kept.layers.size() == 1);
+  CHECK(kept.layers[0].layer == "layer_c");
+  CHECK(scales("c_scale") == 8);
+  CHECK(scales("a_scale") == 1);
+}
+
+TEST_CASE("accuracy target: what only the float model meets is missed, and says what ended it") {
+  const Found found = search({AccuracyTarget::Kind::kSqnr, 400});
+  CHECK_FALSE(found.search.met);
+  CHECK(found.search.after < 400);
+  CHECK_FALSE(found.search.cut_off);
+  CHECK(search({AccuracyTarget::Kind::kSqnr, 60}, 0).search.cut_off);
 }
 
 TEST_CASE(

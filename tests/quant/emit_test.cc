@@ -154,6 +154,23 @@ TEST_CASE("quantized: types and granularity that were asked for") {
   CHECK(u8.sqnr_db > 30);
 }
 
+TEST_CASE("quantized: an activation that was zero on all samples still holds its bounds") {
+  QuantizeOptions options = all_layers();
+  options.activation_type = DataType::kInt8;
+  const auto zeros = [&](const std::string& activation) {
+    return quantize(image_model("d = Conv (c, v, n) r = " + activation + " y = Conv (r, v)",
+                                ", float[4] n = {-1e3, -1e3, -1e3, -1e3}, float low = {0.0}, "
+                                "float high = {1.0}"),
+                    options);
+  };
+  // The grid starts at zero.
+  const Quantized relu = zeros("Relu (d)");
+  CHECK(relu.count("Relu") == 0);
+  CHECK(relu.output.model->graph().find("r_zero_point")->constant()->to_ints()[0] == -128);
+  // One whose scale says nothing ends beyond the bound.
+  CHECK(zeros("Clip (d, low, high)").count("Clip") == 1);
+}
+
 TEST_CASE("quantized: weights that are not finite are refused by name") {
   auto model = testing::parse(
       "<ir_version: 8, opset_import: [\"\" : 13]> g (float[2,2] x) => (float y) "

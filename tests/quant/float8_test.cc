@@ -13,6 +13,7 @@ namespace {
 
 using testing::all_layers;
 using testing::numbers;
+using testing::parse;
 using testing::quantize;
 
 constexpr DataType kBoth[] = {DataType::kFloat8E4M3FN, DataType::kFloat8E5M2};
@@ -119,6 +120,30 @@ TEST_CASE("float8: a model of them has opset 19, float biases and no zero point 
       }
       CHECK(types == std::set<DataType>{DataType::kFloat8E4M3FN, type});
     }
+}
+
+TEST_CASE("float8: a Shape reads floats, since no kernel takes the shape of the others") {
+  QuantizeOptions o = all_layers();
+  o.target = &kPortable;
+  o.activation_type = o.weight_type = DataType::kFloat8E4M3FN;
+  const auto model = [](const std::string& batch) {
+    return parse("<ir_version: 8, opset_import: [\"\" : 13]> g (float[" + batch +
+                 ",4,8,8] x) => (float y) <float[4,4,1,1] w = {" + numbers(16) +
+                 "}> { c = Conv (x, w) s = Shape (c) d = Conv (c, w) y = Reshape (d, s) }");
+  };
+  const auto samples = testing::random_samples(*model("1"));
+  auto quantizer = Quantizer::create(model("N"), o);
+  REQUIRE(quantizer.ok());
+  REQUIRE(quantizer->calibrate(*samples, testing::cpu_run()).ok());
+  const auto made = quantizer->emit(samples.get(), testing::cpu_run());
+  REQUIRE(made.ok());
+  int shapes = 0;
+  for (const Node& n : made->model->graph().nodes()) {
+    if (!n.is("Shape")) continue;
+    ++shapes;
+    CHECK(n.input(0).type().dtype == DataType::kFloat);
+  }
+  CHECK(shapes == 1);
 }
 
 TEST_CASE("float8: entropy is of integers, and the automatic choice leaves it out") {

@@ -78,6 +78,20 @@ TEST_CASE("overrides: ranges of one tensor, the later wish wins") {
   CHECK(tensor(with({}), "x_zero_point").to_ints()[0] != 128);
 }
 
+TEST_CASE("overrides: the type of one activation, for which the opset is raised") {
+  QuantizeOptions options = all_layers();
+  options.target = &kPortable;
+  options.overrides = *Overrides::parse({"name:first:activation-type=u16"});
+  const auto wide = quantize(two_layers(), options);
+  CHECK(wide.output.model->opset("") == 21);
+  CHECK(tensor(wide.output, "r_zero_point").dtype() == DataType::kUint16);
+  CHECK(tensor(wide.output, "x_zero_point").dtype() == DataType::kUint8);
+  options.overrides = {};
+  const auto narrow = quantize(two_layers(), options);
+  CHECK(tensor(narrow.output, "r_zero_point").dtype() == DataType::kUint8);
+  CHECK(wide.sqnr_db > narrow.sqnr_db);
+}
+
 TEST_CASE("overrides: type=float leaves a layer in float, after everything was calibrated") {
   const auto all = quantized({"name:second:type=float"});
   const auto& out = all.output;
@@ -106,7 +120,7 @@ TEST_CASE("overrides: what they refuse") {
   CHECK(refused("Conv:type=float").find("is not of the form") != std::string::npos);
   CHECK(refused("op:Conv:type=u8") ==
         "--override op:Conv:type=u8: 'u8' is no value of type, expected float");
-  for (const char* wrong : {"weights=no", "weight-type=s16", "calibrator=auto", "percentile=0",
+  for (const char* wrong : {"weights=no", "weight-type=s16", "activation-type=s4", "calibrator=auto", "percentile=0",
                             "percentile=x", "percentile=101", "range=1", "range=1,2", "range=-2,-1",
                             "range=0,0", "range=-1,nan", "symmetric=1"})
     CHECK(refused(std::string("op:Conv:") + wrong).find("is no value of") != std::string::npos);

@@ -177,6 +177,121 @@ TEST_CASE("placement: layers too small to win stay float, whatever extents the s
   CHECK(decide(two_sizes("rows"), options).at("y").kernel == "MatMulIntegerToFloat");
 }
 
+// One head of attention over 32 rows of 64, beside a product that is large enough.
+std::string attention(const std::string& scores) {
+  std::string weights;
+  for (const char* w : {"wq", "wk", "wv"})
+    weights += (weights.empty() ? "" : ", ") + ("float[64,64] " + std::string(w)) + " = {" +
+               numbers(4096, 0.1) + "}";
+  return "<ir_version: 8, opset_import: [\"\" : 13]> g (float[1,32,64] x, float[1,1,32] mask) => "
+         "(float y, float z) <" +
+         weights + ", float[64,512] large = {" + numbers(32768, 0.1) +
+         "}, float eight = {8.0}> { z = MatMul (x, large) q = MatMul (x, wq) k = MatMul (x, wk) v "
+         "= MatMul (x, wv) "
+         "t = Transpose <perm = [0, 2, 1]> (k) s = MatMul (q, t) d = Div (s, eight) " +
+         scores + " y = MatMul (p, v) }";
+}
+
+TEST_CASE("placement: a small attention that the runtime fuses in float stays there as a whole") {
+  QuantizeOptions options = all_layers();
+  options.include = {};
+  const auto fused = decide(attention("m = Add (d, mask) p = Softmax <axis = -1> (m)"), options);
+  const auto apart = decide(attention("p = Softmax <axis = -1> (d)"), options);
+  for (const char* product : {"q", "k", "v"}) {
+    INFO(product);
+    CHECK(fused.at(product).reason == "would not run faster on integers");
+    CHECK(apart.at(product).reason == "");
+  }
+}
+
+TEST_CASE("placement: products that are in float already count where nothing gains") {
+  // Thirty small layers take longer together than what is negligible, and each stays float.
+  std::string text =
+      "<ir_version: 8, opset_import: [\"\" : 13]> g (float[16,32] x0) => (float y) "
+      "<float[32,32] w = {" +
+      numbers(1024, 0.1) + "}, float[32] b = {" + numbers(32) + "}> {";
+  for (int i = 0; i < 30; ++i) {
+    const std::string k = std::to_string(i), next = i < 29 ? "x" + std::to_string(i + 1) : "y";
+    text += " m" + k + " = MatMul (x" + k + ", w) a" + k + " = Add (m" + k + ", b) t" + k +
+            " = Tanh (a" + k + ") s" + k + " = MatMul (t" + k + ", w) " + next + " = Tanh (s" + k +
+            ")";
+  }
+  QuantizeOptions options = all_layers();
+  options.include = {};
+  const auto made = Quantizer::create(parse(text + " }"), options);
+  REQUIRE(!made.ok());
+  CHECK(made.error().message.find("would not run faster on integers") != std::string::npos);
+}
+
+TEST_CASE("placement: a Gemm that makes an output of the graph is weighed, too") {
+  QuantizeOptions options = all_layers();
+  options.include = {};
+  CHECK(decide("<ir_version: 8, opset_import: [\"\" : 13]> g (float[64,256] x) => (float y) "
+               "<float[256,256] w = {" +
+                   numbers(65536) + "}> { y = Gemm (x, w) }",
+               options)
+            .at("y")
+            .reason == "");
+}
+
+TEST_CASE("placement: ort-compat takes all arithmetic, and moves what was quantized before") {
+  QuantizeOptions options = all_layers();
+  options.include = {};
+  options.ort_compat = options.quantize_outputs = true;
+  CHECK(decide(image_model("y = Add (c, c)"), options).at("y").kernel == "QLinearAdd");
+  CHECK(decide(image_model("y = Add (c, c)")).at("y").reason ==
+        "is a graph output, where floats cost nothing");
+  // Nobody quantizes x before its Transpose.
+  const std::string moved =
+      image_model("t = Transpose <perm = [0, 1, 3, 2]> (x) d = Conv (t, v) y = Add (c, d)");
+  CHECK(decide(moved, options).at("t").reason == "");
+  const std::string first =
+      "<ir_version: 8, opset_import: [\"\" : 13]> g (float[1,4,8,8] x) => (float y) "
+      "<float[4,4,1,1] "
+      "v = {" +
+      numbers(16) + "}> { t = Transpose <perm = [0, 1, 3, 2]> (x) y = Conv (t, v) }";
+  CHECK(decide(first, options).at("t").reason == "an input comes from a float operator");
+  CHECK(decide(first).at("t").reason == "");
+}
+
+TEST_CASE(
+    "placement: ort-compat gives an AveragePool the scale of its input, and a Sigmoid its own") {
+  QuantizeOptions options = all_layers();
+  options.include = {};
+  options.ort_compat = options.quantize_outputs = true;
+  const auto quantizer = Quantizer::create(
+      parse(image_model("a = AveragePool <kernel_shape = [2, 2]> (c) s = Sigmoid (a) "
+                        "y = Conv (s, v)")),
+      options);
+  REQUIRE(quantizer.ok());
+  bool pooled = false, sigmoid = false;
+  for (const QuantizedTensor& t : quantizer->placement().tensors) {
+    pooled |= t.value->name() == "a" && t.range_owner->name() == "c";
+    sigmoid |= t.value->name() == "s" && !t.unit_range;
+  }
+  CHECK(pooled);
+  CHECK(sigmoid);
+}
+
+TEST_CASE("placement: a product that becomes a Gemm keeps the names of its extents") {
+  QuantizeOptions options = all_layers();
+  options.include = *Selector::parse({"op:MatMul", "op:Gemm"});
+  const auto quantizer = Quantizer::create(
+      parse("<ir_version: 8, opset_import: [\"\" : 13]> g (float[batch,seq,4] x) => (float y) "
+            "<float[4,4] w = {" +
+            numbers(16) +
+            "}, float[4] b = {0.1, 0.2, 0.3, 0.4}> "
+            "{ m = MatMul (x, w) a = Add (m, b) y = Tanh (a) }"),
+      options);
+  REQUIRE(quantizer.ok());
+  const Value* a = quantizer->prepared().graph().find("a");
+  REQUIRE(a != nullptr);
+  CHECK(a->producer()->is("Reshape"));
+  CHECK(a->has_value_info);
+  REQUIRE(a->type().shape.has_value());
+  CHECK(a->type().shape->front().symbol == "batch");
+}
+
 TEST_CASE("placement: a model where nothing gains is quantized all the same, and says so") {
   QuantizeOptions options = all_layers();
   options.include = {};

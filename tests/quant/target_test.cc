@@ -108,6 +108,17 @@ TEST_CASE("targets: without VNNI weights have 7 bits") {
   CHECK(q.output.emitted.predicted.integer_operators.at("QLinearConv") == 2);
 }
 
+TEST_CASE("targets: without VNNI unsigned weights keep their 8 bits, whose sums do not saturate") {
+  QuantizeOptions o = options_for(kOrtCpuNoVnni);
+  o.weight_type = DataType::kUint8;
+  const Quantized q = quantize(layers(), o);
+  int64_t most = 0;
+  for (const Value* v : q.output.model->graph().initializers())
+    if (v->initializer()->dtype() == DataType::kUint8 && v->initializer()->rank() >= 2)
+      for (const int64_t code : v->initializer()->to_ints()) most = std::max(most, code);
+  CHECK(most == 255);
+}
+
 TEST_CASE("targets: s8 stays s8 on ARM, and convolutions run on it") {
   QuantizeOptions o = options_for(kOrtArm64);
   o.activation_type = DataType::kInt8;

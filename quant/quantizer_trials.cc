@@ -1,0 +1,126 @@
+// What a Quantizer tries on samples, and keeps where it brings the worst output closer.
+
+#include <cmath>
+
+#include "quant/accuracy.h"
+#include "quant/equalize.h"
+#include "quant/float8.h"
+#include "quant/quantize.h"
+
+namespace onnxtool {
+namespace {
+
+// Minmax holds the extremes of the very samples that it is judged on; on others it loses what this
+// asks of it.
+constexpr double kMinMaxMarginDb = 1;
+
+}  // namespace
+
+std::vector<Calibrator> tried_calibrators(const QuantizeOptions& options) {
+  std::vector<Calibrator> out = {Calibrator::kMse, Calibrator::kEntropy, Calibrator::kPercentile,
+                                 Calibrator::kMinMax};
+  if (is_quantized_float(options.activation_type)) std::erase(out, Calibrator::kEntropy);
+  return out;
+}
+
+// The output that suffers most decides; one that failed or is not finite is the worst of all.
+Result<double> Quantizer::worst_sqnr(const Output& out, const SampleSource& samples,
+                                     const RunOptions& run) const {
+  ONNXTOOL_ASSIGN(const ModelComparison compared,
+                  compare_models(model_->graph(), out.model->graph(), samples, run, {}));
+  const double worst = accuracy_of(compared, {AccuracyTarget::Kind::kSqnr, 0});
+  return std::isnan(worst) ? -INFINITY : worst;
+}
+
+Result<double> Quantizer::sqnr_on_some(const Output& out, const SampleSource& source,
+                                       const RunOptions& run) const {
+  RunOptions quiet = run;
+  quiet.progress = nullptr;
+  return worst_sqnr(out, SpreadSamples(source, affordable_samples(placement_)), quiet);
+}
+
+// Improvements are judged with every layer on integers, whether overrides leave some in float or
+// the search for a target does later: a recipe turns the one into the other.
+Status Quantizer::all_on_integers(Output& out) {
+  if (wished_in_float_.empty()) return {};
+  leave_in_float({});
+  ONNXTOOL_ASSIGN(Output all, emit_with(out.calibrator));
+  all.trials = std::move(out.trials);
+  out = std::move(all);
+  return {};
+}
+
+Status Quantizer::keep_candidate(Output& out, Output candidate, bool kept) {
+  if (!wished_in_float_.empty()) {
+    leave_in_float(wished_in_float_);
+    ONNXTOOL_ASSIGN(candidate, emit_with(out.calibrator));
+  }
+  if (!kept && wished_in_float_.empty()) return {};
+  candidate.trials = std::move(out.trials);
+  out = std::move(candidate);
+  return {};
+}
+
+Result<Quantizer::Correction> Quantizer::correct_biases(Output& out, const SampleSource& source,
+                                                        const RunOptions& run) {
+  Correction c;
+  RunOptions quiet = run;
+  quiet.progress = nullptr;
+  ONNXTOOL_TRY(all_on_integers(out));
+  const SpreadSamples some(source, affordable_samples(placement_));
+  ONNXTOOL_ASSIGN(corrections_, measure_bias_corrections(placement_, model_->graph(),
+                                                         out.model->graph(), some, quiet));
+  c.samples = some.size();
+  c.layers = static_cast<int64_t>(corrections_.size());
+  ONNXTOOL_ASSIGN(c.before_db, worst_sqnr(out, some, quiet));
+  ONNXTOOL_ASSIGN(Output candidate, emit_with(out.calibrator));
+  ONNXTOOL_ASSIGN(c.after_db, worst_sqnr(candidate, some, quiet));
+  c.kept = c.after_db > c.before_db;
+  if (!c.kept) corrections_.clear();
+  ONNXTOOL_TRY(keep_candidate(out, std::move(candidate), c.kept));
+  return c;
+}
+
+Result<Quantizer::Rerounding> Quantizer::round_weights(Output& out, const SampleSource& source,
+                                                       const RunOptions& run) {
+  Rerounding r;
+  RunOptions quiet = run;
+  quiet.progress = nullptr;
+  ONNXTOOL_TRY(all_on_integers(out));
+  const SpreadSamples some(source, affordable_samples(placement_));
+  ONNXTOOL_ASSIGN(rounded_,
+                  round_layers(placement_, model_->graph(), out.model->graph(), some, quiet));
+  r.samples = some.size();
+  r.layers = rounded_;
+  ONNXTOOL_ASSIGN(r.before_db, worst_sqnr(out, some, quiet));
+  ONNXTOOL_ASSIGN(Output candidate, emit_with(out.calibrator));
+  ONNXTOOL_ASSIGN(r.after_db, worst_sqnr(candidate, some, quiet));
+  r.kept = r.after_db > r.before_db;
+  if (!r.kept) rounded_.clear();
+  ONNXTOOL_TRY(keep_candidate(out, std::move(candidate), r.kept));
+  return r;
+}
+
+Result<Quantizer::Output> Quantizer::best_of_all(const SampleSource& source,
+                                                 const RunOptions& run) const {
+  Result<Output> best = Error{ErrorCode::kNegative, "no calibrator gave a model", {}};
+  std::vector<CalibratorTrial> trials;
+  double best_sqnr = -INFINITY;
+  RunOptions quiet = run;
+  quiet.progress = nullptr;
+  const SpreadSamples some(source, affordable_samples(placement_));
+  for (const Calibrator c : tried_calibrators(options_)) {
+    ONNXTOOL_ASSIGN(Output candidate, emit_with(c));
+    ONNXTOOL_ASSIGN(const double worst, worst_sqnr(candidate, some, quiet));
+    trials.push_back({c, worst});
+    if (const double margin = c == Calibrator::kMinMax ? kMinMaxMarginDb : 0;
+        !best.ok() || worst > best_sqnr + margin) {
+      best_sqnr = worst;
+      best = std::move(candidate);
+    }
+  }
+  if (best.ok()) best->trials = std::move(trials);
+  return best;
+}
+
+}  // namespace onnxtool
