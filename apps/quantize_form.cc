@@ -1,6 +1,10 @@
 // A quantized model in the other form: QDQ as integer operators, or integer operators as QDQ.
+#include <array>
+
 #include "apps/quantize_method.h"
+#include "libopt/rewrite/driver.h"
 #include "libopt/target/target.h"
+#include "passes/pass.h"
 #include "quant/qoperator.h"
 
 namespace onnxtool {
@@ -14,6 +18,13 @@ bool is_quantized(const Graph& graph) {
     n.for_each_subgraph([&](Graph& g) { found = found || is_quantized(g); });
   }
   return found;
+}
+
+// What exporters leave between Q and DQ that does nothing: Identities of shared zero points, Casts
+// to the type that is there.
+void clear_between(Model& model) {
+  constexpr std::array<const PassInfo*, 2> kPasses = {&kEliminateIdentity, &kEliminateNoOp};
+  run_passes(model, kPasses, {});
 }
 
 class FormMethod final : public QuantizeMethod {
@@ -38,6 +49,7 @@ class FormMethod final : public QuantizeMethod {
     result_.reference = c.original.clone();
     result_.model = c.original.clone();
     if (form_ == Form::kQOperator) {
+      clear_between(*result_.model);
       report_ = lower_to_qoperator(*result_.model, target_);
     } else {
       ONNXTOOL_ASSIGN(report_, raise_to_qdq(*result_.model));

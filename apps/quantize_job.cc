@@ -13,6 +13,7 @@
 #include "libopt/analysis/seam.h"
 #include "libopt/io/load.h"
 #include "libopt/io/reread.h"
+#include "libopt/rewrite/inline_calls.h"
 #include "libopt/rewrite/node_names.h"
 #include "quant/given_codes.h"
 
@@ -95,12 +96,21 @@ Status QuantizeJob::open_files() {
   return check_files(inputs_of(o_), outputs);
 }
 
+// Names are those of the graph that is quantized, where calls of functions are inlined.
+Status QuantizeJob::check_selections() const {
+  if (original_->functions.empty()) return method_->check(*original_);
+  const std::unique_ptr<Model> inlined = original_->clone();
+  ONNXTOOL_TRY(inline_calls(inlined->graph(), [](const Node&) { return false; }));
+  inlined->functions.clear();
+  return method_->check(*inlined);
+}
+
 Status QuantizeJob::open_model() {
   ONNXTOOL_ASSIGN(original_, load_model(o_.model));
   ONNXTOOL_TRY(apply_shapes(*original_, o_.data));
   if (Status s = infer_graph(original_->graph()); !s.ok()) return std::move(s).error().at(o_.model);
   if (Status s = check_given_codes(*original_); !s.ok()) return std::move(s).error().at(o_.model);
-  ONNXTOOL_TRY(method_->check(*original_));
+  ONNXTOOL_TRY(check_selections());
   // Only now the model's own data files are known, and whether the output must have one.
   save_.protected_files = payload_files(*original_);
   save_.external_data |= original_->had_external_data;

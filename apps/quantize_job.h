@@ -29,6 +29,7 @@ class QuantizeJob {
   /// Whether a model is written in the end.
   bool writes() const { return !o_.dry_run && method_->makes_model(); }
   Status open_files();
+  Status check_selections() const;
   Status open_model();
   Status open_data();
   Result<std::unique_ptr<SampleSource>> open_samples(const std::string& path) const;

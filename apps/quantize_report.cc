@@ -137,9 +137,12 @@ Section static_section(const Quantizer& q, const Quantizer::Output* out) {
                   {},
                   0};
     tensors.for_people = false;
-    for (const CalibratedTensor& t : out->tensors)
+    for (const CalibratedTensor& t : out->tensors) {
+      const bool known = !std::isnan(t.expected_sqnr_db);
       tensors.rows.push_back({t.name, t.range.min, t.range.max, static_cast<double>(t.params.scale),
-                              int64_t{t.params.zero_point}, t.expected_sqnr_db});
+                              int64_t{t.params.zero_point},
+                              known ? Scalar(t.expected_sqnr_db) : Scalar()});
+    }
     s.tables.push_back(std::move(tensors));
   }
   return s;
