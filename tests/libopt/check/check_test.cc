@@ -286,6 +286,16 @@ TEST_CASE("check: a runtime's release bounds opset and IR version") {
   CHECK_FALSE(importing("own.domain", 5, "ort-1.31"));
 }
 
+TEST_CASE("check: LayerNormalization takes any attribute, as its schema says") {
+  const auto with = [](const std::string& node) {
+    return codes(check_bytes(encoded_text(
+        "<ir_version: 8, opset_import: [\"\" : 17]> g (float[2,3] x, float[3] s) => (float[2,3] y) "
+        "{ [n] y = " + node + " }")));
+  };
+  CHECK(with("LayerNormalization <epsion = 0.1> (x, s)") == Codes{});
+  CHECK(with("Softmax <epsion = 0.1> (x)").contains("unknown-attribute"));
+}
+
 TEST_CASE("check: what is looked up one by one is limited") {
   auto model = parsed(kTwoNodes);
   for (Node& n : model->graph().nodes())

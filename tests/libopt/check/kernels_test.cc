@@ -45,6 +45,16 @@ TEST_CASE("check kernels: operators without a kernel run by their definition") {
               "ort-1.31") == Codes{"runtime-kernel"});
 }
 
+TEST_CASE("check kernels: a definition may hold for a part of the types") {
+  const auto pad = [](const std::string& type) {
+    return codes("<ir_version: 8, opset_import: [\"\" : 18]> g (float[4, 4] x, " + type +
+                     "[2] s) => (float[M, N] y) { [n] y = CenterCropPad(x, s) }",
+                 "ort-1.31");
+  };
+  CHECK(pad("int64") == Codes{});
+  CHECK(pad("int32") == Codes{"runtime-kernel"});  // its Max has one type for both inputs
+}
+
 TEST_CASE("check kernels: a definition holds from its opset to where its operators change") {
   using Opsets = std::vector<int>;
   const auto refused = [](const std::string& node) {
