@@ -720,6 +720,39 @@ def break_length(data, rng):
 BYTE_MUTATIONS = [("cut", cut, "truncated"), ("length", break_length, "malformed"), ("nesting", deep_nesting, "too-deep")]
 
 
+class ExternalData(unittest.TestCase):
+    """What the entries of external data may be, against what onnx.checker and ONNX Runtime take."""
+
+    def test_entries(self):
+        weights = np.arange(4, dtype=np.float32)
+        for entries, onnx_takes, runtime_takes in (
+            ({"length": "16"}, True, True),
+            ({"length": "0"}, True, True),  # as none
+            ({"length": "16", "foo": "1"}, True, False),
+        ):
+            with self.subTest(entries=entries), tempfile.TemporaryDirectory() as directory:
+                tensor = numpy_helper.from_array(weights, "w")
+                tensor.ClearField("raw_data")
+                tensor.data_location = TensorProto.EXTERNAL
+                for key, value in {"location": "w.bin", **entries}.items():
+                    tensor.external_data.add(key=key, value=value)
+                path = pathlib.Path(directory) / "model.onnx"
+                (path.parent / "w.bin").write_bytes(weights.tobytes())
+                ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [4]) for n in "xy"]
+                graph = helper.make_graph([helper.make_node("Add", ["x", "w"], ["y"], "n")], "g", ends[:1], ends[1:], [tensor])
+                path.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString())
+                self.assertEqual(refusal(path) is None, onnx_takes)
+                self.assertEqual(all(f["severity"] != "error" for f in check([path])[str(path)]), onnx_takes)
+                try:
+                    onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+                    loads = True
+                except Exception:
+                    loads = False
+                self.assertEqual(loads, runtime_takes)
+                found = check([path], "--runtime", "ort-1.31")[str(path)]
+                self.assertEqual(all(f["severity"] != "error" for f in found), runtime_takes)
+
+
 class Mutants(unittest.TestCase):
     def test_every_mutant_is_found(self):
         print(f"seed {SEED}")
