@@ -37,10 +37,14 @@ const Graph* body_of(const Node& loop) {
   return body ? body->get() : nullptr;
 }
 
-bool is_true(const Value& v) {
+// nullopt: not constant.
+std::optional<bool> constant_condition(const Value& v) {
   const Tensor* t = v.constant();
-  return t && t->count() == 1 && t->dtype() == DataType::kBool && t->to_ints()[0] != 0;
+  if (!t || t->count() != 1 || t->dtype() != DataType::kBool) return std::nullopt;
+  return t->to_ints()[0] != 0;
 }
+
+bool is_true(const Value& v) { return constant_condition(v) == true; }
 
 // Whether the body's condition is true after every turn.
 bool stays_true(const Graph& body) {
@@ -64,11 +68,12 @@ MatchOr<Match> match(const Node& loop, const PassContext& context) {
       body->outputs().size() < carried + 1 ||
       body->outputs().size() < static_cast<size_t>(loop.num_outputs()) + 1)
     return no_match("body does not fit the node");
+  const bool never = loop.has_input(1) && constant_condition(loop.input(1)) == false;
   const Tensor* count = loop.has_input(0) ? loop.input(0).constant() : nullptr;
-  if (!count || count->count() != 1 || count->dtype() != DataType::kInt64)
+  if (!never && (!count || count->count() != 1 || count->dtype() != DataType::kInt64))
     return no_match("number of turns is not constant");
-  const int64_t turns = std::max<int64_t>(count->to_ints()[0], 0);
-  if ((loop.has_input(1) && !is_true(loop.input(1))) || !stays_true(*body))
+  const int64_t turns = never ? 0 : std::max<int64_t>(count->to_ints()[0], 0);
+  if (!never && ((loop.has_input(1) && !is_true(loop.input(1))) || !stays_true(*body)))
     return no_match("condition may become false");
   for (size_t i = 0; i < carried; ++i)
     if (!loop.has_input(static_cast<int>(i) + 2)) return no_match("a first value is absent");
