@@ -125,6 +125,13 @@ class OptimizeCommand {
           "{} initializers are no longer listed as graph inputs, as IR versions below 4 had to",
           promoted));
     if (frozen) notes_.push_back(fmt::format("{} inputs with a default are constants now", frozen));
+    const auto overridable = std::ranges::count_if(
+        model_->graph().initializers(), [](const Value* v) { return v->is_graph_input(); });
+    if (overridable)
+      notes_.push_back(
+          fmt::format("{} initializers are inputs with a default, which callers may override: "
+                      "runtimes are faster with constants, which --freeze makes of them",
+                      overridable));
     folder_ = make_folder();
     context_.folder = folder_.get();
     context_.max_growth_bytes = o_.max_growth;

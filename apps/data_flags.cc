@@ -172,7 +172,7 @@ Result<std::map<std::string, IntegerBounds>> random_bounds(const Model& model, c
 Status apply_shapes(Model& model, const DataFlags& f) {
   std::vector<std::string> symbols, names;
   for (const Value* v : model.graph().inputs()) {
-    names.push_back(v->name());
+    if (!v->initializer()) names.push_back(v->name());
     if (v->type().shape)
       for (const Dim& d : *v->type().shape)
         if (!d.symbol.empty() &&
