@@ -1,6 +1,7 @@
 #include "quant/prepare.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <map>
 
@@ -229,10 +230,14 @@ Result<Preparation> prepare_weights(std::unique_ptr<Model>& model, int least_ops
                    "leave out --no-opset-change"};
     ONNXTOOL_TRY(raise_opset(*model, least_opset, p));
   }
-  if (fold)
+  if (fold) {
     ONNXTOOL_TRY(fold_model(*model));
-  else
+  } else {
+    // Exporters write one for every weight that several layers share; it reads nothing.
+    constexpr std::array<const PassInfo*, 1> kPasses = {&kEliminateIdentity};
+    run_passes(*model, kPasses, {});
     ONNXTOOL_TRY(infer_graph(model->graph()));
+  }
   after(*model, p);
   return p;
 }

@@ -112,8 +112,8 @@ Found climb(AccuracyTarget target, const Target& runtime, int* calibrations = nu
   auto out = quantizer->emit(samples.get(), cpu_run());
   REQUIRE(out.ok());
   const RunOptions run = cpu_run();
-  auto found = reach_accuracy(*quantizer, *out, target,
-                              {original->graph(), *samples, 256, run, remake});
+  auto found =
+      reach_accuracy(*quantizer, *out, target, {original->graph(), *samples, 256, run, remake});
   REQUIRE_MESSAGE(found.ok(), (found.ok() ? "" : found.error().message));
   CHECK(found->runs <= found->budget);
   auto compared = compare_models(original->graph(), out->model->graph(), *samples, run, {});

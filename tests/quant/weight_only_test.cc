@@ -277,6 +277,8 @@ TEST_CASE("weight-only: what stays float, and why") {
   CHECK(reason_of(product_model("y = MatMul (x, z)", 13, "float[3,64] x, float[64,8] z"), "y")
             .find("not constant") != std::string::npos);
   CHECK(reason_of(product_model("p = MatMul (x, w) r = Relu (p) y = MatMul (r, v)"), "y") == "");
+  CHECK(reason_of(product_model("i = Identity (w) p = MatMul (x, i) y = MatMul (p, v)"), "p") ==
+        "");
   // The product of two activations has no weight to speak of, one of a dequantized weight has.
   CHECK(reason_of(product_model("p = MatMul (x, w) t = Transpose (p) y = MatMul (p, t)"), "y") ==
         "not listed");
