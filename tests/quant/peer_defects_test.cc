@@ -6,7 +6,6 @@
 //   11     a weight of two products is stored once: weight_only_test.cc
 //   12     LSTM layout = 1: dynamic_test.cc
 //   13     types of values in bodies: dynamic_test.cc, half_test.cc
-//   16     flags without effect: testdata/cli/quantize_flags.txt
 //   17     one Cast for all readers: half_test.cc
 //   18     range files know model, data and options: ranges/range_file_test.cc
 //   19     negative extremes in TensorRT's tables: ranges/foreign_test.cc
@@ -14,6 +13,7 @@
 
 #include "quant/dynamic.h"
 #include "quant/qoperator.h"
+#include "quant/weight_only.h"
 #include "tests/quant/product_models.h"
 
 namespace onnxtool {
@@ -147,6 +147,38 @@ TEST_CASE("peer defects 15: a transposed convolution in groups has scales and a 
       for_portable());
   CHECK(q.count("ConvTranspose") == 1);
   CHECK(q.sqnr_db > 30);
+}
+
+// Flags that no combination reads are refused (testdata/cli/quantize_flags.txt); those of the grid
+// hold whatever chooses the codes.
+TEST_CASE(
+    "peer defects 16: bits, block and symmetry are what was asked for, with GPTQ and AWQ too") {
+  const auto model = parse(product_model("y = MatMul (x, w)"));
+  const auto samples = testing::random_samples(*model);
+  for (const bool gptq : {false, true})
+    for (const bool awq : {false, true})
+      for (const bool symmetric : {false, true})
+        for (const auto& [bits, block] : {std::pair(4, 64), std::pair(4, 16), std::pair(8, 32)}) {
+          CAPTURE(gptq);
+          CAPTURE(awq);
+          CAPTURE(symmetric);
+          WeightOnlyOptions o;
+          o.bits = bits;
+          o.block = block;
+          o.symmetric = symmetric;
+          o.gptq = gptq;
+          o.awq = awq;
+          o.calibration = {samples.get(), testing::cpu_run()};
+          const auto made = testing::make_with(product_model("y = MatMul (x, w)"), o,
+                                               plan_weight_only, quantize_weights_only);
+          REQUIRE(made.ops.at("MatMulNBits") == 1);
+          for (const Node& n : made.model.model->graph().nodes()) {
+            if (n.op_type() != "MatMulNBits") continue;
+            CHECK(n.attr<int64_t>("bits", 0) == bits);
+            CHECK(n.attr<int64_t>("block_size", 0) == block);
+            CHECK(n.has_input(3) == !symmetric);
+          }
+        }
 }
 
 TEST_CASE("peer defects 20: a Concat of one input becomes no integer operator") {
