@@ -42,6 +42,7 @@ void look_into(CheckResult& result, const check::OutlineView& view, Findings& ou
   const CheckOptions& options = view.options;
   check::check_types(view, *result.model, out);
   if (out.has_errors()) return;  // advice is for models that work
+  check::check_choices(*result.model, options, out);
   if (options.runtime) check::check_kernels(*result.model, options, out);
   if (options.target) check::check_target(*result.model, *options.target, out);
   check::check_exporter(*result.model, out);

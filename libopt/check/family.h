@@ -75,6 +75,8 @@ void check_node(const OutlineView& view, const outline::Node& node, const std::s
 void check_types(const OutlineView& view, Model& model, Findings& out);
 /// Opsets and IR version against what is known and against the runtime.
 void check_runtime(const OutlineView& view, Findings& out);
+/// Attributes whose values are words of a list.
+void check_choices(const Model& model, const CheckOptions& options, Findings& out);
 /// Kernels of the runtime and provider, and node names, which it wants unique; on inferred types.
 void check_kernels(const Model& model, const CheckOptions& options, Findings& out);
 /// What the target needs of shapes and zero points; on inferred types.

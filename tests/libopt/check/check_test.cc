@@ -327,6 +327,36 @@ TEST_CASE("check: a runtime refuses declarations without an element type") {
   CHECK_FALSE(found("t", nullptr));
 }
 
+TEST_CASE("check: words that no operator lists, and which of them the runtime refuses") {
+  const auto found = [](const std::string& node, std::string_view runtime, int opset = 18) {
+    CheckOptions options;
+    options.runtime = find_runtime(runtime);
+    const CheckResult r = testing::check_bytes(
+        testing::encoded_text("<ir_version: 8, opset_import: [\"\" : " + std::to_string(opset) +
+                              "]> g (float[1,4,2,2] x) => (float[A,B,C,D] y) "
+                              "<int64[8] p = {0,0,0,0,0,0,0,1}> { [n] y = " +
+                              node + " }"),
+        options);
+    std::string out;
+    for (const CheckFinding& f : r.findings)
+      if (f.id != RuleId::kDeadInitializer) out += std::string(f.rule().code) + " ";
+    return out;
+  };
+  const std::string bad_pad = "Pad <mode = \"mean\"> (x, p)";
+  CHECK(found(bad_pad, "") == "unlisted-value ");
+  CHECK(found(bad_pad, "ort-1.31") == "runtime-attribute ");
+  CHECK(found("Pad <mode = \"edge\"> (x, p)", "ort-1.31").empty());
+  CHECK(found("DepthToSpace <blocksize = 2, mode = \"dcr\"> (x)", "ort-1.31") ==
+        "runtime-attribute ");
+  // ONNX Runtime takes an empty auto_pad for none.
+  const std::string empty = "MaxPool <kernel_shape = [1, 1], auto_pad = \"\"> (x)";
+  CHECK(found(empty, "") == "unlisted-value ");
+  CHECK(found(empty, "ort-1.31") == "unlisted-value ");
+  CHECK(found("Gelu <approximate = \"erf\"> (x)", "ort-1.31", 20) == "unlisted-value ");
+  CHECK(found("Clip <min = 2.0, max = 1.0> (x)", "ort-1.31", 10) == "runtime-attribute ");
+  CHECK(found("Clip <min = 1.0, max = 2.0> (x)", "ort-1.31", 10).empty());
+}
+
 TEST_CASE("check: operators outside of the standard may be restricted") {
   const std::string custom = encoded_text(
       "<ir_version: 8, opset_import: [\"\" : 17, \"own\" : 1]> g (float[2] x) => (float[2] y) { "
