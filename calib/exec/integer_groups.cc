@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <ranges>
 
 #include "calib/exec/readers.h"
 #include "libopt/analysis/qdq.h"
+#include "libopt/analysis/qdq_movers.h"
 #include "libopt/ir/code_type.h"
 
 namespace onnxtool {
@@ -60,15 +62,11 @@ const Entry* entry_of(const Node& node) {
   return it == std::end(kEntries) ? nullptr : it;
 }
 
-// The DequantizeLinear that makes input i, in the same graph; nullptr: something else does.
-const Node* dequantize_of(const Node& node, int i) {
-  if (!node.has_input(i)) return nullptr;
-  const Node* p = node.input(i).producer();
-  const bool fits = p && &p->graph() == &node.graph() && is_dequantize(*p) &&
-                    p->num_inputs() == 3 && p->has_input(1) && p->has_input(2) &&
-                    is_8bit(p->input(2).type().dtype) && is_float(node.input(i).type().dtype) &&
-                    node.input(i).type().dtype == DataType::kFloat;
-  return fits ? p : nullptr;
+// A DequantizeLinear of 8-bit codes in the node's graph.
+bool gives_floats_of_codes(const Node& dq, const Graph& graph) {
+  return &dq.graph() == &graph && is_dequantize(dq) && dq.num_inputs() == 3 && dq.has_input(1) &&
+         dq.has_input(2) && is_8bit(dq.input(2).type().dtype) && dq.has_output(0) &&
+         dq.output(0).type().dtype == DataType::kFloat;
 }
 
 // One scale, or one for each index of the weight's axis of output channels.
@@ -113,14 +111,71 @@ class Finder {
       : graph_(graph), questions_(questions) {}
 
   IntegerGroups find() {
-    for (const Node& n : graph_.nodes())
-      if (const Entry* e = entry_of(n); e && has_one_result(n)) consider(n, *e);
+    find_carriers();
+    // A carrier of which something reads the floats is none, and then its readers may be no cores.
+    for (int round = 0;; ++round) {
+      constexpr int kMostRounds = 4;
+      if (round == kMostRounds) carriers_.clear();
+      out_ = {};
+      for (const Node& n : graph_.nodes())
+        if (const Entry* e = entry_of(n); e && has_one_result(n)) consider(n, *e);
+      if (!drop_carriers()) break;
+    }
     drop_dequantizers();
     return std::move(out_);
   }
 
  private:
+  // Operators between a DequantizeLinear and its readers that do to the codes what they do to the
+  // floats, where no QuantizeLinear follows: as ONNX Runtime, which moves the DequantizeLinear
+  // behind them.
+  void find_carriers() {
+    for (const Node& n : graph_.nodes()) {
+      if (!is_passed_by_qdq(n) || !has_one_result(n) || n.output(0).uses().empty() ||
+          n.output(0).is_graph_output() || questions_.is_watched(n.output(0)))
+        continue;
+      const Node* activation = nullptr;
+      const Node* dq = dequantize_of(n, 0);
+      if (!dq || !has_one_scale(*dq) || dq->input(0).constant() || quantize_behind(n, activation) ||
+          !questions_.has_kernel(n.op_type(), "", n.opset(), type_of(*dq)))
+        continue;
+      carriers_.insert(&n);
+    }
+  }
+
+  // Those with a reader that takes floats, the last ones first. Whether there were any.
+  bool drop_carriers() {
+    const size_t had = carriers_.size();
+    if (!had) return false;
+    std::vector<const Node*> in_order;
+    for (const Node& n : graph_.nodes())
+      if (carriers_.contains(&n)) in_order.push_back(&n);
+    for (const Node* n : in_order | std::views::reverse)
+      if (!std::ranges::all_of(n->output(0).uses(), [&](const Use& u) {
+            const auto it = out_.by_core.find(u.user);
+            if (it == out_.by_core.end() || !std::ranges::count(it->second.inputs, &n->output(0)))
+              return false;
+            return !out_.codes.contains(&u.user->output(0)) || carriers_.contains(u.user);
+          }))
+        carriers_.erase(n);
+    return carriers_.size() != had;
+  }
+
+  // What makes input i of codes; nullptr: nothing does.
+  const Node* dequantize_of(const Node& node, int i) const {
+    if (!node.has_input(i)) return nullptr;
+    const Node* p = node.input(i).producer();
+    while (p && carriers_.contains(p)) p = p->input(0).producer();
+    return p && gives_floats_of_codes(*p, node.graph()) ? p : nullptr;
+  }
+  // The codes of input i, which `dq` makes floats of: behind a carrier, what the carrier gives.
+  const Value& codes_of(const Node& node, int i, const Node& dq) const {
+    const Value& v = node.input(i);
+    return v.producer() == &dq ? dq.input(0) : v;
+  }
+
   void consider(const Node& core, const Entry& entry) {
+    if (carriers_.contains(&core)) return carry(core);
     IntegerGroup group{.op = entry.integer_op,
                        .domain = entry.integer_domain,
                        .core = &core,
@@ -134,16 +189,29 @@ class Finder {
     // An activation without a QuantizeLinear behind it runs on the float result as ever.
     if (!fill(group, entry.form, q)) return;
     const int opset = group.domain.empty() ? core.opset() : 1;
-    if (!questions_.has_kernel(group.op, group.domain, opset, group.inputs[0]->type().dtype))
-      return;
+    const auto codes = out_.codes.find(group.inputs[0]);
+    const DataType type = codes == out_.codes.end() ? group.inputs[0]->type().dtype : codes->second;
+    if (!questions_.has_kernel(group.op, group.domain, opset, type)) return;
     if (q) out_.replaced.insert(q);
     if (activation) out_.replaced.insert(activation);
     out_.by_core.emplace(&core, std::move(group));
   }
 
-  bool is_read_once(const Value& v) const {
-    return only_reader(v) && !questions_.is_watched(v);
+  void carry(const Node& carrier) {
+    const Node* from = dequantize_of(carrier, 0);
+    if (!from) return;  // the carrier before it is none any more, and so it goes next
+    const Node& dq = *from;
+    IntegerGroup group{.op = carrier.op_type(),
+                       .domain = "",
+                       .core = &carrier,
+                       .last = &carrier,
+                       .inputs = {carrier.inputs().begin(), carrier.inputs().end()}};
+    group.inputs[0] = &codes_of(carrier, 0, dq);
+    out_.codes[&carrier.output(0)] = type_of(dq);
+    out_.by_core.emplace(&carrier, std::move(group));
   }
+
+  bool is_read_once(const Value& v) const { return only_reader(v) && !questions_.is_watched(v); }
 
   // The QuantizeLinear that alone reads the result, behind an activation that it covers.
   const Node* quantize_behind(const Node& core, const Node*& activation) const {
@@ -163,15 +231,16 @@ class Finder {
     return fits ? q : nullptr;
   }
 
-  static void add_codes(IntegerGroup& group, const Node& dq) {
-    group.inputs.insert(group.inputs.end(), {&dq.input(0), &dq.input(1), &dq.input(2)});
+  void add_codes(IntegerGroup& group, int i, const Node& dq) const {
+    group.inputs.insert(group.inputs.end(),
+                        {&codes_of(*group.core, i, dq), &dq.input(1), &dq.input(2)});
   }
   static void add_scale(IntegerGroup& group, const Node& q) {
     group.inputs.insert(group.inputs.end(), {&q.input(1), &q.input(2)});
   }
   static DataType type_of(const Node& qdq) { return qdq.input(2).type().dtype; }
 
-  static bool fill(IntegerGroup& group, Form form, const Node* q) {
+  bool fill(IntegerGroup& group, Form form, const Node* q) {
     const Node& core = *group.core;
     const Node* x = dequantize_of(core, 0);
     if (form == Form::kConcat) return fill_concat(group, *q);
@@ -184,20 +253,20 @@ class Finder {
         const Node* b = dequantize_of(core, 1);
         if (!b || !has_one_scale(*b) || type_of(*b) != type_of(*x) || type_of(*q) != type_of(*x))
           return false;
-        add_codes(group, *x);
-        add_codes(group, *b);
+        add_codes(group, 0, *x);
+        add_codes(group, 1, *b);
         add_scale(group, *q);
         return true;
       }
       case Form::kUnary: {
         if (type_of(*q) != type_of(*x) || dilated(core)) return false;
-        add_codes(group, *x);
+        add_codes(group, 0, *x);
         add_scale(group, *q);
         return true;
       }
       case Form::kMovement: {
         if (!same_scale(*x, *q)) return false;
-        group.inputs.push_back(&x->input(0));
+        group.inputs.push_back(&codes_of(core, 0, *x));
         for (int i = 1; i < core.num_inputs(); ++i)
           group.inputs.push_back(core.inputs()[static_cast<size_t>(i)]);
         return true;
@@ -207,43 +276,44 @@ class Finder {
     return false;
   }
 
-  static bool fill_conv(IntegerGroup& group, const Node& x, const Node& q) {
+  bool fill_conv(IntegerGroup& group, const Node& x, const Node& q) {
     const Node& core = *group.core;
     const Node* w = dequantize_of(core, 1);
     if (!w || !w->input(0).constant() || !has_channel_scales(*w, 0)) return false;
-    add_codes(group, x);
-    add_codes(group, *w);
+    add_codes(group, 0, x);
+    add_codes(group, 1, *w);
     add_scale(group, q);
     return !core.has_input(2) || add_bias(group, x, *w);
   }
 
-  static bool fill_matmul(IntegerGroup& group, const Node& a, const Node* q) {
+  bool fill_matmul(IntegerGroup& group, const Node& a, const Node* q) {
     const Node& core = *group.core;
     const Node* b = dequantize_of(core, 1);
     const int64_t rank = core.input(1).type().rank().value_or(0);
     if (!b || (!has_one_scale(*b) && (rank != 2 || !has_channel_scales(*b, 1)))) return false;
     if (q) {
-      add_codes(group, a);
-      add_codes(group, *b);
+      add_codes(group, 0, a);
+      add_codes(group, 1, *b);
       add_scale(group, *q);
       return true;
     }
     group.op = "MatMulIntegerToFloat";
     group.domain = kMicrosoft;
-    group.inputs = {&a.input(0),  &b->input(0), &a.input(1),
-                    &b->input(1), &a.input(2),  &b->input(2)};
+    group.inputs = {&codes_of(core, 0, a), &codes_of(core, 1, *b),
+                    &a.input(1),           &b->input(1),
+                    &a.input(2),           &b->input(2)};
     return true;
   }
 
-  static bool fill_gemm(IntegerGroup& group, const Node& a, const Node* q) {
+  bool fill_gemm(IntegerGroup& group, const Node& a, const Node* q) {
     const Node& core = *group.core;
     const Node* b = dequantize_of(core, 1);
     if (core.attr<float>("alpha", 1) != 1 || core.attr<float>("beta", 1) != 1) return false;
     if (!b || !b->input(0).constant() ||
         !has_channel_scales(*b, core.attr<int64_t>("transB", 0) ? 0 : 1))
       return false;
-    add_codes(group, a);
-    add_codes(group, *b);
+    add_codes(group, 0, a);
+    add_codes(group, 1, *b);
     if (core.has_input(2)) {
       if (!add_bias(group, a, *b)) return false;
     } else if (q) {
@@ -262,12 +332,12 @@ class Finder {
     return true;
   }
 
-  static bool fill_concat(IntegerGroup& group, const Node& q) {
+  bool fill_concat(IntegerGroup& group, const Node& q) {
     add_scale(group, q);
     for (int i = 0; i < group.core->num_inputs(); ++i) {
       const Node* x = dequantize_of(*group.core, i);
       if (!x || !has_one_scale(*x) || type_of(*x) != type_of(q)) return false;
-      add_codes(group, *x);
+      add_codes(group, i, *x);
     }
     return true;
   }
@@ -296,6 +366,7 @@ class Finder {
 
   const Graph& graph_;
   const IntegerQuestions& questions_;
+  std::unordered_set<const Node*> carriers_;
   IntegerGroups out_;
 };
 

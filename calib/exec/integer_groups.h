@@ -26,6 +26,8 @@ struct IntegerGroups {
   /// Nodes that no longer run: activations that saturation covers, QuantizeLinear behind a core,
   /// DequantizeLinear that only cores read.
   std::unordered_set<const Node*> replaced;
+  /// Values of which the plan has the codes, of that type, where the graph states floats.
+  std::unordered_map<const Value*, DataType> codes;
 };
 
 /// What the search asks of the plan.

@@ -99,9 +99,11 @@ class PlanCompiler {
     return dense == dense_.end() ? nullptr : &dense->second;
   }
   ValueType type_of(const Value& v) const {
-    const auto dense = dense_.find(&v);
-    return dense == dense_.end() ? v.type()
-                                 : ValueType::tensor(dense->second.dtype(), dense->second.dims());
+    if (const auto dense = dense_.find(&v); dense != dense_.end())
+      return ValueType::tensor(dense->second.dtype(), dense->second.dims());
+    ValueType type = v.type();
+    if (const auto codes = codes_.find(&v); codes != codes_.end()) type.dtype = codes->second;
+    return type;
   }
 
   int slot(const Value& v) {
@@ -233,6 +235,7 @@ class PlanCompiler {
                        return choice_.may_stand_for_groups(op, domain, opset, type);
                      }});
     groups_ = std::move(found.by_core);
+    codes_ = std::move(found.codes);
     taken_.insert(found.replaced.begin(), found.replaced.end());
   }
 
@@ -342,6 +345,7 @@ class PlanCompiler {
   std::set<const Node*> taken_;
   std::unordered_map<const Node*, Step> delayed_;  // by the node in whose place they run
   std::unordered_map<const Node*, IntegerGroup> groups_;
+  std::unordered_map<const Value*, DataType> codes_;          // as in IntegerGroups
   std::unordered_map<const Node*, FloatGroup> float_groups_;  // by the node in whose place they run
   KernelChoice choice_;
   MissingKernels missing_;

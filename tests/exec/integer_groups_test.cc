@@ -104,6 +104,31 @@ TEST_CASE("integer groups: products with constants, quantized behind or not") {
   check(text, 4);
 }
 
+TEST_CASE("integer groups: codes pass by what only moves them, or keeps the largest") {
+  const std::string weight =
+      ", int8[4,3] m = {1, 2, 3, 40, 50, -60, 70, 8, 90, -100, 11, 12}, float ms = {0.01}, int8 mz "
+      "= {0}, int64[2] rows = {-1, 4}";
+  const std::string md = "md = DequantizeLinear (m, ms, mz)  ";
+  check(with_body(md + "r = Reshape (xd, rows)  p = MatMul (r, md)",
+                  "y = QuantizeLinear (p, ys, ymid)", weight),
+        3);
+  check(with_body(md + "t = Transpose <perm = [0, 1, 3, 2]> (xd)  r = Reshape (t, rows)  "
+                       "p = MatMul (r, md)",
+                  "y = QuantizeLinear (p, ys, ymid)", weight),
+        4);
+  const std::string pooled = "s = MaxPool <kernel_shape = [2, 2]> (xd)  c = Conv (s, wd, bd)";
+  check(with_body("wd = DequantizeLinear <axis = 0> (w, ws, wz)  bd = DequantizeLinear <axis = 0> "
+                  "(b, bs, bz)  " +
+                      pooled,
+                  "y = QuantizeLinear (c, ys, ymid)", kWeights),
+        3);
+  // One reader wants the floats.
+  check_stays(
+      with_body("t = Transpose <perm = [0, 1, 3, 2]> (xd)  u = Transpose <perm = [0, 1, 3, "
+                "2]> (t)  p = MatMul (u, t)  e = Exp (t)  s = Add (p, e)",
+                "y = QuantizeLinear (s, ys, ymid)"));
+}
+
 TEST_CASE("integer groups: sums, unary operators and movements of codes") {
   check(with_body("s = Add (xd, xd)", "y = QuantizeLinear (s, ys, ymid)"), 2);
   check(with_body("s = Mul (xd, xd)", "y = QuantizeLinear (s, ys, ymid)"), 2);

@@ -64,6 +64,17 @@ TEST_CASE("check: biases are in units of data times weights") {
             .ends_with("zero point is not 0"));
 }
 
+TEST_CASE("check: sums saturate also behind operators that codes pass by") {
+  for (const std::string op : {"Reshape (xd, s)", "Transpose (xd)", "Exp (xd)"}) {
+    const Codes found = codes(checked(
+        "<ir_version: 8, opset_import: [\"\" : 17]> g (uint8[2, 2] x) => (float[2, 2] y) "
+        "<float sx = {0.5}, uint8 zx = {128}, int8[2, 2] w = {127, 127, 127, 127}, int8 zw = {0}, "
+        "int64[2] s = {2, 2}> { [a] xd = DequantizeLinear (x, sx, zx)  [b] m = " +
+        op + "  [c] wd = DequantizeLinear (w, sx, zw)  [d] y = MatMul (m, wd) }"));
+    CHECK_MESSAGE(found.contains("saturation") == (op != "Exp (xd)"), op);
+  }
+}
+
 TEST_CASE("check: a target that needs fixed shapes says which vary") {
   const auto model = [](const std::string& input, const std::string& output,
                         const std::string& body) {

@@ -1,0 +1,13 @@
+// Operators that codes pass by as the floats would.
+#pragma once
+
+#include "libopt/ir/graph.h"
+
+namespace onnxtool {
+
+/// Whether onnxruntime moves a DequantizeLinear of one scale from before the operator behind it, and
+/// a QuantizeLinear the other way: it only moves elements of input 0, or picks the largest.
+/// Source: core/optimizer/qdq_transformer/qdq_propagation.cc, with the versions listed there.
+bool is_passed_by_qdq(const Node& node);
+
+}  // namespace onnxtool
