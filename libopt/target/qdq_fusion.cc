@@ -10,6 +10,7 @@
 
 #include "libopt/analysis/clip.h"
 #include "libopt/analysis/effects.h"
+#include "libopt/analysis/qdq_movers.h"
 #include "libopt/ir/code_type.h"
 #include "libopt/rewrite/rewriter.h"
 #include "libopt/rewrite/visit.h"
@@ -52,14 +53,6 @@ bool same_codes(const Node& a, const Node& b) {
          equal(*a.input(2).constant(), *b.input(2).constant());
 }
 
-// Q and DQ pass these by, in the versions that onnxruntime lists.
-bool moves_elements(const Node& n) {
-  if (n.is("MaxPool"))
-    return n.opset() >= 12 && n.opset() < 22 && !(n.num_outputs() > 1 && n.has_output(1));
-  return n.is("Reshape") || n.is("Transpose") || n.is("Squeeze") || n.is("Unsqueeze") ||
-         n.is("Slice");
-}
-
 class Fuser {
  public:
   Fuser(std::unique_ptr<Model> model, const Target& target)
@@ -79,6 +72,7 @@ class Fuser {
     separate_readers();
     if (target_.prefers_unsigned) make_unsigned();
     for (Node& n : graph_.nodes()) fuse(n);
+    for (Node& n : graph_.nodes()) read_packed(n);
     count(graph_);
     return std::move(out_);
   }
@@ -152,7 +146,7 @@ class Fuser {
       // too.
       for (Value* v = &q->input(0);;) {
         Node* mover = v->producer();
-        if (!mover || &mover->graph() != &graph_ || !v->has_one_use() || !moves_elements(*mover))
+        if (!mover || &mover->graph() != &graph_ || !v->has_one_use() || !is_passed_by_qdq(*mover))
           break;
         Value& source = mover->input(0);
         if (is_known(source)) break;
@@ -163,7 +157,7 @@ class Fuser {
         Rewriter(graph_).set_input(*mover, 0, &down.output(0));
         v = &source;
         // What is above reads through the new Q.
-        if (!v->producer() || !moves_elements(*v->producer())) break;
+        if (!v->producer() || !is_passed_by_qdq(*v->producer())) break;
       }
     }
   }
@@ -202,7 +196,7 @@ class Fuser {
       if (!has_scalar_codes(dq) || !dq.output(0).has_one_use() || dq.output(0).uses().empty())
         continue;
       const Use u = dq.output(0).uses()[0];
-      if (!in_this_graph(u) || !moves_elements(*u.user)) continue;
+      if (!in_this_graph(u) || !is_passed_by_qdq(*u.user)) continue;
       for (Node* added : insert_after(*u.user, dq)) open.push_back(added);
     }
   }
@@ -413,6 +407,38 @@ class Fuser {
     if (!kernel.empty()) ++out_.integer_operators[std::string(kernel)];
     gone_.insert(dqs.begin(), dqs.end());
     gone_.insert(qs.begin(), qs.end());
+  }
+
+  // A product of floats with weights behind a DQ of its own becomes a MatMulNBits, which reads the
+  // codes: of 8 or 4 bits, with one scale, one for each column, or one for each block of 16 to
+  // 256 rows.
+  void read_packed(const Node& n) {
+    const bool gemm = n.is("Gemm");
+    if ((!gemm && !n.is("MatMul")) || n.num_inputs() < 2 || !n.has_input(0) || !n.has_input(1) ||
+        !n.has_output(0))
+      return;
+    if (gemm && (n.attr<int64_t>("transA", 0) || n.attr<int64_t>("transB", 0) ||
+                 n.attr<float>("alpha", 1) != 1 || n.attr<float>("beta", 1) != 1))
+      return;
+    for (const int i : {0, 2})
+      if (n.has_input(i) && n.input(i).producer() && is_dq(*n.input(i).producer())) return;
+    const Node* dq = n.input(1).producer();
+    if (!dq || &dq->graph() != &graph_ || !is_dq(*dq) || gone_.contains(dq) ||
+        !dq->output(0).has_one_use() || !dq->input(0).has_one_use())
+      return;
+    const Tensor *codes = dq->input(0).constant(), *scale = dq->input(1).constant();
+    if (!codes || !scale || codes->rank() != 2 || (dq->has_input(2) && !dq->input(2).constant()) ||
+        (!is_8bit(codes->dtype()) && codes->dtype() != DataType::kInt4 &&
+         codes->dtype() != DataType::kUint4))
+      return;
+    // An axis that counts from the end is not taken there.
+    const int64_t block = dq->attr<int64_t>("block_size", 0), axis = dq->attr<int64_t>("axis", 1);
+    const bool fits = block == 0
+                          ? is_scalar(dq->input(1)) || (scale->rank() == 1 && axis == 1)
+                          : axis == 0 && block >= 16 && block <= 256 && (block & (block - 1)) == 0;
+    if (!fits) return;
+    ++out_.integer_operators["MatMulNBits"];
+    gone_.insert(dq);
   }
 
   void count(const Graph& graph) {

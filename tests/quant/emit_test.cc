@@ -257,5 +257,29 @@ TEST_CASE("predicted graph: s8 pairs become u8 only where one DQ reads the Q") {
   CHECK(predict("b = Tanh (ad) c = Exp (ad) y = Add (b, c)").empty());
 }
 
+TEST_CASE("predicted graph: products of floats read the codes of their weights") {
+  std::string weights = "1";
+  for (int i = 1; i < 64; ++i) weights += ", 1";
+  const auto packed = [&](const std::string& dq, const std::string& rest) {
+    auto model = testing::parse(
+        "<ir_version: 10, opset_import: [\"\" : 21]> g (float[2,32] x) => (float y) "
+        "<float s = {0.1}, float[2] sc = {0.1, 0.2}, float[2,2] sb = {0.1, 0.2, 0.3, 0.4}, "
+        "int8[32,2] w = {" +
+        weights + "}> { wd = DequantizeLinear " + dq + rest + " }");
+    REQUIRE(infer_graph(model->graph()).ok());
+    const IntegerGraph g = fuse_qdq(*model, kOrtCpu);
+    CHECK(g.dequantize == (g.integer_operators.contains("MatMulNBits") ? 0 : 1));
+    return g.dequantize == 0;
+  };
+  const std::string product = " y = MatMul (x, wd)";
+  CHECK(packed("(w, s)", product));
+  CHECK(packed("(w, s)", " y = Gemm (x, wd)"));
+  CHECK(packed("<axis = 1> (w, sc)", product));
+  CHECK(packed("<axis = 0, block_size = 16> (w, sb)", product));
+  CHECK_FALSE(packed("(w, s)", " y = Gemm <alpha = 0.5> (x, wd)"));
+  CHECK_FALSE(packed("<axis = -1> (w, sc)", product));
+  CHECK_FALSE(packed("(w, s)", " z = Relu (wd) y = MatMul (x, z)"));
+}
+
 }  // namespace
 }  // namespace onnxtool
