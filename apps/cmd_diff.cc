@@ -277,6 +277,7 @@ class DiffCommand {
     ComparisonOptions options;
     options.metrics.atol = band_.atol;
     options.metrics.rtol = band_.rtol;
+    options.wider_for_halves = !rules_.band_given;
     options.metrics.top_k = o_.top_k;
     options.metrics.kl = o_.kl || asks_for(Metric::kKl) || asks_for(Metric::kKlMax);
     // A model in other floats keeps its meaning; the report says where its outputs have another
@@ -287,13 +288,23 @@ class DiffCommand {
     ONNXTOOL_ASSIGN(comparison_, compare_sides(*reference, *test, pairing_, *source_, parallelism,
                                                run_, options));
     std::vector<DataType> types;
+    const auto half = [](DataType t) {
+      return t == DataType::kFloat16 || t == DataType::kBfloat16;
+    };
     for (size_t i = 0; i < pairing_.pairs.size(); ++i) {
       const DataType a = reference->outputs()[pairing_.pairs[i].reference].dtype,
                      b = test->outputs()[pairing_.pairs[i].test].dtype;
       const bool floating = comparison_.outputs[i].second.total().all.floating;
-      types.push_back(a != DataType::kUndefined ? a
-                      : floating                ? DataType::kFloat
-                                                : DataType::kInt64);
+      const bool both_floats = is_any_float(a) && is_any_float(b);
+      types.push_back(both_floats && bits_of(b) < bits_of(a) ? b
+                      : a != DataType::kUndefined            ? a
+                      : floating                             ? DataType::kFloat
+                                                             : DataType::kInt64);
+      if ((half(a) || half(b)) && !rules_.band_given && rules_.reference == ModelKind::kFloat &&
+          rules_.test == ModelKind::kFloat)
+        pairing_.notes.push_back(
+            fmt::format("output '{}' is {}: its band is 0.001 + 0.01 x |reference|",
+                        comparison_.outputs[i].first, name(half(a) ? a : b)));
       if (a != b && is_any_float(a) && is_any_float(b))
         pairing_.notes.push_back(
             fmt::format("output '{}' is {}, but {} in the reference: compared as numbers",

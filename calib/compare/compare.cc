@@ -4,6 +4,7 @@
 #include <mutex>
 
 #include "calib/compare/compare_values.h"
+#include "calib/compare/gates.h"
 
 namespace onnxtool {
 namespace {
@@ -22,6 +23,8 @@ Result<Compared> compare_output(const std::string& name, const Datum& reference,
   return std::move(m).error();
 }
 
+bool is_half(DataType t) { return t == DataType::kFloat16 || t == DataType::kBfloat16; }
+
 }  // namespace
 
 Result<ModelComparison> compare_sides(Side& reference, Side& test, const OutputPairing& pairing,
@@ -32,9 +35,16 @@ Result<ModelComparison> compare_sides(Side& reference, Side& test, const OutputP
   const auto labelled = std::find_if(pairing.pairs.begin(), pairing.pairs.end(),
                                      [](const OutputPair& p) { return p.reference == 0; });
   ModelComparison result;
-  for (const OutputPair& p : pairing.pairs)
-    result.outputs.emplace_back(reference.outputs()[p.reference].name,
-                                OutputMetrics(options.metrics));
+  for (const OutputPair& p : pairing.pairs) {
+    const OutputInfo &r = reference.outputs()[p.reference], &t = test.outputs()[p.test];
+    MetricOptions own = options.metrics;
+    if (options.wider_for_halves && (is_half(r.dtype) || is_half(t.dtype))) {
+      const Band band = default_band(ModelKind::kHalf, ModelKind::kHalf);
+      own.atol = std::max(own.atol, band.atol);
+      own.rtol = std::max(own.rtol, band.rtol);
+    }
+    result.outputs.emplace_back(r.name, OutputMetrics(own));
+  }
   std::mutex mutex;
   int64_t done = 0;
   const auto one = [&](int worker, int64_t index, const Sample& sample) -> Status {
@@ -44,9 +54,10 @@ Result<ModelComparison> compare_sides(Side& reference, Side& test, const OutputP
     if (Status s = test.run(worker, index, sample, &t, nullptr); !s.ok())
       return std::move(s).error().at("test model");
     std::vector<Compared> compared;
-    for (const OutputPair& p : pairing.pairs) {
-      const std::string& name = reference.outputs()[p.reference].name;
-      auto c = compare_output(name, r[p.reference], t[p.test], options.metrics);
+    for (size_t i = 0; i < pairing.pairs.size(); ++i) {
+      const OutputPair& p = pairing.pairs[i];
+      const auto& [name, metrics] = result.outputs[i];
+      auto c = compare_output(name, r[p.reference], t[p.test], metrics.options());
       if (!c.ok()) return std::move(c).error().at("output '" + name + "'");
       compared.push_back(*std::move(c));
     }

@@ -15,6 +15,9 @@ struct ComparisonOptions {
   MetricOptions metrics;
   /// Labels of the samples judge output 0 of both.
   bool labelled = false;
+  /// Outputs of float16 or bfloat16 on either side have at least the band of models in these: a
+  /// step of bfloat16 alone is up to 0.8 % of a number.
+  bool wider_for_halves = false;
   /// At most this many samples, from the start; negative: all.
   int64_t max_samples = -1;
 };

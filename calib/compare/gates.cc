@@ -262,6 +262,8 @@ Gate default_gate(DataType type, ModelKind a, ModelKind b, bool band_given) {
   if (!is_any_float(type)) return {"", Metric::kMaxAbs, 1};
   const bool quantized = a == ModelKind::kQuantized || b == ModelKind::kQuantized;
   if (quantized && !band_given) return {"", Metric::kSqnr, 20};
+  // A step of theirs is far more than a band for floats allows.
+  if (bits_of(type) <= 8 && !band_given) return {"", Metric::kUlp, 1};
   return {"", Metric::kOutside, 0};
 }
 

@@ -44,8 +44,8 @@ struct Band {
 Band default_band(ModelKind a, ModelKind b);
 
 /// The gate of an output that no given gate judges: integers may differ by a step; bool and strings
-/// not at all; floats by 20 dB where either model is quantized and `band_given` is not set, else no
-/// element may lie outside of the band.
+/// not at all; floats by 20 dB where either model is quantized and `band_given` is not set, else
+/// those of 8 and 4 bits by a step, and of others no element may lie outside of the band.
 Gate default_gate(DataType type, ModelKind a, ModelKind b, bool band_given);
 
 /// One gate on one output.

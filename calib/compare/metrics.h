@@ -34,8 +34,9 @@ struct MetricOptions {
   /// An element is outside the band when !(|e| <= atol + rtol |r|), numpy's rule.
   double atol = 1e-5;
   double rtol = 1e-3;
-  /// Rows along the last axis are ranked; 0 leaves out top-k, argmax and KL. Only floating outputs
-  /// with at least two elements along it are ranked, and lists are shorter than the axis.
+  /// Rows along the last axis are ranked, or along axis 1 where all behind it are 1 ([N, C, 1, 1]);
+  /// 0 leaves out top-k, argmax and KL. Only floating outputs with at least two elements along it
+  /// are ranked, and lists are shorter than the axis.
   int top_k = 5;
   /// KL(softmax(r) || softmax(t)) per row, base e, q floored at 1e-12. Needs top_k > 0.
   bool kl = false;

@@ -312,6 +312,13 @@ ConstView decoded(const ConstView& view, DataType type, std::vector<W>& values) 
   return {type, view.dims, values.data(), view.count};
 }
 
+int64_t classes_of(std::span<const int64_t> dims) {
+  const bool behind_are_one =
+      dims.size() > 2 &&
+      std::all_of(dims.begin() + 2, dims.end(), [](int64_t extent) { return extent == 1; });
+  return dims.empty() ? 0 : behind_are_one ? dims[1] : dims.back();
+}
+
 Result<SampleMetrics> compare_coded(const ConstView& reference, const ConstView& test,
                                     const MetricOptions& options) {
   if (!is_any_float(reference.dtype)) {
@@ -412,7 +419,7 @@ Result<SampleMetrics> compare_sample(const ConstView& reference, const ConstView
   const auto n = static_cast<size_t>(reference.count);
   m.floating = both_floating;
   if (both_floating) {
-    const int64_t classes = reference.rank() > 0 ? reference.dims.back() : 0;
+    const int64_t classes = classes_of(reference.dims);
     visit_floating(reference.dtype, [&]<class R>(R) {
       visit_floating(test.dtype, [&]<class T>(T) {
         const auto* r = static_cast<const R*>(reference.data);

@@ -97,6 +97,10 @@ TEST_CASE("an output that no gate is for gets the gate of its type") {
   CHECK((*judge(codes, rules, {DataType::kUint8}))[0].verdict == Verdict::kPass);
   CHECK((*judge(codes, rules, {DataType::kBool}))[0].verdict == Verdict::kFail);
   CHECK(default_band(ModelKind::kFloat, ModelKind::kHalf).atol == 1e-3);
+  CHECK(default_gate(DataType::kFloat8E4M3FN, ModelKind::kFloat, ModelKind::kFloat, false).text() ==
+        "ulp=1");
+  CHECK(default_gate(DataType::kFloat8E4M3FN, ModelKind::kFloat, ModelKind::kFloat, true).text() ==
+        "outside=0");
 }
 
 TEST_CASE("no gate hides an output that is not there to judge") {

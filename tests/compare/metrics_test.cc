@@ -48,6 +48,17 @@ OutputMetrics output(const Tensor<A>& r, const Tensor<B>& t, MetricOptions o = {
   return out;
 }
 
+TEST_CASE("metrics: classes lie along axis 1 where nothing lies behind it") {
+  Tensor<float> r = row({1, 2, 3}), t = row({1, 3, 2});
+  for (const auto& dims : {std::vector<int64_t>{1, 3}, {1, 3, 1, 1}, {3, 1, 1}, {1, 1, 3}}) {
+    r.dims = t.dims = dims;
+    const SampleMetrics m = compare(r, t);
+    const bool ranked = dims[0] == 1;
+    CHECK(m.rows == (ranked ? 1 : 0));
+    CHECK(m.argmax_flips == (ranked ? 1 : 0));
+  }
+}
+
 TEST_CASE("metrics: the definitions, by hand") {
   const auto r = row({1, -2, 0, 4}), t = row({1.5f, -2, 0.25f, 3});
   const OutputMetrics m = output(r, t);
