@@ -150,9 +150,9 @@ class InspectCommand {
   }
 
   Result<std::unique_ptr<Model>> load(const std::string& path, Report& report) const {
-    ONNXTOOL_ASSIGN(std::unique_ptr<Model> model,
-                    look_at_model(
-                        path, runs() ? ExternalData::kRequired : ExternalData::kWhereThere));
+    ONNXTOOL_ASSIGN(
+        std::unique_ptr<Model> model,
+        look_at_model(path, runs() ? ExternalData::kRequired : ExternalData::kWhereThere));
     ONNXTOOL_TRY(freeze_dims(*model, o_.data_flags));
     if (!o_.data_flags.dims.empty() || !o_.data_flags.input_shapes.empty())
       forget_inner_shapes(model->graph());

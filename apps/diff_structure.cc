@@ -75,8 +75,8 @@ void add_unread(const std::string& path, const Model& model, Report& report) {
   report.sections[0].notes.push_back(path + ": " + what);
   if (report.answer == Answer::kNo) return;
   report.answer = Answer::kNone;
-  report.findings.push_back({"nothing-compared", "error", what, "", "put the data files beside the model",
-                             path});
+  report.findings.push_back(
+      {"nothing-compared", "error", what, "", "put the data files beside the model", path});
 }
 
 }  // namespace

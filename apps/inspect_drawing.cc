@@ -112,7 +112,8 @@ class Builder {
   void count_constants() {
     tbb::parallel_for(size_t{0}, constants_.size(), [&](size_t i) {
       const Tensor* t = constants_[i];
-      if (!t || unread_data(*t) || t->count() < kLeastElements || !has_statistics(t->dtype())) return;
+      if (!t || unread_data(*t) || t->count() < kLeastElements || !has_statistics(t->dtype()))
+        return;
       ValueCounts counts = count_values(*t, kSteps);
       if (!counts.counts.empty())
         drawing_.values[i].histogram = {counts.low, counts.high, std::move(counts.counts)};

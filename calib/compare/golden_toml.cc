@@ -126,9 +126,8 @@ class Reader {
     g.model_kind = text(t, "kind", "model.");
     // The default gates go by it.
     if (!g.model_kind.empty() &&
-        std::ranges::none_of(
-            std::array{ModelKind::kFloat, ModelKind::kHalf, ModelKind::kQuantized},
-            [&](ModelKind kind) { return g.model_kind == name(kind); }))
+        std::ranges::none_of(std::array{ModelKind::kFloat, ModelKind::kHalf, ModelKind::kQuantized},
+                             [&](ModelKind kind) { return g.model_kind == name(kind); }))
       wrong("model.kind is '" + g.model_kind + "', expected float, float16 or int8");
     // Other runtimes record sets without it.
     if (!g.model_sha256.empty() && !is_sha256(g.model_sha256)) wrong("model.sha256 is no digest");

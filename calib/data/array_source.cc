@@ -252,7 +252,7 @@ class ArraySource final : public SampleSource {
   std::vector<Unit> units_;
   DataOptions options_;
   std::vector<InputSpec> specs_;
-  std::vector<int64_t> begins_;  // first sample of each unit, and the end
+  std::vector<int64_t> begins_;                  // first sample of each unit, and the end
   std::vector<std::string> filled_by_, unused_;  // for describe()
   std::vector<int> labels_;
   std::vector<std::string> label_lines_;

@@ -61,8 +61,9 @@ bool is_any_of(const Node& n, std::initializer_list<const char*> ops) {
 
 // Operators whose results are numbers of input 0.
 bool moves(const Node& n) {
-  return is_any_of(n, {"Identity", "Cast", "Reshape", "Unsqueeze", "Squeeze", "Expand", "Transpose",
-                       "Flatten", "Tile", "Slice", "Split", "Gather", "GatherElements", "GatherND"});
+  return is_any_of(
+      n, {"Identity", "Cast", "Reshape", "Unsqueeze", "Squeeze", "Expand", "Transpose", "Flatten",
+          "Tile", "Slice", "Split", "Gather", "GatherElements", "GatherND"});
 }
 
 // What the value is a rearrangement of.
@@ -84,8 +85,8 @@ std::optional<IntegerBounds> whole_numbers(const Value& value) {
   if (!t || t->count() == 0 || t->count() > kMost || !has_statistics(t->dtype()))
     return std::nullopt;
   const std::vector<double> numbers = t->to_doubles();
-  if (!std::ranges::all_of(
-          numbers, [](double d) { return std::abs(d) <= kLargest && d == std::floor(d); }))
+  if (!std::ranges::all_of(numbers,
+                           [](double d) { return std::abs(d) <= kLargest && d == std::floor(d); }))
     return std::nullopt;
   const auto [low, high] = std::ranges::minmax(numbers);
   return IntegerBounds{static_cast<int64_t>(low), static_cast<int64_t>(high)};
@@ -98,8 +99,9 @@ std::optional<int64_t> whole_number(const Value& value) {
 
 bool is_mask(const Value& v) {
   std::string lower = source_of(v).name();
-  std::ranges::transform(lower, lower.begin(),
-                         [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  std::ranges::transform(lower, lower.begin(), [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+  });
   return lower.find("mask") != std::string::npos;
 }
 
@@ -178,7 +180,7 @@ class Readers {
       return known.wish({0, 1});
     const bool passes = moves(n) || is_any_of(n, {"Clip", "Pad", "Trilu"}) ? index == 0
                         : n.is("Where")                                    ? index > 0
-                                           : is_any_of(n, {"Concat", "Min", "Max"});
+                                        : is_any_of(n, {"Concat", "Min", "Max"});
     if (passes) {
       for (const Value* v : n.outputs())
         if (v) known.add(of(*v), as_they_are);

@@ -345,8 +345,7 @@ void GraphComparison::compare_unused_constants() {
       if (lacks_data(v)) without_data.insert(type(v));
     }
     for (const auto& [text, v] : those)
-      if (!others.contains(text) &&
-          !(lacks_data(v) ? types : without_data).contains(type(v)))
+      if (!others.contains(text) && !(lacks_data(v) ? types : without_data).contains(type(v)))
         shared_.out.push_back({kind, prefix_ + "unread initializer '" + v->name() + "'", text});
   };
   list(before, after, Difference::Kind::kRemoved);

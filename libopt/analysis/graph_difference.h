@@ -33,8 +33,8 @@ class GraphComparison {
   enum class Face { kNames, kPlaces };  // by which inputs and outputs correspond
   /// `a_keys` and `b_keys` have keys for the graphs' nodes. `prefix` stands before every place:
   /// `node 'if' (If): then_branch: `.
-  GraphComparison(const Graph& a, const Graph& b, KeyedGraph& a_keys, KeyedGraph& b_keys,
-                  Face face, std::string prefix, SharedDifferences& shared);
+  GraphComparison(const Graph& a, const Graph& b, KeyedGraph& a_keys, KeyedGraph& b_keys, Face face,
+                  std::string prefix, SharedDifferences& shared);
   void run();
 
   using AttributePair = std::pair<const Attribute*, const Attribute*>;  // nullptr: has none

@@ -82,7 +82,7 @@ class TypeInference {
   std::unordered_map<std::string, Made> made_;  // by function, input types and attributes
   std::unordered_set<std::string> fitting_;     // of check_types()
   uint64_t expanded_ = 0;                       // nodes of bodies so far, at each call that counts
-  bool forbidden_ = false;  // why infer(node) failed: a type that the operator does not take
+  bool forbidden_ = false;   // why infer(node) failed: a type that the operator does not take
   std::vector<Call> calls_;  // local functions whose bodies are being inferred, outermost first
 };
 

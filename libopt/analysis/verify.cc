@@ -76,7 +76,8 @@ class Verifier {
             known.empty() ? "it has none" : "it has " + known);
       } else if (static_cast<int>(a.kind) != static_cast<int>(found->second.type)) {
         add(Kind::kAttributeType, "attribute '" + std::string(a.name) + "' is of type " +
-                                      attribute_kind_name(static_cast<int>(a.kind)) + ", expected " +
+                                      attribute_kind_name(static_cast<int>(a.kind)) +
+                                      ", expected " +
                                       attribute_kind_name(static_cast<int>(found->second.type)));
       }
     }

@@ -24,7 +24,8 @@ void check_declared_types(const outline::Graph& graph, const std::string& place,
       if (v.type && v.type->kind == outline::Type::Case::kTensor && v.type->element == 0 &&
           (list != &graph.value_info || names.contains(v.name)))
         out.add(RuleId::kRuntimeType, place,
-                "value '" + std::string(v.name) + "' is declared without an element type", v.offset);
+                "value '" + std::string(v.name) + "' is declared without an element type",
+                v.offset);
   for (size_t i = 0; i < graph.nodes.size(); ++i)
     for (const outline::Attribute& a : graph.nodes[i].attributes)
       for (const auto& g : a.graphs)

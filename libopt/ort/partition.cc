@@ -42,7 +42,8 @@ class Partitioner {
     out_.nodes += nodes;
     if (is_subgraph) out_.nodes_in_subgraphs += nodes;
     for (const Node& node : graph.nodes())
-      node.for_each_subgraph([&](const Graph& g) { Partitioner(takes_, memory_, out_).run(g, true); });
+      node.for_each_subgraph(
+          [&](const Graph& g) { Partitioner(takes_, memory_, out_).run(g, true); });
   }
 
  private:
@@ -118,7 +119,7 @@ class Partitioner {
   std::unordered_map<const Node*, size_t> waiting_;
   std::unordered_map<const Node*, bool> answers_;
   std::unordered_map<const Node*, size_t> part_of_;  // of those that are taken
-  Nodes edge_;  // that read from the open part
+  Nodes edge_;                                       // that read from the open part
   std::vector<const Node*> part_;
 };
 

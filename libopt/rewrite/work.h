@@ -27,7 +27,7 @@ class WorkCounter {
   std::optional<std::unordered_set<const Function*>> multiplying_;
   std::unique_ptr<Model> bench_;  // with the model's functions, and the call being looked at
   std::unordered_map<std::string, std::optional<int64_t>> known_;  // by call_key()
-  uint64_t expanded_ = 0;  // nodes so far
+  uint64_t expanded_ = 0;                                          // nodes so far
 };
 
 }  // namespace onnxtool

@@ -31,12 +31,9 @@ std::optional<int64_t> RuntimeRelease::newest(std::string_view domain) const {
   // The operators of ai.onnx in the layout of some accelerators.
   if (domain == "com.ms.internal.nhwc") return opset;
   if (domain == "ai.onnx.preview") return number() >= 28 ? std::optional(1) : std::nullopt;
-  constexpr std::string_view kAtOne[] = {"com.microsoft",
-                                         "com.microsoft.nchwc",
-                                         "com.microsoft.experimental",
-                                         "org.pytorch.aten",
-                                         "ai.onnx.training",
-                                         "ai.onnx.preview.training"};
+  constexpr std::string_view kAtOne[] = {
+      "com.microsoft",    "com.microsoft.nchwc", "com.microsoft.experimental",
+      "org.pytorch.aten", "ai.onnx.training",    "ai.onnx.preview.training"};
   return std::ranges::find(kAtOne, domain) != std::end(kAtOne) ? std::optional(1) : std::nullopt;
 }
 

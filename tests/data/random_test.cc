@@ -169,11 +169,12 @@ TEST_CASE("bounds of integer inputs follow from what reads them") {
 TEST_CASE("bounds of integer inputs go back through arithmetic") {
   const auto bounds = [](const std::string& name, const std::string& inputs,
                          const std::string& nodes) {
-    auto model = parse_text(
-        "<ir_version: 10, opset_import: [\"\" : 21]> g (float[20,9] table, " + inputs +
-        ") => (float[N] y) <int64 one = {1}, int64 two = {2}, int64 three = {3}, float f_one = {1.0},"
-        " float minus = {-10000.0}, int64[4] ramp = {0,5,2,7}, float half = {0.5}> { " +
-        nodes + " }");
+    auto model =
+        parse_text("<ir_version: 10, opset_import: [\"\" : 21]> g (float[20,9] table, " + inputs +
+                   ") => (float[N] y) <int64 one = {1}, int64 two = {2}, int64 three = {3}, float "
+                   "f_one = {1.0},"
+                   " float minus = {-10000.0}, int64[4] ramp = {0,5,2,7}, float half = {0.5}> { " +
+                   nodes + " }");
     REQUIRE_MESSAGE(model.ok(), model.error().message);
     const auto all = integer_bounds(**model);
     const auto found = all.find(name);

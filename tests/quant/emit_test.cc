@@ -210,8 +210,10 @@ TEST_CASE("predicted graph: a DQ moves down to what reads integers behind it") {
         "<float s = {0.1}, uint8 z = {3}, float r = {0.2}, int8 o = {0}, int8[8,4] w = {" +
         std::string("1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8, 1, 2, "
                     "3, 4, 5, 6, 7, 8") +
-        "}, int64[2] to = {-1, 8}> { xq = QuantizeLinear (x, s, z) xd = DequantizeLinear (xq, s, z) "
-        "wd = DequantizeLinear (w, r, o) m = " + mover + " y = MatMul (m, wd) }");
+        "}, int64[2] to = {-1, 8}> { xq = QuantizeLinear (x, s, z) xd = DequantizeLinear (xq, s, "
+        "z) "
+        "wd = DequantizeLinear (w, r, o) m = " +
+        mover + " y = MatMul (m, wd) }");
     REQUIRE(infer_graph(model->graph()).ok());
     return fuse_qdq(*model, kOrtCpu);
   };

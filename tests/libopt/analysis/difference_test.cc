@@ -121,13 +121,16 @@ TEST_CASE("swapped outputs and changed subgraphs do not hide") {
 }
 
 TEST_CASE("inner graphs behind a change are no change themselves") {
-  const auto with_if = [](const std::string& before, const std::string& w, const std::string& type) {
+  const auto with_if = [](const std::string& before, const std::string& w,
+                          const std::string& type) {
     return *parse_text(
         "<ir_version: 8, opset_import: [\"\" : 17]> g (bool c, float[1,4] x, int64 n) => "
-        "(float[1,4] y) { a = " + before +
-        " (x)  y = If (c) <then_branch = t () => (float[1,4] p) <float[1] w = {" + w +
+        "(float[1,4] y) { a = " +
+        before + " (x)  y = If (c) <then_branch = t () => (float[1,4] p) <float[1] w = {" + w +
         "}> { p = Mul (a, w) }, else_branch = e () => (float[1,4] q) { q = Loop (n, c, a) <body = "
-        "o (int64 i, bool k, " + type + " v) => (bool l, float[1,4] u) { l = Identity (k)  u = Neg "
+        "o (int64 i, bool k, " +
+        type +
+        " v) => (bool l, float[1,4] u) { l = Identity (k)  u = Neg "
         "(v) }> }> }");
   };
   const auto base = with_if("Elu", "1.0", "float[1,4]");
@@ -136,8 +139,7 @@ TEST_CASE("inner graphs behind a change are no change themselves") {
   // Which constant, with digests and SQNR, and how deep inside.
   const std::string weight =
       text_of(model_differences(*base, *with_if("Elu", "1.1", "float[1,4]")));
-  CHECK(weight.starts_with(
-      "~node #1 (If): then_branch: node #0 (Mul): input 1: float[1] sha256:"));
+  CHECK(weight.starts_with("~node #1 (If): then_branch: node #0 (Mul): input 1: float[1] sha256:"));
   CHECK(weight.find("SQNR") != std::string::npos);
   CHECK(text_of(model_differences(*base, *with_if("Elu", "1.0", "uint16[1,4]"))) ==
         "~node #1 (If): else_branch: node #0 (Loop): body: input 'v': float[...] -> "
@@ -190,9 +192,10 @@ TEST_CASE("sparse initializers are compared by what they hold") {
 
 TEST_CASE("the outline tells floats from integers") {
   const auto with = [](const std::string& value) {
-    return outline(**parse_text("<ir_version: 8, opset_import: [\"\" : 17, \"own\" : 1]> g "
-                                "(float[1] x) => (float[1] y) { y = own.Op <a = " +
-                                value + "> (x) }"));
+    return outline(
+        **parse_text("<ir_version: 8, opset_import: [\"\" : 17, \"own\" : 1]> g "
+                     "(float[1] x) => (float[1] y) { y = own.Op <a = " +
+                     value + "> (x) }"));
   };
   CHECK(with("1") != with("1.0"));
   CHECK(with("[1, 2]") != with("[1.0, 2.0]"));
@@ -200,8 +203,9 @@ TEST_CASE("the outline tells floats from integers") {
 
 TEST_CASE("names of extents are told from numbers, and from two names") {
   const auto with_input = [](std::vector<Dim> dims) {
-    auto m = *parse_text("<ir_version: 8, opset_import: [\"\" : 17]> g (float x) => (float[2] y) "
-                         "<float[2] w = {1, 2}> { y = Relu (w) }");
+    auto m = *parse_text(
+        "<ir_version: 8, opset_import: [\"\" : 17]> g (float x) => (float[2] y) "
+        "<float[2] w = {1, 2}> { y = Relu (w) }");
     m->graph().find("x")->set_type(ValueType::tensor(DataType::kFloat, std::move(dims)));
     return m;
   };

@@ -109,9 +109,11 @@ TEST_CASE("check: every declaration of a value says the same") {
   CHECK(passed("float[m, 1]"));
   // An extent that nothing else meets is a contradiction that no runtime looks at.
   const auto given_on = [&](const std::string& read) {
-    return codes(declared("(float[3] inp, float[3] oth) => (float[3] y, float[4] out) { [a] y = "
-                          "Relu (" + read + ")  [b] out = Relu (oth) }",
-                          "out", "inp"));
+    return codes(
+        declared("(float[3] inp, float[3] oth) => (float[3] y, float[4] out) { [a] y = "
+                 "Relu (" +
+                     read + ")  [b] out = Relu (oth) }",
+                 "out", "inp"));
   };
   CHECK(given_on("oth").contains("possible-type-conflict"));
   CHECK_FALSE(given_on("oth").contains("type-conflict"));
@@ -208,7 +210,8 @@ TEST_CASE("check: declarations are held against inference") {
   const auto declared = [](const std::string& type) {
     return codes(check_bytes(encoded_text(
         "<ir_version: 8, opset_import: [\"\" : 17, \"own\" : 1]> g (float[2] x) => (float[2] y) "
-        "<" + type + " a> { a = own.Op (x)  y = Relu (a) }")));
+        "<" +
+        type + " a> { a = own.Op (x)  y = Relu (a) }")));
   };
   CHECK_FALSE(declared("float[2]").contains("type-conflict"));
   CHECK(declared("string[2]").contains("type-conflict"));
@@ -218,8 +221,8 @@ TEST_CASE("check: declarations are held against inference") {
 
 TEST_CASE("check: negative extents inside of containers are numbers too") {
   const auto with_output = [](std::optional<int64_t> extent) {
-    auto model = parsed(
-        kHead + "(float[3] x) => (seq(float[3]) y) { [a] y = SequenceConstruct (x) }");
+    auto model =
+        parsed(kHead + "(float[3] x) => (seq(float[3]) y) { [a] y = SequenceConstruct (x) }");
     ValueType type;
     type.kind = ValueType::Kind::kSequence;
     type.element = std::make_shared<const ValueType>(
@@ -290,7 +293,8 @@ TEST_CASE("check: LayerNormalization takes any attribute, as its schema says") {
   const auto with = [](const std::string& node) {
     return codes(check_bytes(encoded_text(
         "<ir_version: 8, opset_import: [\"\" : 17]> g (float[2,3] x, float[3] s) => (float[2,3] y) "
-        "{ [n] y = " + node + " }")));
+        "{ [n] y = " +
+        node + " }")));
   };
   CHECK(with("LayerNormalization <epsion = 0.1> (x, s)") == Codes{});
   CHECK(with("Softmax <epsion = 0.1> (x)").contains("unknown-attribute"));
@@ -315,8 +319,8 @@ TEST_CASE("check: what is looked up one by one is limited") {
 
 TEST_CASE("check: a runtime refuses declarations without an element type") {
   const auto found = [](const std::string& name, const char* runtime) {
-    auto model = parsed(kHead +
-                        "(float[2] x) => (float[2] y) <float[2] t> { t = Neg (x)  y = Relu (t) }");
+    auto model =
+        parsed(kHead + "(float[2] x) => (float[2] y) <float[2] t> { t = Neg (x)  y = Relu (t) }");
     model->graph().find(name)->set_type(ValueType::tensor(DataType::kUndefined));
     CheckOptions options;
     if (runtime) options.runtime = find_runtime(runtime);
@@ -481,14 +485,14 @@ TEST_CASE("digest: names, order and storage do not matter, computation does") {
   CHECK(constant("value_floats = [1.0, 2.0]") == digest);
   CHECK(constant("value_floats = [1.0, 2.5]") != digest);
   const auto sum = [](const std::string& attributes) {
-    return semantic_digest(*parsed(kHead + "(float[2] x) => (float[1] y) { y = ReduceSum " +
-                                   attributes + " }"));
+    return semantic_digest(
+        *parsed(kHead + "(float[2] x) => (float[1] y) { y = ReduceSum " + attributes + " }"));
   };
   CHECK(sum("<keepdims = 1> (x, )") == sum("(x)"));
   CHECK(sum("<keepdims = 0> (x)") != sum("(x)"));
   const auto leaky = [](const std::string& attributes) {
-    return semantic_digest(*parsed(kHead + "(float[2] x) => (float[2] y) { y = LeakyRelu " +
-                                   attributes + " (x) }"));
+    return semantic_digest(
+        *parsed(kHead + "(float[2] x) => (float[2] y) { y = LeakyRelu " + attributes + " (x) }"));
   };
   CHECK(leaky("<alpha = 0.01>") == leaky(""));
   CHECK(leaky("<alpha = 0.1>") != leaky(""));
