@@ -48,9 +48,9 @@ void add_flags(CLI::App& c, Options& o) {
       {"--runs", "N", "Timed runs of each model (default: as many as --seconds gives, at least 10)",
        timing});
   add_number(c, o.seconds, 0, 86400,
-             {"--seconds", "S", "Time to measure for, without --runs (default: 3)", timing});
+             {"--seconds", "S", "Time to measure for, without --runs", timing});
   add_integer(c, o.warmup, int64_t{1}, int64_t{1} << 32,
-              {"--warmup", "N", "Runs before any is timed (default: 3)", timing});
+              {"--warmup", "N", "Runs before any is timed", timing});
   add_text(c, o.concurrency,
            {"--concurrency", "N[,N...]",
             "Also measure so many streams at a time, each on one thread", timing});

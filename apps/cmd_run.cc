@@ -93,6 +93,7 @@ class RunCommand {
     ONNXTOOL_ASSIGN(const auto targets, report_targets(o_.common, false));
     if (o_.output == "-")
       return Error{ErrorCode::kUsage, "-o -: outputs are a directory of files", "name a directory"};
+    ONNXTOOL_TRY(check_is_no_file_name());
     ONNXTOOL_TRY(check_paths(targets));
     progress_.stage("load");
     ONNXTOOL_ASSIGN(const std::unique_ptr<Model> model, open_model(o_.model, o_.data_flags));
@@ -126,6 +127,17 @@ class RunCommand {
     return o_.format == "npy"  ? TensorFileFormat::kNpy
            : o_.format == "pb" ? TensorFileFormat::kPb
                                : TensorFileFormat::kSafetensors;
+  }
+
+  // A form of file asked for by its ending would silently become a directory of that name.
+  Status check_is_no_file_name() const {
+    for (const auto& [ending, format] : std::initializer_list<std::pair<const char*, const char*>>{
+             {".npy", "npy"}, {".npz", "npy"}, {".safetensors", "safetensors"}, {".pb", "pb"}})
+      if (o_.output.ends_with(ending))
+        return Error{ErrorCode::kUsage,
+                     fmt::format("-o {}: outputs are a directory of files", o_.output),
+                     fmt::format("name a directory, and its files' form by --output-format {}", format)};
+    return {};
   }
 
   Status check_paths(const std::vector<ReportTarget>& targets) const {
