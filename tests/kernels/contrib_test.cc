@@ -215,6 +215,23 @@ TEST_CASE("packed attention projects its input first") {
   CHECK(mentions(error_of(node), "does not divide into 2 heads"));
 }
 
+// As onnxruntime 1.31 does: they are another layer's, and come with their bias.
+TEST_CASE("a bias is added to the queries alone where keys and values have the heads first") {
+  Values values(17);
+  const Tensor q = values.normal({1, 3, 8}), k = values.normal({1, 2, 5, 4}),
+               v = values.normal({1, 2, 5, 4}), bias = values.normal({24});
+  std::vector<float> raised;
+  const auto qs = doubles<float>(q), bs = doubles<float>(bias);
+  for (size_t i = 0; i < qs.size(); ++i)
+    raised.push_back(static_cast<float>(qs[i]) + static_cast<float>(bs[i % 8]));
+  OneNode node = microsoft("MultiHeadAttention", {q, k, v, bias}, {{"num_heads", int64_t{2}}}, 3);
+  const auto y = run_node(node);
+  node.inputs = {floats({1, 3, 8}, raised), k, v};
+  const auto expected = run_node(node);
+  for (size_t i = 0; i < 3; ++i) CHECK(same_bits(y[i], expected[i]));
+  CHECK(same_bits(y[1], k));
+}
+
 // As onnxruntime 1.31 computes it; its GroupQueryAttention gives zeros there, as ours does.
 TEST_CASE("a bias that hides every key from a query gives NaN, as Softmax does") {
   Values values(16);

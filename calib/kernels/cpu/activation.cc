@@ -310,6 +310,14 @@ Result<T> clip_bound(const KernelContext& ctx, int i, std::string_view attribute
   return value;
 }
 
+// The largest finite number of the type, which is the bound that is absent.
+template <class T>
+T largest_of(DataType type) {
+  if (type == DataType::kFloat16) return static_cast<T>(65504);
+  if (type == DataType::kBfloat16) return static_cast<T>(0x1.fep127);
+  return std::numeric_limits<T>::max();
+}
+
 template <class T>
 struct ClipOp {
   T low, high;
@@ -323,12 +331,12 @@ Status clip(KernelContext& ctx) {
   const DataType type = ctx.input(0).dtype;
   if (is_packed(type)) return unsupported_type(type, "input 0");
   return dispatch(wide_type(type), WideTypes{}, "input 0", [&]<class T>() -> Status {
-    using Limits = std::numeric_limits<T>;
-    constexpr bool is_real = std::is_floating_point_v<T>;
-    ONNXTOOL_ASSIGN(const T low,
-                    clip_bound<T>(ctx, 1, "min", is_real ? -Limits::infinity() : Limits::lowest()));
-    ONNXTOOL_ASSIGN(const T high,
-                    clip_bound<T>(ctx, 2, "max", is_real ? Limits::infinity() : Limits::max()));
+    // Infinities become finite, as the operator page and onnxruntime have it; the body of the
+    // function in the schema would leave them.
+    const T largest = largest_of<T>(type),
+            lowest = std::is_floating_point_v<T> ? -largest : std::numeric_limits<T>::lowest();
+    ONNXTOOL_ASSIGN(const T low, clip_bound<T>(ctx, 1, "min", lowest));
+    ONNXTOOL_ASSIGN(const T high, clip_bound<T>(ctx, 2, "max", largest));
 #if !defined(ONNXTOOL_DEVICE_KERNELS)
     if constexpr (std::is_same_v<T, float>)
       return float_unary(

@@ -2,7 +2,8 @@
 //   query [batch, rows, heads * size], or with key and value packed [batch, rows, heads, 3, size]
 //   key, value [batch, keys, heads * size], [batch, heads, keys, size], or packed in key
 //   [batch, keys, heads, 2, size]; past_key and past_value come before them, and present_key and
-//   present_value are both together. bias is added to query, key and value, in this order.
+//   present_value are both together. bias is added to query, key and value, in this order; to key
+//   and value with the heads first, which are another layer's, it is not (onnxruntime 1.31).
 // Computed in float; half types are rounded once.
 
 #include <cmath>
@@ -133,6 +134,7 @@ Status add_bias(KernelContext& ctx, Operands& o) {
                     std::to_string(q + k + v) + "]");
   const auto* bias = static_cast<const float*>(view.data);
   ONNXTOOL_ASSIGN(o.q, biased(ctx, o.q, bias));
+  if (ctx.has_input(kKey) && ctx.input(kKey).rank() == 4) return {};
   ONNXTOOL_ASSIGN(o.k, biased(ctx, o.k, bias + q));
   ONNXTOOL_ASSIGN(o.v, biased(ctx, o.v, bias + q + k));
   return {};
