@@ -82,7 +82,13 @@ class InferenceContext final : public onnx::InferenceContext {
   const onnx::NodeProto& proto() const { return facts_.proto(); }
 
   const onnx::AttributeProto* getAttribute(const std::string& name) const override {
-    return facts_.attribute(name);
+    const onnx::AttributeProto* a = facts_.attribute(name);
+    if (!a || run_.strict() || name != "axes" || !facts_.node().is("Squeeze")) return a;
+    // Below opset 11 onnx's function goes through the axes in the order in which they stand, and
+    // finds no further one behind the largest; nothing says that they are sorted.
+    sorted_axes_ = *a;
+    std::ranges::sort(*sorted_axes_->mutable_ints());
+    return &*sorted_axes_;
   }
   size_t getNumInputs() const override { return facts_.num_inputs(); }
   const onnx::TypeProto* getInputType(size_t i) const override { return facts_.input_type(i); }
@@ -126,6 +132,7 @@ class InferenceContext final : public onnx::InferenceContext {
   TypeInference& run_;
   mutable NodeFacts facts_;
   mutable std::vector<std::optional<onnx::TensorProto>> data_;
+  mutable std::optional<onnx::AttributeProto> sorted_axes_;
   std::list<SubgraphInferencer> subgraphs_;
 };
 

@@ -104,6 +104,7 @@ std::string lower_negative_axis(const Node& node, Rewriter& rewriter) {
   if (axis < 0) rewriter.set_attribute(node, Attribute::of("axis", axis + *rank));
   for (int64_t& a : axes)
     if (a < 0) a += *rank;
+  std::ranges::sort(axes);  // onnx's own inference of Squeeze takes no others below opset 11
   if (!axes.empty()) rewriter.set_attribute(node, Attribute::of("axes", std::move(axes)));
   return {};
 }

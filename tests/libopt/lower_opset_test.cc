@@ -371,4 +371,13 @@ TEST_CASE(
   }
 }
 
+// Below opset 11 onnx's own inference, which runtimes run too, takes no others.
+TEST_CASE("axes of a Squeeze are sorted where they stop counting from the end") {
+  auto model = model_of(13, "(float[A,1,C,1] x) => (float[A,C] y) <int64[2] a = {-1,1}>",
+                        "y = Squeeze (x, a)");
+  REQUIRE(lower_opset(model, 10).ok());
+  CHECK(model->graph().nodes().begin().node->attr("axes", std::vector<int64_t>()) ==
+        std::vector<int64_t>{1, 3});
+}
+
 }  // namespace onnxtool::testing

@@ -54,6 +54,12 @@ TEST_CASE("shapes: symbols travel, arithmetic on static dims is done") {
   CHECK(result_type("{ y = Cast <to = 10> (x) }") == "float16[n, 3, 8, 8]");
 }
 
+TEST_CASE("shapes: the axes of a Squeeze stand in any order") {
+  for (const char* opset : {R"("" : 9)", R"("" : 12)"})
+    CHECK(result_type("{ t = Unsqueeze <axes = [1, 4]> (x)  y = Squeeze <axes = [4, 1]> (t) }",
+                      opset) == "float[n, 3, 8, 8]");
+}
+
 TEST_CASE("shapes: computed shapes are followed") {
   CHECK(result_type("<int64[3] s = {0, 3, -1}> { y = Reshape (x, s) }") == "float[n, 3, 64]");
   CHECK(result_type(R"(<int64[1] z = {0}, int64[1] o = {1}, int64[1] rest = {192}>
