@@ -148,6 +148,22 @@ std::vector<Trap> traps() {
        "{ i = Identity (a)  k = Constant <value_ints = [1]> ()  "
        "b = ReduceSum <keepdims = 0> (i, k) }",
        {row({2, 2}, {1, 2, 3, 4})}},
+      {"nodes of one name",
+       graph("(float[2] x) => (float[2] y, float[2] z) { [n] t = Identity (x)  [n] u = Relu (t)  "
+             "[n] v = Relu (u)  [n] y = Neg (v)  [n] z = Neg (u) }"),
+       {row({2}, {-1, 2})}},
+      {"both names of the standard's domain",
+       "<ir_version: 10, opset_import: [\"\" : 21, \"ai.onnx\" : 21]> g (float[2] x) => "
+       "(float[2] y) { t = ai.onnx.Identity (x)  u = Relu (t)  y = ai.onnx.Sigmoid (u) }",
+       {row({2}, {-1, 2})},
+       {"Relu", "Sigmoid"}},
+      {"a branch within a branch reads the outermost graph",
+       graph("(float[2] x, bool b) => (float[2] y) <float[2] k = {1, 2}> { d = Identity (x)  "
+             "y = If (b) <then_branch = p () => (float[2] r) { s = Neg (d)  r = If (b) "
+             "<then_branch = pp () => (float[2] u) { u = Add (s, k) }, "
+             "else_branch = qq () => (float[2] v) { v = Identity (d) }> }, "
+             "else_branch = q () => (float[2] w) { w = Sub (d, k) }> }"),
+       {row({2}, {3, 4}), Tensor::from_bytes(DataType::kBool, {}, {std::byte{1}})}},
       {"IR 3, where every initializer is an input",
        "<ir_version: 3, opset_import: [\"\" : 9]> g (float[1,1,1,1] x, float[1,1,1,1] w, float[1] b"
        ") => (float[1,1,1,1] y) <float[1,1,1,1] w = {2}, float[1] b = {1}> "
@@ -249,11 +265,14 @@ TEST_CASE("random numbers are drawn as often as the model says") {
       "RandomNormalLike (x)",
       "RandomUniformLike (x)",
       "Bernoulli (x)",
+      "Multinomial (m)",
+      "Dropout (x, half, training)",
   };
   for (const std::string& draw : draws) {
     INFO(draw);
-    const auto model = parse_text(graph("(float[2] x) => (float[2] y) { a = " + draw +
-                                        "  b = " + draw + "  y = Sub (a, b) }"));
+    const auto model = parse_text(
+        graph("(float[2] x, float[1,3] m) => (y) <float half = {0.5}, bool training = {1}> { a = " +
+              draw + "  b = " + draw + "  y = Sub (a, b) }"));
     REQUIRE_MESSAGE(model.ok(), model.error().message);
     for (const Level level : {Level::kBasic, Level::kAll})
       CHECK(count(*optimized(**model, level), draw.substr(0, draw.find(' '))) == 2);
