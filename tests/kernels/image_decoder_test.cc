@@ -41,6 +41,8 @@ TEST_CASE("ImageDecoder gives nothing for what is no image, and refuses forms th
   CHECK(run_node(decoder_of(kColour.substr(0, 14), "Grayscale"))[0].dims() == Dims{0, 0, 1});
   CHECK(run_node(decoder_of("\xff\xd8\xff\xe0 cut off"))[0].dims() == Dims{0, 0, 3});
   CHECK(mentions(error_of(decoder_of("RIFF....WEBPVP8 ")), "WebP images are not decoded"));
+  for (const char* cut : {"RIFF", "RIFF....WEB"})  // shorter than what tells WebP from other RIFF
+    CHECK(run_node(decoder_of(cut))[0].dims() == Dims{0, 0, 3});
   CHECK(mentions(error_of(decoder_of("BM123456")), "BMP images are not decoded"));
   CHECK(mentions(error_of(decoder_of(kColour, "RGBA")), "pixel_format is 'RGBA'"));
 }

@@ -47,7 +47,7 @@ std::string_view other_form(std::string_view bytes) {
   if (bytes.starts_with(std::string_view("II*\0", 4)) ||
       bytes.starts_with(std::string_view("MM\0*", 4)))
     return "TIFF";
-  if (bytes.starts_with("RIFF") && bytes.substr(8).starts_with("WEBP")) return "WebP";
+  if (bytes.starts_with("RIFF") && bytes.size() >= 12 && bytes.substr(8, 4) == "WEBP") return "WebP";
   if (bytes.starts_with("P1") || bytes.starts_with("P4")) return "PBM";
   return {};
 }
