@@ -61,7 +61,8 @@ void add_data_flags(CLI::App& command, DataFlags& f) {
       command, f.raw,
       {"--raw", "INPUT=PATH",
        "File of plain little-endian values for an input, or a directory of one file per sample",
-       data});
+       data})
+      ->excludes(random);
   add_list(command, f.dims, {"--dim", "NAME=N", "Extent of a named dynamic dimension", data});
   add_list(command, f.input_shapes,
            {"--input-shape", "INPUT=DIMS", "Shape of an input, as in x=1,3,224,224", data});

@@ -115,15 +115,14 @@ Status QuantizeJob::open_model() {
   save_.protected_files = payload_files(*original_);
   save_.external_data |= original_->had_external_data;
   if (writes()) ONNXTOOL_TRY(check_target(output_, save_));
-  ONNXTOOL_ASSIGN(KernelSets kernels, load_kernel_sets(o_.common.kernels, o_.common.device));
-  if (!o_.common.quiet)
-    for (const std::string& note : kernels.notes) streams_.err << "note: " << note << "\n";
-  run_.kernel_sets = kernels.sets;
-  run_.threads = effective_threads(o_.common);
-  run_.progress = [this](int64_t done, int64_t total) { progress_.update(done, total); };
+  // --calib-precision is for calibration alone.
+  CommonFlags exact = o_.common;
+  exact.precision = "f32";
+  ONNXTOOL_ASSIGN(run_, run_options(exact, progress_, streams_));
+  KernelSets kernels{run_.kernel_sets, {}};
   ONNXTOOL_TRY(use_precision(kernels, o_.common.precision));
   calibration_run_ = run_;
-  calibration_run_.kernel_sets = kernels.sets;
+  calibration_run_.kernel_sets = std::move(kernels.sets);
   return {};
 }
 
