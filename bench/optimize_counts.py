@@ -29,12 +29,12 @@ def as_declared(output, result):
     return shape is None or all(not isinstance(d, int) or d == r for d, r in zip(output.shape, shape))
 
 
-def compare(source, target):
-    """Of the results in onnxruntime without its own optimizations: "same", the largest relative error, or why not."""
+def compare(source, target, level="DISABLE_ALL"):
+    """Of the results in onnxruntime, of ours without its own optimizations: "same", the largest relative error, or why not."""
     import numpy
 
     try:
-        before = session(source, "DISABLE_ALL")
+        before = session(source, level)
     except Exception:
         before = None
     try:
@@ -102,7 +102,10 @@ def nodes(arguments, scratch, peers):
                 missed.append(f"{name}, {level}: {mine['nodes']} nodes, the best peer has {best}")
             verdicts.append(compare(source, target))
             integers = "fuse-qdq" in mine["fired"]
-            if not is_equal(verdicts[-1], STEP if integers else TOLERANCE):
+            # A step of few levels is a large part of the largest value: onnxruntime's own integer operators settle it.
+            if integers and not is_equal(verdicts[-1], STEP) and compare(source, target, "EXTENDED") == "same":
+                verdicts[-1] += " (same as onnxruntime's integers)"
+            elif not is_equal(verdicts[-1], STEP if integers else TOLERANCE):
                 missed.append(f"{name}, {level}: {verdicts[-1]} in onnxruntime")
         # Where level basic fails, the file is another model's.
         loaded = verdicts[0] != "fails" and peers.make("ort_extended", str(scratch / "basic.onnx"))

@@ -7,6 +7,7 @@
 #include "libopt/analysis/assumptions.h"
 #include "libopt/analysis/extent.h"
 #include "libopt/analysis/seam_internal.h"
+#include "libopt/analysis/window_extents.h"
 #include "libopt/support/checked.h"
 
 namespace onnxtool::seam {
@@ -270,6 +271,8 @@ std::optional<ValueType> sharper_type(const Node& node, const ElementSource& sou
   else if (node.is("Add") || node.is("Sub") || node.is("Mul") || node.is("Div") || node.is("And") ||
            node.is("Or") || node.is("Equal") || node.is("Where"))
     dims = elementwise(node);
+  else
+    dims = window_extents(node);
   return dims ? std::optional(ValueType::tensor(DataType::kUndefined, std::move(dims)))
               : std::nullopt;
 }

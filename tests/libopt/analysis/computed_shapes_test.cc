@@ -33,8 +33,9 @@ TEST_CASE("computed shapes: ConstantOfShape fills tensors of numbers that shapes
 TEST_CASE("computed shapes: ConstantOfShape fills with text, whatever its result is declared as") {
   for (const char* value : {"string[1] {\"a\"}", "float[1] {2}", "uint8[1] {2}"}) {
     auto model = parse_text(
-        std::string("<ir_version: 10, opset_import: [\"\" : 21]> g (float[2, 3] x) => (y) <int64[1] "
-                    "s = {2}, int64[2] f> { f = ConstantOfShape <value = ") +
+        std::string(
+            "<ir_version: 10, opset_import: [\"\" : 21]> g (float[2, 3] x) => (y) <int64[1] "
+            "s = {2}, int64[2] f> { f = ConstantOfShape <value = ") +
         value + "> (s)  y = Reshape (x, f) }");
     REQUIRE_MESSAGE(model.ok(), (model.ok() ? "" : model.error().message));
     // A contradiction may be reported; no number may be made of it.
@@ -72,7 +73,8 @@ TEST_CASE("computed shapes: Pad by pads that are turned and reversed on their wa
 TEST_CASE("computed shapes: a declared matrix that holds other elements is not taken apart") {
   const auto turned = [](const std::string& declared, const std::string& constant) {
     auto model = parse_text(
-        "<ir_version: 10, opset_import: [\"\" : 21]> g (float[2, 3] x) => (y) <int64[1] m = {-1}, " +
+        "<ir_version: 10, opset_import: [\"\" : 21]> g (float[2, 3] x) => (y) <int64[1] m = "
+        "{-1}, " +
         declared + " c> { " + constant +
         " t = Transpose <perm = [1, 0]> (c)  f = Reshape (t, m)  y = Reshape (x, f) }");
     REQUIRE_MESSAGE(model.ok(), (model.ok() ? "" : model.error().message));
@@ -124,6 +126,37 @@ TEST_CASE("computed shapes: If takes the branch that shapes decide on") {
   CHECK(branch("n") == "float[1, 5]");
   CHECK(branch("b") == "float[1, 5]");
   CHECK(branch("o") == "float[...]");
+}
+
+// Of y, which `body` computes from x: float[n, 3, h, w].
+std::string behind_window(const std::string& body) {
+  auto model = parse_text(
+      "<ir_version: 10, opset_import: [\"\" : 21]> g (float[n, 3, h, w] x, float[4, 3, 3, 3] a, "
+      "float[3, 4, 2, 2] b, float[4, 3, 2, 2] c) => (y) " +
+      body);
+  REQUIRE_MESSAGE(model.ok(), (model.ok() ? "" : model.error().message));
+  CHECK(infer_graph((*model)->graph()).ok());
+  return format_type((*model)->graph().find("y")->type());
+}
+
+TEST_CASE("computed shapes: windows over open extents") {
+  CHECK(behind_window("{ y = Conv <pads = [1,1,1,1]> (x, a) }") == "float[n, 4, h, w]");
+  CHECK(behind_window("{ y = Conv <pads = [0,4,0,4], dilations = [1,4]> (x, a) }") ==
+        "float[n, 4, ?, w]");
+  CHECK(behind_window("{ y = MaxPool <kernel_shape = [3,3], pads = [1,1,1,1]> (x) }") ==
+        "float[n, 3, h, w]");
+  // 2 h, and half of that.
+  const std::string doubled = "{ t = ConvTranspose <strides = [2,2]> (x, b)  y = ";
+  CHECK(behind_window(doubled + "AveragePool <kernel_shape = [2,2], strides = [2,2]> (t) }") ==
+        "float[n, 4, h, w]");
+  CHECK(behind_window(doubled + "MaxPool <kernel_shape = [1,1], strides = [2,2]> (t) }") ==
+        "float[n, 4, h, w]");
+  CHECK(behind_window(doubled + "MaxPool <kernel_shape = [2,2], strides = [2,2], ceil_mode = 1> "
+                                "(t) }") == "float[n, 4, ?, ?]");
+  // Half of h, rounded up, twice.
+  CHECK(behind_window("{ t = Conv <strides = [2,2], pads = [1,1,1,1]> (x, a)  "
+                      "y = ConvTranspose <strides = [2,2]> (t, c) }") == "float[n, 3, ?, ?]");
+  CHECK(behind_window("{ y = Conv <auto_pad = \"SAME_UPPER\"> (x, a) }") == "float[n, 4, ?, ?]");
 }
 
 }  // namespace
