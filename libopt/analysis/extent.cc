@@ -44,6 +44,11 @@ std::optional<std::string_view> name_in(std::string_view atom) {
 
 }  // namespace
 
+struct Extent::Operation {
+  std::string_view op;
+  Extent a, b;
+};
+
 Extent Extent::number(int64_t value) {
   Extent e;
   if (value) e.terms_[{}] = value;
@@ -109,18 +114,27 @@ std::optional<Extent> Extent::parse(std::string_view& text, int depth) {
             static_cast<size_t>(*size) + colon + 2 > text.size())
           return std::nullopt;
         text.remove_prefix(colon + static_cast<size_t>(*size) + 2);
-      } else {
-        if (!take(text, "floor(") && !take(text, "min(") && !take(text, "max("))
-          return std::nullopt;
-        if (!parse(text, depth + 1) || !take(text, ",") || !parse(text, depth + 1) ||
-            !take(text, ")"))
-          return std::nullopt;
+      } else if (!read_operation(text, depth + 1)) {
+        return std::nullopt;
       }
       atoms.emplace_back(start.substr(0, start.size() - text.size()));
     }
     if (*coefficient) e.terms_[std::move(atoms)] = *coefficient;
   } while (take(text, "+"));
   return e;
+}
+
+std::optional<Extent::Operation> Extent::read_operation(std::string_view& text, int depth) {
+  for (const std::string_view op : {"floor", "min", "max"}) {
+    if (!take(text, op)) continue;
+    if (!take(text, "(")) return std::nullopt;
+    auto a = parse(text, depth);
+    if (!a || !take(text, ",")) return std::nullopt;
+    auto b = parse(text, depth);
+    if (!b || !take(text, ")")) return std::nullopt;
+    return Operation{op, *std::move(a), *std::move(b)};
+  }
+  return std::nullopt;
 }
 
 std::optional<Extent> Extent::combined(const Extent& a, const Extent& b, int64_t sign) {
@@ -220,13 +234,10 @@ std::optional<int64_t> Extent::limit_on(const Extent& whole) const {
   if (terms_.size() != 1 || terms_.begin()->second != 1 || terms_.begin()->first.size() != 1)
     return std::nullopt;
   std::string_view atom = terms_.begin()->first.front();
-  if (!take(atom, "min(")) return std::nullopt;
-  const auto a = parse(atom, 0);
-  if (!a || !take(atom, ",")) return std::nullopt;
-  const auto b = parse(atom, 0);
-  if (!b) return std::nullopt;
-  if (*a == whole) return b->as_number();
-  return *b == whole ? a->as_number() : std::nullopt;
+  const auto of = read_operation(atom, 0);
+  if (!of || of->op != "min") return std::nullopt;
+  if (of->a == whole) return of->b.as_number();
+  return of->b == whole ? of->a.as_number() : std::nullopt;
 }
 
 std::optional<ExtentRange> Extent::range_of_atom(std::string_view atom, const ExtentRanges& r) {
@@ -234,52 +245,49 @@ std::optional<ExtentRange> Extent::range_of_atom(std::string_view atom, const Ex
     const auto it = r.find(*name);
     return it == r.end() ? ExtentRange{} : it->second;
   }
-  const std::string_view op = atom.substr(0, atom.find('('));
-  atom.remove_prefix(op.size() + 1);
-  const auto a = parse(atom, 0);
-  if (!a || !take(atom, ",")) return std::nullopt;
-  const auto b = parse(atom, 0);
-  if (!b) return std::nullopt;
-  const auto al = a->low(r), ah = a->high(r), bl = b->low(r), bh = b->high(r);
-  if (op == "floor") {
+  const auto of = read_operation(atom, 0);
+  if (!of) return std::nullopt;
+  const auto [al, ah] = of->a.bounds(r);
+  const auto [bl, bh] = of->b.bounds(r);
+  if (of->op == "floor") {
     ExtentRange out;
     if (ah && bl) out.high = *ah / std::max<int64_t>(*bl, 1);
     if (al && bh && *bh > 0) out.low = std::max<int64_t>(*al, 0) / *bh;
     return out;
   }
   if (!al || !bl) return std::nullopt;
-  if (op == "max")
+  if (of->op == "max")
     return ExtentRange{std::max(*al, *bl),
                        ah && bh ? std::optional(std::max(*ah, *bh)) : std::nullopt};
   const auto high = ah && bh ? std::optional(std::min(*ah, *bh)) : ah ? ah : bh;
   return ExtentRange{std::min(*al, *bl), high};
 }
 
-std::optional<int64_t> Extent::bound(const ExtentRanges& ranges, bool upper) const {
-  int64_t total = 0;
+// Both at once: each atom that an atom is made of is looked at once, not twice for each around it.
+Extent::Bounds Extent::bounds(const ExtentRanges& ranges) const {
+  const auto add = [](std::optional<int64_t>& total, std::optional<int64_t> term) {
+    total = total && term ? checked_add(*total, *term) : std::nullopt;
+  };
+  Bounds total{0, 0};
   for (const auto& [atoms, coefficient] : terms_) {
     // Atoms are not negative, so a product is largest where each of them is.
-    const bool largest = (coefficient > 0) == upper;
-    int64_t term = coefficient;
+    std::optional<int64_t> least = coefficient, most = coefficient;
     for (const std::string& a : atoms) {
       const auto range = range_of_atom(a, ranges);
-      if (!range || range->low < 0 || (largest && !range->high)) return std::nullopt;
-      const auto next = checked_mul(term, largest ? *range->high : range->low);
-      if (!next) return std::nullopt;
-      term = *next;
+      if (!range || range->low < 0) return {};
+      if (least) least = checked_mul(*least, range->low);
+      most = most && range->high ? checked_mul(*most, *range->high) : std::nullopt;
     }
-    const auto next = checked_add(total, term);
-    if (!next) return std::nullopt;
-    total = *next;
+    if (coefficient < 0) std::swap(least, most);
+    add(total.low, least);
+    add(total.high, most);
   }
   return total;
 }
 
-std::optional<int64_t> Extent::low(const ExtentRanges& ranges) const {
-  return bound(ranges, false);
-}
+std::optional<int64_t> Extent::low(const ExtentRanges& ranges) const { return bounds(ranges).low; }
 std::optional<int64_t> Extent::high(const ExtentRanges& ranges) const {
-  return bound(ranges, true);
+  return bounds(ranges).high;
 }
 
 }  // namespace onnxtool

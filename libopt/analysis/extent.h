@@ -60,8 +60,13 @@ class Extent {
   using Atoms = std::vector<std::string>;  // sorted; a power is an atom several times
   static std::optional<Extent> combined(const Extent& a, const Extent& b, int64_t sign);
   static std::optional<Extent> opaque(std::string_view op, const Extent& a, const Extent& b);
+  struct Operation;  // floor, min or max of two extents
+  static std::optional<Operation> read_operation(std::string_view& text, int depth);
   static std::optional<ExtentRange> range_of_atom(std::string_view atom, const ExtentRanges& r);
-  std::optional<int64_t> bound(const ExtentRanges& ranges, bool upper) const;
+  struct Bounds {
+    std::optional<int64_t> low, high;
+  };
+  Bounds bounds(const ExtentRanges& ranges) const;
   std::optional<Extent> divided_by(const Extent& monomial) const;
   std::string text() const;
   static std::optional<Extent> parse(std::string_view& text, int depth);

@@ -63,6 +63,16 @@ TEST_CASE("extent: bounds decide the smaller and the larger") {
   CHECK(*Extent::larger(kA, Extent::number(0), kNone) == kA);  // extents are not negative
 }
 
+TEST_CASE("extent: bounds of what is nested in itself many times") {
+  // The larger of the same in two places, fifteen times over: 2^15 names, each to be looked at once.
+  std::string name = "1*{1:a}";
+  for (int i = 0; i < 15; ++i) name = "1*max(" + name + "," + name + ")";
+  const auto nested = Extent::of(Dim::named("?v=" + name));
+  REQUIRE(nested);
+  CHECK(nested->low({{"a", {3, 7}}}) == 3);
+  CHECK(nested->high({{"a", {3, 7}}}) == 7);
+}
+
 TEST_CASE("extent: names that look like ours but are not are no extents") {
   for (const char* name : {"?v=", "?v=1*", "?v=1*{5:a}", "?v=2*{1:a}x", "?v=1*min(1,", "?v=9*{-1:"})
     CHECK_MESSAGE(!Extent::of(Dim::named(name)), name);
