@@ -1,7 +1,8 @@
-// Attributes whose values are words of a list: those that no list has.
+// Attributes whose values are words of a list: those that no list has. Bounds in the wrong order.
 #include <algorithm>
 #include <ranges>
 
+#include "libopt/analysis/clip.h"
 #include "libopt/check/family.h"
 #include "libopt/ir/model.h"
 
@@ -71,31 +72,32 @@ class Choices {
 
   void check(const Graph& graph, const std::string& where) {
     for (Node& n : graph.nodes()) {
-      if (n.domain().empty() || n.domain() == "ai.onnx.ml") check(n, where + n.describe());
+      if (n.domain().empty() || n.domain() == "ai.onnx.ml") check(n, where);
       n.for_each_subgraph([&](const Graph& g) { check(g, where); });
     }
   }
 
  private:
-  void check(const Node& n, const std::string& place) {
+  void check(const Node& n, const std::string& where) {
     for (const Choice& c : kChoices) {
-      if (n.opset() < c.first_opset || n.opset() > c.last_opset ||
-          !has_word(c.operators, n.op_type()))
-        continue;
       const Attribute* a = n.attribute(c.attribute);
       const auto* word = a ? a->get<std::string>() : nullptr;
       if (!word || has_word(c.values, *word)) continue;
+      if (n.opset() < c.first_opset || n.opset() > c.last_opset ||
+          !has_word(c.operators, n.op_type()))
+        continue;
       // What rounds to the nearest is asked of no other interpolation.
       if (c.attribute == "nearest_mode" && n.attr<std::string>("mode", "nearest") != "nearest")
         continue;
       const bool refused = options_.runtime && c.loaded != kAny && !has_word(c.loaded, *word);
-      out_.add(refused ? RuleId::kRuntimeAttribute : RuleId::kUnlistedValue, place,
+      out_.add(refused ? RuleId::kRuntimeAttribute : RuleId::kUnlistedValue, where + n.describe(),
                "attribute '" + std::string(c.attribute) + "' is '" + *word + "', expected " +
                    enumerated(c.values));
     }
-    if (options_.runtime && n.is("Clip") && n.opset() >= 6 && n.opset() < 11 &&
-        n.attr<float>("min", -3e38f) > n.attr<float>("max", 3e38f))
-      out_.add(RuleId::kRuntimeAttribute, place, "attribute 'min' is above 'max'");
+    if (!options_.runtime || !n.is("Clip") || n.opset() < 6 || n.opset() >= 11) return;
+    const std::optional<ClipBounds> bounds = clip_bounds(n);
+    if (bounds && bounds->low > bounds->high)
+      out_.add(RuleId::kRuntimeAttribute, where + n.describe(), "attribute 'min' is above 'max'");
   }
 
   const CheckOptions& options_;
