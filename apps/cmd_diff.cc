@@ -288,9 +288,6 @@ class DiffCommand {
     ONNXTOOL_ASSIGN(comparison_, compare_sides(*reference, *test, pairing_, *source_, parallelism,
                                                run_, options));
     std::vector<DataType> types;
-    const auto half = [](DataType t) {
-      return t == DataType::kFloat16 || t == DataType::kBfloat16;
-    };
     for (size_t i = 0; i < pairing_.pairs.size(); ++i) {
       const DataType a = reference->outputs()[pairing_.pairs[i].reference].dtype,
                      b = test->outputs()[pairing_.pairs[i].test].dtype;
@@ -300,11 +297,11 @@ class DiffCommand {
                       : a != DataType::kUndefined            ? a
                       : floating                             ? DataType::kFloat
                                                              : DataType::kInt64);
-      if ((half(a) || half(b)) && !rules_.band_given && rules_.reference == ModelKind::kFloat &&
-          rules_.test == ModelKind::kFloat)
+      if ((is_half(a) || is_half(b)) && !rules_.band_given &&
+          rules_.reference == ModelKind::kFloat && rules_.test == ModelKind::kFloat)
         pairing_.notes.push_back(
             fmt::format("output '{}' is {}: its band is 0.001 + 0.01 x |reference|",
-                        comparison_.outputs[i].first, name(half(a) ? a : b)));
+                        comparison_.outputs[i].first, name(is_half(a) ? a : b)));
       if (a != b && is_any_float(a) && is_any_float(b))
         pairing_.notes.push_back(
             fmt::format("output '{}' is {}, but {} in the reference: compared as numbers",

@@ -41,26 +41,24 @@ void ExactExtremes::add(const Tensor& t, const TensorStatistics& s) {
   widen(bits(*least), bits(*greatest));
 }
 
-Scalar ExactExtremes::min() const {
+template <class Pick>
+Scalar ExactExtremes::picked(Pick pick) const {
   return std::visit(
-      [](const auto& range) {
+      [&](const auto& range) {
         if constexpr (requires { range.low; })
-          return shown(range.low);
+          return shown(pick(range));
         else
           return shown(range);
       },
       range_);
 }
 
+Scalar ExactExtremes::min() const {
+  return picked([](const auto& range) { return range.low; });
+}
+
 Scalar ExactExtremes::max() const {
-  return std::visit(
-      [](const auto& range) {
-        if constexpr (requires { range.high; })
-          return shown(range.high);
-        else
-          return shown(range);
-      },
-      range_);
+  return picked([](const auto& range) { return range.high; });
 }
 
 }  // namespace onnxtool

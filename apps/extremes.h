@@ -30,6 +30,8 @@ class ExactExtremes {
   };
   template <class T>
   void widen(T least, T greatest);
+  template <class Pick>
+  Scalar picked(Pick pick) const;
 
   std::variant<std::monostate, Range<double>, Range<int64_t>, Range<uint64_t>> range_;
 };

@@ -283,12 +283,6 @@ FormReport lower_to_qoperator(Model& model, const Target& target,
   FormReport report;
   Lowerer(model.graph(), target, may_rewrite, report).run();
   remove_unused_values(model.graph());
-  for (const auto& [op, count] : report.rewritten)
-    if (op.starts_with("Q") && op != "QLinearConv" && op != "QLinearMatMul" &&
-        model.opset(kMicrosoft) == 0)
-      model.set_opset(kMicrosoft, 1);
-  if (report.rewritten.contains("MatMulIntegerToFloat") && model.opset(kMicrosoft) == 0)
-    model.set_opset(kMicrosoft, 1);
   return report;
 }
 

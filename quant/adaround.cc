@@ -21,8 +21,6 @@ constexpr double kWarmUp = 0.2, kBlunt = 20, kSharp = 2;
 // Where the error of nearest rounding is 1 a weight.
 constexpr float kPenalty = 0.05f;
 constexpr float kRate = 0.03f;
-// What Adam keeps of its means with each step (quant/adaround_loops.cc).
-constexpr double kMean = 0.9, kSquare = 0.999;
 // Over all weights, after the search.
 constexpr int kFlipRounds = 4;
 
@@ -122,8 +120,8 @@ class Tile {
     const double annealed = std::max(0.0, (done - kWarmUp) / (1 - kWarmUp));
     const auto b = static_cast<float>(kSharp + (kBlunt - kSharp) * (1 - annealed));
     const float penalty = done < kWarmUp ? 0 : kPenalty;
-    const auto mean_left = static_cast<float>(1 - std::pow(kMean, step + 1)),
-               square_left = static_cast<float>(1 - std::pow(kSquare, step + 1));
+    const auto mean_left = static_cast<float>(1 - std::pow(kMeanDecay, step + 1)),
+               square_left = static_cast<float>(1 - std::pow(kSquareDecay, step + 1));
     const auto n = static_cast<int64_t>(size_), depth = r_.depth;
     vector_math().sigmoid(v.data(), up_.data(), n);
     for (int64_t row = 0; row < rows_; ++row) {

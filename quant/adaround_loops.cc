@@ -14,8 +14,7 @@ constexpr int64_t kLanes = 16;
 using Floats = float __attribute__((vector_size(4 * kLanes)));
 using Ints = int32_t __attribute__((vector_size(4 * kLanes)));
 
-// Adam's, of the paper.
-constexpr float kMean = 0.9f, kSquare = 0.999f;
+constexpr auto kMean = static_cast<float>(kMeanDecay), kSquare = static_cast<float>(kSquareDecay);
 // The square of what Adam adds to the root.
 constexpr float kSmall = 1e-16f;
 

@@ -9,6 +9,9 @@ namespace onnxtool {
 /// AdaRound's soft rounding: the sigmoid is stretched beyond [0, 1] and cut there.
 inline constexpr float kRoundingStretch = 1.2f, kRoundingOffset = -0.1f;
 
+/// Adam's, of its paper: what is kept of the mean and of the mean square.
+inline constexpr double kMeanDecay = 0.9, kSquareDecay = 0.999;
+
 /// errors[i] = weights[i] - (floors[i] + h(up[i])) * scale, h being the stretched sigmoid.
 void soft_errors(const float* weights, const float* floors, const float* up, float scale,
                  float* errors, int64_t n);
@@ -20,8 +23,8 @@ void penalty_exponents(const float* up, float factor, float* out, int64_t n);
 struct AdamStep {
   float slope = 0;        // what the gradient by the errors counts
   float penalty = 0;      // what the penalty's slope counts; 0: there is none
-  float rate = 0;         // over 1 - 0.9^t
-  float square_gain = 1;  // 1 / (1 - 0.999^t)
+  float rate = 0;         // over 1 - kMeanDecay^t
+  float square_gain = 1;  // 1 / (1 - kSquareDecay^t)
 };
 /// `slopes` are by the errors, `powers` |2 h - 1|^(b - 1); `v`, `mean` and `square` change.
 void adam_step(const AdamStep& step, const float* up, const float* slopes, const float* powers,

@@ -4,6 +4,7 @@
 #include <mutex>
 
 #include "calib/compare/compare_values.h"
+#include "calib/compare/floating.h"
 #include "calib/compare/gates.h"
 
 namespace onnxtool {
@@ -22,8 +23,6 @@ Result<Compared> compare_output(const std::string& name, const Datum& reference,
   if (m.error().code == ErrorCode::kMismatch) return Compared{m.error().message, SampleMetrics()};
   return std::move(m).error();
 }
-
-bool is_half(DataType t) { return t == DataType::kFloat16 || t == DataType::kBfloat16; }
 
 }  // namespace
 

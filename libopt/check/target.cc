@@ -1,5 +1,6 @@
 // Findings about what a target needs: shapes that are fixed, zero points that are 0.
 #include "libopt/check/family.h"
+#include "libopt/ir/walk.h"
 #include "libopt/target/bias_fault.h"
 #include "libopt/target/fixed_shapes.h"
 
@@ -14,14 +15,6 @@ struct Found {
   size_t count = 0;
   std::string first;
 };
-
-template <class F>
-void for_each_node(const Graph& graph, F&& f) {
-  for (Node& n : graph.nodes()) {
-    f(n);
-    n.for_each_subgraph([&](const Graph& g) { for_each_node(g, f); });
-  }
-}
 
 void check_shapes(const Model& model, const Target& target, Findings& out) {
   bool inputs_vary = false;

@@ -5,20 +5,13 @@
 
 #include "libopt/analysis/seam.h"
 #include "libopt/convert/adapter.h"
+#include "libopt/ir/walk.h"
 
 namespace onnxtool {
 namespace {
 
 // In front of the node's own domain.
 constexpr std::string_view kDisguise = "onnxtool.pinned/";
-
-template <class F>
-void for_each_node(Graph& graph, F&& f) {
-  for (Node& n : graph.nodes()) {
-    f(n);
-    n.for_each_subgraph([&](Graph& sub) { for_each_node(sub, f); });
-  }
-}
 
 // Whether the node, of ai.onnx but for its disguise, means the same at both versions.
 bool keeps_meaning(const Node& node, int from, int target) {

@@ -115,29 +115,43 @@ memory::desc any_desc(const memory::dims& dims, DnnlType type) {
   return memory::desc(dims, type, memory::format_tag::any);
 }
 
-dnnl::primitive_attr make_attributes(std::span<const PostOp> post_ops, int32_t source_zero_point) {
+dnnl::algorithm algorithm_of(PostOp::Kind kind) {
   using dnnl::algorithm;
+  switch (kind) {
+    case PostOp::Kind::kRelu:
+    case PostOp::Kind::kLeakyRelu: return algorithm::eltwise_relu;
+    case PostOp::Kind::kClip:
+    case PostOp::Kind::kHardSigmoid: return algorithm::eltwise_clip;
+    case PostOp::Kind::kSigmoid: return algorithm::eltwise_logistic;
+    case PostOp::Kind::kTanh: return algorithm::eltwise_tanh;
+    case PostOp::Kind::kSilu: return algorithm::eltwise_swish;
+    case PostOp::Kind::kHardSwish: return algorithm::eltwise_hardswish;
+    case PostOp::Kind::kAdd: break;
+  }
+  return algorithm::undef;
+}
+
+dnnl::primitive_attr make_attributes(std::span<const PostOp> post_ops, int32_t source_zero_point) {
   dnnl::post_ops ops;
-  for (const PostOp& p : post_ops) switch (p.kind) {
+  for (const PostOp& p : post_ops) {
+    const auto append = [&](float alpha, float beta) {
+      append_eltwise(ops, algorithm_of(p.kind), alpha, beta);
+    };
+    switch (p.kind) {
       case PostOp::Kind::kAdd: ops.append_sum(1.0f); break;
-      case PostOp::Kind::kRelu: append_eltwise(ops, algorithm::eltwise_relu, 0, 0); break;
-      case PostOp::Kind::kLeakyRelu:
-        append_eltwise(ops, algorithm::eltwise_relu, p.alpha, 0);
-        break;
-      case PostOp::Kind::kClip:
-        append_eltwise(ops, algorithm::eltwise_clip, p.alpha, p.beta);
-        break;
-      case PostOp::Kind::kSigmoid: append_eltwise(ops, algorithm::eltwise_logistic, 0, 0); break;
-      case PostOp::Kind::kTanh: append_eltwise(ops, algorithm::eltwise_tanh, 0, 0); break;
-      case PostOp::Kind::kSilu: append_eltwise(ops, algorithm::eltwise_swish, 1, 0); break;
-      case PostOp::Kind::kHardSwish:
-        append_eltwise(ops, algorithm::eltwise_hardswish, 1.0f / 6, 0.5f);
-        break;
+      case PostOp::Kind::kRelu:
+      case PostOp::Kind::kSigmoid:
+      case PostOp::Kind::kTanh: append(0, 0); break;
+      case PostOp::Kind::kLeakyRelu: append(p.alpha, 0); break;
+      case PostOp::Kind::kClip: append(p.alpha, p.beta); break;
+      case PostOp::Kind::kSilu: append(1, 0); break;
+      case PostOp::Kind::kHardSwish: append(1.0f / 6, 0.5f); break;
       case PostOp::Kind::kHardSigmoid:
-        append_eltwise(ops, algorithm::eltwise_linear, p.alpha, p.beta);
-        append_eltwise(ops, algorithm::eltwise_clip, 0, 1);
+        append_eltwise(ops, dnnl::algorithm::eltwise_linear, p.alpha, p.beta);
+        append(0, 1);
         break;
     }
+  }
   dnnl::primitive_attr attributes;
   attributes.set_post_ops(ops);
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);

@@ -45,6 +45,9 @@ dnnl::memory::desc any_desc(const dnnl::memory::dims& dims, DnnlType type = kDnn
 /// bits, which saturate. Of signed sources and of those with a zero point, see sums_fit_float().
 bool has_exact_int8();
 
+/// What a function becomes, the last step of it where there are two; kAdd has none.
+dnnl::algorithm algorithm_of(PostOp::Kind kind);
+
 /// Scratchpads are the caller's. kAdd is a sum onto what the destination already holds. The zero
 /// point is the integer source's: padding counts as it.
 dnnl::primitive_attr make_attributes(std::span<const PostOp> post_ops,

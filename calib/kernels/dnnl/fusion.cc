@@ -4,22 +4,15 @@
 #include <cstring>
 
 #include "calib/kernels/cpu/vector_math.h"
+#include "calib/kernels/dnnl/engine.h"
 #include "calib/kernels/dnnl/windows.h"
 
 namespace onnxtool {
 
 namespace {
 
-// What make_attributes() makes of them.
-bool have_one_algorithm(PostOp::Kind a, PostOp::Kind b) {
-  using Kind = PostOp::Kind;
-  const auto both_of = [&](Kind x, Kind y) { return (a == x || a == y) && (b == x || b == y); };
-  return a == b || both_of(Kind::kRelu, Kind::kLeakyRelu) ||
-         both_of(Kind::kClip, Kind::kHardSigmoid);
-}
-
 bool stands_beside(const PostOp& a, const PostOp& b) {
-  if (!have_one_algorithm(a.kind, b.kind)) return true;
+  if (algorithm_of(a.kind) != algorithm_of(b.kind)) return true;
   return a.kind == b.kind && a.alpha == b.alpha && a.beta == b.beta;
 }
 
