@@ -51,11 +51,9 @@ Result<OrtOptimized> optimize_for_ort(std::unique_ptr<Model>& model, const OrtOp
   promote_initializers(*model);
   OrtOptimized out;
   if (o.level == "disable") return out;
+  ONNXTOOL_TRY(infer_graph(model->graph()));  // passes rely on what it refuses
   std::unique_ptr<Verifier> verifier;
-  if (o.verify != "off") {
-    ONNXTOOL_TRY(infer_graph(model->graph()));
-    verifier = make_chosen_verifier(*model, o.verify, o.threads);
-  }
+  if (o.verify != "off") verifier = make_chosen_verifier(*model, o.verify, o.threads);
   const std::unique_ptr<Folder> folder = make_folder();
   PassContext context;
   context.folder = folder.get();

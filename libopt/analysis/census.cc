@@ -1,5 +1,7 @@
 #include "libopt/analysis/census.h"
 
+#include "libopt/ir/operator_name.h"
+
 namespace onnxtool {
 namespace {
 
@@ -8,7 +10,7 @@ void count(const Graph& graph, bool nested, Census& census) {
   for (const Node& n : graph.nodes()) {
     ++census.nodes;
     if (nested) ++census.subgraph_nodes;
-    ++census.by_operator[n.domain().empty() ? n.op_type() : n.domain() + "." + n.op_type()];
+    ++census.by_operator[operator_name(n)];
     for (const Attribute& a : n.attributes())
       if (const auto* t = a.get<NamedTensor>()) census.parameters += t->tensor.count();
     n.for_each_subgraph([&](const Graph& sub) { count(sub, true, census); });

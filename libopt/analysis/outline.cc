@@ -3,6 +3,7 @@
 
 #include "libopt/analysis/difference.h"
 #include "libopt/analysis/tensor_text.h"
+#include "libopt/ir/operator_name.h"
 #include "libopt/ir/unread.h"
 
 namespace onnxtool {
@@ -57,7 +58,7 @@ void append_graph(std::string& out, const Graph& graph, const std::string& inden
   for (const Node& n : graph.nodes()) {
     out += indent;
     for (const Value* v : n.outputs()) out += (v ? quoted(v->name()) : "-") + " ";
-    out += "= " + (n.domain().empty() ? "" : n.domain() + ".") + n.op_type();
+    out += "= " + operator_name(n);
     for (const Value* v : n.inputs()) out += " " + (v ? quoted(v->name()) : "-");
     for (const Attribute& a : n.attributes())
       if (a.kind != AttributeKind::kGraph && a.kind != AttributeKind::kGraphs)

@@ -297,7 +297,8 @@ class Fuser {
   bool made_redundant(const Node& activation, const Node& q) const {
     const Tensor* scale = q.input(1).constant();
     const Tensor* zero = q.has_input(2) ? q.input(2).constant() : nullptr;
-    if (!scale || scale->rank() != 0 || !zero || zero->rank() != 0) return false;
+    if (!scale || scale->rank() != 0 || !is_float(scale->dtype()) || !zero || zero->rank() != 0)
+      return false;
     int64_t low, high;
     switch (zero->dtype()) {
       case DataType::kUint8: low = 0, high = 255; break;
@@ -310,7 +311,7 @@ class Fuser {
     if (activation.is("Relu")) return z == low;
     const auto bounds = clip_bounds(activation);
     if (!bounds) return false;
-    const float s = scale->values<float>()[0];
+    const auto s = static_cast<float>(scale->to_doubles()[0]);
     // Bounds far outside overflow an int there; they count as outside all the same.
     const auto code = [&](float x) {
       return std::clamp<double>(std::rint(x / s), -1e9, 1e9) + static_cast<double>(z);

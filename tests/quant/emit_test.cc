@@ -259,6 +259,31 @@ TEST_CASE("predicted graph: s8 pairs become u8 only where one DQ reads the Q") {
   CHECK(predict("b = Tanh (ad) c = Exp (ad) y = Add (b, c)").empty());
 }
 
+TEST_CASE("predicted graph: scales in 16 bits, and nodes that lack what they move") {
+  const auto predict = [](const std::string& body, bool is_right) {
+    const auto model = testing::parse(
+        "<ir_version: 10, opset_import: [\"\" : 21]> g (float16[1,1,2,2] x) => (float16 y) " +
+        body);
+    CHECK(infer_graph(model->graph()).ok() == is_right);
+    return fuse_qdq(*model, kOrtCpu);
+  };
+  const char* half =
+      "<float16 s = {11878}, uint8 z = {0}, int8[1,1,1,1] w = {1}, int8 o = {0}, float16 low = "
+      "{0}, "
+      "float16 high = {22080}> { xq = QuantizeLinear (x, s, z) xd = DequantizeLinear (xq, s, z) "
+      "wd = DequantizeLinear (w, s, o) c = Conv (xd, wd) t = Clip (c, low, high) "
+      "q = QuantizeLinear (t, s, z) y = DequantizeLinear (q, s, z) }";
+  CHECK(predict(half, true).quantize == 1);
+  // Models that are wrong are looked at, too.
+  for (const char* mover :
+       {"m = Slice () q = QuantizeLinear (m, s, z)",
+        "q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z) = Squeeze (d)"})
+    CHECK(predict(std::string("<float16 s = {11878}, uint8 z = {0}> { ") + mover +
+                      " y = DequantizeLinear (q, s, z) }",
+                  false)
+              .quantize == 1);
+}
+
 TEST_CASE("predicted graph: products of floats read the codes of their weights") {
   std::string weights = "1";
   for (int i = 1; i < 64; ++i) weights += ", 1";
