@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "calib/ranges/density.h"
+#include "libopt/ir/operator_name.h"
 
 namespace onnxtool {
 namespace {
@@ -33,7 +34,7 @@ bool passes_fp16(const Summary& s) {
 std::vector<Scalar> row_of(const Activation& a) {
   const Summary& s = a.summary;
   const Node* maker = a.value->producer();
-  std::vector<Scalar> row = {a.value->name(), maker ? op_name(*maker) : std::string("graph input")};
+  std::vector<Scalar> row = {a.value->name(), maker ? operator_name(*maker) : std::string("graph input")};
   const auto whole = static_cast<double>(s.count());
   if (s.finite()) {
     const Density density(s);

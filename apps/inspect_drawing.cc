@@ -8,6 +8,7 @@
 #include "apps/inspect_activations.h"
 #include "libopt/analysis/cost.h"
 #include "libopt/analysis/statistics.h"
+#include "libopt/ir/operator_name.h"
 #include "libopt/ir/unread.h"
 #include "libopt/rewrite/work.h"
 
@@ -47,7 +48,7 @@ class Builder {
   void add_nodes(const Graph& graph, const std::string& around) {
     for (const Node& n : graph.nodes()) {
       if (n.is("Constant")) continue;
-      Diagram::Node box{op_name(n), shown_name(n), group_of(n, around), {}, {}, facts_of(n)};
+      Diagram::Node box{operator_name(n), shown_name(n), group_of(n, around), {}, {}, facts_of(n)};
       grouped_ += !box.group.empty();
       for (const Value* v : n.inputs()) box.inputs.push_back(v ? index(*v) : -1);
       for (const Value* v : n.outputs())

@@ -14,6 +14,7 @@
 #include "libopt/analysis/functions.h"
 #include "libopt/analysis/seam.h"
 #include "libopt/io/save.h"
+#include "libopt/ir/operator_name.h"
 #include "libopt/ir/unread.h"
 #include "libopt/rewrite/work.h"
 #include "libopt/target/qdq_fusion.h"
@@ -133,10 +134,6 @@ void forget_inner_shapes(Graph& graph) {
   for (Node& n : graph.nodes()) n.for_each_subgraph([](Graph& sub) { forget_inner_shapes(sub); });
 }
 
-std::string op_name(const Node& n) {
-  return n.domain().empty() ? n.op_type() : n.domain() + "." + n.op_type();
-}
-
 std::string shown_name(const Node& n) {
   if (!n.name().empty()) return n.name();
   return n.num_outputs() > 0 && n.has_output(0) ? n.output(0).name() : n.describe();
@@ -217,7 +214,7 @@ Section operators(const Model& model, const InspectLimits& limits) {
   std::map<std::string, Sums> by_op;
   WorkCounter work;
   for_each_node(model.graph(), [&](const Node& n) {
-    Sums& sums = by_op[op_name(n)];
+    Sums& sums = by_op[operator_name(n)];
     ++sums.count;
     const auto macs = work.macs(n);
     sums.macs = macs && sums.macs ? std::optional(plus(*sums.macs, *macs)) : std::nullopt;
@@ -292,7 +289,7 @@ Section layers(const Model& model, const InspectLimits& limits) {
   for (const Layer& l : all) {
     const Node& n = *l.node;
     t.rows.push_back(
-        {shown_name(n), op_name(n),
+        {shown_name(n), operator_name(n),
          n.num_outputs() && n.has_output(0) ? Scalar(format_type(n.output(0).type())) : Scalar(),
          l.macs ? Scalar(*l.macs) : Scalar(), l.macs ? Scalar(percent(*l.macs, total)) : Scalar(),
          parameters_of(n)});

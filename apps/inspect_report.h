@@ -44,8 +44,6 @@ void forget_inner_shapes(Graph& graph);
 
 /// What people call a node: its name, else its first output's.
 std::string shown_name(const Node& node);
-/// With the domain, where it is not ONNX's own.
-std::string op_name(const Node& node);
 /// An attribute's value in short; long lists are cut.
 std::string short_attribute(const Attribute& attribute);
 

@@ -1,5 +1,7 @@
 #include "apps/model_files.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <filesystem>
 
@@ -18,12 +20,6 @@ bool ends_with_any(std::string name, const std::vector<std::string>& suffixes) {
       suffixes, [&](const std::string& s) { return name.size() > s.size() && name.ends_with(s); });
 }
 
-std::string joined(const std::vector<std::string>& suffixes) {
-  std::string text;
-  for (const std::string& s : suffixes) text += (text.empty() ? "" : " or ") + s;
-  return text;
-}
-
 Status search(const std::string& directory, const std::vector<std::string>& suffixes,
               std::vector<FoundModel>& found) {
   std::error_code e;
@@ -37,7 +33,8 @@ Status search(const std::string& directory, const std::vector<std::string>& suff
   if (e) return Error{ErrorCode::kNotFound, directory + ": cannot be read: " + e.message(), {}};
   if (paths.empty())
     return Error{ErrorCode::kNotFound,
-                 directory + ": no file in this directory ends in " + joined(suffixes),
+                 fmt::format("{}: no file in this directory ends in {}", directory,
+                             fmt::join(suffixes, " or ")),
                  {}};
   std::ranges::sort(paths);
   for (std::string& p : paths) found.push_back({std::move(p), directory});

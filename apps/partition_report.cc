@@ -4,6 +4,7 @@
 #include <map>
 
 #include "apps/inspect_report.h"
+#include "libopt/ir/operator_name.h"
 #include "libopt/ort/mobile.h"
 #include "libopt/ort/provider_kernel.h"
 
@@ -35,7 +36,7 @@ Cut cut_by_kernels(const Model& model, const OrtProviderInfo& info, const Runtim
   cut.partition = partition_graph(model.graph(), [&](const Node& n) {
     const OrtKernel kernel = find_ort_kernel(n, info.id, release);
     if (kernel == OrtKernel::kRuns) return true;
-    ++cut.left[{op_name(n), std::string(reason(kernel))}];
+    ++cut.left[{operator_name(n), std::string(reason(kernel))}];
     return false;
   });
   return cut;

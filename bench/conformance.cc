@@ -17,6 +17,7 @@
 
 #include "calib/exec/modules.h"
 #include "libopt/io/load.h"
+#include "libopt/ir/operator_name.h"
 #include "tests/support/data_set.h"
 
 namespace onnxtool::testing {
@@ -57,7 +58,7 @@ std::string operator_of(const fs::path& directory) {
   std::set<std::string> ops;
   for (const Node& n : (*model)->graph().nodes())
     if (!n.is("Constant"))
-      ops.insert(n.domain().empty() ? n.op_type() : n.domain() + "." + n.op_type());
+      ops.insert(operator_name(n));
   return ops.size() == 1 ? *ops.begin() : "several operators";
 }
 
@@ -187,8 +188,7 @@ std::set<std::string> operators_of_device(const Sets& sets) {
   for (const KernelSet* set : sets)
     if (set->device)
       for (const KernelInfo* k : set->kernels)
-        ops.insert(k->domain.empty() ? std::string(k->op)
-                                     : std::string(k->domain) + "." + std::string(k->op));
+        ops.insert(operator_name(k->op, k->domain));
   return ops;
 }
 

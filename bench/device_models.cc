@@ -57,19 +57,9 @@ class Builder {
 };
 
 Attribute ints(const char* name, std::vector<int64_t> v) {
-  Attribute a;
-  a.name = name;
-  a.kind = AttributeKind::kInts;
-  a.value = std::move(v);
-  return a;
+  return Attribute::of(name, std::move(v));
 }
-Attribute integer(const char* name, int64_t v) {
-  Attribute a;
-  a.name = name;
-  a.kind = AttributeKind::kInt;
-  a.value = v;
-  return a;
-}
+Attribute integer(const char* name, int64_t v) { return Attribute::of(name, v); }
 
 class ResNet {
  public:

@@ -1,23 +1,16 @@
 #include "calib/exec/missing_kernels.h"
 
+#include <fmt/ranges.h>
+
 #include <vector>
 
 #include "calib/exec/attention_groups.h"
 #include "calib/exec/native_ops.h"
+#include "libopt/ir/operator_name.h"
 #include "libopt/ir/selector.h"
 
 namespace onnxtool {
 namespace {
-
-std::string full_name(std::string_view op, std::string_view domain) {
-  return domain.empty() ? std::string(op) : std::string(domain) + "." + std::string(op);
-}
-
-std::string joined(const std::vector<std::string>& parts, const char* between) {
-  std::string s;
-  for (const std::string& p : parts) s += (s.empty() ? "" : between) + p;
-  return s;
-}
 
 // Every kernel that a model's nodes may ask for.
 template <class F>
@@ -40,15 +33,15 @@ std::set<std::string> types_of(std::string_view op, std::string_view domain,
 
 std::vector<std::string> all_names(std::span<const KernelSet* const> sets) {
   std::set<std::string> names;
-  for_each_kernel(sets, [&](const KernelInfo& k) { names.insert(full_name(k.op, k.domain)); });
-  for (const NativeOperator& n : native_operators()) names.insert(full_name(n.op, n.domain));
+  for_each_kernel(sets, [&](const KernelInfo& k) { names.insert(operator_name(k.op, k.domain)); });
+  for (const NativeOperator& n : native_operators()) names.insert(operator_name(n.op, n.domain));
   return {names.begin(), names.end()};
 }
 
 }  // namespace
 
 void MissingKernels::add(const Node& node) {
-  std::string s = full_name(node.op_type(), node.domain());
+  std::string s = operator_name(node);
   s += " (opset " + std::to_string(node.opset());
   if (node.num_inputs() > 0 && node.has_input(0) && node.input(0).type().is_tensor())
     s += ", " + std::string(name(node.input(0).type().dtype));
@@ -61,18 +54,19 @@ Error MissingKernels::error(std::span<const KernelSet* const> sets) const {
   std::vector<std::string> missing, hints;
   for (const auto& [op, node] : first_nodes_) missing.push_back(op + " of " + node);
   for (const auto& [domain, op] : operators_) {
-    const std::string whole = full_name(op, domain);
+    const std::string whole = operator_name(op, domain);
     const std::set<std::string> types = types_of(op, domain, sets);
     const std::vector<std::string> close =
         types.empty() ? close_candidates(whole, all_names(sets)) : std::vector<std::string>();
     if (!types.empty())
-      hints.push_back(whole + " runs on " + joined({types.begin(), types.end()}, ", "));
+      hints.push_back(fmt::format("{} runs on {}", whole, fmt::join(types, ", ")));
     else if (!close.empty())
-      hints.push_back(whole + " is close to " + joined(close, ", "));
+      hints.push_back(fmt::format("{} is close to {}", whole, fmt::join(close, ", ")));
   }
   if (hints.empty())
     hints.push_back("a model runs only with all of its operators: replace these by standard ones");
-  return {ErrorCode::kUnsupported, "no kernel for " + joined(missing, ", "), joined(hints, "; ")};
+  return {ErrorCode::kUnsupported, fmt::format("no kernel for {}", fmt::join(missing, ", ")),
+          fmt::format("{}", fmt::join(hints, "; "))};
 }
 
 }  // namespace onnxtool

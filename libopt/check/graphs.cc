@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "libopt/check/family.h"
+#include "libopt/ir/operator_name.h"
 
 namespace onnxtool::check {
 namespace {
@@ -282,11 +283,9 @@ OpsetMap opsets_of(const outline::Function& f) {
 }  // namespace
 
 std::string describe(const Node& node, size_t index) {
-  const std::string op = (node.domain.empty() ? std::string() : std::string(node.domain) + ".") +
-                         std::string(node.op_type);
   return (node.name.empty() ? "node #" + std::to_string(index)
                             : "node '" + std::string(node.name) + "'") +
-         " (" + op + ")";
+         " (" + operator_name(node.op_type, node.domain) + ")";
 }
 
 void check_graphs(const OutlineView& view, Findings& out) {

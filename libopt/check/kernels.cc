@@ -8,16 +8,13 @@
 #include "libopt/analysis/functions.h"
 #include "libopt/analysis/seam.h"
 #include "libopt/check/family.h"
+#include "libopt/ir/operator_name.h"
 
 namespace onnxtool::check {
 namespace {
 
 bool is_own_domain(const std::string& domain) {
   return domain.empty() || domain.starts_with("ai.onnx.") || domain == "com.microsoft";
-}
-
-std::string full_name(const Node& n) {
-  return (n.domain().empty() ? "" : n.domain() + ".") + n.op_type();
 }
 
 std::string input_types(const Node& n) {
@@ -97,7 +94,7 @@ class Kernels {
                      " in its definition");
     }
     if (provider_ == OrtProvider::kCpu || runs_on_provider(n)) return;
-    Left& left = left_[full_name(n)];
+    Left& left = left_[operator_name(n)];
     if (left.nodes++ == 0) left.first = n.describe();
   }
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "libopt/ir/operator_name.h"
+
 namespace onnxtool {
 
 CpuKernel find_cpu_kernel(const Node& node, const TypeOf& type_of) {
@@ -11,7 +13,7 @@ CpuKernel find_cpu_kernel(const Node& node, const TypeOf& type_of) {
 Status require_cpu_kernel(const Node& node) {
   constexpr std::string_view kOwnDomains[] = {"", "ai.onnx.ml", "com.microsoft"};
   if (std::ranges::find(kOwnDomains, node.domain()) == std::end(kOwnDomains)) return {};
-  const std::string op = (node.domain().empty() ? "ai.onnx" : node.domain()) + "." + node.op_type();
+  const std::string op = full_operator_name(node);
   const std::string opset = std::to_string(node.opset());
   const char* const hint = "change the model's opset (onnxtool optimize --opset N)";
   switch (find_cpu_kernel(node)) {

@@ -6,6 +6,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "libopt/ir/operator_name.h"
 #include "libopt/ort/since_version.h"
 
 namespace onnxtool {
@@ -45,10 +46,6 @@ const MobileOp* find_op(Provider provider, const Node& node) {
   for (const MobileOp& o : kOps)
     if (o.provider == provider && o.op == node.op_type() && o.domain == node.domain()) return &o;
   return nullptr;
-}
-
-std::string full_name(const Node& node) {
-  return (node.domain().empty() ? "ai.onnx" : node.domain()) + "." + node.op_type();
 }
 
 /// A tensor all of whose extents are known and positive.
@@ -135,10 +132,10 @@ MobilePartitions partition(const Model& model, const ProviderInfo& provider, boo
                                                 : std::unordered_set<const Node*>());
   const auto takes = [&](const Node& node) {
     const std::vector<MobileObstacle> obstacles = judge_nodes.obstacles_of(node);
-    for (const MobileObstacle o : obstacles) ++out.obstacles[{full_name(node), o}];
+    for (const MobileObstacle o : obstacles) ++out.obstacles[{full_operator_name(node), o}];
     if (!obstacles.empty()) return false;
     const MobileOp* op = find_op(provider.id, node);
-    if (!op->condition.empty()) out.conditions.emplace(full_name(node), op->condition);
+    if (!op->condition.empty()) out.conditions.emplace(full_operator_name(node), op->condition);
     return true;
   };
   out.partition = partition_graph(model.graph(), takes,
