@@ -31,7 +31,10 @@ class Compare final : public Observer {
     add(static_cast<const float*>(view_of(*r).data), v, sums_[static_cast<size_t>(watch)]);
     return {};
   }
-  const Tensor* replacement(int) override { return std::exchange(forced_, nullptr); }
+  std::optional<Replacement> replacement(int) override {
+    if (!forced_) return std::nullopt;
+    return Replacement{view_of(*std::exchange(forced_, nullptr))};
+  }
 
  private:
   static void add(const float* r, const ConstView& v, ChannelSum& sum) {

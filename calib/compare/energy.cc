@@ -3,74 +3,48 @@
 #include <algorithm>
 #include <cmath>
 
+#include "calib/compare/energy_sums.h"
 #include "calib/compare/metric_sums.h"
+#include "calib/compare/numbers.h"
+#include "libopt/ir/code_type.h"
 
 namespace onnxtool {
 namespace {
 
-struct PlainSums {
-  double signal = 0, error = 0;
-  double max_signal = 0, max_error = 0;  // of absolute values
-};
-
-// In lanes, which do not wait for one another. False: a number is not finite, and nothing counts.
-template <class R, class T>
-bool add_finite(const R* r, const T* t, int64_t count, PlainSums& sums) {
-  constexpr int64_t kLanes = 8;
-  double signal[kLanes] = {}, error[kLanes] = {}, max_signal[kLanes] = {}, max_error[kLanes] = {},
-         probe[kLanes] = {};
-  const auto add = [&](int64_t i, int64_t k) {
-    const double a = widen(r[i]), b = widen(t[i]), d = b - a;
-    signal[k] += a * a;
-    error[k] += d * d;
-    const double s = std::fabs(a), m = std::fabs(d);
-    max_signal[k] = s > max_signal[k] ? s : max_signal[k];
-    max_error[k] = m > max_error[k] ? m : max_error[k];
-    probe[k] += (a + b) * 0;  // NaN where one of them is not finite
-  };
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes)
-    for (int64_t k = 0; k < kLanes; ++k) add(i + k, k);
-  for (; i < count; ++i) add(i, 0);
-  double all = 0;
-  PlainSums block;
-  for (int64_t k = 0; k < kLanes; ++k) {
-    all += probe[k];
-    block.signal += signal[k];
-    block.error += error[k];
-    block.max_signal = std::max(block.max_signal, max_signal[k]);
-    block.max_error = std::max(block.max_error, max_error[k]);
-  }
-  if (all != 0) return false;
-  sums.signal += block.signal;
-  sums.error += block.error;
-  sums.max_signal = std::max(sums.max_signal, block.max_signal);
-  sums.max_error = std::max(sums.max_error, block.max_error);
-  return true;
+bool add_block(const float* r, const float* t, int64_t count, PlainSums& sums) {
+  return energy_sums().floats(r, t, count, sums);
+}
+bool add_block(const double* r, const double* t, int64_t count, PlainSums& sums) {
+  return energy_sums().doubles(r, t, count, sums);
 }
 
-template <class R, class T>
-void accumulate(const R* r, const T* t, int64_t count, Energy& e) {
-  constexpr int64_t kBlock = 2048;
-  PlainSums sums;
-  for (int64_t start = 0; start < count; start += kBlock) {
-    const int64_t size = std::min(kBlock, count - start);
-    if (add_finite(r + start, t + start, size, sums)) {
-      e.compared += static_cast<uint64_t>(size);
+// Numbers one by one, those that are not finite left out.
+template <class Real>
+void add_mixed(const Real* r, const Real* t, int64_t count, PlainSums& sums, Energy& e) {
+  for (int64_t i = 0; i < count; ++i) {
+    const double a = widen(r[i]), b = widen(t[i]), d = b - a;
+    if (!std::isfinite(a) || !std::isfinite(b)) {
+      e.non_finite += !(a == b || (std::isnan(a) && std::isnan(b)));
       continue;
     }
-    for (int64_t i = start; i < start + size; ++i) {
-      const double a = widen(r[i]), b = widen(t[i]), d = b - a;
-      if (!std::isfinite(a) || !std::isfinite(b)) {
-        e.non_finite += !(a == b || (std::isnan(a) && std::isnan(b)));
-        continue;
-      }
-      sums.signal += a * a;
-      sums.error += d * d;
-      sums.max_signal = std::max(sums.max_signal, std::fabs(a));
-      sums.max_error = std::max(sums.max_error, std::fabs(d));
-      ++e.compared;
-    }
+    sums.signal += a * a;
+    sums.error += d * d;
+    sums.max_signal = std::max(sums.max_signal, std::fabs(a));
+    sums.max_error = std::max(sums.max_error, std::fabs(d));
+    ++e.compared;
+  }
+}
+
+template <class Real>
+void accumulate(Numbers<Real> r, Numbers<Real> t, int64_t count, Energy& e) {
+  PlainSums sums;
+  for (int64_t start = 0; start < count; start += kNumbersBlock) {
+    const int64_t size = std::min(kNumbersBlock, count - start);
+    const Real *a = r.at(start, size), *b = t.at(start, size);
+    if (add_block(a, b, size, sums))
+      e.compared += static_cast<uint64_t>(size);
+    else
+      add_mixed(a, b, size, sums, e);
   }
   e.max_abs = sums.max_error;
   if ((sums.max_signal == 0 || is_safe_sum(sums.signal)) &&
@@ -79,12 +53,16 @@ void accumulate(const R* r, const T* t, int64_t count, Energy& e) {
     e.error = sums.error;
     return;
   }
-  for (int64_t i = 0; i < count; ++i) {
-    const double a = widen(r[i]), b = widen(t[i]);
-    if (!std::isfinite(a) || !std::isfinite(b)) continue;
-    const Scaled s = Scaled::of(a), d = Scaled::difference(b, a);
-    e.signal += s * s;
-    e.error += d * d;
+  for (int64_t start = 0; start < count; start += kNumbersBlock) {
+    const int64_t size = std::min(kNumbersBlock, count - start);
+    const Real *a = r.at(start, size), *b = t.at(start, size);
+    for (int64_t i = 0; i < size; ++i) {
+      const double x = widen(a[i]), y = widen(b[i]);
+      if (!std::isfinite(x) || !std::isfinite(y)) continue;
+      const Scaled s = Scaled::of(x), d = Scaled::difference(y, x);
+      e.signal += s * s;
+      e.error += d * d;
+    }
   }
 }
 
@@ -104,18 +82,18 @@ double Energy::sqnr() const {
   return compared ? decibels(signal, error) : std::numeric_limits<double>::quiet_NaN();
 }
 
-Energy energy_of(const ConstView& r, const ConstView& t) {
+Energy energy_of(const ConstView& r, const ConstView& t, const CodeParams& codes) {
   Energy e;
-  if (!is_float(r.dtype) || !is_float(t.dtype) ||
+  const bool coded = is_8bit(t.dtype) && codes.scale > 0;
+  if (!is_float(r.dtype) || !(is_float(t.dtype) || coded) ||
       !std::equal(r.dims.begin(), r.dims.end(), t.dims.begin(), t.dims.end())) {
     e.skipped = 1;
     return e;
   }
-  visit_floating(r.dtype, [&]<class R>(R) {
-    visit_floating(t.dtype, [&]<class T>(T) {
-      accumulate(static_cast<const R*>(r.data), static_cast<const T*>(t.data), r.count, e);
-    });
-  });
+  if (r.dtype == DataType::kDouble || t.dtype == DataType::kDouble)
+    accumulate(Numbers<double>(r, codes), Numbers<double>(t, codes), r.count, e);
+  else
+    accumulate(Numbers<float>(r, codes), Numbers<float>(t, codes), r.count, e);
   return e;
 }
 

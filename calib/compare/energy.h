@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "calib/exec/kernel.h"
+#include "libopt/analysis/align.h"
 #include "libopt/support/scaled.h"
 
 namespace onnxtool {
@@ -19,6 +20,7 @@ struct Energy {
   double sqnr() const;
 };
 
-Energy energy_of(const ConstView& reference, const ConstView& test);
+/// Both in one layout. A test value of 8-bit codes counts as the numbers that they stand for.
+Energy energy_of(const ConstView& reference, const ConstView& test, const CodeParams& codes = {});
 
 }  // namespace onnxtool

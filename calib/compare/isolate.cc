@@ -105,7 +105,7 @@ class Isolation {
     ONNXTOOL_TRY(side_->run(0, 0, part, &outputs, nullptr));
     if (!outputs[0].is_tensor()) return {};
     const Tensor& own = outputs[0].tensor();
-    const double db = energy_of(*kept.values.back(), view_of(own), which_.codes).sqnr();
+    const double db = energy_of(view_of(*kept.values.back()), view_of(own), which_.codes).sqnr();
     auto expected = as_type(*kept.values.back(), own.dtype(), which_.codes);
     if (std::isnan(db) || !expected || (!best_.sample.empty() && db >= best_.sqnr_db)) return {};
     best_.inputs = std::move(named);

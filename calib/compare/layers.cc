@@ -5,51 +5,47 @@
 #include <map>
 #include <mutex>
 #include <optional>
-#include <unordered_map>
 #include <unordered_set>
 
 #include "calib/compare/energy.h"
-#include "calib/compare/keep.h"
-#include "calib/data/arrays.h"
+#include "calib/compare/handover.h"
+#include "calib/compare/kept_value.h"
+#include "calib/compare/numbers.h"
+#include "calib/exec/layout.h"
 #include "libopt/analysis/qdq.h"
 #include "libopt/ir/code_type.h"
 
 namespace onnxtool {
 namespace {
 
-// How many bytes each layer has.
-class Measure final : public Observer {
- public:
-  explicit Measure(size_t count) : bytes(count, 0) {}
-  Status observe(int watch, const ConstView& v) override {
-    if (is_float(v.dtype))
-      bytes[static_cast<size_t>(watch)] = size_bytes_of(v.dtype, static_cast<uint64_t>(v.count));
-    return {};
+// Elements as another type, in their order. false: this type cannot hold them.
+bool convert_elements(const ConstView& from, DataType to, const CodeParams& codes, void* out) {
+  const bool coded = is_8bit(to) && codes.scale > 0;
+  if (!is_float(from.dtype) || !(is_float(to) || coded)) return false;
+  const float scale = static_cast<float>(codes.scale);
+  const auto zero_point = static_cast<int32_t>(codes.zero_point);
+  const int32_t low = to == DataType::kUint8 ? 0 : -128, high = low + 255;
+  Numbers<float> floats(from, {});
+  Numbers<double> doubles(from, {});
+  for (int64_t start = 0; start < from.count; start += kNumbersBlock) {
+    const int64_t size = std::min(kNumbersBlock, from.count - start);
+    if (to == DataType::kDouble) {
+      std::copy_n(doubles.at(start, size), size, static_cast<double*>(out) + start);
+      continue;
+    }
+    const float* x = floats.at(start, size);
+    if (to == DataType::kFloat)
+      std::copy_n(x, size, static_cast<float*>(out) + start);
+    else if (to == DataType::kFloat16)
+      vector_math().narrow_half(x, static_cast<uint16_t*>(out) + start, size);
+    else if (to == DataType::kBfloat16)
+      std::transform(x, x + size, static_cast<Bfloat16*>(out) + start,
+                     [](float v) { return Bfloat16(v); });
+    else
+      vector_math().quantize8(x, {&scale, &zero_point, 0}, low, high,
+                              static_cast<uint8_t*>(out) + start, size);
   }
-  std::vector<uint64_t> bytes;
-};
-
-// The numbers that codes stand for.
-Tensor decoded(const ConstView& v, const CodeParams& codes) {
-  std::vector<float> out(static_cast<size_t>(v.count));
-  for (size_t i = 0; i < out.size(); ++i) {
-    const int code = v.dtype == DataType::kUint8 ? int{static_cast<const uint8_t*>(v.data)[i]}
-                                                 : int{static_cast<const int8_t*>(v.data)[i]};
-    out[i] = static_cast<float>((code - codes.zero_point) * codes.scale);
-  }
-  return Tensor::from({v.dims.begin(), v.dims.end()}, out);
-}
-
-// Codes of numbers: half to even, saturated, as QuantizeLinear. NaN becomes the zero point.
-Tensor encoded(const Tensor& values, DataType type, const CodeParams& codes) {
-  const double low = type == DataType::kUint8 ? 0 : -128, high = low + 255;
-  std::vector<std::byte> out;
-  for (const double v : values.to_doubles()) {
-    const double code =
-        std::isnan(v) ? codes.zero_point : std::nearbyint(v / codes.scale) + codes.zero_point;
-    out.push_back(static_cast<std::byte>(static_cast<int>(std::clamp(code, low, high)) & 0xff));
-  }
-  return Tensor::from_bytes(type, values.dims(), std::move(out));
+  return true;
 }
 
 }  // namespace
@@ -60,53 +56,87 @@ Tensor tensor_of(const ConstView& v) {
   return Tensor::from_bytes(v.dtype, {v.dims.begin(), v.dims.end()}, {bytes, bytes + size});
 }
 
-Energy energy_of(const Tensor& reference, const ConstView& test, const CodeParams& codes) {
-  if (!is_8bit(test.dtype) || codes.scale <= 0) return energy_of(view_of(reference), test);
-  const Tensor numbers = decoded(test, codes);
-  return energy_of(view_of(reference), view_of(numbers));
-}
-
 std::optional<Tensor> as_type(const Tensor& value, DataType type, const CodeParams& codes) {
   if (value.dtype() == type) return value;
-  if (is_8bit(type))
-    return codes.scale > 0 ? std::optional(encoded(value, type, codes)) : std::nullopt;
-  auto converted = convert_tensor(value, type);
-  return converted.ok() ? std::optional(*std::move(converted)) : std::nullopt;
+  std::vector<std::byte> out(size_bytes_of(type, static_cast<uint64_t>(value.count())));
+  if (!convert_elements(view_of(value), type, codes, out.data())) return std::nullopt;
+  return Tensor::from_bytes(type, value.dims(), std::move(out));
 }
 
 namespace {
 
+// Hands the reference's layers on.
+class Give final : public Observer {
+ public:
+  Give(Handover& handover, MemoryPool& pool) : handover_(handover), pool_(pool) {}
+  Status observe(int watch, const ConstView& v) override {
+    if (!is_float(v.dtype)) return {};
+    if (handover_.give(static_cast<size_t>(watch), KeptValue::copy_of(v, pool_))) return {};
+    stopped_ = true;
+    return Error{ErrorCode::kNegative, "the other run has ended", {}};
+  }
+  bool stopped() const { return stopped_; }
+
+ private:
+  Handover& handover_;
+  MemoryPool& pool_;
+  bool stopped_ = false;
+};
+
 class Compare final : public Observer {
  public:
-  Compare(Keep& reference, std::vector<CodeParams> codes, bool force)
-      : energies(reference.values.size()),
-        reference_(reference),
-        codes_(std::move(codes)),
-        force_(force) {}
-  bool needs_plain() const override { return true; }
+  Compare(Handover& handover, MemoryPool& pool, std::span<const LayerPair> pairs, LayerMode mode)
+      : energies(pairs.size()), handover_(handover), pool_(pool), pairs_(pairs), mode_(mode) {}
+
   Status observe(int watch, const ConstView& v) override {
     const auto w = static_cast<size_t>(watch);
-    auto& r = reference_.values[w];
-    forcing_ = nullptr;
     energies[w] = Energy();
-    if (!r) return {};
-    energies[w] = energy_of(*r, v, codes_[w]);
-    // What takes its place has its type: kernels were chosen by it.
-    if (force_ && energies[w].skipped == 0)
-      r = as_type(*r, v.dtype, codes_[w]);
-    else if (!force_)
-      r.reset();
-    if (force_ && r && energies[w].skipped == 0) forcing_ = &*r;
+    reference_ = handover_.take(w);
+    if (!reference_) return {};
+    if (reference_->layout == v.layout) {
+      compare(w, v);
+    } else {
+      if (reference_->layout != Layout::kPlain) reference_ = plain(reference_->view());
+      compare(w, v.layout != Layout::kPlain ? plain(v).view() : v);
+    }
     return {};
   }
-  const Tensor* replacement(int) override { return std::exchange(forcing_, nullptr); }
+
+  std::optional<Replacement> replacement(int) override {
+    if (!reference_) return std::nullopt;
+    return Replacement{reference_->view(), reference_->memory};
+  }
+
   std::vector<Energy> energies;
 
  private:
-  Keep& reference_;
-  std::vector<CodeParams> codes_;
-  const Tensor* forcing_ = nullptr;
-  bool force_;
+  KeptValue plain(const ConstView& v) {
+    KeptValue out = KeptValue::like(v, v.dtype, pool_);
+    out.layout = Layout::kPlain;
+    to_plain_layout(v.data, v.layout, out.memory.get(), v.dtype, v.dims, 1);
+    return out;
+  }
+
+  // Leaves the reference's value as what takes the other's place, where something does.
+  void compare(size_t w, const ConstView& v) {
+    energies[w] = energy_of(reference_->view(), v, pairs_[w].codes);
+    if (mode_ == LayerMode::kCumulative || energies[w].skipped) {
+      reference_.reset();
+    } else if (reference_->dtype != v.dtype) {
+      // Kernels were chosen by its type.
+      KeptValue other = KeptValue::like(reference_->view(), v.dtype, pool_);
+      if (convert_elements(reference_->view(), v.dtype, pairs_[w].codes, other.memory.get()))
+        reference_ = std::move(other);
+      else
+        reference_.reset();
+    }
+  }
+
+  Handover& handover_;
+  MemoryPool& pool_;
+  std::span<const LayerPair> pairs_;
+  LayerMode mode_;
+  std::optional<KeptValue> reference_;
 };
 
 // The 8-bit codes that a DequantizeLinear with one scale makes `value` of; nullptr: it is something
@@ -135,83 +165,10 @@ std::vector<LayerPair> fed_as_codes(std::span<const LayerPair> pairs) {
   return out;
 }
 
-// A run over the samples: the layers that are judged, and those whose values are only passed on.
-struct Pass {
-  std::vector<size_t> judged, fed;  // indices of pairs, ascending
-};
-
-// Values of `graph` that the subgraphs of a node read or give on, however deep.
-template <class Visit>
-void visit_captured(const Node& node, const Graph& graph, const Visit& visit) {
-  node.for_each_subgraph([&](Graph& g) {
-    for (const Node& inner : g.nodes()) {
-      for (const Value* in : inner.inputs())
-        if (in && &in->graph() == &graph) visit(in);
-      visit_captured(inner, graph, visit);
-    }
-    for (const Value* out : g.outputs())
-      if (&out->graph() == &graph) visit(out);
-  });
-}
-
-// The layers that the value of pairs[i] is computed from directly.
-std::vector<size_t> feeders(const Value& value,
-                            const std::unordered_map<const Value*, size_t>& layer_of) {
-  std::vector<size_t> out;
-  std::unordered_set<const Value*> seen{&value};
-  std::vector<const Value*> open{&value};
-  const auto visit = [&](const Value* v) {
-    if (!seen.insert(v).second) return;
-    if (const auto it = layer_of.find(v); it != layer_of.end())
-      out.push_back(it->second);
-    else
-      open.push_back(v);
-  };
-  while (!open.empty()) {
-    const Node* n = open.back()->producer();
-    open.pop_back();
-    if (!n) continue;
-    for (const Value* in : n->inputs())
-      if (in) visit(in);
-    // A subgraph may read anything: what it captures feeds the node as well.
-    visit_captured(*n, n->graph(), visit);
-  }
-  return out;
-}
-
-std::vector<Pass> plan_passes(std::span<const LayerPair> pairs, const std::vector<uint64_t>& bytes,
-                              const LayerOptions& options) {
-  std::unordered_map<const Value*, size_t> layer_of;
-  for (size_t i = 0; i < pairs.size(); ++i) layer_of.emplace(pairs[i].test, i);
-  std::vector<Pass> passes;
-  std::unordered_set<size_t> held;
-  uint64_t sum = 0;
-  const auto hold = [&](size_t i) {
-    if (held.insert(i).second) sum += bytes[i];
-  };
-  for (size_t i = 0; i < pairs.size(); ++i) {
-    if (passes.empty() || sum + bytes[i] > options.budget_bytes) {
-      passes.emplace_back();
-      held.clear();
-      sum = 0;
-    }
-    passes.back().judged.push_back(i);
-    hold(i);
-    if (options.mode == LayerMode::kLocal)
-      for (const size_t f : feeders(*pairs[i].test, layer_of))
-        if (!held.contains(f)) {
-          hold(f);
-          passes.back().fed.push_back(f);
-        }
-  }
-  return passes;
-}
-
 std::vector<const Value*> values_of(std::span<const LayerPair> pairs,
-                                    const std::vector<size_t>& indices,
                                     const Value* LayerPair::*side) {
   std::vector<const Value*> out;
-  for (const size_t i : indices) out.push_back(pairs[i].*side);
+  for (const LayerPair& p : pairs) out.push_back(p.*side);
   return out;
 }
 
@@ -236,11 +193,32 @@ class Comparison {
         totals_(pairs.size()) {}
 
   Status run_all() {
-    ONNXTOOL_ASSIGN(const auto bytes, measure());
-    const auto passes = plan_passes(pairs_, bytes, options_);
-    total_ = static_cast<int64_t>(passes.size()) * source_.size();
-    for (const Pass& p : passes) ONNXTOOL_TRY(run_pass(p));
-    return {};
+    const Parallelism p = Parallelism::of(source_.size(), run_.threads);
+    // Of the two runs of a sample one waits: with a thread more in both, so many compute.
+    const Parallelism each{p.workers, p.inside > 1 ? p.inside + 1 : 1};
+    ONNXTOOL_ASSIGN(
+        reference_side_,
+        open_model_side(reference_, values_of(pairs_, &LayerPair::reference), nullptr, run_, each));
+    ONNXTOOL_ASSIGN(test_side_, open_model_side(test_, values_of(pairs_, &LayerPair::test), inputs_,
+                                                of_test(run_, options_.test_kernel_sets), each));
+    companions_ = std::vector<Companion>(static_cast<size_t>(p.workers));
+    std::mutex mutex;
+    // Sums of doubles depend on their order: samples are added in theirs, and wait for their turn.
+    std::map<int64_t, std::vector<Energy>> waiting;
+    int64_t next = 0, done = 0;
+    return for_each_sample(
+        source_, p.workers, [&](int worker, int64_t index, const Sample& sample) -> Status {
+          auto energies = run_one(worker, index, sample);
+          if (!energies.ok()) return std::move(energies).error().at("sample '" + sample.id + "'");
+          const std::lock_guard lock(mutex);
+          waiting.emplace(index, *std::move(energies));
+          for (auto it = waiting.find(next); it != waiting.end(); it = waiting.find(++next)) {
+            for (size_t k = 0; k < totals_.size(); ++k) totals_[k].add(it->second[k]);
+            waiting.erase(it);
+          }
+          if (run_.progress) run_.progress(++done, source_.size());
+          return {};
+        });
   }
 
   std::vector<LayerError> result() const {
@@ -254,57 +232,18 @@ class Comparison {
   }
 
  private:
-  Result<std::vector<uint64_t>> measure() {
-    std::vector<size_t> all(pairs_.size());
-    for (size_t i = 0; i < all.size(); ++i) all[i] = i;
-    ONNXTOOL_ASSIGN(const auto side,
-                    open_model_side(reference_, values_of(pairs_, all, &LayerPair::reference),
-                                    nullptr, run_, {1, run_.threads}));
-    ONNXTOOL_ASSIGN(const Sample sample, source_.read(0));
-    Measure sizes(pairs_.size());
-    if (Status s = side->run(0, 0, sample, nullptr, &sizes); !s.ok())
-      return std::move(s).error().at("reference").at("sample '" + sample.id + "'");
-    return sizes.bytes;
-  }
-
-  Status run_pass(const Pass& pass) {
-    std::vector<size_t> watched = pass.judged;
-    watched.insert(watched.end(), pass.fed.begin(), pass.fed.end());
-    const Parallelism p = Parallelism::of(source_.size(), run_.threads);
-    ONNXTOOL_ASSIGN(const auto reference,
-                    open_model_side(reference_, values_of(pairs_, watched, &LayerPair::reference),
-                                    nullptr, run_, p));
-    ONNXTOOL_ASSIGN(const auto test,
-                    open_model_side(test_, values_of(pairs_, watched, &LayerPair::test), inputs_,
-                                    of_test(run_, options_.test_kernel_sets), p));
-    std::vector<CodeParams> codes;
-    for (const size_t i : watched) codes.push_back(pairs_[i].codes);
-    std::mutex mutex;
-    // Sums of doubles depend on their order: samples are added in theirs, and wait for their turn.
-    std::map<int64_t, std::vector<Energy>> waiting;
-    int64_t next = 0;
-    return for_each_sample(
-        source_, p.workers, [&](int worker, int64_t index, Sample sample) -> Status {
-          const auto at_sample = [&](Status s, const char* side) -> Status {
-            return std::move(s).error().at(side).at("sample '" + sample.id + "'");
-          };
-          Keep kept(watched.size(), has_floats);
-          if (Status s = reference->run(worker, index, sample, nullptr, &kept); !s.ok())
-            return at_sample(std::move(s), "reference");
-          Compare compare(kept, codes, options_.mode == LayerMode::kLocal);
-          if (Status s = test->run(worker, index, sample, nullptr, &compare); !s.ok())
-            return at_sample(std::move(s), "test model");
-          const std::lock_guard lock(mutex);
-          waiting.emplace(index, std::move(compare.energies));
-          for (auto it = waiting.find(next); it != waiting.end(); it = waiting.find(++next)) {
-            for (size_t k = 0; k < pass.judged.size(); ++k)
-              totals_[pass.judged[k]].add(it->second[k]);
-            waiting.erase(it);
-          }
-          ++done_;
-          if (run_.progress) run_.progress(done_, total_);
-          return {};
-        });
+  Result<std::vector<Energy>> run_one(int worker, int64_t index, const Sample& sample) {
+    Handover handover(pairs_.size(), options_.budget_bytes);
+    Give give(handover, pool_);
+    Compare compare(handover, pool_, pairs_, options_.mode);
+    Status reference, test;
+    handover.run(
+        companions_[static_cast<size_t>(worker)],
+        [&] { reference = reference_side_->run(worker, index, sample, nullptr, &give); },
+        [&] { test = test_side_->run(worker, index, sample, nullptr, &compare); });
+    if (!reference.ok() && !give.stopped()) return std::move(reference).error().at("reference");
+    if (!test.ok()) return std::move(test).error().at("test model");
+    return std::move(compare.energies);
   }
 
   const Graph &reference_, &test_;
@@ -314,7 +253,9 @@ class Comparison {
   const LayerOptions& options_;
   FirstSamples source_;
   std::vector<Energy> totals_;
-  int64_t done_ = 0, total_ = 0;
+  MemoryPool pool_;  // outlives the runs that it lends to
+  std::unique_ptr<Side> reference_side_, test_side_;
+  std::vector<Companion> companions_;  // of each worker
 };
 
 }  // namespace

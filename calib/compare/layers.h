@@ -35,9 +35,10 @@ enum class LayerMode : uint8_t { kCumulative, kLocal };
 struct LayerOptions {
   LayerMode mode = LayerMode::kCumulative;
   int64_t max_samples = -1;  // from the start; negative: all
-  /// What one worker may hold of the reference's values; where all layers take more, the samples
-  /// are run several times. A single layer may pass it.
-  uint64_t budget_bytes = uint64_t{256} << 20;
+  /// What the reference may be ahead of the test model in each sample that is run: the two take
+  /// turns. Few enough to be in some cache still when they are compared. More where the models
+  /// compute their layers in different orders.
+  uint64_t budget_bytes = uint64_t{8} << 20;
   /// Those that the test model runs on; empty: those of the run.
   std::vector<const KernelSet*> test_kernel_sets = {};
 };
@@ -45,7 +46,7 @@ struct LayerOptions {
 /// In the order of `pairs`, which must be that of the reference's graph. Floating values only:
 /// others stay NaN. Local: every test value of `pairs` is replaced by the reference's once it is
 /// compared, so that what follows is fed the reference's values. The result does not depend on
-/// threads; memory neither on samples nor (beyond the budget) on the number of layers.
+/// threads; memory neither on samples nor on the number of layers.
 Result<std::vector<LayerError>> compare_layers(const Graph& reference, const Graph& test,
                                                std::span<const LayerPair> pairs,
                                                const InputPairing* inputs,
@@ -55,10 +56,8 @@ Result<std::vector<LayerError>> compare_layers(const Graph& reference, const Gra
 /// A value that outlives the run it was seen in.
 Tensor tensor_of(const ConstView& view);
 
-/// Of floats against floats, or against 8-bit codes as the numbers that they stand for.
-Energy energy_of(const Tensor& reference, const ConstView& test, const CodeParams& codes);
-/// A layer's value of the reference as the test model keeps it, 8-bit codes saturated; nullopt: it
-/// cannot.
+/// A layer's value of the reference as the test model keeps it, 8-bit codes as QuantizeLinear gives
+/// them (that of NaN is the lowest); nullopt: it cannot.
 std::optional<Tensor> as_type(const Tensor& value, DataType type, const CodeParams& codes);
 
 }  // namespace onnxtool

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -13,6 +14,14 @@
 
 namespace onnxtool {
 
+/// What an observer puts in a watched value's place.
+struct Replacement {
+  ConstView value;  // of the same type, in host memory, in an order that observe() may be shown
+  /// The value's own, aligned to 64 bytes: kernels may write there, and it is let go behind the
+  /// value's last reader. nullptr: not to be written, valid until the run ends.
+  std::shared_ptr<void> memory = nullptr;
+};
+
 /// Sees watched values at the moment they are produced, and keeps no reference to them.
 class Observer {
  public:
@@ -20,9 +29,9 @@ class Observer {
   /// `watch` indexes PlanOptions::watched. The view holds exactly the logical elements; their order
   /// is that of view.layout, which is kPlain when needs_plain().
   virtual Status observe(int watch, const ConstView& value) = 0;
-  /// Asked after observe() of a node's result: a tensor of its type that takes its place for all
-  /// that read it from then on, and stays valid until the run ends; nullptr: it stays.
-  virtual const Tensor* replacement(int /*watch*/) { return nullptr; }
+  /// Asked after observe() of a node's result: what takes its place for all that read it from then
+  /// on; nullopt: it stays.
+  virtual std::optional<Replacement> replacement(int /*watch*/) { return std::nullopt; }
   /// Whether element order matters. When false, channels-last values are shown as they are.
   virtual bool needs_plain() const { return false; }
   /// Asked before observe() where the value lies on a device, in plain order: true once it was

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "calib/exec/arena.h"
+#include "calib/exec/layout.h"
 #include "calib/exec/plan.h"
 
 namespace onnxtool {
@@ -184,6 +185,7 @@ struct Buffer {
   int ticket = -1;                    // of the arena; -1: not from it
   const DeviceApi* device = nullptr;  // allocated there
   std::vector<std::string> strings;   // string tensors
+  std::shared_ptr<void> lent;         // whose memory it is, if it is neither's (Replacement)
 };
 
 /// One physical form of a value.
@@ -207,13 +209,6 @@ struct SlotValue {
   // is.
   std::unique_ptr<Datum> held;
 };
-
-/// Bytes of a tensor of this layout, block padding included; nullopt on overflow.
-std::optional<size_t> layout_size_bytes(DataType dtype, std::span<const int64_t> dims,
-                                        Layout layout);
-/// Copies elements of another layout into the plain one, on up to so many threads.
-void to_plain_layout(const void* from, Layout layout, void* to, DataType dtype,
-                     std::span<const int64_t> dims, int threads);
 
 /// The Add behind a MatMul with constant weights that adds a constant to each of its columns:
 /// `bias` can then be the MatMul's third input. nullptr: there is none.
@@ -256,6 +251,8 @@ struct RunContext::Impl {
   // Slots.
   void bind_external(int slot, DataType dtype, std::span<const int64_t> dims, const void* data);
   Status bind_tensor(int slot, const Tensor& tensor);
+  /// Instead of what the slot holds.
+  Status bind_replacement(int slot, Replacement replacement);
   /// Binds another context's value without copying; it must outlive this run.
   Status bind_from(int slot, Impl& other, int other_slot);
   /// Takes over a value of another context (a copy in host memory, plain layout).
@@ -292,6 +289,7 @@ struct RunContext::Impl {
   void set_dims(SlotValue& value, std::span<const int64_t> dims);
   /// The slot becomes the elements of `from` from `first` on, under these dims: no copy.
   void share(int slot, int from, std::span<const int64_t> dims, int64_t first = 0);
+  Buffer* idle_buffer();  // without memory
   Result<Buffer*> new_buffer(size_t size_bytes, const DeviceApi* device);
   void drop(Buffer* buffer);
   /// Releases all slots and lets the arena lay out the next run.

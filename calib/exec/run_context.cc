@@ -232,7 +232,8 @@ Status RunContext::Impl::show(int slot, int watch, Observer& observer) {
   };
   ONNXTOOL_ASSIGN(ConstView shown, view(slot, nullptr, takes));
   ONNXTOOL_TRY(observer.observe(watch, shown));
-  if (const Tensor* other = observer.replacement(watch)) ONNXTOOL_TRY(bind_tensor(slot, *other));
+  if (auto other = observer.replacement(watch))
+    ONNXTOOL_TRY(bind_replacement(slot, *std::move(other)));
   return {};
 }
 

@@ -16,10 +16,10 @@ bool kernel_takes(const Step& step, int input, Layout layout) {
 
 Error out_of_memory(size_t size_bytes, const DeviceApi* device) {
   if (device)
-    return Error{ErrorCode::kOutOfMemory,
-                 "the device is out of memory: it has no " + std::to_string(size_bytes) +
-                     " bytes more",
-                 "use --device cpu, or fewer threads or smaller samples"};
+    return Error{
+        ErrorCode::kOutOfMemory,
+        "the device is out of memory: it has no " + std::to_string(size_bytes) + " bytes more",
+        "use --device cpu, or fewer threads or smaller samples"};
   return Error{ErrorCode::kOutOfMemory,
                "out of memory while asking for " + std::to_string(size_bytes) + " bytes",
                "use fewer threads or smaller samples"};
@@ -27,7 +27,7 @@ Error out_of_memory(size_t size_bytes, const DeviceApi* device) {
 
 }  // namespace
 
-Result<Buffer*> RunContext::Impl::new_buffer(size_t size_bytes, const DeviceApi* device) {
+Buffer* RunContext::Impl::idle_buffer() {
   std::unique_ptr<Buffer> buffer;
   if (idle_buffers_.empty()) {
     buffer = std::make_unique<Buffer>();
@@ -37,6 +37,12 @@ Result<Buffer*> RunContext::Impl::new_buffer(size_t size_bytes, const DeviceApi*
   }
   buffer->references = 1;
   buffer->ticket = -1;
+  buffer->device = nullptr;
+  return buffer.release();
+}
+
+Result<Buffer*> RunContext::Impl::new_buffer(size_t size_bytes, const DeviceApi* device) {
+  std::unique_ptr<Buffer> buffer(idle_buffer());
   buffer->size = size_bytes;
   buffer->device = device;
   buffer->data = device ? device->allocate(std::max<size_t>(size_bytes, 1))
@@ -53,6 +59,7 @@ void RunContext::Impl::drop(Buffer* buffer) {
   else if (buffer->ticket >= 0)
     arena_.release(buffer->data, buffer->ticket);
   if (buffer->strings.capacity()) buffer->strings = {};
+  buffer->lent.reset();
   idle_buffers_.push_back(std::move(idle));
 }
 
@@ -98,6 +105,27 @@ Status RunContext::Impl::bind_tensor(int slot, const Tensor& tensor) {
   ONNXTOOL_ASSIGN(MutableView view,
                   allocate(slot, tensor.dtype(), tensor.dims(), Layout::kPlain, nullptr));
   if (!bytes.empty()) std::memcpy(view.data, bytes.data(), bytes.size());
+  return {};
+}
+
+Status RunContext::Impl::bind_replacement(int slot, Replacement r) {
+  const ConstView& v = r.value;
+  const auto size = layout_size_bytes(v.dtype, v.dims, v.layout);
+  ONNXTOOL_CHECK(size && v.space == MemorySpace::kHost);
+  if (!r.memory && v.dtype != DataType::kString &&
+      reinterpret_cast<uintptr_t>(v.data) % kBufferAlignment != 0) {
+    ONNXTOOL_ASSIGN(MutableView copy, allocate(slot, v.dtype, v.dims, v.layout, nullptr));
+    if (*size) std::memcpy(copy.data, v.data, *size);
+    return {};
+  }
+  bind_external(slot, v.dtype, v.dims, v.data);
+  Representation& form = slots_[static_cast<size_t>(slot)].forms[0];
+  form.layout = v.layout;
+  if (!r.memory) return {};
+  form.buffer = idle_buffer();
+  form.buffer->size = *size;
+  form.buffer->data = form.data;
+  form.buffer->lent = std::move(r.memory);
   return {};
 }
 

@@ -1,8 +1,11 @@
 // Plans and run contexts: what they promise whatever the kernels are.
 #include <doctest/doctest.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <map>
+#include <memory>
+#include <optional>
 
 #include "calib/exec/arena.h"
 #include "calib/exec/folder.h"
@@ -270,6 +273,54 @@ TEST_CASE("the arena replays a run in one block and survives another order") {
   arena.release(p, a);
   arena.release(r, c);
   arena.finish_run();
+}
+
+namespace {
+
+// Lends other elements to the first watched value; at the second, asks whether they are still held.
+class Lender final : public Observer {
+ public:
+  Status observe(int watch, const ConstView& v) override {
+    if (watch == 1) let_go = lent.expired();
+    if (watch == 0) dims_.assign(v.dims.begin(), v.dims.end());
+    return {};
+  }
+  std::optional<Replacement> replacement(int watch) override {
+    if (watch != 0) return std::nullopt;
+    std::shared_ptr<void> memory(std::aligned_alloc(64, 64), std::free);
+    const float other[] = {10, -20, 30, -40};
+    std::memcpy(memory.get(), other, sizeof other);
+    lent = memory;
+    const ConstView value{DataType::kFloat, dims_, memory.get(), 4, MemorySpace::kHost, layout};
+    return Replacement{value, std::move(memory)};
+  }
+  Layout layout = Layout::kPlain;
+  std::weak_ptr<void> lent;
+  bool let_go = false;
+
+ private:
+  std::vector<int64_t> dims_;
+};
+
+}  // namespace
+
+TEST_CASE("what an observer lends takes a value's place, and goes back behind its last reader") {
+  const auto model = model_of(R"(<ir_version: 8, opset_import: ["" : 17]>
+g (float[1,2,1,2] x) => (float[1,2,1,2] y, double[4] z)
+<int64[1] all = {4}>
+{ a = Exp (x)  b = Neg (a)  f = Reshape (b, all)  z = Cast <to = 11> (f)  c = Tanh (x)  y = Relu (c) })");
+  const std::vector<float> numbers{1, 2, 3, 4};
+  const std::vector<Tensor> inputs = {Tensor::from({1, 2, 1, 2}, numbers)};
+  PlanOptions options;
+  options.watched = {model->graph().find("a"), model->graph().find("y")};
+  const auto plan = plan_of(*model, options);
+  Lender plain, last;
+  last.layout = Layout::kChannelsLast;
+  CHECK(run(plan, inputs, &plain)[1].values<double>() == std::vector<double>{-10, 20, -30, 40});
+  CHECK(plain.let_go);
+  // [N, H, W, C]: pixels (10, -20) and (30, -40).
+  CHECK(run(plan, inputs, &last)[1].values<double>() == std::vector<double>{-10, -30, 20, 40});
+  CHECK(last.let_go);
 }
 
 TEST_CASE("a second memory space with missing operators gives the same bits") {

@@ -1,7 +1,7 @@
 // Seeded random models over every operator that the executor claims: the same bits for any number
-// of threads and in another memory space; kernel sets, devices, and plans that fuse or not, as close
-// as their arithmetic allows. ONNXTOOL_RANDOM_MODELS sets how many, ONNXTOOL_RANDOM_SEED the first
-// one.
+// of threads and in another memory space; kernel sets, devices, and plans that fuse or not, as
+// close as their arithmetic allows. ONNXTOOL_RANDOM_MODELS sets how many, ONNXTOOL_RANDOM_SEED the
+// first one.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -10,6 +10,7 @@
 #include <iostream>
 #include <set>
 
+#include "calib/compare/side.h"
 #include "calib/exec/attention_groups.h"
 #include "calib/exec/modules.h"
 #include "calib/exec/native_ops.h"
@@ -135,8 +136,9 @@ class Comparer final : public Observer {
     if (!d.empty() && found.empty()) found = "watched value " + std::to_string(watch) + ": " + d;
     return {};
   }
-  const Tensor* replacement(int watch) override {
-    return found.empty() ? reference_[static_cast<size_t>(watch)] : nullptr;
+  std::optional<Replacement> replacement(int watch) override {
+    if (!found.empty()) return std::nullopt;
+    return Replacement{view_of(*reference_[static_cast<size_t>(watch)])};
   }
   bool needs_plain() const override { return true; }
   std::string found;
