@@ -6,7 +6,7 @@ import json
 import pathlib
 import shlex
 
-from optimize_tools import FLAGS, PEERS, STEP, TOLERANCE, feeds, graphs_in, name_of, nodes_of, ours, session
+from optimize_tools import FLAGS, HALF_TOLERANCE, PEERS, STEP, TOLERANCE, feeds, graphs_in, name_of, nodes_of, ours, session
 
 KINDS = {
     "attention": ["Attention", "MultiHeadAttention", "GroupQueryAttention"],
@@ -72,6 +72,14 @@ def compare(source, target, level="DISABLE_ALL"):
     return "same" if worst == 0 else f"{worst:.1e}"
 
 
+def tolerance_of(source):
+    import onnx
+
+    graph = onnx.load(source, load_external_data=False).graph
+    types = {i.data_type for i in graph.initializer} | {a.t.data_type for n in graph.node for a in n.attribute if n.op_type == "Constant"}
+    return HALF_TOLERANCE if onnx.TensorProto.FLOAT16 in types else TOLERANCE
+
+
 def is_equal(verdict, bound):
     try:
         return float(verdict) <= bound
@@ -105,7 +113,7 @@ def nodes(arguments, scratch, peers):
             # A step of few levels is a large part of the largest value: onnxruntime's own integer operators settle it.
             if integers and not is_equal(verdicts[-1], STEP) and compare(source, target, "EXTENDED") == "same":
                 verdicts[-1] += " (same as onnxruntime's integers)"
-            elif not is_equal(verdicts[-1], STEP if integers else TOLERANCE):
+            elif not is_equal(verdicts[-1], STEP if integers else tolerance_of(source)):
                 missed.append(f"{name}, {level}: {verdicts[-1]} in onnxruntime")
         # Where level basic fails, the file is another model's.
         loaded = verdicts[0] != "fails" and peers.make("ort_extended", str(scratch / "basic.onnx"))

@@ -16,8 +16,9 @@ import time
 PEERS = {"basic": ["ort_basic", "onnxsim", "onnxslim", "onnxoptimizer"], "extended": ["ort_extended"]}
 FLAGS = {"basic": [], "extended": ["--level", "extended", "--target", "ort-cpu"]}
 LIMIT_SECONDS = 300
-# ONNX Runtime without optimization against itself on another graph: float noise, and float16 where a model has it.
+# ONNX Runtime without optimization against itself on another graph: float noise, and four units of float16 where a model has it.
 TOLERANCE = 2e-3
+HALF_TOLERANCE = 2.0**-8
 # A step of a quantized result is one of 256.
 STEP = 2.0**-6
 
