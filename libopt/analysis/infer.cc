@@ -192,6 +192,34 @@ void require_what_inference_reads(const onnx::OpSchema& schema, const onnx::Node
   }
 }
 
+// Which axes a Slice with inputs cuts; nullopt: that is not known.
+std::optional<std::vector<int64_t>> cut_axes(const Node& slice, int64_t rank) {
+  std::vector<int64_t> axes;
+  if (slice.has_input(3)) {
+    const auto given = known_tensor(slice.input(3));
+    if (!given) return std::nullopt;
+    axes = given->to_ints();
+  } else {
+    const auto& starts = slice.input(1).type().shape;
+    if (!starts || starts->size() != 1 || starts->front().value.value_or(rank + 1) > rank)
+      return std::nullopt;
+    for (int64_t i = 0; i < *starts->front().value; ++i) axes.push_back(i);
+  }
+  for (int64_t& a : axes)
+    if (a < 0) a += rank;
+  return axes;
+}
+
+// onnx's function for Slice-10 leaves the name of an extent on the axis that is cut.
+void forget_cut_names(const Node& slice, onnx::TypeProto& result) {
+  if (!result.has_tensor_type() || !result.tensor_type().has_shape()) return;
+  auto& shape = *result.mutable_tensor_type()->mutable_shape();
+  const auto axes = cut_axes(slice, shape.dim_size());
+  for (int i = 0; i < shape.dim_size(); ++i)
+    if (shape.dim(i).has_dim_param() && (!axes || std::ranges::count(*axes, i)))
+      shape.mutable_dim(i)->clear_dim_param();
+}
+
 // A value has one shape a run, so a name for it can be followed; in bodies of loops it has many.
 void name_dims(Value& value) {
   if (!value.type().is_tensor() || !value.type().shape) return;
@@ -277,6 +305,8 @@ Status TypeInference::infer(Node& node) {
         if (node.op_type() == "Einsum") check_einsum(context);
         if (schema->has_type_and_shape_inference_function()) {
           schema->GetTypeAndShapeInferenceFunction()(context);
+          if (node.is("Slice") && schema->SinceVersion() == 10 && !strict())
+            forget_cut_names(node, *context.getOutputType(0));
         } else if (schema->HasFunction()) {
           const onnx::ShapeInferenceOptions options{strict(), strict() ? 1 : 0, false};
           onnx::shape_inference::InferShapeForFunctionNode(

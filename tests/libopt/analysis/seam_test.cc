@@ -60,6 +60,16 @@ TEST_CASE("shapes: the axes of a Squeeze stand in any order") {
                       opset) == "float[n, 3, 8, 8]");
 }
 
+TEST_CASE("shapes: an extent that is cut loses its name") {
+  const std::string one = "<int64[1] s = {-2}, int64[1] e = {7}, int64[1] a = {";
+  for (const char* opset : {R"("" : 10)", R"("" : 11)", R"("" : 13)"}) {
+    CHECK(result_type(one + "0}> { y = Slice (x, s, e, a) }", opset) == "float[?, 3, 8, 8]");
+    CHECK(result_type(one + "-4}> { y = Slice (x, s, e, a) }", opset) == "float[?, 3, 8, 8]");
+    CHECK(result_type(one + "3}> { y = Slice (x, s, e, a) }", opset) == "float[n, 3, 8, 1]");
+    CHECK(result_type(one + "3}> { y = Slice (x, s, e) }", opset) == "float[?, 3, 8, 8]");
+  }
+}
+
 TEST_CASE("shapes: computed shapes are followed") {
   CHECK(result_type("<int64[3] s = {0, 3, -1}> { y = Reshape (x, s) }") == "float[n, 3, 64]");
   CHECK(result_type(R"(<int64[1] z = {0}, int64[1] o = {1}, int64[1] rest = {192}>
