@@ -1,11 +1,14 @@
 #include "libopt/io/mapped_file.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <linux/openat2.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -64,6 +67,22 @@ Error not_opened(const std::string& path, int error) {
   return Error{ErrorCode::kNotFound, path + ": cannot open: " + std::strerror(error), {}};
 }
 
+// What may have no end: devices but for /dev/null, and pipes that have a name, which wait for
+// somebody to write. A shell's own pipes (`<(...)`, stdin) have a writer.
+Status require_an_end(int fd, const struct stat& st, const std::string& path) {
+  struct statfs system;
+  const bool named_pipe =
+      S_ISFIFO(st.st_mode) && ::fstatfs(fd, &system) == 0 && system.f_type != PIPEFS_MAGIC;
+  const bool null = S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3);
+  const char* what = (S_ISCHR(st.st_mode) && !null) || S_ISBLK(st.st_mode) ? "a device"
+                     : named_pipe && path != "-"                           ? "a named pipe"
+                                                                           : nullptr;
+  if (!what) return {};
+  return Error{ErrorCode::kNotFound,
+               (path == "-" ? "stdin" : path) + ": is " + what + ", expected a file",
+               "give a regular file, or - for what another program writes to a pipe"};
+}
+
 }  // namespace
 
 void install_mapping_fault_handler(void (*report)(const char*)) {
@@ -75,7 +94,9 @@ void install_mapping_fault_handler(void (*report)(const char*)) {
 }
 
 Result<std::shared_ptr<const MappedFile>> MappedFile::open(const std::string& path) {
-  const int fd = path == "-" ? ::dup(STDIN_FILENO) : ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  // O_NONBLOCK: a pipe with a name must not make us wait for somebody to write.
+  const int fd =
+      path == "-" ? ::dup(STDIN_FILENO) : ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return not_opened(path, errno);
   return from_descriptor(fd, path);
 }
@@ -101,6 +122,8 @@ Result<std::shared_ptr<const MappedFile>> MappedFile::from_descriptor(int fd, st
     remember(file->data_, file->size_, file->path_);
     return std::shared_ptr<const MappedFile>(std::move(file));
   }
+  ONNXTOOL_TRY(require_an_end(fd, st, file->path_));
+  if (file->path_ != "-") ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) & ~O_NONBLOCK);
   constexpr size_t kChunk = 1 << 20;
   size_t used = 0;
   while (true) {
