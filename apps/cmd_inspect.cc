@@ -19,6 +19,7 @@
 #include "apps/report/svg.h"
 #include "libopt/analysis/seam.h"
 #include "libopt/io/look.h"
+#include "libopt/io/sparse_initializers.h"
 
 namespace onnxtool {
 namespace {
@@ -156,6 +157,7 @@ class InspectCommand {
     ONNXTOOL_TRY(freeze_dims(*model, o_.data_flags));
     if (!o_.data_flags.dims.empty() || !o_.data_flags.input_shapes.empty())
       forget_inner_shapes(model->graph());
+    type_sparse_initializers(model->graph());
     // What contradicts itself can be looked at too; check says what is wrong.
     if (const Status s = infer_graph(model->graph()); !s.ok())
       report.findings.push_back(

@@ -78,9 +78,9 @@ Section before_and_after(const Model& before, const Model& after, const Target& 
 }
 
 Section constant_statistics(const Model& model, const InspectLimits& limits) {
-  std::vector<std::pair<std::string, const Tensor*>> constants;
+  std::vector<std::pair<std::string, Tensor>> constants;
   for_each_constant(model.graph(), [&](const std::string& name, const Tensor& t, const Value*) {
-    if (has_statistics(t.dtype())) constants.emplace_back(name, &t);
+    if (has_statistics(t.dtype())) constants.emplace_back(name, t);
   });
   Section s{"statistics", "Values of constants", {}, {}, {}, false};
   Table t{"constants",
@@ -99,8 +99,7 @@ Section constant_statistics(const Model& model, const InspectLimits& limits) {
           limits.rows};
   t.rows.resize(constants.size());
   tbb::parallel_for(size_t{0}, constants.size(), [&](size_t i) {
-    const auto& [constant, stored] = constants[i];
-    const Tensor& tensor = *stored;
+    const auto& [constant, tensor] = constants[i];
     if (unread_data(tensor)) {
       t.rows[i].resize(t.columns.size());
       t.rows[i][0] = constant;

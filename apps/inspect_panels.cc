@@ -6,6 +6,7 @@
 #include "apps/extremes.h"
 #include "apps/flags.h"
 #include "apps/inspect_report.h"
+#include "apps/inspect_walk.h"
 #include "libopt/analysis/cost.h"
 #include "libopt/analysis/statistics.h"
 #include "libopt/io/mapped_file.h"
@@ -66,7 +67,13 @@ std::string list_text(const std::vector<T>& list) {
 std::string origin(const Value& v) {
   if (v.producer()) return v.producer()->describe();
   if (v.is_graph_input()) return v.initializer() ? "graph input with a default" : "graph input";
-  return v.initializer() ? "initializer" : "-";
+  if (v.initializer()) return "initializer";
+  std::string from = "-";
+  for_each_sparse_initializer(v.graph(), [&](const SparseTensor& sparse) {
+    if (sparse.values.name == v.name())
+      from = fmt::format("sparse initializer, {} values stored", sparse.values.tensor.count());
+  });
+  return from;
 }
 
 std::string readers(const Value& v) {

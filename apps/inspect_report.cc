@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <limits>
 #include <map>
+#include <unordered_map>
 
 #include "apps/inspect_walk.h"
 #include "apps/size_tree.h"
@@ -22,13 +23,34 @@
 namespace onnxtool {
 namespace {
 
-// Of the node's own constant inputs; one that several nodes read counts for each.
-int64_t parameters_of(const Node& n) {
-  int64_t sum = 0;
-  for (const Value* v : n.inputs())
-    if (const Tensor* t = v ? stored_constant(*v) : nullptr) sum = plus(sum, t->count());
-  return sum;
+// Values stored of sparse initializers.
+using SparseCounts = std::unordered_map<const Value*, int64_t>;
+void add_sparse_counts(const Graph& graph, SparseCounts& counts) {
+  for_each_sparse_initializer(graph, [&](const SparseTensor& sparse) {
+    if (const Value* v = graph.find(sparse.values.name))
+      counts.emplace(v, sparse.values.tensor.count());
+  });
+  for (const Node& n : graph.nodes())
+    n.for_each_subgraph([&](const Graph& g) { add_sparse_counts(g, counts); });
 }
+
+// Of a node's own constant inputs; one that several nodes read counts for each.
+class Parameters {
+ public:
+  explicit Parameters(const Model& model) { add_sparse_counts(model.graph(), sparse_); }
+  int64_t of(const Node& n) const {
+    int64_t sum = 0;
+    for (const Value* v : n.inputs())
+      if (const Tensor* t = v ? stored_constant(*v) : nullptr)
+        sum = plus(sum, t->count());
+      else if (const auto it = sparse_.find(v); it != sparse_.end())
+        sum = plus(sum, it->second);
+    return sum;
+  }
+
+ private:
+  SparseCounts sparse_;
+};
 
 Table value_table(const std::string& key, const std::string& title,
                   const std::vector<Value*>& values) {
@@ -213,12 +235,13 @@ Section operators(const Model& model, const InspectLimits& limits) {
   };
   std::map<std::string, Sums> by_op;
   WorkCounter work;
+  const Parameters parameters(model);
   for_each_node(model.graph(), [&](const Node& n) {
     Sums& sums = by_op[operator_name(n)];
     ++sums.count;
     const auto macs = work.macs(n);
     sums.macs = macs && sums.macs ? std::optional(plus(*sums.macs, *macs)) : std::nullopt;
-    sums.parameters = plus(sums.parameters, parameters_of(n));
+    sums.parameters = plus(sums.parameters, parameters.of(n));
   });
   std::vector<std::pair<std::string, Sums>> sorted(by_op.begin(), by_op.end());
   std::ranges::stable_sort(sorted, [](const auto& a, const auto& b) {
@@ -286,13 +309,14 @@ Section layers(const Model& model, const InspectLimits& limits) {
            {"parameters", "parameters", ""}},
           {},
           limits.rows};
+  const Parameters parameters(model);
   for (const Layer& l : all) {
     const Node& n = *l.node;
     t.rows.push_back(
         {shown_name(n), operator_name(n),
          n.num_outputs() && n.has_output(0) ? Scalar(format_type(n.output(0).type())) : Scalar(),
          l.macs ? Scalar(*l.macs) : Scalar(), l.macs ? Scalar(percent(*l.macs, total)) : Scalar(),
-         parameters_of(n)});
+         parameters.of(n)});
   }
   s.tables.push_back(std::move(t));
   return s;
@@ -301,14 +325,14 @@ Section layers(const Model& model, const InspectLimits& limits) {
 Section largest_tensors(const Model& model, const InspectLimits& limits) {
   struct Entry {
     std::string name;
-    const Tensor* tensor;
+    Tensor tensor;
     const Value* value;
     int64_t bytes;
   };
   std::vector<Entry> all;
   int64_t total = 0;
   for_each_constant(model.graph(), [&](const std::string& name, const Tensor& t, const Value* v) {
-    all.push_back({name, &t, v, stored_bytes(t)});
+    all.push_back({name, t, v, stored_bytes(t)});
     total = plus(total, all.back().bytes);
   });
   std::ranges::stable_sort(all, [](const Entry& a, const Entry& b) { return a.bytes > b.bytes; });
@@ -333,7 +357,7 @@ Section largest_tensors(const Model& model, const InspectLimits& limits) {
     } else if (e.value && e.value->is_graph_output()) {
       readers = "graph output";
     }
-    t.rows.push_back({e.name, std::string(name(e.tensor->dtype())) + format_dims(e.tensor->dims()),
+    t.rows.push_back({e.name, std::string(name(e.tensor.dtype())) + format_dims(e.tensor.dims()),
                       e.bytes, percent(e.bytes, total), readers});
   }
   s.tables.push_back(std::move(t));

@@ -20,4 +20,13 @@ Result<std::optional<SparseTensor>> sparse_initializer(const std::string& opaque
   return std::optional(std::move(*sparse));
 }
 
+void type_sparse_initializers(Graph& graph) {
+  for_each_sparse_initializer(graph, [&](const SparseTensor& sparse) {
+    Value* v = graph.find(sparse.values.name);
+    if (v && !v->producer() && !v->is_graph_input())
+      v->set_type(ValueType::tensor(sparse.values.tensor.dtype(), sparse.dims));
+  });
+  for (Node& n : graph.nodes()) n.for_each_subgraph(type_sparse_initializers);
+}
+
 }  // namespace onnxtool
