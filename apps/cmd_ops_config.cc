@@ -67,7 +67,6 @@ Run add(CLI::App& command) {
   auto o = std::make_shared<Options>();
   add_flags(command, *o);
   return [o, &command](const Streams& streams) -> Result<int> {
-    ONNXTOOL_TRY(apply_config(command, streams));
     o->settings_file = settings_file(command);
     return run(*o, streams);
   };

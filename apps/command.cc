@@ -14,6 +14,7 @@
 #include "apps/flags.h"
 #include "apps/memory_limit.h"
 #include "apps/report/report.h"
+#include "apps/show_settings.h"
 #include "apps/usage.h"
 
 namespace onnxtool {
@@ -116,6 +117,10 @@ int run_command_line(const std::vector<std::string>& given, const Streams& strea
   const auto app = make_app_of(run, [&](std::string_view command) {
     return std::ranges::find(arguments, command) != arguments.end();
   });
+  const bool only_shows = asks_for_settings(arguments);
+  if (only_shows)
+    for (CLI::App* sub : app->get_subcommands({}))
+      for (CLI::Option* o : sub->get_options()) o->required(false);
   try {
     std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
     app->parse(std::move(reversed));
@@ -137,12 +142,15 @@ int run_command_line(const std::vector<std::string>& given, const Streams& strea
     print_error(streams.err, usage_error(*app, e));
     return 2;
   }
-  for (CLI::App* sub : app->get_subcommands())
-    if (Status s = apply_config(*sub, streams); !s.ok()) {
-      print_error(streams.err, s.error());
-      return s.error().exit_code();
-    }
-  Result<int> code = run_within_memory(run, streams);
+  CLI::App& chosen = *app->get_subcommands().at(0);
+  auto settings = apply_config(chosen, streams);
+  Status usable = settings.ok() ? check_seed(chosen, *settings) : settings.error();
+  if (!usable.ok()) {
+    print_error(streams.err, usable.error());
+    return usable.error().exit_code();
+  }
+  Result<int> code =
+      only_shows ? show_settings(chosen, *settings, streams) : run_within_memory(run, streams);
   if (code.ok()) return *code;
   Error error = std::move(code).error();
   // Whoever opens a file does not know the directory's other names; those of the place are at hand

@@ -24,8 +24,8 @@ std::vector<std::string> setting_names(const CLI::App& command) {
   for (const FlagGroup& g : describe_flags(command))
     for (const FlagRow& r : g.rows)
       // Flags that say where settings come from cannot be settings.
-      if (r.long_name != "--config" && r.long_name != "--no-config" && r.long_name != "--help" &&
-          !r.long_name.empty())
+      if (r.long_name != "--config" && r.long_name != "--no-config" &&
+          r.long_name != "--show-settings" && r.long_name != "--help" && !r.long_name.empty())
         names.push_back(r.long_name.substr(2));
   return names;
 }
@@ -111,6 +111,9 @@ void add_config_flags(CLI::App& command) {
       ->type_name("FILE")
       ->group(group);
   command.add_flag("--no-config")->description("Take no settings from a file")->group(group);
+  command.add_flag("--show-settings")
+      ->description("Print what applies, and where it comes from, and do nothing else")
+      ->group(group);
 }
 
 std::string settings_file(const CLI::App& command) {
@@ -121,12 +124,12 @@ std::string settings_file(const CLI::App& command) {
   return std::filesystem::exists(kDefaultFile, ignored) ? kDefaultFile : "";
 }
 
-Status apply_config(CLI::App& command, const Streams& streams) {
+Result<SettingsInUse> apply_config(CLI::App& command, const Streams& streams) {
   const CLI::Option* chosen = command.get_option_no_throw("--config");
   if (chosen && chosen->count() && command.get_option("--no-config")->count())
     return Error{ErrorCode::kUsage, "--config and --no-config exclude each other", {}};
   const std::string file = settings_file(command);
-  if (file.empty()) return {};
+  if (file.empty()) return SettingsInUse();
   // It is taken unasked, from a directory that may be anybody's.
   std::error_code ignored;
   if (!chosen->count() && !std::filesystem::is_regular_file(file, ignored))
@@ -148,7 +151,7 @@ Status apply_config(CLI::App& command, const Streams& streams) {
                          did_you_mean(name, commands));
   }
   const auto* section = table[command.get_name()].as_table();
-  if (!section) return {};
+  if (!section) return SettingsInUse{file};
   const std::vector<std::string> known = setting_names(command);
   // What the command line says wins, also over settings that exclude it.
   std::set<const CLI::Option*> on_command_line, by_settings;
@@ -182,7 +185,21 @@ Status apply_config(CLI::App& command, const Streams& streams) {
       return bad_setting(file, value, fmt::format("setting '{}': {}", name, value_error(e)));
     }
   }
-  return {};
+  return SettingsInUse{file, std::move(by_settings)};
+}
+
+Status check_seed(const CLI::App& command, const SettingsInUse& settings) {
+  const auto given = [&](const char* flag) {
+    const CLI::Option* option = command.get_option_no_throw(flag);
+    return option && option->count() > 0;
+  };
+  // bench draws a sample where it is given none.
+  const bool draws =
+      given("--random") || (command.get_name() == "bench" && !given("--data") && !given("--raw"));
+  if (!given("--seed") || draws || settings.options.contains(command.get_option("--seed")))
+    return {};
+  return Error{ErrorCode::kUsage, "--seed is for random samples, and none are drawn",
+               "add --random N"};
 }
 
 }  // namespace onnxtool

@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "apps/usage.h"
 #include "libopt/ir/selector.h"
 
 namespace onnxtool {
@@ -81,13 +82,8 @@ std::string left_side(const FlagRow& row) {
 
 std::string command_help(const CLI::App& app, size_t width) {
   constexpr size_t kColumn = 30;
-  std::string positionals;
   const auto groups = describe_flags(app);
-  for (const FlagGroup& g : groups)
-    for (const FlagRow& r : g.rows)
-      if (r.long_name.empty()) positionals += " " + r.value;
-  std::string out = app.get_description() + "\n\nUsage: onnxtool " + app.get_name() +
-                    " [OPTION...]" + positionals + "\n";
+  std::string out = app.get_description() + "\n\nUsage: " + usage_line(app) + "\n";
   if (!app.get_footer().empty()) out += "\n" + app.get_footer() + "\n";
   for (const FlagGroup& g : groups) {
     out += "\n" + g.name + "\n";

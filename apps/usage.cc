@@ -15,14 +15,6 @@ std::vector<std::string> long_names(const CLI::App& app) {
   return out;
 }
 
-std::string usage_line(const CLI::App& app) {
-  std::string out = "onnxtool " + app.get_name() + " [OPTION...]";
-  for (const FlagGroup& g : describe_flags(app))
-    for (const FlagRow& r : g.rows)
-      if (r.long_name.empty()) out += " " + r.value;
-  return out;
-}
-
 // The flag that a failure is about: CLI11 starts its texts with the name.
 const CLI::Option* named_in(const CLI::App& app, const std::string& text) {
   const std::string name = text.substr(0, text.find_first_of(": "));
@@ -38,6 +30,14 @@ std::string given_name(const CLI::Option& o) {
 std::string with_value(const CLI::Option& o) { return given_name(o) + " " + o.get_type_name(); }
 
 }  // namespace
+
+std::string usage_line(const CLI::App& command) {
+  std::string out = "onnxtool " + command.get_name() + " [OPTION...]";
+  for (const FlagGroup& g : describe_flags(command))
+    for (const FlagRow& r : g.rows)
+      if (r.long_name.empty()) out += r.required ? " " + r.value : " [" + r.value + "]";
+  return out;
+}
 
 std::string value_error(const CLI::Error& failure) {
   const std::string text = failure.what();

@@ -12,6 +12,9 @@ namespace onnxtool {
 /// The failure of app.parse(): unknown commands and flags list close candidates.
 Error usage_error(CLI::App& app, const CLI::ParseError& failure);
 
+/// `onnxtool diff [OPTION...] REFERENCE [TEST]`: what may be left out is in brackets.
+std::string usage_line(const CLI::App& command);
+
 /// The flag's value that a validator refused, for a setting's error: CLI11's text without the name.
 std::string value_error(const CLI::Error& failure);
 

@@ -10,7 +10,7 @@ _onnxtool() {
   fi
   case "${COMP_WORDS[1]}" in
     optimize)
-      flags="--output --force --no-clobber --external-data --verify --repro --level --target --passes --disable --keep --max-growth --explain --dim --input-shape --assume --inputs --outputs --freeze --strip --provenance --opset --allow-opset --report --json --reproducible --quiet --exit-zero --threads --max-memory --config --no-config --help"
+      flags="--output --force --no-clobber --external-data --verify --repro --level --target --passes --disable --keep --max-growth --explain --dim --input-shape --assume --inputs --outputs --freeze --strip --provenance --opset --allow-opset --report --json --reproducible --quiet --exit-zero --threads --max-memory --config --no-config --show-settings --help"
       case "$previous" in
         -o|--output) files=1 ;;
         --verify) words="off quick full strict" ;;
@@ -36,7 +36,7 @@ _onnxtool() {
       esac
       ;;
     quantize)
-      flags="--output --force --no-clobber --external-data --verify --emit-recipe --dry-run --explain --calib --eval --random --seed --random-range --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --dynamic --weight-only --to --keep-io-types --calibrator --percentile --format --activation-type --weight-type --symmetric --per-tensor --equalize --no-equalize --quantize-outputs --no-opset-change --preset --target --include --exclude --override --accuracy-target --bias-correction --adaround --smooth --block-size --accuracy-level --gptq --awq --save-ranges --ranges-format --ranges --shard --report --json --reproducible --quiet --exit-zero --threads --kernels --max-iterations --calib-precision --device --max-memory --config --no-config --help"
+      flags="--output --force --no-clobber --external-data --verify --emit-recipe --dry-run --explain --calib --eval --random --seed --random-range --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --dynamic --weight-only --to --keep-io-types --calibrator --percentile --format --activation-type --weight-type --symmetric --per-tensor --equalize --no-equalize --quantize-outputs --no-opset-change --preset --target --include --exclude --override --accuracy-target --bias-correction --adaround --smooth --block-size --accuracy-level --gptq --awq --save-ranges --ranges-format --ranges --shard --report --json --reproducible --quiet --exit-zero --threads --kernels --max-iterations --calib-precision --device --max-memory --config --no-config --show-settings --help"
       case "$previous" in
         -o|--output) files=1 ;;
         --verify) words="on off" ;;
@@ -90,7 +90,7 @@ _onnxtool() {
       esac
       ;;
     convert-ort)
-      flags="--output --force --no-clobber --allow-conversion-failures --to --style --level --arch --verify --runtime --custom-ops --ops-config --type-reduction --check-mobile --nnapi-stop-ops --report --json --quiet --exit-zero --threads --max-memory --config --no-config --help"
+      flags="--output --force --no-clobber --allow-conversion-failures --to --style --level --arch --verify --runtime --custom-ops --ops-config --type-reduction --check-mobile --nnapi-stop-ops --report --json --quiet --exit-zero --threads --max-memory --config --no-config --show-settings --help"
       case "$previous" in
         -o|--output) files=1 ;;
         --to) words="ort onnx" ;;
@@ -109,7 +109,7 @@ _onnxtool() {
       esac
       ;;
     ranges)
-      flags="--output --allow-mixed-isa --report --json --quiet --config --no-config --max-memory --help"
+      flags="--output --allow-mixed-isa --report --json --quiet --config --no-config --show-settings --max-memory --help"
       case "$previous" in
         -o|--output) files=1 ;;
         --report) files=1 ;;
@@ -119,7 +119,7 @@ _onnxtool() {
       esac
       ;;
     diff)
-      flags="--gate --atol --rtol --topk --kl --simulate --structure --per-layer --layer-limit --bisect --record --record-format --force --golden --accept --data --random --seed --random-range --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --max-iterations --device --max-memory --config --no-config --help"
+      flags="--gate --atol --rtol --topk --kl --simulate --structure --per-layer --layer-limit --bisect --record --record-format --force --golden --accept --data --random --seed --random-range --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --max-iterations --device --max-memory --config --no-config --show-settings --help"
       case "$previous" in
         --gate) files=1 ;;
         --atol) files=1 ;;
@@ -161,7 +161,7 @@ _onnxtool() {
       esac
       ;;
     run)
-      flags="--output --output-format --force --data --random --seed --random-range --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --max-iterations --calib-precision --device --max-memory --config --no-config --help"
+      flags="--output --output-format --force --data --random --seed --random-range --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --max-iterations --calib-precision --device --max-memory --config --no-config --show-settings --help"
       case "$previous" in
         -o|--output) files=1 ;;
         --output-format) words="npy safetensors pb" ;;
@@ -195,7 +195,7 @@ _onnxtool() {
       esac
       ;;
     bench)
-      flags="--runs --seconds --warmup --concurrency --profile --no-optimize --data --random --seed --random-range --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --max-iterations --calib-precision --device --max-memory --config --no-config --help"
+      flags="--runs --seconds --warmup --concurrency --profile --no-optimize --data --random --seed --random-range --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --max-iterations --calib-precision --device --max-memory --config --no-config --show-settings --help"
       case "$previous" in
         --runs) files=1 ;;
         --seconds) files=1 ;;
@@ -232,7 +232,7 @@ _onnxtool() {
       esac
       ;;
     check)
-      flags="--fail-on --suppress --baseline --write-baseline --allow-op --runtime --provider --target --weights --digest --verify-digest --report --json --quiet --exit-zero --threads --max-memory --config --no-config --help"
+      flags="--fail-on --suppress --baseline --write-baseline --allow-op --runtime --provider --target --weights --digest --verify-digest --report --json --quiet --exit-zero --threads --max-memory --config --no-config --show-settings --help"
       case "$previous" in
         --fail-on) words="error warning info" ;;
         --suppress) files=1 ;;
@@ -251,7 +251,7 @@ _onnxtool() {
       esac
       ;;
     inspect)
-      flags="--node --tensor --dot --svg --statistics --rows --target --check-mobile --nnapi-stop-ops --provider --runtime --data --random --seed --random-range --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --max-iterations --max-memory --config --no-config --help"
+      flags="--node --tensor --dot --svg --statistics --rows --target --check-mobile --nnapi-stop-ops --provider --runtime --data --random --seed --random-range --data-format --batch-axis --raw --dim --input-shape --preprocess --resize --crop --layout --channels --scale --mean --std --labels --report --json --reproducible --quiet --exit-zero --threads --kernels --max-iterations --max-memory --config --no-config --show-settings --help"
       case "$previous" in
         --node) files=1 ;;
         --tensor) files=1 ;;
@@ -289,7 +289,7 @@ _onnxtool() {
       esac
       ;;
     ops-config)
-      flags="--output --type-reduction --config --no-config --help"
+      flags="--output --type-reduction --config --no-config --show-settings --help"
       case "$previous" in
         -o|--output) files=1 ;;
         --config) files=1 ;;

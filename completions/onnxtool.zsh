@@ -61,6 +61,7 @@ _onnxtool() {
         '--max-memory=[Fail before more memory than this is taken, as in 2G (default\: what the cgroup allows)]:SIZE:_files' \
         '--config=[Take settings from this file instead of ./onnxtool.toml]:FILE:_files' \
         '--no-config[Take no settings from a file]' \
+        '--show-settings[Print what applies, and where it comes from, and do nothing else]' \
         '--help[Print this help]' \
         '-h[Print this help]' \
         '*:MODEL:_files'
@@ -141,6 +142,7 @@ _onnxtool() {
         '--max-memory=[Fail before more memory than this is taken, as in 2G (default\: what the cgroup allows)]:SIZE:_files' \
         '--config=[Take settings from this file instead of ./onnxtool.toml]:FILE:_files' \
         '--no-config[Take no settings from a file]' \
+        '--show-settings[Print what applies, and where it comes from, and do nothing else]' \
         '--help[Print this help]' \
         '-h[Print this help]' \
         '*:MODEL:_files'
@@ -172,6 +174,7 @@ _onnxtool() {
         '--max-memory=[Fail before more memory than this is taken, as in 2G (default\: what the cgroup allows)]:SIZE:_files' \
         '--config=[Take settings from this file instead of ./onnxtool.toml]:FILE:_files' \
         '--no-config[Take no settings from a file]' \
+        '--show-settings[Print what applies, and where it comes from, and do nothing else]' \
         '--help[Print this help]' \
         '-h[Print this help]' \
         '*:MODEL:_files'
@@ -187,6 +190,7 @@ _onnxtool() {
         '-q[No progress, and no text report on stdout]' \
         '--config=[Take settings from this file instead of ./onnxtool.toml]:FILE:_files' \
         '--no-config[Take no settings from a file]' \
+        '--show-settings[Print what applies, and where it comes from, and do nothing else]' \
         '--max-memory=[Fail before more memory than this is taken, as in 2G (default\: what the cgroup allows)]:SIZE:_files' \
         '--help[Print this help]' \
         '-h[Print this help]' \
@@ -240,6 +244,7 @@ _onnxtool() {
         '--max-memory=[Fail before more memory than this is taken, as in 2G (default\: what the cgroup allows)]:SIZE:_files' \
         '--config=[Take settings from this file instead of ./onnxtool.toml]:FILE:_files' \
         '--no-config[Take no settings from a file]' \
+        '--show-settings[Print what applies, and where it comes from, and do nothing else]' \
         '--help[Print this help]' \
         '-h[Print this help]' \
         '*:TEST:_files'
@@ -282,6 +287,7 @@ _onnxtool() {
         '--max-memory=[Fail before more memory than this is taken, as in 2G (default\: what the cgroup allows)]:SIZE:_files' \
         '--config=[Take settings from this file instead of ./onnxtool.toml]:FILE:_files' \
         '--no-config[Take no settings from a file]' \
+        '--show-settings[Print what applies, and where it comes from, and do nothing else]' \
         '--help[Print this help]' \
         '-h[Print this help]' \
         '*:MODEL:_files'
@@ -326,6 +332,7 @@ _onnxtool() {
         '--max-memory=[Fail before more memory than this is taken, as in 2G (default\: what the cgroup allows)]:SIZE:_files' \
         '--config=[Take settings from this file instead of ./onnxtool.toml]:FILE:_files' \
         '--no-config[Take no settings from a file]' \
+        '--show-settings[Print what applies, and where it comes from, and do nothing else]' \
         '--help[Print this help]' \
         '-h[Print this help]' \
         '*:OTHER:_files'
@@ -352,6 +359,7 @@ _onnxtool() {
         '--max-memory=[Fail before more memory than this is taken, as in 2G (default\: what the cgroup allows)]:SIZE:_files' \
         '--config=[Take settings from this file instead of ./onnxtool.toml]:FILE:_files' \
         '--no-config[Take no settings from a file]' \
+        '--show-settings[Print what applies, and where it comes from, and do nothing else]' \
         '--help[Print this help]' \
         '-h[Print this help]' \
         '*:FILES:_files'
@@ -399,6 +407,7 @@ _onnxtool() {
         '--max-memory=[Fail before more memory than this is taken, as in 2G (default\: what the cgroup allows)]:SIZE:_files' \
         '--config=[Take settings from this file instead of ./onnxtool.toml]:FILE:_files' \
         '--no-config[Take no settings from a file]' \
+        '--show-settings[Print what applies, and where it comes from, and do nothing else]' \
         '--help[Print this help]' \
         '-h[Print this help]' \
         '*:AFTER:_files'
@@ -410,6 +419,7 @@ _onnxtool() {
         '--type-reduction[Also list the types that each operator is used with]' \
         '--config=[Take settings from this file instead of ./onnxtool.toml]:FILE:_files' \
         '--no-config[Take no settings from a file]' \
+        '--show-settings[Print what applies, and where it comes from, and do nothing else]' \
         '--help[Print this help]' \
         '-h[Print this help]' \
         '*:MODELS:_files'

@@ -241,11 +241,11 @@ Result<Gate> parse_gate(const std::string& text) {
     ONNXTOOL_TRY(check_limit(gate, text));
     return gate;
   }
-  const auto close = close_candidates(metric, metric_names());
-  std::string known;
+  std::string known, close;
   for (const std::string& n : metric_names()) known += (known.empty() ? "" : ", ") + n;
-  return bad("no metric '" + metric + "'",
-             close.empty() ? "known: " + known : "did you mean '" + close[0] + "'?");
+  for (const std::string& n : close_candidates(metric, metric_names()))
+    close += (close.empty() ? "did you mean '" : "' or '") + n;
+  return bad("no metric '" + metric + "'", close.empty() ? "known: " + known : close + "'?");
 }
 
 Status check_gates(const std::vector<Gate>& gates, const std::vector<OutputInfo>& outputs) {
