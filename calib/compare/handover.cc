@@ -92,12 +92,21 @@ void Handover::run(Companion& beside, const std::function<void()>& give,
   if (thrown) std::rethrow_exception(thrown);
 }
 
+void Handover::run_in_order(const std::function<void()>& give, const std::function<void()>& take) {
+  in_order_ = true;
+  give();
+  gave_all_ = true;
+  take();
+}
+
 bool Handover::give(size_t i, KeptValue value) {
   std::unique_lock lock(mutex_);
   if (took_all_) return false;
   held_ += value.size_bytes();
+  given_ += value.size_bytes();
   values_[i] = std::move(value);
-  if (held_ >= budget_ && (!wanted_ || values_[*wanted_])) pass_on(lock, Turn::kTaker, true);
+  if (!in_order_ && held_ >= budget_ && (!wanted_ || values_[*wanted_]))
+    pass_on(lock, Turn::kTaker, true);
   return !took_all_;
 }
 

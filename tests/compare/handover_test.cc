@@ -112,6 +112,26 @@ TEST_CASE("a run that ends early leaves the other neither waiting nor without an
   }
 }
 
+TEST_CASE("few values are handed over without a second thread") {
+  MemoryPool pool;
+  for (const uint64_t budget : {12, 11}) {
+    Handover handover(4, budget);
+    const auto here = std::this_thread::get_id();
+    float sum = 0;
+    handover.run_in_order(
+        [&] {
+          CHECK(std::this_thread::get_id() == here);
+          for (size_t i = 0; i < 3; ++i) CHECK(handover.give(i, number(2, pool)));
+        },
+        [&] {
+          for (size_t i = 3; i-- > 0;) sum += number_in(*handover.take(i));
+          CHECK(!handover.take(3));
+        });
+    CHECK(sum == 6);
+    CHECK(handover.fits() == (budget == 12));
+  }
+}
+
 TEST_CASE("memory of kept values is used again, for sizes like it") {
   MemoryPool pool;
   const void* first = pool.take(1000).get();
