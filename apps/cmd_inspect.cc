@@ -158,10 +158,12 @@ class InspectCommand {
     if (!o_.data_flags.dims.empty() || !o_.data_flags.input_shapes.empty())
       forget_inner_shapes(model->graph());
     type_sparse_initializers(model->graph());
-    // What contradicts itself can be looked at too; check says what is wrong.
-    if (const Status s = infer_graph(model->graph()); !s.ok())
+    // What contradicts itself can be looked at, too, but not run; check says what is wrong.
+    if (Status s = infer_graph(model->graph()); !s.ok()) {
+      if (runs()) return std::move(s).error().at(path);
       report.findings.push_back(
           {"type-conflict", "warning", s.error().message, "", "see onnxtool check", path});
+    }
     return model;
   }
 
