@@ -4,10 +4,10 @@
 
 #include <toml++/toml.h>
 #include <algorithm>
-#include <cctype>
 #include <filesystem>
 
 #include "apps/files.h"
+#include "libopt/support/ascii.h"
 
 namespace onnxtool {
 namespace {
@@ -15,10 +15,7 @@ namespace {
 namespace fs = std::filesystem;
 
 bool ends_with_any_case(const std::string& name, std::string_view ending) {
-  if (name.size() < ending.size()) return false;
-  return std::equal(
-      ending.begin(), ending.end(), name.end() - static_cast<std::ptrdiff_t>(ending.size()),
-      [](char a, char b) { return a == std::tolower(static_cast<unsigned char>(b)); });
+  return to_lower(name).ends_with(ending);
 }
 
 std::string without(const std::string& name, std::string_view ending) {

@@ -6,16 +6,15 @@
 #include <filesystem>
 
 #include "apps/files.h"
+#include "libopt/support/ascii.h"
 
 namespace onnxtool {
 namespace {
 
 namespace fs = std::filesystem;
 
-bool ends_with_any(std::string name, const std::vector<std::string>& suffixes) {
-  std::ranges::transform(name, name.begin(), [](char c) {
-    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  });
+bool ends_with_any(const std::string& file, const std::vector<std::string>& suffixes) {
+  const std::string name = to_lower(file);
   return std::ranges::any_of(
       suffixes, [&](const std::string& s) { return name.size() > s.size() && name.ends_with(s); });
 }

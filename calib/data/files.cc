@@ -12,6 +12,7 @@
 #include "calib/data/safetensors.h"
 #include "calib/data/source.h"
 #include "calib/images/decoder.h"
+#include "libopt/support/ascii.h"
 
 namespace onnxtool {
 namespace {
@@ -146,10 +147,7 @@ std::string file_extension(std::string_view path) {
   const std::string name = file_name(path);
   const size_t dot = name.rfind('.');
   if (dot == std::string::npos || dot == 0) return {};
-  std::string extension = name.substr(dot + 1);
-  for (char& c : extension)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  return extension;
+  return to_lower(name.substr(dot + 1));
 }
 
 std::string describe_start(std::span<const std::byte> bytes) {

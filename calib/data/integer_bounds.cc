@@ -97,13 +97,7 @@ std::optional<int64_t> whole_number(const Value& value) {
   return found && found->low == found->high ? std::optional(found->low) : std::nullopt;
 }
 
-bool is_mask(const Value& v) {
-  std::string lower = source_of(v).name();
-  std::ranges::transform(lower, lower.begin(), [](char c) {
-    return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
-  });
-  return lower.find("mask") != std::string::npos;
-}
+bool is_mask(const Value& v) { return names_a_mask(source_of(v).name()); }
 
 // What is known of a value's numbers.
 struct Known {

@@ -4,6 +4,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "calib/data/source.h"
@@ -16,6 +17,9 @@ Result<std::vector<InputSpec>> input_specs(const Model& model);
 
 /// The numbers of an integer type of 8 to 64 bits that int64 has, too; nullopt: another type.
 std::optional<IntegerBounds> range_of_type(DataType dtype);
+
+/// Whether an input of this name is a mask, by what exporters call them.
+bool names_a_mask(std::string_view name);
 
 /// Bounds of integer inputs from what reads them, so that the model can run: indices (Gather and
 /// its kin, ScatterND, OneHot, embeddings) lie within what is indexed, trip counts are small.

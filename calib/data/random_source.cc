@@ -80,13 +80,6 @@ class Normal {
   bool has_spare_ = false;
 };
 
-bool names_a_mask(const std::string& name) {
-  std::string lower = name;
-  for (char& c : lower)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  return lower.find("mask") != std::string::npos;
-}
-
 struct RandomInput {
   InputSpec spec;
   IntegerBounds bounds;  // of integers and bool
@@ -177,20 +170,6 @@ std::string how_to_settle(const InputSpec& spec) {
 }
 
 }  // namespace
-
-std::optional<IntegerBounds> range_of_type(DataType dtype) {
-  switch (dtype) {
-    case DataType::kInt8: return IntegerBounds{INT8_MIN, INT8_MAX};
-    case DataType::kUint8: return IntegerBounds{0, UINT8_MAX};
-    case DataType::kInt16: return IntegerBounds{INT16_MIN, INT16_MAX};
-    case DataType::kUint16: return IntegerBounds{0, UINT16_MAX};
-    case DataType::kInt32: return IntegerBounds{INT32_MIN, INT32_MAX};
-    case DataType::kUint32: return IntegerBounds{0, UINT32_MAX};
-    case DataType::kInt64: return IntegerBounds{INT64_MIN, INT64_MAX};
-    case DataType::kUint64: return IntegerBounds{0, INT64_MAX};
-    default: return std::nullopt;
-  }
-}
 
 Result<std::unique_ptr<SampleSource>> open_random(
     int64_t count, uint64_t seed, std::span<const InputSpec> specs,

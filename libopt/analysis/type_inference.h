@@ -1,5 +1,5 @@
-// One run of inference, for the rooms of infer.cc alone: infer_elements.cc follows what shapes are
-// computed of, infer_functions.cc goes into the model's functions.
+// One run of inference, which three files share: infer.cc begins it, infer_elements.cc follows what
+// shapes are computed of, infer_functions.cc goes into the model's functions.
 #pragma once
 
 #include <deque>

@@ -1,12 +1,12 @@
 // Findings about stored values: element types, sizes, fields, sparse tensors, external data.
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <charconv>
 #include <limits>
 #include <map>
 
 #include "libopt/check/family.h"
+#include "libopt/support/ascii.h"
 #include "libopt/support/checked.h"
 #include "libopt/support/sha1.h"
 
@@ -214,7 +214,7 @@ class TensorChecker {
     std::optional<uint64_t> length;
     for (const auto& [key, value] : t.external_data) {
       if (key == "location") location = std::string(value);
-      if (key == "checksum") checksum = lower_case(value);
+      if (key == "checksum") checksum = to_lower(value);
       if (key != "location" && key != "offset" && key != "length" && key != "checksum" &&
           key != "basepath")
         out_.add(view_.options.runtime ? RuleId::kRuntimeExternalKey : RuleId::kExternalUnknownKey,
@@ -259,12 +259,6 @@ class TensorChecker {
     if (!checksum.empty()) file.checksums.emplace(std::move(checksum), t.name);
     file.ranges.push_back({offset, offset + bytes, t.name});
     return true;
-  }
-
-  static std::string lower_case(std::string_view text) {
-    std::string out(text);
-    std::ranges::transform(out, out.begin(), [](unsigned char c) { return std::tolower(c); });
-    return out;
   }
 
   struct Range {

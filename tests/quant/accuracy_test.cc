@@ -32,30 +32,51 @@ struct Found {
   Quantizer::Output out;
 };
 
-Found search(AccuracyTarget target, int64_t calibrated = 64) {
+// Without rungs layers go back to float at once. What is reported must be what the model does.
+struct Ways {
+  const Target* runtime = &kOrtCpu;
+  int64_t calibrated = 64;
+  bool has_rungs = false;
+  int* calibrations = nullptr;  // counts them
+};
+
+Found reach(AccuracyTarget target, const Ways& ways) {
   QuantizeOptions options = all_layers();
+  options.target = ways.runtime;
   options.per_channel = false;
   options.may_leave_in_float = true;
-  std::unique_ptr<Model> model = testing::parse(four_layers());
-  const std::unique_ptr<Model> original = model->clone();
-  const auto samples = testing::random_samples(*model, 64);
-  auto quantizer = Quantizer::create(std::move(model), options);
+  const std::unique_ptr<Model> original = testing::parse(four_layers());
+  REQUIRE(infer_graph(original->graph()).ok());
+  const auto samples = testing::random_samples(*original, 64);
+  const Remake remake = [&](const QuantizeOptions& o,
+                            const Quantizer* calibrated) -> Result<Quantizer> {
+    ONNXTOOL_ASSIGN(Quantizer q, Quantizer::create(original->clone(), o));
+    if (calibrated && q.use_summaries(calibrated->summaries(), calibrated->extremes()).ok())
+      return q;
+    if (ways.calibrations) ++*ways.calibrations;
+    ONNXTOOL_TRY(q.calibrate(*samples, cpu_run()));
+    return q;
+  };
+  auto quantizer = remake(options, nullptr);
   REQUIRE(quantizer.ok());
-  REQUIRE(quantizer->calibrate(*samples, cpu_run()).ok());
   auto out = quantizer->emit(samples.get(), cpu_run());
   REQUIRE(out.ok());
-  REQUIRE(infer_graph(original->graph()).ok());
   const RunOptions run = cpu_run();
-  auto found =
-      reach_accuracy(*quantizer, *out, target, {original->graph(), *samples, calibrated, run});
+  auto found = reach_accuracy(
+      *quantizer, *out, target,
+      {original->graph(), *samples, ways.calibrated, run, ways.has_rungs ? remake : Remake()});
   REQUIRE_MESSAGE(found.ok(), (found.ok() ? "" : found.error().message));
-  // What is reported is what the model does.
+  CHECK(found->runs <= found->budget);
   ComparisonOptions metrics;
   metrics.metrics.kl = true;
   auto compared = compare_models(original->graph(), out->model->graph(), *samples, run, metrics);
   REQUIRE(compared.ok());
   if (found->met) CHECK(accuracy_of(*compared, target) == found->after);
   return {*std::move(found), *std::move(out)};
+}
+
+Found search(AccuracyTarget target, int64_t calibrated = 64) {
+  return reach(target, {.calibrated = calibrated});
 }
 
 TEST_CASE("accuracy target: the layer to blame, within the budget") {
@@ -91,35 +112,7 @@ TEST_CASE("accuracy target: out of reach, and by other metrics") {
 
 // The same with rungs before float.
 Found climb(AccuracyTarget target, const Target& runtime, int* calibrations = nullptr) {
-  QuantizeOptions options = all_layers();
-  options.target = &runtime;
-  options.per_channel = false;
-  options.may_leave_in_float = true;
-  const std::unique_ptr<Model> original = testing::parse(four_layers());
-  REQUIRE(infer_graph(original->graph()).ok());
-  const auto samples = testing::random_samples(*original, 64);
-  const Remake remake = [&](const QuantizeOptions& o,
-                            const Quantizer* calibrated) -> Result<Quantizer> {
-    ONNXTOOL_ASSIGN(Quantizer q, Quantizer::create(original->clone(), o));
-    if (calibrated && q.use_summaries(calibrated->summaries(), calibrated->extremes()).ok())
-      return q;
-    if (calibrations) ++*calibrations;
-    ONNXTOOL_TRY(q.calibrate(*samples, cpu_run()));
-    return q;
-  };
-  auto quantizer = remake(options, nullptr);
-  REQUIRE(quantizer.ok());
-  auto out = quantizer->emit(samples.get(), cpu_run());
-  REQUIRE(out.ok());
-  const RunOptions run = cpu_run();
-  auto found =
-      reach_accuracy(*quantizer, *out, target, {original->graph(), *samples, 256, run, remake});
-  REQUIRE_MESSAGE(found.ok(), (found.ok() ? "" : found.error().message));
-  CHECK(found->runs <= found->budget);
-  auto compared = compare_models(original->graph(), out->model->graph(), *samples, run, {});
-  REQUIRE(compared.ok());
-  if (found->met) CHECK(accuracy_of(*compared, target) == found->after);
-  return {*std::move(found), *std::move(out)};
+  return reach(target, {&runtime, 256, true, calibrations});
 }
 
 TEST_CASE("accuracy target: scales per channel before layers in float") {

@@ -8,6 +8,7 @@
 #include <new>
 
 #include "calib/kernels/cpu/convert.h"
+#include "libopt/support/ascii.h"
 
 namespace onnxtool {
 namespace {
@@ -123,8 +124,7 @@ Status cast(KernelContext& ctx) {
   if (to != DataType::kUndefined) return cast_to(ctx, to);
   // Cast-1 names the type as a string: "FLOAT".
   const std::string_view spelled = ctx.node().attr_string("to", "");
-  std::string lower(spelled);
-  for (char& c : lower) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  const std::string lower = to_lower(spelled);
   for (int32_t t = 1; t <= static_cast<int32_t>(DataType::kInt2); ++t)
     if (name(static_cast<DataType>(t)) == lower) return cast_to(ctx, static_cast<DataType>(t));
   return bad_model("to is '" + std::string(spelled) + "', expected an element type");

@@ -5,6 +5,7 @@
 
 #include "calib/kernels/cpu/recurrent.h"
 #include "calib/kernels/cpu/vector_math.h"
+#include "libopt/support/ascii.h"
 
 namespace onnxtool {
 namespace {
@@ -52,10 +53,7 @@ T activate(const RecurrentActivation& a, T x) {
 
 /// Names are matched without regard to case: exporters write both "Tanh" and "tanh".
 bool same_name(std::string_view a, std::string_view b) {
-  const auto lower = [](char c) {
-    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  };
-  return std::ranges::equal(a, b, [&](char x, char y) { return lower(x) == lower(y); });
+  return std::ranges::equal(a, b, [](char x, char y) { return to_lower(x) == to_lower(y); });
 }
 
 void apply_scalar(const RecurrentActivation& a, auto* x, int64_t n) {
