@@ -115,17 +115,8 @@ def int8(arguments, table):
 
 
 def throughputs(arguments, table):
-    print("\nThroughput\n\n| model | ours, samples/s | onnxruntime, one session of two threads | two runs of one thread | ours / best |\n|---|---|---|---|---|")
-    ratios = {}
-    for path, data in models_of(arguments):
-        name = latency.name_of(path)
-        try:
-            mine, best = throughput.compare(arguments, path, data)
-        except RuntimeError as e:
-            print(f"| {name} | {e} | | | |", flush=True)
-            continue
-        ratios[name] = mine / max(best.values())
-        print(f"| {name} | {mine:.4g} | {best['one session']:.4g} | {best['two runs']:.4g} | {ratios[name]:.2f} |", flush=True)
+    print("\nThroughput\n")
+    ratios = throughput.ratios_of(arguments, models_of(arguments))
     if ratios:
         table.append(("throughput over the better of ONNX Runtime's ways", "geometric mean 1.0", summary(ratios, min)))
 

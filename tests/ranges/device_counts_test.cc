@@ -126,10 +126,26 @@ struct CountedSet {
   DeviceApi api;
 };
 
-class Ramps final : public SampleSource {
+// Without labels; sample `infinite` overflows in the model.
+class MadeSamples : public SampleSource {
  public:
-  explicit Ramps(int64_t count, int64_t infinite = -1) : count_(count), infinite_(infinite) {}
+  MadeSamples(int64_t count, int64_t infinite) : infinite_(infinite), count_(count) {}
   int64_t size() const override { return count_; }
+  SourceDescription describe() const override { return {}; }
+  const std::vector<std::string>& labels() const override { return none_; }
+  bool has_labels() const override { return false; }
+
+ protected:
+  int64_t infinite_;
+
+ private:
+  int64_t count_;
+  std::vector<std::string> none_;
+};
+
+class Ramps final : public MadeSamples {
+ public:
+  explicit Ramps(int64_t count, int64_t infinite = -1) : MadeSamples(count, infinite) {}
   Result<Sample> read(int64_t index) const override {
     std::vector<float> v(600);
     for (size_t i = 0; i < v.size(); ++i)
@@ -141,13 +157,6 @@ class Ramps final : public SampleSource {
     sample.inputs = {Tensor::from<float>({2, 300}, v)};
     return sample;
   }
-  SourceDescription describe() const override { return {}; }
-  const std::vector<std::string>& labels() const override { return none_; }
-  bool has_labels() const override { return false; }
-
- private:
-  int64_t count_, infinite_;
-  std::vector<std::string> none_;
 };
 
 // Steps that give the same bits anywhere.
@@ -208,12 +217,11 @@ TEST_CASE("device counts: a value that is not finite is named as on the host") {
   }
 }
 
-// Images of random values, the same in every run; sample `infinite` overflows in the model.
-class Images final : public SampleSource {
+// Images of random values, the same in every run.
+class Images final : public MadeSamples {
  public:
   Images(int64_t count, bool one_shape, int64_t infinite = -1)
-      : count_(count), infinite_(infinite), one_shape_(one_shape) {}
-  int64_t size() const override { return count_; }
+      : MadeSamples(count, infinite), one_shape_(one_shape) {}
   Result<Sample> read(int64_t index) const override {
     const int64_t width = one_shape_ ? 6 : 6 + index % 2;
     std::vector<float> v(static_cast<size_t>(3 * 5 * width));
@@ -229,14 +237,9 @@ class Images final : public SampleSource {
     sample.inputs = {Tensor::from<float>({1, 3, 5, width}, v)};
     return sample;
   }
-  SourceDescription describe() const override { return {}; }
-  const std::vector<std::string>& labels() const override { return none_; }
-  bool has_labels() const override { return false; }
 
  private:
-  int64_t count_, infinite_;
   bool one_shape_;
-  std::vector<std::string> none_;
 };
 
 constexpr const char* kBatchModel = R"(<ir_version: 10, opset_import: ["" : 21]>
@@ -345,9 +348,9 @@ TEST_CASE("device counts: what broadcasts within a sample runs one by one") {
   constexpr const char* kScaled = R"(<ir_version: 10, opset_import: ["" : 21]>
 g (float[N,3] x, float[M,3] s) => (float[K,3] d, float[K,3] r, float[K,3] y)
 { d = Mul (x, s)  r = Relu (d)  y = Neg (r) })";
-  class Scaled final : public SampleSource {
+  class Scaled final : public MadeSamples {
    public:
-    int64_t size() const override { return 6; }
+    Scaled() : MadeSamples(6, -1) {}
     Result<Sample> read(int64_t index) const override {
       const float x = static_cast<float>(index) - 2.5f;
       Sample sample;
@@ -356,12 +359,6 @@ g (float[N,3] x, float[M,3] s) => (float[K,3] d, float[K,3] r, float[K,3] y)
                        Tensor::from<float>({1, 3}, {1, x, 2})};
       return sample;
     }
-    SourceDescription describe() const override { return {}; }
-    const std::vector<std::string>& labels() const override { return none_; }
-    bool has_labels() const override { return false; }
-
-   private:
-    std::vector<std::string> none_;
   };
   const Scaled source;
   const Batched expected = calibrate_batches(kScaled, {&cpu_kernel_set()}, source, 1);
