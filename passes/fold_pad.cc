@@ -12,6 +12,7 @@
 
 #include <algorithm>
 
+#include "libopt/rewrite/pattern.h"
 #include "passes/forward.h"
 #include "passes/pass.h"
 
@@ -58,8 +59,7 @@ std::optional<Ints> pads_of(const Node& pad) {
 bool pads_with_zero(const Node& pad) {
   if (pad.opset() < 11) return pad.attr<float>("value", 0) == 0;
   if (!pad.has_input(2)) return true;
-  const Tensor* value = pad.input(2).constant();
-  return value && value->count() == 1 && value->to_doubles()[0] == 0;
+  return scalar_of(pad.input(2)) == 0;
 }
 
 MatchOr<Match> match(const Node& pad) {

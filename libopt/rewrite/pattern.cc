@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <cmath>
 
+#include "libopt/analysis/statistics.h"
+
 namespace onnxtool {
 
 std::optional<double> scalar_of(const Value& value) {
   const Tensor* t = value.constant();
-  if (!t || t->count() != 1 || t->dtype() == DataType::kString || t->dtype() == DataType::kBool)
+  if (!t || t->count() != 1 || t->dtype() == DataType::kBool || !has_statistics(t->dtype()))
     return std::nullopt;
   return t->to_doubles()[0];
 }
