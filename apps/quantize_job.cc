@@ -294,7 +294,12 @@ Result<int> QuantizeJob::finish() {
     return negative(
         {"new-non-finite", "error",
          "the quantized model gives NaN or infinities where the float model does not", output_,
-         "nothing was written; leave the layers with the largest error in float with --exclude"});
+         calibration_ || eval_
+             ? "nothing was written; leave the layers with the largest error in float with "
+               "--exclude"
+             : "nothing was written. The inputs were drawn: --random 2 --random-range "
+               "NAME=LOW,HIGH "
+               "draws what an input can hold, --eval takes real samples, --verify off none"});
   if (unmet_) return negative(*std::move(unmet_));
   return write_reports(report_, targets_, o_.common, output_ == "-", streams_);
 }

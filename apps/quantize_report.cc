@@ -119,10 +119,6 @@ Section static_section(const Quantizer& q, const Quantizer::Output* out) {
     s.tables.push_back(std::move(counts));
     s.notes = out->emitted.notes;
   }
-  if (q.placement().slower)
-    s.notes.push_back(
-        "no layer is large enough to run faster on integers: whatever the size, the result is not "
-        "faster");
   s.tables.push_back(std::move(tables.why));
   s.tables.push_back(std::move(tables.nodes));
   if (out) {

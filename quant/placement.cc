@@ -17,12 +17,8 @@ namespace {
 
 // Integers take a quarter of the memory, and the weighing is a guess: a node stays in float only
 // where it is clearly faster there.
-constexpr double kFloatBias = 1.2;
-// Where no layer gains, and all that could run on integers takes less than this in float, time does
-// not matter: the model gets what was asked for.
-constexpr double kNegligibleNs = 20'000;
+constexpr double kFloatBias = 1.15;
 
-constexpr const char* kNoGain = "would not run faster on integers";
 constexpr const char* kFromFloat = "an input comes from a float operator";
 
 // As onnxruntime's quantizer treats it in QDQ form.
@@ -59,17 +55,10 @@ class Placer {
     if (!options_.target->cost || options_.ort_compat || !options_.include.empty() ||
         !options_.in_float.empty())
       return result();
-    const std::vector<Candidate> unweighed = candidates_;
     // Less on integers may leave carriers without company, and those are weighed without them
     // again.
     while (weigh()) settle();
-    const bool none = std::none_of(candidates_.begin(), candidates_.end(),
-                                   [](const Candidate& c) { return c.alive; });
-    const bool slower = none && float_ns_ + weighed_ns() < kNegligibleNs;
-    if (slower) candidates_ = unweighed;
-    Placement p = result();
-    p.slower = slower && !p.nodes.empty();
-    return p;
+    return result();
   }
 
  private:
@@ -295,16 +284,6 @@ class Placer {
     return c;
   }
 
-  // What products that stay float since an earlier look take there.
-  double weighed_ns() const {
-    double ns = 0;
-    const ShapeOf shapes = [this](const Value& v) { return shape_of(v); };
-    for (const Node& n : graph_.nodes())
-      if (n.has_output(0) && weighing_.in_float.contains(n.output(0).name()))
-        ns += cost_of(n, shapes).float_ns;
-    return ns;
-  }
-
   // Leaves in float what is no faster otherwise. Whether anything changed.
   bool weigh() {
     const CostModel& cost = *options_.target->cost;
@@ -312,17 +291,13 @@ class Placer {
     std::vector<WeighedNode> nodes;
     std::vector<size_t> candidate_of;
     std::unordered_map<const Candidate*, int> vertex;
-    double float_ns = 0;
     for (size_t i = 0; i < candidates_.size(); ++i) {
       if (!candidates_[i].alive) continue;
       vertex[&candidates_[i]] = static_cast<int>(nodes.size());
       candidate_of.push_back(i);
       const NodeCost c = cost_of(*candidates_[i].integer.node, shapes);
       nodes.push_back({kFloatBias * c.float_ns, c.integer_ns});
-      float_ns += c.float_ns;
     }
-    // The first time, which is before anything is left in float.
-    if (float_ns_ == 0) float_ns_ = float_ns;
     std::vector<WeighedTensor> tensors;
     std::set<int> seen;
     const auto add = [&](Value& v) {
@@ -452,7 +427,6 @@ class Placer {
   std::set<const Node*> scores_;
   std::vector<const Node*> wrong_;  // for the target's integer kernel
   std::vector<Candidate> candidates_;
-  double float_ns_ = 0;  // of all candidates
   std::unordered_map<const Node*, size_t> index_;
   std::unordered_map<const Node*, const char*> reasons_;
 };

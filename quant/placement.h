@@ -45,12 +45,13 @@ struct QuantizedTensor {
   double low = -3.4e38, high = 3.4e38;  // bounds of a Clip behind which it stands
 };
 
+/// The reason of what was weighed and stays in float.
+inline constexpr const char* kNoGain = "would not run faster on integers";
+
 struct Placement {
   std::vector<IntegerNode> nodes;        // in graph order
   std::vector<NodeDecision> decisions;   // every node of the main graph, in graph order
   std::vector<QuantizedTensor> tensors;  // activations, in order of value id
-  /// No layer is expected to run faster on integers; they run there all the same.
-  bool slower = false;
   /// Values to observe: range owners without a range of their own by definition.
   std::vector<const Value*> watched;
 };
@@ -72,9 +73,8 @@ struct Weighing {
 };
 
 /// Decides on the prepared graph: what the target fuses, less what would run slower on integers, as
-/// far as a guess from typical shapes goes; everything where nothing would be left and the whole
-/// takes some microseconds. Layers that --include names are not weighed, nor is anything for
-/// ort_compat. Nothing to quantize is not an error here: nodes is empty then.
+/// far as a guess from typical shapes goes. Layers that --include names are not weighed, nor is
+/// anything for ort_compat. Nothing to quantize is not an error here: nodes is empty then.
 Placement place(const Model& model, const QuantizeOptions& options, const Weighing& weighing);
 
 }  // namespace onnxtool

@@ -20,9 +20,12 @@ namespace {
 Error nothing_to_quantize(const Placement& placement, const Graph& graph) {
   // The reasons that keep most nodes in float, so that the user sees what would have to change.
   std::map<std::string, int> counts;
+  bool weighed = false;
   for (const NodeDecision& d : placement.decisions) {
     const OpHandler* h = find_handler(*d.node);
-    if (h && h->role == Role::kCore) ++counts[d.node->op_type() + ": " + d.reason];
+    if (!h || h->role != Role::kCore) continue;
+    ++counts[d.node->op_type() + ": " + d.reason];
+    weighed |= std::string_view(d.reason) == kNoGain;
   }
   const std::function<void(const Graph&)> count_inside = [&](const Graph& graph) {
     for (const Node& n : graph.nodes()) {
@@ -36,7 +39,9 @@ Error nothing_to_quantize(const Placement& placement, const Graph& graph) {
   return Error{
       ErrorCode::kNegative,
       "nothing is worth quantizing: " + counted(counts, "the graph has no Conv, Gemm or MatMul"),
-      {}};
+      weighed ? "nothing was written: the float model is the better one; layers that --include "
+                "names are quantized whatever they gain"
+              : ""};
 }
 
 // Values behind absorbed activations hold what the activation lets through, whatever was observed.

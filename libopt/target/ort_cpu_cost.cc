@@ -1,10 +1,11 @@
-// Times of onnxruntime's CPU provider: slopes measured with chains of equal nodes,
-// onnxruntime 1.31, one thread of an x86-64 server with AVX-512 VNNI. Other machines differ by
-// factors, less so the ratios.
+// Times of onnxruntime's CPU provider: slopes measured with chains of equal nodes, in CPU time and
+// by turns, onnxruntime 1.31, one thread of an x86-64 server with AVX-512 VNNI (AMD, 2024). Other
+// machines differ by factors, less so the ratios.
 //
-// What stands out: depthwise convolutions are twice as slow on integers, average pools many times
-// (QLinearAveragePool is a plain loop), a convolution of one channel with a long kernel spends its
-// time gathering windows, and a small layer between floats loses to its own Q and DQ.
+// What stands out: depthwise convolutions are slower on integers, most where the channels do not
+// fill vectors; average pools many times (QLinearAveragePool is a plain loop); a convolution of few
+// channels with a long kernel spends its time gathering windows; x * Sigmoid(x) is one node in
+// float and two on integers; a layer between floats pays for Q, DQ and changes of layout.
 
 #include <algorithm>
 #include <cmath>
@@ -15,50 +16,66 @@
 namespace onnxtool {
 namespace {
 
-constexpr double kNodeNs = 500;  // a node costs this whatever it does
-// Q and DQ with the transposition between the layouts of float and integer convolutions.
-constexpr double kConversionNs = 1000, kConversionElementNs = 0.2;
+constexpr double kNodeNs = 300;  // a node costs this whatever it does
+constexpr double kConversionNs = 600, kConversionElementNs = 0.07;  // Q or DQ
+// Convolutions in float read blocks of channels, those on integers pixels: what reorders and
+// transposes take of an element on the way from one to the other.
+constexpr double kLayoutNs = 300, kLayoutElementNs = 0.22;
 
 struct Rate {
   double float_ns, integer_ns;
 };
 
-// A product: a multiplication, a weight (it comes from memory), an element of the result.
-constexpr Rate kMac{0.018, 0.006}, kWeight{0.04, 0.025}, kProductElement{0, 0.1};
-constexpr Rate kDepthwiseMac{0.03, 0.06};
-// A convolution costs this beyond a node, however small it is.
-constexpr Rate kConvolution{1900, 1400};
+constexpr Rate kMac{0.0092, 0.0027};  // a multiplication of a product
+// What a product costs beyond a node, for a weight (it comes from memory) and for an element of its
+// result.
+struct ProductRate {
+  Rate base, weight, element;
+};
+constexpr ProductRate kConvolution{{100, 250}, {0.04, 0.025}, {0.03, 0.06}};
+constexpr ProductRate kMatrix{{0, 350}, {0.06, 0.025}, {0, 0.12}};
+constexpr Rate kDepthwiseMac{0.022, 0.028};
+// The integer kernel: a tap of few channels, and an element where channels are left over.
+constexpr double kDepthwiseTapNs = 0.45, kDepthwiseTapChannels = 32;
+constexpr double kDepthwiseVector = 16, kDepthwiseRestMac = 0.3;
 // Output channels come in blocks, full or not.
 constexpr double kChannelBlock = 16;
-// QLinearConv copies each window, tap by tap: this many ns for the channels of one.
-constexpr double kWindowTapNs = 1.2;
+// One block of them leaves the float kernel waiting for its sums.
+constexpr double kOneBlockMacNs = 0.0125;
+// QLinearConv copies each window, tap by tap, where vectors of input channels are not full.
+constexpr double kWindowNs = 12, kWindowChannels = 8;
+constexpr double kWindowTapNs = 0.5, kWindowTapChannels = 16;
 // Few channels a group leave vectors half empty.
-constexpr Rate kGroupedMac{0.02, 0.02};
-constexpr Rate kPoolTap{0.02, 2.8};
+constexpr Rate kGroupedMac{0.013, 0.013};
+constexpr Rate kPoolTap{0.02, 1.0};
 // MaxPool of integers that come in the float convolutions' layout: a plain loop too.
-constexpr double kPlainMaxPoolTap = 2.4;
+constexpr double kPlainMaxPoolTap = 1.2;
 
 struct ElementRate {
   std::string_view op;
   Rate per_element;  // of the result; of the input for GlobalAveragePool
 };
-constexpr double kPassNs = 0.12, kMoveNs = 0.25;  // of Add and Transpose in float
+constexpr double kPassNs = 0.2, kMoveNs = 0.1;  // of Add and Transpose in float
 constexpr ElementRate kElementRates[] = {
-    {"Add", {kPassNs, 0.15}},
-    {"Mul", {0.21, 0.21}},
-    {"Concat", {0.28, 0.28}},
-    {"Sigmoid", {0.28, 0.25}},
-    {"LeakyRelu", {0.14, 0.25}},
-    {"MaxPool", {0.2, 0.35}},
-    {"GlobalAveragePool", {0.1, 0.15}},
-    {"Transpose", {kMoveNs, 0.2}},
-    {"Reshape", {0.1, 0.05}},
-    {"Flatten", {0.1, 0.05}},
-    {"Squeeze", {0.1, 0.05}},
-    {"Unsqueeze", {0.1, 0.05}},
+    {"Add", {kPassNs, 0.24}},
+    {"Mul", {0.21, 0.28}},
+    {"Concat", {0.12, 0.2}},
+    {"Sigmoid", {0.33, 0.28}},
+    {"LeakyRelu", {0.16, 0.26}},
+    {"MaxPool", {0.1, 0.25}},
+    {"GlobalAveragePool", {0.07, 0.12}},
+    {"Transpose", {kMoveNs, 0.1}},
+    {"Reshape", {0.02, 0.05}},
+    {"Flatten", {0.02, 0.05}},
+    {"Squeeze", {0.02, 0.05}},
+    {"Unsqueeze", {0.02, 0.05}},
     {"Slice", {0.3, 0.25}},
     {"Split", {0.3, 0.25}},
 };
+constexpr double kSwishNs = 0.16;  // x * Sigmoid(x), one node in float
+// In float, what runs on either layout.
+constexpr std::string_view kPointwise[] = {"Relu",      "Clip", "Sigmoid", "HardSigmoid",
+                                           "LeakyRelu", "Tanh", "Elu",     "HardSwish"};
 
 double product_of(const std::vector<int64_t>& dims, size_t from = 0) {
   double p = 1;
@@ -66,11 +83,24 @@ double product_of(const std::vector<int64_t>& dims, size_t from = 0) {
   return p;
 }
 
-NodeCost product(const Rate& mac, double macs, double weights, double elements) {
+NodeCost product(const Rate& mac, double macs, double weights, double elements,
+                 const ProductRate& rate) {
   const auto sum = [&](double Rate::*r) {
-    return kNodeNs + macs * mac.*r + weights * kWeight.*r + elements * kProductElement.*r;
+    return kNodeNs + rate.base.*r + macs * mac.*r + weights * rate.weight.*r +
+           elements * rate.element.*r;
   };
   return {sum(&Rate::float_ns), sum(&Rate::integer_ns)};
+}
+
+// Falls with the square, from `full` channels on.
+double share(double channels, double full) {
+  return std::min(1.0, full * full / (channels * channels));
+}
+
+// To gather one window of an integer convolution.
+double window_ns(double channels, double taps) {
+  return kWindowNs * share(channels, kWindowChannels) +
+         taps * kWindowTapNs * share(channels, kWindowTapChannels);
 }
 
 // W: [C_out, C_in / group, k...]
@@ -78,14 +108,34 @@ NodeCost convolution(const Node& n, double out, const std::vector<int64_t>& w) {
   if (w.size() < 3) return {kNodeNs, kNodeNs};
   const double macs = out * product_of(w, 1), weights = product_of(w);
   const double channels = std::max<double>(1, static_cast<double>(w[0])), taps = product_of(w, 2);
-  const bool grouped = n.attr<int64_t>("group", 1) > 1;
-  const Rate& mac = !grouped ? kMac : w[1] == 1 ? kDepthwiseMac : kGroupedMac;
+  const bool grouped = n.attr<int64_t>("group", 1) > 1, depthwise = grouped && w[1] == 1;
+  Rate mac = !grouped ? kMac : depthwise ? kDepthwiseMac : kGroupedMac;
+  if (!grouped && channels <= kChannelBlock) mac.float_ns = kOneBlockMacNs;
   const double blocks = grouped ? channels : std::ceil(channels / kChannelBlock) * kChannelBlock;
-  NodeCost cost = product(mac, macs * blocks / channels, weights, out);
-  cost.float_ns += kConvolution.float_ns;
-  cost.integer_ns += kConvolution.integer_ns;
-  if (!grouped && taps > 1) cost.integer_ns += out / channels * taps * kWindowTapNs;
+  NodeCost cost = product(mac, macs * blocks / channels, weights, out, kConvolution);
+  if (!grouped && taps > 1)
+    cost.integer_ns += out / channels * window_ns(static_cast<double>(w[1]), taps);
+  if (depthwise)
+    cost.integer_ns += macs / channels *
+                       (std::fmod(channels, kDepthwiseVector) * kDepthwiseRestMac +
+                        kDepthwiseTapNs * share(channels, kDepthwiseTapChannels));
   return cost;
+}
+
+// The product of `sigmoid`'s input and its result, where that is all that becomes of the result.
+const Node* swish_of(const Node& sigmoid) {
+  const Value& y = sigmoid.output(0);
+  if (!y.has_one_use() || y.is_graph_output()) return nullptr;
+  const Node* user = y.uses()[0].user;
+  if (!user->is("Mul") || user->num_inputs() != 2) return nullptr;
+  return &user->input(1 - y.uses()[0].index) == &sigmoid.input(0) ? user : nullptr;
+}
+
+bool is_swish(const Node& mul) {
+  for (const Value* v : mul.inputs())
+    if (v && v->producer() && v->producer()->is("Sigmoid") && swish_of(*v->producer()) == &mul)
+      return true;
+  return false;
 }
 
 double taps_of(const Node& pool) {
@@ -102,7 +152,7 @@ NodeCost cost_of(const Node& n, const ShapeOf& shape_of) {
     const bool transposed = n.is("Gemm") && n.attr<int64_t>("transB", 0);
     const size_t inner = transposed ? b.size() - 1 : b.size() - 2;
     const double depth = b.size() >= 2 ? static_cast<double>(b[inner]) : 1;
-    return product(kMac, out * depth, product_of(b), out);
+    return product(kMac, out * depth, product_of(b), out, kMatrix);
   }
   if (n.is("AveragePool")) {
     const double taps = out * taps_of(n);
@@ -111,25 +161,44 @@ NodeCost cost_of(const Node& n, const ShapeOf& shape_of) {
   const auto rate = std::ranges::find(kElementRates, n.op_type(), &ElementRate::op);
   if (rate == std::end(kElementRates)) return {kNodeNs, kNodeNs};
   const double elements = n.is("GlobalAveragePool") ? product_of(shape_of(n.input(0))) : out;
-  return {kNodeNs + elements * rate->per_element.float_ns,
-          kNodeNs + elements * rate->per_element.integer_ns};
+  NodeCost cost{kNodeNs + elements * rate->per_element.float_ns,
+                kNodeNs + elements * rate->per_element.integer_ns};
+  if (n.is("Sigmoid") && swish_of(n)) cost.float_ns = 0;
+  if (n.is("Mul") && is_swish(n)) cost.float_ns = kNodeNs + elements * kSwishNs;
+  return cost;
 }
 
-double conversion_ns(const Value& v, const ShapeOf& shape_of) {
-  return kConversionNs + product_of(shape_of(v)) * kConversionElementNs;
+// For one side of a conversion: whether what computes in float there has a layout of its own.
+bool changes_layout(const Value& v, const ShapeOf& shape_of, bool before) {
+  if (shape_of(v).size() < 4) return false;
+  const auto has_own = [](const Node& n) {
+    return std::ranges::find(kPointwise, n.op_type()) == std::end(kPointwise);
+  };
+  if (before) return !v.producer() || has_own(*v.producer());
+  return std::ranges::any_of(v.uses(), [&](const Use& u) { return has_own(*u.user); });
+}
+
+double conversion_ns(const Value& v, const ShapeOf& shape_of, bool before) {
+  const double elements = product_of(shape_of(v));
+  const double ns = kConversionNs + elements * kConversionElementNs;
+  return changes_layout(v, shape_of, before) ? ns + kLayoutNs + elements * kLayoutElementNs : ns;
 }
 
 double quantize_ns(const Value& v, const ShapeOf& shape_of) {
-  double ns = conversion_ns(v, shape_of);
+  double ns = conversion_ns(v, shape_of, /*before=*/true);
   // The runtime moves a Q up past pools, whoever makes their input.
   if (const Node* p = v.producer(); p && p->is("MaxPool"))
     ns += product_of(shape_of(v)) * taps_of(*p) * kPlainMaxPoolTap;
   return ns;
 }
 
+double dequantize_ns(const Value& v, const ShapeOf& shape_of) {
+  return conversion_ns(v, shape_of, /*before=*/false);
+}
+
 // Fitted to chains of products of 1 to 256 rows and 16 to 768 columns: it is faster from some 128
 // columns on with one row, from 64 with 64 rows.
-constexpr double kDynamicNs = 750, kDynamicElementNs = 0.2;
+constexpr double kDynamicNs = 450, kDynamicElementNs = 0.05;
 
 double dynamic_ns(const Value& v, const ShapeOf& shape_of) {
   return kDynamicNs + product_of(shape_of(v)) * kDynamicElementNs;
@@ -137,7 +206,7 @@ double dynamic_ns(const Value& v, const ShapeOf& shape_of) {
 
 }  // namespace
 
-constinit const CostModel kOrtCpuCost{cost_of, quantize_ns, conversion_ns, dynamic_ns};
+constinit const CostModel kOrtCpuCost{cost_of, quantize_ns, dequantize_ns, dynamic_ns};
 
 // Without the fusion each node runs by itself, and heads are moved apart and together again.
 double lost_attention_ns(const AttentionProducts& a, const ShapeOf& shape_of) {

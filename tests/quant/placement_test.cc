@@ -204,23 +204,35 @@ TEST_CASE("placement: a small attention that the runtime fuses in float stays th
   }
 }
 
-TEST_CASE("placement: products that are in float already count where nothing gains") {
-  // Thirty small layers take longer together than what is negligible, and each stays float.
-  std::string text =
-      "<ir_version: 8, opset_import: [\"\" : 13]> g (float[16,32] x0) => (float y) "
-      "<float[32,32] w = {" +
-      numbers(1024, 0.1) + "}, float[32] b = {" + numbers(32) + "}> {";
-  for (int i = 0; i < 30; ++i) {
-    const std::string k = std::to_string(i), next = i < 29 ? "x" + std::to_string(i + 1) : "y";
-    text += " m" + k + " = MatMul (x" + k + ", w) a" + k + " = Add (m" + k + ", b) t" + k +
-            " = Tanh (a" + k + ") s" + k + " = MatMul (t" + k + ", w) " + next + " = Tanh (s" + k +
-            ")";
-  }
+// Convolutions of one pixel between operators that stay in float, 8 by 8 pixels.
+std::string pointwise(int channels, const std::string& layers) {
+  const std::string c = std::to_string(channels);
+  return "<ir_version: 8, opset_import: [\"\" : 13]> g (float[1," + c +
+         ",8,8] x) => (float y) <float[" + c + "," + c + ",1,1] w = {" +
+         numbers(channels * channels, 0.1) + "}> { a = Sqrt (x) c = Conv (a, w) " + layers + " }";
+}
+
+TEST_CASE("placement: Q, DQ and what changes the layout around them count") {
   QuantizeOptions options = all_layers();
   options.include = {};
-  const auto made = Quantizer::create(parse(text + " }"), options);
-  REQUIRE(!made.ok());
-  CHECK(made.error().message.find("would not run faster on integers") != std::string::npos);
+  const auto alone = [&](int channels) {
+    const auto made = Quantizer::create(parse(pointwise(channels, "y = Sqrt (c)")), options);
+    return made.ok();
+  };
+  CHECK(!alone(64));
+  CHECK(alone(256));
+}
+
+TEST_CASE("placement: x * Sigmoid(x) is one node in float and two on integers") {
+  QuantizeOptions options = all_layers();
+  options.include = {};
+  const auto between = [&](const std::string& middle) {
+    const auto made =
+        Quantizer::create(parse(pointwise(80, middle + " d = Conv (m, w) y = Sqrt (d)")), options);
+    return made.ok();
+  };
+  CHECK(between("m = Relu (c)"));
+  CHECK(!between("s = Sigmoid (c) m = Mul (c, s)"));
 }
 
 TEST_CASE("placement: a Gemm that makes an output of the graph is weighed, too") {
@@ -292,17 +304,19 @@ TEST_CASE("placement: a product that becomes a Gemm keeps the names of its exten
   CHECK(a->type().shape->front().symbol == "batch");
 }
 
-TEST_CASE("placement: a model where nothing gains is quantized all the same, and says so") {
+TEST_CASE("placement: a model where nothing gains stays in float, but for what --include names") {
   QuantizeOptions options = all_layers();
   options.include = {};
   const std::string text =
       "<ir_version: 8, opset_import: [\"\" : 13]> g (float[1,4] x) => (float y) <float[4,4] w = {" +
       numbers(16) + "}> { y = MatMul (x, w) }";
-  const auto quantizer = Quantizer::create(parse(text), options);
-  REQUIRE(quantizer.ok());
-  CHECK(quantizer->placement().slower);
-  CHECK(quantizer->placement().nodes.size() == 1);
-  CHECK(!Quantizer::create(parse(text), all_layers())->placement().slower);
+  const auto none = Quantizer::create(parse(text), options);
+  REQUIRE(!none.ok());
+  CHECK(none.error().message.find("would not run faster on integers") != std::string::npos);
+  CHECK(none.error().hint.find("--include") != std::string::npos);
+  const auto named = Quantizer::create(parse(text), all_layers());
+  REQUIRE(named.ok());
+  CHECK(named->placement().nodes.size() == 1);
 }
 
 }  // namespace
