@@ -73,9 +73,9 @@ constexpr ElementRate kElementRates[] = {
     {"Split", {0.3, 0.25}},
 };
 constexpr double kSwishNs = 0.16;  // x * Sigmoid(x), one node in float
-// In float, what runs on either layout.
-constexpr std::string_view kPointwise[] = {"Relu",      "Clip", "Sigmoid", "HardSigmoid",
-                                           "LeakyRelu", "Tanh", "Elu",     "HardSwish"};
+// In float, what runs on either layout. Relu and Clip belong to the convolution before them.
+constexpr std::string_view kPointwise[] = {"Sigmoid", "HardSigmoid", "LeakyRelu",
+                                           "Tanh",    "Elu",         "HardSwish"};
 
 double product_of(const std::vector<int64_t>& dims, size_t from = 0) {
   double p = 1;
