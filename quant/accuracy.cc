@@ -22,11 +22,12 @@ constexpr int64_t kBudgetFactor = 3;
 // Samples of the instrumented run, and the fewest that a trial is worth.
 constexpr int64_t kSensitivitySamples = 16, kFewestTrialSamples = 4;
 // What few samples must promise beyond the target where all samples have not seen the rungs.
-constexpr double kSafeDb = 1, kSafeKl = 1.25;
+// Fewer samples than rungs are judged on must promise up to so many times as much.
+constexpr double kSafeDb = 1, kSafeKl = 1.25, kMostCare = 2;
 // A rung leaves this to the search for layers, which is sure to help, or what that takes at most.
 constexpr int64_t kSearchRuns = 128;
-// Samples on which a rung is judged.
-constexpr int64_t kRungSamples = 8;
+// Samples on which a rung is judged, and what seems to be enough once more.
+constexpr int64_t kRungSamples = 8, kSecondLookSamples = 32;
 
 class Search {
  public:
@@ -176,7 +177,7 @@ class Search {
       return std::isfinite(shift) && target().kind == AccuracyTarget::Kind::kSqnr ? value + shift
                                                                                   : value;
     };
-    bool any = false, first = true;
+    bool first = true;
     while (auto change = next_change()) {
       const int64_t comparisons = kModels * (first ? 2 : 1) * some.size();
       tried_.insert(change->rung.setting);
@@ -198,22 +199,32 @@ class Search {
       rung.after = value;
       rung.kept = better(value, before);
       if (!rung.kept) continue;
-      any = true;
       before = value;
       candidate.trials.insert(candidate.trials.begin(), out_.trials.begin(), out_.trials.end());
       below_.emplace(Below{std::move(quantizer_), std::move(out_)});
       out_ = std::move(candidate);
       quantizer_ = *std::move(made);
-      if (target().met(expected(value, few))) break;
+      rungs_kept_ = true;
+      base_ = expected(value, few);
+      if (!target().met(base_)) continue;
+      ONNXTOOL_ASSIGN(const bool likely, second_look());
+      if (!likely) continue;
+      ONNXTOOL_ASSIGN(base_, measure(out_, data_.judged, 0));
+      result_.after = base_;
+      result_.met = target().met(base_);
+      return {};
     }
-    if (!any) return {};
-    rungs_kept_ = true;
-    result_.after = base_ = expected(before, few);
-    if (!target().met(base_)) return {};
-    ONNXTOOL_ASSIGN(base_, measure(out_, data_.judged, 0));
-    result_.after = base_;
-    result_.met = target().met(base_);
     return {};
+  }
+
+  // Whether a rung that seems to be enough is worth a look at all samples, which takes about what
+  // the search has left: a few can be off by decibels.
+  Result<bool> second_look() {
+    const SpreadSamples more(data_.judged, std::min(kSecondLookSamples, data_.judged.size()));
+    if (more.size() == data_.judged.size()) return true;
+    if (!affords_rung(kModels * more.size())) return false;
+    ONNXTOOL_ASSIGN(base_, measure(out_, more, 0));
+    return target().met(safe(base_, more.size()));
   }
 
   // The last rung, which is enough with all layers on it, for those alone that need it.
@@ -312,11 +323,21 @@ class Search {
                                    ? value * (base_ / few_before_ - 1)
                                    : base_ - few_before_
                              : 0;
-    const bool kl = target().kind == AccuracyTarget::Kind::kKl;
-    const double safe = !shifts || !rungs_kept_ ? value + shift
-                        : kl                    ? (value + shift) * kSafeKl
-                                                : value + shift - kSafeDb;
-    return std::optional<bool>(target().met(safe) && quantizes(candidate));
+    const double expected = value + shift;
+    const bool met = target().met(few && rungs_kept_ ? safe(expected, some.size()) : expected);
+    return std::optional<bool>(met && quantizes(candidate));
+  }
+
+  // Of a value on some samples, what all of them should have at worst. Points are counted, and
+  // stay as they are.
+  double safe(double value, int64_t samples) const {
+    const double care = std::clamp(kRungSamples / static_cast<double>(samples), 1.0, kMostCare);
+    switch (target().kind) {
+      case AccuracyTarget::Kind::kSqnr: return value - kSafeDb * care;
+      case AccuracyTarget::Kind::kKl: return value * std::pow(kSafeKl, care);
+      case AccuracyTarget::Kind::kDrop: break;
+    }
+    return value;
   }
 
   // A float model meets every target, and is not what was asked for.
