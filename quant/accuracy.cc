@@ -324,6 +324,7 @@ class Search {
                                    : base_ - few_before_
                              : 0;
     const double expected = value + shift;
+    on_few_ = value;
     const bool met = target().met(few && rungs_kept_ ? safe(expected, some.size()) : expected);
     return std::optional<bool>(met && quantizes(candidate));
   }
@@ -349,12 +350,18 @@ class Search {
     return {ranked_.begin(), ranked_.begin() + static_cast<ptrdiff_t>(k)};
   }
 
+  Result<std::optional<bool>> enough_first(size_t k) {
+    ONNXTOOL_ASSIGN(const auto ok, enough(first(k)));
+    if (ok) firsts_on_few_[k] = on_few_;
+    return ok;
+  }
+
   // The fewest of the ranked layers, then without those among them that are not needed after all.
   Status find_enough(size_t most) {
     if (most == 0) return {};
     size_t low = 0, high = 0;
     for (size_t k = 1; high == 0; k = std::min(k * 2, most)) {
-      ONNXTOOL_ASSIGN(const auto ok, enough(first(k)));
+      ONNXTOOL_ASSIGN(const auto ok, enough_first(k));
       if (!ok || (!*ok && k == most)) {
         // Nothing that was tried is enough; the last look may still find that more is.
         wanted_ = k;
@@ -365,13 +372,14 @@ class Search {
     }
     while (high - low > 1) {
       const size_t middle = (low + high) / 2;
-      ONNXTOOL_ASSIGN(const auto ok, enough(first(middle)));
+      ONNXTOOL_ASSIGN(const auto ok, enough_first(middle));
       if (!ok) break;
       (*ok ? high : low) = middle;
     }
     wanted_ = high;
     found_ = true;
     chosen_ = first(high);
+    chosen_on_few_ = firsts_on_few_.at(high);
     for (size_t i = chosen_.size(); i-- > 1;) {
       // Where few samples mislead, the budget must have room to put more back and look again.
       if (!affords(trial_samples_ + 2 * data_.judged.size())) break;
@@ -379,7 +387,9 @@ class Search {
       fewer.erase(fewer.begin() + static_cast<ptrdiff_t>(i) - 1);
       ONNXTOOL_ASSIGN(const auto ok, enough(fewer));
       if (!ok) break;
-      if (*ok) chosen_ = std::move(fewer);
+      if (!*ok) continue;
+      chosen_ = std::move(fewer);
+      chosen_on_few_ = on_few_;
     }
     return {};
   }
@@ -401,14 +411,25 @@ class Search {
         out_ = std::move(candidate);
         return {};
       }
-      if (wanted_ + 1 >= ranked_.size()) return {};
+      if (wanted_ + 1 >= ranked_.size() && chosen_.size() >= wanted_) return {};
       if (!affords(data_.judged.size())) {
         result_.cut_off = true;
         return {};
       }
-      wanted_ = std::min(wanted_ + std::max<size_t>(1, wanted_ / 2), ranked_.size() - 1);
+      wanted_ = more_than_chosen(value);
       chosen_ = first(wanted_);
+      chosen_on_few_ = kNaN;
     }
+  }
+
+  // How many of the ranked layers to put back where those that were chosen reach `value` on all
+  // samples, which is not enough: as many as a trial on few samples had, if all samples differ from
+  // the few as they do here; half as many again where no trial says so.
+  size_t more_than_chosen(double value) const {
+    const double shift = value - chosen_on_few_;
+    for (const auto& [k, on_few] : firsts_on_few_)
+      if (k > chosen_.size() && target().met(on_few + shift)) return k;
+    return std::min(wanted_ + std::max<size_t>(1, wanted_ / 2), ranked_.size() - 1);
   }
 
   Quantizer& quantizer_;
@@ -426,6 +447,9 @@ class Search {
   std::vector<RankedLayer> ranked_, chosen_;
   std::set<std::string> tried_;  // settings of rungs
   bool rungs_kept_ = false;
+  // Of trials, on few samples: of the last one, of the first k of ranked_, of chosen_.
+  double on_few_ = kNaN, chosen_on_few_ = kNaN;
+  std::map<size_t, double> firsts_on_few_;
   size_t wanted_ = 0;   // how many of ranked_ are needed, as far as few samples tell
   bool found_ = false;  // whether these were enough
   int64_t trial_samples_ = 1;
