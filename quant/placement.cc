@@ -17,7 +17,7 @@ namespace {
 
 // Integers take a quarter of the memory, and the weighing is a guess: a node stays in float only
 // where it is clearly faster there.
-constexpr double kFloatBias = 1.15;
+constexpr double kFloatBias = 1.25;
 
 constexpr const char* kFromFloat = "an input comes from a float operator";
 

@@ -30,10 +30,13 @@ FLOOR_DB = {"yolox_nano": 8, "silero_vad_16k_op15": 13, "yunet_s_320": 13, "ppoc
 USUAL_FLOOR_DB = 22
 
 # Why these cannot be quantized: in the answer, which ends with exit code 1.
+SLOWER = "would not run faster on integers"
 REASONS = {"ppocr_cls_fp16": "its data is not float32", "squeezenet_fp16": "its data is not float32",
-           "scan_lstm_cntk": "stands in a body of If, Loop or Scan", "gpt2_past": "would not run faster on integers",
-           "bert_toy": "would not run faster on integers",  # 32 channels, 16 tokens: onnxruntime fuses all of it in float
-           "mnist_cntk": "would not run faster on integers"}  # windows of one channel: 1.5 times as slow
+           "scan_lstm_cntk": "stands in a body of If, Loop or Scan", "gpt2_past": SLOWER,
+           "bert_toy": SLOWER,  # 32 channels, 16 tokens: onnxruntime fuses all of it in float
+           "mnist_cntk": SLOWER,  # windows of one channel: 1.5 times as slow
+           "openseeface_landmarks_ortopt": SLOWER,  # narrow depthwise convolutions between small products
+           "t5_random_encoder": SLOWER, "voice_commands_fusedgemm": SLOWER}  # of microseconds
 
 
 class QuantizeModels(unittest.TestCase):
@@ -53,7 +56,13 @@ class QuantizeModels(unittest.TestCase):
             self.assertEqual(result.returncode, 1, result.stderr)
             self.assertIn(REASONS[name], report["findings"][0]["message"])
             self.assertFalse(output.exists())
-            return
+            # Known: the MatMul and Add of mnist_cntk, which a selection leaves apart, become a Gemm when ONNX Runtime
+            # loads them, with a product of floats; the prediction keeps them.
+            if REASONS[name] != SLOWER or name == "mnist_cntk":
+                return
+            # Who asks for it gets it all the same.
+            result = subprocess.run([*command, "--include", "op:*"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+            report = json.loads(result.stdout)
         self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
         self.check_prediction(output, report)
         self.check_numbers(name, model, data, output)

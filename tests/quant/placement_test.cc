@@ -228,7 +228,7 @@ TEST_CASE("placement: x * Sigmoid(x) is one node in float and two on integers") 
   options.include = {};
   const auto between = [&](const std::string& middle) {
     const auto made =
-        Quantizer::create(parse(pointwise(80, middle + " d = Conv (m, w) y = Sqrt (d)")), options);
+        Quantizer::create(parse(pointwise(64, middle + " d = Conv (m, w) y = Sqrt (d)")), options);
     return made.ok();
   };
   CHECK(between("m = Relu (c)"));
