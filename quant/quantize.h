@@ -93,22 +93,24 @@ class Quantizer {
   Result<double> sqnr_on_some(const Output& out, const SampleSource& source,
                               const RunOptions& run) const;
 
-  /// What became of a bias correction.
-  struct Correction {
+  /// What became of something that is kept where the worst output comes closer to the float model.
+  struct Improvement {
     bool kept = false;
-    int64_t layers = 0, samples = 0;
+    int64_t samples = 0;
     double before_db = 0, after_db = 0;  // SQNR of the worst output on `samples`
+  };
+
+  /// What became of a bias correction.
+  struct Correction : Improvement {
+    int64_t layers = 0;
   };
   /// Corrects biases by what `out` is off on average, and replaces it where that brings its worst
   /// output closer to the float model. What is emitted later has the same corrections.
   Result<Correction> correct_biases(Output& out, const SampleSource& source, const RunOptions& run);
 
   /// What became of rounding weights again.
-  struct Rerounding {
-    bool kept = false;
-    int64_t samples = 0;
+  struct Rerounding : Improvement {
     RoundedLayers layers;
-    double before_db = 0, after_db = 0;  // as of a correction
   };
   /// Rounds weights by what they do to each layer's output (quant/rounding.h), likewise.
   Result<Rerounding> round_weights(Output& out, const SampleSource& source, const RunOptions& run);
@@ -118,6 +120,12 @@ class Quantizer {
   Status settle_products();
   Status all_on_integers(Output& out);
   Status keep_candidate(Output& out, Output candidate, bool kept);
+  /// Measures something on some samples with `measure`, which emit_with() applies then; `drop`
+  /// takes it back where it does not help.
+  Status keep_if_better(
+      Output& out, const SampleSource& source, const RunOptions& run, Improvement& result,
+      const std::function<Status(const SampleSource& some, const RunOptions& quiet)>& measure,
+      const std::function<void()>& drop);
   Result<Output> emit_with(Calibrator calibrator) const;
   std::vector<const Value*> observed() const;
   void leave_in_float(const std::set<std::string>& results);

@@ -61,43 +61,47 @@ Status Quantizer::keep_candidate(Output& out, Output candidate, bool kept) {
   return {};
 }
 
-Result<Quantizer::Correction> Quantizer::correct_biases(Output& out, const SampleSource& source,
-                                                        const RunOptions& run) {
-  Correction c;
+Status Quantizer::keep_if_better(
+    Output& out, const SampleSource& source, const RunOptions& run, Improvement& result,
+    const std::function<Status(const SampleSource& some, const RunOptions& quiet)>& measure,
+    const std::function<void()>& drop) {
   RunOptions quiet = run;
   quiet.progress = nullptr;
   ONNXTOOL_TRY(all_on_integers(out));
   const SpreadSamples some(source, affordable_samples(placement_));
-  ONNXTOOL_ASSIGN(corrections_, measure_bias_corrections(placement_, model_->graph(),
-                                                         out.model->graph(), some, quiet));
-  c.samples = some.size();
-  c.layers = static_cast<int64_t>(corrections_.size());
-  ONNXTOOL_ASSIGN(c.before_db, worst_sqnr(out, some, quiet));
+  ONNXTOOL_TRY(measure(some, quiet));
+  result.samples = some.size();
+  ONNXTOOL_ASSIGN(result.before_db, worst_sqnr(out, some, quiet));
   ONNXTOOL_ASSIGN(Output candidate, emit_with(out.calibrator));
-  ONNXTOOL_ASSIGN(c.after_db, worst_sqnr(candidate, some, quiet));
-  c.kept = c.after_db > c.before_db;
-  if (!c.kept) corrections_.clear();
-  ONNXTOOL_TRY(keep_candidate(out, std::move(candidate), c.kept));
+  ONNXTOOL_ASSIGN(result.after_db, worst_sqnr(candidate, some, quiet));
+  result.kept = result.after_db > result.before_db;
+  if (!result.kept) drop();
+  return keep_candidate(out, std::move(candidate), result.kept);
+}
+
+Result<Quantizer::Correction> Quantizer::correct_biases(Output& out, const SampleSource& source,
+                                                        const RunOptions& run) {
+  Correction c;
+  const auto measure = [&](const SampleSource& some, const RunOptions& quiet) -> Status {
+    ONNXTOOL_ASSIGN(corrections_, measure_bias_corrections(placement_, model_->graph(),
+                                                           out.model->graph(), some, quiet));
+    c.layers = static_cast<int64_t>(corrections_.size());
+    return {};
+  };
+  ONNXTOOL_TRY(keep_if_better(out, source, run, c, measure, [&] { corrections_.clear(); }));
   return c;
 }
 
 Result<Quantizer::Rerounding> Quantizer::round_weights(Output& out, const SampleSource& source,
                                                        const RunOptions& run) {
   Rerounding r;
-  RunOptions quiet = run;
-  quiet.progress = nullptr;
-  ONNXTOOL_TRY(all_on_integers(out));
-  const SpreadSamples some(source, affordable_samples(placement_));
-  ONNXTOOL_ASSIGN(rounded_,
-                  round_layers(placement_, model_->graph(), out.model->graph(), some, quiet));
-  r.samples = some.size();
-  r.layers = rounded_;
-  ONNXTOOL_ASSIGN(r.before_db, worst_sqnr(out, some, quiet));
-  ONNXTOOL_ASSIGN(Output candidate, emit_with(out.calibrator));
-  ONNXTOOL_ASSIGN(r.after_db, worst_sqnr(candidate, some, quiet));
-  r.kept = r.after_db > r.before_db;
-  if (!r.kept) rounded_.clear();
-  ONNXTOOL_TRY(keep_candidate(out, std::move(candidate), r.kept));
+  const auto measure = [&](const SampleSource& some, const RunOptions& quiet) -> Status {
+    ONNXTOOL_ASSIGN(rounded_,
+                    round_layers(placement_, model_->graph(), out.model->graph(), some, quiet));
+    r.layers = rounded_;
+    return {};
+  };
+  ONNXTOOL_TRY(keep_if_better(out, source, run, r, measure, [&] { rounded_.clear(); }));
   return r;
 }
 
