@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <map>
-#include <optional>
 #include <set>
 
 #include "libopt/analysis/attribute_defaults.h"
@@ -15,7 +14,7 @@ namespace {
 std::vector<const Node*> nodes_of(const Graph& graph) {
   std::vector<const Node*> out;
   for (const Node& n : graph.nodes())
-    if (!n.num_outputs() || !n.has_output(0) || !stored_constant(n.output(0))) out.push_back(&n);
+    if (has_key(n)) out.push_back(&n);
   return out;
 }
 
@@ -65,8 +64,7 @@ std::string results_of(const Node& n) {
 std::map<std::string, const Value*> unused_constants(const Graph& graph) {
   std::map<std::string, const Value*> out;
   for (const Value* v : graph.initializers())
-    if (v->uses().empty() && !v->is_graph_output() && !v->is_graph_input())
-      out[tensor_text(*v->initializer())] = v;
+    if (v->unused() && !v->is_graph_input()) out[tensor_text(*v->initializer())] = v;
   for (const auto& [name, text] : sparse_initializer_texts(graph))
     if (const Value* v = graph.find(name); v && v->unused()) out[text] = v;
   return out;

@@ -55,10 +55,14 @@ std::string KeyedGraph::attribute_key(const Attribute& a) {
   return out + std::to_string(graphs_.at(&a));
 }
 
+bool has_key(const Node& n) {
+  return !n.num_outputs() || !n.has_output(0) || !stored_constant(n.output(0));
+}
+
 std::vector<const Node*> KeyedGraph::add(const Graph& graph) {
   std::vector<const Node*> added;
   for (const Node& n : graph.nodes()) {
-    if (n.num_outputs() && n.has_output(0) && stored_constant(n.output(0))) continue;
+    if (!has_key(n)) continue;
     std::string key = "node " + operator_key(n);
     for (const Value* v : n.inputs()) key += (v ? std::to_string(of(*v)) : "-") + ",";
     while (key.ends_with("-,")) key.resize(key.size() - 2);  // absent ones at the end say nothing

@@ -21,6 +21,9 @@ std::string element_type_text(ValueType type);
 /// `text` behind its length, so that no two sequences of parts look the same.
 std::string key_part(std::string_view text);
 
+/// False for a constant that is a node: it is compared as the value that it holds.
+bool has_key(const Node& node);
+
 /// Interns keys: equal numbers are equal computations, without collisions.
 class StructureKeys {
  public:
@@ -40,7 +43,7 @@ class KeyedGraph {
   /// Of a main graph, whose inputs are told apart by name.
   KeyedGraph(const Graph& graph, StructureKeys& keys);
 
-  /// Constants have none.
+  /// has_key() only.
   int of(const Node& node) const { return node_keys_.at(&node); }
   int of(const Value& value);
   std::string attribute_key(const Attribute& attribute);

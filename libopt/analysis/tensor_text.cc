@@ -57,19 +57,15 @@ std::string tensor_text(const Tensor& t) {
   return type_text(t) + " sha256:" + digest_of(t).substr(0, 32);
 }
 
-std::string sparse_text(const SparseTensor& s) {
-  Sha256 d;
-  d.add(tensor_text(s.values.tensor));
-  d.add(tensor_text(s.indices.tensor));
-  return "sparse " + std::string(name(s.values.tensor.dtype())) + format_dims(s.dims) +
-         " sha256:" + d.hex().substr(0, 32);
-}
-
 std::map<std::string, std::string> sparse_initializer_texts(const Graph& graph) {
   std::map<std::string, std::string> out;
-  for (const std::string& field : graph.opaque_fields)
-    if (const auto sparse = sparse_initializer(field); sparse.ok() && *sparse)
-      out[(*sparse)->values.name] = sparse_text(**sparse);
+  for_each_sparse_initializer(graph, [&](const SparseTensor& s) {
+    Sha256 d;
+    d.add(tensor_text(s.values.tensor));
+    d.add(tensor_text(s.indices.tensor));
+    out[s.values.name] = "sparse " + std::string(name(s.values.tensor.dtype())) +
+                         format_dims(s.dims) + " sha256:" + d.hex().substr(0, 32);
+  });
   return out;
 }
 

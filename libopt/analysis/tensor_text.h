@@ -14,9 +14,8 @@ namespace onnxtool {
 std::string tensor_text(const Tensor& tensor);
 /// Whether nothing is known to tell them apart: same type, dims and bytes, or one is unread.
 bool seem_equal(const Tensor& a, const Tensor& b);
-/// `sparse float[4, 4] sha256:...`, of the values and indices.
-std::string sparse_text(const SparseTensor& sparse);
-/// Of a graph's sparse initializers, by name.
+/// Of a graph's sparse initializers, by name: `sparse float[4, 4] sha256:...`, of the values and
+/// indices.
 std::map<std::string, std::string> sparse_initializer_texts(const Graph& graph);
 /// What changed between two constants: types, dims, digests, and SQNR where both are floats of
 /// equal dims.

@@ -5,6 +5,7 @@
 #include "libopt/analysis/clip.h"
 #include "libopt/check/family.h"
 #include "libopt/ir/model.h"
+#include "libopt/ir/walk.h"
 
 namespace onnxtool::check {
 namespace {
@@ -71,10 +72,9 @@ class Choices {
   Choices(const CheckOptions& options, Findings& out) : options_(options), out_(out) {}
 
   void check(const Graph& graph, const std::string& where) {
-    for (Node& n : graph.nodes()) {
+    for_each_node(graph, [&](const Node& n) {
       if (n.domain().empty() || n.domain() == "ai.onnx.ml") check(n, where);
-      n.for_each_subgraph([&](const Graph& g) { check(g, where); });
-    }
+    });
   }
 
  private:

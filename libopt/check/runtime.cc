@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <unordered_set>
 
 #include "libopt/analysis/verify.h"
 #include "libopt/check/family.h"

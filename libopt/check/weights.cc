@@ -107,8 +107,7 @@ bool reads_u8(const Node& node, bool behind_dequantize) {
   if (!node.has_input(0)) return false;
   const Value* v = &node.input(0);
   if (behind_dequantize) {
-    while (v->producer() && is_passed_by_qdq(*v->producer()) && v->producer()->has_input(0))
-      v = &v->producer()->input(0);
+    while (v->producer() && is_passed_by_qdq(*v->producer())) v = &v->producer()->input(0);
     const Node* dq = v->producer();
     if (!dq || !dq->is("DequantizeLinear") || !dq->has_input(0)) return false;
     v = &dq->input(0);
