@@ -9,6 +9,7 @@
 
 #include "calib/data/arrays.h"
 #include "calib/data/model_inputs.h"
+#include "calib/data/split_mix.h"
 #include "libopt/analysis/assumptions.h"
 #include "libopt/analysis/settled_extents.h"
 #include "libopt/support/checked.h"
@@ -80,23 +81,15 @@ bool is_unsigned(DataType t) {
          t == DataType::kUint64;
 }
 
-// SplitMix64 (Steele, Lea, Flood, 2014): images are drawn in a fraction of an inference's time.
+// Of numbers that cost little: images are drawn in a fraction of an inference's time.
 class Random {
  public:
-  explicit Random(uint64_t seed) : state_(seed) {}
-  uint64_t below(uint64_t n) { return next() % n; }
-  double between(double low, double high) {
-    return low + static_cast<double>(next() >> 11) * 0x1p-53 * (high - low);
-  }
+  explicit Random(uint64_t seed) : generator_(seed) {}
+  uint64_t below(uint64_t n) { return generator_.next() % n; }
+  double between(double low, double high) { return low + generator_.uniform() * (high - low); }
 
  private:
-  uint64_t next() {
-    uint64_t z = state_ += 0x9e3779b97f4a7c15u;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-  }
-  uint64_t state_;
+  SplitMix64 generator_;
 };
 
 template <class T>

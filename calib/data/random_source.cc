@@ -6,37 +6,11 @@
 #include "calib/data/arrays.h"
 #include "calib/data/model_inputs.h"
 #include "calib/data/source.h"
+#include "calib/data/split_mix.h"
 #include "libopt/support/checked.h"
 
 namespace onnxtool {
 namespace {
-
-/// SplitMix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", 2014).
-class Generator {
- public:
-  explicit Generator(uint64_t state) : state_(state) {}
-  uint64_t next() {
-    state_ += 0x9e3779b97f4a7c15u;
-    return mix(state_);
-  }
-  static uint64_t mix(uint64_t z) {
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-  }
-  /// In [0, 1), a multiple of 2^-53.
-  double uniform() { return static_cast<double>(next() >> 11) * 0x1p-53; }
-  /// In [0, count), without bias: values of the last, incomplete round are drawn again.
-  uint64_t below(uint64_t count) {
-    const uint64_t first_used = (0 - count) % count;  // 2^64 mod count
-    uint64_t v = next();
-    while (v < first_used) v = next();
-    return v % count;
-  }
-
- private:
-  uint64_t state_;
-};
 
 /// ln(x) for normal x in (0, 1), from operations that IEEE 754 rounds exactly: libm's logarithms
 /// differ in the last bit between systems. Within 2e-16 relative of ln in the test's range.
@@ -56,7 +30,7 @@ double portable_log(double x) {
 /// Pairs from N(0, 1) by Marsaglia's polar method.
 class Normal {
  public:
-  explicit Normal(Generator& generator) : generator_(generator) {}
+  explicit Normal(SplitMix64& generator) : generator_(generator) {}
   double next() {
     if (has_spare_) {
       has_spare_ = false;
@@ -75,7 +49,7 @@ class Normal {
   }
 
  private:
-  Generator& generator_;
+  SplitMix64& generator_;
   double spare_ = 0;
   bool has_spare_ = false;
 };
@@ -98,9 +72,9 @@ class RandomSource final : public SampleSource {
     sample.id = "random " + std::to_string(index);
     for (size_t i = 0; i < inputs_.size(); ++i) {
       // Streams of different samples and inputs start at unrelated points of the generator's cycle.
-      uint64_t state = Generator::mix(seed_ + 0x9e3779b97f4a7c15u);
-      state = Generator::mix(state ^ static_cast<uint64_t>(index)) + i;
-      Generator generator(Generator::mix(state));
+      uint64_t state = SplitMix64::mix(seed_ + 0x9e3779b97f4a7c15u);
+      state = SplitMix64::mix(state ^ static_cast<uint64_t>(index)) + i;
+      SplitMix64 generator(SplitMix64::mix(state));
       ONNXTOOL_ASSIGN(Tensor tensor, fill(inputs_[i], generator));
       sample.inputs.push_back(std::move(tensor));
     }
@@ -123,7 +97,7 @@ class RandomSource final : public SampleSource {
   bool has_labels() const override { return false; }
 
  private:
-  static Result<Tensor> fill(const RandomInput& input, Generator& generator) {
+  static Result<Tensor> fill(const RandomInput& input, SplitMix64& generator) {
     const std::vector<int64_t>& dims = input.spec.dims;
     const auto count = static_cast<size_t>(*checked_product(dims));
     if (is_float(input.spec.dtype)) {
