@@ -188,11 +188,13 @@ Result<SettingsInUse> apply_config(CLI::App& command, const Streams& streams) {
   return SettingsInUse{file, std::move(by_settings)};
 }
 
+bool is_given(const CLI::App& command, const std::string& flag) {
+  const CLI::Option* option = command.get_option_no_throw(flag);
+  return option && option->count() > 0;
+}
+
 Status check_seed(const CLI::App& command, const SettingsInUse& settings) {
-  const auto given = [&](const char* flag) {
-    const CLI::Option* option = command.get_option_no_throw(flag);
-    return option && option->count() > 0;
-  };
+  const auto given = [&](const char* flag) { return is_given(command, flag); };
   // bench draws a sample where it is given none.
   const bool draws =
       given("--random") || (command.get_name() == "bench" && !given("--data") && !given("--raw"));

@@ -24,6 +24,9 @@ struct SettingsInUse {
 /// A file in use is named on stderr.
 Result<SettingsInUse> apply_config(CLI::App& command, const Streams& streams);
 
+/// Whether the command has this flag, and the command line or settings give it.
+bool is_given(const CLI::App& command, const std::string& flag);
+
 /// kUsage where the command line gives --seed and no random samples are drawn. Settings may have it
 /// for those runs that do.
 Status check_seed(const CLI::App& command, const SettingsInUse& settings);

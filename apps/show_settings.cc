@@ -11,11 +11,6 @@
 namespace onnxtool {
 namespace {
 
-bool is_given(const CLI::App& command, const std::string& flag) {
-  const CLI::Option* option = command.get_option_no_throw(flag);
-  return option && option->count() > 0;
-}
-
 // The command's own flags for reports, which it has not looked at.
 CommonFlags report_flags(const CLI::App& command) {
   CommonFlags flags;
