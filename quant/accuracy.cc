@@ -178,16 +178,15 @@ class Search {
       return std::isfinite(shift) && target().kind == AccuracyTarget::Kind::kSqnr ? value + shift
                                                                                   : value;
     };
-    bool first = true;
     while (auto change = next_change()) {
-      const int64_t comparisons = kModels * (first ? 2 : 1) * some.size();
+      const bool is_first = result_.rungs.empty();
+      const int64_t comparisons = kModels * (is_first ? 2 : 1) * some.size();
       tried_.insert(change->rung.setting);
       if (!affords_rung(cost_of(*change) + comparisons)) continue;
-      if (first) {
+      if (is_first) {
         ONNXTOOL_ASSIGN(few, measure(out_, some, 0));
         before = few;
       }
-      first = false;
       auto made = made_by(*change, kModels * some.size());
       if (made) result_.runs += cost_of(*change);
       change->rung.samples = some.size();
@@ -205,7 +204,6 @@ class Search {
       below_.emplace(Below{std::move(quantizer_), std::move(out_)});
       out_ = std::move(candidate);
       quantizer_ = *std::move(made);
-      rungs_kept_ = true;
       base_ = expected(value, few);
       if (!target().met(base_)) continue;
       ONNXTOOL_ASSIGN(const bool likely, second_look());
@@ -258,6 +256,7 @@ class Search {
     ONNXTOOL_TRY(find_enough(ranked_.size()));
     if (!found_ || chosen_.size() == ranked_.size()) return {};
     ONNXTOOL_ASSIGN(Quantizer::Output candidate, give_(chosen_));
+    give_ = nullptr;  // it refers to what is here
     ONNXTOOL_ASSIGN(const double value, measure(candidate, data_.judged, 0));
     if (!target().met(value)) return {};
     result_.after = value;
@@ -326,7 +325,7 @@ class Search {
                              : 0;
     const double expected = value + shift;
     on_few_ = value;
-    const bool met = target().met(few && rungs_kept_ ? safe(expected, some.size()) : expected);
+    const bool met = target().met(few && below_ ? safe(expected, some.size()) : expected);
     return std::optional<bool>(met && quantizes(candidate));
   }
 
@@ -447,7 +446,6 @@ class Search {
   std::function<Result<Quantizer::Output>(const std::vector<RankedLayer>&)> give_;
   std::vector<RankedLayer> ranked_, chosen_;
   std::set<std::string> tried_;  // settings of rungs
-  bool rungs_kept_ = false;
   // Of trials, on few samples: of the last one, of the first k of ranked_, of chosen_.
   double on_few_ = kNaN, chosen_on_few_ = kNaN;
   std::map<size_t, double> firsts_on_few_;

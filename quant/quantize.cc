@@ -7,10 +7,8 @@
 
 #include "libopt/analysis/seam.h"
 #include "passes/deduplicate.h"
-#include "quant/accuracy.h"
 #include "quant/decisions.h"
 #include "quant/equalize.h"
-#include "quant/float8.h"
 #include "quant/fuse_bias.h"
 #include "quant/smooth.h"
 

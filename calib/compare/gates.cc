@@ -40,7 +40,7 @@ struct Census {
 
   void add(const Graph& graph) {
     const auto count = [](DataType t, uint64_t n, uint64_t& half, uint64_t& wide) {
-      if (t == DataType::kFloat16 || t == DataType::kBfloat16)
+      if (is_half(t))
         half += n;
       else if (is_float(t))
         wide += n;

@@ -1,7 +1,6 @@
 #include "calib/compare/layers.h"
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 #include <mutex>
 #include <optional>

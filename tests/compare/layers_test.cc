@@ -59,6 +59,13 @@ void rename_all(Graph& graph) {
         graph.rename(*v, "renamed_" + std::to_string(1000000 - v->id()));
 }
 
+std::unique_ptr<Model> inferred_model(const std::string& text) {
+  auto m = parse_text(text);
+  REQUIRE_MESSAGE(m.ok(), (m.ok() ? "" : m.error().message));
+  REQUIRE(infer_graph((*m)->graph()).ok());
+  return *std::move(m);
+}
+
 // Constant weights of matrix products: what a quantizer or converter may spoil.
 struct Layer {
   const Node* node;
@@ -296,13 +303,8 @@ TEST_CASE("what bodies within bodies capture feeds a layer, too") {
         else_branch = k () => (float[4] s) { s = Identity (b) } >
     })";
   };
-  const auto parsed = [](const std::string& model) {
-    auto m = parse_text(model);
-    REQUIRE_MESSAGE(m.ok(), (m.ok() ? "" : m.error().message));
-    REQUIRE(infer_graph((*m)->graph()).ok());
-    return *std::move(m);
-  };
-  const auto reference = parsed(text("1, 2, 3, 4")), test = parsed(text("1, 2, 3, 5"));
+  const auto reference = inferred_model(text("1, 2, 3, 4")),
+             test = inferred_model(text("1, 2, 3, 5"));
   const auto pairs = float_pairs(reference->graph(), test->graph());
   const std::vector<InputSpec> specs = {{"x", DataType::kFloat, {4}}, {"c", DataType::kBool, {}}};
   const auto source = open_random(2, 1, specs, {});
@@ -365,16 +367,10 @@ TEST_CASE("layers are compared and fed in the order that they lie in, whatever e
       a = Conv (x, u)  b = Relu (a)  c = Conv (b, v)  d = Sigmoid (c)  e = Mul (c, d)
       f = GlobalAveragePool (e)  y = Flatten (f) })";
   };
-  const auto parsed = [](const std::string& model) {
-    auto m = parse_text(model);
-    REQUIRE_MESSAGE(m.ok(), (m.ok() ? "" : m.error().message));
-    REQUIRE(infer_graph((*m)->graph()).ok());
-    return *std::move(m);
-  };
   std::string weights = "0.1";
   for (int i = 1; i < 6 * 3 * 9; ++i) weights += ", " + std::to_string((i * 37 % 19 - 9) * 0.05);
-  const auto reference = parsed(text(weights.c_str()));
-  const auto test = parsed(text(("0.4" + weights.substr(3)).c_str()));
+  const auto reference = inferred_model(text(weights.c_str()));
+  const auto test = inferred_model(text(("0.4" + weights.substr(3)).c_str()));
   const auto pairs = float_pairs(reference->graph(), test->graph());
   const auto samples = random_samples(reference->graph());
   const auto plain = load_kernel_sets("cpu")->sets, best = load_kernel_sets("auto")->sets;
