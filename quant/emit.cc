@@ -9,6 +9,7 @@
 #include "libopt/rewrite/driver.h"
 #include "libopt/rewrite/node_names.h"
 #include "libopt/rewrite/rewriter.h"
+#include "libopt/target/joined_sum.h"
 #include "quant/float8.h"
 
 namespace onnxtool {
@@ -83,6 +84,7 @@ class Emitter {
         absorbed_.insert(n.activation);
     for (size_t i = 0; i < placement_.tensors.size(); ++i) emit_tensor(i);
     remove_absorbed();
+    if (options_.target->is_onnxruntime && !options_.ort_compat) keep_products_apart();
     if (options_.target->quantizes_parameters && model_.opset("") >= kPerChannelOpset)
       shield_float_layers();
     remove_unused_values(graph_);
@@ -316,6 +318,16 @@ class Emitter {
       n = n->output(0).uses()[0].user;
     } while (is_activation(*n));
     return n->is("QuantizeLinear");
+  }
+
+  // As a Gemm with the sum behind it, a product would run in float: its addend is none of integers.
+  // A float one would get its weights quantized (see below). Nobody joins a Sum of two.
+  void keep_products_apart() {
+    for (Node& n : graph_.nodes()) {
+      Node* sum = joined_sum(n);
+      const Node* before = sum && n.has_input(0) ? n.input(0).producer() : nullptr;
+      if (before && before->is("DequantizeLinear")) Rewriter(graph_).set_op(*sum, "Sum");
+    }
   }
 
   // A layer that stays float between DQ and Q would get its weights quantized by the runtime, per

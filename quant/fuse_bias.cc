@@ -68,17 +68,6 @@ std::optional<Pair> match(Node& product) {
   return p;
 }
 
-// Whether a selection means the pair the same way before and after.
-bool indifferent(const Selection& selection, const Pair& p, Graph& graph) {
-  if (selection.empty()) return true;
-  if (selection.matches(*p.sum)) return false;
-  const bool before = selection.matches(*p.product);
-  graph.set_op(*p.product, "Gemm", "");
-  const bool after = selection.matches(*p.product);
-  graph.set_op(*p.product, "MatMul", "");
-  return before == after;
-}
-
 // [d_0, ..., d_rank-2, N] from the shape of [d_0, ..., d_rank-2, K].
 Value& computed_shape(Rewriter& rw, Value& x, int64_t rank, int64_t n) {
   const auto named = [&](std::string_view op, std::vector<Value*> inputs, int64_t extent,
@@ -179,11 +168,12 @@ std::vector<FusedProduct> fuse_matmul_bias(Model& model, const QuantizeOptions& 
   for (Node* n : products) {
     const auto pair = match(*n);
     if (!pair || left_alone.contains(n->output(0).name())) continue;
-    if (!options.exclude.empty() && options.exclude.matches(*n)) continue;
-    if (!indifferent(options.include, *pair, graph) || !indifferent(options.exclude, *pair, graph))
-      continue;
-    FusedProduct product{n->id(), n->output(0).name(), {}};
+    // A selection means the nodes as the user knows them.
+    if (options.exclude.matches(*n) || options.exclude.matches(*pair->sum)) continue;
+    if (!options.include.empty() && !options.include.matches(*n)) continue;
+    FusedProduct product{n->id(), n->output(0).name(), {}, {}};
     product.reshaped = rewrite(*pair, graph);
+    product.fused_result = n->output(0).name();
     fused.push_back(std::move(product));
   }
   return fused;

@@ -20,10 +20,12 @@ namespace onnxtool {
 ///                                   whose shape is computed where several extents are unknown
 ///
 /// A Relu or Clip behind stays right behind the Gemm. Nodes are left alone where the user's
-/// selection means them as they are, and where the MatMul's result is among `left_alone`, by name.
+/// selection wants one of them in float, and where the MatMul's result is among `left_alone`, by
+/// name.
 struct FusedProduct {
-  int node = 0;        // id of the Gemm
-  std::string result;  // name that the MatMul's result had
+  int node = 0;              // id of the Gemm
+  std::string result;        // name that the MatMul's result had
+  std::string fused_result;  // and that the Gemm's has
   /// Results of the Reshapes before and behind; empty: there are none.
   std::vector<std::string> reshaped;
 };

@@ -73,10 +73,12 @@ class Placer {
   const char* why_not(const Node& n, const OpHandler* handler, const TargetOp* target) const {
     if (scores_.contains(&n)) return "lies between an attention mask and its Softmax";
     if (!handler) return "no integer form";
-    if (options_.exclude.matches(n)) return "excluded";
+    const bool selected = n.has_output(0) && weighing_.selected.contains(n.output(0).name());
+    if (!selected && options_.exclude.matches(n)) return "excluded";
     if (n.has_output(0) && options_.in_float.contains(n.output(0).name()))
       return "left in float for accuracy";
-    if (!options_.include.empty() && handler->role == Role::kCore && !options_.include.matches(n))
+    if (!selected && !options_.include.empty() && handler->role == Role::kCore &&
+        !options_.include.matches(n))
       return "not included";
     if (!target || target->fusion == Fusion::kNever) return "the target never runs it on integers";
     if (target->obstacle && !options_.ort_compat)

@@ -70,6 +70,8 @@ struct Weighing {
   TypicalShapes shapes;
   std::set<std::string> in_float;  // results that have been weighed, and stay float
   std::set<std::string> reshaped;  // results of Reshapes that only products on integers need
+  /// Results of Gemms that were products and sums: what the selections say was asked of those.
+  std::set<std::string> selected;
 };
 
 /// Decides on the prepared graph: what the target fuses, less what would run slower on integers, as

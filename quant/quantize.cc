@@ -75,8 +75,11 @@ Status Quantizer::settle_products() {
     ONNXTOOL_TRY(infer_graph(model->graph()));
     weighing_.shapes = typical_shapes(*model, options_);
     weighing_.reshaped.clear();
-    for (const FusedProduct& p : products)
+    weighing_.selected.clear();
+    for (const FusedProduct& p : products) {
       weighing_.reshaped.insert(p.reshaped.begin(), p.reshaped.end());
+      weighing_.selected.insert(p.fused_result);
+    }
     // What does not gain as a Gemm does not as a MatMul: runtimes join the pair again.
     placement_ = place(*model, options_, weighing_);
     std::set<const Node*> integer;

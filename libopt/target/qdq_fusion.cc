@@ -5,6 +5,7 @@
 #include <limits>
 #include <optional>
 #include <set>
+#include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
@@ -15,6 +16,7 @@
 #include "libopt/rewrite/rewriter.h"
 #include "libopt/rewrite/visit.h"
 #include "libopt/target/bias_fault.h"
+#include "libopt/target/joined_sum.h"
 
 namespace onnxtool {
 namespace {
@@ -64,6 +66,7 @@ class Fuser {
       count(graph_);
       return std::move(out_);
     }
+    join_sums();
     separate_readers();
     move_q_up();
     move_dq_down();
@@ -115,6 +118,39 @@ class Fuser {
     }
   }
   bool is_known(const Value& v) const { return v.constant() || known_.contains(&v); }
+
+  // A product and the sum behind it are a Gemm before anybody looks for integers.
+  void join_sums() {
+    visit_nodes(graph_, [this](Node& product) {
+      Node* sum = joined_sum(product);
+      if (!sum) return;
+      const int rank = *product.input(0).type().rank();
+      Value& addend = sum->input(&sum->input(0) == &product.output(0) ? 1 : 0);
+      // Behind it, so that its addend, too, stands before it.
+      Rewriter rw(graph_, sum);
+      const auto matrix = [&](Value& v, ValueType type) -> Value& {
+        if (rank == 2) return v;
+        Value& r =
+            rw.add_node("Reshape", {&v, &rw.add_constant(Tensor::vector<int64_t>({-1}))}).output(0);
+        r.set_type(std::move(type));
+        return r;
+      };
+      ValueType x = product.input(0).type(), y = x;
+      if (rank != 2) {
+        const Dim k = product.input(1).type().shape->at(0),
+                  n = product.input(1).type().shape->at(1);
+        x.shape = {Dim{}, k};
+        y.shape = {Dim{}, n};
+      }
+      Node& gemm = rw.add_node("Gemm", {&matrix(product.input(0), x), &product.input(1), &addend},
+                               {}, 1, product.output(0).name());
+      gemm.output(0).set_type(rank == 2 ? sum->output(0).type() : y);
+      joined_[&gemm] = product.output(0).name();
+      rw.replace_uses(sum->output(0), matrix(gemm.output(0), sum->output(0).type()));
+      rw.remove(*sum);
+      rw.remove(product);
+    });
+  }
 
   // Each reader of a DQ gets its own; a graph output or a subgraph keeps the first.
   void separate_readers() {
@@ -404,7 +440,8 @@ class Fuser {
       }
     }
     if (!fits) return;
-    out_.fused[n.output(0).name()] = kernel;
+    const auto joined = joined_.find(&n);
+    out_.fused[joined == joined_.end() ? n.output(0).name() : joined->second] = kernel;
     if (!kernel.empty()) ++out_.integer_operators[std::string(kernel)];
     gone_.insert(dqs.begin(), dqs.end());
     gone_.insert(qs.begin(), qs.end());
@@ -459,6 +496,8 @@ class Fuser {
   const Target& target_;
   IntegerGraph out_;
   std::set<const Node*> gone_;
+  std::unordered_map<const Node*, std::string>
+      joined_;                              // Gemms, by what their products were called
   std::set<const Node*> made_bias_;         // layers whose parameters become integers at load
   std::unordered_set<const Value*> known_;  // computed at load
 };

@@ -56,9 +56,7 @@ class QuantizeModels(unittest.TestCase):
             self.assertEqual(result.returncode, 1, result.stderr)
             self.assertIn(REASONS[name], report["findings"][0]["message"])
             self.assertFalse(output.exists())
-            # Known: the MatMul and Add of mnist_cntk, which a selection leaves apart, become a Gemm when ONNX Runtime
-            # loads them, with a product of floats; the prediction keeps them.
-            if REASONS[name] != SLOWER or name == "mnist_cntk":
+            if REASONS[name] != SLOWER:
                 return
             # Who asks for it gets it all the same.
             result = subprocess.run([*command, "--include", "op:*"], capture_output=True, text=True, stdin=subprocess.DEVNULL)

@@ -226,6 +226,37 @@ TEST_CASE("predicted graph: a DQ moves down to what reads integers behind it") {
   }
 }
 
+TEST_CASE("predicted graph: a product and the sum behind it become a Gemm first") {
+  const auto predict = [](const std::string& inputs, const std::string& addend) {
+    auto model = testing::parse(
+        "<ir_version: 8, opset_import: [\"\" : 17]> g (" + inputs +
+        ") => (float y) <float s = {0.1}, uint8 z = {3}, float r = {0.2}, int8 o = {0}, "
+        "int8[4,2] w = {1, 2, 3, 4, 5, 6, 7, 8}, float[2] b = {1.0, 2.0}, float[3,1] c = {1.0, "
+        "2.0, "
+        "3.0}, float[1,3,2] d = {1, 2, 3, 4, 5, 6}> { xq = QuantizeLinear (x, s, z) "
+        "xd = DequantizeLinear (xq, s, z) wd = DequantizeLinear (w, r, o) m = MatMul (xd, wd) "
+        "a = Add (m, " +
+        addend + ") y = Tanh (a) }");
+    REQUIRE(infer_graph(model->graph()).ok());
+    const IntegerGraph g = fuse_qdq(*model, kOrtCpu);
+    const int products = g.integer_operators.contains("MatMulIntegerToFloat");
+    CHECK(g.fused.contains("m") == (products == 1));
+    // In float both DQs stay: the Gemm's, and that of weights which no MatMulNBits takes beside it.
+    CHECK(g.dequantize == (products ? 0 : 2));
+    return products;
+  };
+  // Measured with onnxruntime 1.31.1, whose saved graphs have these.
+  CHECK(predict("float[3,4] x", "b") == 0);
+  CHECK(predict("float[3,4] x", "c") == 0);
+  CHECK(predict("float[3,4] x", "d") == 1);
+  CHECK(predict("float[n,4] x", "b") == 0);
+  CHECK(predict("float[n,4] x, float[n,2] t", "t") == 0);
+  CHECK(predict("float[n,4] x, float[k,2] t", "t") == 1);
+  CHECK(predict("float[5,3,4] x", "b") == 0);
+  CHECK(predict("float[n,3,4] x", "b") == 1);
+  CHECK(predict("float[5,3,4] x", "d") == 1);
+}
+
 TEST_CASE("predicted graph: equal Qs in a row are one") {
   // The later ones go while nodes are visited, the very next one among them.
   auto model = testing::parse(

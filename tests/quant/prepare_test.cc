@@ -82,21 +82,34 @@ TEST_CASE("preparation: MatMul and its bias are one Gemm where that runs on inte
   const std::string constants =
       " <float[4,4] w = {" + numbers(16) + "}, float[4] b = {1.0, 2.0, 3.0, 4.0}> ";
   const std::string body = "{ m = MatMul (x, w) y = Add (m, b) }";
-  // Naming all operators would name the Add, too, and so keep it.
-  QuantizeOptions products_only = all_layers();
-  products_only.include = *Selector::parse({"op:MatMul", "op:Gemm"});
-  const auto flat = quantize(
-      "<ir_version: 8, opset_import: [\"\" : 13]> g (float[3,4] x) => (float y)" + constants + body,
-      products_only);
+  const std::string flat_text =
+      "<ir_version: 8, opset_import: [\"\" : 13]> g (float[3,4] x) => (float y)" + constants + body;
+  const auto flat = quantize(flat_text);
   CHECK(flat.count("Gemm") == 1);
   CHECK(flat.count("Reshape") == 0);
-  const auto deep =
-      quantize("<ir_version: 8, opset_import: [\"\" : 13]> g (float[2,3,4] x) => (float y)" +
-                   constants + body,
-               products_only);
+  const std::string deep_text =
+      "<ir_version: 8, opset_import: [\"\" : 13]> g (float[2,3,4] x) => (float y)" + constants +
+      body;
+  const auto deep = quantize(deep_text);
   CHECK(deep.count("Gemm") == 1);
   CHECK(deep.count("Reshape") == 2);
   CHECK(deep.sqnr_db > 35);
+  // Selections mean the nodes that the user sees.
+  for (const std::string& text : {flat_text, deep_text}) {
+    QuantizeOptions selected = all_layers();
+    selected.include = *Selection::parse({"op:MatMul"});
+    CHECK(quantize(text, selected).count("Gemm") == 1);
+    selected = all_layers();
+    selected.exclude = *Selection::parse({"op:Gemm"});
+    CHECK(quantize(text, selected).output.emitted.predicted.integer_operators.contains("QGemm"));
+    // The sum in float, and the product not: a Sum is what onnxruntime does not join with it.
+    selected.exclude = *Selection::parse({"op:Add"});
+    const auto apart = quantize(text, selected);
+    CHECK(apart.count("Gemm") == 0);
+    CHECK(apart.count("Sum") == 1);
+    CHECK(apart.output.emitted.predicted.integer_operators ==
+          std::map<std::string, int>{{"MatMulIntegerToFloat", 1}});
+  }
   // In float the pair stays what runtimes look for.
   QuantizeOptions options = all_layers();
   options.include = {};
@@ -149,7 +162,8 @@ TEST_CASE(
   CHECK(kept->functions.size() == 1);
 }
 
-TEST_CASE("preparation: alpha and beta of a Gemm go into its constants, so that it runs on integers") {
+TEST_CASE(
+    "preparation: alpha and beta of a Gemm go into its constants, so that it runs on integers") {
   const std::string text =
       "<ir_version: 8, opset_import: [\"\" : 13]> g (float[4,8] x) => (float y) <float[8,8] w = {" +
       numbers(64) + "}, float[8] b = {" + numbers(8) +
