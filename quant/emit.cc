@@ -257,15 +257,18 @@ class Emitter {
     std::vector<int32_t> q;
     for (float x : values) q.push_back(quantize_value(x, p.params, p.scheme));
     const Codes codes = codes_of(index);
+    Value* shared = nullptr;
     for (const Use& use : read_as_data_[&v]) {
       Rewriter rw(graph_, use.user);
       Value*& stored = constant_integers_[&v];
       if (!stored)
         stored =
             &rw.add_constant(integers(p.type, v.constant()->dims(), q), v.name() + "_quantized");
-      rw.set_input(*use.user, use.index,
-                   &dequantize(rw, v.name(), *stored, *codes.scale, *codes.zero_point, std::nullopt,
-                               v.type()));
+      // onnxruntime's quantizer has one for all readers.
+      if (!shared || !options_.ort_compat)
+        shared = &dequantize(rw, v.name(), *stored, *codes.scale, *codes.zero_point, std::nullopt,
+                             v.type());
+      rw.set_input(*use.user, use.index, shared);
     }
   }
 

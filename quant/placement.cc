@@ -19,6 +19,7 @@ namespace {
 // where it is clearly faster there.
 constexpr double kFloatBias = 1.25;
 
+constexpr const char* kTable = "float operators read its rows";
 constexpr const char* kFromFloat = "an input comes from a float operator";
 
 // As onnxruntime's quantizer treats it in QDQ form.
@@ -70,6 +71,14 @@ class Placer {
     const char* reason = "";
   };
 
+  // A constant of which a Gather takes rows: with onnxruntime's placement, what else moves its
+  // elements takes the codes as well.
+  bool is_table(const Value& v) const {
+    return std::ranges::any_of(v.uses(), [&](const Use& u) {
+      return u.index == 0 && u.user->is("Gather") && !options_.exclude.matches(*u.user);
+    });
+  }
+
   const char* why_not(const Node& n, const OpHandler* handler, const TargetOp* target) const {
     if (scores_.contains(&n)) return "lies between an attention mask and its Softmax";
     if (!handler) return "no integer form";
@@ -88,7 +97,8 @@ class Placer {
     if (!n.has_input(0) || !n.has_output(0)) return "has no data";
     if (weighing_.in_float.contains(n.output(0).name())) return kNoGain;
     if (n.input(0).type().dtype != DataType::kFloat) return "its data is not float32";
-    if (handler->role == Role::kPassThrough && n.input(0).constant()) return "its data is constant";
+    if (handler->role == Role::kPassThrough && n.input(0).constant() && !is_table(n.input(0)))
+      return "its data is constant";
     if (handler->obstacle) return handler->obstacle(n);
     return nullptr;
   }
@@ -193,6 +203,11 @@ class Placer {
                               only_integer_consumers(c);
       if (!producer_of(*v) && !from_input) reason = kFromFloat;
     }
+    // What tables hold would be rounded more coarsely than rows by themselves (quant/tables.h),
+    // unless the readers do that anyway.
+    if (c.integer.node->input(0).constant() && c.integer.handler->role == Role::kPassThrough &&
+        !only_integer_consumers(c))
+      return kTable;
     // Every output's readers count: a Split feeds several.
     bool consumed = false;
     for (int i = 0; i < c.integer.node->num_outputs(); ++i)
@@ -204,13 +219,13 @@ class Placer {
     return reason;
   }
 
-  // As onnxruntime's quantizer places: all arithmetic, and what moves a tensor that it has
+  // As onnxruntime's quantizer places: all arithmetic, tables, and what moves a tensor that it has
   // quantized by then, going by the order of nodes.
   const char* not_marked_before(size_t k) {
     const Candidate& c = candidates_[k];
     if (c.integer.handler->role != Role::kPassThrough) return nullptr;
     const Value& v = c.integer.node->input(0);
-    if (producer_of(v)) return nullptr;
+    if (producer_of(v) || (v.constant() && c.integer.node->is("Gather"))) return nullptr;
     for (const Use& u : v.uses())
       if (const auto it = index_.find(u.user); it != index_.end() && it->second < k &&
                                                candidates_[it->second].alive &&

@@ -56,12 +56,15 @@ bool ends_as_weight(const Node& node) {
 
 // A weight that is moved before use, as a table that embeds tokens and classifies them, stays a
 // node in files that must not grow. As integers it is a quarter of its size, and a weight that a
-// node computes could not be quantized per channel.
-int fold_moved_weights(Graph& graph, Folder& folder) {
+// node computes could not be quantized per channel. onnxruntime's quantizer keeps one copy of such
+// tables: then `tables` is false.
+int fold_moved_weights(Graph& graph, Folder& folder, bool tables) {
   int count = 0;
   for (Node& node : graph.nodes()) {
     const auto is_constant = [](const Value* v) { return !v || v->constant(); };
     if (!ends_as_weight(node) || !std::ranges::all_of(node.inputs(), is_constant)) continue;
+    const auto gathers = [](const Use& u) { return u.index == 0 && u.user->is("Gather"); };
+    if (!tables && std::ranges::any_of(node.input(0).uses(), gathers)) continue;
     if (node.input(0).constant()->dtype() != DataType::kFloat) continue;
     auto result = folder.evaluate(node);
     if (!result.ok()) continue;  // it stays what it is
@@ -167,13 +170,13 @@ Status inline_functions(Model& model, Preparation& p) {
   return {};
 }
 
-Status fold_model(Model& model) {
+Status fold_model(Model& model, bool tables = true) {
   ONNXTOOL_TRY(infer_graph(model.graph()));
   const auto folder = make_folder();
   PassContext context;
   context.folder = folder.get();
   run_passes(model, preparation_pipeline(), context);
-  if (fold_moved_weights(model.graph(), *folder))
+  if (fold_moved_weights(model.graph(), *folder, tables))
     run_passes(model, preparation_pipeline(), context);
   ONNXTOOL_TRY(infer_graph(model.graph()));
   deduplicate_nodes(model.graph());
@@ -207,7 +210,7 @@ Result<Preparation> prepare_model(Model& model, const QuantizeOptions& options) 
                    "leave out --no-opset-change"};
     ONNXTOOL_TRY(raise_opset(model, needed, p));
   }
-  ONNXTOOL_TRY(fold_model(model));
+  ONNXTOOL_TRY(fold_model(model, !options.ort_compat));
   fold_gemm_factors(model.graph());
   after(model, p);
   return p;

@@ -11,6 +11,7 @@
 #include "quant/equalize.h"
 #include "quant/fuse_bias.h"
 #include "quant/smooth.h"
+#include "quant/tables.h"
 
 namespace onnxtool {
 namespace {
@@ -58,6 +59,7 @@ Result<Quantizer> Quantizer::create(std::unique_ptr<Model> model, const Quantize
       q.model_->opset("") < kPerChannelOpset)
     q.options_.per_channel = false;
   ONNXTOOL_TRY(q.settle_products());
+  ONNXTOOL_TRY(q.pack_tables());
   if (q.placement_.nodes.empty()) return nothing_to_quantize(q.placement_, q.model_->graph());
   return q;
 }
@@ -93,6 +95,24 @@ Status Quantizer::settle_products() {
     preparation_.nodes_after = model_->graph().num_nodes();
     return {};
   }
+}
+
+// Tables whose rows float operators read, where anything is quantized at all.
+Status Quantizer::pack_tables() {
+  if (options_.ort_compat || placement_.nodes.empty()) return {};
+  std::set<const Node*> on_integers;
+  for (const IntegerNode& n : placement_.nodes) on_integers.insert(n.node);
+  ONNXTOOL_ASSIGN(const PackedTables packed, onnxtool::pack_tables(*model_, options_, on_integers));
+  if (packed.count == 0) return {};
+  preparation_.notes.push_back(
+      (packed.count == 1 ? "a table" : std::to_string(packed.count) + " tables") +
+      " of Gather in 8 bits, with a scale for each row: " + std::to_string(packed.saved_bytes) +
+      " bytes less");
+  ONNXTOOL_TRY(infer_graph(model_->graph()));
+  weighing_.shapes = typical_shapes(*model_, options_);
+  placement_ = place(*model_, options_, weighing_);
+  preparation_.nodes_after = model_->graph().num_nodes();
+  return {};
 }
 
 Status Quantizer::equalize(const SampleSource& source, const RunOptions& run) {

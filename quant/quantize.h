@@ -118,6 +118,7 @@ class Quantizer {
  private:
   Quantizer() = default;
   Status settle_products();
+  Status pack_tables();
   Status all_on_integers(Output& out);
   Status keep_candidate(Output& out, Output candidate, bool kept);
   /// Measures something on some samples with `measure`, which emit_with() applies then; `drop`

@@ -15,6 +15,7 @@ import unittest
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 from onnx import numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -150,6 +151,57 @@ class RealModels(unittest.TestCase):
 
     def test_qoperator_per_channel(self):
         self.check("qoperator", True)
+
+
+class Tables(unittest.TestCase):
+    """Tables of Gather: read by integer and by float operators, and transposed as a weight, of one copy."""
+
+    def model(self, path):
+        random = np.random.default_rng(0)
+        values = lambda name, *shape: numpy_helper.from_array(random.normal(size=shape).astype(np.float32), name)
+        h = onnx.helper
+        nodes = [h.make_node("Gather", ["table", "ids"], ["e"], "gather"), h.make_node("MatMul", ["e", "w"], ["m"], "product"),
+                 h.make_node("Relu", ["m"], ["r"], "relu"), h.make_node("Transpose", ["table"], ["t"], "turn", perm=[1, 0]),
+                 h.make_node("MatMul", ["r", "t"], ["y"], "head"), h.make_node("Gather", ["positions", "ids"], ["p"], "place"),
+                 h.make_node("Tanh", ["p"], ["z"], "tanh")]
+        inputs = [h.make_tensor_value_info("ids", onnx.TensorProto.INT64, [1, 6])]
+        outputs = [h.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 6, 40]),
+                   h.make_tensor_value_info("z", onnx.TensorProto.FLOAT, [1, 6, 16])]
+        constants = [values("table", 40, 32), values("w", 32, 32), values("positions", 50, 16)]
+        graph = h.make_graph(nodes, "g", inputs, outputs, constants)
+        onnx.save(h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=8), path)
+
+    def check(self, form):
+        sys.path.insert(0, str(SOURCE / "bench"))
+        self.addCleanup(sys.path.remove, str(SOURCE / "bench"))
+        self.addCleanup(os.chdir, os.getcwd())
+        logging.disable(logging.WARNING)
+        self.addCleanup(logging.disable, logging.NOTSET)
+        import ort_compat
+        import quantize_models
+
+        with tempfile.TemporaryDirectory() as directory:
+            os.chdir(directory)  # onnxruntime's tool leaves files there
+            work = pathlib.Path(directory)
+            source, theirs, ours, ranges = (work / n for n in ("m.onnx", "theirs.onnx", "ours.onnx", "ranges.json"))
+            self.model(source)
+            feeds = [{"ids": np.random.default_rng(i).integers(0, 40, (1, 6))} for i in range(4)]
+            quantize_static(str(source), str(theirs), quantize_models.Reader(feeds), per_channel=True, quant_format=form,
+                            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, calibration_cache_path=str(ranges))
+            command = [os.environ["ONNXTOOL_BINARY"], "quantize", str(source), "--ranges", str(ranges), "--preset", "ort-compat",
+                       "--format", "qdq" if form == QuantFormat.QDQ else "qoperator", "-q", "-o", str(ours)]
+            result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+            self.assertEqual(result.returncode, 0, result.stderr)
+            self.assertEqual(ort_compat.compare(theirs, ours), [])
+            run = lambda path: ort.InferenceSession(str(path)).run(None, feeds[0])
+            for a, b in zip(run(theirs), run(ours)):
+                np.testing.assert_array_equal(a, b)
+
+    def test_qdq(self):
+        self.check(QuantFormat.QDQ)
+
+    def test_qoperator(self):
+        self.check(QuantFormat.QOperator)
 
 
 if __name__ == "__main__":

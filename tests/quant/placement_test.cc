@@ -319,5 +319,36 @@ TEST_CASE("placement: a model where nothing gains stays in float, but for what -
   CHECK(named->placement().nodes.size() == 1);
 }
 
+TEST_CASE(
+    "placement: tables of Gather move as integers where only integer operators read the rows") {
+  const auto text = [](const std::string& body) {
+    return "<ir_version: 8, opset_import: [\"\" : 17]> g (int64[3] ids) => (float y) "
+           "<float[8,4] table = {" +
+           numbers(32) + "}, float[4,4] w = {" + numbers(16) + "}> { e = Gather (table, ids) " +
+           body + " }";
+  };
+  const std::string product = "y = MatMul (e, w)";
+  CHECK(decide(text(product)).at("e").kernel == "on integers");
+  const auto moved = testing::quantize(text(product));
+  CHECK(moved.count("QuantizeLinear") == 1);  // with the table's scale
+  CHECK(moved.output.emitted.predicted.quantize == 0);
+  CHECK(moved.output.model->graph().find("table_quantized")->type().dtype == DataType::kUint8);
+  CHECK(moved.sqnr_db > 30);
+  CHECK(!moved.output.model->graph().find("table"));
+  // Floats read them: rows have scales of their own, where the selection names them.
+  const std::string both = "t = Tanh (e) m = MatMul (e, w) y = Add (t, m)";
+  QuantizeOptions options = all_layers();
+  const auto packed = testing::quantize(text(both), options);
+  CHECK(packed.count("Gather") == 2);
+  CHECK(packed.output.model->graph().find("table_quantized")->type().dtype == DataType::kInt8);
+  CHECK(!packed.output.model->graph().find("table"));
+  CHECK(packed.sqnr_db > 30);
+  options.include = *Selection::parse({"op:MatMul"});
+  CHECK(decide(text(both), options).at("e").reason == std::string("float operators read its rows"));
+  CHECK(testing::quantize(text(both), options).output.model->graph().find("table"));
+  options.exclude = *Selection::parse({"op:Gather"});
+  CHECK(decide(text(product), options).at("e").reason == std::string("excluded"));
+}
+
 }  // namespace
 }  // namespace onnxtool
