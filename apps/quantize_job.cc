@@ -9,6 +9,7 @@
 #include "apps/quantize_accuracy.h"
 #include "apps/quantize_report.h"
 #include "calib/compare/compare.h"
+#include "calib/compare/runnable.h"
 #include "calib/compare/trial_source.h"
 #include "libopt/analysis/seam.h"
 #include "libopt/io/load.h"
@@ -32,6 +33,14 @@ bool has_integer_nodes(const Graph& graph) {
         n.is("ConvInteger") || n.is("DynamicQuantizeLinear"))
       return true;
   return false;
+}
+
+PlanOptions plan_options(const RunOptions& run) {
+  PlanOptions o;
+  o.kernel_sets = run.kernel_sets;
+  o.threads = run.threads;
+  o.max_iterations = run.max_iterations;
+  return o;
 }
 
 bool has_fixed_extents(const Model& model, const std::string& output) {
@@ -61,14 +70,14 @@ Result<int> QuantizeJob::run() {
   if (o_.dry_run) return dry_run();
   if (Status s = method_->quantize(context); !s.ok()) {
     if (s.error().code == ErrorCode::kNegative) return nothing(s.error());
-    return std::move(s).error();
+    return explained(std::move(s).error());
   }
   if (!method_->makes_model()) return finish_without_model();
   unmet_ = method_->unmet();
   if (!unmet_) stamp(*method_->result().model);
   if (o_.verify == "on" && !unmet_) {
     progress_.stage("verify");
-    ONNXTOOL_TRY(verify());
+    if (Status s = verify(); !s.ok()) return explained(std::move(s).error());
   }
   return finish();
 }
@@ -181,11 +190,16 @@ Status QuantizeJob::verify() {
     if (Status s = check_node(n); !s.ok()) return std::move(s).error().at("the quantized model");
   std::unique_ptr<SampleSource> drawn;
   if (!eval_ && !calibration_) {
-    ONNXTOOL_ASSIGN(drawn, open_trials(*original_, kTrialSamples, run_));
+    auto trials = open_trials(*original_, kTrialSamples, run_);
+    if (!trials.ok()) {
+      if (const auto nodes = in_the_way(); !nodes.empty()) return verify_around(*loaded, nodes);
+      return std::move(trials).error();
+    }
+    drawn = *std::move(trials);
   }
   const SampleSource& calibration = calibration_ ? *calibration_ : eval_ ? *eval_ : *drawn;
   const SampleSource& source = eval_ ? *eval_ : calibration;
-  ONNXTOOL_TRY(compare(loaded->graph(), source,
+  ONNXTOOL_TRY(compare(original_->graph(), loaded->graph(), source,
                        eval_                      ? o_.eval
                        : source.describe().random ? "random data"
                        : method_->needs_samples() ? "the calibration data"
@@ -193,7 +207,49 @@ Status QuantizeJob::verify() {
   return compare_by_layer(loaded->graph(), calibration);
 }
 
-Status QuantizeJob::compare(const Graph& loaded, const SampleSource& source,
+// Each looked at alone: slow, and for errors only.
+std::vector<const Node*> QuantizeJob::in_the_way() const {
+  return Plan::nodes_in_the_way(original_->graph(), plan_options(run_));
+}
+
+Error QuantizeJob::explained(Error error) const {
+  if (error.code != ErrorCode::kUnsupported || in_the_way().empty()) return error;
+  error.hint += method_->needs_samples()
+                    ? "; calibration runs the model, --dynamic, --weight-only and --to need not"
+                    : "; without --calib, --random and --eval the model is written unverified";
+  return error;
+}
+
+// What stands around the nodes that nothing here can run is compared, where the types of their
+// results are known; else the model is written unverified.
+Status QuantizeJob::verify_around(const Model& loaded, const std::vector<const Node*>& in_the_way) {
+  const Runnable before = make_runnable(*original_, plan_options(run_));
+  const Runnable after = make_runnable(loaded, plan_options(run_));
+  std::string obstacle = !before.obstacle.empty() ? before.obstacle : after.obstacle;
+  if (obstacle.empty() && before.cut != after.cut)
+    obstacle = "these nodes are not the same in both models";
+  if (obstacle.empty() && before.cut == 0) obstacle = "it cannot be run without them either";
+  if (obstacle.empty()) {
+    const auto drawn = open_trials(*before.model, kTrialSamples, run_);
+    Status s = drawn.ok() ? compare(before.model->graph(), after.model->graph(), **drawn,
+                                    "random data, around what cannot be run")
+                          : Status(drawn.error());
+    if (!s.ok()) obstacle = s.error().message;
+  }
+  if (!obstacle.empty()) {
+    accuracy_ = Section{"accuracy", "Accuracy against the float model", {}, {}, {}, false};
+    accuracy_->fields.push_back({"data", "compared on", "nothing: unverified", ""});
+    accuracy_->notes.push_back("not verified: " + obstacle);
+  }
+  const auto count = static_cast<int64_t>(in_the_way.size());
+  accuracy_->fields.push_back(
+      {"unverified_nodes", "unverified", count, count == 1 ? "node" : "nodes"});
+  accuracy_->notes.push_back("nothing here can run " + in_the_way[0]->describe() +
+                             (count > 1 ? fmt::format(" and {} more", count - 1) : ""));
+  return {};
+}
+
+Status QuantizeJob::compare(const Graph& reference, const Graph& loaded, const SampleSource& source,
                             const std::string& data) {
   ComparisonOptions options;
   options.labelled = eval_ && eval_->has_labels();
@@ -202,7 +258,7 @@ Status QuantizeJob::compare(const Graph& loaded, const SampleSource& source,
   // Of 16-bit floats: compared as numbers.
   options.metrics.allow_dtype_change = true;
   ONNXTOOL_ASSIGN(const ModelComparison compared,
-                  compare_models(original_->graph(), loaded, source, run_, options));
+                  compare_models(reference, loaded, source, run_, options));
   accuracy_ = accuracy_section(compared, data, options.labelled);
   unmet_ = target_missed(o_, compared);
   return judge(compared);

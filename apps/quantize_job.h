@@ -38,7 +38,12 @@ class QuantizeJob {
   Result<int> dry_run();
   void stamp(Model& model) const;
   Status verify();
-  Status compare(const Graph& loaded, const SampleSource& source, const std::string& data);
+  Status verify_around(const Model& loaded, const std::vector<const Node*>& in_the_way);
+  std::vector<const Node*> in_the_way() const;
+  /// An error of what wanted to run a model that cannot be run says what does without.
+  Error explained(Error error) const;
+  Status compare(const Graph& reference, const Graph& loaded, const SampleSource& source,
+                 const std::string& data);
   Status judge(const ModelComparison& compared);
   Status compare_by_layer(const Graph& loaded, const SampleSource& source);
   Result<int> finish();
