@@ -41,7 +41,8 @@ uint64_t hash_of_sample(const Tensor& t) {
   return h;
 }
 
-void run_graph(Graph& graph, const std::function<bool(const std::string&)>& may_rewrite) {
+void run_graph(Graph& graph, const PassContext&,
+               const std::function<bool(const std::string&)>& may_rewrite) {
   // All bytes are read only where another initializer has the same type, shape and sample.
   std::map<std::tuple<DataType, std::vector<int64_t>, uint64_t>, std::vector<Value*>> alike;
   for (Value* v : graph.initializers())

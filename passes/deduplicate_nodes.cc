@@ -97,7 +97,8 @@ bool makes_graph_output(const Node& node) {
                              [](const Value* v) { return v && v->is_graph_output(); });
 }
 
-void run_graph(Graph& graph, const std::function<bool(const std::string&)>& may_rewrite) {
+void run_graph(Graph& graph, const PassContext&,
+               const std::function<bool(const std::string&)>& may_rewrite) {
   std::unordered_map<std::string, Node*> first;
   for (Node& node : graph.nodes()) {
     if (node.is("Constant") || !is_plain(node)) continue;
@@ -117,7 +118,7 @@ void run_graph(Graph& graph, const std::function<bool(const std::string&)>& may_
 
 int deduplicate_nodes(Graph& graph) {
   int count = 0;
-  run_graph(graph, [&](const std::string&) { return ++count > 0; });
+  run_graph(graph, PassContext(), [&](const std::string&) { return ++count > 0; });
   return count;
 }
 

@@ -28,7 +28,8 @@ bool is_quantized(const Graph& graph) {
 }
 
 // All groups of the model at once: they share what stands between them.
-void run(Graph& graph, const std::function<bool(const std::string&)>& may_rewrite) {
+void run(Graph& graph, const PassContext&,
+         const std::function<bool(const std::string&)>& may_rewrite) {
   if (graph.parent() || !is_quantized(graph)) return;
   lower_to_qoperator(graph.model(), kOrtCpu, may_rewrite);
 }

@@ -91,7 +91,8 @@ void shift(const Node& old, Rewriter& rw) {
   rw.remove(old);
 }
 
-void run_graph(Graph& graph, const std::function<bool(const std::string&)>& may_rewrite) {
+void run_graph(Graph& graph, const PassContext&,
+               const std::function<bool(const std::string&)>& may_rewrite) {
   const std::optional<Signed> found = find(graph);
   if (!found || found->quantize.empty()) return;
   for (const Node* n : found->constants) {

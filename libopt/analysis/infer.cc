@@ -337,7 +337,7 @@ Status TypeInference::infer(Node& node) {
     Status merged = merge_into(node.output(i), inferred, strict());
     if (!merged.ok()) return std::move(merged).error().at(node.describe());
   }
-  if (schema && !strict() && node.num_outputs() == 1 && node.has_output(0)) {
+  if ((schema || foreign) && !strict() && node.num_outputs() == 1 && node.has_output(0)) {
     // It only adds to what is known: where the two contradict each other, onnx's word counts.
     if (const auto type =
             seam::sharper_type(node, [this](const Value& v) { return elements(v); })) {

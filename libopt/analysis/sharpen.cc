@@ -251,8 +251,8 @@ std::optional<std::vector<Dim>> concat(const Node& n) {
 }  // namespace
 
 std::optional<ValueType> sharper_type(const Node& node, const ElementSource& source) {
-  if (!node.domain().empty() || !node.has_input(0) || !node.input(0).type().is_tensor())
-    return std::nullopt;
+  const bool known = node.domain().empty() || node.is("FusedConv", "com.microsoft");
+  if (!known || !node.has_input(0) || !node.input(0).type().is_tensor()) return std::nullopt;
   std::optional<std::vector<Dim>> dims;
   if (node.is("Reshape"))
     dims = reshape(node, source);

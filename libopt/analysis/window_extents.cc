@@ -75,7 +75,9 @@ Dim slid(const Extent& n, const Window& w, bool transposed, const ExtentRanges& 
 
 std::optional<std::vector<Dim>> window_extents(const Node& n) {
   const bool transposed = n.is("ConvTranspose");
-  if (!transposed && !n.is("Conv") && !n.is("MaxPool") && !n.is("AveragePool")) return std::nullopt;
+  if (!transposed && !n.is("Conv") && !n.is("FusedConv", "com.microsoft") && !n.is("MaxPool") &&
+      !n.is("AveragePool"))
+    return std::nullopt;
   const auto& in = n.input(0).type().shape;
   if (!in || in->size() < 3 || n.attribute("output_shape") || n.attr<int64_t>("ceil_mode", 0) ||
       n.attr<std::string>("auto_pad", "NOTSET") != "NOTSET")

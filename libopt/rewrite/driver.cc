@@ -56,7 +56,7 @@ int apply_whole(Graph& graph, const PassInfo& pass, Run& run) {
   };
   const Provenance::Wiring before =
       run.provenance ? Provenance::wiring_of(graph) : Provenance::Wiring();
-  pass.run_graph(graph, may_rewrite);
+  pass.run_graph(graph, run.context, may_rewrite);
   if (run.provenance) run.provenance->record(graph, before);
   return fired;
 }
@@ -149,28 +149,38 @@ std::vector<PassReport> run_passes(Model& model, std::span<const PassInfo* const
     // What one sweep folded tells types that the next one needs. Contradictions are no news here:
     // whoever loaded or checked the model has been told.
     [[maybe_unused]] const bool consistent = infer_graph_naming_dims(model.graph()).ok();
-    for (size_t i = 0; i < passes.size(); ++i) {
-      if (allowed.on_progress)
-        allowed.on_progress(static_cast<int64_t>(i), static_cast<int64_t>(passes.size()));
-      if (passes[i]->level > level) continue;
-      const auto start = std::chrono::steady_clock::now();
-      const int fired = apply(model.graph(), *passes[i], run);
-      reports[i].fired += fired;
-      reports[i].time_ms +=
-          std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
-              .count();
-      again |= fired > 0;
-    }
-    if (!again && state.refused_growth && !savings_spent) {
+    const auto sweep_through = [&](bool last) {
+      for (size_t i = 0; i < passes.size(); ++i) {
+        if (passes[i]->last != last) continue;
+        if (allowed.on_progress)
+          allowed.on_progress(static_cast<int64_t>(i), static_cast<int64_t>(passes.size()));
+        if (passes[i]->level > level) continue;
+        const auto start = std::chrono::steady_clock::now();
+        const int fired = apply(model.graph(), *passes[i], run);
+        reports[i].fired += fired;
+        reports[i].time_ms +=
+            std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
+                .count();
+        again |= fired > 0;
+      }
+    };
+    const auto spend_savings = [&] {
+      if (again || !state.refused_growth || savings_spent) return;
       savings_spent = true;
       const int64_t saved = bytes_before - size_in_file(model.graph()).bytes;
       allowed.max_growth_bytes += std::clamp<int64_t>(saved, 0, bytes_before / kSpentShare);
       again = saved > 0;
-    }
+    };
+    sweep_through(/*last=*/false);
+    spend_savings();
     if (!again && !run.exhausted()) again = raise_opset(model, passes, allowed, pins);
     if (!again && extended && level == Level::kBasic) {
       level = Level::kAll;
       again = true;
+    }
+    if (!again && !run.exhausted()) {
+      sweep_through(/*last=*/true);
+      spend_savings();
     }
   }
   state.running = nullptr;

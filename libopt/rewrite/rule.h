@@ -103,7 +103,10 @@ struct PassInfo {
   bool (*run)(const Node&, Rewriter&, const PassContext&) = nullptr;
   /// Instead of `run`, for what needs sight of a whole graph (without its subgraphs, which are
   /// offered before it): asks before each rewrite, naming its object, and stops at a no.
-  void (*run_graph)(Graph&, const std::function<bool(const std::string&)>& may_rewrite) = nullptr;
+  void (*run_graph)(Graph&, const PassContext&,
+                    const std::function<bool(const std::string&)>& may_rewrite) = nullptr;
+  /// Waits until all others find nothing: it hides from them what they go by.
+  bool last = false;
 };
 
 /// Ties a match and a rewrite into PassInfo::run. A match takes the context too where file growth

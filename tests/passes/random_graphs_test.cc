@@ -141,6 +141,7 @@ class Generator {
       case 41: return hard_swish(x);
       case 42: return embedding(x);
       case 43: return deepened(x);
+      case 44: return numbered(x);
       default: return made("Mul", x + ", " + made("Sqrt", constant("float", "2.25")));
     }
   }
@@ -208,6 +209,17 @@ class Generator {
     if (pick(3)) return t;
     const std::string pads = ints("0,0,1,0,0,1"), padded = made("Pad", t + ", " + pads);
     return made("Conv", padded + ", " + weights("4,4,3", 48));
+  }
+  // Two sums of convolutions along the batch, whose extents are declared with a name each.
+  std::string numbered(const std::string& x) {
+    const std::string t = made("Transpose", x, "perm = [2, 1, 0]");
+    const auto convolved = [&] {
+      const std::string y = made("Conv", t + ", " + weights("4,4,1", 16));
+      constants_ += ", float[6,4,unk__" + y + "] " + y;
+      return y;
+    };
+    const std::string a = convolved(), b = convolved();
+    return made("Transpose", made(pick(2) ? "Add" : "Sum", a + ", " + b), "perm = [2, 1, 0]");
   }
   std::string gemm(const std::string& x) {
     const std::string flat = made("Reshape", x + ", " + ints("-1,6")), w = weights("6,6", 36),

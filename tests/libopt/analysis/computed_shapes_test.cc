@@ -156,6 +156,9 @@ TEST_CASE("computed shapes: windows over open extents") {
   // Half of h, rounded up, twice.
   CHECK(behind_window("{ t = Conv <strides = [2,2], pads = [1,1,1,1]> (x, a)  "
                       "y = ConvTranspose <strides = [2,2]> (t, c) }") == "float[n, 3, ?, ?]");
+  CHECK(behind_window(
+            "{ y = com.microsoft.FusedConv <activation = \"Relu\", pads = [1,1,1,1]> (x, a) }") ==
+        "float[n, 4, h, w]");
   CHECK(behind_window("{ y = Conv <auto_pad = \"SAME_UPPER\"> (x, a) }") == "float[n, 4, ?, ?]");
 }
 
