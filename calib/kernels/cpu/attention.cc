@@ -70,26 +70,6 @@ DataType compute_type(const KernelContext& ctx, const HeadTensor& q, const HeadT
   return wide ? DataType::kDouble : DataType::kFloat;
 }
 
-// Room for an output of any float type that is computed in T, though T may be
-// wider than its own.
-template <class T>
-struct ComputedOutput {
-  MutableView view;
-  T* data = nullptr;
-
-  static Result<ComputedOutput> make(KernelContext& ctx, const MutableView& view) {
-    if (view.dtype == dtype_of<T>) return ComputedOutput{view, static_cast<T*>(view.data)};
-    ONNXTOOL_ASSIGN(void* scratch, ctx.scratch(static_cast<size_t>(view.count) * sizeof(T)));
-    return ComputedOutput{view, static_cast<T*>(scratch)};
-  }
-  void store(KernelContext& ctx) const {
-    if (data == view.data) return;
-    ctx.parallel(view.count, kGrain, [&](int64_t begin, int64_t end) {
-      convert_elements(dtype_of<T>, data, view.dtype, view.data, begin, end - begin);
-    });
-  }
-};
-
 template <class T>
 Status compute(KernelContext& ctx, const HeadTensor& q, const HeadTensor& k, const HeadTensor& v) {
   const NodeView& node = ctx.node();
@@ -126,7 +106,7 @@ Status compute(KernelContext& ctx, const HeadTensor& q, const HeadTensor& k, con
                       ? static_cast<T>(node.attr_float("scale", 1))
                       : T{1} / std::sqrt(static_cast<T>(std::max<int64_t>(s.size, 1)));
   problem.softcap = static_cast<T>(node.attr_float("softcap", 0));
-  problem.bias = &bias;
+  problem.biases[0] = &bias;
   ComputedOutput<T> scores;
   if (ctx.wants_output(kScores)) {
     ONNXTOOL_ASSIGN(const MutableView view, ctx.output(kScores, q.view.dtype, full));
@@ -158,11 +138,18 @@ Status run(KernelContext& ctx) {
   return compute<float>(ctx, q, k, v);
 }
 
+InputUse use(const NodeView&, int input) {
+  return input == kValidKeys ? InputUse::kHost : InputUse::kData;
+}
+
+constexpr KernelInfo info(std::initializer_list<DataType> types,
+                          Result<std::unique_ptr<KernelState>> (*prepare)(const NodeView&)) {
+  return {.op = "Attention", .types = types, .prepare = prepare, .run = run, .use = use};
+}
+
 }  // namespace
 
-constinit const KernelInfo kAttention{
-    .op = "Attention", .types = kFloatDataTypes, .prepare = prepare<gemm_isa>, .run = run};
-constinit const KernelInfo kAttentionPortable{
-    .op = "Attention", .types = kFloatDataTypes, .prepare = prepare<gemm_isa_portable>, .run = run};
+constinit const KernelInfo kAttention = info(kFloatDataTypes, prepare<gemm_isa>);
+constinit const KernelInfo kAttentionPortable = info(kFloatDataTypes, prepare<gemm_isa_portable>);
 
 }  // namespace onnxtool

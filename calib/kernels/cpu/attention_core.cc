@@ -5,173 +5,32 @@
 #include <cmath>
 #include <cstring>
 
-#include "calib/kernels/cpu/convert.h"
+#include "calib/kernels/cpu/gemm.h"
+#include "calib/kernels/cpu/plain_sink.h"
 #include "calib/kernels/cpu/vector_math.h"
-#include "calib/kernels/cpu/walk.h"
 
 namespace onnxtool {
-
-HeadShape heads_first(int64_t batches, int64_t heads, int64_t rows, int64_t size) {
-  return {batches, heads, rows, size, heads * rows * size, rows * size, size};
-}
-HeadShape rows_first(int64_t batches, int64_t heads, int64_t rows, int64_t size) {
-  return {batches, heads, rows, size, heads * rows * size, size, heads * size};
-}
-
-Result<HeadShape> head_shape(std::span<const int64_t> dims, int64_t heads, std::string_view what) {
-  if (dims.size() == 4) return heads_first(dims[0], dims[1], dims[2], dims[3]);
-  if (dims.size() != 3)
-    return mismatch(std::string(what) + " has shape " + format_dims(dims) +
-                    ", expected rank 3 or 4");
-  if (heads < 1 || dims[2] % heads != 0)
-    return mismatch(std::string(what) + " has shape " + format_dims(dims) +
-                    ", which does not divide into " + std::to_string(heads) + " heads");
-  return rows_first(dims[0], heads, dims[1], dims[2] / heads);
-}
-
-namespace {
-
-// Copies every head's rows to rows [first, first + from.rows) of `to`, which is heads first.
-void copy_heads(KernelContext& ctx, DataType type, const void* in, const HeadShape& from, void* out,
-                const HeadShape& to, int64_t first) {
-  dispatch_movement(type, [&]<class E>() {
-    ctx.parallel(from.batches * from.heads, grain_of(from.rows * from.size),
-                 [&](int64_t begin, int64_t end) {
-                   for (int64_t i = begin; i < end; ++i) {
-                     const int64_t batch = i / from.heads, head = i % from.heads;
-                     const E* source = static_cast<const E*>(in) + from.offset(batch, head);
-                     E* target = static_cast<E*>(out) + to.offset(batch, head) + first * to.size;
-                     for (int64_t r = 0; r < from.rows; ++r)
-                       std::copy_n(source + r * from.row_stride, from.size, target + r * to.size);
-                   }
-                 });
-  });
-}
-
-}  // namespace
-
-Result<HeadTensor> append_rows(KernelContext& ctx, const ConstView* past, const HeadTensor& now,
-                               int output, std::string_view what) {
-  const HeadShape& s = now.shape;
-  HeadShape before = heads_first(s.batches, s.heads, 0, s.size);
-  if (past != nullptr) {
-    const std::span<const int64_t> d = past->dims;
-    if (d.size() != 4 || d[0] != s.batches || d[1] != s.heads || d[3] != s.size ||
-        past->dtype != now.view.dtype)
-      return mismatch(std::string(what) + " is " + std::string(name(past->dtype)) + " of shape " +
-                      format_dims(d) + ", expected " + std::string(name(now.view.dtype)) + " of [" +
-                      std::to_string(s.batches) + ", " + std::to_string(s.heads) + ", any, " +
-                      std::to_string(s.size) + "]");
-    before = heads_first(s.batches, s.heads, d[2], s.size);
-  }
-  const auto rows = checked_add(before.rows, s.rows);
-  if (!rows) return mismatch(std::string(what) + " has too many rows");
-  const Dims dims{s.batches, s.heads, *rows, s.size};
-  const auto count = checked_product(dims);
-  if (!count) return mismatch(std::string(what) + " has too many elements");
-  HeadTensor all{now.view, heads_first(s.batches, s.heads, *rows, s.size)};
-  void* data = nullptr;
-  if (output >= 0 && ctx.wants_output(output)) {
-    ONNXTOOL_ASSIGN(const MutableView out, ctx.output(output, now.view.dtype, dims));
-    data = out.data;
-  } else {
-    ONNXTOOL_ASSIGN(data, ctx.scratch(static_cast<size_t>(
-                              size_bytes_of(now.view.dtype, static_cast<uint64_t>(*count)))));
-  }
-  all.view.data = data;
-  all.view.count = *count;
-  if (*count == 0) return all;
-  if (past != nullptr) copy_heads(ctx, past->dtype, past->data, before, data, all.shape, 0);
-  copy_heads(ctx, now.view.dtype, now.view.data, s, data, all.shape, before.rows);
-  return all;
-}
-
-Result<ConstView> as_bias(KernelContext& ctx, const ConstView& mask, DataType to) {
-  if (mask.dtype != DataType::kBool) return converted(ctx, mask, to);
-  ONNXTOOL_ASSIGN(void* buffer, ctx.scratch(size_bytes_of(to, static_cast<uint64_t>(mask.count))));
-  const auto* from = static_cast<const uint8_t*>(mask.data);
-  ONNXTOOL_TRY(dispatch(to, TypeList<float, double>{}, "the mask", [&]<class T>() -> Status {
-    constexpr T kHidden = -std::numeric_limits<T>::infinity();
-    for (int64_t i = 0; i < mask.count; ++i)
-      static_cast<T*>(buffer)[i] = from[i] != 0 ? T{0} : kHidden;
-    return {};
-  }));
-  ConstView bias = mask;
-  bias.dtype = to;
-  bias.data = buffer;
-  return bias;
-}
-
-int64_t KeyWindow::offset(int64_t batch) const {
-  if (offsets.empty()) return 0;
-  return offsets[offsets.size() == 1 ? 0 : static_cast<size_t>(batch)];
-}
-
-std::pair<int64_t, int64_t> KeyWindow::range(int64_t batch, int64_t query, int64_t keys) const {
-  const int64_t at = query + offset(batch);
-  int64_t first = 0, last = keys;
-  if (left >= 0) first = std::clamp<int64_t>(at - std::min(left, keys + query), 0, keys);
-  if (right >= 0) last = std::clamp<int64_t>(at + std::min(right, keys) + 1, 0, keys);
-  if (!valid.empty())
-    last = std::min(last, std::max<int64_t>(valid[static_cast<size_t>(batch)], 0));
-  return {std::min(first, last), last};
-}
-
-template <class T>
-Result<MaskBias<T>> MaskBias<T>::make(KeyWindow window, const ConstView* mask,
-                                      std::span<const int64_t> full) {
-  MaskBias bias;
-  bias.window_ = std::move(window);
-  if (mask == nullptr) return bias;
-  bool fits = mask->rank() >= 1 && mask->rank() <= 4 && mask->dims.back() <= full[3];
-  Dims to = to_dims(full);
-  if (fits) to[3] = bias.mask_keys_ = mask->dims.back();
-  const size_t lead = 4 - std::min<size_t>(mask->dims.size(), 4);
-  for (size_t i = 0; fits && i + 1 < mask->dims.size(); ++i)
-    fits = mask->dims[i] == 1 || mask->dims[i] == to[lead + i];
-  if (!fits)
-    return mismatch("the mask has shape " + format_dims(mask->dims) +
-                    ", which does not broadcast to " + format_dims(full));
-  bias.mask_ = static_cast<const T*>(mask->data);
-  bias.strides_ = broadcast_strides(mask->dims, to);
-  return bias;
-}
 
 template <class T>
 void MaskBias<T>::add(int64_t batch, int64_t head, int64_t query, T* scores, int64_t keys) const {
   constexpr T kHidden = -std::numeric_limits<T>::infinity();
-  if (mask_ != nullptr) {
-    const T* row = mask_ + batch * strides_[0] + head * strides_[1] + query * strides_[2];
-    const int64_t given = std::min(keys, mask_keys_);
+  if (mask != nullptr) {
+    const T* row = mask + batch * strides[0] + head * strides[1] + query * strides[2];
+    const int64_t given = std::min(keys, mask_keys);
     if constexpr (std::is_same_v<T, float>)
       vector_math().add(scores, 1, row, 1, scores, given);
     else
       for (int64_t j = 0; j < given; ++j) scores[j] += row[j];
     std::fill(scores + given, scores + keys, kHidden);
   }
-  const auto [first, last] = window_.range(batch, query, keys);
+  const auto [first, last] = window.range(batch, query, keys);
   std::fill(scores, scores + first, kHidden);
   std::fill(scores + last, scores + keys, kHidden);
 }
 
 template <class T>
 int64_t MaskBias<T>::visible_keys(int64_t batch, int64_t last_query, int64_t keys) const {
-  return std::min(window_.range(batch, last_query, keys).second, mask_keys_);
-}
-
-template class MaskBias<float>;
-template class MaskBias<double>;
-
-Status check_attention(const HeadShape& q, const HeadShape& k, const HeadShape& v) {
-  const auto text = [](const HeadShape& s) {
-    return "[" + std::to_string(s.batches) + ", " + std::to_string(s.heads) + ", " +
-           std::to_string(s.rows) + ", " + std::to_string(s.size) + "]";
-  };
-  const bool fits = q.batches == k.batches && q.batches == v.batches && k.heads == v.heads &&
-                    k.rows == v.rows && q.size == k.size && k.heads > 0 && q.heads % k.heads == 0;
-  if (fits) return {};
-  return mismatch("query, key and value of [batch, heads, rows, size] " + text(q) + ", " + text(k) +
-                  " and " + text(v) + " do not fit each other");
+  return std::min(window.range(batch, last_query, keys).last, mask_keys);
 }
 
 namespace {
@@ -322,8 +181,9 @@ class Attention {
     const int64_t rows = std::min(kQueries, p_.q.rows - first);
     // Where scores are shown, hidden ones are part of them.
     int64_t keys = p_.k.rows;
-    if (p_.bias != nullptr && p_.scores == nullptr)
-      keys = p_.bias->visible_keys(batch, first + rows - 1, keys);
+    for (const MaskBias<T>* bias : p_.biases)
+      if (bias != nullptr && p_.scores == nullptr)
+        keys = std::min(keys, bias->visible_keys(batch, first + rows - 1, keys));
     // Whole tiles of scores where the keys are packed, which fills what they lack with zeros.
     const bool whole = packed_ != nullptr || packs_own_;
     const int64_t stride = whole ? round_up(keys, tile_cols_of<T>(isa_)) : keys;
@@ -390,7 +250,8 @@ class Attention {
     show(ScoreStage::kProduct, batch, head, query, scores);
     if (p_.softcap != 0) cap_row(scores, keys, p_.softcap);
     show(ScoreStage::kCapped, batch, head, query, scores);
-    if (p_.bias != nullptr) p_.bias->add(batch, head, query, scores, keys);
+    for (const MaskBias<T>* bias : p_.biases)
+      if (bias != nullptr) bias->add(batch, head, query, scores, keys);
     show(ScoreStage::kBiased, batch, head, query, scores);
     softmax_row(scores, keys, p_.blind_gives_nan);
     show(ScoreStage::kProbabilities, batch, head, query, scores);
@@ -441,5 +302,12 @@ Status attend(KernelContext& ctx, const GemmIsa& isa, const AttentionProblem<T>&
 
 template Status attend(KernelContext&, const GemmIsa&, const AttentionProblem<float>&);
 template Status attend(KernelContext&, const GemmIsa&, const AttentionProblem<double>&);
+
+Status project_rows(KernelContext& ctx, const GemmIsa& isa, const float* x, const float* w,
+                    const float* bias, int64_t m, int64_t n, int64_t k, float* y) {
+  return for_each_product<float>(
+      ctx, isa, 1, m, n, k, [&](int64_t) { return MatrixPanels<float>(x, 1, k); },
+      [&](int64_t) { return MatrixPanels<float>(w, n, 1); }, ColumnBiasSink<float>(y, n, bias));
+}
 
 }  // namespace onnxtool

@@ -160,24 +160,38 @@ Result<HeadTensor> rotated(KernelContext& ctx, const HeadTensor& x, const Cache&
   ONNXTOOL_ASSIGN(void* buffer, ctx.scratch(static_cast<size_t>(count) * sizeof(float)));
   HeadTensor y{x.view, rows_first(s.batches, s.heads, s.rows, s.size)};
   y.view.data = buffer;
-  ctx.parallel(s.size == 0 ? 0 : s.batches * s.rows, grain_of(2 * s.heads * s.size),
-               [&](int64_t begin, int64_t end) {
-                 for (int64_t i = begin; i < end; ++i)
-                   for (int64_t h = 0; h < s.heads; ++h) {
-                     const int64_t angle = positions[static_cast<size_t>(i)] * rotary.half;
-                     rotate_row(static_cast<const float*>(x.view.data) + s.offset(i / s.rows, h) +
-                                    i % s.rows * s.row_stride,
-                                static_cast<float*>(buffer) + (i * s.heads + h) * s.size, rotary,
-                                static_cast<const float*>(cos.data) + angle,
-                                static_cast<const float*>(sin.data) + angle);
-                   }
-               });
+  ONNXTOOL_ASSIGN(const int64_t* angle_rows, shared_values(ctx, positions));
+  turn_rows(ctx, TurnRows<float>{rotary, static_cast<const float*>(x.view.data), s,
+                                 static_cast<float*>(buffer), y.shape,
+                                 static_cast<const float*>(cos.data),
+                                 static_cast<const float*>(sin.data), angle_rows});
   return y;
 }
 
+// The valid rows of the past, [batch, heads, past, size]; the others stay 0.
+struct KeepRows {
+  const float* x;
+  float* y;
+  const int64_t* valid;
+  int64_t past, room, heads, size;
+  struct Row {
+    const float* x;
+    float* y;
+    bool keeps;
+    ONNXTOOL_HD void operator()(int64_t i) const {
+      if (keeps) y[i] = x[i];
+    }
+  };
+  ONNXTOOL_HD Row row(int64_t i) const {
+    const int64_t row = i % past, head = i / past;
+    return {x + i * size, y + (head * room + row) * size, row < valid[head / heads]};
+  }
+};
+
 // The cache with the new rows in their places, in float: in the output itself where that is float.
+// first: cache.before, as shared_values() gives it.
 Result<HeadTensor> update_cache(KernelContext& ctx, int past, const HeadTensor& now,
-                                const Cache& cache, int output) {
+                                const Cache& cache, const int64_t* first, int output) {
   const HeadShape& s = now.shape;
   const DataType type = ctx.input(kQuery).dtype;
   const Dims dims{s.batches, s.heads, cache.room, s.size};
@@ -195,7 +209,8 @@ Result<HeadTensor> update_cache(KernelContext& ctx, int past, const HeadTensor& 
   auto* to = static_cast<float*>(data);
   HeadTensor all{now.view, heads_first(s.batches, s.heads, cache.room, s.size)};
   all.view.data = to;
-  std::fill_n(to, *count, 0.0f);
+  if (*count == 0) return all;
+  clear_memory(to, static_cast<size_t>(*count) * sizeof(float));
   if (ctx.has_input(past)) {
     const std::span<const int64_t> d = ctx.input(past).dims;
     if (d.size() != 4 || d[0] != s.batches || d[1] != s.heads || d[2] > cache.room ||
@@ -203,19 +218,14 @@ Result<HeadTensor> update_cache(KernelContext& ctx, int past, const HeadTensor& 
       return mismatch("the past has shape " + format_dims(d) + ", expected " + format_dims(dims) +
                       " or fewer rows");
     ONNXTOOL_ASSIGN(const ConstView before, converted(ctx, ctx.input(past), DataType::kFloat));
-    for (int64_t i = 0; before.count > 0 && i < s.batches * s.heads; ++i)
-      std::copy_n(static_cast<const float*>(before.data) + i * d[2] * s.size,
-                  cache.before[static_cast<size_t>(i / s.heads)] * s.size,
-                  to + i * cache.room * s.size);
+    if (before.count > 0)
+      for_each_cell(ctx, s.batches * s.heads * d[2], s.size,
+                    KeepRows{static_cast<const float*>(before.data), to, first, d[2], cache.room,
+                             s.heads, s.size});
   }
-  for (int64_t b = 0; *count > 0 && b < s.batches; ++b)
-    for (int64_t h = 0; h < s.heads; ++h)
-      for (int64_t r = 0; r < s.rows; ++r)
-        std::copy_n(
-            static_cast<const float*>(now.view.data) + s.offset(b, h) + r * s.row_stride, s.size,
-            to + all.shape.offset(b, h) + (cache.before[static_cast<size_t>(b)] + r) * s.size);
-  if (present.data != nullptr && present.data != data && *count > 0)
-    convert_elements(DataType::kFloat, to, type, present.data, 0, *count);
+  copy_heads(ctx, DataType::kFloat, now.view.data, s, to, all.shape, first);
+  if (present.data != nullptr && present.data != data)
+    convert_into(ctx, DataType::kFloat, to, present);
   return all;
 }
 
@@ -233,8 +243,9 @@ Status run(KernelContext& ctx) {
     ONNXTOOL_ASSIGN(o.q, rotated(ctx, o.q, cache));
     ONNXTOOL_ASSIGN(o.k, rotated(ctx, o.k, cache));
   }
-  ONNXTOOL_ASSIGN(o.k, update_cache(ctx, kPastKey, o.k, cache, kPresentKey));
-  ONNXTOOL_ASSIGN(o.v, update_cache(ctx, kPastValue, o.v, cache, kPresentValue));
+  ONNXTOOL_ASSIGN(const int64_t* first, shared_values(ctx, cache.before));
+  ONNXTOOL_ASSIGN(o.k, update_cache(ctx, kPastKey, o.k, cache, first, kPresentKey));
+  ONNXTOOL_ASSIGN(o.v, update_cache(ctx, kPastValue, o.v, cache, first, kPresentValue));
   const HeadShape& s = o.q.shape;
   KeyWindow window;
   window.right = 0;
@@ -257,26 +268,33 @@ Status run(KernelContext& ctx) {
   problem.y_data = y.data<float>();
   problem.scale = scale_or_default(ctx.node(), s.size);
   problem.softcap = ctx.node().attr_float("softcap", 0);
-  problem.bias = &biases;
+  problem.biases = {&biases.first, &biases.second};
   ONNXTOOL_TRY(attend(ctx, *state.isa, problem));
   y.finish(ctx);
   return {};
 }
 
+InputUse use(const NodeView&, int input) {
+  const bool is_looked_at = input == kLastKeys || input == kTotal || input == kPositions;
+  return is_looked_at ? InputUse::kHost : InputUse::kData;
+}
+
 constexpr std::initializer_list<DataType> kTypes = {DataType::kFloat, DataType::kFloat16,
                                                     DataType::kBfloat16};
 
+constexpr KernelInfo info(std::initializer_list<DataType> types,
+                          Result<std::unique_ptr<KernelState>> (*prepare)(const NodeView&)) {
+  return {.domain = "com.microsoft",
+          .op = "GroupQueryAttention",
+          .types = types,
+          .prepare = prepare,
+          .run = run,
+          .use = use};
+}
+
 }  // namespace
 
-constinit const KernelInfo kGroupQueryAttention{.domain = "com.microsoft",
-                                                .op = "GroupQueryAttention",
-                                                .types = kTypes,
-                                                .prepare = prepare<gemm_isa>,
-                                                .run = run};
-constinit const KernelInfo kGroupQueryAttentionPortable{.domain = "com.microsoft",
-                                                        .op = "GroupQueryAttention",
-                                                        .types = kTypes,
-                                                        .prepare = prepare<gemm_isa_portable>,
-                                                        .run = run};
+constinit const KernelInfo kGroupQueryAttention = info(kTypes, prepare<gemm_isa>);
+constinit const KernelInfo kGroupQueryAttentionPortable = info(kTypes, prepare<gemm_isa_portable>);
 
 }  // namespace onnxtool

@@ -64,22 +64,25 @@ Status run(KernelContext& ctx) {
   p.v_data = static_cast<const float*>(v.data);
   p.y_data = static_cast<float*>(y.data);
   p.scale = ctx.node().attr_float("scale", 1);
-  if (mask) p.bias = &bias;
+  if (mask) p.biases[0] = &bias;
   p.blind_gives_nan = true;
   return attend(ctx, *s.isa, p);
 }
 
+constexpr std::initializer_list<DataType> kTypes = {DataType::kFloat};
+
+constexpr KernelInfo info(std::initializer_list<DataType> types,
+                          Result<std::unique_ptr<KernelState>> (*prepare)(const NodeView&)) {
+  return {.domain = "onnxtool.plan",
+          .op = "HeadAttention",
+          .types = types,
+          .prepare = prepare,
+          .run = run};
+}
+
 }  // namespace
 
-constinit const KernelInfo kHeadAttention{.domain = "onnxtool.plan",
-                                          .op = "HeadAttention",
-                                          .types = {DataType::kFloat},
-                                          .prepare = prepare<gemm_isa>,
-                                          .run = run};
-constinit const KernelInfo kHeadAttentionPortable{.domain = "onnxtool.plan",
-                                                  .op = "HeadAttention",
-                                                  .types = {DataType::kFloat},
-                                                  .prepare = prepare<gemm_isa_portable>,
-                                                  .run = run};
+constinit const KernelInfo kHeadAttention = info(kTypes, prepare<gemm_isa>);
+constinit const KernelInfo kHeadAttentionPortable = info(kTypes, prepare<gemm_isa_portable>);
 
 }  // namespace onnxtool

@@ -16,6 +16,27 @@ Result<float*> bias_buffer(KernelContext& ctx, std::span<const int64_t> dims) {
   return static_cast<float*>(data);
 }
 
+struct HidePadding {
+  bool raw;  // an element for each key, else where they end and, where given, begin
+  const int32_t *values, *begins;
+  int64_t keys;
+  float hidden;
+  float* bias;
+  struct Row {
+    const int32_t* shown;  // nullptr: keys [begin, end) are
+    int64_t begin, end;
+    float hidden;
+    float* bias;
+    ONNXTOOL_HD void operator()(int64_t j) const {
+      bias[j] = (shown ? shown[j] != 0 : j >= begin && j < end) ? 0 : hidden;
+    }
+  };
+  ONNXTOOL_HD Row row(int64_t r) const {
+    if (raw) return {values + r * keys, 0, 0, hidden, bias + r * keys};
+    return {nullptr, begins ? begins[r] : 0, values[r], hidden, bias + r * keys};
+  }
+};
+
 }  // namespace
 
 Result<ConstView> padding_bias(KernelContext& ctx, const ConstView& mask, const HeadShape& q,
@@ -33,11 +54,10 @@ Result<ConstView> padding_bias(KernelContext& ctx, const ConstView& mask, const 
   dims = {q.batches, 1, mask.rank() == 3 ? q.rows : 1, keys};
   ONNXTOOL_ASSIGN(float* bias, bias_buffer(ctx, dims));
   ConstView view{DataType::kFloat, dims, bias, product(dims)};
-  for (int64_t i = 0; raw && i < mask.count; ++i) bias[i] = values[i] != 0 ? 0 : hidden;
-  for (int64_t b = 0; lengths && b < q.batches && view.count > 0; ++b) {
-    const int64_t end = values[b], begin = mask.count == q.batches ? 0 : values[q.batches + b];
-    for (int64_t j = 0; j < keys; ++j) bias[b * keys + j] = j >= begin && j < end ? 0 : hidden;
-  }
+  const int64_t rows = view.count == 0 ? 0 : view.count / keys;
+  for_each_cell(ctx, rows, keys,
+                HidePadding{raw, values, mask.count == q.batches ? nullptr : values + q.batches,
+                            keys, hidden, bias});
   return view;
 }
 
@@ -58,7 +78,7 @@ Result<TwoBiases> read_biases(KernelContext& ctx, KeyWindow window, int padding,
   } else {
     ONNXTOOL_ASSIGN(second, MaskBias<float>::make(std::move(window), nullptr, full));
   }
-  return TwoBiases(std::move(first), std::move(second));
+  return TwoBiases{std::move(first), std::move(second)};
 }
 
 }  // namespace onnxtool

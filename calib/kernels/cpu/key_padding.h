@@ -13,21 +13,8 @@ Result<ConstView> padding_bias(KernelContext& ctx, const ConstView& mask, const 
                                int64_t keys, float hidden, std::vector<int64_t>& dims);
 
 /// The sum of two biases, of which either may be absent.
-class TwoBiases final : public ScoreBias<float> {
- public:
-  TwoBiases(MaskBias<float> first, MaskBias<float> second)
-      : first_(std::move(first)), second_(std::move(second)) {}
-  void add(int64_t batch, int64_t head, int64_t query, float* scores, int64_t keys) const override {
-    first_.add(batch, head, query, scores, keys);
-    second_.add(batch, head, query, scores, keys);
-  }
-  int64_t visible_keys(int64_t batch, int64_t last_query, int64_t keys) const override {
-    return std::min(first_.visible_keys(batch, last_query, keys),
-                    second_.visible_keys(batch, last_query, keys));
-  }
-
- private:
-  MaskBias<float> first_, second_;
+struct TwoBiases {
+  MaskBias<float> first, second;
 };
 
 /// Inputs `padding` and `bias` (-1 or absent: none) as biases behind `window`.

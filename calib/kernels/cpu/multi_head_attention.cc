@@ -98,6 +98,24 @@ Result<Operands> read_operands(KernelContext& ctx, int64_t heads) {
   return o;
 }
 
+struct AddBias {
+  const float* x;
+  HeadShape shape;
+  const float* bias;
+  float* y;  // rows first
+  struct Row {
+    const float *x, *bias;
+    float* y;
+    ONNXTOOL_HD void operator()(int64_t i) const { y[i] = x[i] + bias[i]; }
+  };
+  ONNXTOOL_HD Row row(int64_t i) const {
+    const int64_t head = i % shape.heads, row = i / shape.heads % shape.rows,
+                  batch = i / shape.heads / shape.rows;
+    return {x + shape.offset(batch, head) + row * shape.row_stride, bias + head * shape.size,
+            y + i * shape.size};
+  }
+};
+
 // The tensor plus bias[first + head * size + i], rows first, in scratch.
 Result<HeadTensor> biased(KernelContext& ctx, const HeadTensor& x, const float* bias) {
   const HeadShape& s = x.shape;
@@ -109,18 +127,9 @@ Result<HeadTensor> biased(KernelContext& ctx, const HeadTensor& x, const float* 
   HeadTensor y{x.view, rows_first(s.batches, s.heads, s.rows, s.size)};
   y.view.data = out;
   y.view.count = *count;
-  const auto* from = static_cast<const float*>(x.view.data);
-  ctx.parallel(*count == 0 ? 0 : s.batches * s.heads, grain_of(s.rows * s.size),
-               [&](int64_t begin, int64_t end) {
-                 for (int64_t i = begin; i < end; ++i) {
-                   const int64_t batch = i / s.heads, head = i % s.heads;
-                   for (int64_t r = 0; r < s.rows; ++r) {
-                     const float* a = from + s.offset(batch, head) + r * s.row_stride;
-                     float* to = out + y.shape.offset(batch, head) + r * y.shape.row_stride;
-                     for (int64_t j = 0; j < s.size; ++j) to[j] = a[j] + bias[head * s.size + j];
-                   }
-                 }
-               });
+  if (*count == 0) return y;
+  for_each_cell(ctx, s.batches * s.rows * s.heads, s.size,
+                AddBias{static_cast<const float*>(x.view.data), s, bias, out});
   return y;
 }
 
@@ -156,8 +165,7 @@ Result<HeadTensor> with_past(KernelContext& ctx, int past, const HeadTensor& now
   const HeadShape& s = all.shape;
   ONNXTOOL_ASSIGN(const MutableView present,
                   ctx.output(output, type, Dims{s.batches, s.heads, s.rows, s.size}));
-  if (present.count > 0)
-    convert_elements(DataType::kFloat, all.view.data, type, present.data, 0, present.count);
+  convert_into(ctx, DataType::kFloat, all.view.data, present);
   return all;
 }
 
@@ -191,14 +199,14 @@ Status run(KernelContext& ctx) {
   problem.v_data = static_cast<const float*>(o.v.view.data);
   problem.y_data = y.data<float>();
   problem.scale = scale_or_default(ctx.node(), s.size);
-  problem.bias = &biases;
+  problem.biases = {&biases.first, &biases.second};
   // Only the added bias can hide every key from a query, padding and order cannot.
   problem.blind_gives_nan = true;
-  FloatOutput<float> scores;
+  ComputedOutput<float> scores;
   if (ctx.wants_output(kScores)) {
     ONNXTOOL_ASSIGN(const MutableView view,
                     ctx.output(kScores, type, Dims{s.batches, s.heads, s.rows, o.k.shape.rows}));
-    ONNXTOOL_ASSIGN(scores, FloatOutput<float>::make(ctx, view));
+    ONNXTOOL_ASSIGN(scores, ComputedOutput<float>::make(ctx, view));
     problem.scores = scores.data;
   }
   ONNXTOOL_TRY(attend(ctx, *state.isa, problem));
@@ -210,17 +218,18 @@ Status run(KernelContext& ctx) {
 constexpr std::initializer_list<DataType> kTypes = {DataType::kFloat, DataType::kFloat16,
                                                     DataType::kBfloat16};
 
+constexpr KernelInfo info(std::initializer_list<DataType> types,
+                          Result<std::unique_ptr<KernelState>> (*prepare)(const NodeView&)) {
+  return {.domain = "com.microsoft",
+          .op = "MultiHeadAttention",
+          .types = types,
+          .prepare = prepare,
+          .run = run};
+}
+
 }  // namespace
 
-constinit const KernelInfo kMultiHeadAttention{.domain = "com.microsoft",
-                                               .op = "MultiHeadAttention",
-                                               .types = kTypes,
-                                               .prepare = prepare<gemm_isa>,
-                                               .run = run};
-constinit const KernelInfo kMultiHeadAttentionPortable{.domain = "com.microsoft",
-                                                       .op = "MultiHeadAttention",
-                                                       .types = kTypes,
-                                                       .prepare = prepare<gemm_isa_portable>,
-                                                       .run = run};
+constinit const KernelInfo kMultiHeadAttention = info(kTypes, prepare<gemm_isa>);
+constinit const KernelInfo kMultiHeadAttentionPortable = info(kTypes, prepare<gemm_isa_portable>);
 
 }  // namespace onnxtool

@@ -7,7 +7,6 @@
 #include "calib/kernels/cpu/convert.h"
 #include "calib/kernels/cpu/float_io.h"
 #include "calib/kernels/cpu/key_padding.h"
-#include "calib/kernels/cpu/plain_sink.h"
 
 namespace onnxtool {
 namespace {
@@ -73,12 +72,9 @@ Result<float*> project(KernelContext& ctx, const GemmIsa& isa) {
   ONNXTOOL_ASSIGN(void* buffer, ctx.scratch(static_cast<size_t>(*count)));
   auto* y = static_cast<float*>(buffer);
   if (*count == 0) return y;
-  const int64_t m = x.dims[0] * x.dims[1];
-  ONNXTOOL_TRY(for_each_product<float>(
-      ctx, isa, 1, m, n, k,
-      [&](int64_t) { return MatrixPanels<float>(static_cast<const float*>(x.data), 1, k); },
-      [&](int64_t) { return MatrixPanels<float>(static_cast<const float*>(w.data), n, 1); },
-      ColumnBiasSink<float>(y, n, bias)));
+  ONNXTOOL_TRY(project_rows(ctx, isa, static_cast<const float*>(x.data),
+                            static_cast<const float*>(w.data), bias, x.dims[0] * x.dims[1], n, k,
+                            y));
   return y;
 }
 
@@ -99,9 +95,9 @@ Result<HeadTensor> with_past(KernelContext& ctx, const HeadTensor& now, int64_t 
   }
   ONNXTOOL_ASSIGN(const HeadTensor all,
                   append_rows(ctx, ctx.has_input(kPast) ? &before : nullptr, now, -1, "past"));
-  if (present != nullptr)
-    std::copy_n(static_cast<const float*>(all.view.data), all.view.count,
-                present + part * all.view.count);
+  if (present != nullptr && all.view.count > 0)
+    copy_heads(ctx, DataType::kFloat, all.view.data, all.shape, present + part * all.view.count,
+               all.shape, nullptr);
   return all;
 }
 
@@ -173,7 +169,7 @@ Status run(KernelContext& ctx) {
   problem.v_data = static_cast<const float*>(o.v.view.data);
   problem.y_data = y.data<float>();
   problem.scale = scale_or_default(ctx.node(), s.size);
-  problem.bias = &biases;
+  problem.biases = {&biases.first, &biases.second};
   // Only the added bias can hide every key from a query, padding and order cannot.
   problem.blind_gives_nan = true;
   ONNXTOOL_TRY(attend(ctx, *state.isa, problem));
@@ -184,17 +180,18 @@ Status run(KernelContext& ctx) {
 constexpr std::initializer_list<DataType> kTypes = {DataType::kFloat, DataType::kFloat16,
                                                     DataType::kBfloat16};
 
+constexpr KernelInfo info(std::initializer_list<DataType> types,
+                          Result<std::unique_ptr<KernelState>> (*prepare)(const NodeView&)) {
+  return {.domain = "com.microsoft",
+          .op = "Attention",
+          .types = types,
+          .prepare = prepare,
+          .run = run};
+}
+
 }  // namespace
 
-constinit const KernelInfo kMsAttention{.domain = "com.microsoft",
-                                        .op = "Attention",
-                                        .types = kTypes,
-                                        .prepare = prepare<gemm_isa>,
-                                        .run = run};
-constinit const KernelInfo kMsAttentionPortable{.domain = "com.microsoft",
-                                                .op = "Attention",
-                                                .types = kTypes,
-                                                .prepare = prepare<gemm_isa_portable>,
-                                                .run = run};
+constinit const KernelInfo kMsAttention = info(kTypes, prepare<gemm_isa>);
+constinit const KernelInfo kMsAttentionPortable = info(kTypes, prepare<gemm_isa_portable>);
 
 }  // namespace onnxtool

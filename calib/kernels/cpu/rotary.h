@@ -1,9 +1,8 @@
-// Rotary position embedding of one row: pairs of its first elements are turned by the position's
-// angles.
+// Rotary position embedding of rows: pairs of their first elements are turned by the angles of their
+// positions.
 #pragma once
 
-#include <algorithm>
-#include <cstdint>
+#include "calib/kernels/cpu/attention_core.h"
 
 namespace onnxtool {
 
@@ -13,16 +12,51 @@ struct RotaryShape {
   bool interleaved = false;  // pairs (2i, 2i + 1), else (i, i + half)
 };
 
-/// y = x turned; cos and sin hold `half` values. y may be x.
+/// Pairs and what is left of rows of heads, for for_each_cell(): cell [batch * rows + row) * heads +
+/// head, p]. angles[batch * rows + row] is the row of cos and sin, of `half` elements each.
 template <class T>
-void rotate_row(const T* x, T* y, const RotaryShape& shape, const T* cos, const T* sin) {
-  const int64_t step = shape.interleaved ? 2 : 1, other = shape.interleaved ? 1 : shape.half;
-  for (int64_t i = 0; i < shape.half; ++i) {
-    const T a = x[i * step], b = x[i * step + other];
-    y[i * step] = cos[i] * a - sin[i] * b;
-    y[i * step + other] = sin[i] * a + cos[i] * b;
+struct TurnRows {
+  RotaryShape rotary;
+  const T* x;
+  HeadShape from;
+  T* y;
+  HeadShape to;
+  const T *cos, *sin;
+  const int64_t* angles;
+
+  struct Row {
+    const T* x;
+    T* y;
+    const T *cos, *sin;
+    int64_t step, other;
+    ONNXTOOL_HD void operator()(int64_t i) const {
+      const T a = x[i * step], b = x[i * step + other];
+      y[i * step] = cos[i] * a - sin[i] * b;
+      y[i * step + other] = sin[i] * a + cos[i] * b;
+    }
+  };
+  ONNXTOOL_HD Row row(int64_t i) const {
+    const int64_t head = i % from.heads, at = i / from.heads, row = at % from.rows,
+                  batch = at / from.rows, angle = angles[at] * rotary.half;
+    return {x + from.offset(batch, head) + row * from.row_stride,
+            y + to.offset(batch, head) + row * to.row_stride,
+            cos + angle,
+            sin + angle,
+            rotary.interleaved ? 2 : 1,
+            rotary.interleaved ? 1 : rotary.half};
   }
-  if (y != x) std::copy(x + 2 * shape.half, x + shape.size, y + 2 * shape.half);
+};
+
+/// Turns all rows, which have `turn.rotary.size` elements; copies those behind the pairs.
+template <class T>
+void turn_rows(KernelContext& ctx, const TurnRows<T>& turn) {
+  const HeadShape& s = turn.from;
+  for_each_cell(ctx, s.batches * s.rows * s.heads, turn.rotary.half, turn);
+  HeadShape rest = s;
+  rest.size = turn.rotary.size - 2 * turn.rotary.half;
+  if (rest.size > 0)
+    copy_heads(ctx, dtype_of<T>, turn.x + 2 * turn.rotary.half, rest,
+               turn.y + 2 * turn.rotary.half, turn.to, nullptr);
 }
 
 }  // namespace onnxtool

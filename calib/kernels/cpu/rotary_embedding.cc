@@ -4,8 +4,6 @@
 
 #include "calib/kernels/cpu/rotary.h"
 
-#include "calib/kernels/cpu/attention_core.h"
-#include "calib/kernels/cpu/convert.h"
 #include "calib/kernels/cpu/float_io.h"
 #include "calib/kernels/cpu/indices.h"
 
@@ -34,7 +32,8 @@ Result<std::vector<int64_t>> cache_rows(KernelContext& ctx, const RotaryInputs& 
   if (cache.size() != 2)
     return mismatch("cos_cache has shape " + format_dims(cache) +
                     ", expected rank 2 with position_ids");
-  ONNXTOOL_ASSIGN(const auto positions, checked_indices(ctx, given, {}));
+  std::vector<int64_t> positions(static_cast<size_t>(given.count));
+  ONNXTOOL_TRY(read_indices(given, {}, positions));
   // com.microsoft: one element is the position of the first row.
   const bool is_offset = given.rank() == 1 && given.count == 1 && !ctx.node().domain().empty();
   if (!is_offset && positions.size() != count)
@@ -84,17 +83,9 @@ Status rotate(KernelContext& ctx, const RotaryInputs& in) {
   return dispatch(x.dtype, TypeList<float, double>{}, "input 0", [&]<class T>() -> Status {
     ONNXTOOL_ASSIGN(const T* cos, float_input<T>(ctx, in.cos, type, "cos_cache"));
     ONNXTOOL_ASSIGN(const T* sin, float_input<T>(ctx, in.sin, type, "sin_cache"));
-    const int64_t total = shape.batches * shape.heads * shape.rows;
-    ctx.parallel(total, grain_of(2 * shape.size), [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const int64_t row = i % shape.rows, head = i / shape.rows % shape.heads;
-        const int64_t batch = i / shape.rows / shape.heads;
-        const int64_t at = shape.offset(batch, head) + row * shape.row_stride;
-        const int64_t angle = rows[static_cast<size_t>(batch * shape.rows + row)] * rotary.half;
-        rotate_row(static_cast<const T*>(x.data) + at, y.data<T>() + at, rotary, cos + angle,
-                   sin + angle);
-      }
-    });
+    ONNXTOOL_ASSIGN(const int64_t* angles, shared_values(ctx, rows));
+    turn_rows(ctx, TurnRows<T>{rotary, static_cast<const T*>(x.data), shape, y.data<T>(), shape,
+                               cos, sin, angles});
     y.finish(ctx);
     return {};
   });
@@ -116,16 +107,23 @@ Status run_microsoft(KernelContext& ctx) {
   return rotate(ctx, {.cos = 2, .sin = 3, .positions = 1});
 }
 
+template <int positions>
+InputUse use(const NodeView&, int input) {
+  return input == positions ? InputUse::kHost : InputUse::kData;
+}
+
 }  // namespace
 
 constinit const KernelInfo kRotaryEmbedding{.op = "RotaryEmbedding",
                                             .types = kFloatDataTypes,
                                             .prepare = needs_inputs<3>,
-                                            .run = run_standard};
+                                            .run = run_standard,
+                                            .use = use<3>};
 constinit const KernelInfo kMsRotaryEmbedding{.domain = "com.microsoft",
                                               .op = "RotaryEmbedding",
                                               .types = kFloatDataTypes,
                                               .prepare = prepare_microsoft,
-                                              .run = run_microsoft};
+                                              .run = run_microsoft,
+                                              .use = use<1>};
 
 }  // namespace onnxtool

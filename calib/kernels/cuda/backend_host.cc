@@ -150,7 +150,7 @@ struct PlainProduct {
       sum += operand(p.a, at * p.a_step + (p.transpose_a ? j * p.m + row : row * p.k + j)) *
              operand(p.b, at * p.b_step + (p.transpose_b ? column * p.k + j : j * p.n + column));
     store<T>(p.result, p.c, at * p.c_step + row * p.n + column,
-             static_cast<T>(sum * static_cast<double>(p.alpha)));
+             static_cast<T>(sum * p.alpha));
   }
 };
 

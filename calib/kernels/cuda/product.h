@@ -31,7 +31,7 @@ struct Product {
   const void *a = nullptr, *b = nullptr;
   void* c = nullptr;
   int64_t a_step = 0, b_step = 0, c_step = 0;  // elements from one product to the next
-  float alpha = 1;
+  double alpha = 1;  // rounded to float, but for products of double
   bool tf32 = false;  // float operands are rounded to 10 bits of mantissa
 };
 
@@ -41,5 +41,6 @@ Status multiply(KernelContext& ctx, const Product& product);
 
 namespace onnxtool {
 extern const device::ReducedKernels kReducedMatMul, kReducedFusedMatMul, kReducedGemm, kReducedConv,
-    kReducedFusedConv, kReducedConvTranspose;
+    kReducedFusedConv, kReducedConvTranspose, kReducedAttention, kReducedHeadAttention,
+    kReducedMultiHeadAttention, kReducedMsAttention, kReducedGroupQueryAttention;
 }  // namespace onnxtool

@@ -175,8 +175,8 @@ Status multiply(KernelContext& ctx, const Product& p) {
   if (handle.made != CUBLAS_STATUS_SUCCESS) return failed(handle.made, "starting");
   ONNXTOOL_ASSIGN(const Call* call, call_for(handle.handle, p));
   ONNXTOOL_ASSIGN(void* workspace, ctx.scratch(kWorkspace));
-  const float alpha = p.alpha, zero = 0;
-  const double alpha64 = static_cast<double>(p.alpha), zero64 = 0;
+  const float alpha = static_cast<float>(p.alpha), zero = 0;
+  const double alpha64 = p.alpha, zero64 = 0;
   const bool is_double = p.type == DataType::kDouble;
   ONNXTOOL_CUBLAS(cublasLtMatmul(
       handle.handle, call->operation.desc,

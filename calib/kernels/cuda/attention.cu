@@ -1,0 +1,8 @@
+// Attention-23, 24 on a device: the host's source, products by attention_core.cu.
+#include "calib/kernels/cpu/attention.cc"
+
+#include "calib/kernels/cuda/attention_core.h"
+
+namespace onnxtool {
+constinit const device::ReducedKernels kReducedAttention = ONNXTOOL_REDUCED_BY_ISA(info, prepare);
+}  // namespace onnxtool

@@ -1,0 +1,8 @@
+// com.microsoft.Attention on a device: the host's source, products by attention_core.cu.
+#include "calib/kernels/cpu/packed_attention.cc"
+
+#include "calib/kernels/cuda/attention_core.h"
+
+namespace onnxtool {
+constinit const device::ReducedKernels kReducedMsAttention = ONNXTOOL_REDUCED_BY_ISA(info, prepare);
+}  // namespace onnxtool
