@@ -373,6 +373,42 @@ g (float[2,8,20,20] x, float[6,8,1,1] w) => (y) { y = Conv (x, w) })",
     }
 }
 
+TEST_CASE("device kernels: attention in parts is one step, in float32 and with fewer bits") {
+  // One key's probability is 1 whatever its score: what is left is the rounding of the values.
+  for (const int64_t keys : {1, 50}) {
+    const std::string n = std::to_string(keys);
+    const auto model = model_of(R"(<ir_version: 10, opset_import: ["" : 21]>
+g (float[2,7,3,8] q, float[2,)" + n + R"(,3,8] k, float[2,3,)" + n + R"(,6] v, float[2,1,7,)" + n +
+                                R"(] m) => (y) <float s = {0.01}>
+{ qt = Transpose <perm = [0,2,1,3]> (q)  kt = Transpose <perm = [0,2,3,1]> (k)
+  p = MatMul (qt, kt)  c = Mul (p, s)  a = Add (c, m)  w = Softmax <axis = -1> (a)
+  o = MatMul (w, v)  y = Transpose <perm = [0,2,1,3]> (o) })");
+    const std::vector<Tensor> inputs = {values({2, 7, 3, 8}), values({2, keys, 3, 8}),
+                                        values({2, 3, keys, 6}), values({2, 1, 7, keys})};
+    const auto expected = run_on(*model, {&cpu_kernel_set()}, inputs);
+    for (const KernelSet* set : devices()) {
+      std::string kernels;
+      const auto found = run_on(*model, {set, &cpu_kernel_set()}, inputs, &kernels);
+      CHECK_MESSAGE(kernels.starts_with("cuda: 1 step;"), kernels);
+      const Status s = compare_tensors(expected[0], found[0], {1e-5, 1e-5});
+      CHECK_MESSAGE(s.ok(), (s.ok() ? "" : s.error().message));
+      const auto reduced = load_reduced_kernels(
+          set->isa == "host" ? "onnxtool-device-on-host.so" : "onnxtool-cuda.so", "bf16");
+      REQUIRE(reduced.ok());
+      const auto few = run_on(*model, {*reduced, set, &cpu_kernel_set()}, inputs, &kernels);
+      CHECK_MESSAGE(kernels.starts_with("cuda-bf16: 1 step;"), kernels);
+      if (keys == 1) {
+        const auto exact = expected[0].values<float>(), narrow = few[0].values<float>();
+        for (size_t i = 0; i < exact.size(); ++i)
+          CHECK(narrow[i] == static_cast<float>(Bfloat16(exact[i])));
+      } else {
+        CHECK(compare_tensors(expected[0], few[0], {3e-2, 3e-2}).ok());
+        CHECK(!compare_tensors(expected[0], few[0], {1e-5, 1e-5}).ok());
+      }
+    }
+  }
+}
+
 TEST_CASE("device kernels: division by multiplication is exact") {
   uint32_t state = 99;
   const auto next = [&] { return state = state * 1664525u + 1013904223u; };
