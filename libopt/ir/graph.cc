@@ -7,18 +7,9 @@
 
 namespace onnxtool {
 
-namespace {
-
-const Tensor* if_read(const Tensor& t) { return unread_data(t) ? nullptr : &t; }
-
-}  // namespace
-
 const Tensor* Value::constant() const {
-  if (has_initializer_) return is_input_ ? nullptr : if_read(initializer_);
-  if (producer_ && producer_->is("Constant") && !producer_->attributes().empty())
-    if (const Attribute* a = producer_->attribute("value"); a && a->get<NamedTensor>())
-      return if_read(a->get<NamedTensor>()->tensor);
-  return nullptr;
+  const Tensor* t = stored_constant(*this);
+  return t && !unread_data(*t) ? t : nullptr;
 }
 
 int Node::opset() const { return graph_->model().opset(domain_); }

@@ -32,7 +32,6 @@ void add(const Graph& graph, UnreadTensors& out) {
 }  // namespace
 
 const Tensor* stored_constant(const Value& value) {
-  if (const Tensor* t = value.constant()) return t;
   if (value.initializer()) return value.is_graph_input() ? nullptr : value.initializer();
   const Node* maker = value.producer();
   const Attribute* a = maker && maker->is("Constant") ? maker->attribute("value") : nullptr;

@@ -78,10 +78,10 @@ class Kernels(unittest.TestCase):
 
     def test_what_loads_has_kernels(self):
         node = os.environ.get("ONNXTOOL_NODE_TESTS")
-        paths = sorted(pathlib.Path(node).parent.glob("*/*/model.onnx")) if node else []
+        if not node:
+            self.skipTest("onnx's node tests are not here")
+        paths = sorted(pathlib.Path(node).parent.glob("*/*/model.onnx"))
         paths += sorted((ROOT.parent / "shared" / "data").rglob("*.onnx"))
-        if not paths:
-            self.skipTest("no models here")
         onnxruntime.set_default_logger_severity(4)
         release = ".".join(onnxruntime.__version__.split(".")[:2])
         found = check(paths, "--runtime", f"ort-{release}")
