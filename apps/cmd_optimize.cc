@@ -136,6 +136,7 @@ class OptimizeCommand {
     context_.folder = folder_.get();
     context_.max_growth_bytes = o_.max_growth;
     context_.ort_cpu = writes_foreign_operators(o_);
+    context_.asked_for = !o_.passes.empty();
     context_.allowed_opset = o_.allow_opset;
     context_.keep = &keep_;
     context_.provenance = o_.provenance;

@@ -45,6 +45,7 @@ struct Case {
   int64_t max_growth = 0;
   int allow_opset = 0;
   bool unchanged = false, executes = true, ort_cpu = false;
+  bool asked_for = true;
   size_t chunk = 0;  // of the file, for updates
 };
 
@@ -82,6 +83,8 @@ Case parse_case(const std::string& chunk, size_t index) {
           words >> c.allow_opset;
         else if (key == "ORT-CPU")
           c.ort_cpu = true;
+        else if (key == "BY-DEFAULT")
+          c.asked_for = false;
         else if (key == "NO-EXECUTION")
           c.executes = false;
         else
@@ -233,6 +236,7 @@ bool check_case(const Case& c, Fixture& fixture, bool update) {
   context.folder = folder.get();
   context.max_growth_bytes = c.max_growth;
   context.allowed_opset = c.allow_opset;
+  context.asked_for = c.asked_for;
   context.ort_cpu = c.ort_cpu || pass->level >= Level::kExtended;
   context.on_near_miss = [&](const PassInfo&, const Node&, const char* reason) {
     reasons.insert(reason);

@@ -494,6 +494,7 @@ TEST_CASE("random graphs stay what they compute, and every pass has work in them
     PassContext context;
     context.folder = folder.get();
     context.ort_cpu = seed % 2 == 1;
+    context.asked_for = seed % 4 == 1;
     if (seed % 8 == 0) context.allowed_opset = 24;
     const auto passes = optimization_pipeline(context.ort_cpu ? Level::kAll : Level::kBasic);
     const VerifiedRun run = run_verified(model, passes, context, verifier.get());
