@@ -21,6 +21,8 @@ using Bytes = uint8_t __attribute__((vector_size(kBlockLanes)));
 constexpr float kRound = 12582912.0f;
 // Blocks of nothing larger are zeros: the reciprocal must be finite.
 constexpr float kTiny = 1e-35f;
+// Some steps of a float below the largest one.
+constexpr float kLargest = 3.4028e38f;
 
 ONNXTOOL_INSIDE Floats load(const float* p) {
   Floats v;
@@ -113,7 +115,8 @@ ONNXTOOL_INSIDE void symmetric(const float (*x)[kBlockLanes], int64_t n, const B
 ONNXTOOL_INSIDE void asymmetric(const float (*x)[kBlockLanes], int64_t n, const BlockFormat& f,
                                 const Extent& e, Best& best) {
   const auto top = static_cast<float>(f.levels() - 1);
-  const Floats width = (e.high - e.low) / e.magnitude;
+  // Halves, which are exact: the whole may leave the range of float.
+  const Floats width = (e.high * 0.5f - e.low * 0.5f) / e.magnitude * 2.0f;
   Floats zero = rounded(-e.low / e.magnitude / width * top);
   most(zero, Floats{});
   least(zero, Floats{} + top);
@@ -161,7 +164,12 @@ ONNXTOOL_CLONES void quantize_blocks(const float (*weights)[kBlockLanes], int64_
     symmetric(scaled, n, format, e, best);
   else
     asymmetric(scaled, n, format, e, best);
-  const Floats step = one / best.grid.inverse;
+  Floats step = one / best.grid.inverse;
+  // What the outermost code stands for must be a float, too.
+  const Floats limit = kLargest / divisor / (-best.grid.low > best.grid.high ? -best.grid.low
+                                                                             : best.grid.high);
+  step = step > limit ? limit : step;
+  step = step < -limit ? -limit : step;
   Floats noise = {}, signal = {};
   encode(scaled, n, best, step, codes, noise, signal);
   for (int j = 0; j < kBlockLanes; ++j) {
@@ -170,7 +178,8 @@ ONNXTOOL_CLONES void quantize_blocks(const float (*weights)[kBlockLanes], int64_
                 .zero_point = static_cast<int>(best.zero_point[j]),
                 .noise = noise[j] * square,
                 .signal = signal[j] * square,
-                .finite = e.finite[j] != 0};
+                .finite = e.finite[j] != 0,
+                .lost = !e.usable[j] && e.magnitude[j] > 0};
   }
 }
 

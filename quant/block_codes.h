@@ -35,13 +35,14 @@ struct BlockGrid {
   double noise = 0;   // sum of squared errors
   double signal = 0;  // sum of squares
   bool finite = true;
+  bool lost = false;  // not zeros, but too small for a scale: their codes are those of zeros
 };
 
 /// Blocks side by side, each in a lane of its own: arithmetic on vectors needs no sums across them.
 inline constexpr int64_t kBlockLanes = 16;
 
 /// Of kBlockLanes blocks of `count` weights, at most 256; weights, codes: [count, kBlockLanes];
-/// grids: one a lane. A block of zeros has scale 1. `finite` is false where NaN or infinities are
+/// grids: one a lane. A block of zeros has scale 1. Codes times scales are finite. `finite` is false where NaN or infinities are
 /// among a block's weights; its codes are then meaningless.
 void quantize_blocks(const float (*weights)[kBlockLanes], int64_t count, const BlockFormat& format,
                      uint8_t (*codes)[kBlockLanes], BlockGrid* grids);

@@ -11,6 +11,7 @@
 #include "libopt/ir/code_type.h"
 #include "libopt/rewrite/driver.h"
 #include "libopt/rewrite/inline_calls.h"
+#include "libopt/rewrite/visit.h"
 #include "passes/deduplicate.h"
 #include "passes/pass.h"
 #include "quant/float8.h"
@@ -72,6 +73,22 @@ int fold_moved_weights(Graph& graph, Folder& folder, bool tables) {
     ++count;
   }
   return count;
+}
+
+// Likewise, but only where no element moves, so that nothing is copied, however large it is.
+void fold_reshaped_weights(Graph& graph) {
+  visit_nodes(graph, [&](Node& node) {
+    node.for_each_subgraph(fold_reshaped_weights);
+    const bool reshapes = node.is("Reshape") || node.is("Squeeze") || node.is("Unsqueeze") ||
+                          node.is("Flatten");
+    if (!reshapes || !node.has_input(0) || !ends_as_weight(node)) return;
+    const Tensor* w = node.input(0).constant();
+    const auto dims = node.output(0).type().static_dims();
+    if (!w || !is_float(w->dtype()) || !node.input(0).has_one_use() || !dims) return;
+    Rewriter rw(graph);
+    rw.make_constant(node.output(0), w->reshaped(*dims));
+    rw.sweep();
+  });
 }
 
 // Without padding there is none to count; but integer kernels of some runtimes count what ceil_mode
@@ -240,6 +257,7 @@ Result<Preparation> prepare_weights(std::unique_ptr<Model>& model, int least_ops
     constexpr std::array<const PassInfo*, 1> kPasses = {&kEliminateIdentity};
     run_passes(*model, kPasses, {});
     ONNXTOOL_TRY(infer_graph(model->graph()));
+    fold_reshaped_weights(model->graph());
   }
   after(*model, p);
   return p;

@@ -15,6 +15,8 @@ namespace onnxtool {
 namespace {
 
 constexpr int64_t kMaxBlock = 256;
+// Some steps of a float below the largest one.
+constexpr float kLargest = 3.4028e38f;
 // Read at a time, before pages are let go again.
 constexpr int64_t kStripBytes = int64_t{16} << 20;
 
@@ -85,6 +87,19 @@ size_t packed_size(int64_t count, int bits) {
   return static_cast<size_t>(ceil_div(count * bits, 8));
 }
 
+// Blocks of zeros, whose scale is 0 so far, get the smallest one of the others. Kernels that sum
+// codes and correct for zero points in floats leave an error as large as the scale, which must not
+// exceed the others', nor weights that were too small for one.
+void scale_zeros(WeightBlocks& blocks, float least) {
+  constexpr float kLeastOfLost = 1e-35f;
+  float smallest = std::numeric_limits<float>::infinity();
+  for (const float s : blocks.scales)
+    if (s != 0) smallest = std::min(smallest, std::abs(s));
+  if (std::isinf(smallest)) smallest = blocks.lost ? std::min(least, kLeastOfLost) : least;
+  for (float& s : blocks.scales)
+    if (s == 0) s = smallest;
+}
+
 // The blocks of one matrix, strip by strip.
 class BlockJob {
  public:
@@ -108,7 +123,8 @@ class BlockJob {
     else
       strips(w_.rows, w_.depth, [&](int64_t first, int64_t last) { along(first, last); });
     if (!finite_) return not_finite();
-    scale_zeros();
+    out_.lost = lost_;
+    scale_zeros(out_, reader_.least_scale());
     // In the order of the matrix, whoever computed them.
     for (size_t i = 0; i < noise_.size(); ++i) {
       out_.noise += noise_[i];
@@ -187,6 +203,7 @@ class BlockJob {
   void finish(const Tile& tile, int64_t lane, int64_t row, int64_t b, int64_t owner) {
     const BlockGrid& g = tile.grids[lane];
     if (!g.finite) finite_ = false;
+    if (g.lost) lost_ = true;
     noise_[static_cast<size_t>(owner)] += g.noise;
     signal_[static_cast<size_t>(owner)] += g.signal;
     const bool by_row = layout_ == BlockLayout::kRows || !w_.across;
@@ -204,17 +221,6 @@ class BlockJob {
                   start = w_.across ? b * block_ * w_.rows + row : row * w_.depth + b * block_;
     for (int64_t k = 0; k < n; ++k)
       strip_[static_cast<size_t>(start + k * step - base_)] = tile.codes[k][lane];
-  }
-
-  // Blocks of zeros get the smallest scale of the others. Kernels that sum codes and correct for
-  // zero points in floats leave an error as large as the scale, which must not exceed the others'.
-  void scale_zeros() {
-    float smallest = std::numeric_limits<float>::infinity();
-    for (const float s : out_.scales)
-      if (s != 0) smallest = std::min(smallest, std::abs(s));
-    if (std::isinf(smallest)) smallest = reader_.least_scale();
-    for (float& s : out_.scales)
-      if (s == 0) s = smallest;
   }
 
   void pack_zero_points() {
@@ -243,7 +249,7 @@ class BlockJob {
   std::vector<uint8_t> zero_points_, strip_;
   int64_t base_ = 0;  // first weight of the strip
   std::vector<double> noise_, signal_;
-  std::atomic<bool> finite_{true};
+  std::atomic<bool> finite_{true}, lost_{false};
 };
 
 // One scale a row: extremes in one reading, codes in a second.
@@ -316,10 +322,17 @@ class RowJob {
     for (size_t r = 0; r < low_.size(); ++r) {
       const float magnitude = std::max(-low_[r], high_[r]);
       const float scale = format_.symmetric ? magnitude / reach : high_[r] / top - low_[r] / top;
-      out_.scales[r] = scale > std::numeric_limits<float>::min() ? scale : 1;
-      if (!format_.symmetric)
-        out_.zero_points[r] = static_cast<std::byte>(
-            static_cast<uint8_t>(std::clamp(std::nearbyint(-low_[r] / out_.scales[r]), 0.0f, top)));
+      const bool usable = scale > std::numeric_limits<float>::min();
+      out_.scales[r] = usable ? scale : 0;
+      out_.lost = out_.lost || (!usable && magnitude > 0);
+    }
+    scale_zeros(out_, reader_.least_scale());
+    if (format_.symmetric) return;
+    for (size_t r = 0; r < low_.size(); ++r) {
+      const float zero = std::clamp(std::nearbyint(-low_[r] / out_.scales[r]), 0.0f, top);
+      out_.zero_points[r] = static_cast<std::byte>(static_cast<uint8_t>(zero));
+      // What the outermost code stands for must be a float, too.
+      out_.scales[r] = std::min(out_.scales[r], kLargest / std::max(zero, top - zero));
     }
   }
 
@@ -337,7 +350,8 @@ class RowJob {
       const float code = std::clamp(std::nearbyint(x[i] / out_.scales[r]) + zero, low, top);
       out_.codes[static_cast<size_t>(line * width_ + i)] =
           static_cast<std::byte>(static_cast<uint8_t>(code));
-      const double error = static_cast<double>(x[i]) - (code - zero) * out_.scales[r];
+      const double error =
+          static_cast<double>(x[i]) - static_cast<double>(code - zero) * out_.scales[r];
       noise += error * error;
       signal += static_cast<double>(x[i]) * x[i];
     }

@@ -35,6 +35,7 @@ struct WeightBlocks {
   std::vector<std::byte> zero_points;  // empty where symmetric
   int64_t blocks = 0;                  // of a row
   double noise = 0, signal = 0;        // sums of squares over all weights
+  bool lost = false;                   // some are too small for a scale, and zeros now
 };
 
 /// block: a power of two from 16 to 256. Memory beyond the result does not depend on the matrix.

@@ -119,7 +119,7 @@ Result<WeightEmitter::Stored> WeightEmitter::quantize(const WeightSite& site, fl
   weights_.push_back(
       {site.weight->name(), s.bits, s.block, static_cast<int64_t>(w.tensor.size_bytes()),
        quantized_bytes(site, s.bits, s.block, format.symmetric), decibels(q.signal, q.noise),
-       decibels(noise.signal, noise.nearest), decibels(noise.signal, noise.chosen)});
+       q.lost, decibels(noise.signal, noise.nearest), decibels(noise.signal, noise.chosen)});
   if (factor != 1)
     for (float& scale : q.scales) scale *= factor;
   const int64_t bytes_of_block = s.block * s.bits / 8;

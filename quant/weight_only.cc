@@ -114,6 +114,10 @@ Status quantize_weights_only(WeightOnlyModel& plan, const WeightOnlyOptions& opt
   }
   ONNXTOOL_TRY(infer_graph(plan.model->graph()));
   plan.weights = emitter.weights();
+  for (const QuantizedWeight& w : plan.weights)
+    if (w.lost)
+      plan.notes.push_back("weight '" + w.name +
+                           "' holds values below 1e-35 that no scale can express: zeros now");
   plan.layers = layers_of({{}, plan.decisions}, *plan.reference, *plan.model);
   return {};
 }

@@ -66,6 +66,7 @@ struct QuantizedWeight {
   int64_t block = 0;  // 0: one scale per channel
   int64_t bytes_before = 0, bytes_after = 0;
   double sqnr_db = 0;
+  bool lost = false;  // some are too small for a scale, and zeros now
   /// Of what products by it give: with the nearest codes, and with those that were chosen. NaN
   /// where nothing was measured.
   double nearest_output_db = std::nan(""), output_db = std::nan("");

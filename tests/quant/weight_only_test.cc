@@ -4,6 +4,7 @@
 
 #include <random>
 
+#include "libopt/rewrite/rewriter.h"
 #include "libopt/support/half.h"
 #include "quant/weight_blocks.h"
 #include "tests/quant/product_models.h"
@@ -84,6 +85,59 @@ TEST_CASE("blocks: asymmetric grids hold one-sided weights, and zeros stay zeros
   CHECK(!quantize_block(x, 16, {4, true}, codes).finite);
   x[3] = INFINITY;
   CHECK(!quantize_block(x, 16, {8, false}, codes).finite);
+}
+
+TEST_CASE("blocks: weights near the end of floats have scales and decode to floats") {
+  for (const bool symmetric : {true, false})
+    for (const int bits : {4, 8}) {
+      CAPTURE(symmetric);
+      CAPTURE(bits);
+      std::vector<float> x(32);
+      for (size_t i = 0; i < x.size(); ++i)
+        x[i] = 3.4e38f * (static_cast<float>(i) / 15.5f - 1);  // from one end to the other
+      std::vector<uint8_t> codes(x.size());
+      const BlockFormat format{bits, symmetric, symmetric};
+      const BlockGrid g = quantize_block(x.data(), 32, format, codes.data());
+      REQUIRE(std::isfinite(g.scale));
+      CHECK(g.finite);
+      double signal = 0, noise = 0;
+      for (size_t i = 0; i < x.size(); ++i) {
+        const float y = static_cast<float>(codes[i] - g.zero_point) * g.scale;
+        REQUIRE(std::isfinite(y));
+        signal += static_cast<double>(x[i]) * x[i];
+        noise += (static_cast<double>(y) - x[i]) * (static_cast<double>(y) - x[i]);
+      }
+      CHECK(db(signal, noise) > (bits == 4 ? 20 : 40));
+      CHECK(std::abs(db(g.signal, g.noise) - db(signal, noise)) < 0.5);
+      if (bits == 4) continue;
+      const WeightMatrix row{Tensor::from({1, 32}, x), 1, 32, false};
+      const auto q = quantize_by_row(row, format);
+      REQUIRE(q.ok());
+      const int zero = symmetric ? 128 : static_cast<int>(q->zero_points[0]);
+      for (const std::byte b : q->codes)
+        CHECK(std::isfinite(static_cast<float>(static_cast<int>(b) - zero) * q->scales[0]));
+      CHECK(db(q->signal, q->noise) > 44);
+    }
+}
+
+TEST_CASE("weight-only: weights too small for a scale are zeros, and the report says so") {
+  const auto model = parse(product_model("y = MatMul (x, w)"));
+  std::vector<float> w = normal(static_cast<size_t>(model->graph().find("w")->constant()->count()));
+  for (float& v : w) v *= 1e-39f;
+  const auto dims = model->graph().find("w")->constant()->dims();
+  Rewriter(model->graph()).set_constant(*model->graph().find("w"), Tensor::from(dims, w));
+  for (const bool operators : {true, false}) {
+    WeightOnlyOptions options;
+    options.operators = operators;
+    options.bits = 8;
+    auto plan = plan_weight_only(model->clone(), options);
+    REQUIRE(plan.ok());
+    REQUIRE(quantize_weights_only(*plan, options).ok());
+    REQUIRE(plan->weights.size() == 1);
+    CHECK(plan->weights[0].lost);
+    REQUIRE(plan->notes.size() == 1);
+    CHECK(plan->notes[0].find("'w'") != std::string::npos);
+  }
 }
 
 TEST_CASE("blocks: a power of two changes the scale and nothing else") {
@@ -167,6 +221,30 @@ TEST_CASE("weight-only: MatMul and Gemm become MatMulNBits in every form of Gemm
     CHECK(channels.ops.at("DequantizeLinear") == 1);
     CHECK(channels.sqnr_db > 40);
     CHECK(channels.model.model->opset("") == 13);
+  }
+}
+
+TEST_CASE("weight-only: a weight that is reshaped before use is a weight") {
+  const std::string head =
+      "<ir_version: 8, opset_import: [\"\" : 17]> g (float[2,32] x) => (float y) <int64[2] to = {32, "
+      "16}, int64[1] axis = {0}, float[512] w = {" +
+      numbers(512) + "}, float[1,16,32] v = {" + numbers(512) + "}> ";
+  for (const char* body : {"{ r = Reshape (w, to) y = MatMul (x, r) }",
+                           "{ i = Identity (w) r = Reshape (i, to) y = Gemm (x, r) }",
+                           "{ s = Squeeze (v, axis) t = Transpose <perm = [1, 0]> (s) y = MatMul (x, "
+                           "t) }"}) {
+    CAPTURE(body);
+    const auto model = parse(head + body);
+    auto plan = plan_weight_only(model->clone(), {});
+    REQUIRE_MESSAGE(plan.ok(), (plan.ok() ? "" : plan.error().message));
+    REQUIRE(quantize_weights_only(*plan, {}).ok());
+    int products = 0, movers = 0;
+    for (const Node& n : plan->model->graph().nodes()) {
+      products += n.op_type() == "MatMulNBits";
+      movers += n.is("Reshape") || n.is("Squeeze") || n.is("Transpose");
+    }
+    CHECK(products == 1);
+    CHECK(movers == 0);
   }
 }
 
@@ -378,6 +456,9 @@ TEST_CASE("blocks: those of zeros have the smallest scale of the others") {
     CHECK(smallest < 0.1f);
     CHECK(q->scales[2] == smallest);
     CHECK(q->scales[3] == smallest);
+    const auto rows = quantize_by_row(w, format);
+    REQUIRE(rows.ok());
+    CHECK(rows->scales[1] == std::min({rows->scales[0], rows->scales[2], rows->scales[3]}));
     // Nothing but zeros: a scale that the weights' type holds.
     const std::vector<Half> zeros(256);
     w.tensor = Tensor::from({4, 64}, zeros);
