@@ -13,29 +13,10 @@
 #include <string>
 #include <vector>
 
+#include "quant/accuracy_target.h"
 #include "quant/quantize.h"
 
 namespace onnxtool {
-
-struct AccuracyTarget {
-  enum class Kind : uint8_t { kSqnr, kKl, kDrop };
-  Kind kind = Kind::kSqnr;
-  double limit = 0;
-
-  bool met(double value) const {
-    return kind == Kind::kSqnr ? value >= limit : value <= limit;  // false for NaN
-  }
-  std::string_view name() const;  // "sqnr", "kl", "drop"
-  std::string_view unit() const;  // "dB", "", "points"
-};
-
-/// sqnr=DB (of the worst output), kl=NATS (mean divergence of the outputs' softmax, of the worst
-/// output), drop=POINTS (of top-1 accuracy, in percent). Errors (kUsage) list these.
-Result<AccuracyTarget> parse_accuracy_target(const std::string& text);
-
-/// What the target judges; NaN where it cannot be computed, and the worst value where an output
-/// failed on a sample.
-double accuracy_of(const ModelComparison& compared, const AccuracyTarget& target);
 
 struct AccuracyTrial {
   int64_t layers_in_float = 0;
@@ -87,8 +68,9 @@ struct AccuracyData {
 
 /// Gives all layers what brings `out` closer to the target, puts those into float that keep it from
 /// it, and replaces it; and `quantizer`, where options changed. The cost is at most
-/// 3 x (calibration + one evaluation), less one evaluation that the caller has for the written
-/// file.
+/// 3 x (calibration + one evaluation), as the run without a target has them, less one evaluation
+/// that the caller has for the written file. The float model runs once a sample, unless what it
+/// gives is too large to keep.
 Result<AccuracySearch> reach_accuracy(Quantizer& quantizer, Quantizer::Output& out,
                                       const AccuracyTarget& target, const AccuracyData& data);
 

@@ -75,6 +75,7 @@ class Quantizer {
     std::vector<CalibratedTensor> tensors;
     Calibrator calibrator = Calibrator::kMinMax;
     std::vector<CalibratorTrial> trials;
+    int64_t trial_runs = 0;  // of one sample, that they took
     /// Of every quantized activation of the reference, by name; those that share one included.
     std::map<std::string, Range> ranges;
   };
@@ -131,8 +132,6 @@ class Quantizer {
   std::vector<const Value*> observed() const;
   void leave_in_float(const std::set<std::string>& results);
   OverrideValues wished(const Value& owner) const;
-  Result<double> worst_sqnr(const Output& out, const SampleSource& samples,
-                            const RunOptions& run) const;
   Result<Output> best_of_all(const SampleSource& source, const RunOptions& run) const;
   Result<TensorParams> params_for(const QuantizedTensor& tensor, Calibrator calibrator) const;
   Result<Range> range_of_activation(const Value& owner, const QuantScheme& scheme,

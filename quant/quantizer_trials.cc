@@ -2,7 +2,8 @@
 
 #include <cmath>
 
-#include "quant/accuracy.h"
+#include "calib/compare/kept_reference.h"
+#include "quant/accuracy_target.h"
 #include "quant/equalize.h"
 #include "quant/float8.h"
 #include "quant/quantize.h"
@@ -14,6 +15,12 @@ namespace {
 // asks of it.
 constexpr double kMinMaxMarginDb = 1;
 
+// The output that suffers most decides; one that failed or is not finite is the worst of all.
+double worst_sqnr(const ModelComparison& compared) {
+  const double worst = accuracy_of(compared, {AccuracyTarget::Kind::kSqnr, 0});
+  return std::isnan(worst) ? -INFINITY : worst;
+}
+
 }  // namespace
 
 std::vector<Calibrator> tried_calibrators(const QuantizeOptions& options) {
@@ -23,20 +30,14 @@ std::vector<Calibrator> tried_calibrators(const QuantizeOptions& options) {
   return out;
 }
 
-// The output that suffers most decides; one that failed or is not finite is the worst of all.
-Result<double> Quantizer::worst_sqnr(const Output& out, const SampleSource& samples,
-                                     const RunOptions& run) const {
-  ONNXTOOL_ASSIGN(const ModelComparison compared,
-                  compare_models(model_->graph(), out.model->graph(), samples, run, {}));
-  const double worst = accuracy_of(compared, {AccuracyTarget::Kind::kSqnr, 0});
-  return std::isnan(worst) ? -INFINITY : worst;
-}
-
 Result<double> Quantizer::sqnr_on_some(const Output& out, const SampleSource& source,
                                        const RunOptions& run) const {
   RunOptions quiet = run;
   quiet.progress = nullptr;
-  return worst_sqnr(out, SpreadSamples(source, affordable_samples(placement_)), quiet);
+  const SpreadSamples some(source, affordable_samples(placement_));
+  ONNXTOOL_ASSIGN(const ModelComparison compared,
+                  compare_models(model_->graph(), out.model->graph(), some, quiet, {}));
+  return worst_sqnr(compared);
 }
 
 // Improvements are judged with every layer on integers, whether overrides leave some in float or
@@ -71,9 +72,14 @@ Status Quantizer::keep_if_better(
   const SpreadSamples some(source, affordable_samples(placement_));
   ONNXTOOL_TRY(measure(some, quiet));
   result.samples = some.size();
-  ONNXTOOL_ASSIGN(result.before_db, worst_sqnr(out, some, quiet));
+  KeptReference reference(model_->graph(), some, quiet);
+  ONNXTOOL_ASSIGN(const ModelComparison before,
+                  reference.compare(out.model->graph(), some.size(), {}));
   ONNXTOOL_ASSIGN(Output candidate, emit_with(out.calibrator));
-  ONNXTOOL_ASSIGN(result.after_db, worst_sqnr(candidate, some, quiet));
+  ONNXTOOL_ASSIGN(const ModelComparison after,
+                  reference.compare(candidate.model->graph(), some.size(), {}));
+  result.before_db = worst_sqnr(before);
+  result.after_db = worst_sqnr(after);
   result.kept = result.after_db > result.before_db;
   if (!result.kept) drop();
   return keep_candidate(out, std::move(candidate), result.kept);
@@ -113,9 +119,14 @@ Result<Quantizer::Output> Quantizer::best_of_all(const SampleSource& source,
   RunOptions quiet = run;
   quiet.progress = nullptr;
   const SpreadSamples some(source, affordable_samples(placement_));
+  KeptReference reference(model_->graph(), some, quiet);
+  int64_t runs = 0;
   for (const Calibrator c : tried_calibrators(options_)) {
     ONNXTOOL_ASSIGN(Output candidate, emit_with(c));
-    ONNXTOOL_ASSIGN(const double worst, worst_sqnr(candidate, some, quiet));
+    runs += reference.runs_for(some.size());
+    ONNXTOOL_ASSIGN(const ModelComparison compared,
+                    reference.compare(candidate.model->graph(), some.size(), {}));
+    const double worst = worst_sqnr(compared);
     trials.push_back({c, worst});
     if (const double margin = c == Calibrator::kMinMax ? kMinMaxMarginDb : 0;
         !best.ok() || worst > best_sqnr + margin) {
@@ -123,7 +134,10 @@ Result<Quantizer::Output> Quantizer::best_of_all(const SampleSource& source,
       best = std::move(candidate);
     }
   }
-  if (best.ok()) best->trials = std::move(trials);
+  if (best.ok()) {
+    best->trials = std::move(trials);
+    best->trial_runs = runs;
+  }
   return best;
 }
 

@@ -90,22 +90,28 @@ Result<ModelComparison> compare_sides(Side& reference, Side& test, const OutputP
   return result;
 }
 
-Result<ModelComparison> compare_models(const Graph& reference, const Graph& test,
-                                       const SampleSource& source, const RunOptions& run,
-                                       const ComparisonOptions& options) {
-  ONNXTOOL_ASSIGN(const InputPairing inputs, pair_inputs(reference, test));
-  const Parallelism parallelism = Parallelism::of(
-      options.max_samples < 0 ? source.size() : std::min(source.size(), options.max_samples),
-      run.threads);
-  ONNXTOOL_ASSIGN(const auto reference_side,
-                  open_model_side(reference, {}, nullptr, run, parallelism));
-  ONNXTOOL_ASSIGN(const auto test_side, open_model_side(test, {}, &inputs, run, parallelism));
-  const OutputPairing pairing = pair_outputs(reference_side->outputs(), test_side->outputs());
+Result<ModelComparison> compare_to(Side& reference, const std::vector<InputInfo>& inputs,
+                                   const Graph& test, const SampleSource& source,
+                                   Parallelism parallelism, const RunOptions& run,
+                                   const ComparisonOptions& options) {
+  ONNXTOOL_ASSIGN(const InputPairing paired, pair_inputs(inputs, test));
+  ONNXTOOL_ASSIGN(const auto test_side, open_model_side(test, {}, &paired, run, parallelism));
+  const OutputPairing pairing = pair_outputs(reference.outputs(), test_side->outputs());
   if (!pairing.missing.empty())
     return Error{ErrorCode::kMismatch,
                  "output '" + pairing.missing[0] + "' is missing from the second model",
                  {}};
-  return compare_sides(*reference_side, *test_side, pairing, source, parallelism, run, options);
+  return compare_sides(reference, *test_side, pairing, source, parallelism, run, options);
+}
+
+Result<ModelComparison> compare_models(const Graph& reference, const Graph& test,
+                                       const SampleSource& source, const RunOptions& run,
+                                       const ComparisonOptions& options) {
+  const Parallelism parallelism = Parallelism::of(
+      options.max_samples < 0 ? source.size() : std::min(source.size(), options.max_samples),
+      run.threads);
+  ONNXTOOL_ASSIGN(const auto side, open_model_side(reference, {}, nullptr, run, parallelism));
+  return compare_to(*side, inputs_of(reference), test, source, parallelism, run, options);
 }
 
 }  // namespace onnxtool

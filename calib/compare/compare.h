@@ -41,4 +41,11 @@ Result<ModelComparison> compare_models(const Graph& reference, const Graph& test
                                        const SampleSource& source, const RunOptions& run,
                                        const ComparisonOptions& options);
 
+/// The same with a reference that is a side already, made for the samples of `inputs` and with
+/// `parallelism`.
+Result<ModelComparison> compare_to(Side& reference, const std::vector<InputInfo>& inputs,
+                                   const Graph& test, const SampleSource& source,
+                                   Parallelism parallelism, const RunOptions& run,
+                                   const ComparisonOptions& options);
+
 }  // namespace onnxtool

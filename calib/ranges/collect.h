@@ -36,9 +36,9 @@ class SpreadSamples final : public SampleSource {
   SpreadSamples(const SampleSource& all, int64_t count)
       : all_(all), count_(std::min(count, all.size())) {}
   int64_t size() const override { return count_; }
-  Result<Sample> read(int64_t index) const override {
-    return all_.read(index * all_.size() / count_);
-  }
+  /// Where sample `index` stands in the other source.
+  int64_t place(int64_t index) const { return index * all_.size() / count_; }
+  Result<Sample> read(int64_t index) const override { return all_.read(place(index)); }
   SourceDescription describe() const override { return all_.describe(); }
   const std::vector<std::string>& labels() const override { return all_.labels(); }
   bool has_labels() const override { return all_.has_labels(); }

@@ -27,6 +27,29 @@ std::string four_layers() {
          "> {\n" + body + "}";
 }
 
+// Three products that suffer from a large weight each, one that does less, and five additions, which
+// suffer least and are nothing without a product.
+std::string products_and_additions() {
+  std::string weights = "float[8] k = {" + numbers(8, 0.25) + "}";
+  std::string body;
+  std::string from = "x";
+  for (const std::string name : {"a", "b", "c", "d"}) {
+    weights += ", float[8,8] " + name + " = {" + (name == "d" ? "-30, " : "-300, ") +
+               numbers(63, 0.5) + "}";
+    body += " [layer_" + name + "] p" + name + " = MatMul (" + from + ", " + name + ")\n r" + name +
+            " = Relu (p" + name + ")\n";
+    from = "r" + name;
+    const int additions = name == "d" ? 0 : name == "a" ? 1 : 2;
+    for (int i = 0; i < additions; ++i) {
+      const std::string to = "s" + name + std::to_string(i);
+      body += " " + to + " = Add (" + from + ", k)\n";
+      from = to;
+    }
+  }
+  return "<ir_version: 8, opset_import: [\"\" : 17]> g (float[2,8] x) => (float rd)\n<" + weights +
+         "> {\n" + body + "}";
+}
+
 struct Found {
   AccuracySearch search;
   Quantizer::Output out;
@@ -38,6 +61,8 @@ struct Ways {
   int64_t calibrated = 64;
   bool has_rungs = false;
   int* calibrations = nullptr;  // counts them
+  std::string model = four_layers();
+  int samples = 64;
 };
 
 Found reach(AccuracyTarget target, const Ways& ways) {
@@ -45,9 +70,9 @@ Found reach(AccuracyTarget target, const Ways& ways) {
   options.target = ways.runtime;
   options.per_channel = false;
   options.may_leave_in_float = true;
-  const std::unique_ptr<Model> original = testing::parse(four_layers());
+  const std::unique_ptr<Model> original = testing::parse(ways.model);
   REQUIRE(infer_graph(original->graph()).ok());
-  const auto samples = testing::random_samples(*original, 64);
+  const auto samples = testing::random_samples(*original, ways.samples);
   const Remake remake = [&](const QuantizeOptions& o,
                             const Quantizer* calibrated) -> Result<Quantizer> {
     ONNXTOOL_ASSIGN(Quantizer q, Quantizer::create(original->clone(), o));
@@ -142,7 +167,35 @@ TEST_CASE("accuracy target: what only the float model meets is missed, and says 
   CHECK_FALSE(found.search.met);
   CHECK(found.search.after < 400);
   CHECK_FALSE(found.search.cut_off);
-  CHECK(search({AccuracyTarget::Kind::kSqnr, 60}, 0).search.cut_off);
+  const Ways poor{.calibrated = 0, .samples = 8};
+  CHECK(reach({AccuracyTarget::Kind::kSqnr, 60}, poor).search.cut_off);
+}
+
+TEST_CASE("accuracy target: what leaves nothing on integers is no reason to look further") {
+  Ways ways{.calibrated = 2000, .model = products_and_additions()};
+  const Found never = reach({AccuracyTarget::Kind::kSqnr, 400}, ways);
+  CHECK_FALSE(never.search.met);
+  CHECK_FALSE(never.search.cut_off);
+  REQUIRE(never.search.in_float.size() == 3);
+  for (const RankedLayer& l : never.search.in_float) CHECK(l.op == "MatMul");
+  for (const AccuracyTrial& t : never.search.trials) CHECK(t.layers_in_float <= 3);
+  // What three reach is found, though four are nothing.
+  const double three = never.search.after;
+  const Found found = reach({AccuracyTarget::Kind::kSqnr, three - 0.1}, ways);
+  CHECK(found.search.met);
+  CHECK(found.search.in_float.size() == 3);
+}
+
+TEST_CASE("accuracy target: what few samples say of all") {
+  const AccuracyTarget sqnr{AccuracyTarget::Kind::kSqnr, 0}, kl{AccuracyTarget::Kind::kKl, 0},
+      drop{AccuracyTarget::Kind::kDrop, 0};
+  CHECK(carried_over(33, {30, 28}, sqnr) == 31);
+  CHECK(carried_over(0.25, {0.5, 0.125}, kl) == 0.0625);
+  CHECK(carried_over(0.5, {1, 2}, drop) == 0.5);
+  // Another model that says nothing.
+  CHECK(carried_over(33, {INFINITY, 28}, sqnr) == 33);
+  CHECK(carried_over(0.25, {0, 0.125}, kl) == 0.25);
+  CHECK(carried_over(33, {std::nan(""), 28}, sqnr) == 33);
 }
 
 TEST_CASE(
