@@ -55,7 +55,7 @@ class StaticMethod final : public QuantizeMethod {
     if (!makes_model()) return {};
     c.progress.stage("quantize");
     ONNXTOOL_ASSIGN(out_, quantizer_->emit(c.calibration, c.run));
-    ONNXTOOL_TRY(drop_smoothing_if_worse(c));
+    ONNXTOOL_TRY(drop_what_is_worse(c));
     Remake remake;
     // Counts of a file serve every run that asks for another target, calibrator or type.
     if (c.calibration && !ranges_.of_the_model_as_it_is())
@@ -76,6 +76,7 @@ class StaticMethod final : public QuantizeMethod {
     if (quantizer_->options().calibrator.automatic && !quantizer_->has_given_ranges())
       out.push_back({"calibrator", {std::string(name(out_->calibrator))}});
     if (smoothing_ && !smoothing_->kept()) out.push_back({"smooth", {}});
+    if (small_gains_ && !small_gains_->kept()) out.push_back({"equalize", {}});
     return out;
   }
 
@@ -86,17 +87,16 @@ class StaticMethod final : public QuantizeMethod {
     if (const int pairs = quantizer_->equalized_pairs())
       notes.push_back(fmt::format("channels evened out between {} pair{} of layers", pairs,
                                   pairs == 1 ? "" : "s"));
+    if (small_gains_)
+      notes.push_back(fmt::format("small differences between channels are {}evened out: {}",
+                                  small_gains_->kept() ? "" : "not ", small_gains_->text()));
     if (smoothing_ && !smoothing_->kept()) {
-      notes.push_back(
-          fmt::format("channels are not smoothed: with that {:.2f} dB, without {:.2f} dB",
-                      smoothing_->with_db, smoothing_->without_db));
+      notes.push_back("channels are not smoothed: " + smoothing_->text());
     } else if (options_.smooth) {
       const int values = quantizer_->smoothed_values();
-      notes.push_back(
-          fmt::format("channels of {} value{} smoothed{}", values, values == 1 ? "" : "s",
-                      smoothing_ ? fmt::format(": with that {:.2f} dB, without {:.2f} dB",
-                                               smoothing_->with_db, smoothing_->without_db)
-                                 : ""));
+      notes.push_back(fmt::format("channels of {} value{} smoothed{}", values,
+                                  values == 1 ? "" : "s",
+                                  smoothing_ ? ": " + smoothing_->text() : ""));
     }
     return notes;
   }
@@ -109,11 +109,17 @@ class StaticMethod final : public QuantizeMethod {
     return quantizer.equalize(*c.calibration, c.run);
   }
 
+  // Before calibration.
+  static Result<Quantizer> prepared(const QuantizeOptions& options, const QuantizeContext& c) {
+    ONNXTOOL_ASSIGN(Quantizer quantizer, Quantizer::create(c.original.clone(), options));
+    ONNXTOOL_TRY(scale_channels(quantizer, c));
+    return quantizer;
+  }
+
   // The same model under other options, calibrated (quant/accuracy.h, Remake).
   static Result<Quantizer> remade(const QuantizeOptions& options, const Quantizer* calibrated,
                                   const QuantizeContext& c) {
-    ONNXTOOL_ASSIGN(Quantizer quantizer, Quantizer::create(c.original.clone(), options));
-    ONNXTOOL_TRY(scale_channels(quantizer, c));
+    ONNXTOOL_ASSIGN(Quantizer quantizer, prepared(options, c));
     if (calibrated) {
       const bool evened_out = quantizer.equalized_pairs() + calibrated->equalized_pairs() > 0;
       if (evened_out && options.per_channel != calibrated->options().per_channel)
@@ -125,22 +131,50 @@ class StaticMethod final : public QuantizeMethod {
     return quantizer;
   }
 
-  // Smoothing goes by a prediction: what came of it is compared with the model without it. Where
-  // ranges come from files or go there they are those of the one model that the flags ask for.
-  Status drop_smoothing_if_worse(const QuantizeContext& c) {
-    if (!c.calibration || ranges_.in_files() || quantizer_->smoothed_values() == 0) return {};
-    c.progress.stage("quantize without smoothing");
-    QuantizeOptions plain = options_;
-    plain.smooth.reset();
-    ONNXTOOL_ASSIGN(Quantizer quantizer, remade(plain, nullptr, c));
+  // What was done to channels goes by a prediction: what came of it is compared with the model
+  // without it. Where ranges come from files or go there they are those of the one model that the
+  // flags ask for.
+  Status drop_what_is_worse(const QuantizeContext& c) {
+    if (!c.calibration || ranges_.in_files()) return {};
+    if (quantizer_->smoothed_values() > 0) {
+      c.progress.stage("quantize without smoothing");
+      QuantizeOptions plain = options_;
+      plain.smooth.reset();
+      ONNXTOOL_ASSIGN(Quantizer quantizer, prepared(plain, c));
+      ONNXTOOL_ASSIGN(smoothing_, keep_better(plain, std::move(quantizer), c));
+    }
+    if (options_.equalize_small_gains) {
+      c.progress.stage("quantize without small gains");
+      QuantizeOptions plain = options_;
+      plain.equalize_small_gains = false;
+      ONNXTOOL_ASSIGN(Quantizer quantizer, prepared(plain, c));
+      if (quantizer.equalized_pairs() == quantizer_->equalized_pairs()) return {};
+      ONNXTOOL_ASSIGN(small_gains_, keep_better(plain, std::move(quantizer), c));
+    }
+    return {};
+  }
+
+  // What was compared with the model without it.
+  struct Compared {
+    double with_db = 0, without_db = 0;
+    bool kept() const { return with_db > without_db; }
+    std::string text() const {
+      return fmt::format("with that {:.2f} dB, without {:.2f} dB", with_db, without_db);
+    }
+  };
+
+  Result<Compared> keep_better(const QuantizeOptions& plain, Quantizer quantizer,
+                               const QuantizeContext& c) {
+    ONNXTOOL_TRY(quantizer.calibrate(*c.calibration, c.calibration_run));
     ONNXTOOL_ASSIGN(Quantizer::Output out, quantizer.emit(c.calibration, c.run));
-    smoothing_.emplace();
-    ONNXTOOL_ASSIGN(smoothing_->with_db, quantizer_->sqnr_on_some(*out_, *c.calibration, c.run));
-    ONNXTOOL_ASSIGN(smoothing_->without_db, quantizer.sqnr_on_some(out, *c.calibration, c.run));
-    if (smoothing_->kept()) return {};
+    Compared compared;
+    ONNXTOOL_ASSIGN(compared.with_db, quantizer_->sqnr_on_some(*out_, *c.calibration, c.run));
+    ONNXTOOL_ASSIGN(compared.without_db, quantizer.sqnr_on_some(out, *c.calibration, c.run));
+    if (compared.kept()) return compared;
+    options_ = plain;
     *quantizer_ = std::move(quantizer);
     out_ = std::move(out);
-    return {};
+    return compared;
   }
 
   // Integer operators instead of Q and DQ; layers are compared in the form that has their floats.
@@ -165,11 +199,7 @@ class StaticMethod final : public QuantizeMethod {
   QuantizeAccuracy accuracy_;
   std::shared_ptr<Quantizer> quantizer_;
   std::optional<Quantizer::Output> out_;
-  struct Smoothing {
-    double with_db = 0, without_db = 0;
-    bool kept() const { return with_db > without_db; }
-  };
-  std::optional<Smoothing> smoothing_;  // where both were compared
+  std::optional<Compared> smoothing_, small_gains_;  // where both were compared
 };
 
 }  // namespace

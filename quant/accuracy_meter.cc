@@ -15,6 +15,12 @@ RunOptions without_progress(RunOptions run) {
 
 }  // namespace
 
+int64_t runs_of(const std::vector<CalibratorTrial>& trials) {
+  int64_t runs = 0;
+  for (const CalibratorTrial& t : trials) runs += t.runs;
+  return runs;
+}
+
 AccuracyMeter::AccuracyMeter(const Quantizer::Output& out, const AccuracyTarget& target,
                              const AccuracyData& data)
     : target_(target),
@@ -22,7 +28,7 @@ AccuracyMeter::AccuracyMeter(const Quantizer::Output& out, const AccuracyTarget&
       quiet_(without_progress(data.run)),
       reference_(data.original, data.judged, quiet_) {
   // Choosing a calibrator is part of calibration.
-  runs_ = data.calibration_samples + out.trial_runs + kModels * all();
+  runs_ = data.calibration_samples + runs_of(out.trials) + kModels * all();
   budget_ = kBudgetFactor * runs_;
 }
 

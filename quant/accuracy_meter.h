@@ -10,6 +10,9 @@
 
 namespace onnxtool {
 
+/// What choosing a calibrator took.
+int64_t runs_of(const std::vector<CalibratorTrial>& trials);
+
 class AccuracyMeter {
  public:
   /// What the plain run does, calibration and the evaluation of the written file, is spent already.

@@ -102,7 +102,7 @@ Status AccuracyRungs::climb() {
     rungs_.push_back(change->rung);
     if (!made) continue;
     ONNXTOOL_ASSIGN(Quantizer::Output candidate, made->emit(&some, meter_.run()));
-    meter_.spend(candidate.trial_runs);
+    meter_.spend(runs_of(candidate.trials));
     ONNXTOOL_ASSIGN(const double value, meter_.measure(candidate, some.size()));
     AccuracyRung& rung = rungs_.back();
     rung.after = value;

@@ -1,5 +1,6 @@
 #include "quant/channel_links.h"
 
+#include <algorithm>
 #include <set>
 
 #include "libopt/support/checked.h"
@@ -7,48 +8,97 @@
 namespace onnxtool {
 namespace {
 
+// Positively homogeneous, element by element or window by window of a channel.
 bool keeps_channels(const Node& n) {
-  return n.is("Relu") || n.is("LeakyRelu") || n.is("MaxPool") || n.is("AveragePool") ||
-         n.is("GlobalAveragePool") || n.is("Identity");
+  return n.is("Relu") || n.is("LeakyRelu") || n.is("PRelu") || n.is("Identity") || n.is("MaxPool") ||
+         n.is("AveragePool") || n.is("GlobalAveragePool");
+}
+
+bool is_layer(const Node& n) { return n.is("Conv") || n.is("Gemm") || n.is("MatMul"); }
+
+// Where a value's channels are.
+struct Channels {
+  int64_t axis = 1;
+  int64_t repeat = 1;  // elements of that axis per channel
+};
+
+// [N, C, spatial...] to [N, C * spatial]; the spatial extents must be known.
+std::optional<Channels> flattened(const Node& n, const Channels& channels) {
+  const auto& from = n.input(0).type().shape;
+  const auto& to = n.output(0).type().shape;
+  if (!from || !to || from->size() < 3 || to->size() != 2 || channels.axis != 1)
+    return std::nullopt;
+  std::vector<int64_t> extents;
+  for (size_t i = 2; i < from->size(); ++i) {
+    if (!(*from)[i].value) return std::nullopt;
+    extents.push_back(*(*from)[i].value);
+  }
+  const auto spatial = checked_product(extents);
+  const Dim &c = (*from)[1], &flat = (*to)[1];
+  if (!spatial || *spatial < 1 || !c.value || !flat.value ||
+      flat.value != checked_mul(*c.value, *spatial))
+    return std::nullopt;
+  return Channels{1, *spatial};
+}
+
+std::optional<Channels> transposed(const Node& n, const Channels& channels) {
+  const Attribute* perm = n.attribute("perm");
+  const auto* axes = perm ? perm->get<std::vector<int64_t>>() : nullptr;
+  if (!axes) return std::nullopt;
+  const auto at = std::ranges::find(*axes, channels.axis);
+  if (at == axes->end()) return std::nullopt;
+  return Channels{at - axes->begin(), channels.repeat};
+}
+
+// Where the channels are in the node's result; nullopt: it would notice a change of scale.
+std::optional<Channels> behind(const Node& n, const Channels& channels) {
+  if (!n.has_output(0) || (n.num_outputs() > 1 && n.has_output(1))) return std::nullopt;
+  if (n.is("Transpose")) return transposed(n, channels);
+  if (n.is("Flatten") || n.is("Reshape")) return flattened(n, channels);
+  const bool windows = n.is("MaxPool") || n.is("AveragePool") || n.is("GlobalAveragePool");
+  if (!keeps_channels(n) || (windows && channels.axis != 1)) return std::nullopt;
+  return channels;
+}
+
+// A Conv takes channels from axis 1, a product from the last one.
+bool reads_channels(const Node& layer, const Value& v, const Channels& channels) {
+  if (layer.is("Conv")) return channels.axis == 1;
+  const auto rank = v.type().rank();
+  return rank && channels.axis + 1 == *rank;
+}
+
+// Everything that reads the value, down to layers. False: something among it would notice.
+bool find_readers(const Value& v, const Channels& channels, std::vector<Link::Reader>& readers) {
+  if (v.is_graph_output() || v.uses().empty()) return false;
+  for (const Use& use : v.uses()) {
+    const Node& user = *use.user;
+    if (&user.graph() != &v.graph() || use.index != 0) return false;
+    if (is_layer(user)) {
+      if (!reads_channels(user, v, channels)) return false;
+      readers.push_back({&user, channels.repeat});
+      continue;
+    }
+    const auto next = behind(user, channels);
+    if (!next || !find_readers(user.output(0), *next, readers)) return false;
+  }
+  return true;
+}
+
+// The last value that all readers share, and whose channels stand on axis 1 one by one.
+const Value& activation_of(const Value& made) {
+  const Value* v = &made;
+  while (v->has_one_use() && keeps_channels(*v->uses()[0].user)) v = &v->uses()[0].user->output(0);
+  return *v;
 }
 
 std::optional<Link> link_from(const Node& first) {
-  Link link{&first, nullptr, &first.output(0), 1};
-  const Value* v = &first.output(0);
-  while (v->has_one_use() && !v->is_graph_output()) {
-    const Node& user = *v->uses()[0].user;
-    if (&user.graph() != &first.graph() || v->uses()[0].index != 0) return std::nullopt;
-    if (user.is("Conv") || user.is("Gemm") || user.is("MatMul")) {
-      link.second = &user;
-      return link;
-    }
-    if (!user.has_output(0)) return std::nullopt;
-    const auto& from = v->type().shape;
-    const auto& to = user.output(0).type().shape;
-    if (keeps_channels(user)) {
-      if (user.num_outputs() > 1 && user.has_output(1)) return std::nullopt;
-      v = &user.output(0);
-      if (link.repeat == 1) link.activation = v;
-    } else if ((user.is("Flatten") || user.is("Reshape")) && from && to && from->size() >= 3 &&
-               to->size() == 2) {
-      // [N, C, spatial...] to [N, C * spatial]; the spatial extents must be known.
-      std::vector<int64_t> extents;
-      for (size_t i = 2; i < from->size(); ++i) {
-        if (!(*from)[i].value) return std::nullopt;
-        extents.push_back(*(*from)[i].value);
-      }
-      const auto spatial = checked_product(extents);
-      const Dim &c = (*from)[1], &flat = (*to)[1];
-      if (!spatial || *spatial < 1 || !c.value || !flat.value ||
-          flat.value != checked_mul(*c.value, *spatial))
-        return std::nullopt;
-      link.repeat = *spatial;
-      v = &user.output(0);
-    } else {
-      return std::nullopt;
-    }
-  }
-  return std::nullopt;
+  const Value& made = first.output(0);
+  // Statistics of channels are of axis 1.
+  if (!first.is("Conv") && made.type().rank() != 2) return std::nullopt;
+  Link link{&first, nullptr, {}};
+  if (!find_readers(made, {}, link.readers)) return std::nullopt;
+  link.activation = &activation_of(made);
+  return link;
 }
 
 // One value for each row of the weights, which follows them when they are scaled.
@@ -92,11 +142,17 @@ std::vector<Link> links_of(const Graph& graph, const Placement& placement) {
     const auto w1 = weight_of(n);
     if (!w1 || !bias_follows(n, *w1)) continue;
     auto link = link_from(n);
-    if (!link || !integer.contains(link->second)) continue;
-    const auto w2 = weight_of(*link->second);
-    if (!w2 || w2->columns * w2->group != w1->rows * link->repeat) continue;
+    if (!link) continue;
+    bool any = false, fit = true;
+    for (Link::Reader& r : link->readers) {
+      const auto w2 = weight_of(*r.layer);
+      fit = fit && w2 && w2->columns * w2->group == w1->rows * r.repeat;
+      r.on_integers = integer.contains(r.layer);
+      any = any || r.on_integers;
+    }
+    if (!any || !fit) continue;
     link->rounds_first = integer.contains(&n);
-    links.push_back(*link);
+    links.push_back(*std::move(link));
   }
   return links;
 }

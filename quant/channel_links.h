@@ -1,4 +1,4 @@
-// Pairs of layers between which channels can be rescaled, and how their weights lie.
+// Layers between which channels can be rescaled, and how their weights lie.
 #pragma once
 
 #include <cstdint>
@@ -24,22 +24,27 @@ struct WeightView {
 /// Of a Conv, Gemm or MatMul with constant float weights; nullopt: of anything else.
 std::optional<WeightView> weight_of(const Node& node);
 
-/// Two layers with nothing between that would notice a change of scale.
+/// A layer and those that read it, with nothing between that would notice a change of scale.
 struct Link {
+  struct Reader {
+    const Node* layer;
+    int64_t repeat = 1;        // columns of the layer per channel (a Flatten of C x H x W)
+    bool on_integers = false;  // what it reads is rounded, and its weights are
+  };
   const Node* first;
-  const Node* second;
-  const Value* activation;   // [N, C, ...], what the second layer reads, before any Flatten
-  int64_t repeat = 1;        // columns of the second layer per channel (a Flatten of C x H x W)
+  const Value* activation;  // [N, C, ...], what the readers read, before any Flatten or Transpose
+  std::vector<Reader> readers;
   bool rounds_first = true;  // the first layer's weights become integers, too
 };
 
-/// Pairs whose second layer is on integers, since what that one reads is rounded. The first may be
-/// in float: its channels share the scale of that value all the same.
+/// Those with a reader on integers. The others may be in float, and so may the first layer: its
+/// channels share the scale of that value all the same.
 std::vector<Link> links_of(const Graph& graph, const Placement& placement);
 
-/// What the second layer's weights in a column belong to.
-inline int64_t channel_of(const Link& link, const WeightView& second, int64_t row, int64_t column) {
-  return (row / (second.rows / second.group) * second.columns + column) / link.repeat;
+/// What the reader's weights in a column belong to.
+inline int64_t channel_of(const Link::Reader& reader, const WeightView& weight, int64_t row,
+                          int64_t column) {
+  return (row / (weight.rows / weight.group) * weight.columns + column) / reader.repeat;
 }
 
 }  // namespace onnxtool

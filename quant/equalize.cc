@@ -50,15 +50,18 @@ void scale(const WeightView& w, std::vector<float>& values, const Factor& factor
     }
 }
 
-// Both layers' weights under exponents: 2^-e for the first one's rows, 2^e for the second's
-// columns. Powers of two are exact, and so are products with them.
-void scale_pair(const Link& link, const std::vector<int>& e, std::vector<float>& first,
-                std::vector<float>& second) {
-  scale(*weight_of(*link.first), first,
+// Weights under exponents: 2^-e for the first layer's rows, 2^e for the readers' columns. Powers of
+// two are exact, and so are products with them.
+void scale_first(const Link& link, const std::vector<int>& e, std::vector<float>& values) {
+  scale(*weight_of(*link.first), values,
         [&](int64_t row, int64_t) { return std::ldexp(1.0f, -e[static_cast<size_t>(row)]); });
-  const WeightView w = *weight_of(*link.second);
-  scale(w, second, [&](int64_t row, int64_t column) {
-    return std::ldexp(1.0f, e[static_cast<size_t>(channel_of(link, w, row, column))]);
+}
+
+void scale_reader(const Link::Reader& reader, const std::vector<int>& e,
+                  std::vector<float>& values) {
+  const WeightView w = *weight_of(*reader.layer);
+  scale(w, values, [&](int64_t row, int64_t column) {
+    return std::ldexp(1.0f, e[static_cast<size_t>(channel_of(reader, w, row, column))]);
   });
 }
 
@@ -87,8 +90,10 @@ std::vector<int> exact_exponents(const Link& link, std::vector<int> e) {
               values[w.at(row, column) + static_cast<size_t>(k)]);
   };
   add(*weight_of(*link.first), first, [](int64_t row, int64_t) { return row; });
-  const WeightView w = *weight_of(*link.second);
-  add(w, second, [&](int64_t row, int64_t column) { return channel_of(link, w, row, column); });
+  for (const Link::Reader& r : link.readers) {
+    const WeightView w = *weight_of(*r.layer);
+    add(w, second, [&](int64_t row, int64_t column) { return channel_of(r, w, row, column); });
+  }
   if (link.first->has_input(2)) {
     const std::vector<float> bias = link.first->input(2).constant()->values<float>();
     for (size_t i = 0; i < bias.size(); ++i) first[i].add(bias[i]);
@@ -158,20 +163,43 @@ std::vector<double> row_ranges(const Link& link, const State& state) {
   return largest;
 }
 
+// Sizes of the outputs of the readers on integers, row after row. nullopt: shapes are not what they
+// seem.
+std::optional<std::vector<double>> row_sizes(const Link& link, const State& state) {
+  std::vector<double> sizes;
+  for (const Link::Reader& r : link.readers) {
+    if (!r.on_integers) continue;
+    const auto& out = state.statistics.at(&r.layer->output(0));
+    if (static_cast<int64_t>(out.size()) != weight_of(*r.layer)->rows) return std::nullopt;
+    for (const ChannelStatistics& c : out) sizes.push_back(c.rms);
+  }
+  return sizes;
+}
+
+// How many weights of a row each channel meets, on average over the rows of readers on integers.
+double taps(const Link& link) {
+  double weights = 0, rows = 0;
+  for (const Link::Reader& r : link.readers) {
+    if (!r.on_integers) continue;
+    const WeightView w = *weight_of(*r.layer);
+    weights += static_cast<double>(w.rows) * static_cast<double>(w.inner * r.repeat);
+    rows += static_cast<double>(w.rows);
+  }
+  return weights / rows;
+}
+
 // nullopt: shapes are not what they seem.
 std::optional<Question> question_of(const Link& link, const State& state, bool per_channel) {
-  const WeightView w = *weight_of(*link.second);
   const auto& raw = state.statistics.at(&link.first->output(0));
   const auto& activation = state.statistics.at(link.activation);
-  const auto& out = state.statistics.at(&link.second->output(0));
+  const auto sizes = row_sizes(link, state);
   if (static_cast<int64_t>(raw.size()) != weight_of(*link.first)->rows ||
-      activation.size() != raw.size() || static_cast<int64_t>(out.size()) != w.rows)
+      activation.size() != raw.size() || !sizes)
     return std::nullopt;
   ChannelNoise::Channels channels;
   std::vector<int> by_reach(raw.size(), 0);
   std::vector<bool> idle(raw.size(), false);
-  // Each channel meets as many weights of a row as there are taps.
-  const auto taps = static_cast<double>(w.inner * link.repeat);
+  const double met_by_row = taps(link);
   for (size_t c = 0; c < raw.size(); ++c) {
     double reach = std::max(static_cast<double>(std::max(activation[c].max, -activation[c].min)),
                             kReach * raw[c].rms);
@@ -179,24 +207,25 @@ std::optional<Question> question_of(const Link& link, const State& state, bool p
     if (idle[c]) reach = 0;
     if (!idle[c]) by_reach[c] = nearest_exponent(reach);
     channels.reach.push_back(reach);
-    channels.energy.push_back(idle[c] ? 0 : activation[c].rms * activation[c].rms * taps);
+    channels.energy.push_back(idle[c] ? 0 : activation[c].rms * activation[c].rms * met_by_row);
     channels.nonzero.push_back(activation[c].nonzero);
   }
-  std::vector<double> size;
-  for (const ChannelStatistics& s : out) size.push_back(s.rms);
-  Question q{ChannelNoise(std::move(channels), size), {by_reach}, std::move(idle)};
-  const std::vector<float> values = state.weights_of(*link.second);
+  Question q{ChannelNoise(std::move(channels), *sizes), {by_reach}, std::move(idle)};
   std::vector<double> second(raw.size(), 0);
-  for (int64_t o = 0; o < w.rows; ++o)
-    for (int64_t local = 0; local < w.columns; ++local) {
-      const int64_t channel = channel_of(link, w, o, local);
-      const std::span<const float> met(&values[w.at(o, local)], static_cast<size_t>(w.inner));
-      q.noise.add_weights(o, channel, met);
-      if (per_channel) continue;
-      for (const float v : met)
-        second[static_cast<size_t>(channel)] =
-            std::max<double>(second[static_cast<size_t>(channel)], std::abs(v));
-    }
+  int64_t row = 0;
+  for (const Link::Reader& r : link.readers) {
+    if (!r.on_integers) continue;
+    const WeightView w = *weight_of(*r.layer);
+    const std::vector<float> values = state.weights_of(*r.layer);
+    for (int64_t o = 0; o < w.rows; ++o, ++row)
+      for (int64_t local = 0; local < w.columns; ++local) {
+        const auto channel = static_cast<size_t>(channel_of(r, w, o, local));
+        const std::span<const float> met(&values[w.at(o, local)], static_cast<size_t>(w.inner));
+        q.noise.add_weights(row, static_cast<int64_t>(channel), met);
+        if (per_channel) continue;
+        for (const float v : met) second[channel] = std::max<double>(second[channel], std::abs(v));
+      }
+  }
   if (per_channel) return q;
   const std::vector<double> first = row_ranges(link, state);
   // Where both layers' weights of a channel reach equally far.
@@ -272,15 +301,19 @@ void scale_statistics(std::vector<ChannelStatistics>& values, const std::vector<
 }
 
 void scale_link(const Link& link, const std::vector<int>& e, State& state) {
-  std::vector<float> first = state.weights_of(*link.first), second = state.weights_of(*link.second);
-  scale_pair(link, e, first, second);
+  std::vector<float> first = state.weights_of(*link.first);
+  scale_first(link, e, first);
   state.weights[link.first] = std::move(first);
-  state.weights[link.second] = std::move(second);
-  std::set<const Value*> done;
-  const Value* const made[] = {&link.first->output(0), link.activation, &link.second->input(0)};
+  std::set<const Value*> made = {&link.first->output(0), link.activation};
+  for (const Link::Reader& r : link.readers) {
+    std::vector<float> values = state.weights_of(*r.layer);
+    scale_reader(r, e, values);
+    state.weights[r.layer] = std::move(values);
+    made.insert(&r.layer->input(0));
+  }
   for (const Value* v : made) {
     auto& values = state.statistics.at(v);
-    if (done.insert(v).second && values.size() % e.size() == 0)
+    if (values.size() % e.size() == 0)
       scale_statistics(values, e, static_cast<int64_t>(values.size() / e.size()));
   }
 }
@@ -352,10 +385,11 @@ Result<int> equalize(Model& model, const Placement& placement, const SampleSourc
   for (const Link& link : links) {
     watch(*link.activation);
     watch(link.first->output(0));
-    watch(link.second->output(0));
-    if (options.per_channel) continue;
-    watch(link.first->input(0));
-    watch(link.second->input(0));
+    if (!options.per_channel) watch(link.first->input(0));
+    for (const Link::Reader& r : link.readers) {
+      watch(r.layer->output(0));
+      if (!options.per_channel) watch(r.layer->input(0));
+    }
   }
   if (links.empty()) return 0;
   ONNXTOOL_ASSIGN(auto collected, collect_channels(model.graph(), watched, source, run,
@@ -375,11 +409,14 @@ Result<int> equalize(Model& model, const Placement& placement, const SampleSourc
     const std::vector<int> e = exact_exponents(link, exponents[l]);
     if (is_zero(e)) continue;
     ++changed;
-    std::vector<float> first = weight_of(*link.first)->tensor->values<float>(),
-                       second = weight_of(*link.second)->tensor->values<float>();
-    scale_pair(link, e, first, second);
+    std::vector<float> first = weight_of(*link.first)->tensor->values<float>();
+    scale_first(link, e, first);
     scale_weight(model, *link.first, 1, first);
-    scale_weight(model, *link.second, 1, second);
+    for (const Link::Reader& r : link.readers) {
+      std::vector<float> values = weight_of(*r.layer)->tensor->values<float>();
+      scale_reader(r, e, values);
+      scale_weight(model, *r.layer, 1, values);
+    }
     if (!link.first->has_input(2)) continue;
     std::vector<float> bias = link.first->input(2).constant()->values<float>();
     for (size_t i = 0; i < bias.size(); ++i) bias[i] *= std::ldexp(1.0f, -e[i]);

@@ -15,9 +15,9 @@ struct EqualizeOptions {
 };
 
 /// Rescales the channels between two layers: row i of the first layer's weights and its bias by 1 /
-/// s_i, column i of the second's by s_i. What stands between must be positively homogeneous and
-/// keep channels apart (Relu, LeakyRelu, pools, Flatten). The second layer is one on integers; the
-/// first may stay in float. Every s_i is a power of two, and no weight leaves the normal range, so
+/// s_i, column i of the second's by s_i, and those of all others that read the same. What stands
+/// between must be positively homogeneous and keep channels apart (Relu, LeakyRelu, PRelu, pools,
+/// Flatten, Transpose). A second layer is on integers; the first and others may stay in float. Every s_i is a power of two, and no weight leaves the normal range, so
 /// the model's float output keeps its bits; values between the layers below 2^-62 may lose some.
 ///
 /// Activations share one scale, rows of the second layer's weights have one each: a channel that is
@@ -30,7 +30,7 @@ struct EqualizeOptions {
 /// Where all rows of a weight share one scale, rows of the first layer's weights that are small
 /// waste codes too. Its neighbours on both sides then settle by turns.
 ///
-/// Returns the number of rescaled pairs of layers.
+/// Returns after how many layers channels were rescaled.
 Result<int> equalize(Model& model, const Placement& placement, const SampleSource& source,
                      const RunOptions& run, const EqualizeOptions& options);
 

@@ -30,6 +30,7 @@ struct CalibratedTensor {
 struct CalibratorTrial {
   Calibrator calibrator;
   double sqnr_db = 0;  // of the outputs on the samples tried
+  int64_t runs = 0;    // of one sample, of both models
 };
 
 /// What the automatic choice runs.
@@ -75,7 +76,6 @@ class Quantizer {
     std::vector<CalibratedTensor> tensors;
     Calibrator calibrator = Calibrator::kMinMax;
     std::vector<CalibratorTrial> trials;
-    int64_t trial_runs = 0;  // of one sample, that they took
     /// Of every quantized activation of the reference, by name; those that share one included.
     std::map<std::string, Range> ranges;
   };

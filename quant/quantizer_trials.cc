@@ -120,24 +120,20 @@ Result<Quantizer::Output> Quantizer::best_of_all(const SampleSource& source,
   quiet.progress = nullptr;
   const SpreadSamples some(source, affordable_samples(placement_));
   KeptReference reference(model_->graph(), some, quiet);
-  int64_t runs = 0;
   for (const Calibrator c : tried_calibrators(options_)) {
     ONNXTOOL_ASSIGN(Output candidate, emit_with(c));
-    runs += reference.runs_for(some.size());
+    const int64_t runs = reference.runs_for(some.size());
     ONNXTOOL_ASSIGN(const ModelComparison compared,
                     reference.compare(candidate.model->graph(), some.size(), {}));
     const double worst = worst_sqnr(compared);
-    trials.push_back({c, worst});
+    trials.push_back({c, worst, runs});
     if (const double margin = c == Calibrator::kMinMax ? kMinMaxMarginDb : 0;
         !best.ok() || worst > best_sqnr + margin) {
       best_sqnr = worst;
       best = std::move(candidate);
     }
   }
-  if (best.ok()) {
-    best->trials = std::move(trials);
-    best->trial_runs = runs;
-  }
+  if (best.ok()) best->trials = std::move(trials);
   return best;
 }
 

@@ -154,6 +154,14 @@ Density::Density(const Summary& summary)
   negatives_ = negative_.mass.back();
 }
 
+Density::Spike Density::spike_of(const Side& side) const {
+  // The outermost bucket spans at most 1/256 of its values; a few may have come there by chance.
+  constexpr double kShare = 0.01, kFewest = 64;
+  if (side.size() == 0 || side.count.back() < std::max(kFewest, kShare * (total_ - zeros_)))
+    return {};
+  return {side.upper.back(), side.count.back()};
+}
+
 double Density::energy() const { return positive_.energy.back() + negative_.energy.back(); }
 
 double Density::below(double x) const {

@@ -24,6 +24,13 @@ class Density {
   double max() const { return max_; }
   bool any_negative() const { return min_ < 0; }
   bool any_positive() const { return max_ > 0; }
+  /// Where a share of the values that no smooth density has there lies at the outermost value of a
+  /// sign, as behind a Clip, that value's magnitude, and how many there are.
+  struct Spike {
+    double magnitude = 0, count = 0;
+  };
+  Spike negative_spike() const { return spike_of(negative_); }
+  Spike positive_spike() const { return spike_of(positive_); }
   /// Sum of x^2.
   double energy() const;
 
@@ -67,6 +74,8 @@ class Density {
                    double limit) const;  // sum of (x - nearest multiple of step)^2 up to limit
     double rounded_to_floats(double scale, double limit, const QuantScheme& scheme) const;
   };
+
+  Spike spike_of(const Side& side) const;
 
   Side positive_, negative_;
   double total_ = 0, zeros_ = 0, negatives_ = 0, min_ = 0, max_ = 0;

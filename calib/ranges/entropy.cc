@@ -13,6 +13,9 @@
 //   asymmetric, both signs        both ends are limits; each is searched in turn with the other
 //   fixed
 //
+// Where many values are the outermost one, as behind a Clip, that end is no limit to be searched:
+// the spike stays inside, and it is left out as zeros are, since it would drown the rest as well.
+//
 // Linear bins over a range with a far outlier would put everything into the first of them, where
 // every slice looks perfect. So bins reach to eight times the 99th percentile of the magnitudes at
 // most, and where the best slice uses less than a quarter of them, they are cut anew over twice
@@ -128,13 +131,14 @@ int least(int first, int last, bool outward_is_up, const Cost& cost) {
   return best;
 }
 
-/// The upper limit for values of one sign, given by their magnitudes.
+/// The upper limit for values of one sign, given by their magnitudes; not below `kept`.
 template <class MassTo>
-double one_limit(double high, int levels, double total, const MassTo& mass_to) {
+double one_limit(double high, double kept, int levels, double total, const MassTo& mass_to) {
   for (int zoom = 0;; ++zoom) {
     const Bins bins(0, high, kBins, total, mass_to);
-    const int end =
-        least(levels, kBins, true, [&](int b) { return bins.divergence(0, b, levels); });
+    const int first = static_cast<int>(std::min(std::ceil(kept / high * kBins), double{kBins}));
+    const int end = least(std::max(first, levels), kBins, true,
+                          [&](int b) { return bins.divergence(0, b, levels); });
     const double limit = end == kBins ? high : bins.edge(end);
     if (end * 4 >= kBins || zoom == kMaxZooms) return limit;
     high = 2 * limit;
@@ -146,11 +150,16 @@ double one_limit(double high, int levels, double total, const MassTo& mass_to) {
 Range entropy_range(const Density& density, const QuantScheme& scheme) {
   const double low = std::min(density.min(), 0.0), high = std::max(density.max(), 0.0);
   const int64_t all_levels = int64_t{scheme.qmax} - scheme.qmin + 1;
-  const double nonzero = density.total() - density.zeros();
   const double extreme = std::max(high, -low);
   if (extreme == 0) return {0, 0};
-  const double reach =
-      kReach * density.magnitude_quantile(density.zeros() + nonzero * (kReachPercentile / 100));
+  const Density::Spike below = density.negative_spike(), above = density.positive_spike();
+  const double nonzero = density.total() - density.zeros(),
+               smooth = nonzero - below.count - above.count;
+  if (!(smooth > 0)) return {low, high};
+  const double kept = std::max(below.magnitude, above.magnitude);
+  const double reach = std::max(
+      kept, kReach * density.magnitude_quantile(density.zeros() +
+                                                nonzero * (kReachPercentile / 100)));
 
   const bool one_sided = !(density.any_negative() && density.any_positive());
   if (scheme.symmetric || one_sided) {
@@ -158,28 +167,37 @@ Range entropy_range(const Density& density, const QuantScheme& scheme) {
     // With at least as many levels as bins nothing is ever lost: 16-bit grids keep everything.
     double limit = extreme;
     if (levels < kBins && levels > 1)
-      limit = one_limit(std::min(extreme, reach), static_cast<int>(levels), nonzero,
-                        [&](double x) { return density.nonzero_magnitudes_to(x); });
+      limit = one_limit(std::min(extreme, reach), kept, static_cast<int>(levels), smooth,
+                        [&](double x) {
+                          double mass = density.nonzero_magnitudes_to(x);
+                          for (const Density::Spike& s : {below, above})
+                            if (x >= s.magnitude) mass -= s.count;
+                          return std::clamp(mass, 0.0, smooth);
+                        });
     if (scheme.symmetric) return {-limit + 0.0, limit};
     return density.any_negative() ? Range{-limit, 0} : Range{0, limit};
   }
 
   if (all_levels >= 2 * kBins || all_levels < 2) return {low, high};
   const int levels = static_cast<int>(all_levels);
-  Range window{std::max(low, -reach), std::min(high, reach)};
+  Range window{below.count > 0 ? low : std::max(low, -reach),
+               above.count > 0 ? high : std::min(high, reach)};
   for (int zoom = 0;; ++zoom) {
-    const Bins bins(window.min, window.max, 2 * kBins, nonzero,
-                    [&](double x) { return density.nonzero_to(x); });
+    const Bins bins(window.min, window.max, 2 * kBins, smooth, [&](double x) {
+      return std::clamp(density.nonzero_to(x) - below.count, 0.0, smooth);
+    });
     const int zero =
         static_cast<int>(std::lround(-window.min / (window.max - window.min) * bins.size()));
     int a = 0, b = bins.size();
     for (int turn = 0; turn < 3; ++turn) {
       const int first_b = std::max(zero, a + levels);
-      const int next_b = first_b > bins.size() ? b : least(first_b, bins.size(), true, [&](int i) {
+      const bool keeps_b = above.count > 0 || first_b > bins.size();
+      const int next_b = keeps_b ? b : least(first_b, bins.size(), true, [&](int i) {
         return bins.divergence(a, i, levels);
       });
       const int last_a = std::min(zero, next_b - levels);
-      const int next_a = last_a < 0 ? a : least(0, last_a, false, [&](int i) {
+      const bool keeps_a = below.count > 0 || last_a < 0;
+      const int next_a = keeps_a ? a : least(0, last_a, false, [&](int i) {
         return bins.divergence(i, next_b, levels);
       });
       const bool same = next_a == a && next_b == b;

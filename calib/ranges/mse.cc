@@ -4,7 +4,8 @@
 // The unknowns are the scale and, when asymmetric and both signs occur, the zero point. A coarse
 // search over limits (geometric ladders from the extrema inwards) uses the closed form of a smooth
 // density; its best point, and the ranges of minmax and of three percentiles, are then compared and
-// refined with the exact integral. So the result is never worse than minmax on the observed values.
+// refined with the exact integral, where many values are one (behind a Clip) such that it is a code.
+// So the result is never worse than minmax on the observed values.
 //
 // Source: the objective is that of R. Banner et al., "Post-training 4-bit quantization of
 // convolution networks for rapid-deployment" (2019), section 2.1, without its assumption on the
@@ -72,6 +73,24 @@ class Search {
               Grid{from.scale * (scheme_.qmax - from.zero_point) / (scheme_.qmax - zero), zero});
       }
       if (best_.grid.zero_point == from.zero_point) break;
+    }
+  }
+
+  /// Scales that put a spike on a code, near the best one: between two codes it costs more than all
+  /// other values. The codes beyond it may go to the other side.
+  void refine_at(double spike) {
+    if (spike == 0) return;
+    constexpr int kCodes = 16;
+    const Grid from = best_.grid;
+    const double middle = std::nearbyint(std::abs(spike) / from.scale);
+    for (int i = -kCodes; i <= kCodes; ++i) {
+      const double codes = middle + i;
+      if (codes < 1 || codes > levels_) continue;
+      const double scale = std::abs(spike) / codes;
+      consider(Grid{scale, from.zero_point});
+      if (scheme_.symmetric || scheme_.is_float8()) continue;
+      const auto n = static_cast<int32_t>(codes);
+      consider(Grid{scale, spike > 0 ? scheme_.qmax - n : scheme_.qmin + n});
     }
   }
 
@@ -155,6 +174,8 @@ Range mse_range(const Density& density, const QuantScheme& scheme) {
     search.refine_zero_point();
   }
   search.refine_scale(std::pow(ratio, 1 / 3.5), 3);
+  search.refine_at(density.positive_spike().magnitude);
+  search.refine_at(-density.negative_spike().magnitude);
   return range_of(search.best(), scheme);
 }
 

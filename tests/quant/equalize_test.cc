@@ -54,6 +54,49 @@ TEST_CASE("equalization: channels scaled by powers of two cost at most 1 dB") {
   CHECK(sqnr(pair_of_layers(uneven), false) < unscaled - 6);
 }
 
+// The same whatever stands between, and whoever reads it too.
+void check_uneven(const std::string& between, const std::string& readers) {
+  const std::vector<int> even(kChannels, 0), uneven = {9, -7, 2, -8, 0, 5, -1, -9};
+  const auto text = [&](const std::vector<int>& scale) {
+    std::string t = pair_of_layers(scale, between);
+    const std::string reader = "y = Conv (r, v) }";
+    return t.replace(t.rfind(reader), reader.size(), readers + " }");
+  };
+  CAPTURE(between);
+  CAPTURE(readers);
+  for (const bool per_channel : {true, false}) {
+    const double unscaled = sqnr(text(even), true, per_channel);
+    CHECK(unscaled > 25);
+    CHECK(sqnr(text(uneven), true, per_channel) > unscaled - 1);
+    CHECK(sqnr(text(uneven), false, per_channel) < unscaled - 10);
+  }
+}
+
+TEST_CASE("equalization: through several readers, PRelu and Transpose") {
+  const std::string relu = "r = Relu (c)", one = "y = Conv (r, v)";
+  check_uneven(relu, "p = Conv (r, v) s = Relu (p) q = Conv (r, v) y = Add (q, s)");
+  check_uneven(relu, "p = Conv (r, v) t = LeakyRelu (r) q = Conv (t, v) y = Add (q, p)");
+  check_uneven("h = Constant <value_floats = [0.5, 0.25]> () n = Constant <value_ints = [1, 8, 1, 1]> () "
+               "e = Concat <axis = 0> (h, h, h, h) k = Reshape (e, n) r = PRelu (c, k)",
+               one);
+  check_uneven("s = Relu (c) t = Transpose <perm = [0, 2, 3, 1]> (s) u = LeakyRelu (t) "
+               "r = Transpose <perm = [0, 3, 1, 2]> (u)",
+               one);
+}
+
+TEST_CASE("equalization: not where something between or beside would notice") {
+  const std::vector<int> uneven = {9, -7, 2, -8, 0, 5, -1, -9};
+  for (const char* between : {"r = Relu (c) y2 = Sigmoid (r)", "r = Add (c, x)", "r = Add (x, c)"}) {
+    std::string text = pair_of_layers(uneven, between);
+    if (text.find("y2") != std::string::npos) text.replace(text.find("y)"), 2, "y, float y2)");
+    auto quantizer = Quantizer::create(parse(text), all_layers());
+    REQUIRE(quantizer.ok());
+    const auto samples = testing::random_samples(quantizer->prepared());
+    REQUIRE(quantizer->equalize(*samples, testing::cpu_run()).ok());
+    CHECK(quantizer->equalized_pairs() == 0);
+  }
+}
+
 TEST_CASE("equalization: nor where all rows of a weight share one scale") {
   const std::vector<int> even(kChannels, 0), uneven = {9, -7, 2, -8, 0, 5, -1, -9};
   const double unscaled = sqnr(pair_of_layers(even), true, false);
