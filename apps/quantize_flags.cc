@@ -331,7 +331,10 @@ Result<QuantizeOptions> quantize_options(const QuantizeFlags& o) {
                    "--override activation-type: a model of 8-bit floats has no other",
                    "leave it out; type=float leaves a layer alone"};
   }
-  q.may_leave_in_float = !o.accuracy_target.empty();
+  // Counts that are kept serve later runs as well, whatever these leave in float.
+  const bool keeps_counts =
+      !o.save_ranges.empty() && o.ranges.empty() && o.ranges_format == "onnxtool";
+  q.may_leave_in_float = !o.accuracy_target.empty() || keeps_counts;
   return q;
 }
 
