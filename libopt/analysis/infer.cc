@@ -41,6 +41,9 @@ class SubgraphError final : public std::exception {
 class SubgraphInferencer final : public onnx::GraphInferencer {
  public:
   SubgraphInferencer(TypeInference& run, Graph& graph) : run_(run), graph_(graph) {}
+  SubgraphInferencer(const SubgraphInferencer&) = delete;
+  SubgraphInferencer& operator=(const SubgraphInferencer&) = delete;
+  ~SubgraphInferencer() override { restore_names(); }
 
   std::vector<const onnx::TypeProto*> doInferencing(
       const std::vector<const onnx::TypeProto*>& input_types,
@@ -54,6 +57,7 @@ class SubgraphInferencer final : public onnx::GraphInferencer {
       if (input_types[i])
         raise(merge_into(*graph_.inputs()[i], seam::from_proto(*input_types[i], run_.strict()),
                          run_.strict()));
+    if (!run_.strict()) set_names_aside();
     Status inferred = run_.infer(graph_);
     if (!run_.reporting()) raise(std::move(inferred));
     types_.assign(graph_.outputs().size(), {});
@@ -69,9 +73,35 @@ class SubgraphInferencer final : public onnx::GraphInferencer {
   static void raise(Status status) {
     if (!status.ok()) throw SubgraphError(std::move(status).error());
   }
+  // What a branch or body calls the extents of its results is for itself: outside the name may mean
+  // another extent, and hides what follows from the inputs.
+  void set_names_aside() {
+    if (!declared_.empty()) return;
+    for (Value* v : graph_.outputs()) {
+      declared_.push_back(v->type());
+      if (&v->graph() != &graph_ || !v->producer() || !v->type().shape) continue;
+      ValueType type = v->type();
+      for (Dim& d : *type.shape) d.symbol.clear();
+      v->set_type(std::move(type));
+    }
+  }
+  void restore_names() {
+    for (size_t i = 0; i < declared_.size(); ++i) {
+      Value& v = *graph_.outputs()[i];
+      const auto& declared = declared_[i].shape;
+      if (&v.graph() != &graph_ || !declared || v.type().rank() != declared_[i].rank()) continue;
+      ValueType type = v.type();
+      for (size_t axis = 0; axis < declared->size(); ++axis)
+        if (Dim& d = (*type.shape)[axis]; !d.value && !(*declared)[axis].symbol.empty())
+          d.symbol = (*declared)[axis].symbol;
+      v.set_type(std::move(type));
+    }
+  }
+
   TypeInference& run_;
   Graph& graph_;
   std::vector<onnx::TypeProto> types_;
+  std::vector<ValueType> declared_;  // of the outputs
 };
 
 class InferenceContext final : public onnx::InferenceContext {

@@ -86,6 +86,19 @@ void copy_graph(const Graph& from, Graph& to, ValueMap& map) {
   }
 }
 
+namespace {
+
+// What stands for one turn's extent in a loop's body, or for a branch's, is another outside, and
+// its name would hide what follows from the inputs there.
+void forget_extent_names(Value& value) {
+  if (!value.type().shape) return;
+  ValueType type = value.type();
+  for (Dim& d : *type.shape) d.symbol.clear();
+  value.set_type(std::move(type));
+}
+
+}  // namespace
+
 std::vector<Value*> copy_into(const Graph& from, Graph& to, Node* anchor,
                               const std::vector<Value*>& inputs) {
   ValueMap map;
@@ -94,6 +107,7 @@ std::vector<Value*> copy_into(const Graph& from, Graph& to, Node* anchor,
     if (map.contains(v)) continue;
     Value& copy = to.add_value({}, v->name());
     copy_facts(*v, to, copy);
+    forget_extent_names(copy);
     map[v] = &copy;
   }
   for (Node& n : from.nodes()) copy_node(n, to, anchor, map);

@@ -14,7 +14,8 @@ class Model;
 /// Copies nodes (with their subgraphs) and initializers of `from` into `to`, before `anchor`, under
 /// fresh names of values; `inputs`, one for each of from's, are read instead of them. What `from`
 /// reads of graphs around it is read as it is, so `to` must be `from`'s parent or one of its kind.
-/// Returns what stands for from's outputs.
+/// Names of extents are forgotten until types are inferred again. Returns what stands for from's
+/// outputs.
 std::vector<Value*> copy_into(const Graph& from, Graph& to, Node* anchor,
                               const std::vector<Value*>& inputs = {});
 

@@ -129,6 +129,7 @@ std::vector<PassReport> run_passes(Model& model, std::span<const PassInfo* const
   if (!allowed.state) allowed.state = &own;
   PassState& state = *allowed.state;
   state.refused_growth = false;
+  state.savings_bytes = 0;
   state.opset_obstacle.clear();
   if (basic_only) allowed.ort_cpu = false;
   const int64_t bytes_before = context.folder ? size_in_file(model.graph()).bytes : 0;
@@ -168,7 +169,8 @@ std::vector<PassReport> run_passes(Model& model, std::span<const PassInfo* const
       if (again || !state.refused_growth || savings_spent) return;
       savings_spent = true;
       const int64_t saved = bytes_before - size_in_file(model.graph()).bytes;
-      allowed.max_growth_bytes += std::clamp<int64_t>(saved, 0, bytes_before / kSpentShare);
+      state.savings_bytes = std::clamp<int64_t>(saved, 0, bytes_before / kSpentShare);
+      allowed.max_growth_bytes += state.savings_bytes;
       again = saved > 0;
     };
     sweep_through(/*last=*/false);

@@ -54,7 +54,7 @@ class Rewriter {
   void drop_output(const Node& node, int index);
   /// The nodes of a subgraph of the anchor before the anchor, with its initializers, reading
   /// `inputs` in the place of the subgraph's; returns what stands for its outputs, which may be
-  /// values of this graph.
+  /// values of this graph. Names of extents are forgotten until types are inferred again.
   std::vector<Value*> inline_before(const Graph& subgraph, const std::vector<Value*>& inputs = {});
   /// The node must be unused by now.
   void remove(const Node& node);

@@ -56,6 +56,8 @@ struct PassState {
   const PassInfo* running = nullptr;
   /// What of the growth that the context allows is used up (passes/growth.h counts).
   int64_t grown_bytes = 0;
+  /// What of the growth that the context allows is not asked for, but was saved by other passes.
+  int64_t savings_bytes = 0;
   /// Whether a fold was refused for it.
   bool refused_growth = false;
   /// The version that has_opset() was asked for since the last sweep began.

@@ -110,5 +110,15 @@ TEST_CASE("dimension names: the passes that go by extents come first") {
   CHECK(out.model->graph().num_nodes() == 3);
 }
 
+TEST_CASE("dimension names: what a branch declares hides nothing once the branch is in place") {
+  // The branch calls the batch n: Shape and Expand go where N is seen through it.
+  const NamedDims out = named(
+      "(y) <bool b = {1}> { t = If (b) <then_branch = p () => (float[n,2,h,w] e) { e = Neg "
+      "(x) }, else_branch = q () => (float[n,2,h,w] f) { f = Abs (x) }>  s = Shape (x)  r = "
+      "Exp (t)  y = Expand (r, s) }",
+      optimization_pipeline());
+  CHECK(out.model->graph().num_nodes() == 2);
+}
+
 }  // namespace
 }  // namespace onnxtool
