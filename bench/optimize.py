@@ -1,6 +1,7 @@
 """`onnxtool optimize` beside its peers: every figure of docs/benchmarks.md's section on it.
 
-usage: bench/optimize.py [--parts PART[,PART]] [--onnxtool PATH] [--peers FILE] [--suites DIR] [--big MODEL[,MODEL]] MODEL...
+usage: bench/optimize.py [--parts PART[,PART]] [--onnxtool PATH] [--peers FILE] [--suites DIR] [--big MODEL[,MODEL]]
+                         [--results FILE] [--seconds N] [--again] [--against PEER[,PEER]] MODEL...
 
 PART is one of
   nodes         nodes (with subgraphs) after levels basic and extended beside the peers', what onnxruntime at its extended
@@ -13,7 +14,8 @@ PART is one of
   cost          seconds and peak memory without verification, beside onnxsim and onnxslim, of the models in --big
   verification  CPU time that the default verification adds, in inferences of our executor; shapes as in --shape
   scaling       user time a node, of synthetic graphs and of models with 5,000 nodes in --big
-and without --parts all of them. --peers keeps the peers' figures in a file and takes from it what was measured before; their
+and without --parts all of them. Latencies of many models take hours: --seconds ends the part in time, --results keeps what was
+measured, and the next run with the same file goes on behind it; --again measures anew what was above the bound. --peers keeps the peers' figures in a file and takes from it what was measured before; their
 files are made anew for latencies. Exits with 1 where a figure is not what it must be; the lines that say so begin with "MISSED".
 """
 
@@ -40,6 +42,9 @@ def main():
     parser.add_argument("--flags", default="", help="further flags of onnxtool optimize")
     parser.add_argument("--peers", help="keep the peers' figures here")
     parser.add_argument("--against", default="", help="of latency: original and the peers to measure against (default: all)")
+    parser.add_argument("--results", help="of latency: keep comparisons here, and take from it what was measured before")
+    parser.add_argument("--seconds", type=float, help="of latency: begin no comparison after so long")
+    parser.add_argument("--again", action="store_true", help="of latency: measure anew what was above the bound")
     parser.add_argument("--suites", default="../shared/data/suites")
     parser.add_argument("--big", default="", help="models for cost and scaling")
     parser.add_argument("--shape", action="append", default=[], help="flag for verification, as in --shape=--dim=batch=1")

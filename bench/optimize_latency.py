@@ -1,11 +1,13 @@
 """The part of bench/optimize.py that compares latencies in onnxruntime."""
 
 import hashlib
+import json
 import os
+import pathlib
 import time
 
 from latency_ort import ratio_interval
-from optimize_tools import FLAGS, PEERS, feeds, name_of, ours, session
+from optimize_tools import FLAGS, PEERS, digest, feeds, name_of, ours, session
 
 BOUND = 1.03  # of the interval's upper end
 ROUND_SECONDS = 0.004
@@ -85,41 +87,86 @@ def compared(target, other, inputs, graphs):
     return f"{middle:.2f} [{low:.2f}, {high:.2f}]", high
 
 
+def fitting_feeds(source):
+    """Images of a size that is worth measuring where the model leaves it open and runs on it; None: it does not run."""
+    for open_extent in (64, 2):
+        try:
+            runs = session(source)
+            inputs = feeds(source, runs, open_extent)
+            if inputs is not None:
+                runs.run(None, fit(runs, inputs))
+                return inputs
+        except Exception:
+            pass
+    return None
+
+
+class Comparisons:
+    """Those of earlier runs too, where `path` keeps them: a run goes on where the one before ended."""
+
+    def __init__(self, arguments):
+        self.path = pathlib.Path(arguments.results) if arguments.results else None
+        self.known = json.loads(self.path.read_text()) if self.path and self.path.exists() else {}
+        if arguments.again:
+            self.known = {k: v for k, v in self.known.items() if v[1] <= BOUND}
+        self.deadline = time.monotonic() + arguments.seconds if arguments.seconds else None
+
+    def keep(self, key, cell):
+        self.known[key] = cell
+        if self.path:
+            self.path.write_text(json.dumps(self.known, indent=1))
+
+    def is_late(self):
+        return self.deadline is not None and time.monotonic() > self.deadline
+
+
+def measure(source, targets, others, keys, scratch, peers, comparisons):
+    """What is not known of a model yet, until time is up; `keys` by level and other."""
+    missing = {other for (_, other), key in keys.items() if key not in comparisons.known}
+    if not missing or comparisons.is_late():
+        return
+    inputs = fitting_feeds(source)
+    files = {o: source if o == "original" else peers.make(o, source) for o in others if o in missing} if inputs is not None else {}
+    graphs = {}
+    for label, path in [*files.items(), *targets.items()]:
+        try:
+            graphs[label] = path and runtime_graph(path, scratch)
+        except Exception:  # no such file, or its data lies elsewhere
+            graphs[label] = None
+    for (level, other), key in keys.items():
+        if key in comparisons.known or comparisons.is_late():
+            continue
+        try:
+            cell = compared(targets[level], files[other], inputs, (graphs[level], graphs[other])) if files.get(other) else ("-", 0)
+        except Exception:
+            cell = "-", 0
+        comparisons.keep(key, cell)
+    for path in files.values():
+        if path and path != source:
+            os.remove(path)
+
+
 def latency(arguments, scratch, peers):
-    missed = []
+    missed, left = [], 0
+    comparisons = Comparisons(arguments)
     others = [o for o in ("original", *PEERS["basic"], *PEERS["extended"]) if not arguments.against or o in arguments.against.split(",")]
-    print("= : onnxruntime makes the same graph of both\n")
+    print("= : onnxruntime makes the same graph of both; - : one of them does not run; ? : not measured yet\n")
     print("| model | level | " + " | ".join(f"over {o}" for o in others) + " |\n" + "|---" * (len(others) + 2) + "|")
     for source in arguments.models:
-        name = name_of(source)
-        try:
-            inputs = feeds(source, session(source))
-        except Exception:
-            continue
-        if inputs is None:
-            continue
-        files = {o: source if o == "original" else peers.make(o, source) for o in others}
-        graphs = {}
-        for other, path in files.items():
-            try:
-                graphs[other] = path and runtime_graph(path, scratch)
-            except Exception:  # no such file, or its data lies elsewhere
-                graphs[other] = None
+        name, targets, keys = name_of(source), {}, {}
         for level in FLAGS:
             target = str(scratch / f"{level}.onnx")
             if ours(arguments.onnxtool, ["--verify", "off", *FLAGS[level]], source, target)["nodes"] is None:
+                missed.append(f"{name}, {level}: fails")
                 continue
-            mine, cells = runtime_graph(target, scratch), []
-            for other, path in files.items():
-                try:
-                    cell, high = compared(target, path, inputs, (mine, graphs[other])) if path else ("-", 0)
-                except Exception:
-                    cell, high = "-", 0
-                cells.append(cell)
-                if high > BOUND:
-                    missed.append(f"{name}, {level}, over {other}: {cell}")
-            print(f"| {name} | {level} | " + " | ".join(cells) + " |", flush=True)
-        for path in files.values():
-            if path and path != source:
-                os.remove(path)
+            targets[level] = target
+            keys |= {(level, o): f"{name} {level} over {o} {digest(source)} {digest(target)}" for o in others}
+        measure(source, targets, others, keys, scratch, peers, comparisons)
+        for level in targets:
+            cells = {o: comparisons.known.get(keys[level, o], ("?", 0)) for o in others}
+            left += sum(cell == "?" for cell, _ in cells.values())
+            missed += [f"{name}, {level}, over {o}: {cell}" for o, (cell, high) in cells.items() if high > BOUND]
+            print(f"| {name} | {level} | " + " | ".join(cell for cell, _ in cells.values()) + " |", flush=True)
+    if left:
+        print(f"\n{left} comparisons are left: run it again with the same --results")
     return missed

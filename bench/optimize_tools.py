@@ -143,8 +143,9 @@ def ours(binary, flags, source, target):
         "fired": {row["pass"]: row["fired"] for row in report["passes"].get("passes", [])}}
 
 
-def feeds(source, to):
-    """Inputs of a session: those that are stored beside the model, or seeded ones; None: unknown types."""
+def feeds(source, to, open_extent=2):
+    """Inputs of a session: those that are stored beside the model, or seeded ones; None: unknown types. Heights and widths that
+    an input of four axes leaves open are `open_extent`, other extents 2."""
     import numpy
     import onnx
 
@@ -165,7 +166,7 @@ def feeds(source, to):
     random = numpy.random.default_rng(0)
     out = {}
     for i in to.get_inputs():
-        shape = [d if isinstance(d, int) else 2 for d in i.shape]
+        shape = [d if isinstance(d, int) else open_extent if axis > 1 and len(i.shape) == 4 else 2 for axis, d in enumerate(i.shape)]
         if "float" in i.type:
             out[i.name] = random.standard_normal(shape).astype(numpy.float16 if "16" in i.type else numpy.float32)
         elif "int" in i.type:
