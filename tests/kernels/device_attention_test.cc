@@ -30,7 +30,8 @@ TEST_CASE("device kernels: attention over heads in any order, masks, caches and 
     for (const int mode : {0, 1, 2, 3}) {
       Inputs inputs = qkv(packed);
       inputs.push_back(draws.floats({2, 1, 9, 70}));
-      check_on_devices("Attention <" + heads + ", is_causal = 1, softcap = 2.0, qk_matmul_output_mode = " +
+      check_on_devices("Attention <" + heads +
+                           ", is_causal = 1, softcap = 2.0, qk_matmul_output_mode = " +
                            std::to_string(mode) + ">",
                        inputs, 4, 1e-5);
     }
@@ -92,29 +93,30 @@ TEST_CASE("device kernels: MultiHeadAttention of packed inputs, biases, paddings
   check_on_devices(causal, cached, 4, 2e-3);
   // Another layer's keys and values.
   check_on_devices(node,
-                   {draws.floats({2, 5, 16}), draws.floats({2, 2, 7, 8}), draws.floats({2, 2, 7, 8}),
-                    draws.floats({48})},
+                   {draws.floats({2, 5, 16}), draws.floats({2, 2, 7, 8}),
+                    draws.floats({2, 2, 7, 8}), draws.floats({48})},
                    1, 1e-5);
 }
 
 TEST_CASE("device kernels: com.microsoft.Attention projects, with and without a past") {
   DeviceDraws draws;
   const std::string node = "com.microsoft.Attention <num_heads = 2, unidirectional = 1>";
-  check_on_devices(node, {draws.floats({2, 5, 10}), draws.floats({10, 24}), draws.floats({24}),
-                          integers({5, 2}, {2})},
-                   2, 1e-5);
-  check_on_devices(node, {draws.floats({2, 5, 10}), draws.floats({10, 24}), draws.floats({24}),
-                          std::nullopt, draws.floats({2, 2, 2, 3, 4})},
-                   2, 1e-5);
   check_on_devices(
-      "com.microsoft.Attention <num_heads = 2, qkv_hidden_sizes = [8, 8, 20]>",
-      {draws.floats({2, 5, 10}), draws.floats({10, 36}), draws.floats({36})}, 1, 1e-5);
+      node,
+      {draws.floats({2, 5, 10}), draws.floats({10, 24}), draws.floats({24}), integers({5, 2}, {2})},
+      2, 1e-5);
+  check_on_devices(node,
+                   {draws.floats({2, 5, 10}), draws.floats({10, 24}), draws.floats({24}),
+                    std::nullopt, draws.floats({2, 2, 2, 3, 4})},
+                   2, 1e-5);
+  check_on_devices("com.microsoft.Attention <num_heads = 2, qkv_hidden_sizes = [8, 8, 20]>",
+                   {draws.floats({2, 5, 10}), draws.floats({10, 36}), draws.floats({36})}, 1, 1e-5);
 }
 
 TEST_CASE("device kernels: groups of query heads over a cache, turned by position") {
   DeviceDraws draws;
-  for (const std::string attributes :
-       {"", ", local_window_size = 3", ", do_rotary = 1", ", do_rotary = 1, rotary_interleaved = 1"})
+  for (const std::string attributes : {"", ", local_window_size = 3", ", do_rotary = 1",
+                                       ", do_rotary = 1, rotary_interleaved = 1"})
     for (const bool packed : {false, true}) {
       Inputs inputs(9);
       if (packed) {
@@ -148,12 +150,13 @@ TEST_CASE("device kernels: rotary embeddings of some of a head, by position and 
                       draws.below<int64_t>(9, {2, 5})},
                      1, 1e-6);
     check_on_devices(attributes + ", num_heads = 3>",
-                     {draws.floats({2, 5, 24}), draws.floats({2, 5, 4}), draws.floats({2, 5, 4})}, 1,
-                     1e-6);
-    check_on_devices("com.microsoft." + attributes + ">",
-                     {draws.floats({2, 3, 5, 8}), Tensor::from<int64_t>({1}, std::vector<int64_t>{3}),
-                      draws.floats({9, 4}), draws.floats({9, 4})},
+                     {draws.floats({2, 5, 24}), draws.floats({2, 5, 4}), draws.floats({2, 5, 4})},
                      1, 1e-6);
+    check_on_devices(
+        "com.microsoft." + attributes + ">",
+        {draws.floats({2, 3, 5, 8}), Tensor::from<int64_t>({1}, std::vector<int64_t>{3}),
+         draws.floats({9, 4}), draws.floats({9, 4})},
+        1, 1e-6);
   }
 }
 

@@ -22,8 +22,8 @@ TEST_CASE("device kernels: products of weights of few bits, as the host's") {
             inputs.push_back(draws.floats({kN}));
           }
           // Codes reach 255, so sums of 70 products some 10^4.
-          check_on_devices("com.microsoft.MatMulNBits <K = 70, N = 9, bits = " + std::to_string(bits) +
-                               ", block_size = " + std::to_string(block) +
+          check_on_devices("com.microsoft.MatMulNBits <K = 70, N = 9, bits = " +
+                               std::to_string(bits) + ", block_size = " + std::to_string(block) +
                                ", accuracy_level = " + std::to_string(level) + ">",
                            inputs, 1, bits == 8 ? 5e-3 : 1e-4);
         }

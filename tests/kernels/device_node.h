@@ -48,8 +48,9 @@ class DeviceDraws {
 /// `node`, an operator with its domain and attributes, over inputs i0, i1, ... on each device as a
 /// plan of one step, whose outputs are the host's within `tolerance`. Inputs that are not given are
 /// absent.
-inline void check_on_devices(const std::string& node, const std::vector<std::optional<Tensor>>& given,
-                      int outputs, double tolerance) {
+inline void check_on_devices(const std::string& node,
+                             const std::vector<std::optional<Tensor>>& given, int outputs,
+                             double tolerance) {
   std::string inputs, arguments, results;
   std::vector<Tensor> tensors;
   for (size_t i = 0; i < given.size(); ++i) {
@@ -64,9 +65,9 @@ inline void check_on_devices(const std::string& node, const std::vector<std::opt
     tensors.push_back(*given[i]);
   }
   for (int i = 0; i < outputs; ++i) results += (i ? ", y" : "y") + std::to_string(i);
-  auto model = parse_text(R"(<ir_version: 11, opset_import: ["" : 24, "com.microsoft" : 1]> g ()" +
-                          inputs + ") => (" + results + ") { " + results + " = " + node + " (" +
-                          arguments + ") }");
+  auto model =
+      parse_text(R"(<ir_version: 11, opset_import: ["" : 24, "com.microsoft" : 1]> g ()" + inputs +
+                 ") => (" + results + ") { " + results + " = " + node + " (" + arguments + ") }");
   REQUIRE_MESSAGE(model.ok(), (model.ok() ? "" : model.error().message));
   REQUIRE(infer_graph((*model)->graph()).ok());
   const auto run = [&](std::vector<const KernelSet*> sets, std::string* kernels) {

@@ -2,8 +2,8 @@
 // com.microsoft: scores = softmax(softcap(scale * q k^T) + bias), y = scores v.
 //
 // On the host a task owns a block of queries of one head and keeps its scores in cache; products go
-// through the blocked ones of gemm.h, so that the bits depend on neither threads nor blocks of other
-// queries. On a device (cuda/attention_core.cu) all heads are one product.
+// through the blocked ones of gemm.h, so that the bits depend on neither threads nor blocks of
+// other queries. On a device (cuda/attention_core.cu) all heads are one product.
 #pragma once
 
 #include <algorithm>
@@ -42,7 +42,8 @@ struct HeadTensor {
   ConstView view;
   HeadShape shape;
 };
-/// Copies every head's rows to those of `to` from first[batch] on (nullptr: from 0), which has room.
+/// Copies every head's rows to those of `to` from first[batch] on (nullptr: from 0), which has
+/// room.
 void copy_heads(KernelContext& ctx, DataType type, const void* in, const HeadShape& from, void* out,
                 const HeadShape& to, const int64_t* first);
 /// `past` followed by `now` along the rows, as [batch, heads, rows, size]: in output `output` (-1:
@@ -52,8 +53,8 @@ Result<HeadTensor> append_rows(KernelContext& ctx, const ConstView* past, const 
 /// The tensor in element type `to`; bool becomes the bias 0 (true) or minus infinity.
 Result<ConstView> as_bias(KernelContext& ctx, const ConstView& mask, DataType to);
 
-/// The keys [first, last) that a query sees, of `keys`: those from query + offset - left (unless left
-/// < 0) to query + offset + right (unless right < 0), and below `valid`.
+/// The keys [first, last) that a query sees, of `keys`: those from query + offset - left (unless
+/// left < 0) to query + offset + right (unless right < 0), and below `valid`.
 struct KeyRange {
   int64_t first, last;
 };
@@ -81,7 +82,7 @@ struct KeyWindow {
 template <class T>
 struct MaskBias {
   KeyWindow window;
-  const T* mask = nullptr;  // nullptr: none
+  const T* mask = nullptr;           // nullptr: none
   std::array<int64_t, 3> strides{};  // of batch, head and query
   int64_t mask_keys = INT64_MAX;
 
@@ -106,7 +107,7 @@ struct AttentionProblem {
   const T* v_data = nullptr;
   T* y_data = nullptr;
   T scale = 1;
-  T softcap = 0;  // 0: none; else softcap * tanh(x / softcap)
+  T softcap = 0;                               // 0: none; else softcap * tanh(x / softcap)
   std::array<const MaskBias<T>*, 2> biases{};  // added in this order; nullptr: none
   T* scores = nullptr;  // [batch, head, query, key] of `stage`; nullptr: not wanted
   ScoreStage stage = ScoreStage::kProduct;

@@ -120,9 +120,8 @@ Result<ConstView> as_bias(KernelContext& ctx, const ConstView& mask, DataType to
   if (mask.dtype != DataType::kBool) return converted(ctx, mask, to);
   ONNXTOOL_ASSIGN(void* buffer, ctx.scratch(size_bytes_of(to, static_cast<uint64_t>(mask.count))));
   ONNXTOOL_TRY(dispatch(to, TypeList<float, double>{}, "the mask", [&]<class T>() -> Status {
-    for_each_cell(
-        ctx, 1, mask.count,
-        HideUnless<T>{static_cast<const uint8_t*>(mask.data), static_cast<T*>(buffer)});
+    for_each_cell(ctx, 1, mask.count,
+                  HideUnless<T>{static_cast<const uint8_t*>(mask.data), static_cast<T*>(buffer)});
     return {};
   }));
   ConstView bias = mask;
@@ -161,9 +160,9 @@ Result<MaskBias<T>> MaskBias<T>::make(KeyWindow window, const ConstView* mask,
 }
 
 template Result<MaskBias<float>> MaskBias<float>::make(KeyWindow, const ConstView*,
-                                                      std::span<const int64_t>);
+                                                       std::span<const int64_t>);
 template Result<MaskBias<double>> MaskBias<double>::make(KeyWindow, const ConstView*,
-                                                        std::span<const int64_t>);
+                                                         std::span<const int64_t>);
 
 Status check_attention(const HeadShape& q, const HeadShape& k, const HeadShape& v) {
   const auto text = [](const HeadShape& s) {

@@ -9,13 +9,9 @@
 namespace onnxtool {
 namespace {
 
-constexpr std::initializer_list<RecurrentActivation::Kind> kDefaults = {
-    RecurrentActivation::Kind::kSigmoid, RecurrentActivation::Kind::kTanh};
-
 template <const GemmIsa& (*kIsa)()>
 Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
-  return prepare_recurrent(node, kIsa(),
-                           {.gates = 3, .first_gates = 2, .initial_c = -1, .defaults = kDefaults});
+  return prepare_recurrent(node, kIsa(), kGruKind);
 }
 
 template <class T>

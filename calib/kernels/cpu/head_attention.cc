@@ -2,9 +2,9 @@
 //
 //   y = softmax(scale * q k^T + mask) v
 //
-// for q, k, v of float32 and rank 4, [batch, heads, rows, size], or [batch, rows, heads, size] where
-// q_rows_first and its kin say so. The mask broadcasts to [batch, heads, queries, keys] and has the
-// last extent. A query whose scores are all minus infinity gives NaN, as Softmax does.
+// for q, k, v of float32 and rank 4, [batch, heads, rows, size], or [batch, rows, heads, size]
+// where q_rows_first and its kin say so. The mask broadcasts to [batch, heads, queries, keys] and
+// has the last extent. A query whose scores are all minus infinity gives NaN, as Softmax does.
 
 #include "calib/kernels/cpu/attention_core.h"
 

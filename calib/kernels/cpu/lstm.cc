@@ -9,15 +9,9 @@
 namespace onnxtool {
 namespace {
 
-constexpr int kInitialC = 6, kPeephole = 7;
-constexpr std::initializer_list<RecurrentActivation::Kind> kDefaults = {
-    RecurrentActivation::Kind::kSigmoid, RecurrentActivation::Kind::kTanh,
-    RecurrentActivation::Kind::kTanh};
-
 template <const GemmIsa& (*kIsa)()>
 Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
-  return prepare_recurrent(
-      node, kIsa(), {.gates = 4, .first_gates = 4, .initial_c = kInitialC, .defaults = kDefaults});
+  return prepare_recurrent(node, kIsa(), kLstmKind);
 }
 
 template <class T>
@@ -70,12 +64,7 @@ class Cell final : public RecurrentCell<T> {
 
 Status run(KernelContext& ctx) {
   ONNXTOOL_ASSIGN(const RecurrentShape shape, resolve_recurrent(ctx));
-  if (ctx.has_input(kPeephole)) {
-    const ConstView& p = ctx.input(kPeephole);
-    const Dims expected{shape.directions, 3 * shape.hidden};
-    if (!std::ranges::equal(p.dims, expected))
-      return mismatch("P has shape " + format_dims(p.dims) + ", expected " + format_dims(expected));
-  }
+  ONNXTOOL_TRY(check_peepholes(ctx, shape));
   return dispatch_float(ctx.input(0).dtype, [&]<class T>() -> Status {
     ONNXTOOL_ASSIGN(const T* peephole,
                     optional_float_input<T>(ctx, kPeephole, ctx.input(0).dtype, "P"));

@@ -182,11 +182,8 @@ constexpr std::initializer_list<DataType> kTypes = {DataType::kFloat, DataType::
 
 constexpr KernelInfo info(std::initializer_list<DataType> types,
                           Result<std::unique_ptr<KernelState>> (*prepare)(const NodeView&)) {
-  return {.domain = "com.microsoft",
-          .op = "Attention",
-          .types = types,
-          .prepare = prepare,
-          .run = run};
+  return {
+      .domain = "com.microsoft", .op = "Attention", .types = types, .prepare = prepare, .run = run};
 }
 
 }  // namespace

@@ -8,45 +8,9 @@
 
 #include "calib/kernels/cpu/float_io.h"
 #include "calib/kernels/cpu/gemm.h"
+#include "calib/kernels/cpu/recurrent_node.h"
 
 namespace onnxtool {
-
-/// One of the activation functions of the operators, with its parameters.
-struct RecurrentActivation {
-  enum class Kind : uint8_t {
-    kRelu,
-    kTanh,
-    kSigmoid,
-    kAffine,
-    kLeakyRelu,
-    kThresholdedRelu,
-    kScaledTanh,
-    kHardSigmoid,
-    kElu,
-    kSoftsign,
-    kSoftplus
-  };
-  Kind kind = Kind::kTanh;
-  float alpha = 0, beta = 0;
-
-  void apply(float* x, int64_t n) const;
-  void apply(double* x, int64_t n) const;
-};
-
-/// How the operators differ for what is shared.
-struct RecurrentKind {
-  int64_t gates;
-  /// Gates whose part of R is multiplied before the cell is called; RestProduct does the others.
-  int64_t first_gates;
-  /// Input that holds the cell state; -1: there is none.
-  int initial_c;
-  std::initializer_list<RecurrentActivation::Kind> defaults;  // of one direction
-};
-
-/// Those of all directions, as the node names them, else the operator's own.
-Result<std::vector<RecurrentActivation>> read_recurrent_activations(const NodeView& node,
-                                                                    const RecurrentKind& kind,
-                                                                    int64_t directions);
 
 /// Panels of all directions, one after the other: W, and the two parts of R.
 template <class T>
@@ -54,16 +18,8 @@ struct RecurrentWeights {
   AlignedArray<T> w, r_first, r_rest;
 };
 
-struct RecurrentState final : KernelState {
+struct RecurrentState final : KernelState, RecurrentNode {
   const GemmIsa* isa;
-  RecurrentKind kind;
-  int64_t hidden = 0;  // 0: as R says
-  int64_t directions = 1;
-  bool reverse_first = false;  // "reverse"; the second of two directions always is
-  bool batch_first = false;    // layout 1
-  float clip = 0;              // 0: none
-  bool linear_before_reset = false, input_forget = false;
-  std::vector<RecurrentActivation> activations;  // of all directions
   // Packed W and R with their shapes, when both are constant: run() then does not read them.
   RecurrentWeights<float> weights;
   RecurrentWeights<double> weights64;
@@ -74,6 +30,9 @@ struct RecurrentState final : KernelState {
 };
 Result<std::unique_ptr<KernelState>> prepare_recurrent(const NodeView& node, const GemmIsa& isa,
                                                        const RecurrentKind& kind);
+
+/// As resolve_recurrent() above, of a prepared node; W has x's element type.
+Result<RecurrentShape> resolve_recurrent(const KernelContext& ctx);
 
 /// Multiplies [rows, hidden] by the part of R that RecurrentKind leaves out, into the step's gates.
 template <class T>
@@ -110,12 +69,6 @@ class RecurrentCell {
   virtual bool adds_last_bias() const { return false; }
 };
 
-struct RecurrentShape {
-  int64_t seq = 0, batch = 0, input = 0, hidden = 0, directions = 1;
-};
-/// Checks x, W, R, B, sequence_lens and initial states, and that all have x's element type.
-Result<RecurrentShape> resolve_recurrent(const KernelContext& ctx);
-
 template <class T>
 Status run_recurrent(KernelContext& ctx, const RecurrentShape& shape, const RecurrentCell<T>& cell);
 
@@ -123,8 +76,7 @@ Status run_recurrent(KernelContext& ctx, const RecurrentShape& shape, const Recu
 template <class T>
 void clip_values(T* x, int64_t n, float clip) {
   if (!(clip > 0)) return;
-  const T limit = clip;
-  for (int64_t i = 0; i < n; ++i) x[i] = x[i] < -limit ? -limit : x[i] > limit ? limit : x[i];
+  for (int64_t i = 0; i < n; ++i) x[i] = clip_value(x[i], clip);
 }
 
 /// Adds what x gives to the sums of one row and clips, for gates [first, last).

@@ -3,8 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "calib/kernels/cpu/recurrent.h"
-#include "calib/kernels/cpu/vector_math.h"
+#include "calib/kernels/cpu/recurrent_node.h"
 #include "libopt/support/ascii.h"
 
 namespace onnxtool {
@@ -32,45 +31,12 @@ constexpr ActivationEntry kActivations[] = {
     {"Softplus", Kind::kSoftplus, false, false, 0, 0},
 };
 
-template <class T>
-T activate(const RecurrentActivation& a, T x) {
-  const T alpha = a.alpha, beta = a.beta;
-  switch (a.kind) {
-    case Kind::kRelu: return x < 0 ? T(0) : x;
-    case Kind::kTanh: return std::tanh(x);
-    case Kind::kSigmoid: return 1 / (1 + std::exp(-x));
-    case Kind::kAffine: return alpha * x + beta;
-    case Kind::kLeakyRelu: return x < 0 ? alpha * x : x;
-    case Kind::kThresholdedRelu: return x < alpha ? T(0) : x;
-    case Kind::kScaledTanh: return alpha * std::tanh(beta * x);
-    case Kind::kHardSigmoid: return std::min(std::max(alpha * x + beta, T(0)), T(1));
-    case Kind::kElu: return x < 0 ? alpha * (std::exp(x) - 1) : x;
-    case Kind::kSoftsign: return x / (1 + std::abs(x));
-    case Kind::kSoftplus: return std::max(x, T(0)) + std::log1p(std::exp(-std::abs(x)));
-  }
-  return x;
-}
-
 /// Names are matched without regard to case: exporters write both "Tanh" and "tanh".
 bool same_name(std::string_view a, std::string_view b) {
   return std::ranges::equal(a, b, [](char x, char y) { return to_lower(x) == to_lower(y); });
 }
 
-void apply_scalar(const RecurrentActivation& a, auto* x, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) x[i] = activate(a, x[i]);
-}
-
 }  // namespace
-
-void RecurrentActivation::apply(float* x, int64_t n) const {
-  if (kind == Kind::kSigmoid)
-    vector_math().sigmoid(x, x, n);
-  else if (kind == Kind::kTanh)
-    vector_math().tanh(x, x, n);
-  else
-    apply_scalar(*this, x, n);
-}
-void RecurrentActivation::apply(double* x, int64_t n) const { apply_scalar(*this, x, n); }
 
 Result<std::vector<RecurrentActivation>> read_recurrent_activations(const NodeView& node,
                                                                     const RecurrentKind& kind,

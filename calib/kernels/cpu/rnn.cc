@@ -5,13 +5,9 @@
 namespace onnxtool {
 namespace {
 
-constexpr std::initializer_list<RecurrentActivation::Kind> kDefaults = {
-    RecurrentActivation::Kind::kTanh};
-
 template <const GemmIsa& (*kIsa)()>
 Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
-  return prepare_recurrent(node, kIsa(),
-                           {.gates = 1, .first_gates = 1, .initial_c = -1, .defaults = kDefaults});
+  return prepare_recurrent(node, kIsa(), kRnnKind);
 }
 
 template <class T>

@@ -1,5 +1,5 @@
-// Rotary position embedding of rows: pairs of their first elements are turned by the angles of their
-// positions.
+// Rotary position embedding of rows: pairs of their first elements are turned by the angles of
+// their positions.
 #pragma once
 
 #include "calib/kernels/cpu/attention_core.h"
@@ -12,8 +12,8 @@ struct RotaryShape {
   bool interleaved = false;  // pairs (2i, 2i + 1), else (i, i + half)
 };
 
-/// Pairs and what is left of rows of heads, for for_each_cell(): cell [batch * rows + row) * heads +
-/// head, p]. angles[batch * rows + row] is the row of cos and sin, of `half` elements each.
+/// Pairs and what is left of rows of heads, for for_each_cell(): cell [batch * rows + row) * heads
+/// + head, p]. angles[batch * rows + row] is the row of cos and sin, of `half` elements each.
 template <class T>
 struct TurnRows {
   RotaryShape rotary;
@@ -55,8 +55,8 @@ void turn_rows(KernelContext& ctx, const TurnRows<T>& turn) {
   HeadShape rest = s;
   rest.size = turn.rotary.size - 2 * turn.rotary.half;
   if (rest.size > 0)
-    copy_heads(ctx, dtype_of<T>, turn.x + 2 * turn.rotary.half, rest,
-               turn.y + 2 * turn.rotary.half, turn.to, nullptr);
+    copy_heads(ctx, dtype_of<T>, turn.x + 2 * turn.rotary.half, rest, turn.y + 2 * turn.rotary.half,
+               turn.to, nullptr);
 }
 
 }  // namespace onnxtool

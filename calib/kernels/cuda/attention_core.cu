@@ -166,9 +166,8 @@ struct MoveHeads {
 
 template <class T>
 void move_heads(const T* x, const HeadShape& from, DataType type, void* y, const HeadShape& to) {
-  device::for_each_index(from.count(),
-                         MoveHeads<T>{x, from, type, y, to, Divider(from.size), Divider(from.rows),
-                                      Divider(from.heads)});
+  device::for_each_index(from.count(), MoveHeads<T>{x, from, type, y, to, Divider(from.size),
+                                                    Divider(from.rows), Divider(from.heads)});
 }
 
 bool is_dense(const HeadShape& s) {
@@ -200,13 +199,14 @@ class Attention {
     if (!is_dense(p_.y)) {
       ONNXTOOL_ASSIGN(y_, buffer<T>(p_.y.count()));
     }
-    const int64_t most = std::max<int64_t>(
-        kMostScoreBytes / std::max<int64_t>(keys * int64_t{sizeof(T)}, 1), 1);
+    const int64_t most =
+        std::max<int64_t>(kMostScoreBytes / std::max<int64_t>(keys * int64_t{sizeof(T)}, 1), 1);
     const int64_t rows = std::min(rows_, most), together = std::min(groups, most / rows);
     ONNXTOOL_TRY(make_rows(together * rows));
     for (int64_t g = 0; g < groups; g += together)
       for (int64_t first = 0; first < rows_; first += rows)
-        ONNXTOOL_TRY(attend(g, std::min(together, groups - g), first, std::min(rows, rows_ - first)));
+        ONNXTOOL_TRY(
+            attend(g, std::min(together, groups - g), first, std::min(rows, rows_ - first)));
     if (!is_dense(p_.y))
       move_heads(y_, heads_first(p_.y.batches, p_.y.heads, p_.y.rows, p_.y.size), dtype_of<T>,
                  p_.y_data, p_.y);
@@ -235,8 +235,8 @@ class Attention {
     line_.sums = line_.max + rows;
     weights_ = line_.scores;
     if (operand_ != dtype_of<T>) {
-      ONNXTOOL_ASSIGN(weights_, ctx_.scratch(size_bytes_of(
-                                    operand_, static_cast<uint64_t>(rows * p_.k.rows))));
+      ONNXTOOL_ASSIGN(
+          weights_, ctx_.scratch(size_bytes_of(operand_, static_cast<uint64_t>(rows * p_.k.rows))));
     }
     line_.keys = p_.k.rows;
     line_.heads = Divider(p_.q.heads), line_.queries = Divider(p_.q.rows);
@@ -325,10 +325,8 @@ Status project_rows(KernelContext& ctx, const GemmIsa& isa, const float* x, cons
   p.tf32 = isa.precision == Precision::kTf32;
   p.m = m, p.n = n, p.k = k;
   const Dims left{m, k}, right{k, n};
-  ONNXTOOL_ASSIGN(const ConstView a,
-                  converted(ctx, {DataType::kFloat, left, x, m * k}, p.type));
-  ONNXTOOL_ASSIGN(const ConstView b,
-                  converted(ctx, {DataType::kFloat, right, w, k * n}, p.type));
+  ONNXTOOL_ASSIGN(const ConstView a, converted(ctx, {DataType::kFloat, left, x, m * k}, p.type));
+  ONNXTOOL_ASSIGN(const ConstView b, converted(ctx, {DataType::kFloat, right, w, k * n}, p.type));
   p.a = a.data, p.b = b.data, p.c = y;
   ONNXTOOL_TRY(device::multiply(ctx, p));
   if (bias) device::for_each_index(m * n, AddToColumns{bias, y, Divider(n)});

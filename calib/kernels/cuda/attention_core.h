@@ -22,10 +22,12 @@ namespace device {
 inline constexpr std::initializer_list<DataType> kReducedTypes = {DataType::kFloat};
 
 /// Kernels whose sources make them by info(types, prepare) of a prepare<isa>().
-#define ONNXTOOL_REDUCED_BY_ISA(info, prepare)                                      \
-  {info(device::kReducedTypes, prepare<gemm_isa_of<device::Precision::kTf32>>),     \
-   info(device::kReducedTypes, prepare<gemm_isa_of<device::Precision::kBf16>>),     \
-   info(device::kReducedTypes, prepare<gemm_isa_of<device::Precision::kFp16>>)}
+#define ONNXTOOL_REDUCED_BY_ISA(info, prepare)                                       \
+  {                                                                                  \
+    info(device::kReducedTypes, prepare<gemm_isa_of<device::Precision::kTf32>>),     \
+        info(device::kReducedTypes, prepare<gemm_isa_of<device::Precision::kBf16>>), \
+        info(device::kReducedTypes, prepare<gemm_isa_of<device::Precision::kFp16>>)  \
+  }
 
 }  // namespace device
 }  // namespace onnxtool

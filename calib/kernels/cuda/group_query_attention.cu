@@ -4,5 +4,6 @@
 #include "calib/kernels/cuda/attention_core.h"
 
 namespace onnxtool {
-constinit const device::ReducedKernels kReducedGroupQueryAttention = ONNXTOOL_REDUCED_BY_ISA(info, prepare);
+constinit const device::ReducedKernels kReducedGroupQueryAttention =
+    ONNXTOOL_REDUCED_BY_ISA(info, prepare);
 }  // namespace onnxtool

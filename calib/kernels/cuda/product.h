@@ -31,8 +31,8 @@ struct Product {
   const void *a = nullptr, *b = nullptr;
   void* c = nullptr;
   int64_t a_step = 0, b_step = 0, c_step = 0;  // elements from one product to the next
-  double alpha = 1;  // rounded to float, but for products of double
-  bool tf32 = false;  // float operands are rounded to 10 bits of mantissa
+  double alpha = 1;                            // rounded to float, but for products of double
+  bool tf32 = false;                           // float operands are rounded to 10 bits of mantissa
 };
 
 Status multiply(KernelContext& ctx, const Product& product);
