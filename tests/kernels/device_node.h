@@ -24,6 +24,11 @@ class DeviceDraws {
     for (float& x : v) x = static_cast<float>(next()) / 8388608.0f - 1.0f;
     return Tensor::from<float>(std::move(dims), v);
   }
+  Tensor codes(DataType type, std::vector<int64_t> dims) {
+    std::vector<std::byte> v(static_cast<size_t>(count(dims)));
+    for (std::byte& x : v) x = static_cast<std::byte>(next());
+    return Tensor::from_bytes(type, std::move(dims), v);
+  }
   Tensor bytes(std::vector<int64_t> dims) {
     std::vector<uint8_t> v(static_cast<size_t>(count(dims)));
     for (uint8_t& x : v) x = static_cast<uint8_t>(next());

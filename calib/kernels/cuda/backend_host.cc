@@ -3,6 +3,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <mutex>
@@ -154,7 +155,32 @@ struct PlainProduct {
   }
 };
 
+struct PlainIntegers {
+  Product p;
+  void operator()(int64_t i) const {
+    const int64_t at = i / (p.m * p.n), row = i / p.n % p.m, column = i % p.n;
+    const auto* a = static_cast<const int8_t*>(p.a) + at * p.a_step + row * p.k;
+    const auto* b = static_cast<const int8_t*>(p.b) + at * p.b_step + column * p.k;
+    uint32_t sum = 0;
+    for (int64_t j = 0; j < p.k; ++j) sum += static_cast<uint32_t>(a[j] * b[j]);
+    static_cast<int32_t*>(p.c)[at * p.c_step + row * p.n + column] = static_cast<int32_t>(sum);
+  }
+};
+
+bool is_aligned(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
+
 }  // namespace
+
+Result<bool> multiply_integers(KernelContext&, const Product& p) {
+  const int64_t extents[] = {p.n, p.k, p.a_step, p.b_step, p.c_step};
+  if (!is_aligned(p.a) || !is_aligned(p.b) || !is_aligned(p.c) || !p.transpose_b ||
+      std::ranges::any_of(extents, [](int64_t n) { return n % 16 != 0; }))
+    return kernel_error(ErrorCode::kUnsupported, "operands are not as tensor cores take them");
+  // What a device may decline, too.
+  if (p.m == 1 && p.n == 16) return false;
+  for_each_index(p.count * p.m * p.n, PlainIntegers{p});
+  return true;
+}
 
 Status multiply(KernelContext&, const Product& p) {
   const int64_t count = p.count * p.m * p.n;

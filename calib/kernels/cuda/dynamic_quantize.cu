@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "calib/kernels/cuda/dynamic_quantize.h"
 #include "calib/kernels/cuda/elements.h"
 
 namespace onnxtool {
@@ -71,20 +72,24 @@ Status dynamic_quantize(KernelContext& ctx) {
   ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, DataType::kUint8, x.dims));
   ONNXTOOL_ASSIGN(const MutableView scale, ctx.output(1, DataType::kFloat, {}));
   ONNXTOOL_ASSIGN(const MutableView zero_point, ctx.output(2, DataType::kUint8, {}));
-  constexpr int64_t kLeast = 8192, kMostParts = 512;
-  const int64_t parts = std::clamp<int64_t>((x.count + kLeast - 1) / kLeast, 1, kMostParts);
-  ONNXTOOL_ASSIGN(void* work, ctx.scratch(static_cast<size_t>(parts) * sizeof(LowHigh)));
-  auto* ranges = static_cast<LowHigh*>(work);
-  const auto* in = static_cast<const float*>(x.data);
-  auto* step = static_cast<float*>(scale.data);
-  auto* zero = static_cast<uint8_t*>(zero_point.data);
-  device::for_each_line(parts, RangeLine{in, x.count, (x.count + parts - 1) / parts, ranges});
-  device::for_each_line(1, ParametersLine{ranges, parts, step, zero});
-  device::for_each_index(x.count, ToCodes{in, step, zero, static_cast<uint8_t*>(y.data)});
-  return {};
+  return device::quantize_by_range(
+      ctx, static_cast<const float*>(x.data), x.count, static_cast<float*>(scale.data),
+      static_cast<uint8_t*>(zero_point.data), static_cast<uint8_t*>(y.data));
 }
 
 }  // namespace
+
+Status device::quantize_by_range(KernelContext& ctx, const float* x, int64_t count, float* scale,
+                                 uint8_t* zero_point, uint8_t* codes) {
+  constexpr int64_t kLeast = 8192, kMostParts = 512;
+  const int64_t parts = std::clamp<int64_t>((count + kLeast - 1) / kLeast, 1, kMostParts);
+  ONNXTOOL_ASSIGN(void* work, ctx.scratch(static_cast<size_t>(parts) * sizeof(LowHigh)));
+  auto* ranges = static_cast<LowHigh*>(work);
+  for_each_line(parts, RangeLine{x, count, (count + parts - 1) / parts, ranges});
+  for_each_line(1, ParametersLine{ranges, parts, scale, zero_point});
+  for_each_index(count, ToCodes{x, scale, zero_point, codes});
+  return {};
+}
 
 constinit const KernelInfo kDynamicQuantizeLinear{.op = "DynamicQuantizeLinear",
                                                   .types = {DataType::kFloat},

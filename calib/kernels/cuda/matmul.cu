@@ -111,14 +111,6 @@ Status multiply_integers(KernelContext& ctx, const MatMulShape& s, const Mutable
   return {};
 }
 
-// The step between the matrices that products read in turn; nullopt: no step says it.
-std::optional<int64_t> step_of(const Dims& index) {
-  const int64_t step = index.size() > 1 ? index[1] - index[0] : 0;
-  for (size_t i = 0; i < index.size(); ++i)
-    if (index[i] != index[0] + static_cast<int64_t>(i) * step) return std::nullopt;
-  return step;
-}
-
 const void* element(const void* data, DataType type, int64_t i) {
   return static_cast<const std::byte*>(data) + i * static_cast<int64_t>(size_bytes_of(type, 1));
 }
@@ -126,7 +118,7 @@ const void* element(const void* data, DataType type, int64_t i) {
 // All products of a batch: at once where the matrices lie evenly, else one by one.
 Status multiply_batch(KernelContext& ctx, const MatMulShape& s, device::Product p) {
   const Dims a_index = s.a_index(), b_index = s.b_index();
-  const auto a_step = step_of(a_index), b_step = step_of(b_index);
+  const auto a_step = device::even_step(a_index), b_step = device::even_step(b_index);
   const void *a = p.a, *b = p.b;
   auto* c = static_cast<std::byte*>(p.c);
   const bool even = a_step && b_step && !a_index.empty();

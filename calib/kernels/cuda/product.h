@@ -1,6 +1,9 @@
 // Matrix products on a device: cuBLASLt in the module, plain loops where tests stand in for one.
 #pragma once
 
+#include <optional>
+#include <vector>
+
 #include "calib/kernels/cuda/elements.h"
 
 namespace onnxtool::device {
@@ -35,7 +38,19 @@ struct Product {
   bool tf32 = false;                           // float operands are rounded to 10 bits of mantissa
 };
 
+/// The step between matrices that a batch of products reads in turn; nullopt: no step says it.
+inline std::optional<int64_t> even_step(const std::vector<int64_t>& index) {
+  const int64_t step = index.size() > 1 ? index[1] - index[0] : 0;
+  for (size_t i = 0; i < index.size(); ++i)
+    if (index[i] != index[0] + static_cast<int64_t>(i) * step) return std::nullopt;
+  return step;
+}
+
 Status multiply(KernelContext& ctx, const Product& product);
+
+/// The same of int8 operands, b transposed, with int32 sums, which wrap: on tensor cores. n and k
+/// are multiples of 16, as all addresses and steps. false: there is no way to do it here.
+Result<bool> multiply_integers(KernelContext& ctx, const Product& product);
 
 }  // namespace onnxtool::device
 

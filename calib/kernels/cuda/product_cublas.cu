@@ -30,12 +30,16 @@ Error failed(cublasStatus_t status, const char* what) {
       return failed(s, #call);                                                     \
   } while (false)
 
-// One a thread: a handle belongs to the device that was current when it was made.
+// One a thread: a handle belongs to the device that was current when it was made. Products of a
+// thread run one after the other, so that they share their working memory.
 struct Handle {
   cublasLtHandle_t handle = nullptr;
   cublasStatus_t made = cublasLtCreate(&handle);
-  ~Handle() {
+  void* workspace = nullptr;
+  cudaError_t allocated = cudaMalloc(&workspace, kWorkspace);
+  ~Handle() {  // at the end of the process the driver may be gone
     if (handle) (void)cublasLtDestroy(handle);
+    if (allocated == cudaSuccess) (void)cudaFree(workspace);
   }
 };
 
@@ -60,7 +64,9 @@ struct Preference {
 };
 
 cudaDataType_t cuda_type(DataType type) {
-  return type == DataType::kDouble     ? CUDA_R_64F
+  return type == DataType::kInt8       ? CUDA_R_8I
+         : type == DataType::kInt32    ? CUDA_R_32I
+         : type == DataType::kDouble   ? CUDA_R_64F
          : type == DataType::kFloat16  ? CUDA_R_16F
          : type == DataType::kBfloat16 ? CUDA_R_16BF
                                        : CUDA_R_32F;
@@ -95,16 +101,21 @@ struct Call {
   Operation operation;
   Matrix x, y, z;  // b, a and c
   cublasLtMatmulAlgo_t algo{};
+  bool exists = false;  // an algorithm
 };
 
 Status choose(cublasLtHandle_t handle, const Product& p, const uint32_t (&alignment)[3],
               Call& call) {
-  const bool is_double = p.type == DataType::kDouble;
-  ONNXTOOL_CUBLAS(cublasLtMatmulDescCreate(&call.operation.desc,
-                                           is_double ? CUBLAS_COMPUTE_64F
-                                           : p.tf32  ? CUBLAS_COMPUTE_32F_FAST_TF32
-                                                     : CUBLAS_COMPUTE_32F,
-                                           is_double ? CUDA_R_64F : CUDA_R_32F));
+  const bool is_double = p.type == DataType::kDouble, is_integer = p.type == DataType::kInt8;
+  ONNXTOOL_CUBLAS(
+      cublasLtMatmulDescCreate(&call.operation.desc,
+                               is_integer  ? CUBLAS_COMPUTE_32I
+                               : is_double ? CUBLAS_COMPUTE_64F
+                               : p.tf32    ? CUBLAS_COMPUTE_32F_FAST_TF32
+                                           : CUBLAS_COMPUTE_32F,
+                               is_integer  ? CUDA_R_32I
+                               : is_double ? CUDA_R_64F
+                                           : CUDA_R_32F));
   const cublasOperation_t b_op = p.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N,
                           a_op = p.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N;
   ONNXTOOL_CUBLAS(cublasLtMatmulDescSetAttribute(call.operation.desc, CUBLASLT_MATMUL_DESC_TRANSA,
@@ -131,11 +142,13 @@ Status choose(cublasLtHandle_t handle, const Product& p, const uint32_t (&alignm
                                                          sizeof bytes));
   cublasLtMatmulHeuristicResult_t found{};
   int count = 0;
-  ONNXTOOL_CUBLAS(cublasLtMatmulAlgoGetHeuristic(handle, call.operation.desc, call.x.layout,
-                                                 call.y.layout, call.z.layout, call.z.layout,
-                                                 preference.preference, 1, &found, &count));
-  if (count == 0) return failed(CUBLAS_STATUS_NOT_SUPPORTED, "choosing an algorithm");
+  const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
+      handle, call.operation.desc, call.x.layout, call.y.layout, call.z.layout, call.z.layout,
+      preference.preference, 1, &found, &count);
+  if (status == CUBLAS_STATUS_NOT_SUPPORTED) return {};
+  if (status != CUBLAS_STATUS_SUCCESS) return failed(status, "choosing an algorithm");
   call.algo = found.algo;
+  call.exists = count > 0;
   return {};
 }
 
@@ -160,30 +173,60 @@ Result<const Call*> call_for(cublasLtHandle_t handle, const Product& p) {
   return &call;
 }
 
-}  // namespace
+// 1 and 0 in the type of sums.
+struct Factors {
+  explicit Factors(const Product& p)
+      : alpha(static_cast<float>(p.alpha)), alpha64(p.alpha), type(p.type) {}
+  float alpha, zero = 0;
+  double alpha64, zero64 = 0;
+  int32_t one = 1, none = 0;
+  DataType type;
 
-Status multiply(KernelContext& ctx, const Product& p) {
-  if (p.m == 0 || p.n == 0 || p.count == 0) return {};
+  const void* of_product() const {
+    return type == DataType::kInt8     ? static_cast<const void*>(&one)
+           : type == DataType::kDouble ? static_cast<const void*>(&alpha64)
+                                       : &alpha;
+  }
+  const void* of_c() const {
+    return type == DataType::kInt8     ? static_cast<const void*>(&none)
+           : type == DataType::kDouble ? static_cast<const void*>(&zero64)
+                                       : &zero;
+  }
+};
+
+// false: no algorithm does it.
+Result<bool> run(const Product& p) {
+  if (p.m == 0 || p.n == 0 || p.count == 0) return true;
   if (p.k == 0) {
     for (int64_t i = 0; i < p.count; ++i)
       fill_bytes(static_cast<std::byte*>(p.c) +
                      i * p.c_step * static_cast<int64_t>(size_bytes_of(p.result, 1)),
                  0, static_cast<size_t>(p.m * p.n) * size_bytes_of(p.result, 1));
-    return {};
+    return true;
   }
   thread_local Handle handle;
   if (handle.made != CUBLAS_STATUS_SUCCESS) return failed(handle.made, "starting");
+  if (handle.allocated != cudaSuccess)
+    return Error{ErrorCode::kOutOfMemory, "the device has no memory for matrix products",
+                 "use --device cpu"};
   ONNXTOOL_ASSIGN(const Call* call, call_for(handle.handle, p));
-  ONNXTOOL_ASSIGN(void* workspace, ctx.scratch(kWorkspace));
-  const float alpha = static_cast<float>(p.alpha), zero = 0;
-  const double alpha64 = p.alpha, zero64 = 0;
-  const bool is_double = p.type == DataType::kDouble;
-  ONNXTOOL_CUBLAS(cublasLtMatmul(
-      handle.handle, call->operation.desc,
-      is_double ? static_cast<const void*>(&alpha64) : &alpha, p.b, call->x.layout, p.a,
-      call->y.layout, is_double ? static_cast<const void*>(&zero64) : &zero, p.c, call->z.layout,
-      p.c, call->z.layout, &call->algo, workspace, kWorkspace, cudaStreamPerThread));
+  if (!call->exists) return false;
+  const Factors factors(p);
+  ONNXTOOL_CUBLAS(cublasLtMatmul(handle.handle, call->operation.desc, factors.of_product(), p.b,
+                                 call->x.layout, p.a, call->y.layout, factors.of_c(), p.c,
+                                 call->z.layout, p.c, call->z.layout, &call->algo,
+                                 handle.workspace, kWorkspace, cudaStreamPerThread));
+  return true;
+}
+
+}  // namespace
+
+Status multiply(KernelContext&, const Product& p) {
+  ONNXTOOL_ASSIGN(const bool done, run(p));
+  if (!done) return failed(CUBLAS_STATUS_NOT_SUPPORTED, "choosing an algorithm");
   return {};
 }
+
+Result<bool> multiply_integers(KernelContext&, const Product& p) { return run(p); }
 
 }  // namespace onnxtool::device
