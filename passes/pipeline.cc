@@ -110,6 +110,8 @@ constexpr const PassInfo* kOptimization[] = {
     &kFuseQdq,
     // Last: a shared weight is one that folds would have to copy.
     &kDeduplicateInitializers,
+    // Once the others find nothing: they look for an Add.
+    &kAvoidSkipLayerNorm,
     // Once the others find nothing: they go by what extents are computed from, not by names.
     &kDeduplicateDimensions,
 };

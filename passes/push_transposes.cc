@@ -9,8 +9,8 @@
 // become one with what undoes p; those that read from it go or become one with p; what else enters
 // or leaves is transposed. The region behind the Transpose, that before it, and both together are
 // weighed; the one that saves most bytes is rewritten. Does not fire: none of the three saves any
-// bytes, where extents that are not known count as kUnknownExtent; values whose open extents have
-// other names are too uncertain to make more Transposes for them. Since each rewrite makes the
+// bytes, where extents that are not known count as kUnknownExtent; there would be more Transposes
+// for more than half of the bytes, or for values whose open extents have other names. Since each rewrite makes the
 // bytes that all Transposes move less, it ends. Numerics: sums over several axes are taken in
 // another order. Source: ONNX Transpose-13 and the operators' texts.
 
@@ -35,8 +35,9 @@ bool all_known(const Value& v) {
          std::ranges::all_of(*v.type().shape, [](const Dim& d) { return d.value.has_value(); });
 }
 
-// What Transposes move: bytes, and how many they are. Bytes of values whose open extents are others
-// cannot be compared: then no more Transposes than before is what may be asked for.
+// What Transposes move: bytes, and how many they are. More Transposes than before must halve the
+// bytes, since each is a node, and what they are moved behind may be slower in the base's order.
+// Bytes of values whose open extents are others cannot be compared.
 class Cost {
  public:
   void add(const Value& v) { count(v, 1); }
@@ -47,8 +48,11 @@ class Cost {
   void save_transpose(const Node& n) { save(moved_by(n)); }
   void add_transpose(const Node& n) { add(moved_by(n)); }
 
-  double bytes() const { return bytes_; }
-  bool worth() const { return bytes_ < 0 && (units_.size() < 2 || transposes_ <= 0); }
+  double bytes() const { return added_ - saved_; }
+  bool worth() const {
+    if (transposes_ <= 0) return bytes() < 0;
+    return units_.size() < 2 && 2 * added_ <= saved_;
+  }
 
  private:
   static const Value& moved_by(const Node& transpose) {
@@ -67,12 +71,12 @@ class Cost {
       bytes *= kUnknownExtent * kUnknownExtent * kUnknownExtent;
       open.insert("");
     }
-    bytes_ += sign * bytes;
+    (sign > 0 ? added_ : saved_) += bytes;
     transposes_ += sign;
     units_.insert(std::move(open));
   }
 
-  double bytes_ = 0;
+  double added_ = 0, saved_ = 0;
   int transposes_ = 0;
   std::set<std::multiset<std::string>> units_;  // the names of open extents of all that was counted
 };
@@ -81,27 +85,26 @@ bool is_transpose(const Node* n) {
   return n && n->is("Transpose") && n->has_input(0) && n->has_output(0);
 }
 
-// The order of a Transpose of so many axes; empty: it is none, or its order is not known.
-Perm order_of(const Node* n, const Graph& graph, size_t rank) {
-  Perm perm = is_transpose(n) && &n->graph() == &graph ? perm_of(*n) : Perm{};
-  return perm.size() == rank ? perm : Perm{};
-}
-
-// Nodes that change their order of axes together, by id, so that results do not depend on
-// addresses.
+// Nodes of one graph that change their order of axes together, by id, so that results do not depend
+// on addresses. They may read values of graphs around, whose nodes' ids start anew.
 struct Region {
+  const Graph& graph;
   Perm perm;
-  std::map<int, Moved> nodes;
+  std::map<int, Moved> nodes = {};
 
-  bool holds(const Node* n) const { return n && nodes.contains(n->id()); }
-  /// Whether the node takes the base at this input.
-  bool takes(const Node& n, int input) const {
-    const auto at = nodes.find(n.id());
-    return at != nodes.end() && static_cast<size_t>(input) < at->second.inputs.size() &&
-           at->second.inputs[static_cast<size_t>(input)] == Moved::Input::kBase;
+  bool holds(const Node* n) const {
+    return n && &n->graph() == &graph && nodes.contains(n->id());
   }
-  bool takes(const Graph& graph, const Use& use) const {
-    return &use.user->graph() == &graph && takes(*use.user, use.index);
+  /// Whether its node takes the base there.
+  bool takes(const Use& use) const {
+    const auto at = &use.user->graph() == &graph ? nodes.find(use.user->id()) : nodes.end();
+    return at != nodes.end() && static_cast<size_t>(use.index) < at->second.inputs.size() &&
+           at->second.inputs[static_cast<size_t>(use.index)] == Moved::Input::kBase;
+  }
+  /// The order of a Transpose beside it; empty: it is none, or its order is not known.
+  Perm order_of(const Node* n) const {
+    Perm order = is_transpose(n) && &n->graph() == &graph ? perm_of(*n) : Perm{};
+    return order.size() == perm.size() ? order : Perm{};
   }
 };
 
@@ -115,10 +118,10 @@ std::optional<Moved> joins(const Region& region, const Node& n) {
   return m && m->ends != same_rank ? std::move(m) : std::nullopt;
 }
 
-// What stands behind the value or before it, or both, as far as it can be moved.
-Region grow(const Value& start, Perm perm, bool forward, bool backward) {
-  const Graph& graph = start.graph();
-  Region region{std::move(perm), {}};
+// What stands behind the value or before it, or both, as far as it can be moved. The value may be
+// one of a graph around.
+Region grow(const Graph& graph, const Value& start, Perm perm, bool forward, bool backward) {
+  Region region{graph, std::move(perm)};
   std::set<int> refused;
   std::vector<const Value*> open = {&start};
   const auto visit = [&](const Node& n, int input) {
@@ -151,10 +154,10 @@ Region grow(const Value& start, Perm perm, bool forward, bool backward) {
 void count_input(const Region& region, const Value& v, Cost& cost) {
   const Node* maker = v.producer();
   if (region.holds(maker)) return;
-  const Perm perm = order_of(maker, v.graph(), region.perm.size());
+  const Perm perm = region.order_of(maker);
   if (perm.empty()) return cost.add(v);
   const bool goes = !v.is_graph_output() && std::ranges::all_of(v.uses(), [&](const Use& u) {
-    return region.takes(v.graph(), u);
+    return region.takes(u);
   });
   // Between two nodes of the region it keeps its place, with another order.
   const bool cancels = !region.holds(maker->input(0).producer()) &&
@@ -166,25 +169,25 @@ void count_input(const Region& region, const Value& v, Cost& cost) {
 void count_output(const Region& region, const Value& v, Cost& cost) {
   bool stays = v.is_graph_output();
   for (const Use& use : v.uses()) {
-    if (region.takes(v.graph(), use)) continue;
-    const Perm perm = order_of(use.user, v.graph(), region.perm.size());
+    if (region.takes(use)) continue;
+    const Perm perm = region.order_of(use.user);
     if (perm.empty()) {
       stays = true;
       continue;
     }
     const bool between = std::ranges::any_of(use.user->output(0).uses(), [&](const Use& u) {
-      return region.takes(v.graph(), u);
+      return region.takes(u);
     });
     if (!between && is_identity(composed(region.perm, perm))) cost.save_transpose(*use.user);
   }
   if (stays) cost.add(v);
 }
 
-Cost cost_of(const Region& region, const Graph& graph) {
+Cost cost_of(const Region& region) {
   Cost cost;
-  std::set<const Value*> seen;  // what is read may belong to graphs around, whose ids start anew
+  std::set<const Value*> seen;  // by address: values of graphs around have ids of their own
   for (const auto& [id, m] : region.nodes) {
-    const Node& n = *graph.node(id);
+    const Node& n = *region.graph.node(id);
     for (size_t i = 0; i < m.inputs.size(); ++i)
       if (m.inputs[i] == Moved::Input::kBase && seen.insert(&n.input(static_cast<int>(i))).second)
         count_input(region, n.input(static_cast<int>(i)), cost);
@@ -194,29 +197,26 @@ Cost cost_of(const Region& region, const Graph& graph) {
   return cost;
 }
 
-struct Match {
-  Region region;
-};
-
-MatchOr<Match> match(const Node& transpose) {
+MatchOr<Region> match(const Node& transpose) {
   if (!is_transpose(&transpose)) return no_match();
   const Perm perm = perm_of(transpose);
   if (perm.size() < 2 || is_identity(perm)) return no_match();
-  Match best{};
+  std::optional<Region> best;
   double least = 0;
-  const auto weigh = [&](Region region) {
+  const auto weigh = [&](const Value& start, const Perm& order, bool forward, bool backward) {
+    Region region = grow(transpose.graph(), start, order, forward, backward);
     if (region.nodes.empty()) return;
-    const Cost cost = cost_of(region, transpose.graph());
+    const Cost cost = cost_of(region);
     if (!cost.worth() || cost.bytes() >= least) return;
     least = cost.bytes();
-    best.region = std::move(region);
+    best.emplace(std::move(region));
   };
-  weigh(grow(transpose.output(0), perm, true, false));
-  weigh(grow(transpose.input(0), inverse(perm), false, true));
-  weigh(grow(transpose.output(0), perm, true, true));
-  weigh(grow(transpose.input(0), inverse(perm), true, true));
-  if (best.region.nodes.empty()) return no_match("no bytes are saved");
-  return best;
+  weigh(transpose.output(0), perm, true, false);
+  weigh(transpose.input(0), inverse(perm), false, true);
+  weigh(transpose.output(0), perm, true, true);
+  weigh(transpose.input(0), inverse(perm), true, true);
+  if (!best) return no_match("no bytes are saved");
+  return *std::move(best);
 }
 
 // The region's nodes anew, in base order.
@@ -245,7 +245,7 @@ class Rewrite {
 
   Value& base_of(Value& v) {
     if (const auto known = base_.find(&v); known != base_.end()) return *known->second;
-    const Perm order = order_of(v.producer(), rw_.graph(), region_.perm.size());
+    const Perm order = region_.order_of(v.producer());
     Value* source = order.empty() ? &v : &v.producer()->input(0);
     Perm perm = inverse(region_.perm);
     if (!order.empty()) {
@@ -292,8 +292,8 @@ class Rewrite {
     if (region_.nodes.at(n.id()).ends) return rw_.replace_uses(v, base);
     const std::vector<Use> uses = v.uses();
     for (const Use& use : uses) {
-      const Perm order = order_of(use.user, rw_.graph(), region_.perm.size());
-      if (region_.takes(rw_.graph(), use) || order.empty()) continue;
+      const Perm order = region_.order_of(use.user);
+      if (region_.takes(use) || order.empty()) continue;
       const Perm perm = composed(region_.perm, order);
       if (is_identity(perm) && !cannot_forward(use.user->output(0), base)) {
         rw_.replace_uses(use.user->output(0), base);
@@ -304,7 +304,7 @@ class Rewrite {
       }
     }
     const bool stays = v.is_graph_output() || std::ranges::any_of(v.uses(), [&](const Use& u) {
-                         return !region_.takes(rw_.graph(), u);
+                         return !region_.takes(u);
                        });
     if (!stays) return;
     rw_.place_before(n);
@@ -317,7 +317,7 @@ class Rewrite {
       base_;  // by address, since ids of graphs around are others' here; never walked
 };
 
-void rewrite(const Match& m, Rewriter& rw) { Rewrite(m.region, rw).run(); }
+void rewrite(const Region& region, Rewriter& rw) { Rewrite(region, rw).run(); }
 
 }  // namespace
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <unordered_set>
 
 #include "libopt/analysis/provenance.h"
 #include "libopt/analysis/seam.h"
@@ -95,6 +96,50 @@ int apply(Graph& graph, const PassInfo& pass, Run& run) {
   return fired;
 }
 
+// What outputs are declared as. Names that stand on nothing else that the file declares tell
+// nothing of the extents, and would hide what follows from the inputs: while passes run there are
+// none.
+class Promises {
+ public:
+  explicit Promises(Graph& graph) : graph_(graph) {
+    std::unordered_set<std::string> own;
+    for (const Value* v : graph.outputs()) {
+      declared_.push_back(v->type());
+      for_each_name(*v, [&](const std::string& name) { own.insert(name); });
+    }
+    if (own.empty()) return;
+    const auto values = graph.values();
+    for (const Value* v : values)
+      if (v->is_graph_input() || (v->has_value_info && !v->is_graph_output()))
+        for_each_name(*v, [&](const std::string& name) { own.erase(name); });
+    // What was inferred has taken them over.
+    for (Value* v : values) {
+      bool has_own = false;
+      for_each_name(*v, [&](const std::string& name) { has_own |= own.contains(name); });
+      if (!has_own) continue;
+      ValueType type = v->type();
+      for (Dim& d : *type.shape)
+        if (own.contains(d.symbol)) d.symbol.clear();
+      v->set_type(std::move(type));
+    }
+  }
+  void restore() {
+    for (size_t i = 0; i < declared_.size(); ++i)
+      if (Value* v = graph_.outputs()[i]; !v->is_graph_input()) v->set_type(declared_[i]);
+  }
+
+ private:
+  template <class F>
+  static void for_each_name(const Value& v, const F& f) {
+    if (!v.type().shape) return;
+    for (const Dim& d : *v.type().shape)
+      if (!d.value && !d.symbol.empty()) f(d.symbol);
+  }
+
+  Graph& graph_;
+  std::vector<ValueType> declared_;
+};
+
 // Whether the model says itself what operators of com.microsoft do: what passes would write means
 // something else.
 bool defines_extended(const Model& model) {
@@ -135,6 +180,7 @@ std::vector<PassReport> run_passes(Model& model, std::span<const PassInfo* const
   const int64_t bytes_before = context.folder ? size_in_file(model.graph()).bytes : 0;
   bool savings_spent = !context.folder;
   Run run{allowed};
+  Promises promises(model.graph());
   if (context.provenance) run.provenance.emplace(model);
   // Bodies of local functions are left alone: there an attribute can stand for one of the caller's
   // (Attribute::ref) and opsets are the function's own, so no rule can tell what a node does.
@@ -187,6 +233,7 @@ std::vector<PassReport> run_passes(Model& model, std::span<const PassInfo* const
   }
   state.running = nullptr;
   if (run.provenance) run.provenance->write(model);
+  promises.restore();
   forget_invented_dims(model.graph());
   remove_unused_below(model.graph());
   return reports;
