@@ -4,25 +4,45 @@
 
 #include "apps/files.h"
 #include "calib/compare/golden.h"
-#include "libopt/support/sha256.h"
 
 namespace onnxtool {
 namespace {
 
-// A digest of everything that decides what the samples' values are.
-std::string options_digest(const QuantizeFlags& o) {
-  Sha256 d;
-  const DataFlags& f = o.data;
-  for (const std::string& s : {f.format, f.batch_axis, f.preprocess, f.resize, f.crop, f.layout,
-                               f.channels, f.scale, f.mean, f.std})
-    d.add(s + "\n");
-  for (const auto* list : {&f.raw, &f.dims, &f.input_shapes, &o.include, &o.exclude})
-    for (const std::string& s : *list) d.add(s + "\n");
-  const bool equalized = !o.no_equalize && o.ranges_format == "onnxtool";
-  d.add(fmt::format("{} {} {} {}", equalized, o.preset, o.per_tensor, o.no_opset_change));
-  if (o.equalize) d.add("equalize\n");
-  if (o.given.contains("--smooth")) d.add("smooth " + o.smooth + "\n");
-  return d.hex();
+// Everything that decides what the samples' values are, as flags. Which layers are quantized does
+// so only where channels were rescaled for them.
+std::string options_text(const QuantizeFlags& o, bool rescaled) {
+  std::string text;
+  const auto add = [&](const std::string& flag, const std::string& value = {}) {
+    text += (text.empty() ? "" : " ") + flag + (value.empty() ? "" : " " + value);
+  };
+  const DataFlags &f = o.data, defaults;
+  const auto differs = [&](const char* flag, const std::string& value, const std::string& usual) {
+    if (value != usual) add(flag, value);
+  };
+  differs("--data-format", f.format, defaults.format);
+  differs("--batch-axis", f.batch_axis, defaults.batch_axis);
+  differs("--preprocess", f.preprocess, defaults.preprocess);
+  differs("--resize", f.resize, defaults.resize);
+  differs("--crop", f.crop, defaults.crop);
+  differs("--layout", f.layout, defaults.layout);
+  differs("--channels", f.channels, defaults.channels);
+  differs("--scale", f.scale, defaults.scale);
+  differs("--mean", f.mean, defaults.mean);
+  differs("--std", f.std, defaults.std);
+  for (const std::string& s : f.raw) add("--raw", s);
+  for (const std::string& s : f.dims) add("--dim", s);
+  for (const std::string& s : f.input_shapes) add("--input-shape", s);
+  differs("--preset", o.preset, "");
+  if (o.no_opset_change) add("--no-opset-change");
+  if (rescaled) {
+    add("channels evened out for --target", o.target);
+    for (const std::string& s : o.include) add("--include", s);
+    for (const std::string& s : o.exclude) add("--exclude", s);
+    if (o.per_tensor) add("--per-tensor");
+    if (o.equalize) add("--equalize");
+    if (o.given.contains("--smooth")) add("--smooth", o.smooth);
+  }
+  return text.empty() ? "defaults" : text;
 }
 
 }  // namespace
@@ -71,10 +91,11 @@ Status QuantizeRanges::open() {
   return {};
 }
 
-RangeKey QuantizeRanges::key(const QuantizeContext& c) const {
+RangeKey QuantizeRanges::key(const Quantizer& quantizer, const QuantizeContext& c) const {
+  const bool rescaled = quantizer.equalized_pairs() + quantizer.smoothed_values() > 0;
   return {.model = model_digest(c.original),
           .data = {},
-          .options = options_digest(o_),
+          .options = options_text(o_, rescaled),
           .kernel_set = std::string(c.calibration_run.kernel_sets[0]->name),
           .isa = std::string(c.calibration_run.kernel_sets[0]->isa)};
 }
@@ -86,7 +107,7 @@ Status QuantizeRanges::calibrate(Quantizer& quantizer, const QuantizeContext& c)
     return {};
   }
   if (!counts_) return run_samples(quantizer, c);
-  RangeKey expected = key(c);
+  RangeKey expected = key(quantizer, c);
   // Joined by a user who said that any machines will do.
   if (counts_->key.isa == "mixed") expected.kernel_set = expected.isa = "";
   ONNXTOOL_ASSIGN(const DataDigest data, digest_samples(*c.calibration, c.run.threads));
@@ -109,7 +130,7 @@ Status QuantizeRanges::run_samples(Quantizer& quantizer, const QuantizeContext& 
   const DigestedSamples digested(part, shard_);
   ONNXTOOL_TRY(quantizer.calibrate(digested, c.calibration_run, /*for_every_calibrator=*/true));
   RangeFile file;
-  file.key = key(c);
+  file.key = key(quantizer, c);
   file.key.data = digested.digest().hex();
   file.shard_count = shard_.count;
   file.shards = {shard_.index};

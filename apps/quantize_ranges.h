@@ -34,7 +34,7 @@ class QuantizeRanges {
   Status save_chosen(const Quantizer::Output& out) const;
 
  private:
-  RangeKey key(const QuantizeContext& context) const;
+  RangeKey key(const Quantizer& quantizer, const QuantizeContext& context) const;
   Status run_samples(Quantizer& quantizer, const QuantizeContext& context) const;
   Status save_counts(RangeFile file) const;
 

@@ -166,8 +166,8 @@ ONNXTOOL_CLONES void quantize_blocks(const float (*weights)[kBlockLanes], int64_
     asymmetric(scaled, n, format, e, best);
   Floats step = one / best.grid.inverse;
   // What the outermost code stands for must be a float, too.
-  const Floats limit = kLargest / divisor / (-best.grid.low > best.grid.high ? -best.grid.low
-                                                                             : best.grid.high);
+  const Floats limit =
+      kLargest / divisor / (-best.grid.low > best.grid.high ? -best.grid.low : best.grid.high);
   step = step > limit ? limit : step;
   step = step < -limit ? -limit : step;
   Floats noise = {}, signal = {};

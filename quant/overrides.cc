@@ -123,7 +123,7 @@ Result<Overrides> Overrides::parse(const std::vector<std::string>& texts) {
 
 Status Overrides::check(const Model& model) const {
   for (const Entry& e : entries_)
-    if (Status s = e.selector.check(model); !s.ok())
+    if (Status s = e.selector.check(model, /*means_tensors=*/true); !s.ok())
       return std::move(s).error().at("--override " + e.text);
   if (!model.functions.empty()) return {};  // their nodes are there once calls are inlined
   for (const Entry& e : entries_) {

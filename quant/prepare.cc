@@ -79,8 +79,8 @@ int fold_moved_weights(Graph& graph, Folder& folder, bool tables) {
 void fold_reshaped_weights(Graph& graph) {
   visit_nodes(graph, [&](Node& node) {
     node.for_each_subgraph(fold_reshaped_weights);
-    const bool reshapes = node.is("Reshape") || node.is("Squeeze") || node.is("Unsqueeze") ||
-                          node.is("Flatten");
+    const bool reshapes =
+        node.is("Reshape") || node.is("Squeeze") || node.is("Unsqueeze") || node.is("Flatten");
     if (!reshapes || !node.has_input(0) || !ends_as_weight(node)) return;
     const Tensor* w = node.input(0).constant();
     const auto dims = node.output(0).type().static_dims();

@@ -130,10 +130,10 @@ Status Quantizer::smooth(const SampleSource& source, const RunOptions& run) {
   return {};
 }
 
-// Values whose counts are needed. A layer that goes back to float later leaves the tensors behind
-// it with ranges of their own.
-std::vector<const Value*> Quantizer::observed() const {
-  if (!options_.may_leave_in_float && !options_.overrides.leaves_in_float())
+// Values whose counts are needed, or may be, where `everything` is set. A layer that goes
+// back to float later leaves the tensors behind it with ranges of their own.
+std::vector<const Value*> Quantizer::observed(bool everything) const {
+  if (!everything && !options_.may_leave_in_float && !options_.overrides.leaves_in_float())
     return placement_.watched;
   std::vector<const Value*> all;
   for (const QuantizedTensor& t : placement_.tensors)
@@ -144,6 +144,7 @@ std::vector<const Value*> Quantizer::observed() const {
 Status Quantizer::calibrate(const SampleSource& source, const RunOptions& run,
                             bool for_every_calibrator) {
   const CalibratorChoice& c = options_.calibrator;
+  const bool kept = for_every_calibrator;
   for_every_calibrator |= !options_.overrides.empty() || options_.may_leave_in_float;
   const bool only_minmax = !c.automatic && (c.calibrator == Calibrator::kMinMax ||
                                             c.calibrator == Calibrator::kMovingAverage);
@@ -151,7 +152,7 @@ Status Quantizer::calibrate(const SampleSource& source, const RunOptions& run,
   const auto mode =
       only_minmax && !for_every_calibrator ? Summary::Mode::kMinMax : Summary::Mode::kHistogram;
   std::vector<std::vector<Extremes>> extremes;
-  const std::vector<const Value*> watched = observed();
+  const std::vector<const Value*> watched = observed(kept);
   ONNXTOOL_ASSIGN(auto summaries,
                   collect_summaries(model_->graph(), watched, source, run, mode,
                                     averages || for_every_calibrator ? &extremes : nullptr));
@@ -304,6 +305,10 @@ Result<Quantizer::Output> Quantizer::emit_with(Calibrator calibrator) const {
   for (size_t i = 0; i < placement_.nodes.size(); ++i) emitted_as[placement_.nodes[i].node] = i;
   for (NodeDecision& d : out.decisions) {
     const auto i = emitted_as.find(d.node);
+    if (!d.integer && d.node->has_output(0) &&
+        out.emitted.predicted.fused.contains(d.node->output(0).name()))
+      d.reason =
+          "the target runs it on integers all the same, as all that stands between integer ones";
     if (i == emitted_as.end() || !options_.target->is_onnxruntime) continue;
     const std::string& name = placement.nodes[i->second].node->output(0).name();
     if (out.emitted.predicted.fused.contains(name)) continue;

@@ -54,8 +54,8 @@ class Quantizer {
   /// Likewise, before equalize(): channels of what products read.
   Status smooth(const SampleSource& source, const RunOptions& run);
   int smoothed_values() const { return smoothed_; }
-  /// Runs the samples, once. For every calibrator, also those that the options do not ask for,
-  /// where the summaries are to be kept.
+  /// Runs the samples, once. For every calibrator, also those that the options do not ask for, and
+  /// whatever goes back to float, where the summaries are to be kept.
   Status calibrate(const SampleSource& source, const RunOptions& run,
                    bool for_every_calibrator = false);
   /// What calibrate() learnt, by tensor name, as range files hold it.
@@ -129,7 +129,7 @@ class Quantizer {
       const std::function<Status(const SampleSource& some, const RunOptions& quiet)>& measure,
       const std::function<void()>& drop);
   Result<Output> emit_with(Calibrator calibrator) const;
-  std::vector<const Value*> observed() const;
+  std::vector<const Value*> observed(bool everything = false) const;
   void leave_in_float(const std::set<std::string>& results);
   OverrideValues wished(const Value& owner) const;
   Result<Output> best_of_all(const SampleSource& source, const RunOptions& run) const;

@@ -81,21 +81,25 @@ Result<std::unordered_set<std::string>> find_between(const std::string& text, co
   return error ? *std::move(error) : no_pair;
 }
 
-// Of tensors that nodes make and of inputs; bodies of If, Loop and Scan included.
-void collect_names(const Graph& graph, std::set<std::string>& names) {
-  for (const Value* v : graph.inputs()) names.insert(v->name());
+// Of tensors that nodes make, and of inputs where asked for; bodies of If, Loop and Scan included.
+void collect_names(const Graph& graph, bool with_inputs, std::set<std::string>& names) {
+  if (with_inputs)
+    for (const Value* v : graph.inputs()) names.insert(v->name());
   for (const Node& n : graph.nodes()) {
     for (const Value* v : n.outputs())
       if (v) names.insert(v->name());
-    n.for_each_subgraph([&](const Graph& g) { collect_names(g, names); });
+    n.for_each_subgraph([&](const Graph& g) { collect_names(g, with_inputs, names); });
   }
 }
 
-Status check_tensor(const std::string& pattern, const Model& model) {
+Status check_tensor(const std::string& pattern, const Model& model, bool with_inputs) {
   std::set<std::string> names;
-  collect_names(model.graph(), names);
+  collect_names(model.graph(), with_inputs, names);
   for (const std::string& name : names)
     if (glob_match(pattern, name)) return {};
+  if (const Value* v = model.graph().find(pattern); v && !v->producer())
+    return Error{ErrorCode::kUsage, "selector 'tensor:" + pattern + "' matches no node",
+                 "no node makes it: name what its readers make, or the readers"};
   std::string hint;
   for (const std::string& c : close_candidates(pattern, {names.begin(), names.end()}))
     hint += (hint.empty() ? "did you mean 'tensor:" : "' or 'tensor:") + c;
@@ -117,7 +121,14 @@ Result<Selection> Selection::parse(const std::vector<std::string>& texts) {
     else
       nodes.push_back(text);
   }
-  ONNXTOOL_ASSIGN(s.nodes_, Selector::parse(nodes));
+  auto selector = Selector::parse(nodes);
+  if (!selector.ok()) {
+    Error e = std::move(selector).error();
+    if (e.code == ErrorCode::kUsage && e.hint.empty())
+      e.hint = "tensor:GLOB and between:FROM,TO select by tensors";
+    return e;
+  }
+  s.nodes_ = *std::move(selector);
   return s;
 }
 
@@ -139,9 +150,10 @@ bool Selection::matches(const Node& node) const {
 
 bool Selection::matches(const Value& value) const { return matches_name(value.name()); }
 
-Status Selection::check(const Model& model) const {
+Status Selection::check(const Model& model, bool means_tensors) const {
   ONNXTOOL_TRY(nodes_.check(model));
-  for (const std::string& pattern : tensors_) ONNXTOOL_TRY(check_tensor(pattern, model));
+  for (const std::string& pattern : tensors_)
+    ONNXTOOL_TRY(check_tensor(pattern, model, means_tensors));
   for (const Path& p : paths_) {
     ONNXTOOL_ASSIGN(*p.results, find_between(p.text, model.graph()));
   }

@@ -23,9 +23,10 @@ class Selection {
   /// By what means tensors; selectors of nodes never do.
   bool matches(const Value& value) const;
   bool empty() const { return nodes_.empty() && tensors_.empty() && paths_.empty(); }
-  /// Fails (kUsage) for what matches nothing in the model, listing close names. Paths are those of
-  /// this model, by the names of what their nodes make: until this was called they match nothing.
-  Status check(const Model& model) const;
+  /// Fails (kUsage) for what matches nothing in the model, listing close names: no node, or no
+  /// tensor, which inputs are too, where it `means_tensors`. Paths are those of this model, by the
+  /// names of what their nodes make: until this was called they match nothing.
+  Status check(const Model& model, bool means_tensors = false) const;
 
  private:
   struct Path {

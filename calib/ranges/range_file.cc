@@ -182,6 +182,8 @@ void merge_extremes(RangeFile& whole, const RangeFile& part) {
   }
 }
 
+std::string verb(std::string_view of) { return of == "options" ? " are " : " is "; }
+
 }  // namespace
 
 std::string save_ranges(const RangeFile& file) {
@@ -290,12 +292,12 @@ Status check_ranges(const RangeFile& file, const RangeKey& expected) {
   std::string differing;
   const auto compare = [&](const char* what, const std::string& found, const std::string& wanted) {
     if (wanted.empty() || found == wanted) return;
-    differing += (differing.empty() ? "" : "; ") + std::string(what) + " is " + found +
-                 ", expected " + wanted;
+    differing +=
+        (differing.empty() ? "" : "; ") + (what + verb(what)) + found + ", expected " + wanted;
   };
   compare("model digest", file.key.model, expected.model);
   compare("data digest", file.key.data, expected.data);
-  compare("options digest", file.key.options, expected.options);
+  compare("options", file.key.options, expected.options);
   compare("kernel set", file.key.kernel_set, expected.kernel_set);
   compare("ISA", file.key.isa, expected.isa);
   if (!differing.empty())
@@ -315,11 +317,11 @@ Result<RangeFile> merge_ranges(std::vector<RangeFile> parts, bool mix_isa) {
       return Error{ErrorCode::kMismatch, place + ": " + what, {}};
     };
     const auto differs = [&](const char* what, const std::string& found, const std::string& first) {
-      return mismatch(std::string(what) + " is " + found + ", but " + first + " in the first part");
+      return mismatch(what + verb(what) + found + ", but " + first + " in the first part");
     };
     const RangeKey &k = part.key, &first = result.key;
     if (k.model != first.model) return differs("model digest", k.model, first.model);
-    if (k.options != first.options) return differs("options digest", k.options, first.options);
+    if (k.options != first.options) return differs("options", k.options, first.options);
     if (part.shard_count != result.shard_count)
       return differs("shard count", std::to_string(part.shard_count),
                      std::to_string(result.shard_count));

@@ -350,5 +350,22 @@ TEST_CASE(
   CHECK(decide(text(product), options).at("e").reason == std::string("excluded"));
 }
 
+TEST_CASE(
+    "placement: what is excluded, yet fused by the target with its neighbours, is said to be") {
+  QuantizeOptions options = all_layers();
+  options.exclude = *Selection::parse({"op:Add"});
+  const auto q =
+      testing::quantize(image_model("d = Conv (c, v) s = Add (c, d) y = Conv (s, v)"), options);
+  CHECK(q.output.emitted.predicted.integer_operators.at("QLinearAdd") == 1);
+  int sums = 0;
+  for (const NodeDecision& d : q.output.decisions)
+    if (d.node->is("Add")) {
+      ++sums;
+      CHECK_FALSE(d.integer);
+      CHECK(std::string(d.reason).starts_with("the target runs it on integers all the same"));
+    }
+  CHECK(sums == 1);
+}
+
 }  // namespace
 }  // namespace onnxtool

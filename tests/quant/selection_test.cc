@@ -43,7 +43,7 @@ TEST_CASE("selection: what makes a tensor, and what lies between two") {
   CHECK(selected(*model, "between:x,y") == Set{"a", "b", "c", "d", "e", "y"});
   CHECK(selected(*model, "between:b,d") == Set{"d"});
   const auto s = *Selection::parse({"tensor:x", "between:b,e"});
-  REQUIRE(s.check(*model).ok());
+  REQUIRE(s.check(*model, /*means_tensors=*/true).ok());
   CHECK(s.matches(*model->graph().find("x")));
   CHECK(s.matches(*model->graph().find("d")));
   CHECK_FALSE(s.matches(*model->graph().find("c")));
@@ -61,6 +61,7 @@ TEST_CASE("selection: what tensors and paths refuse") {
     return status.error().message;
   };
   CHECK(refused("tensor:nothing") == "selector 'tensor:nothing' matches no tensor");
+  CHECK(refused("tensor:x") == "selector 'tensor:x' matches no node");  // an input
   CHECK(refused("between:a") == "selector 'between:a' is not of the form between:FROM,TO");
   CHECK(refused("between:a,z") == "selector 'between:a,z': there is no tensor 'z'");
   CHECK(refused("between:q,a") == "selector 'between:q,a': there is no tensor 'q'");

@@ -193,7 +193,7 @@ TEST_CASE("range file: shards merge to the bytes of one run, in any order") {
   CHECK(refused({a, other}) == "part 2: model digest is m2, but m in the first part");
   other = b;
   other.key.options = "o2";
-  CHECK(refused({a, other}) == "part 2: options digest is o2, but o in the first part");
+  CHECK(refused({a, other}) == "part 2: options are o2, but o in the first part");
   other = b;
   other.all_samples = 8;
   CHECK(refused({a, other}) == "part 2: the number of all samples is 8, but 7 in the first part");
