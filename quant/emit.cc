@@ -5,6 +5,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "libopt/analysis/qdq_movers.h"
 #include "libopt/ir/code_type.h"
 #include "libopt/rewrite/driver.h"
 #include "libopt/rewrite/node_names.h"
@@ -328,7 +329,9 @@ class Emitter {
   void keep_products_apart() {
     for (Node& n : graph_.nodes()) {
       Node* sum = joined_sum(n);
-      const Node* before = sum && n.has_input(0) ? n.input(0).producer() : nullptr;
+      if (!sum) continue;
+      const Node* before = n.input(0).producer();
+      while (before && is_passed_by_qdq(*before)) before = before->input(0).producer();
       if (before && before->is("DequantizeLinear")) Rewriter(graph_).set_op(*sum, "Sum");
     }
   }

@@ -26,10 +26,10 @@ const std::vector<IntegerOperator>& entries() {
 }
 
 // Operators whose results are elements of their first input.
-constexpr std::string_view kMovers[] = {"MaxPool", "Reshape",   "Flatten",        "Transpose",
-                                        "Squeeze", "Unsqueeze", "Split",          "Slice",
-                                        "Gather",  "Resize",    "DepthToSpace",   "SpaceToDepth",
-                                        "Expand",  "Tile",      "GatherElements", "Identity"};
+constexpr std::string_view kMovers[] = {
+    "MaxPool", "Reshape", "Flatten",        "Transpose", "Squeeze",      "Unsqueeze",
+    "Split",   "Slice",   "Gather",         "Resize",    "DepthToSpace", "SpaceToDepth",
+    "Expand",  "Tile",    "GatherElements", "Identity",  "ReduceMax",    "ReduceMin"};
 
 }  // namespace
 

@@ -29,7 +29,9 @@ constinit const OpHandler kSharingAveragePool{.op = "AveragePool", .role = Role:
 const OpHandler* handler_of(const Node& n, const QuantizeOptions& o) {
   const OpHandler* h = find_handler(n);
   if (!h || !o.ort_compat) return h;
-  if (n.is("Expand") || n.is("Tile") || n.is("DepthToSpace")) return nullptr;
+  if (n.is("Expand") || n.is("Tile") || n.is("DepthToSpace") || n.is("ReduceMax") ||
+      n.is("ReduceMin"))
+    return nullptr;
   return n.is("AveragePool") && o.form == Form::kQdq ? &kSharingAveragePool : h;
 }
 

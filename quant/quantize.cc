@@ -100,6 +100,8 @@ Status Quantizer::settle_products() {
 // Tables whose rows float operators read, where anything is quantized at all.
 Status Quantizer::pack_tables() {
   if (options_.ort_compat || placement_.nodes.empty()) return {};
+  // Their compilers take integer constants in front of DequantizeLinear only.
+  if (options_.target == &kTensorRt || options_.target == &kQnn) return {};
   std::set<const Node*> on_integers;
   for (const IntegerNode& n : placement_.nodes) on_integers.insert(n.node);
   ONNXTOOL_ASSIGN(const PackedTables packed, onnxtool::pack_tables(*model_, options_, on_integers));

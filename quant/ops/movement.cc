@@ -14,6 +14,11 @@ constinit const OpHandler kUnsqueezeHandler{.op = "Unsqueeze", .role = Role::kPa
 constinit const OpHandler kSplitHandler{.op = "Split", .role = Role::kPassThrough};
 constinit const OpHandler kSliceHandler{.op = "Slice", .role = Role::kPassThrough};
 constinit const OpHandler kGatherHandler{.op = "Gather", .role = Role::kPassThrough};
+constinit const OpHandler kGatherElementsHandler{.op = "GatherElements",
+                                                 .role = Role::kPassThrough};
+// The largest code stands for the largest value.
+constinit const OpHandler kReduceMaxHandler{.op = "ReduceMax", .role = Role::kPassThrough};
+constinit const OpHandler kReduceMinHandler{.op = "ReduceMin", .role = Role::kPassThrough};
 constinit const OpHandler kExpandHandler{.op = "Expand", .role = Role::kPassThrough};
 constinit const OpHandler kTileHandler{.op = "Tile", .role = Role::kPassThrough};
 

@@ -41,6 +41,9 @@ TEST_CASE("quantized: every operator between layers computes what it did") {
       "f = Squeeze (c, first) t = Unsqueeze (f, first)",
       "l, h = Split <axis = 1> (c) t = Concat <axis = 1> (h, l)",
       "t = Slice (c, from, to)",
+      "t = ReduceMax <axes = [2]> (c)",
+      "t = ReduceMin <axes = [3]> (c)",
+      "t = GatherElements <axis = 3> (c, at)",
   };
   for (const char* op : operators) {
     INFO(std::string(op));
@@ -49,10 +52,31 @@ TEST_CASE("quantized: every operator between layers computes what it did") {
         ", float zero = {0.0}, float one = {1.0}, float[4,1,1] row = {0.5, -0.25, 1.0, 2.0}, "
         "float[4] scales = {1.0, 1.0, 2.0, 2.0}, int64[8] pads = {0, 0, 1, 1, 0, 0, 1, 1}, "
         "int64[3] flat = {1, 4, 64}, int64[4] square = {1, 4, 8, 8}, int64[1] first = {0}, "
-        "int64[2] from = {0, 0}, int64[2] to = {1, 4}"));
+        "int64[2] from = {0, 0}, int64[2] to = {1, 4}, "
+        "int64[1,4,1,2] at = {0, 1, 2, 3, 4, 5, 6, 7}"));
     CHECK(q.sqnr_db > 30);
     CHECK(q.output.emitted.predicted.integer_operators.at("QLinearConv") == 2);
+    CHECK(q.output.emitted.predicted.quantize == 1);
   }
+}
+
+TEST_CASE("quantized: sharp attention behind a mask of -3.4e38 keeps its rows apart") {
+  std::string mask;
+  for (int row = 0; row < 8; ++row)
+    for (int column = 0; column < 8; ++column)
+      mask += std::string(mask.empty() ? "" : ", ") + (column > row ? "-3.4e38" : "0.0");
+  const auto weight = [](const char* name, double size) {
+    return std::string(", float[16,16] ") + name + " = {" + numbers(256, size) + "}";
+  };
+  const Quantized q = quantize(
+      "<ir_version: 8, opset_import: [\"\" : 17]> g (float[2,8,16] x) => (float y) "
+      "<float[8,8] mask = {" +
+      mask + "}" + weight("wq", 3) + weight("wk", 2) + weight("wv", 1) + weight("wo", 0.5) +
+      "> { q = MatMul (x, wq) k = MatMul (x, wk) v = MatMul (x, wv) "
+      "t = Transpose <perm = [0, 2, 1]> (k) s = MatMul (q, t) m = Add (s, mask) "
+      "p = Softmax <axis = -1> (m) o = MatMul (p, v) y = MatMul (o, wo) }");
+  CHECK(q.sqnr_db > 20);
+  CHECK(q.output.emitted.predicted.integer_operators.contains("MatMulIntegerToFloat"));
 }
 
 TEST_CASE("quantized: grouped and depthwise convolutions have a scale for each output channel") {
@@ -255,6 +279,31 @@ TEST_CASE("predicted graph: a product and the sum behind it become a Gemm first"
   CHECK(predict("float[5,3,4] x", "b") == 0);
   CHECK(predict("float[n,3,4] x", "b") == 1);
   CHECK(predict("float[5,3,4] x", "d") == 1);
+}
+
+TEST_CASE("quantized: a product in float between integer ones does not get its weights rounded") {
+  // A Gemm between DQ and Q does, at load, and product and sum become one.
+  const auto head = [](const std::string& outputs) {
+    return "<ir_version: 8, opset_import: [\"\" : 17]> g (float[3,8] x) => (" + outputs +
+           ") <float s = {0.1}, uint8 z = {3}, float[8,8] w = {" + numbers(64) +
+           "}, float[8,8] u = {" + numbers(64, 0.5) + "}, float[8] b = {" + numbers(8) + "}> { ";
+  };
+  auto model = testing::parse(head("float y") +
+                              "xq = QuantizeLinear (x, s, z) xd = DequantizeLinear (xq, s, z) "
+                              "m = MatMul (xd, w) a = Add (m, b) aq = QuantizeLinear (a, s, z) "
+                              "ad = DequantizeLinear (aq, s, z) y = Tanh (ad) }");
+  REQUIRE(infer_graph(model->graph()).ok());
+  CHECK(fuse_qdq(*model, kOrtCpu).integer_operators == std::map<std::string, int>{{"QGemm", 1}});
+  QuantizeOptions options = all_layers();
+  options.exclude = *Selection::parse({"tensor:m", "op:Add"});
+  // `v` wants the integers of p, and `m` reads what they stand for.
+  const Quantized q = quantize(head("float y, float v") +
+                                   "p = MatMul (x, w) m = MatMul (p, w) a = Add (m, b) y = MatMul "
+                                   "(a, w) v = MatMul (p, u) }",
+                               options);
+  CHECK(q.count("Sum") == 1);
+  CHECK(!q.output.emitted.predicted.integer_operators.contains("QGemm"));
+  CHECK(q.sqnr_db > 30);
 }
 
 TEST_CASE("predicted graph: equal Qs in a row are one") {

@@ -67,7 +67,8 @@ void check_both_ways(const Case& c, DataType activations) {
           "}, float[4] b = {0.1, -0.2, 0.3, 0.4}, float zero = {0.0}, float six = {6.0}, "
           "float[4,1,1] row = {0.5, -0.25, 1.0, 2.0}, float[4] scales = {1.0, 1.0, 2.0, 2.0}, "
           "int64[3] flat = {1, 4, 64}, int64[4] square = {1, 4, 8, 8}, int64[1] first = {0}, "
-          "int64[2] from = {0, 0}, int64[2] to = {1, 4}> { c = Conv (x, w, b) " +
+          "int64[2] from = {0, 0}, int64[2] to = {1, 4}, int64[1,4,1,2] at = {0, 1, 2, 3, 4, 5, 6, "
+          "7}> { c = Conv (x, w, b) " +
           c.body + " y = Conv (t, v) }",
       options);
   const std::unique_ptr<Model> lowered = q.output.model->clone();
@@ -113,6 +114,9 @@ TEST_CASE("qoperator: every operator that the target has, and back") {
       {"l, h = Split <axis = 1> (c) t = Concat <axis = 1> (h, l)",
        {{"Split", 1}, {"QLinearConcat", 1}}},
       {"t = Slice (c, from, to)", {{"Slice", 1}}},
+      {"t = ReduceMax <axes = [2]> (c)", {{"ReduceMax", 1}}},
+      {"t = ReduceMin <axes = [3]> (c)", {{"ReduceMin", 1}}},
+      {"t = GatherElements <axis = 3> (c, at)", {{"GatherElements", 1}}},
   };
   for (const Case& c : cases) {
     check_both_ways(c, DataType::kUint8);

@@ -226,13 +226,15 @@ TEST_CASE("weight-only: MatMul and Gemm become MatMulNBits in every form of Gemm
 
 TEST_CASE("weight-only: a weight that is reshaped before use is a weight") {
   const std::string head =
-      "<ir_version: 8, opset_import: [\"\" : 17]> g (float[2,32] x) => (float y) <int64[2] to = {32, "
+      "<ir_version: 8, opset_import: [\"\" : 17]> g (float[2,32] x) => (float y) <int64[2] to = "
+      "{32, "
       "16}, int64[1] axis = {0}, float[512] w = {" +
       numbers(512) + "}, float[1,16,32] v = {" + numbers(512) + "}> ";
-  for (const char* body : {"{ r = Reshape (w, to) y = MatMul (x, r) }",
-                           "{ i = Identity (w) r = Reshape (i, to) y = Gemm (x, r) }",
-                           "{ s = Squeeze (v, axis) t = Transpose <perm = [1, 0]> (s) y = MatMul (x, "
-                           "t) }"}) {
+  for (const char* body :
+       {"{ r = Reshape (w, to) y = MatMul (x, r) }",
+        "{ i = Identity (w) r = Reshape (i, to) y = Gemm (x, r) }",
+        "{ s = Squeeze (v, axis) t = Transpose <perm = [1, 0]> (s) y = MatMul (x, "
+        "t) }"}) {
     CAPTURE(body);
     const auto model = parse(head + body);
     auto plan = plan_weight_only(model->clone(), {});
