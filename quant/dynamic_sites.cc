@@ -17,7 +17,10 @@ constexpr const char* kConvSlower =
 // 1.02 times the float's time at 64 inputs and hidden units in single steps, 0.7 in 32 steps).
 constexpr int64_t kMinLstmWeights = 32768;
 
-bool is_float32(const Value& v) { return v.type().dtype == DataType::kFloat; }
+// Data behind an operator that nobody knows has the type of the weight, which is float32.
+bool is_float32(const Value& v) {
+  return v.type().dtype == DataType::kFloat || v.type().dtype == DataType::kUndefined;
+}
 
 const char* constant_obstacle(const Value& v, int64_t rank) {
   const Tensor* t = v.constant();
