@@ -19,7 +19,7 @@ namespace onnxtool {
 struct RangeKey {
   std::string model;       // digest of the model that ran
   std::string data;        // DataDigest of the samples that are in: of a shard, then of its alone
-  std::string options;     // digest of what else shapes the values: preprocessing, dims, precision
+  std::string options;     // what else shapes the values, as flags: preprocessing, dims, ...
   std::string kernel_set;  // "cpu", "dnnl", "cuda"
   std::string isa;         // what the kernel set dispatched to
   bool operator==(const RangeKey&) const = default;
