@@ -15,8 +15,9 @@ bool is_activation(const Node& node) { return node.is("Relu") || node.is("Clip")
 
 namespace {
 
-// Integers take a quarter of the memory, and the weighing is a guess: a node stays in float only
-// where it is clearly faster there.
+// Where nothing is faster on integers, the weighing being a guess and integers taking a quarter of
+// the memory, a node stays in float only where it is clearly faster there. Elsewhere nodes that
+// lose a little would use up what the others gain.
 constexpr double kFloatBias = 1.25;
 
 constexpr const char* kTable = "float operators read its rows";
@@ -58,9 +59,14 @@ class Placer {
     if (!options_.target->cost || options_.ort_compat || !options_.include.empty() ||
         !options_.in_float.empty())
       return result();
-    // Less on integers may leave carriers without company, and those are weighed without them
-    // again.
-    while (weigh()) settle();
+    const std::vector<Candidate> all = candidates_;
+    for (const double bias : {1.0, kFloatBias}) {
+      candidates_ = all;
+      // Less on integers may leave carriers without company, and those are weighed without them
+      // again.
+      while (weigh(bias)) settle();
+      if (std::ranges::any_of(candidates_, &Candidate::alive)) break;
+    }
     return result();
   }
 
@@ -303,8 +309,9 @@ class Placer {
     return c;
   }
 
-  // Leaves in float what is no faster otherwise. Whether anything changed.
-  bool weigh() {
+  // Leaves in float what is no faster otherwise, if float took so many times as long. Whether
+  // anything changed.
+  bool weigh(double float_bias) {
     const CostModel& cost = *options_.target->cost;
     const ShapeOf shapes = [this](const Value& v) { return shape_of(v); };
     std::vector<WeighedNode> nodes;
@@ -315,7 +322,7 @@ class Placer {
       vertex[&candidates_[i]] = static_cast<int>(nodes.size());
       candidate_of.push_back(i);
       const NodeCost c = cost_of(*candidates_[i].integer.node, shapes);
-      nodes.push_back({kFloatBias * c.float_ns, c.integer_ns});
+      nodes.push_back({float_bias * c.float_ns, c.integer_ns});
     }
     std::vector<WeighedTensor> tensors;
     std::set<int> seen;

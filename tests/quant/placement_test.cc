@@ -177,13 +177,27 @@ TEST_CASE("placement: layers too small to win stay float, whatever extents the s
   CHECK(decide(two_sizes("rows"), options).at("y").kernel == "MatMulIntegerToFloat");
 }
 
-// One head of attention over 32 rows of 64, beside a product that is large enough.
+TEST_CASE("placement: what loses a little stays float beside what gains, and is taken alone") {
+  QuantizeOptions options = all_layers();
+  options.include = {};
+  const auto model = [](const std::string& large, const std::string& output) {
+    return "<ir_version: 8, opset_import: [\"\" : 13]> g (float[32,64] x, float[32,64] u) => (float y" + output +
+           ") <float[64,64] w = {" + numbers(4096) + "}, float[64,512] l = {" +
+           numbers(32768, 0.1) + "}> { y = MatMul (x, w) " + large + " }";
+  };
+  CHECK(decide(model("", ""), options).at("y").kernel == "MatMulIntegerToFloat");
+  const auto beside = decide(model("z = MatMul (u, l)", ", float z"), options);
+  CHECK(beside.at("z").kernel == "MatMulIntegerToFloat");
+  CHECK(beside.at("y").reason == "would not run faster on integers");
+}
+
+// One head of attention over 64 rows of 64, beside a product that is large enough.
 std::string attention(const std::string& scores) {
   std::string weights;
   for (const char* w : {"wq", "wk", "wv"})
     weights += (weights.empty() ? "" : ", ") + ("float[64,64] " + std::string(w)) + " = {" +
                numbers(4096, 0.1) + "}";
-  return "<ir_version: 8, opset_import: [\"\" : 13]> g (float[1,32,64] x, float[1,1,32] mask) => "
+  return "<ir_version: 8, opset_import: [\"\" : 13]> g (float[1,64,64] x, float[1,1,64] mask) => "
          "(float y, float z) <" +
          weights + ", float[64,512] large = {" + numbers(32768, 0.1) +
          "}, float eight = {8.0}> { z = MatMul (x, large) q = MatMul (x, wq) k = MatMul (x, wk) v "
