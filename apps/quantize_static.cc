@@ -5,6 +5,7 @@
 #include "apps/quantize_method.h"
 #include "apps/quantize_ranges.h"
 #include "apps/quantize_report.h"
+#include "quant/accuracy_target.h"
 #include "quant/qoperator.h"
 #include "quant/quantize.h"
 
@@ -157,7 +158,7 @@ class StaticMethod final : public QuantizeMethod {
   // What was compared with the model without it.
   struct Compared {
     double with_db = 0, without_db = 0;
-    bool kept() const { return with_db > without_db; }
+    bool kept() const { return with_db > without_db + kFittedMarginDb; }
     std::string text() const {
       return fmt::format("with that {:.2f} dB, without {:.2f} dB", with_db, without_db);
     }

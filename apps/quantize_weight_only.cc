@@ -5,12 +5,17 @@
 
 #include "apps/quantize_method.h"
 #include "apps/quantize_report.h"
+#include "calib/compare/kept_reference.h"
 #include "libopt/support/temporary.h"
 #include "libopt/target/target.h"
+#include "quant/accuracy_target.h"
 #include "quant/weight_only.h"
 
 namespace onnxtool {
 namespace {
+
+// Samples on which --awq is judged.
+constexpr int64_t kCompared = 16;
 
 class WeightOnlyMethod final : public QuantizeMethod {
  public:
@@ -38,7 +43,13 @@ class WeightOnlyMethod final : public QuantizeMethod {
     }
     options_.progress = c.run.progress;
     if (needs_samples()) options_.calibration = {c.calibration, c.calibration_run};
-    return quantize_weights_only(*plan_, options_);
+    ONNXTOOL_TRY(quantize_weights_only(*plan_, options_));
+    return options_.awq ? drop_scaling_if_worse(c) : Status();
+  }
+
+  std::vector<Setting> decided(const Model& /*original*/) const override {
+    if (!scaling_dropped_) return {};
+    return {{"awq", {}}};
   }
 
   QuantizedModel& result() override { return *plan_; }
@@ -58,6 +69,37 @@ class WeightOnlyMethod final : public QuantizeMethod {
   }
 
  private:
+  // Channels are scaled by a prediction for each product: what came of it is compared with the model
+  // without it.
+  Status drop_scaling_if_worse(const QuantizeContext& c) {
+    c.progress.stage("quantize without scaling");
+    WeightOnlyOptions plain = options_;
+    plain.awq = false;
+    ONNXTOOL_ASSIGN(WeightOnlyModel without, plan_weight_only(c.original.clone(), plain));
+    ONNXTOOL_TRY(quantize_weights_only(without, plain));
+    RunOptions quiet = c.run;
+    quiet.progress = nullptr;
+    const SpreadSamples some(*c.calibration, kCompared);
+    KeptReference reference(plan_->reference->graph(), some, quiet);
+    const auto sqnr = [&](const WeightOnlyModel& m) -> Result<double> {
+      ONNXTOOL_ASSIGN(const ModelComparison compared,
+                      reference.compare(m.model->graph(), some.size(), {}));
+      return worst_sqnr(compared);
+    };
+    ONNXTOOL_ASSIGN(const double with_db, sqnr(*plan_));
+    ONNXTOOL_ASSIGN(const double without_db, sqnr(without));
+    scaling_dropped_ = with_db <= without_db;
+    const std::string figures =
+        fmt::format("with that {:.2f} dB, without {:.2f} dB", with_db, without_db);
+    if (scaling_dropped_) {
+      *plan_ = std::move(without);
+      plan_->notes.push_back("channels are not scaled: " + figures);
+    } else {
+      plan_->notes.back() += ": " + figures;
+    }
+    return {};
+  }
+
   void add_weights(Section& s) const {
     int64_t before = 0, after = 0;
     Table t{"weights",
@@ -93,6 +135,7 @@ class WeightOnlyMethod final : public QuantizeMethod {
   const QuantizeFlags& o_;
   WeightOnlyOptions options_;
   std::optional<WeightOnlyModel> plan_;
+  bool scaling_dropped_ = false;
 };
 
 // A power of two that the operators have kernels for.

@@ -59,6 +59,11 @@ double accuracy_of(const ModelComparison& compared, const AccuracyTarget& target
   return value;
 }
 
+double worst_sqnr(const ModelComparison& compared) {
+  const double worst = accuracy_of(compared, {AccuracyTarget::Kind::kSqnr, 0});
+  return std::isnan(worst) ? -INFINITY : worst;
+}
+
 double carried_over(double few, const FewAndAll& other, const AccuracyTarget& target) {
   double carried = kNaN;
   if (target.kind == AccuracyTarget::Kind::kSqnr) carried = few + (other.all - other.few);

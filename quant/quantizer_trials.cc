@@ -15,12 +15,6 @@ namespace {
 // asks of it.
 constexpr double kMinMaxMarginDb = 1;
 
-// The output that suffers most decides; one that failed or is not finite is the worst of all.
-double worst_sqnr(const ModelComparison& compared) {
-  const double worst = accuracy_of(compared, {AccuracyTarget::Kind::kSqnr, 0});
-  return std::isnan(worst) ? -INFINITY : worst;
-}
-
 }  // namespace
 
 std::vector<Calibrator> tried_calibrators(const QuantizeOptions& options) {
