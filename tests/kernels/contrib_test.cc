@@ -106,6 +106,26 @@ TEST_CASE("QLinearWhere brings both sides to the scale of the result") {
   CHECK(doubles<uint8_t>(run_node(node)[0]) == Doubles{18, 22});
 }
 
+// What lies half way between two codes, where the order of additions and roundings decides. The
+// expectations are what onnxruntime 1.31 computes.
+TEST_CASE("products and averages of codes tie as in onnxruntime") {
+  const Tensor half = floats({}, {0.5f});
+  OneNode product =
+      microsoft("QLinearMul", {bytes({10}, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9}), half, bytes({}, {0}),
+                               bytes({1}, {1}), half, bytes({}, {0}), half, bytes({}, {1})});
+  CHECK(doubles<uint8_t>(run_node(product)[0]) == Doubles{1, 2, 2, 2, 3, 4, 4, 4, 5, 6});
+  OneNode average = microsoft(
+      "QLinearAveragePool",
+      {bytes({1, 1, 1, 8}, {1, 0, 3, 0, 5, 0, 7, 0}), half, bytes({}, {0}), half, bytes({}, {3})},
+      {{"kernel_shape", Dims{1, 2}}, {"strides", Dims{1, 2}}});
+  CHECK(doubles<uint8_t>(run_node(average)[0]) == Doubles{4, 4, 6, 6});
+  OneNode global =
+      microsoft("QLinearGlobalAveragePool",
+                {bytes({1, 4, 1, 2}, {20, 6, 40, 2, 100, 14, 150, 28}), floats({}, {0.05f}),
+                 bytes({}, {0}), floats({}, {0.1f}), bytes({}, {3})});
+  CHECK(doubles<uint8_t>(run_node(global)[0]) == Doubles{9, 13, 31, 47});
+}
+
 TEST_CASE("weights of few bits are dequantized block by block") {
   // K = 20 in blocks of 16: the second is partly filled. Row n holds the weights n + 1 and, in its
   // second block, n + 2, minus the zero point 8, times the scales 1 and 2.
@@ -236,13 +256,13 @@ TEST_CASE("a bias is added to the queries alone where keys and values have the h
 TEST_CASE("a bias that hides every key from a query gives NaN, as Softmax does") {
   Values values(16);
   constexpr float kHidden = -std::numeric_limits<float>::infinity();
-  const Tensor hiding = floats({1, 1, 2, 2}, {0, 0, kHidden, kHidden}), x = values.normal({1, 2, 4});
+  const Tensor hiding = floats({1, 1, 2, 2}, {0, 0, kHidden, kHidden}),
+               x = values.normal({1, 2, 4});
   const OneNode heads = microsoft("MultiHeadAttention", {x, x, x, Tensor(), Tensor(), hiding},
                                   {{"num_heads", int64_t{2}}});
-  const OneNode packed = microsoft("Attention",
-                                   {x, values.normal({4, 12}), values.normal({12}), Tensor(),
-                                    Tensor(), hiding},
-                                   {{"num_heads", int64_t{2}}});
+  const OneNode packed = microsoft(
+      "Attention", {x, values.normal({4, 12}), values.normal({12}), Tensor(), Tensor(), hiding},
+      {{"num_heads", int64_t{2}}});
   for (const OneNode& node : {heads, packed}) {
     const auto y = doubles<float>(run_node(node)[0]);
     for (size_t i = 0; i < 8; ++i) CHECK(std::isnan(y[i]) == (i >= 4));

@@ -1,5 +1,6 @@
 // com.microsoft's 8-bit elementwise operators, version 1: each takes values v = scale * (code -
-// zero_point), computes in float and stores saturate(round_half_even(v / scale) + zero_point).
+// zero_point), computes in float and stores saturate(round_half_even(v / scale) + zero_point); sums
+// and products round as onnxruntime does, which adds the zero point first.
 //   QLinearAdd, QLinearMul (a, a_scale, a_zero_point, b, b_scale, b_zero_point,
 //                           y_scale, y_zero_point?)
 //   QLinearSigmoid, QLinearLeakyRelu (x, x_scale, x_zero_point?, y_scale, y_zero_point?)
@@ -30,30 +31,39 @@ Table table_of(const Quantization& x, const Quantization& y, F&& f) {
 /// Elements of a stretch whose values fit the first-level cache.
 constexpr int64_t kBlock = 512;
 
-/// The values of n codes that step by 0 or 1.
-void read_values(const Quantization& q, const void* codes, int64_t step, float* values, int64_t n) {
-  const QuantLine line{&q.scale, &q.zero_point, 0};
+/// code - zero_point of n codes that step by 0 or 1.
+void read_differences(const Quantization& q, const void* codes, int64_t step, float* out,
+                      int64_t n) {
+  constexpr float kOne = 1;
+  const QuantLine line{&kOne, &q.zero_point, 0};
   const int64_t count = step == 0 ? 1 : n;
   if (q.type == DataType::kInt8)
-    vector_math().dequantize_s8(static_cast<const int8_t*>(codes), line, values, count);
+    vector_math().dequantize_s8(static_cast<const int8_t*>(codes), line, out, count);
   else
-    vector_math().dequantize_u8(static_cast<const uint8_t*>(codes), line, values, count);
+    vector_math().dequantize_u8(static_cast<const uint8_t*>(codes), line, out, count);
 }
 
 struct BinaryQuantization {
   Quantization a, b, y;
 };
 
+// Scales are often such that products tie: y = round_half_even(ratio * product + zero_point), each
+// step rounded to float, falls as in onnxruntime. The products of differences are exact.
 void multiply(const void* closure, const void* a, int64_t a_step, const void* b, int64_t b_step,
               void* out, int64_t n) {
   const auto& q = *static_cast<const BinaryQuantization*>(closure);
-  const QuantLine line{&q.y.scale, &q.y.zero_point, 0};
+  constexpr float kOne = 1;
+  constexpr int32_t kNone = 0;
+  const QuantLine line{&kOne, &kNone, 0};
+  const float ratio = q.a.scale * q.b.scale / q.y.scale, zero = static_cast<float>(q.y.zero_point);
   std::array<float, kBlock> left, right, both;
   for (int64_t i = 0; i < n; i += kBlock) {
     const int64_t m = std::min(kBlock, n - i);
-    read_values(q.a, static_cast<const uint8_t*>(a) + i * a_step, a_step, left.data(), m);
-    read_values(q.b, static_cast<const uint8_t*>(b) + i * b_step, b_step, right.data(), m);
+    read_differences(q.a, static_cast<const uint8_t*>(a) + i * a_step, a_step, left.data(), m);
+    read_differences(q.b, static_cast<const uint8_t*>(b) + i * b_step, b_step, right.data(), m);
     vector_math().mul(left.data(), a_step, right.data(), b_step, both.data(), m);
+    vector_math().mul(both.data(), 1, &ratio, 0, both.data(), m);
+    vector_math().add(both.data(), 1, &zero, 0, both.data(), m);
     vector_math().quantize8(both.data(), line, lowest_of(q.y.type), highest_of(q.y.type),
                             static_cast<uint8_t*>(out) + i, m);
   }

@@ -1,7 +1,10 @@
 // com.microsoft.QLinearAveragePool-1, QLinearGlobalAveragePool-1 (x, x_scale, x_zero_point?,
-// y_scale, y_zero_point?) and QLinearSoftmax-1. Sums of codes are exact; their average, or the
-// exponentials, are computed in float and stored as saturate(round_half_even(v / y_scale) +
-// y_zero_point).
+// y_scale, y_zero_point?) and QLinearSoftmax-1. Averages of few codes tie often, so each is
+// computed in the order and with the roundings of onnxruntime:
+//   AveragePool        saturate(round_half_even(sum of values / count / y_scale + y_zero_point))
+//   GlobalAveragePool  saturate(round_half_even(sum of codes * ratio) + y_zero_point),
+//                      ratio = x_scale / (y_scale * count)
+//   Softmax            saturate(round_half_even(v / y_scale) + y_zero_point)
 
 #include <algorithm>
 #include <array>
@@ -42,16 +45,17 @@ Status average(KernelContext& ctx) {
   if (y.count == 0) return {};
   const PoolTaps taps(w);
   const PoolCounts counts(w, state.count_pads);
+  const std::array<float, 256> values = x_quant.values();
+  const auto zero = static_cast<float>(y_quant.zero_point);
+  const Quantization steps{.scale = 1, .zero_point = 0, .type = y_quant.type};
+  const auto* from = static_cast<const uint8_t*>(x.data);
   auto* to = static_cast<uint8_t*>(y.data);
   for_each_output(
       ctx, w, x.dims[0] * x.dims[1],
       [&](int64_t at, int64_t e, int64_t od, int64_t oh, int64_t ow) {
-        int64_t sum = 0;
-        taps.for_each(od, oh, ow, [&](int64_t i) {
-          sum += int8_at(x, at * volume(w.in) + i) - x_quant.zero_point;
-        });
-        to[e] = y_quant.code(x_quant.scale *
-                             (static_cast<float>(sum) / static_cast<float>(counts.at(od, oh, ow))));
+        float sum = 0;
+        taps.for_each(od, oh, ow, [&](int64_t i) { sum += values[from[at * volume(w.in) + i]]; });
+        to[e] = steps.code(sum / static_cast<float>(counts.at(od, oh, ow)) / y_quant.scale + zero);
       });
   return {};
 }
@@ -90,6 +94,8 @@ template <class T>
 void average_images(KernelContext& ctx, const T* x, int64_t images, int64_t pixels,
                     int64_t channels, bool last, const Quantization& x_quant,
                     const Quantization& y_quant, uint8_t* y) {
+  const Quantization steps{.scale = 1, .zero_point = y_quant.zero_point, .type = y_quant.type};
+  const float ratio = x_quant.scale / (y_quant.scale * static_cast<float>(pixels));
   const int64_t together = last ? kChannelsTogether : 1,
                 groups = (channels + together - 1) / together;
   ctx.parallel(images * groups, grain_of(pixels * together), [&](int64_t begin, int64_t end) {
@@ -104,8 +110,7 @@ void average_images(KernelContext& ctx, const T* x, int64_t images, int64_t pixe
       for (int64_t k = 0; k < n; ++k) {
         const auto sum =
             static_cast<float>(sums[static_cast<size_t>(k)] - pixels * x_quant.zero_point);
-        y[image * channels + c + k] =
-            y_quant.code(x_quant.scale * (sum / static_cast<float>(pixels)));
+        y[image * channels + c + k] = steps.code(sum * ratio);
       }
     }
   });
