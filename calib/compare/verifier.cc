@@ -80,7 +80,7 @@ class ExecutingVerifier final : public Verifier {
  public:
   ExecutingVerifier(const Model& original, const VerifierOptions& options)
       : options_(options),
-        whole_(original.clone()),
+        nodes_(static_cast<int64_t>(original.graph().num_nodes())),
         original_(make_runnable(original, comparison_plan(options.threads, false))),
         unit_(relative_unit(coarsest_type(original_.model->graph()))) {}
 
@@ -89,13 +89,13 @@ class ExecutingVerifier final : public Verifier {
     v.unverified_nodes = original_.cut;
     const Runnable after = make_runnable(rewritten, comparison_plan(options_.threads, false));
     for (const std::string& obstacle : {original_.obstacle, after.obstacle})
-      if (!obstacle.empty()) return unverified(std::move(v), *whole_, obstacle);
+      if (!obstacle.empty()) return unverified(std::move(v), obstacle);
     if (after.cut != original_.cut)
-      return unverified(std::move(v), *whole_,
+      return unverified(std::move(v),
                         fmt::format("{} nodes of the original cannot be run, and {} of the result",
                                     original_.cut, after.cut));
     const auto trial = TrialInputs::of(*original_.model);
-    if (!trial.ok()) return unverified(std::move(v), *whole_, trial.error().message);
+    if (!trial.ok()) return unverified(std::move(v), trial.error().message);
     compare(after, *trial, exactness, /*portable=*/false, v);
     if (!v.equal && exactness == Exactness::kExact) {
       Verification again;
@@ -105,15 +105,15 @@ class ExecutingVerifier final : public Verifier {
     }
     if (v.equal && !v.compared_anything() && v.obstacle.empty())
       v.obstacle = "the original fails on every set of inputs";
-    if (!v.compared_anything() && v.equal) return unverified(std::move(v), *whole_, v.obstacle);
+    if (!v.compared_anything() && v.equal) return unverified(std::move(v), v.obstacle);
     return v;
   }
 
  private:
-  static Verification unverified(Verification v, const Model& model, std::string why) {
+  Verification unverified(Verification v, std::string why) const {
     v.obstacle = std::move(why);
     v.elements = 0;
-    v.unverified_nodes = static_cast<int64_t>(model.graph().num_nodes());
+    v.unverified_nodes = nodes_;
     return v;
   }
 
@@ -246,7 +246,7 @@ class ExecutingVerifier final : public Verifier {
   }
 
   VerifierOptions options_;
-  std::unique_ptr<Model> whole_;
+  int64_t nodes_;  // of the original, cut or not
   Runnable original_;
   double unit_;
 };
