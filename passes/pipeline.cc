@@ -55,6 +55,7 @@ constexpr const PassInfo* kOptimization[] = {
     &kFoldBatchNorm,
     // After it: scales that exporters put behind a normalization.
     &kFoldMulIntoConv,
+    &kFoldMulIntoMatmul,
     // Before the addition: a Transpose may stand between.
     &kFuseGemmTranspose,
     &kFuseMatmulAdd,

@@ -76,7 +76,7 @@ class Generator {
   std::string weights(const std::string& dims, int count) { return floats(dims, count, 0.0625); }
 
   std::string step(const std::string& x) {
-    switch (pick(46)) {
+    switch (pick(47)) {
       case 0: return made("Identity", x);
       case 1: return made("Dropout", x);
       case 2: return made("Cast", made("Cast", x, "to = 11"), "to = 1");
@@ -142,6 +142,7 @@ class Generator {
       case 42: return embedding(x);
       case 43: return deepened(x);
       case 44: return numbered(x);
+      case 45: return scaled(x);
       default: return made("Mul", x + ", " + made("Sqrt", constant("float", "2.25")));
     }
   }
@@ -220,6 +221,13 @@ class Generator {
     };
     const std::string a = convolved(), b = convolved();
     return made("Transpose", made(pick(2) ? "Add" : "Sum", a + ", " + b), "perm = [2, 1, 0]");
+  }
+  // A layer whose columns are scaled afterwards.
+  std::string scaled(const std::string& x) {
+    std::string t = made("MatMul", x + ", " + weights("6,6", 36));
+    if (pick(2)) t = made("Add", t + ", " + floats(pick(2) ? "6" : "1,6", 6));
+    if (pick(2)) return made("Mul", t + ", " + floats("1,1,6", 6));
+    return made("Div", t + ", " + constant("float[6]", "0.5,2,-1,4,0.25,1"));
   }
   std::string gemm(const std::string& x) {
     const std::string flat = made("Reshape", x + ", " + ints("-1,6")), w = weights("6,6", 36),
