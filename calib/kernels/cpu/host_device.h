@@ -20,6 +20,15 @@ inline constexpr bool kDeviceKernels = true;
 inline constexpr bool kDeviceKernels = false;
 #endif
 
+/// a * b, rounded before anything is added to it: device compilers fuse the two otherwise.
+ONNXTOOL_HD inline float rounded_product(float a, float b) {
+#if defined(__CUDA_ARCH__)
+  return __fmul_rn(a, b);
+#else
+  return a * b;
+#endif
+}
+
 /// Kernels whose run() looks at every input but the first: shapes, axes, sizes.
 inline InputUse parameters_on_host(const NodeView&, int input) {
   return input == 0 ? InputUse::kData : InputUse::kHost;

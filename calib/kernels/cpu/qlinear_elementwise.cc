@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "calib/kernels/cpu/cells.h"
 #include "calib/kernels/cpu/elementwise.h"
 #include "calib/kernels/cpu/quant_params.h"
 #include "calib/kernels/cpu/vector_math.h"
@@ -28,6 +29,66 @@ Table table_of(const Quantization& x, const Quantization& y, F&& f) {
   return table;
 }
 
+struct BinaryQuantization {
+  Quantization a, b, y;
+};
+
+// Scales are often such that products tie: y = round_half_even(ratio * product + zero_point), each
+// step rounded to float, falls as in onnxruntime. The products of differences are exact.
+struct MultiplyCodes {
+  BinaryQuantization q;
+  float ratio;
+  explicit MultiplyCodes(const BinaryQuantization& of)
+      : q(of), ratio(of.a.scale * of.b.scale / of.y.scale) {}
+  ONNXTOOL_HD int32_t operator()(int32_t a, int32_t b) const {
+    const auto product = static_cast<float>((a - q.a.zero_point) * (b - q.b.zero_point));
+    const float scaled = rounded_product(product, ratio);
+    const Quantization steps{1, 0, q.y.type};
+    return steps.code(scaled + static_cast<float>(q.y.zero_point));
+  }
+};
+
+// Sums nearly tie often, as scales of both sides are alike: ratios, their order and single
+// roundings are onnxruntime's, so that ties fall as they do there.
+struct AddCodes {
+  CodeSum sum;
+  DataType type;
+  explicit AddCodes(const BinaryQuantization& q)
+      : sum{.a_ratio = q.a.scale / q.y.scale,
+            .b_ratio = q.b.scale / q.y.scale,
+            .offset = 0,
+            .low = lowest_of(q.y.type),
+            .high = highest_of(q.y.type)},
+        type(q.y.type) {
+    const auto zero = [](const Quantization& x) { return static_cast<float>(x.zero_point); };
+    sum.offset = zero(q.y) - std::fma(sum.a_ratio, zero(q.a), sum.b_ratio * zero(q.b));
+  }
+  ONNXTOOL_HD int32_t operator()(int32_t a, int32_t b) const {
+    float v = std::fma(static_cast<float>(b), sum.b_ratio, sum.offset);
+    v = std::fma(static_cast<float>(a), sum.a_ratio, v);
+    const auto low = static_cast<float>(sum.low), high = static_cast<float>(sum.high);
+    v = v > low ? v : low;
+    return static_cast<int32_t>(std::nearbyint(v < high ? v : high));
+  }
+};
+
+#if defined(ONNXTOOL_DEVICE_KERNELS)
+
+template <class Op>
+constexpr BinaryRun run_of = zip_run<int32_t, int32_t, Op>;
+
+struct MapCodes {
+  Table table;
+  const uint8_t* x;
+  uint8_t* y;
+  ONNXTOOL_HD void operator()(int64_t i) const { y[i] = table[x[i]]; }
+};
+void map_codes(KernelContext&, const Table& table, const uint8_t* x, uint8_t* y, int64_t count) {
+  device::for_each_index(count, MapCodes{table, x, y});
+}
+
+#else
+
 /// Elements of a stretch whose values fit the first-level cache.
 constexpr int64_t kBlock = 512;
 
@@ -43,54 +104,67 @@ void read_differences(const Quantization& q, const void* codes, int64_t step, fl
     vector_math().dequantize_u8(static_cast<const uint8_t*>(codes), line, out, count);
 }
 
-struct BinaryQuantization {
-  Quantization a, b, y;
-};
-
-// Scales are often such that products tie: y = round_half_even(ratio * product + zero_point), each
-// step rounded to float, falls as in onnxruntime. The products of differences are exact.
-void multiply(const void* closure, const void* a, int64_t a_step, const void* b, int64_t b_step,
-              void* out, int64_t n) {
-  const auto& q = *static_cast<const BinaryQuantization*>(closure);
+void run_codes(const MultiplyCodes& op, const void* a, int64_t a_step, const void* b,
+               int64_t b_step, void* out, int64_t n) {
+  const BinaryQuantization& q = op.q;
   constexpr float kOne = 1;
   constexpr int32_t kNone = 0;
   const QuantLine line{&kOne, &kNone, 0};
-  const float ratio = q.a.scale * q.b.scale / q.y.scale, zero = static_cast<float>(q.y.zero_point);
+  const float zero = static_cast<float>(q.y.zero_point);
   std::array<float, kBlock> left, right, both;
   for (int64_t i = 0; i < n; i += kBlock) {
     const int64_t m = std::min(kBlock, n - i);
     read_differences(q.a, static_cast<const uint8_t*>(a) + i * a_step, a_step, left.data(), m);
     read_differences(q.b, static_cast<const uint8_t*>(b) + i * b_step, b_step, right.data(), m);
     vector_math().mul(left.data(), a_step, right.data(), b_step, both.data(), m);
-    vector_math().mul(both.data(), 1, &ratio, 0, both.data(), m);
+    vector_math().mul(both.data(), 1, &op.ratio, 0, both.data(), m);
     vector_math().add(both.data(), 1, &zero, 0, both.data(), m);
     vector_math().quantize8(both.data(), line, lowest_of(q.y.type), highest_of(q.y.type),
                             static_cast<uint8_t*>(out) + i, m);
   }
 }
 
-// Sums nearly tie often, as scales of both sides are alike: ratios, their order and single
-// roundings are onnxruntime's, so that ties fall as they do there.
-void add_codes(const void* closure, const void* a, int64_t a_step, const void* b, int64_t b_step,
+void run_codes(const AddCodes& op, const void* a, int64_t a_step, const void* b, int64_t b_step,
                void* out, int64_t n) {
-  const auto& q = *static_cast<const BinaryQuantization*>(closure);
-  CodeSum sum{.a_ratio = q.a.scale / q.y.scale,
-              .b_ratio = q.b.scale / q.y.scale,
-              .offset = 0,
-              .low = lowest_of(q.y.type),
-              .high = highest_of(q.y.type)};
-  const auto zero = [](const Quantization& x) { return static_cast<float>(x.zero_point); };
-  sum.offset = zero(q.y) - std::fma(sum.a_ratio, zero(q.a), sum.b_ratio * zero(q.b));
   auto* y = static_cast<uint8_t*>(out);
-  if (q.y.type == DataType::kInt8)
+  if (op.type == DataType::kInt8)
     vector_math().add_codes_s8(static_cast<const int8_t*>(a), a_step, static_cast<const int8_t*>(b),
-                               b_step, sum, y, n);
+                               b_step, op.sum, y, n);
   else
     vector_math().add_codes_u8(static_cast<const uint8_t*>(a), a_step,
-                               static_cast<const uint8_t*>(b), b_step, sum, y, n);
+                               static_cast<const uint8_t*>(b), b_step, op.sum, y, n);
 }
 
-template <BinaryRun run>
+template <class Op>
+void run_of(const void* closure, const void* a, int64_t a_step, const void* b, int64_t b_step,
+            void* out, int64_t n) {
+  run_codes(*static_cast<const Op*>(closure), a, a_step, b, b_step, out, n);
+}
+
+void map_codes(KernelContext& ctx, const Table& table, const uint8_t* x, uint8_t* y,
+               int64_t count) {
+  ctx.parallel(count, kGrain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) y[i] = table[x[i]];
+  });
+}
+
+#endif
+
+struct MapRows {
+  Table table;
+  const uint8_t* x;
+  uint8_t* y;
+  int64_t from, to;  // codes of a row
+  struct Row {
+    const uint8_t* table;
+    const uint8_t* x;
+    uint8_t* y;
+    ONNXTOOL_HD void operator()(int64_t i) const { y[i] = table[x[i]]; }
+  };
+  ONNXTOOL_HD Row row(int64_t i) const { return {table.data(), x + i * from, y + i * to}; }
+};
+
+template <class Op>
 Status binary(KernelContext& ctx) {
   ConstView a = ctx.input(0), b = ctx.input(3);
   if (a.dtype != b.dtype)
@@ -106,7 +180,8 @@ Status binary(KernelContext& ctx) {
     ONNXTOOL_ASSIGN(b, in_plain_order(ctx, b));
   }
   ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, a.dtype, dims, a.layout));
-  binary_into(ctx, a, b, y, true, run, &q);
+  const Op op(q);
+  binary_into(ctx, a, b, y, true, run_of<Op>, &op);
   return {};
 }
 
@@ -119,9 +194,7 @@ Status unary(KernelContext& ctx, F&& f) {
   const Table table = table_of(x_quant, y_quant, f);
   const auto* from = static_cast<const uint8_t*>(x.data);
   auto* to = static_cast<uint8_t*>(y.data);
-  ctx.parallel(physical_count(x.dims, x.layout, x.count), kGrain, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) to[i] = table[from[i]];
-  });
+  map_codes(ctx, table, from, to, physical_count(x.dims, x.layout, x.count));
   clear_padding(y);
   return {};
 }
@@ -169,11 +242,7 @@ Status concat(KernelContext& ctx) {
     const ConstView& x = ctx.input(2 + 3 * i);
     const int64_t n = product(x.dims, a, x.dims.size());
     const auto* from = static_cast<const uint8_t*>(x.data);
-    const Table& table = tables[static_cast<size_t>(i)];
-    ctx.parallel(outer, grain_of(n), [&](int64_t begin, int64_t end) {
-      for (int64_t o = begin; o < end; ++o)
-        for (int64_t j = 0; j < n; ++j) to[o * row + j] = table[from[o * n + j]];
-    });
+    for_each_cell(ctx, outer, n, MapRows{tables[static_cast<size_t>(i)], from, to, n, row});
     to += n;
   }
   return {};
@@ -189,6 +258,14 @@ Result<std::unique_ptr<KernelState>> prepare_unary(const NodeView& node) {
   return std::unique_ptr<KernelState>();
 }
 
+// Scales and zero points are looked at.
+InputUse use_binary(const NodeView&, int input) {
+  return input == 0 || input == 3 ? InputUse::kData : InputUse::kHost;
+}
+InputUse use_concat(const NodeView&, int input) {
+  return input >= 2 && input % 3 == 2 ? InputUse::kData : InputUse::kHost;
+}
+
 constexpr std::initializer_list<DataType> kTypes = {DataType::kUint8, DataType::kInt8};
 
 }  // namespace
@@ -197,27 +274,34 @@ constinit const KernelInfo kQLinearAdd{.domain = "com.microsoft",
                                        .op = "QLinearAdd",
                                        .types = kTypes,
                                        .prepare = prepare_binary,
-                                       .run = binary<add_codes>,
-                                       .takes_layout = takes_any_layout};
+                                       .run = binary<AddCodes>,
+                                       .takes_layout = takes_any_layout,
+                                       .use = use_binary};
 constinit const KernelInfo kQLinearMul{.domain = "com.microsoft",
                                        .op = "QLinearMul",
                                        .types = kTypes,
                                        .prepare = prepare_binary,
-                                       .run = binary<multiply>,
-                                       .takes_layout = takes_any_layout};
+                                       .run = binary<MultiplyCodes>,
+                                       .takes_layout = takes_any_layout,
+                                       .use = use_binary};
 constinit const KernelInfo kQLinearSigmoid{.domain = "com.microsoft",
                                            .op = "QLinearSigmoid",
                                            .types = kTypes,
                                            .prepare = prepare_unary,
                                            .run = sigmoid,
-                                           .takes_layout = takes_any_layout};
+                                           .takes_layout = takes_any_layout,
+                                           .use = parameters_on_host};
 constinit const KernelInfo kQLinearLeakyRelu{.domain = "com.microsoft",
                                              .op = "QLinearLeakyRelu",
                                              .types = kTypes,
                                              .prepare = prepare_unary,
                                              .run = leaky_relu,
-                                             .takes_layout = takes_any_layout};
-constinit const KernelInfo kQLinearConcat{
-    .domain = "com.microsoft", .op = "QLinearConcat", .prepare = needs_every_input, .run = concat};
+                                             .takes_layout = takes_any_layout,
+                                             .use = parameters_on_host};
+constinit const KernelInfo kQLinearConcat{.domain = "com.microsoft",
+                                          .op = "QLinearConcat",
+                                          .prepare = needs_every_input,
+                                          .run = concat,
+                                          .use = use_concat};
 
 }  // namespace onnxtool

@@ -50,14 +50,6 @@ Result<int32_t> zero_point_scalar(const ConstView& view, DataType expected, std:
   return int8_at(view, 0);
 }
 
-uint8_t Quantization::code(float value) const {
-  const float low = static_cast<float>(lowest_of(type) - zero_point),
-              high = static_cast<float>(highest_of(type) - zero_point);
-  const float steps = value / scale;
-  const float clipped = !(steps > low) ? low : steps < high ? steps : high;
-  return static_cast<uint8_t>(static_cast<int32_t>(std::nearbyint(clipped)) + zero_point);
-}
-
 std::array<float, 256> Quantization::values() const {
   std::array<float, 256> values{};
   for (int32_t i = 0; i < 256; ++i)

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <array>
+#include <cmath>
 
 #include "calib/kernels/cpu/common.h"
+#include "calib/kernels/cpu/host_device.h"
 #include "libopt/ir/code_type.h"
 
 namespace onnxtool {
@@ -40,9 +42,11 @@ struct Quantization {
   int32_t zero_point = 0;
   DataType type = DataType::kUint8;
 
-  float value(int32_t code) const { return scale * static_cast<float>(code - zero_point); }
+  ONNXTOOL_HD float value(int32_t code) const {
+    return scale * static_cast<float>(code - zero_point);
+  }
   /// Rounds half to even and saturates; NaN gives the lowest.
-  uint8_t code(float value) const;
+  ONNXTOOL_HD uint8_t code(float value) const;
   /// value(code) for the 256 bytes that a code may be.
   std::array<float, 256> values() const;
 };
@@ -54,8 +58,16 @@ Result<Quantization> quantization_of(const KernelContext& ctx, int scale, int ze
 /// infinite values give an infinite scale.
 Quantization dynamic_quantization(const float* x, int64_t n);
 
-inline int32_t lowest_of(DataType type) { return type == DataType::kInt8 ? -128 : 0; }
-inline int32_t highest_of(DataType type) { return type == DataType::kInt8 ? 127 : 255; }
+ONNXTOOL_HD inline int32_t lowest_of(DataType type) { return type == DataType::kInt8 ? -128 : 0; }
+ONNXTOOL_HD inline int32_t highest_of(DataType type) { return type == DataType::kInt8 ? 127 : 255; }
+ONNXTOOL_HD inline uint8_t Quantization::code(float value) const {
+  const float low = static_cast<float>(lowest_of(type) - zero_point),
+              high = static_cast<float>(highest_of(type) - zero_point);
+  const float steps = value / scale;
+  const float clipped = !(steps > low) ? low : steps < high ? steps : high;
+  return static_cast<uint8_t>(static_cast<int32_t>(std::nearbyint(clipped)) + zero_point);
+}
+
 inline int32_t int8_at(const ConstView& view, int64_t i) {
   return view.dtype == DataType::kInt8 ? static_cast<const int8_t*>(view.data)[i]
                                        : static_cast<const uint8_t*>(view.data)[i];

@@ -1,5 +1,4 @@
-// Operators that pick elements by value or position: NonZero, Compress, ReverseSequence,
-// Trilu, Unique.
+// Operators that pick elements by value or position: NonZero, Compress, ReverseSequence, Unique.
 
 #include <algorithm>
 #include <compare>
@@ -133,39 +132,6 @@ Status reverse_sequence(KernelContext& ctx) {
   return {};
 }
 
-Status trilu(KernelContext& ctx) {
-  const DataType type = ctx.input(0).dtype;
-  ONNXTOOL_ASSIGN(const ConstView x, unpacked(ctx, ctx.input(0)));
-  const bool upper = ctx.node().attr_int("upper", 1) != 0;
-  if (x.rank() < 2)
-    return mismatch("input has shape " + format_dims(x.dims) + ", expected at least rank 2");
-  const int64_t rows = x.dims[x.dims.size() - 2], columns = x.dims.back();
-  int64_t k = 0;
-  if (ctx.has_input(1)) {
-    ONNXTOOL_ASSIGN(k, integer_scalar(ctx.input(1), "k"));
-    k = std::clamp(k, -rows, columns);  // further out nothing changes
-  }
-  ONNXTOOL_ASSIGN(const MovedOutput y, MovedOutput::make(ctx, 0, type, x.dims));
-  if (y.count() == 0) return {};
-  dispatch_movement(x.dtype, [&]<class E>() {
-    const E* from = static_cast<const E*>(x.data);
-    E* to = static_cast<E*>(y.data());
-    ctx.parallel(x.count / columns, grain_of(columns), [&](int64_t begin, int64_t end) {
-      for (int64_t row = begin; row < end; ++row) {
-        const int64_t diagonal = row % rows + k;
-        const int64_t first = upper ? std::clamp<int64_t>(diagonal, 0, columns) : 0;
-        const int64_t last = upper ? columns : std::clamp<int64_t>(diagonal + 1, 0, columns);
-        E* out = to + row * columns;
-        std::fill_n(out, first, E{});
-        std::copy(from + row * columns + first, from + row * columns + last, out + first);
-        std::fill(out + last, out + columns, E{});
-      }
-    });
-  });
-  y.finish();
-  return {};
-}
-
 // Subtensors along `axis` (or elements): the distinct ones, with their first positions, the mapping
 // back, and counts.
 template <class T>
@@ -257,7 +223,6 @@ constinit const KernelInfo kNonZero{.op = "NonZero", .prepare = needs_inputs<1>,
 constinit const KernelInfo kCompress{.op = "Compress", .prepare = needs_inputs<2>, .run = compress};
 constinit const KernelInfo kReverseSequence{
     .op = "ReverseSequence", .prepare = needs_inputs<2>, .run = reverse_sequence};
-constinit const KernelInfo kTrilu{.op = "Trilu", .prepare = needs_inputs<1>, .run = trilu};
 constinit const KernelInfo kUnique{.op = "Unique", .prepare = needs_inputs<1>, .run = unique};
 
 }  // namespace onnxtool

@@ -41,8 +41,8 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
   if (node.op_type() != "FusedConv") return {std::move(state)};
   if (node.has_input(3)) state->own.push_back({.kind = PostOp::Kind::kAdd, .input = 3});
   ONNXTOOL_ASSIGN(const std::vector<EpilogueOp> activation, fused_activation(node));
-  for (const EpilogueOp& op : activation)
-    state->own.push_back({static_cast<PostOp::Kind>(op.kind), op.alpha, op.beta, op.input});
+  const std::vector<PostOp> own = device::post_ops_from(activation);
+  state->own.insert(state->own.end(), own.begin(), own.end());
   return {std::move(state)};
 }
 

@@ -1,6 +1,7 @@
-// MatMul, FusedMatMul and Gemm on a device; shapes as cpu/matmul_shape.h resolves them. Floats go
-// to device::multiply(); 32- and 64-bit integers wrap, one thread an element.
+// MatMul, FusedMatMul, Gemm and FusedGemm on a device; shapes as cpu/matmul_shape.h resolves them.
+// Floats go to device::multiply(); 32- and 64-bit integers wrap, one thread an element.
 
+#include "calib/kernels/cpu/epilogue.h"
 #include "calib/kernels/cpu/matmul_shape.h"
 #include "calib/kernels/cuda/post_ops.h"
 #include "calib/kernels/cuda/product.h"
@@ -15,7 +16,10 @@ struct Factors final : KernelState {
   bool transpose_a = false, transpose_b = false;
   float alpha = 1, beta = 1;
   Precision precision = Precision::kFloat32;
+  std::vector<PostOp> own;  // FusedGemm
 };
+
+bool is_gemm(std::string_view op) { return op == "Gemm" || op == "FusedGemm"; }
 
 template <Precision precision>
 Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
@@ -26,7 +30,11 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
     state->transpose_b = node.attr_int("transB", 0) != 0;
     state->alpha = node.attr_float("alpha", 1);
   }
-  if (node.op_type() == "Gemm") state->beta = node.attr_float("beta", 1);
+  if (is_gemm(node.op_type())) state->beta = node.attr_float("beta", 1);
+  if (node.op_type() == "FusedGemm") {
+    ONNXTOOL_ASSIGN(const std::vector<EpilogueOp> activation, fused_activation(node));
+    state->own = device::post_ops_from(activation);
+  }
   state->precision = precision;
   return {std::move(state)};
 }
@@ -53,11 +61,12 @@ struct AddBroadcast {
 };
 
 // Rounds sums of type `from` to y, with the optional input 2 added, which broadcasts to `dims`, and
-// what the plan fused.
-Status add_and_round(KernelContext& ctx, DataType from, const void* sums, float scale,
-                     std::span<const int64_t> dims, const MutableView& y) {
+// what follows.
+Status add_and_round(KernelContext& ctx, std::span<const PostOp> all_post, DataType from,
+                     const void* sums, float scale, std::span<const int64_t> dims,
+                     const MutableView& y) {
   const bool added = ctx.has_input(2);
-  ONNXTOOL_ASSIGN(const PostOps post, device::post_ops_of(ctx, ctx.node().post_ops(), 0, dims));
+  ONNXTOOL_ASSIGN(const PostOps post, device::post_ops_of(ctx, all_post, 0, dims));
   if (!added && !post.count && sums == y.data) return {};
   Walk<1> walk{to_dims(dims), {Dims(dims.size(), 0)}};
   if (added) {
@@ -77,7 +86,7 @@ Status add_and_round(KernelContext& ctx, DataType from, const void* sums, float 
   else
     device::for_each_index(
         y.count, AddBroadcast<float>{from, y.dtype, sums, c, y.data, scale, strided, post});
-  return device::apply_post_ops(ctx, ctx.node().post_ops(), PostOps::kMost, y);
+  return device::apply_post_ops(ctx, all_post, PostOps::kMost, y);
 }
 
 template <class T>
@@ -142,8 +151,7 @@ Status run(KernelContext& ctx) {
   if (b.dtype != a.dtype)
     return mismatch("a has element type " + std::string(name(a.dtype)) + " but b has " +
                     std::string(name(b.dtype)));
-  const bool is_gemm = ctx.node().op_type() == "Gemm";
-  if (is_gemm && (a.rank() != 2 || b.rank() != 2))
+  if (is_gemm(ctx.node().op_type()) && (a.rank() != 2 || b.rank() != 2))
     return mismatch("a has shape " + format_dims(a.dims) + " and b has shape " +
                     format_dims(b.dims) + ", expected rank 2");
   ONNXTOOL_ASSIGN(MatMulShape s,
@@ -175,7 +183,10 @@ Status run(KernelContext& ctx) {
     ONNXTOOL_ASSIGN(p.c, ctx.scratch(static_cast<size_t>(y.count) * sizeof(float)));
   }
   ONNXTOOL_TRY(multiply_batch(ctx, s, p));
-  return add_and_round(ctx, p.result, p.c, state.beta, dims, y);
+  std::vector<PostOp> all_post = state.own;
+  const std::span<const PostOp> fused = ctx.node().post_ops();
+  all_post.insert(all_post.end(), fused.begin(), fused.end());
+  return add_and_round(ctx, all_post, p.result, p.c, state.beta, dims, y);
 }
 
 constexpr std::initializer_list<DataType> kTypes = {
@@ -211,9 +222,12 @@ constinit const KernelInfo kMatMul = info<Precision::kFloat32>("", "MatMul", kTy
 constinit const KernelInfo kFusedMatMul =
     info<Precision::kFloat32>("com.microsoft", "FusedMatMul", kFloats);
 constinit const KernelInfo kGemm = info<Precision::kFloat32>("", "Gemm", kFloats);
+constinit const KernelInfo kFusedGemm =
+    info<Precision::kFloat32>("com.microsoft", "FusedGemm", kFloats);
 constinit const device::ReducedKernels kReducedMatMul = reduced("", "MatMul");
 constinit const device::ReducedKernels kReducedFusedMatMul =
     reduced("com.microsoft", "FusedMatMul");
 constinit const device::ReducedKernels kReducedGemm = reduced("", "Gemm");
+constinit const device::ReducedKernels kReducedFusedGemm = reduced("com.microsoft", "FusedGemm");
 
 }  // namespace onnxtool

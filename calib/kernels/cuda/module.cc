@@ -27,10 +27,12 @@ constexpr size_t kCount = std::size(kAll);
 namespace {
 
 constexpr const device::ReducedKernels* kReduced[] = {
-    &kReducedMatMul,      &kReducedFusedMatMul,        &kReducedGemm,
-    &kReducedConv,        &kReducedFusedConv,          &kReducedConvTranspose,
-    &kReducedAttention,   &kReducedHeadAttention,      &kReducedMultiHeadAttention,
-    &kReducedMsAttention, &kReducedGroupQueryAttention};
+    &kReducedMatMul,        &kReducedFusedMatMul,
+    &kReducedGemm,          &kReducedFusedGemm,
+    &kReducedConv,          &kReducedFusedConv,
+    &kReducedConvTranspose, &kReducedAttention,
+    &kReducedHeadAttention, &kReducedMultiHeadAttention,
+    &kReducedMsAttention,   &kReducedGroupQueryAttention};
 
 // What holds for all kernels: types that a device reads, and few axes.
 bool device_can_read(const NodeView& node) {

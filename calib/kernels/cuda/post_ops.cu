@@ -51,4 +51,11 @@ Status apply_post_ops(KernelContext& ctx, std::span<const PostOp> all, size_t fi
   return {};
 }
 
+std::vector<PostOp> post_ops_from(std::span<const EpilogueOp> ops) {
+  std::vector<PostOp> out;
+  for (const EpilogueOp& op : ops)
+    out.push_back({static_cast<PostOp::Kind>(op.kind), op.alpha, op.beta, op.input});
+  return out;
+}
+
 }  // namespace onnxtool::device

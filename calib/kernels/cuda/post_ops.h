@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "calib/kernels/cpu/epilogue.h"
 #include "calib/kernels/cuda/elements.h"
 
 namespace onnxtool::device {
@@ -57,5 +58,8 @@ Status apply_post_ops(KernelContext& ctx, std::span<const PostOp> all, size_t fi
 inline bool fuses_float(const NodeView& node, const PostOp&) {
   return node.input_dtype(0) == DataType::kFloat;
 }
+
+/// An operator's own epilogue.
+std::vector<PostOp> post_ops_from(std::span<const EpilogueOp> ops);
 
 }  // namespace onnxtool::device

@@ -55,7 +55,8 @@ Result<bool> multiply_integers(KernelContext& ctx, const Product& product);
 }  // namespace onnxtool::device
 
 namespace onnxtool {
-extern const device::ReducedKernels kReducedMatMul, kReducedFusedMatMul, kReducedGemm, kReducedConv,
-    kReducedFusedConv, kReducedConvTranspose, kReducedAttention, kReducedHeadAttention,
-    kReducedMultiHeadAttention, kReducedMsAttention, kReducedGroupQueryAttention;
+extern const device::ReducedKernels kReducedMatMul, kReducedFusedMatMul, kReducedGemm,
+    kReducedFusedGemm, kReducedConv, kReducedFusedConv, kReducedConvTranspose, kReducedAttention,
+    kReducedHeadAttention, kReducedMultiHeadAttention, kReducedMsAttention,
+    kReducedGroupQueryAttention;
 }  // namespace onnxtool

@@ -1,0 +1,2 @@
+// LRN on a device: the host's source.
+#include "calib/kernels/cpu/lrn.cc"
