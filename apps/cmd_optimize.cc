@@ -19,11 +19,15 @@
 #include "calib/exec/folder.h"
 #include "libopt/analysis/assumptions.h"
 #include "libopt/analysis/census.h"
+#include "libopt/analysis/functions.h"
 #include "libopt/analysis/seam.h"
 #include "libopt/convert/lower_opset.h"
 #include "libopt/convert/strip.h"
 #include "libopt/io/load.h"
+#include "libopt/ir/walk.h"
 #include "libopt/rewrite/driver.h"
+#include "libopt/rewrite/file_size.h"
+#include "libopt/rewrite/inline_calls.h"
 #include "libopt/rewrite/node_names.h"
 #include "passes/pass.h"
 
@@ -59,8 +63,18 @@ class OptimizeCommand {
                                        verifying_ = true;
                                        progress_.update(done, wanted);
                                      });
-    ONNXTOOL_ASSIGN(const bool converted, convert());
-    const VerifiedRun result = run_verified(model_, passes_, context_, verifier_.get(), converted);
+    ONNXTOOL_ASSIGN(bool converted, convert());
+    std::unique_ptr<Model> calling = inline_functions();
+    VerifiedRun result =
+        run_verified(model_, passes_, context_, verifier_.get(), converted || calling);
+    if (calling && !result.breach &&
+        size_in_file(*model_).bytes > size_in_file(*calling).bytes + o_.max_growth) {
+      notes_.back() = "calls of functions stay: without them the file would be larger";
+      model_ = std::move(calling);
+      state_ = {};
+      result = run_verified(model_, passes_, context_, verifier_.get(), converted);
+    }
+    converted |= calling != nullptr;
     note_versions();
     changed_ |= converted || std::ranges::any_of(result.passes, &PassReport::fired);
     ONNXTOOL_ASSIGN(const std::optional<SavedFiles> saved, write(result));
@@ -167,6 +181,33 @@ class OptimizeCommand {
     for (const std::string& change : converted->changes)
       notes_.push_back(fmt::format("opset {}: {}", o_.opset, change));
     return true;
+  }
+
+  // The bodies of the model's own functions in the place of their calls: passes see what they do, and
+  // runtimes without a kernel for them do it at load. Returns the model as it was; nullptr where
+  // nothing is done. The last note says what happened.
+  std::unique_ptr<Model> inline_functions() {
+    if (model_->functions.empty()) return nullptr;
+    bool kept = false, called = false;
+    for_each_node(model_->graph(), [&](const Node& n) {
+      const bool calls = called_function(n) != nullptr;
+      called |= calls;
+      kept |= calls && keep_.matches(n);
+    });
+    if (!called) return nullptr;
+    if (kept) {
+      notes_.emplace_back("calls of functions stay, as --keep names one");
+      return nullptr;
+    }
+    std::unique_ptr<Model> before = model_->clone();
+    if (const Status s = inline_calls(model_->graph(), [](const Node&) { return false; }); !s.ok()) {
+      notes_.push_back("calls of functions stay: " + s.error().message);
+      model_ = std::move(before);
+      return nullptr;
+    }
+    model_->functions.clear();
+    notes_.emplace_back("calls of functions are inlined");
+    return before;
   }
 
   void note_versions() {

@@ -17,10 +17,6 @@
 namespace onnxtool {
 namespace {
 
-bool is_float(DataType t) {
-  return t == DataType::kFloat || t == DataType::kFloat16 || t == DataType::kBfloat16;
-}
-
 bool may_be_equal(const Value& a, const Value& b) {
   const auto &x = a.type().shape, &y = b.type().shape;
   if ((x && x->size() != 3) || (y && y->size() != 3)) return false;
