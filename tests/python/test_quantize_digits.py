@@ -88,7 +88,7 @@ class QuantizeDigits(unittest.TestCase):
         saved = self.directory / "extended.saved"
         session(self.output, optimized=saved)
         operators = collections.Counter(node.op_type for node in onnx.load(saved).graph.node)
-        self.assertEqual((operators["QLinearConv"], operators["Conv"], operators["FusedConv"]), (16, 0, 1), operators)
+        self.assertEqual((operators["QLinearConv"], operators["Conv"], operators["FusedConv"]), (13, 1, 3), operators)
 
     def test_same_bytes_for_any_thread_count(self):
         with tempfile.TemporaryDirectory() as other:
