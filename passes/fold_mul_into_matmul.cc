@@ -4,12 +4,13 @@
 //   W y = Mul(Add(MatMul(x, W), b), c)    =>   y = Add(MatMul(x, W * c), b * c) y = Mul(Gemm(x, W,
 //   b), c)           =>   y = Gemm(x, W * c, b * c)
 //
-// What trained layers scale their results by (ConvNeXt, CaiT, BEiT). Either order of inputs; Div by
-// a constant scales by 1 / c. Does not fire: an intermediate result is used elsewhere; W, b or c is
-// not constant; c is one number, for which runtimes look where they fuse attention, or varies along
-// another axis than the last; opsets below 7, whose broadcasting is another; the product exceeds
-// the weight's type; the weight is shared and its copy makes the file grow. Numerics: products in
-// double, rounded once on store. Source: ONNX MatMul-1, Gemm-7, Mul-7, Div-7.
+// What trained layers scale their results by (ConvNeXt, CaiT, BEiT). A Transpose may stand before
+// the scale, which is along another axis then. Either order of inputs; Div by a constant scales by
+// 1 / c. Does not fire: an intermediate result is used elsewhere; W, b or c is not constant; c is
+// one number, for which runtimes look where they fuse attention, or varies along another axis than
+// the last; opsets below 7, whose broadcasting is another; the product exceeds the weight's type;
+// the weight is shared and its copy makes the file grow. Numerics: products in double, rounded once
+// on store. Source: ONNX MatMul-1, Gemm-7, Mul-7, Div-7.
 
 #include <algorithm>
 
@@ -25,13 +26,23 @@ struct Match {
   FoldedLayer folded;
   const Node* bias_add;  // between a MatMul and the scale
   int bias_index;        // its constant input
+  const Node* turn;      // the Transpose before the scale
 };
 
-// A value for each of the last axis, of a result with that rank.
-bool is_row(const Value& v, int64_t rank, int64_t columns) {
+// A number for each index of one axis, for a result of that rank.
+bool is_along(const Value& v, int64_t axis, int64_t rank, int64_t columns) {
   const Tensor* t = v.constant();
-  return t && is_float(t->dtype()) && t->rank() >= 1 && t->rank() <= rank &&
-         t->count() == columns && t->dims().back() == columns;
+  if (!t || !is_float(t->dtype()) || t->rank() > rank || t->count() != columns) return false;
+  const int64_t place = axis - (rank - t->rank());
+  return place >= 0 && t->dims()[static_cast<size_t>(place)] == columns;
+}
+
+// Where the last axis is once it is transposed; -1: that is not known.
+int64_t place_of_last(const Node& transpose, int64_t rank) {
+  const auto perm = transpose.attr<std::vector<int64_t>>("perm", {});
+  if (perm.empty()) return 0;
+  const auto at = std::ranges::find(perm, rank - 1);
+  return static_cast<int64_t>(perm.size()) == rank && at != perm.end() ? at - perm.begin() : -1;
 }
 
 // -1: neither of both inputs is constant, or both are.
@@ -44,7 +55,11 @@ int constant_input(const Node& n) {
 MatchOr<Match> match(const Node& node, const PassContext& context) {
   const int index = constant_input(node);
   if (index < 0 || node.opset() < 7 || (node.is("Div") && index == 0)) return no_match();
-  const Value& x = node.input(1 - index);
+  const Value& scaled = node.input(1 - index);
+  const Node* turn = scaled.producer();
+  if (turn && (!turn->is("Transpose") || &turn->graph() != &node.graph() || !turn->has_input(0)))
+    turn = nullptr;
+  const Value& x = turn ? turn->input(0) : scaled;
   const Node* add = x.producer();
   int bias_index = -1;
   if (add && add->is("Add") && &add->graph() == &node.graph()) bias_index = constant_input(*add);
@@ -55,14 +70,16 @@ MatchOr<Match> match(const Node& node, const PassContext& context) {
     return no_match();
   if (node.input(index).constant()->count() == 1) return no_match("scale is one number");
   if (add && !x.has_one_use()) return no_match("layer result has another use");
+  if (turn && !scaled.has_one_use()) return no_match("layer result has another use");
   auto layer = find_layer(product, add ? *add : node);
   if (!layer) return no_match(layer.reason());
   Layer found = *layer;
   const int64_t rank = product.type().rank().value_or(0);
-  if (!is_row(node.input(index), rank, found.channels))
+  if (!is_along(node.input(index), turn ? place_of_last(*turn, rank) : rank - 1, rank,
+                found.channels))
     return no_match("scale is not one number a column");
   if (add) {
-    if (!is_row(add->input(bias_index), rank, found.channels))
+    if (!is_along(add->input(bias_index), rank - 1, rank, found.channels))
       return no_match("what is added is not one number a column");
     found.bias = add->input(bias_index).constant()->to_doubles();
   }
@@ -74,7 +91,7 @@ MatchOr<Match> match(const Node& node, const PassContext& context) {
   if (!folded) return no_match(folded.reason());
   if (!may_grow(context, folded->added_bytes, bytes_freed_with(node)))
     return no_match("weight is shared: the file would grow");
-  return Match{node, *folded, add, bias_index};
+  return Match{node, *folded, add, bias_index, turn};
 }
 
 void rewrite(const Match& m, Rewriter& rw) {
@@ -82,8 +99,8 @@ void rewrite(const Match& m, Rewriter& rw) {
   if (m.bias_add)
     rw.set_input(*m.bias_add, m.bias_index,
                  &rw.add_constant(*m.folded.bias, m.bias_add->input(m.bias_index).name()));
-  rw.replace_uses(m.scale.output(0),
-                  m.bias_add ? m.bias_add->output(0) : m.folded.layer.node->output(0));
+  const Node& last = m.turn ? *m.turn : m.bias_add ? *m.bias_add : *m.folded.layer.node;
+  rw.replace_uses(m.scale.output(0), last.output(0));
   rw.remove(m.scale);
 }
 
