@@ -1,10 +1,6 @@
 // com.microsoft.QLinearAveragePool-1, QLinearGlobalAveragePool-1 (x, x_scale, x_zero_point?,
-// y_scale, y_zero_point?) and QLinearSoftmax-1. Averages of few codes tie often, so each is
-// computed in the order and with the roundings of onnxruntime:
-//   AveragePool        saturate(round_half_even(sum of values / count / y_scale + y_zero_point))
-//   GlobalAveragePool  saturate(round_half_even(sum of codes * ratio) + y_zero_point),
-//                      ratio = x_scale / (y_scale * count)
-//   Softmax            saturate(round_half_even(v / y_scale) + y_zero_point)
+// y_scale, y_zero_point?), with the roundings of qlinear_average.h, and QLinearSoftmax-1:
+//   saturate(round_half_even(v / y_scale) + y_zero_point)
 
 #include <algorithm>
 #include <array>
@@ -13,56 +9,28 @@
 
 #include "calib/kernels/cpu/conv_loops.h"
 #include "calib/kernels/cpu/elementwise.h"
+#include "calib/kernels/cpu/host_device.h"
 #include "calib/kernels/cpu/pool.h"
-#include "calib/kernels/cpu/quant_params.h"
+#include "calib/kernels/cpu/qlinear_average.h"
 
 namespace onnxtool {
 namespace {
 
-struct PoolState final : KernelState {
-  WindowAttributes attributes;
-  bool count_pads = false;
-};
+#if !defined(ONNXTOOL_DEVICE_KERNELS)  // a device has loops of its own
 
-Result<std::unique_ptr<KernelState>> prepare_average(const NodeView& node) {
-  ONNXTOOL_TRY(require_inputs(node, {0, 1, 3}));
-  auto state = std::make_unique<PoolState>();
-  ONNXTOOL_ASSIGN(state->attributes, window_attributes(node));
-  state->count_pads = node.attr_int("count_include_pad", 0) != 0;
-  if (node.attr_int("channels_last", 0) != 0)
-    return kernel_error(ErrorCode::kUnsupported, "channels_last is 1, which is not supported");
-  return {std::move(state)};
-}
-
-Status average(KernelContext& ctx) {
-  const auto& state = static_cast<const PoolState&>(*ctx.state());
-  const ConstView& x = ctx.input(0);
-  ONNXTOOL_ASSIGN(const Quantization x_quant, quantization_of(ctx, 1, 2, x.dtype));
-  ONNXTOOL_ASSIGN(const Quantization y_quant, quantization_of(ctx, 3, 4, x.dtype));
-  ONNXTOOL_ASSIGN(const Window w,
-                  resolve_window(state.attributes, x.dims, state.attributes.kernel));
-  ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, x.dtype, w.output_dims(x.dims[0], x.dims[1])));
-  if (y.count == 0) return {};
+void average_windows(KernelContext& ctx, const ConstView& x, const Window& w, bool count_pads,
+                     const Quantization& x_quant, const Quantization& y_quant, uint8_t* y) {
   const PoolTaps taps(w);
-  const PoolCounts counts(w, state.count_pads);
+  const PoolCounts counts(w, count_pads);
   const std::array<float, 256> values = x_quant.values();
-  const auto zero = static_cast<float>(y_quant.zero_point);
-  const Quantization steps{.scale = 1, .zero_point = 0, .type = y_quant.type};
   const auto* from = static_cast<const uint8_t*>(x.data);
-  auto* to = static_cast<uint8_t*>(y.data);
   for_each_output(
       ctx, w, x.dims[0] * x.dims[1],
       [&](int64_t at, int64_t e, int64_t od, int64_t oh, int64_t ow) {
         float sum = 0;
         taps.for_each(od, oh, ow, [&](int64_t i) { sum += values[from[at * volume(w.in) + i]]; });
-        to[e] = steps.code(sum / static_cast<float>(counts.at(od, oh, ow)) / y_quant.scale + zero);
+        y[e] = average_code(sum, counts.at(od, oh, ow), y_quant);
       });
-  return {};
-}
-
-Result<std::unique_ptr<KernelState>> prepare_global(const NodeView& node) {
-  ONNXTOOL_TRY(require_inputs(node, {0, 1, 3}));
-  return std::unique_ptr<KernelState>();
 }
 
 /// Channels whose sums are made together, where channels are last: a number that the compiler
@@ -94,7 +62,6 @@ template <class T>
 void average_images(KernelContext& ctx, const T* x, int64_t images, int64_t pixels,
                     int64_t channels, bool last, const Quantization& x_quant,
                     const Quantization& y_quant, uint8_t* y) {
-  const Quantization steps{.scale = 1, .zero_point = y_quant.zero_point, .type = y_quant.type};
   const float ratio = x_quant.scale / (y_quant.scale * static_cast<float>(pixels));
   const int64_t together = last ? kChannelsTogether : 1,
                 groups = (channels + together - 1) / together;
@@ -108,12 +75,65 @@ void average_images(KernelContext& ctx, const T* x, int64_t images, int64_t pixe
       else
         sums[0] = std::accumulate(x + i * pixels, x + (i + 1) * pixels, int64_t{0});
       for (int64_t k = 0; k < n; ++k) {
-        const auto sum =
-            static_cast<float>(sums[static_cast<size_t>(k)] - pixels * x_quant.zero_point);
-        y[image * channels + c + k] = steps.code(sum * ratio);
+        const int64_t sum = sums[static_cast<size_t>(k)] - pixels * x_quant.zero_point;
+        y[image * channels + c + k] = global_average_code(sum, ratio, y_quant);
       }
     }
   });
+}
+
+/// powers[i]: exp of a code that lies i below the greatest one.
+void softmax_lines(KernelContext& ctx, const ConstView& x, const LineShape& s,
+                   const std::array<float, 256>& powers, const Quantization& y_quant, uint8_t* y) {
+  ctx.parallel(s.outer * s.inner, grain_of(s.n), [&](int64_t begin, int64_t end) {
+    for (int64_t line = begin; line < end; ++line) {
+      const int64_t base = line / s.inner * s.n * s.inner + line % s.inner;
+      int32_t greatest = lowest_of(x.dtype);
+      for (int64_t i = 0; i < s.n; ++i)
+        greatest = std::max(greatest, int8_at(x, base + i * s.inner));
+      float sum = 0;
+      const auto power = [&](int64_t i) {
+        return powers[static_cast<size_t>(greatest - int8_at(x, base + i * s.inner))];
+      };
+      for (int64_t i = 0; i < s.n; ++i) sum += power(i);
+      for (int64_t i = 0; i < s.n; ++i) y[base + i * s.inner] = y_quant.code(power(i) / sum);
+    }
+  });
+}
+
+#endif
+
+struct PoolState final : KernelState {
+  WindowAttributes attributes;
+  bool count_pads = false;
+};
+
+Result<std::unique_ptr<KernelState>> prepare_average(const NodeView& node) {
+  ONNXTOOL_TRY(require_inputs(node, {0, 1, 3}));
+  auto state = std::make_unique<PoolState>();
+  ONNXTOOL_ASSIGN(state->attributes, window_attributes(node));
+  state->count_pads = node.attr_int("count_include_pad", 0) != 0;
+  if (node.attr_int("channels_last", 0) != 0)
+    return kernel_error(ErrorCode::kUnsupported, "channels_last is 1, which is not supported");
+  return {std::move(state)};
+}
+
+Status average(KernelContext& ctx) {
+  const auto& state = static_cast<const PoolState&>(*ctx.state());
+  const ConstView& x = ctx.input(0);
+  ONNXTOOL_ASSIGN(const Quantization x_quant, quantization_of(ctx, 1, 2, x.dtype));
+  ONNXTOOL_ASSIGN(const Quantization y_quant, quantization_of(ctx, 3, 4, x.dtype));
+  ONNXTOOL_ASSIGN(const Window w,
+                  resolve_window(state.attributes, x.dims, state.attributes.kernel));
+  ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, x.dtype, w.output_dims(x.dims[0], x.dims[1])));
+  if (y.count == 0) return {};
+  average_windows(ctx, x, w, state.count_pads, x_quant, y_quant, static_cast<uint8_t*>(y.data));
+  return {};
+}
+
+Result<std::unique_ptr<KernelState>> prepare_global(const NodeView& node) {
+  ONNXTOOL_TRY(require_inputs(node, {0, 1, 3}));
+  return std::unique_ptr<KernelState>();
 }
 
 Status global_average(KernelContext& ctx) {
@@ -165,21 +185,7 @@ Status softmax(KernelContext& ctx) {
   std::array<float, 256> powers{};
   for (int i = 0; i < 256; ++i)
     powers[static_cast<size_t>(i)] = std::exp(-x_quant.scale * static_cast<float>(i));
-  auto* to = static_cast<uint8_t*>(y.data);
-  ctx.parallel(s.outer * s.inner, grain_of(s.n), [&](int64_t begin, int64_t end) {
-    for (int64_t line = begin; line < end; ++line) {
-      const int64_t base = line / s.inner * s.n * s.inner + line % s.inner;
-      int32_t greatest = lowest_of(x.dtype);
-      for (int64_t i = 0; i < s.n; ++i)
-        greatest = std::max(greatest, int8_at(x, base + i * s.inner));
-      float sum = 0;
-      const auto power = [&](int64_t i) {
-        return powers[static_cast<size_t>(greatest - int8_at(x, base + i * s.inner))];
-      };
-      for (int64_t i = 0; i < s.n; ++i) sum += power(i);
-      for (int64_t i = 0; i < s.n; ++i) to[base + i * s.inner] = y_quant.code(power(i) / sum);
-    }
-  });
+  softmax_lines(ctx, x, s, powers, y_quant, static_cast<uint8_t*>(y.data));
   return {};
 }
 
@@ -191,20 +197,22 @@ constinit const KernelInfo kQLinearAveragePool{.domain = "com.microsoft",
                                                .op = "QLinearAveragePool",
                                                .types = kTypes,
                                                .prepare = prepare_average,
-                                               .run = average};
-constinit const KernelInfo kQLinearGlobalAveragePool{.domain = "com.microsoft",
-                                                     .op = "QLinearGlobalAveragePool",
-                                                     .types = kTypes,
-                                                     .prepare = prepare_global,
-                                                     .run = global_average,
-                                                     .takes_layout = [](int input, Layout layout) {
-                                                       return input == 0 &&
-                                                              layout == Layout::kChannelsLast;
-                                                     }};
+                                               .run = average,
+                                               .use = parameters_on_host};
+constinit const KernelInfo kQLinearGlobalAveragePool{
+    .domain = "com.microsoft",
+    .op = "QLinearGlobalAveragePool",
+    .types = kTypes,
+    .prepare = prepare_global,
+    .run = global_average,
+    .takes_layout = [](int input,
+                       Layout layout) { return input == 0 && layout == Layout::kChannelsLast; },
+    .use = parameters_on_host};
 constinit const KernelInfo kQLinearSoftmax{.domain = "com.microsoft",
                                            .op = "QLinearSoftmax",
                                            .types = kTypes,
                                            .prepare = prepare_global,
-                                           .run = softmax};
+                                           .run = softmax,
+                                           .use = parameters_on_host};
 
 }  // namespace onnxtool
