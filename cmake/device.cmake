@@ -10,7 +10,7 @@ list(FILTER onnxtool_device_kernels EXCLUDE REGEX "_(cuda|cublas)\\.cu$")
 # Code of the host's kernels that touches no elements, and the loops behind element types.
 set(onnxtool_device_shared)
 foreach(name broadcast_operand common concat conv_common conv_transpose_shape convert
-    embedding fused_activation indices matmul_shape nbits norm_shape pad_index quant_layout
+    einsum_equation embedding fused_activation indices matmul_shape nbits norm_shape pad_index quant_layout
     quant_params recurrent_activations recurrent_node reduction reshape resize_axis resize_node
     slice transpose vector_math walk window)
   list(APPEND onnxtool_device_shared "${PROJECT_SOURCE_DIR}/calib/kernels/cpu/${name}.cc")

@@ -137,5 +137,20 @@ TEST_CASE("device kernels: triangles, diagonals, tensors of one value and Dropou
     }
 }
 
+TEST_CASE("device kernels: sums of products by labelled axes, as the host's") {
+  DeviceDraws draws;
+  const auto einsum = [](const std::string& equation) {
+    return "Einsum <equation = \"" + equation + "\">";
+  };
+  check_on_devices(einsum("bhqd,bhkd->bhqk"),
+                   {draws.floats({2, 3, 5, 8}), draws.floats({2, 3, 7, 8})}, 1, 1e-5);
+  check_on_devices(einsum("...ij,jk,k->...ki"),
+                   {draws.floats({2, 3, 4, 5}), draws.floats({5, 6}), draws.floats({6})}, 1, 1e-5);
+  check_on_devices(einsum("iij,k->j"), {draws.floats({4, 4, 5}), draws.floats({6})}, 1, 1e-5);
+  check_on_devices(einsum("ij,jk"),
+                   {draws.below<int32_t>(100, {4, 5}), draws.below<int32_t>(100, {5, 3})}, 1, 0);
+  check_on_devices(einsum("ij->"), {draws.floats({40, 50})}, 1, 1e-4);
+}
+
 }  // namespace
 }  // namespace onnxtool::testing

@@ -14,7 +14,7 @@
 
 namespace onnxtool {
 
-/// How products are computed: gemm.h says it for the host, cuda/attention_core.h for a device.
+/// How products are computed: gemm.h says it for the host, cuda/gemm_isa.h for a device.
 struct GemmIsa;
 const GemmIsa& gemm_isa();
 const GemmIsa& gemm_isa_portable();

@@ -49,6 +49,14 @@ inline void convert_into(KernelContext&, DataType from, const void* in, const Mu
 inline void clear_memory(void* to, size_t size) {
   if (size) device::fill_bytes(to, 0, size);
 }
+inline void copy_memory(void* to, const void* from, size_t size) {
+  if (size) device::copy_bytes(to, from, size);
+}
+
+template <class F>
+void for_each_row(KernelContext&, int64_t rows, int64_t, const F& f) {
+  device::for_each_index(rows, f);
+}
 
 #else
 
@@ -80,6 +88,17 @@ inline void convert_into(KernelContext& ctx, DataType from, const void* in,
 }
 inline void clear_memory(void* to, size_t size) {
   if (size) std::memset(to, 0, size);
+}
+inline void copy_memory(void* to, const void* from, size_t size) {
+  if (size) std::memcpy(to, from, size);
+}
+
+/// f(r) for every row, in any order; each is work on `length` elements.
+template <class F>
+void for_each_row(KernelContext& ctx, int64_t rows, int64_t length, const F& f) {
+  ctx.parallel(rows, grain_of(length), [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) f(r);
+  });
 }
 
 #endif

@@ -7,12 +7,43 @@
 
 #include <functional>
 
+#include "calib/kernels/cpu/cells.h"
 #include "calib/kernels/cpu/float_io.h"
-#include "calib/kernels/cpu/plain_sink.h"
 #include "calib/kernels/cpu/walk.h"
+#if !defined(ONNXTOOL_DEVICE_KERNELS)
+#include "calib/kernels/cpu/plain_sink.h"
+#endif
 
 namespace onnxtool {
 namespace {
+
+#if !defined(ONNXTOOL_DEVICE_KERNELS)  // a device has products of its own
+// y[batch, m, n] = a[batch, m, k] * b[batch, k, n]
+template <class T>
+Status multiply_matrices(KernelContext& ctx, const GemmIsa& isa, int64_t batch, int64_t m,
+                         int64_t n, int64_t k, const T* a, const T* b, T* y) {
+  if constexpr (std::is_floating_point_v<T>) {
+    return for_each_product<T>(
+        ctx, isa, batch, m, n, k, [&](int64_t i) { return MatrixPanels<T>(a + i * m * k, 1, k); },
+        [&](int64_t i) {
+          return MatrixPanels<T>(b + i * k * n, n, 1, ceil_div(m, tile_rows_of<T>(isa)));
+        },
+        PlainSink<T>(y, m, n));
+  } else {
+    ctx.parallel(batch * m, grain_of(n * k), [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) {
+        std::fill_n(y + row * n, n, T{});
+        for (int64_t i = 0; i < k; ++i)
+          for (int64_t j = 0; j < n; ++j)
+            y[row * n + j] += a[row * k + i] * b[(row / m * k + i) * n + j];
+      }
+    });
+    return {};
+  }
+}
+
+bool accepts(const NodeView&) { return true; }
+#endif
 
 // An operand by labelled axes, each label once.
 struct Term {
@@ -49,6 +80,18 @@ Result<Term> make_term(const ConstView& view, const AxisLabels& labels) {
 }
 
 template <class T>
+struct SumRows {
+  const T* x;
+  T* y;
+  int64_t length;
+  ONNXTOOL_HD void operator()(int64_t row) const {
+    T sum{};
+    for (int64_t i = 0; i < length; ++i) sum += x[row * length + i];
+    y[row] = sum;
+  }
+};
+
+template <class T>
 class Contraction {
  public:
   Contraction(KernelContext& ctx, const GemmIsa& isa) : ctx_(ctx), isa_(isa) {}
@@ -64,7 +107,6 @@ class Contraction {
   Result<const T*> arrange(const Term& term, const AxisLabels& labels, const Dims& extents);
   Result<Term> sum_out(const Term& term, const std::function<bool(int)>& keep);
   Result<Term> multiply(const Term& a, const Term& b, const std::vector<bool>& needed);
-  Status product(int64_t batch, int64_t m, int64_t n, int64_t k, const T* a, const T* b, T* y);
 
   KernelContext& ctx_;
   const GemmIsa& isa_;
@@ -126,39 +168,10 @@ Result<Term> Contraction<T>::sum_out(const Term& term, const std::function<bool(
   ONNXTOOL_ASSIGN(const T* from, arrange(term, order, extents));
   ONNXTOOL_ASSIGN(T * to, buffer(kept.extents));
   kept.data = to;
-  const int64_t rows = onnxtool::product(kept.extents);
-  const int64_t length = onnxtool::product(extents, kept.extents.size(), extents.size());
-  ctx_.parallel(rows, grain_of(length), [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) {
-      T sum{};
-      for (int64_t i = 0; i < length; ++i) sum += from[r * length + i];
-      to[r] = sum;
-    }
-  });
+  const int64_t rows = product(kept.extents);
+  const int64_t length = product(extents, kept.extents.size(), extents.size());
+  for_each_row(ctx_, rows, length, SumRows<T>{from, to, length});
   return kept;
-}
-
-template <class T>
-Status Contraction<T>::product(int64_t batch, int64_t m, int64_t n, int64_t k, const T* a,
-                               const T* b, T* y) {
-  if constexpr (std::is_floating_point_v<T>) {
-    return for_each_product<T>(
-        ctx_, isa_, batch, m, n, k, [&](int64_t i) { return MatrixPanels<T>(a + i * m * k, 1, k); },
-        [&](int64_t i) {
-          return MatrixPanels<T>(b + i * k * n, n, 1, ceil_div(m, tile_rows_of<T>(isa_)));
-        },
-        PlainSink<T>(y, m, n));
-  } else {
-    ctx_.parallel(batch * m, grain_of(n * k), [&](int64_t begin, int64_t end) {
-      for (int64_t row = begin; row < end; ++row) {
-        std::fill_n(y + row * n, n, T{});
-        for (int64_t i = 0; i < k; ++i)
-          for (int64_t j = 0; j < n; ++j)
-            y[row * n + j] += a[row * k + i] * b[(row / m * k + i) * n + j];
-      }
-    });
-    return {};
-  }
 }
 
 template <class T>
@@ -196,10 +209,9 @@ Result<Term> Contraction<T>::multiply(const Term& a, const Term& b,
   ONNXTOOL_ASSIGN(T * to, buffer(result.extents));
   result.data = to;
   if (checked_product(result.extents) == 0) return result;
-  const auto count = [&](const AxisLabels& labels) {
-    return onnxtool::product(extents_of(labels));
-  };
-  ONNXTOOL_TRY(product(count(batch), count(rows), count(columns), count(depth), from, with, to));
+  const auto count = [&](const AxisLabels& labels) { return product(extents_of(labels)); };
+  ONNXTOOL_TRY(multiply_matrices<T>(ctx_, isa_, count(batch), count(rows), count(columns),
+                                    count(depth), from, with, to));
   return result;
 }
 
@@ -214,7 +226,7 @@ Status Contraction<T>::run(const EinsumEquation& equation, std::span<const Const
   const std::vector<bool> needed = needed_after(equation, inputs.size() - 1);
   ONNXTOOL_ASSIGN(sum, sum_out(sum, [&](int l) { return needed[static_cast<size_t>(l)]; }));
   ONNXTOOL_ASSIGN(const T* result, arrange(sum, equation.output, to_dims(out_dims)));
-  std::copy_n(result, onnxtool::product(out_dims), out);
+  copy_memory(out, result, static_cast<size_t>(product(out_dims)) * sizeof(T));
   return {};
 }
 
@@ -281,10 +293,14 @@ Status run(KernelContext& ctx) {
   return dispatch(inputs[0].dtype, TypeList<float, double, uint64_t>{}, "input 0", compute);
 }
 
+constexpr KernelInfo info(std::initializer_list<DataType> types,
+                          Result<std::unique_ptr<KernelState>> (*prepare)(const NodeView&)) {
+  return {.op = "Einsum", .types = types, .prepare = prepare, .run = run, .accepts = accepts};
+}
+
 }  // namespace
 
-constinit const KernelInfo kEinsum{.op = "Einsum", .prepare = prepare<gemm_isa>, .run = run};
-constinit const KernelInfo kEinsumPortable{
-    .op = "Einsum", .prepare = prepare<gemm_isa_portable>, .run = run};
+constinit const KernelInfo kEinsum = info({}, prepare<gemm_isa>);
+constinit const KernelInfo kEinsumPortable = info({}, prepare<gemm_isa_portable>);
 
 }  // namespace onnxtool

@@ -6,11 +6,12 @@
 // group of heads that share keys are then rows of one matrix. Scores are held for as many rows as
 // kMostScoreBytes takes. Products sum in float (double for double), the sums of softmax in double.
 
-#include "calib/kernels/cuda/attention_core.h"
+#include "calib/kernels/cpu/attention_core.h"
 
 #include <cmath>
 #include <limits>
 
+#include "calib/kernels/cuda/gemm_isa.h"
 #include "calib/kernels/cuda/lines.h"
 
 namespace onnxtool {

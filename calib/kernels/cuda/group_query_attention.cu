@@ -1,7 +1,7 @@
 // com.microsoft.GroupQueryAttention on a device: the host's source, products by attention_core.cu.
 #include "calib/kernels/cpu/group_query_attention.cc"
 
-#include "calib/kernels/cuda/attention_core.h"
+#include "calib/kernels/cuda/gemm_isa.h"
 
 namespace onnxtool {
 constinit const device::ReducedKernels kReducedGroupQueryAttention =

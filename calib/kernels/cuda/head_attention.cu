@@ -1,7 +1,7 @@
 // onnxtool.plan.HeadAttention on a device: the host's source, products by attention_core.cu.
 #include "calib/kernels/cpu/head_attention.cc"
 
-#include "calib/kernels/cuda/attention_core.h"
+#include "calib/kernels/cuda/gemm_isa.h"
 
 namespace onnxtool {
 constinit const device::ReducedKernels kReducedHeadAttention =

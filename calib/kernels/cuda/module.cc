@@ -32,7 +32,8 @@ constexpr const device::ReducedKernels* kReduced[] = {
     &kReducedConv,          &kReducedFusedConv,
     &kReducedConvTranspose, &kReducedAttention,
     &kReducedHeadAttention, &kReducedMultiHeadAttention,
-    &kReducedMsAttention,   &kReducedGroupQueryAttention};
+    &kReducedMsAttention,   &kReducedGroupQueryAttention,
+    &kReducedEinsum};
 
 // What holds for all kernels: types that a device reads, and few axes.
 bool device_can_read(const NodeView& node) {

@@ -1,7 +1,7 @@
 // com.microsoft.MultiHeadAttention on a device: the host's source, products by attention_core.cu.
 #include "calib/kernels/cpu/multi_head_attention.cc"
 
-#include "calib/kernels/cuda/attention_core.h"
+#include "calib/kernels/cuda/gemm_isa.h"
 
 namespace onnxtool {
 constinit const device::ReducedKernels kReducedMultiHeadAttention =

@@ -1,7 +1,7 @@
 // com.microsoft.Attention on a device: the host's source, products by attention_core.cu.
 #include "calib/kernels/cpu/packed_attention.cc"
 
-#include "calib/kernels/cuda/attention_core.h"
+#include "calib/kernels/cuda/gemm_isa.h"
 
 namespace onnxtool {
 constinit const device::ReducedKernels kReducedMsAttention = ONNXTOOL_REDUCED_BY_ISA(info, prepare);

@@ -58,5 +58,5 @@ namespace onnxtool {
 extern const device::ReducedKernels kReducedMatMul, kReducedFusedMatMul, kReducedGemm,
     kReducedFusedGemm, kReducedConv, kReducedFusedConv, kReducedConvTranspose, kReducedAttention,
     kReducedHeadAttention, kReducedMultiHeadAttention, kReducedMsAttention,
-    kReducedGroupQueryAttention;
+    kReducedGroupQueryAttention, kReducedEinsum;
 }  // namespace onnxtool

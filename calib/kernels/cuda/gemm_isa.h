@@ -1,8 +1,7 @@
-// What kernels of attention are prepared with on a device, where the host's name a set of
-// instructions: how operands of products are rounded.
+// What kernels of products are prepared with on a device, where the host's name a set of
+// instructions: how operands are rounded.
 #pragma once
 
-#include "calib/kernels/cpu/attention_core.h"
 #include "calib/kernels/cuda/product.h"
 
 namespace onnxtool {
@@ -10,6 +9,9 @@ namespace onnxtool {
 struct GemmIsa {
   device::Precision precision = device::Precision::kFloat32;
 };
+
+const GemmIsa& gemm_isa();
+const GemmIsa& gemm_isa_portable();
 
 template <device::Precision precision>
 const GemmIsa& gemm_isa_of() {
