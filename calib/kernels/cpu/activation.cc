@@ -313,8 +313,10 @@ Result<T> clip_bound(const KernelContext& ctx, int i, std::string_view attribute
 // The largest finite number of the type, which is the bound that is absent.
 template <class T>
 T largest_of(DataType type) {
-  if (type == DataType::kFloat16) return static_cast<T>(65504);
-  if (type == DataType::kBfloat16) return static_cast<T>(0x1.fep127);
+  if constexpr (std::is_floating_point_v<T>) {
+    if (type == DataType::kFloat16) return 65504;
+    if (type == DataType::kBfloat16) return T{0x1.fep127};
+  }
   return std::numeric_limits<T>::max();
 }
 
