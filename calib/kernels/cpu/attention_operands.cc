@@ -66,9 +66,14 @@ struct HideUnless {
 
 void copy_heads(KernelContext& ctx, DataType type, const void* in, const HeadShape& from, void* out,
                 const HeadShape& to, const int64_t* first) {
+  HeadShape source = from;
+  if (from.row_stride == from.size && to.row_stride == from.size) {  // all of a head at once
+    source.size *= source.rows;
+    source.rows = 1;
+  }
   const auto copy = [&]<class E>() {
-    for_each_cell(ctx, from.batches * from.heads * from.rows, from.size,
-                  CopyRows<E>{static_cast<const E*>(in), from, static_cast<E*>(out), to, first});
+    for_each_cell(ctx, source.batches * source.heads * source.rows, source.size,
+                  CopyRows<E>{static_cast<const E*>(in), source, static_cast<E*>(out), to, first});
   };
   switch (bits_of(type)) {
     case 16: return copy.template operator()<uint16_t>();
