@@ -214,6 +214,11 @@ void store_graph(Graph& graph, HalfConstants& constants, HalfReport& report) {
     const Tensor* t = v->constant();
     if (!t || t->dtype() != DataType::kFloat || t->count() < kLeastStored || v->is_graph_output())
       continue;
+    // Runtimes fuse Q and DQ of constant scales only.
+    if (std::ranges::any_of(v->uses(), [](const Use& u) {
+          return u.user->op_type() == "QuantizeLinear" || u.user->op_type() == "DequantizeLinear";
+        }))
+      continue;
     const HalfConstants::Entry& e = constants.of(*t, false);
     if (!e.fits()) continue;
     report.converted_bytes += static_cast<int64_t>(t->size_bytes());

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "quant/attention_scores.h"
+#include "quant/coded_nodes.h"
 
 namespace onnxtool {
 namespace {
@@ -113,7 +114,8 @@ HalfReasons::HalfReasons(const Graph& graph, const std::vector<Node*>& nodes,
       options_(options),
       ranges_(ranges),
       constants_(constants),
-      limits_(limits_of(options.type)) {
+      limits_(limits_of(options.type)),
+      coded_(coded_nodes(nodes)) {
   for (const Node* n : nodes_)
     if (n->is("Softmax") && n->has_input(0)) mark_scores(*n, scores_);
   mark_counts();
@@ -215,6 +217,7 @@ const char* HalfReasons::why_not(const Node& n, const HalfPlaces& places) {
       if (v && !v->type().is_tensor()) return "reads or makes something other than tensors";
   if (!places.known) return "no 16-bit form is known";
   if (among(n, kNever)) return "the operator stays float32";
+  if (coded_.contains(&n)) return "is quantized already: a Cast would part it from Q and DQ";
   if (places.inputs.empty() && places.outputs.empty()) return "the standard has no 16-bit form";
   if (options_.exclude.matches(n)) return "excluded";
   if (!options_.include.empty() && among(n, kCores) && !options_.include.matches(n))

@@ -45,6 +45,7 @@ class HalfReasons {
   HalfConstants& constants_;
   const Limits limits_;
   std::set<const Node*> scores_, counts_;
+  const std::set<const Node*> coded_;  // quantized already
 };
 
 /// What 16 bits are for: matrix products and what is made of them.

@@ -107,6 +107,51 @@ TEST_CASE("half: constants that do not fit leave their node in float32") {
   CHECK(h.sqnr_db > 50);
 }
 
+TEST_CASE("half: what is quantized already stays together with its Q and DQ") {
+  const std::string constants =
+      "float[4,4] w = {" + numbers(16) +
+      "}, float s = {0.02}, uint8 z = {128}, uint8 zero = {0}, int8[4,4] q = {1, 2, 3, 4, 5, 6, 7, "
+      "8, 9, 10, 11, 12, 13, 14, 15, 16}, int8 qz = {0}";
+  const std::string coded =
+      "{ xq = QuantizeLinear (x, s, z) xd = DequantizeLinear (xq, s, z) wd = DequantizeLinear (q, "
+      "s, qz) r = Relu (xd) t = Transpose (r) a = MatMul (t, wd) b = Relu (a) "
+      "bq = QuantizeLinear (b, s, zero) bd = DequantizeLinear (bq, s, zero) ";
+  const std::string signature = "(float[4,4] x) => (float y)";
+  const Halved all = halve(header(signature, constants) + coded + "y = MatMul (bd, wd) }");
+  CHECK(all.report.casts == 0);
+  CHECK(all.report.converted_bytes == 0);
+  CHECK(all.type("y") == kFloat);
+  CHECK(all.reasons.at("a") == "is quantized already: a Cast would part it from Q and DQ");
+  CHECK(all.reasons.at("b") == all.reasons.at("a"));
+  CHECK(all.reasons.at("y") == all.reasons.at("a"));
+  // What is left of float is converted.
+  const Halved some = halve(header(signature, constants) + coded +
+                            "c = MatMul (bd, w) d = Relu (c) y = MatMul (d, w) }");
+  CHECK(some.report.casts == 1);
+  CHECK(some.type("a") == kFloat);
+  CHECK(some.type("b") == kFloat);
+  CHECK(some.type("c") == kHalf);
+  CHECK(some.type("w") == kHalf);
+  CHECK(some.type("y") == kHalf);
+}
+
+TEST_CASE("half: scales of Q and DQ stay constants where only weights are stored in 16 bits") {
+  std::string scales, codes, zeros;
+  for (int i = 0; i < 256; ++i) {
+    scales += i ? ", 0.5" : "0.5";
+    codes += i ? ", 1" : "1";
+    zeros += i ? ", 0" : "0";
+  }
+  const auto model = parse(
+      header("(float[256,1] x) => (float y)", "float[256] s = {" + scales + "}, int8[1,256] q = {" +
+                                                  codes + "}, int8[256] z = {" + zeros + "}") +
+      "{ wd = DequantizeLinear <axis = 1> (q, s, z) y = MatMul (x, wd) }");
+  HalfConstants constants(DataType::kBfloat16);
+  const HalfReport report = store_half(*model, constants);
+  CHECK(report.casts == 0);
+  CHECK(report.converted_bytes == 0);
+}
+
 TEST_CASE("half: what needs float32 by the standard keeps it") {
   const Halved h =
       halve(header("(float[1,1,4,4] x) => (float y)", "float[4] scales = {1.0, 1.0, 2.0, 2.0}") +
