@@ -155,8 +155,8 @@ class RangesCommand {
       if (!part.ok()) return std::move(part).error().at(path);
       parts.push_back(*std::move(part));
     }
-    // The message of a part that does not fit says which one by number.
-    ONNXTOOL_ASSIGN(const RangeFile merged, merge_ranges(std::move(parts), o_.allow_mixed_isa));
+    ONNXTOOL_ASSIGN(const RangeFile merged,
+                    merge_ranges(std::move(parts), o_.allow_mixed_isa, o_.files));
     if (!merged.complete())
       return Error{ErrorCode::kMismatch,
                    fmt::format("{} of {} shards are there, missing: {}", merged.shards.size(),

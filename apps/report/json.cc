@@ -1,5 +1,6 @@
 // The report for programs. Non-finite numbers are null, with `<key>_is` saying what they were.
 #include <cmath>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "apps/report/report.h"
@@ -53,8 +54,16 @@ std::string render_json(const Report& report, const RenderOptions& options) {
   root["inputs"] = report.inputs;
   root["status"] = report.status();
   root["exit_code"] = report.exit_code();
+  std::map<std::string, int> counts;
   for (const Section& s : report.sections)
-    if (!s.timing) root[s.key] = section_json(s);
+    if (!s.timing) ++counts[s.key];
+  for (const Section& s : report.sections) {
+    if (s.timing) continue;
+    if (counts[s.key] == 1)
+      root[s.key] = section_json(s);
+    else
+      root[s.key].push_back(section_json(s));
+  }
   if (!report.findings.empty()) {
     Json list = Json::array();
     for (const Finding& f : report.findings) {

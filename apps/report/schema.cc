@@ -56,7 +56,8 @@ std::string report_schema(const std::vector<std::string>& commands) {
                         {"status", {{"enum", {"ok", "negative", "no-answer"}}}},
                         {"exit_code", {{"enum", {0, 1, 2}}}},
                         {"findings", list_of(ref("finding"))}};
-  root["additionalProperties"] = ref("section");
+  // Several of one kind are a list.
+  root["additionalProperties"] = {{"anyOf", {ref("section"), list_of(ref("section"))}}};
   root["$defs"] = definitions();
   return root.dump(2) + "\n";
 }

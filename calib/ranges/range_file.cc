@@ -306,13 +306,14 @@ Status check_ranges(const RangeFile& file, const RangeKey& expected) {
   return {};
 }
 
-Result<RangeFile> merge_ranges(std::vector<RangeFile> parts, bool mix_isa) {
+Result<RangeFile> merge_ranges(std::vector<RangeFile> parts, bool mix_isa,
+                               const std::vector<std::string>& names) {
   if (parts.empty()) return Error{ErrorCode::kUsage, "no range files to merge", {}};
   RangeFile result = std::move(parts.front());
   std::set<int> shards(result.shards.begin(), result.shards.end());
   for (size_t i = 1; i < parts.size(); ++i) {
     RangeFile& part = parts[i];
-    const std::string place = "part " + std::to_string(i + 1);
+    const std::string place = i < names.size() ? names[i] : "part " + std::to_string(i + 1);
     const auto mismatch = [&](const std::string& what) {
       return Error{ErrorCode::kMismatch, place + ": " + what, {}};
     };

@@ -54,7 +54,8 @@ Status check_ranges(const RangeFile& file, const RangeKey& expected);
 /// Joins shards. Refuses parts that differ in model, options, number of all samples, shard count or
 /// tensors, that hold a shard twice, or, unless `mix_isa`, that ran on other kernels or another
 /// ISA. With all shards in, the bytes are those of one run. Some may still be missing; complete()
-/// says so.
-Result<RangeFile> merge_ranges(std::vector<RangeFile> parts, bool mix_isa = false);
+/// says so. Messages call parts by their names, else by number.
+Result<RangeFile> merge_ranges(std::vector<RangeFile> parts, bool mix_isa = false,
+                               const std::vector<std::string>& names = {});
 
 }  // namespace onnxtool
