@@ -47,7 +47,8 @@ std::vector<Setting> given_settings(const CLI::App& command) {
     if (std::ranges::find(kLeftOut, name) != kLeftOut.end()) continue;
     Setting s{name, o->results(), o->get_expected_min() == 0,
               o->get_multi_option_policy() == CLI::MultiOptionPolicy::TakeAll};
-    if (s.is_switch) s.values.clear();
+    // CLI11 says "true" for a flag without a value.
+    if (s.is_switch && s.values.back() == "true") s.values.clear();
     out.push_back(std::move(s));
   }
   return out;

@@ -116,7 +116,9 @@ Status Selector::check(const Model& model) const {
     if (!hint.empty())
       hint += "'?";
     else
-      hint = "`onnxtool inspect MODEL` lists operators; names are those of the nodes, with * and ?";
+      hint =
+          "`onnxtool inspect MODEL` lists operators, op:* means all; names are those of the nodes, "
+          "with * and ?";
     return Error{ErrorCode::kUsage, "selector '" + kind + t.pattern + "' matches no node", hint};
   }
   return {};
