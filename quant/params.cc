@@ -1,5 +1,7 @@
 #include "quant/params.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -46,8 +48,7 @@ QuantScheme scheme_of(DataType type, bool symmetric, bool reduced, bool ort_comp
 Result<QuantParams> compute(Range range, const QuantScheme& scheme, double min_real_range) {
   if (!std::isfinite(range.min) || !std::isfinite(range.max))
     return Error{ErrorCode::kNotFinite,
-                 "range [" + std::to_string(range.min) + ", " + std::to_string(range.max) +
-                     "] is not finite",
+                 fmt::format("range [{:g}, {:g}] is not finite", range.min, range.max),
                  {}};
   Range r{std::min(range.min, 0.0), std::max(range.max, 0.0)};
   if (min_real_range > 0) r.max = std::max(r.max, r.min + min_real_range);
@@ -55,8 +56,7 @@ Result<QuantParams> compute(Range range, const QuantScheme& scheme, double min_r
   const auto scale = static_cast<float>(grid.scale);
   if (!std::isfinite(scale))
     return Error{ErrorCode::kNotFinite,
-                 "range [" + std::to_string(r.min) + ", " + std::to_string(r.max) +
-                     "] needs a scale beyond float",
+                 fmt::format("range [{:g}, {:g}] needs a scale beyond float", r.min, r.max),
                  {}};
   return QuantParams{scale, grid.zero_point};
 }

@@ -104,6 +104,7 @@ class Placer {
       if (const char* r = target->wrong(n)) return r;
     if (!n.has_input(0) || !n.has_output(0)) return "has no data";
     if (weighing_.in_float.contains(n.output(0).name())) return kNoGain;
+    if (weighing_.unfused.contains(n.output(0).name())) return kNotFused;
     if (n.input(0).type().dtype != DataType::kFloat) return "its data is not float32";
     if (handler->role == Role::kPassThrough && n.input(0).constant() && !is_table(n.input(0)))
       return "its data is constant";
@@ -126,11 +127,15 @@ class Placer {
     c.target = target;
     // The activation joins when nothing else reads the raw result. Pass-through operators keep
     // their input's scale, which an activation's range would not be.
+    // onnxruntime's quantizer gives it one of its own then.
     Value& out = n.output(0);
-    if (handler->role != Role::kPassThrough && out.has_one_use() && !out.is_graph_output()) {
+    const bool rescales = options_.ort_compat && options_.form == Form::kQdq && n.is("Reshape");
+    if ((handler->role != Role::kPassThrough || rescales) && out.has_one_use() &&
+        !out.is_graph_output()) {
       Node* user = out.uses()[0].user;
       if (&user->graph() == &graph_ && is_activation(*user) && out.uses()[0].index == 0 &&
-          activation_bounds(*user) && !options_.exclude.matches(*user))
+          activation_bounds(*user) && !options_.exclude.matches(*user) &&
+          !(rescales && user->output(0).is_graph_output()))
         c.integer.activation = user;
     }
     index_[&n] = candidates_.size();
@@ -396,7 +401,7 @@ class Placer {
                      ? c.target->integer_op
                      : c.target->float_output_op;
       for (Value* v : data_inputs(n)) quantized(*v);
-      if (n.handler->role == Role::kPassThrough) {
+      if (n.handler->role == Role::kPassThrough && !n.activation) {
         for (int i = 0; i < n.node->num_outputs(); ++i)
           if (n.node->has_output(i))
             quantized(n.node->output(i)).range_owner = quantized(n.node->input(0)).range_owner;

@@ -56,6 +56,9 @@ struct Placement {
   std::vector<const Value*> watched;
 };
 
+/// The reason of what would run on integers with codes of another type.
+inline constexpr const char* kNotFused = "the target does not fuse it with Q and DQ of these types";
+
 /// Relu and Clip: a quantized range can express them.
 bool is_activation(const Node& node);
 
@@ -69,6 +72,7 @@ TypicalShapes typical_shapes(const Model& model, const QuantizeOptions& options)
 struct Weighing {
   TypicalShapes shapes;
   std::set<std::string> in_float;  // results that have been weighed, and stay float
+  std::set<std::string> unfused;   // results of what the target was predicted not to fuse
   std::set<std::string> reshaped;  // results of Reshapes that only products on integers need
   /// Results of Gemms that were products and sums: what the selections say was asked of those.
   std::set<std::string> selected;

@@ -105,6 +105,31 @@ void drop_idle_count_include_pad(Graph& graph) {
   }
 }
 
+// Of two in a row the second is enough, and its name is the one that others know.
+void drop_idle_relus(Graph& graph) {
+  for (Node& node : graph.nodes()) {
+    if (!node.is("Relu") || !node.has_input(0)) continue;
+    Node* before = node.input(0).producer();
+    if (!before || !before->is("Relu") || &before->graph() != &graph || !before->has_input(0) ||
+        !before->output(0).has_one_use() || before->output(0).is_graph_output())
+      continue;
+    Rewriter rw(graph, &node);
+    rw.set_input(node, 0, &before->input(0));
+    rw.remove(*before);
+  }
+}
+
+// onnxruntime puts an AveragePool's attributes on its integer kernel, which has no dilations: a
+// model with them does not load, whatever they are.
+void drop_idle_dilations(Graph& graph) {
+  for (Node& node : graph.nodes()) {
+    const Attribute* a = node.is("AveragePool") ? node.attribute("dilations") : nullptr;
+    const auto* values = a ? a->get<std::vector<int64_t>>() : nullptr;
+    if (values && std::ranges::all_of(*values, [](int64_t d) { return d == 1; }))
+      node.remove_attribute("dilations");
+  }
+}
+
 // nullopt: it is no float32 constant, or leaves the range.
 std::optional<Tensor> times(const Value& v, float factor) {
   const Tensor* t = v.constant();
@@ -187,17 +212,47 @@ Status inline_functions(Model& model, Preparation& p) {
   return {};
 }
 
-Status fold_model(Model& model, bool tables = true) {
+// onnxruntime's own preparation has folded what it folds; the rest is quantized. Ours takes out
+// idle operators, which would part layers from what they fuse with.
+std::vector<const PassInfo*> folding_passes(bool ort_compat) {
+  std::vector<const PassInfo*> passes;
+  for (const PassInfo* p : preparation_pipeline()) {
+    if (!ort_compat || (p != &kFoldAddIntoConv && p != &kFoldMulIntoConv)) passes.push_back(p);
+    if (!ort_compat && p == &kEliminateIdentity) passes.push_back(&kEliminateNoOp);
+  }
+  return passes;
+}
+
+// Steps behind layers whose constants others share: each gets its own, since the steps would run in
+// float and part the layers. What comes out equal is one again.
+void fold_behind_shared(Model& model) {
+  constexpr std::array<const PassInfo*, 3> kFolds = {&kFoldAddIntoConv, &kFoldBatchNorm,
+                                                     &kFoldMulIntoConv};
+  PassState state;
+  PassContext context;
+  context.state = &state;
+  constexpr int64_t kTimes = 3;  // as integers a quarter each: no more than the floats were
+  for (const Value* v : model.graph().initializers())
+    context.max_growth_bytes += kTimes * static_cast<int64_t>(v->initializer()->size_bytes());
+  run_passes(model, kFolds, context);
+  constexpr std::array<const PassInfo*, 1> kOnce = {&kDeduplicateInitializers};
+  if (state.grown_bytes > 0) run_passes(model, kOnce, {});
+}
+
+Status fold_model(Model& model, bool ort_compat = false) {
   ONNXTOOL_TRY(infer_graph(model.graph()));
   const auto folder = make_folder();
   PassContext context;
   context.folder = folder.get();
-  run_passes(model, preparation_pipeline(), context);
-  if (fold_moved_weights(model.graph(), *folder, tables))
-    run_passes(model, preparation_pipeline(), context);
+  const std::vector<const PassInfo*> passes = folding_passes(ort_compat);
+  run_passes(model, passes, context);
+  if (fold_moved_weights(model.graph(), *folder, !ort_compat)) run_passes(model, passes, context);
+  if (!ort_compat) fold_behind_shared(model);
   ONNXTOOL_TRY(infer_graph(model.graph()));
   deduplicate_nodes(model.graph());
   drop_idle_count_include_pad(model.graph());
+  drop_idle_dilations(model.graph());
+  drop_idle_relus(model.graph());
   return {};
 }
 
@@ -227,7 +282,7 @@ Result<Preparation> prepare_model(Model& model, const QuantizeOptions& options) 
                    "leave out --no-opset-change"};
     ONNXTOOL_TRY(raise_opset(model, needed, p));
   }
-  ONNXTOOL_TRY(fold_model(model, !options.ort_compat));
+  ONNXTOOL_TRY(fold_model(model, options.ort_compat));
   fold_gemm_factors(model.graph());
   after(model, p);
   return p;

@@ -1,5 +1,7 @@
 #include "quant/quantize.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <set>
@@ -10,6 +12,7 @@
 #include "quant/decisions.h"
 #include "quant/equalize.h"
 #include "quant/fuse_bias.h"
+#include "quant/pool_scales.h"
 #include "quant/smooth.h"
 #include "quant/tables.h"
 
@@ -43,6 +46,29 @@ Error nothing_to_quantize(const Placement& placement, const Graph& graph) {
               : ""};
 }
 
+// Whose values it has, where a file lacks it: it was made with other types, which fuse elsewhere.
+template <class T>
+const std::string& range_source(const Value& v, const std::map<std::string, T>& known) {
+  const Value* from = &v;
+  while (!known.contains(from->name()) && from->producer() && from->producer()->has_input(0)) {
+    const OpHandler* h = find_handler(*from->producer());
+    if (!h || h->role != Role::kPassThrough) break;
+    from = &from->producer()->input(0);
+  }
+  return from->name();
+}
+
+std::string unfused_note(int count, const QuantizeOptions& options) {
+  const DataType usual = options.target->data_types[0];
+  const bool other =
+      options.activation_type != usual || !options.overrides.activation_types().empty();
+  return std::to_string(count) +
+         (count == 1 ? " operator stands between Q and DQ that the target does not fuse, and is"
+                     : " operators stand between Q and DQ that the target does not fuse, and are") +
+         " slower than in the float model" +
+         (other ? ": " + std::string(name(usual)) + " activations fuse" : "");
+}
+
 // Values behind absorbed activations hold what the activation lets through, whatever was observed.
 Range clamped(Range r, const QuantizedTensor& t) {
   return {std::max(r.min, t.low), std::min(r.max, t.high)};
@@ -60,6 +86,7 @@ Result<Quantizer> Quantizer::create(std::unique_ptr<Model> model, const Quantize
     q.options_.per_channel = false;
   ONNXTOOL_TRY(q.settle_products());
   ONNXTOOL_TRY(q.pack_tables());
+  ONNXTOOL_TRY(q.drop_unfused());
   if (q.placement_.nodes.empty()) return nothing_to_quantize(q.placement_, q.model_->graph());
   return q;
 }
@@ -117,6 +144,30 @@ Status Quantizer::pack_tables() {
   return {};
 }
 
+// Codes of a type that is not the target's usual one fuse in some places only: elsewhere Q and DQ
+// would cost time. What --include names, and onnxruntime's own placement, stays.
+Status Quantizer::drop_unfused() {
+  if (!options_.target->is_onnxruntime || options_.ort_compat || !options_.include.empty() ||
+      options_.activation_type == options_.target->data_types[0])
+    return {};
+  // Ranges that are kept serve runs with other types.
+  for (const Value* v : placement_.watched) fusing_elsewhere_.insert(v->name());
+  while (!placement_.nodes.empty()) {
+    // What fuses goes by types, and hardly by ranges, which nobody knows yet.
+    for (const QuantizedTensor& t : placement_.tensors) given_[t.value->name()] = {-1, 1};
+    const Result<Output> tried = emit_with(Calibrator::kMinMax);
+    given_.clear();
+    if (!tried.ok()) return {};  // the same will be said of the real one
+    const size_t before = weighing_.unfused.size();
+    for (const NodeDecision& d : tried->decisions)
+      if (std::string_view(d.reason) == kNotFused && d.node->has_output(0))
+        weighing_.unfused.insert(d.node->output(0).name());
+    if (weighing_.unfused.size() == before) return {};
+    placement_ = place(*model_, options_, weighing_);
+  }
+  return {};
+}
+
 Status Quantizer::equalize(const SampleSource& source, const RunOptions& run) {
   if (!options_.equalize || options_.ort_compat) return {};
   EqualizeOptions how{.per_channel = options_.per_channel};
@@ -154,7 +205,10 @@ Status Quantizer::calibrate(const SampleSource& source, const RunOptions& run,
   const auto mode =
       only_minmax && !for_every_calibrator ? Summary::Mode::kMinMax : Summary::Mode::kHistogram;
   std::vector<std::vector<Extremes>> extremes;
-  const std::vector<const Value*> watched = observed(kept);
+  std::vector<const Value*> watched = observed(kept);
+  for (const std::string& name : fusing_elsewhere_)
+    if (const Value* v = model_->graph().find(name); v && std::ranges::count(watched, v) == 0)
+      watched.push_back(v);
   ONNXTOOL_ASSIGN(auto summaries,
                   collect_summaries(model_->graph(), watched, source, run, mode,
                                     averages || for_every_calibrator ? &extremes : nullptr));
@@ -168,11 +222,17 @@ Status Quantizer::calibrate(const SampleSource& source, const RunOptions& run,
 
 Status Quantizer::use_summaries(std::map<std::string, Summary> summaries,
                                 std::map<std::string, std::vector<Extremes>> extremes) {
-  for (const Value* v : observed())
-    if (!summaries.contains(v->name()))
+  for (const Value* v : observed()) {
+    const std::string& source = range_source(*v, summaries);
+    if (!summaries.contains(source))
       return Error{ErrorCode::kMismatch, "the range file lacks tensor '" + v->name() + "'",
                    "calibrate again with --save-ranges and the flags of this run: an accuracy "
                    "target and layers in float need more tensors"};
+    if (source == v->name()) continue;
+    summaries.emplace(v->name(), summaries.at(source));
+    if (const auto e = extremes.find(source); e != extremes.end())
+      extremes.emplace(v->name(), std::vector<Extremes>(e->second));
+  }
   summaries_ = std::move(summaries);
   extremes_ = std::move(extremes);
   return {};
@@ -181,8 +241,13 @@ Status Quantizer::use_summaries(std::map<std::string, Summary> summaries,
 Status Quantizer::use_ranges(std::map<std::string, Range> ranges) {
   std::vector<std::string> missing;
   const std::vector<const Value*> watched = observed();
-  for (const Value* v : watched)
-    if (!ranges.contains(v->name())) missing.push_back(v->name());
+  for (const Value* v : watched) {
+    const auto source = ranges.find(range_source(*v, ranges));
+    if (source == ranges.end())
+      missing.push_back(v->name());
+    else
+      ranges.emplace(v->name(), Range(source->second));
+  }
   if (!missing.empty())
     return Error{ErrorCode::kMismatch,
                  "the range file lacks tensor '" + missing[0] + "'" +
@@ -274,9 +339,18 @@ Result<Quantizer::Output> Quantizer::emit_with(Calibrator calibrator) const {
         p.params.zero_point = p.scheme.qmin;
     }
     params.push_back(p);
+  }
+  std::vector<std::string> notes = bound_pool_scales(model_->graph(), placement_, params);
+  for (size_t i = 0; i < params.size(); ++i) {
+    const QuantizedTensor& t = placement_.tensors[i];
+    const TensorParams& p = params[i];
     if (!t.value->constant()) out.ranges[t.value->name()] = p.range;
     if (t.value != t.range_owner) continue;
     const auto s = summaries_.find(t.value->name());
+    if (s != summaries_.end() && t.value->is_graph_input() && s->second.min() == s->second.max())
+      notes.push_back(
+          fmt::format("input '{}' is {:g} throughout all samples: its range fits no other data",
+                      t.value->name(), s->second.min()));
     out.tensors.push_back(
         {t.value->name(), p.range, p.params,
          s == summaries_.end() ? std::nan("") : expected_sqnr(s->second, p.range, p.scheme)});
@@ -285,6 +359,15 @@ Result<Quantizer::Output> Quantizer::emit_with(Calibrator calibrator) const {
   for (const IntegerNode& n : placement_.nodes)
     if (const auto r = out.ranges.find(n.result().name()); n.activation && r != out.ranges.end())
       out.ranges.emplace(n.node->output(0).name(), r->second);
+  // Files of ranges serve runs with the target's usual type as well.
+  for (const std::string& name : fusing_elsewhere_) {
+    const Value* v = model_->graph().find(name);
+    if (!v || !summaries_.contains(name) || out.ranges.contains(name)) continue;
+    const bool symmetric = options_.target->symmetric_data || options_.activation_symmetric;
+    ONNXTOOL_ASSIGN(
+        out.ranges[name],
+        range_of_activation(*v, scheme_of(options_.activation_type, symmetric), calibrator));
+  }
   // The copy's placement has the same order: placing is deterministic.
   out.model = model_->clone();
   apply_bias_corrections(*out.model, corrections_);
@@ -292,6 +375,7 @@ Result<Quantizer::Output> Quantizer::emit_with(Calibrator calibrator) const {
   ONNXTOOL_CHECK(placement.tensors.size() == params.size() &&
                  placement.nodes.size() == placement_.nodes.size());
   ONNXTOOL_ASSIGN(out.emitted, emit_qdq(*out.model, placement, params, options_));
+  out.emitted.notes.insert(out.emitted.notes.end(), notes.begin(), notes.end());
   apply_roundings(*out.model, rounded_);
   for (size_t i = 0; i < placement_.nodes.size(); ++i) {
     const Value& reference = placement_.nodes[i].result();
@@ -305,6 +389,7 @@ Result<Quantizer::Output> Quantizer::emit_with(Calibrator calibrator) const {
   out.decisions = placement_.decisions;
   std::unordered_map<const Node*, size_t> emitted_as;
   for (size_t i = 0; i < placement_.nodes.size(); ++i) emitted_as[placement_.nodes[i].node] = i;
+  int unfused = 0;
   for (NodeDecision& d : out.decisions) {
     const auto i = emitted_as.find(d.node);
     if (!d.integer && d.node->has_output(0) &&
@@ -316,8 +401,11 @@ Result<Quantizer::Output> Quantizer::emit_with(Calibrator calibrator) const {
     if (out.emitted.predicted.fused.contains(name)) continue;
     d.integer = false;
     d.kernel = {};
-    d.reason = "the target does not fuse it with Q and DQ of these types";
+    d.reason = kNotFused;
+    ++unfused;
   }
+  if (unfused > 0 && !options_.ort_compat)
+    out.emitted.notes.push_back(unfused_note(unfused, options_));
   return out;
 }
 

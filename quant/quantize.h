@@ -120,6 +120,7 @@ class Quantizer {
   Quantizer() = default;
   Status settle_products();
   Status pack_tables();
+  Status drop_unfused();
   Status all_on_integers(Output& out);
   Status keep_candidate(Output& out, Output candidate, bool kept);
   /// Measures something on some samples with `measure`, which emit_with() applies then; `drop`
@@ -140,7 +141,8 @@ class Quantizer {
   std::unique_ptr<Model> model_;
   QuantizeOptions options_;
   Preparation preparation_;
-  Weighing weighing_;  // in float: results of products that gain nothing
+  std::set<std::string> fusing_elsewhere_;  // tensors that codes of the usual type would have had
+  Weighing weighing_;                       // in float: results of products that gain nothing
   Placement placement_;
   std::map<std::string, Summary> summaries_;
   std::map<std::string, std::vector<Extremes>> extremes_;

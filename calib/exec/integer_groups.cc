@@ -8,6 +8,7 @@
 #include "libopt/analysis/qdq.h"
 #include "libopt/analysis/qdq_movers.h"
 #include "libopt/ir/code_type.h"
+#include "libopt/target/pool_limits.h"
 
 namespace onnxtool {
 namespace {
@@ -259,7 +260,8 @@ class Finder {
         return true;
       }
       case Form::kUnary: {
-        if (type_of(*q) != type_of(*x) || dilated(core)) return false;
+        if (type_of(*q) != type_of(*x) || dilated(core) || beyond_kernel(core, *x, *q))
+          return false;
         add_codes(group, 0, *x);
         add_scale(group, *q);
         return true;
@@ -346,6 +348,18 @@ class Finder {
     const Attribute* a = core.attribute("dilations");
     const auto* d = a ? a->get<std::vector<int64_t>>() : nullptr;
     return d && std::any_of(d->begin(), d->end(), [](int64_t x) { return x != 1; });
+  }
+
+  // Scales that the kernel refuses, as onnxruntime's does; where extents are open, some of them.
+  static bool beyond_kernel(const Node& core, const Node& x, const Node& q) {
+    if (!core.is("GlobalAveragePool")) return false;
+    int64_t most = 1;
+    const auto dims = core.input(0).type().static_dims();
+    for (size_t i = 2; dims && i < dims->size(); ++i) most *= std::max<int64_t>((*dims)[i], 1);
+    if (!dims) most = kPoolPixelsEnd - 1;
+    const auto from = static_cast<float>(x.input(1).constant()->to_doubles()[0]),
+               to = static_cast<float>(q.input(1).constant()->to_doubles()[0]);
+    return !global_pool_takes(from, to, most) || !global_pool_takes(from, to, dims ? most : 1);
   }
 
   bool reads_codes(const Use& use, const Node& dq) const {

@@ -8,6 +8,9 @@ namespace onnxtool {
 namespace {
 
 constexpr TargetOp integer(std::string_view op) { return {.op = op, .fusion = Fusion::kInteger}; }
+// onnxruntime is to load these models as well.
+constexpr TargetOp kAveragePool = {
+    .op = "AveragePool", .fusion = Fusion::kInteger, .wrong = dilated_pool};
 // Its result may be float.
 constexpr TargetOp layer(std::string_view op) {
   return {.op = op, .fusion = Fusion::kIntegerOrFloatOutput};
@@ -30,7 +33,7 @@ constexpr TargetOp kTensorRtOps[] = {
     layer("Gemm"),
     layer("MatMul"),
     integer("Add"),
-    integer("AveragePool"),
+    kAveragePool,
     integer("GlobalAveragePool"),
     integer("Concat"),
     mover("MaxPool"),
@@ -47,7 +50,7 @@ constexpr TargetOp kTensorRtOps[] = {
 constexpr TargetOp kOpenVinoOps[] = {
     layer("Conv"),     layer("ConvTranspose"), layer("Gemm"),
     layer("MatMul"),   integer("Add"),         integer("Mul"),
-    integer("Concat"), integer("AveragePool"), integer("GlobalAveragePool"),
+    integer("Concat"), kAveragePool,           integer("GlobalAveragePool"),
     mover("MaxPool"),  mover("Resize"),        mover("DepthToSpace"),
     mover("Reshape"),  mover("Flatten"),       mover("Transpose"),
     mover("Squeeze"),  mover("Unsqueeze"),     mover("Split"),
@@ -56,14 +59,30 @@ constexpr TargetOp kOpenVinoOps[] = {
 
 // What is not on integers there runs elsewhere: everything that can be is.
 constexpr TargetOp kQnnOps[] = {
-    integer("Conv"),    integer("ConvTranspose"), integer("Gemm"),
-    integer("MatMul"),  integer("Add"),           integer("Mul"),
-    integer("Concat"),  integer("AveragePool"),   integer("GlobalAveragePool"),
-    integer("Sigmoid"), integer("LeakyRelu"),     integer("Softmax"),
-    mover("MaxPool"),   mover("Resize"),          mover("DepthToSpace"),
-    mover("Reshape"),   mover("Flatten"),         mover("Transpose"),
-    mover("Squeeze"),   mover("Unsqueeze"),       mover("Split"),
-    mover("Slice"),     mover("Gather"),          mover("Expand"),
+    integer("Conv"),
+    integer("ConvTranspose"),
+    integer("Gemm"),
+    integer("MatMul"),
+    integer("Add"),
+    integer("Mul"),
+    integer("Concat"),
+    kAveragePool,
+    integer("GlobalAveragePool"),
+    integer("Sigmoid"),
+    integer("LeakyRelu"),
+    integer("Softmax"),
+    mover("MaxPool"),
+    mover("Resize"),
+    mover("DepthToSpace"),
+    mover("Reshape"),
+    mover("Flatten"),
+    mover("Transpose"),
+    mover("Squeeze"),
+    mover("Unsqueeze"),
+    mover("Split"),
+    mover("Slice"),
+    mover("Gather"),
+    mover("Expand"),
     mover("Tile"),
 };
 
@@ -78,7 +97,7 @@ constexpr TargetOp kPortableOps[] = {
     integer("Add"),
     integer("Mul"),
     integer("Concat"),
-    integer("AveragePool"),
+    kAveragePool,
     integer("GlobalAveragePool"),
     {.op = "MaxPool", .fusion = Fusion::kPassThrough, .obstacle = max_pool_obstacle},
     mover("Reshape"),

@@ -16,16 +16,9 @@ const char* resize_obstacle(const Node& node) {
   return nullptr;
 }
 
-const char* average_pool_obstacle(const Node& node) {
-  if (const auto* d = node.attribute("dilations"))
-    if (const auto* v = d->get<std::vector<int64_t>>())
-      for (int64_t x : *v)
-        if (x != 1) return "QLinearAveragePool has no dilations";
-  return nullptr;
-}
-
 // Measured with onnxruntime 1.31: QLinearAveragePool counts what ceil_mode adds behind the padding.
 const char* average_pool_wrong(const Node& node) {
+  if (const char* r = dilated_pool(node)) return r;
   const Attribute* pads = node.attribute("pads");
   const auto* values = pads ? pads->get<std::vector<int64_t>>() : nullptr;
   const bool padded = values && std::ranges::any_of(*values, [](int64_t p) { return p != 0; });
@@ -96,7 +89,7 @@ constexpr TargetOp kOps[] = {
     {.op = "AveragePool",
      .fusion = Fusion::kInteger,
      .integer_op = "QLinearAveragePool",
-     .obstacle = average_pool_obstacle,
+     .obstacle = dilated_pool,
      .wrong = average_pool_wrong},
     {.op = "GlobalAveragePool",
      .fusion = Fusion::kInteger,

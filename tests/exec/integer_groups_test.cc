@@ -92,6 +92,12 @@ TEST_CASE("integer groups: a convolution with its bias, and an activation that s
         2);
 }
 
+TEST_CASE("integer groups: a pool whose scales the integer kernel refuses stays with floats") {
+  const std::string pool = "p = GlobalAveragePool (xd)";
+  check(with_body(pool, "y = QuantizeLinear (p, ys, ymid)"), 2);
+  check_stays(with_body(pool, "y = QuantizeLinear (p, tiny, ymid)", ", float tiny = {1e-7}"));
+}
+
 TEST_CASE("integer groups: products with constants, quantized behind or not") {
   const std::string weight =
       ", int8[4,3] m = {1, 2, 3, 40, 50, -60, 70, 8, 90, -100, 11, 12}, float[3] ms = {0.01, 0.02, "

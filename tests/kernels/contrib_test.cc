@@ -98,6 +98,18 @@ TEST_CASE("embeddings are summed and normalized; ids must be in their tables") {
   CHECK(mentions(error_of(node), "index 2 is out of range for an extent of 2"));
 }
 
+TEST_CASE("QLinearGlobalAveragePool refuses scales that onnxruntime's kernel refuses") {
+  OneNode node = microsoft("QLinearGlobalAveragePool",
+                           {bytes({1, 1, 2, 2}, {1, 2, 3, 6}), floats({}, {0.5f}), bytes({}, {0}),
+                            floats({}, {0.25f}), bytes({}, {1})},
+                           {});
+  CHECK(run_node(node)[0].to_ints() == std::vector<int64_t>{7});
+  node.inputs[3] = floats({}, {0.5f / 1024});
+  CHECK(mentions(error_of(node), "is outside [2^-32, 2^8)"));
+  node.inputs[3] = floats({}, {0x1p32f});
+  CHECK(mentions(error_of(node), "is outside [2^-32, 2^8)"));
+}
+
 TEST_CASE("QLinearWhere brings both sides to the scale of the result") {
   OneNode node = microsoft("QLinearWhere",
                            {Tensor::from<bool>({2}, std::span<const bool>(std::array{true, false})),

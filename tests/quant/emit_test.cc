@@ -52,7 +52,7 @@ TEST_CASE("quantized: every operator between layers computes what it did") {
         ", float zero = {0.0}, float one = {1.0}, float[4,1,1] row = {0.5, -0.25, 1.0, 2.0}, "
         "float[4] scales = {1.0, 1.0, 2.0, 2.0}, int64[8] pads = {0, 0, 1, 1, 0, 0, 1, 1}, "
         "int64[3] flat = {1, 4, 64}, int64[4] square = {1, 4, 8, 8}, int64[1] first = {0}, "
-        "int64[2] from = {0, 0}, int64[2] to = {1, 4}, "
+        "int64[4] from = {0, 0, 1, 1}, int64[4] to = {1, 4, 8, 8}, "
         "int64[1,4,1,2] at = {0, 1, 2, 3, 4, 5, 6, 7}"));
     CHECK(q.sqnr_db > 30);
     CHECK(q.output.emitted.predicted.integer_operators.at("QLinearConv") == 2);
@@ -77,6 +77,40 @@ TEST_CASE("quantized: sharp attention behind a mask of -3.4e38 keeps its rows ap
       "p = Softmax <axis = -1> (m) o = MatMul (p, v) y = MatMul (o, wo) }");
   CHECK(q.sqnr_db > 20);
   CHECK(q.output.emitted.predicted.integer_operators.contains("MatMulIntegerToFloat"));
+}
+
+TEST_CASE("quantized: where a range file lacks what was moved, it has the range of what moved it") {
+  QuantizeOptions options = all_layers();
+  options.exclude = *Selector::parse({"op:MaxPool"});
+  auto quantizer = Quantizer::create(
+      testing::parse(image_model("t = MaxPool <kernel_shape = [2, 2]> (c) y = Conv (t, v)")),
+      options);
+  REQUIRE(quantizer.ok());
+  CHECK(!quantizer->use_ranges({{"x", {-1, 1}}, {"y", {-1, 1}}}).ok());
+  REQUIRE(quantizer->use_ranges({{"x", {-1, 1}}, {"c", {-3, 2}}, {"y", {-1, 1}}}).ok());
+  const auto output = quantizer->emit(nullptr, {});
+  REQUIRE(output.ok());
+  CHECK(output->ranges.at("t").min == -3);
+}
+
+TEST_CASE("quantized: an input that never changed is told, since its range fits nothing else") {
+  for (const float value : {0.0F, 0.5F}) {
+    auto quantizer = Quantizer::create(testing::parse(image_model("t = Relu (c) y = Conv (t, v)")),
+                                       all_layers());
+    REQUIRE(quantizer.ok());
+    std::map<std::string, Summary> summaries;
+    for (const Value* v : quantizer->placement().watched) {
+      Summary s(Summary::Mode::kMinMax);
+      s.add(std::vector<float>{value, v->is_graph_input() ? value : value + 1});
+      summaries.emplace(v->name(), std::move(s));
+    }
+    REQUIRE(quantizer->use_summaries(std::move(summaries), {}).ok());
+    const auto output = quantizer->emit(nullptr, {});
+    REQUIRE(output.ok());
+    REQUIRE(output->emitted.notes.size() == 1);
+    CHECK(
+        output->emitted.notes[0].starts_with(value == 0 ? "input 'x' is 0 " : "input 'x' is 0.5 "));
+  }
 }
 
 TEST_CASE("quantized: grouped and depthwise convolutions have a scale for each output channel") {

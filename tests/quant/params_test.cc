@@ -121,6 +121,7 @@ TEST_CASE("scale and zero point: what they refuse, and the largest range") {
         ErrorCode::kNotFinite);
   CHECK(compute({std::nan(""), 1}, s).error().code == ErrorCode::kNotFinite);
   CHECK(compute({0, 1e300}, s).error().code == ErrorCode::kNotFinite);
+  CHECK(compute({0, 1e300}, s).error().message == "range [0, 1e+300] needs a scale beyond float");
   CHECK(compute({-3.4e38, 3.4e38}, s).ok());  // the difference passes float, the scale does not
 }
 

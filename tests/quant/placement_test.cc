@@ -76,7 +76,6 @@ TEST_CASE("placement: why operators stay in float") {
       {"t = Tanh (c) a = Add (c, t) y = Conv (a, v)", "a", "an input comes from a float operator"},
       {"a = Add (c, c) y = Tanh (a)", "a", "nothing that runs on integers reads it"},
       {"y = Sigmoid (c)", "y", "is a graph output, where floats cost nothing"},
-      {"t = Concat <axis = 1> (c) y = Conv (t, v)", "t", "one input: nothing to concatenate"},
   };
   for (const Case& c : cases) {
     INFO(c.body);
@@ -103,6 +102,34 @@ TEST_CASE("placement: a pool that the target would miscount is kept from between
   CHECK(decide(image_model("t = " + pool + "pads = [0, 0, 0, 0]> (c) y = Conv (t, v)"))
             .at("t")
             .kernel == "QLinearAveragePool");
+}
+
+TEST_CASE("placement: onnxruntime loads no AveragePool with dilations between DQ and Q") {
+  const auto pool = [](const std::string& dilations) {
+    return image_model("t = AveragePool <kernel_shape = [2, 2], dilations = " + dilations +
+                           "> (c) y = Conv (t, v)",
+                       "float y", 19);
+  };
+  QuantizeOptions without = all_layers();
+  without.exclude = *Selector::parse({"op:AveragePool"});
+  QuantizeOptions portable = all_layers(), openvino = all_layers();
+  portable.target = &kPortable;
+  openvino.target = &kOpenVino;
+  for (const QuantizeOptions& options : {all_layers(), without, portable, openvino}) {
+    const auto d = decide(pool("[2, 2]"), options);
+    CHECK(d.at("c").kernel.empty());
+    CHECK(d.at("t").kernel.empty());
+    CHECK(!d.at("y").kernel.empty());
+  }
+  // The neutral ones are dropped.
+  CHECK(decide(pool("[1, 1]")).at("t").kernel == "QLinearAveragePool");
+  for (const bool compat : {false, true}) {
+    QuantizeOptions options = all_layers();
+    options.ort_compat = compat;
+    const auto neutral = Quantizer::create(parse(pool("[1, 1]")), options);
+    REQUIRE(neutral.ok());
+    for (const Node& n : neutral->prepared().graph().nodes()) CHECK(!n.attribute("dilations"));
+  }
 }
 
 TEST_CASE("placement: weights that are no constants, and selections") {
@@ -278,6 +305,48 @@ TEST_CASE("placement: ort-compat takes all arithmetic, and moves what was quanti
       numbers(16) + "}> { t = Transpose <perm = [0, 1, 3, 2]> (x) y = Conv (t, v) }";
   CHECK(decide(first, options).at("t").reason == "an input comes from a float operator");
   CHECK(decide(first).at("t").reason == "");
+}
+
+TEST_CASE("placement: ort-compat gives a Relu behind a Reshape no Q of the Reshape's scale") {
+  QuantizeOptions options = all_layers();
+  options.include = {};
+  options.ort_compat = options.quantize_outputs = true;
+  const std::string text =
+      "<ir_version: 8, opset_import: [\"\" : 13]> g (float[4,4] x) => (float y) <float[4,4] w = {" +
+      numbers(16) +
+      "}, float[4] b = {0.1, 0.2, 0.3, 0.4}, int64[3] s = {2, 2, 4}> "
+      "{ a = Gemm (x, w, b) r = Reshape (a, s) t = Relu (r) y = MatMul (t, w) }";
+  CHECK(decide(text, options).at("t").kernel == "absorbed");
+  const auto quantizer = Quantizer::create(parse(text), options);
+  REQUIRE(quantizer.ok());
+  std::map<std::string, std::string> owners;
+  for (const QuantizedTensor& t : quantizer->placement().tensors)
+    owners[t.value->name()] = t.range_owner->name();
+  CHECK(owners ==
+        std::map<std::string, std::string>{{"x", "x"}, {"a", "a"}, {"t", "t"}, {"y", "y"}});
+}
+
+TEST_CASE("placement: what the target does not fuse with s8 stays in float, unless it is named") {
+  // Two layers read c, whose codes stay s8 then.
+  const std::string text = image_model("d = Conv (c, v) e = Conv (c, w) y = Add (d, e)");
+  QuantizeOptions options = all_layers();
+  options.activation_type = DataType::kInt8;
+  options.activation_symmetric = true;
+  const auto named = testing::quantize(text, options);
+  REQUIRE(named.output.emitted.notes.size() == 1);
+  CHECK_MESSAGE(named.output.emitted.notes[0].ends_with(
+                    " slower than in the float model: uint8 activations fuse"),
+                named.output.emitted.notes[0]);
+  options.include = {};
+  Target unweighed = kOrtCpu;
+  unweighed.cost = nullptr;
+  options.target = &unweighed;
+  const auto chosen = Quantizer::create(parse(text), options);
+  REQUIRE(!chosen.ok());
+  CHECK(chosen.error().code == ErrorCode::kNegative);
+  CHECK(chosen.error().message.find(kNotFused) != std::string::npos);
+  // Alone it reads u8 when it is loaded.
+  CHECK(decide(image_model("y = Conv (c, v)"), options).at("y").kernel == "QLinearConv");
 }
 
 TEST_CASE(

@@ -56,6 +56,59 @@ TEST_CASE("preparation: initializers among the inputs of IR 3 become constants")
   CHECK(!p.notes.empty());
 }
 
+// x [1,2,4,4] through two convolutions with `between`, which makes t of c.
+std::string two_convolutions(const std::string& between) {
+  return "<ir_version: 8, opset_import: [\"\" : 13]> g (float[1,2,4,4] x) => (float y) "
+         "<float[2,2,1,1] w = {1.0, -0.5, 0.25, 2.0}, float half = {0.5}, float[2,1,1] row = {0.5, "
+         "0.25}> { c = Conv (x, w) " +
+         between + " y = Conv (t, w) }";
+}
+
+TEST_CASE("preparation: idle operators do not part layers from what they fuse with") {
+  const auto d = decide(two_convolutions("k = Cast <to = 1> (c) r = Relu (k) t = Relu (r)"));
+  CHECK(d.at("c").kernel == "QLinearConv");
+  CHECK(d.at("t").kernel == "absorbed");
+  CHECK(!d.contains("k"));
+  CHECK(!d.contains("r"));
+}
+
+TEST_CASE("preparation: what stands behind layers with shared constants is folded") {
+  std::string values;
+  for (int i = 0; i < 64; ++i) values += (i ? ", " : "") + std::to_string(0.25 + i % 5);
+  const std::string constants = "float[64,1,1] bias = {" + values + "}, float[64] k = {" + values +
+                                "}, float[64,64,1,1] w = {" + numbers(64 * 64, 0.1) + "}";
+  const auto model = [&](const std::string& nodes) {
+    return "<ir_version: 8, opset_import: [\"\" : 13]> g (float[1,64,4,4] x) => (float y) <" +
+           constants + "> { " + nodes + " }";
+  };
+  const auto sums = decide(
+      model("a = Conv (x, w) b = Add (a, bias) c = Conv (b, w) d = Add (c, bias) y = Conv (d, w)"));
+  CHECK(!sums.contains("b"));
+  CHECK(!sums.contains("d"));
+  // Equal parameters make equal weights, which are stored once.
+  const std::string levels =
+      "n = MaxPool <kernel_shape = [2, 2]> (x) a = Conv (x, w) b = BatchNormalization (a, k, k, k, "
+      "k) c = Conv (n, w) d = BatchNormalization (c, k, k, k, k) e = GlobalAveragePool (b) "
+      "f = GlobalAveragePool (d) y = Add (e, f)";
+  auto quantizer = Quantizer::create(parse(model(levels)), all_layers());
+  REQUIRE(quantizer.ok());
+  std::set<const Value*> weights;
+  for (const Node& n : quantizer->prepared().graph().nodes()) {
+    CHECK(!n.is("BatchNormalization"));
+    if (n.is("Conv")) weights.insert(&n.input(1));
+  }
+  CHECK(weights.size() == 1);
+}
+
+TEST_CASE("preparation: ort-compat leaves what onnxruntime's own preparation leaves") {
+  QuantizeOptions compat = all_layers();
+  compat.ort_compat = true;
+  for (const char* between : {"t = Add (c, half)", "t = Sub (c, half)", "t = Div (c, half)"}) {
+    CHECK(!decide(two_convolutions(between)).contains("t"));
+    CHECK(decide(two_convolutions(between), compat).contains("t"));
+  }
+}
+
 TEST_CASE("preparation: weights in Constant nodes are weights") {
   const auto d = decide(
       "<ir_version: 8, opset_import: [\"\" : 13]> g (float[2,2] x) => (float y) "

@@ -67,8 +67,8 @@ void check_both_ways(const Case& c, DataType activations) {
           "}, float[4] b = {0.1, -0.2, 0.3, 0.4}, float zero = {0.0}, float six = {6.0}, "
           "float[4,1,1] row = {0.5, -0.25, 1.0, 2.0}, float[4] scales = {1.0, 1.0, 2.0, 2.0}, "
           "int64[3] flat = {1, 4, 64}, int64[4] square = {1, 4, 8, 8}, int64[1] first = {0}, "
-          "int64[2] from = {0, 0}, int64[2] to = {1, 4}, int64[1,4,1,2] at = {0, 1, 2, 3, 4, 5, 6, "
-          "7}> { c = Conv (x, w, b) " +
+          "int64[4] from = {0, 0, 1, 1}, int64[4] to = {1, 4, 8, 8}, "
+          "int64[1,4,1,2] at = {0, 1, 2, 3, 4, 5, 6, 7}> { c = Conv (x, w, b) " +
           c.body + " y = Conv (t, v) }",
       options);
   const std::unique_ptr<Model> lowered = q.output.model->clone();

@@ -2,6 +2,8 @@
 // y_scale, y_zero_point?), with the roundings of qlinear_average.h, and QLinearSoftmax-1:
 //   saturate(round_half_even(v / y_scale) + y_zero_point)
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -12,6 +14,7 @@
 #include "calib/kernels/cpu/host_device.h"
 #include "calib/kernels/cpu/pool.h"
 #include "calib/kernels/cpu/qlinear_average.h"
+#include "libopt/target/pool_limits.h"
 
 namespace onnxtool {
 namespace {
@@ -155,6 +158,12 @@ Status global_average(KernelContext& ctx) {
   ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, x.dtype, dims));
   const int64_t pixels = product(x.dims, first_spatial, end_spatial),
                 channels = dims_last ? x.dims.back() : x.dims[1];
+  // Where onnxruntime throws, another file is wanted, not a result of ours.
+  if (y.count > 0 && !global_pool_takes(x_quant.scale, y_quant.scale, pixels))
+    return bad_model(
+        fmt::format("x_scale {:g} / (y_scale {:g} x {} pixels) is outside [2^-32, 2^8), or there "
+                    "are 2^24 pixels: onnxruntime's kernel refuses that",
+                    x_quant.scale, y_quant.scale, pixels));
   const bool last = dims_last || x.layout == Layout::kChannelsLast;
   auto* to = static_cast<uint8_t*>(y.data);
   if (x.dtype == DataType::kInt8)
