@@ -127,9 +127,11 @@ TEST_CASE("float8: a Shape reads floats, since no kernel takes the shape of the 
   o.target = &kPortable;
   o.activation_type = o.weight_type = DataType::kFloat8E4M3FN;
   const auto model = [](const std::string& batch) {
-    return parse("<ir_version: 8, opset_import: [\"\" : 13]> g (float[" + batch +
-                 ",4,8,8] x) => (float y) <float[4,4,1,1] w = {" + numbers(16) +
-                 "}> { c = Conv (x, w) s = Shape (c) d = Conv (c, w) y = Reshape (d, s) }");
+    return parse(
+        "<ir_version: 8, opset_import: [\"\" : 13]> g (float[" + batch +
+        ",4,8,8] x) => (float y) <float[4,4,1,1] w = {" + numbers(16) +
+        "}> { c = Conv (x, w) s = Shape (c) d = Conv (c, w) f = Flatten (d) y = Reshape (f, "
+        "s) }");
   };
   const auto samples = testing::random_samples(*model("1"));
   auto quantizer = Quantizer::create(model("N"), o);
