@@ -189,8 +189,23 @@ std::vector<const Value*> Quantizer::observed(bool everything) const {
   if (!everything && !options_.may_leave_in_float && !options_.overrides.leaves_in_float())
     return placement_.watched;
   std::vector<const Value*> all;
-  for (const QuantizedTensor& t : placement_.tensors)
-    if (!t.value->constant() && !t.unit_range) all.push_back(t.value);
+  std::set<const Value*> seen;
+  const auto take = [&](const Placement& placement) {
+    for (const QuantizedTensor& t : placement.tensors)
+      if (!t.value->constant() && !t.unit_range && seen.insert(t.value).second)
+        all.push_back(t.value);
+  };
+  take(placement_);
+  if (!everything) return all;
+  // What other selections, types and targets of accuracy place: nothing is weighed there.
+  Target unweighed = *options_.target;
+  unweighed.cost = nullptr;
+  QuantizeOptions any = options_;
+  any.target = &unweighed;
+  any.include = any.exclude = {};
+  any.overrides = {};
+  any.in_float.clear();
+  take(place(*model_, any, {}));
   return all;
 }
 

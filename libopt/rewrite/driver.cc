@@ -97,18 +97,20 @@ int apply(Graph& graph, const PassInfo& pass, Run& run) {
 }
 
 // What outputs are declared as. Names that stand on nothing else that the file declares tell
-// nothing of the extents, and would hide what follows from the inputs: while passes run there are
-// none.
+// nothing of the extents, and would hide what follows from the inputs: while passes look for work
+// they are hidden.
 class Promises {
  public:
   explicit Promises(Graph& graph) : graph_(graph) {
+    for (const Value* v : graph.outputs()) declared_.push_back(v->type());
+    hide();
+  }
+  void hide() {
     std::unordered_set<std::string> own;
-    for (const Value* v : graph.outputs()) {
-      declared_.push_back(v->type());
+    for (const Value* v : graph_.outputs())
       for_each_name(*v, [&](const std::string& name) { own.insert(name); });
-    }
     if (own.empty()) return;
-    const auto values = graph.values();
+    const auto values = graph_.values();
     for (const Value* v : values)
       if (v->is_graph_input() || (v->has_value_info && !v->is_graph_output()))
         for_each_name(*v, [&](const std::string& name) { own.erase(name); });
@@ -227,8 +229,10 @@ std::vector<PassReport> run_passes(Model& model, std::span<const PassInfo* const
       again = true;
     }
     if (!again && !run.exhausted()) {
+      promises.restore();  // some of these give names
       sweep_through(/*last=*/true);
       spend_savings();
+      if (again) promises.hide();
     }
   }
   state.running = nullptr;

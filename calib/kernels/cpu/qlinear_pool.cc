@@ -2,12 +2,11 @@
 // y_scale, y_zero_point?), with the roundings of qlinear_average.h, and QLinearSoftmax-1:
 //   saturate(round_half_even(v / y_scale) + y_zero_point)
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <numeric>
+#include <sstream>
 
 #include "calib/kernels/cpu/conv_loops.h"
 #include "calib/kernels/cpu/elementwise.h"
@@ -159,11 +158,13 @@ Status global_average(KernelContext& ctx) {
   const int64_t pixels = product(x.dims, first_spatial, end_spatial),
                 channels = dims_last ? x.dims.back() : x.dims[1];
   // Where onnxruntime throws, another file is wanted, not a result of ours.
-  if (y.count > 0 && !global_pool_takes(x_quant.scale, y_quant.scale, pixels))
-    return bad_model(
-        fmt::format("x_scale {:g} / (y_scale {:g} x {} pixels) is outside [2^-32, 2^8), or there "
-                    "are 2^24 pixels: onnxruntime's kernel refuses that",
-                    x_quant.scale, y_quant.scale, pixels));
+  if (y.count > 0 && !global_pool_takes(x_quant.scale, y_quant.scale, pixels)) {
+    std::ostringstream text;
+    text << "x_scale " << x_quant.scale << " / (y_scale " << y_quant.scale << " x " << pixels
+         << " pixels) is outside [2^-32, 2^8), or there are 2^24 pixels: onnxruntime's kernel "
+            "refuses that";
+    return bad_model(text.str());
+  }
   const bool last = dims_last || x.layout == Layout::kChannelsLast;
   auto* to = static_cast<uint8_t*>(y.data);
   if (x.dtype == DataType::kInt8)
