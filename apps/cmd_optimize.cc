@@ -68,8 +68,8 @@ class OptimizeCommand {
     VerifiedRun result =
         run_verified(model_, passes_, context_, verifier_.get(), converted || calling);
     if (calling && !result.breach &&
-        size_in_file(*model_).bytes > size_in_file(*calling).bytes + o_.max_growth) {
-      notes_.back() = "calls of functions stay: without them the file would be larger";
+        size_in_file(*model_).bytes - o_.max_growth > size_in_file(*calling).bytes) {
+      notes_[inlining_note_] = "calls of functions stay: without them the file would be larger";
       model_ = std::move(calling);
       state_ = {};
       result = run_verified(model_, passes_, context_, verifier_.get(), converted);
@@ -184,10 +184,11 @@ class OptimizeCommand {
   }
 
   // The bodies of the model's own functions in the place of their calls: passes see what they do, and
-  // runtimes without a kernel for them do it at load. Returns the model as it was; nullptr where
-  // nothing is done. The last note says what happened.
+  // runtimes without a kernel for them do it at load. Not where the user said which passes to run,
+  // or wants to know where nodes came from: those of a body came from none. Returns the model as it
+  // was; nullptr where nothing is done.
   std::unique_ptr<Model> inline_functions() {
-    if (model_->functions.empty()) return nullptr;
+    if (model_->functions.empty() || !o_.passes.empty() || o_.provenance) return nullptr;
     bool kept = false, called = false;
     for_each_node(model_->graph(), [&](const Node& n) {
       const bool calls = called_function(n) != nullptr;
@@ -206,6 +207,7 @@ class OptimizeCommand {
       return nullptr;
     }
     model_->functions.clear();
+    inlining_note_ = notes_.size();
     notes_.emplace_back("calls of functions are inlined");
     return before;
   }
@@ -283,6 +285,7 @@ class OptimizeCommand {
   bool verifying_ = false;
   bool changed_ = false;  // by what any flag or pass did
   std::vector<std::string> notes_;
+  size_t inlining_note_ = 0;  // its place, where functions were inlined
 };
 
 Run add(CLI::App& command) {

@@ -214,9 +214,10 @@ std::vector<const Node*> QuantizeJob::in_the_way() const {
 
 Error QuantizeJob::explained(Error error) const {
   if (error.code != ErrorCode::kUnsupported || in_the_way().empty()) return error;
+  if (!error.hint.empty()) error.hint += "; ";
   error.hint += method_->needs_samples()
-                    ? "; calibration runs the model, --dynamic, --weight-only and --to need not"
-                    : "; without --calib, --random and --eval the model is written unverified";
+                    ? "calibration runs the model, --dynamic, --weight-only and --to need not"
+                    : "without --calib, --random and --eval the model is written unverified";
   return error;
 }
 
@@ -231,10 +232,11 @@ Status QuantizeJob::verify_around(const Model& loaded, const std::vector<const N
   if (obstacle.empty() && before.cut == 0) obstacle = "it cannot be run without them either";
   if (obstacle.empty()) {
     const auto drawn = open_trials(*before.model, kTrialSamples, run_);
-    Status s = drawn.ok() ? compare(before.model->graph(), after.model->graph(), **drawn,
-                                    "random data, around what cannot be run")
-                          : Status(drawn.error());
-    if (!s.ok()) obstacle = s.error().message;
+    if (drawn.ok())
+      ONNXTOOL_TRY(compare(before.model->graph(), after.model->graph(), **drawn,
+                           "random data, around what cannot be run"));
+    else
+      obstacle = drawn.error().message;
   }
   if (!obstacle.empty()) {
     accuracy_ = Section{"accuracy", "Accuracy against the float model", {}, {}, {}, false};

@@ -40,6 +40,8 @@ std::string options_text(const QuantizeFlags& o, bool rescaled) {
     for (const std::string& s : o.exclude) add("--exclude", s);
     if (o.per_tensor) add("--per-tensor");
     if (o.equalize) add("--equalize");
+    if (o.no_equalize) add("--no-equalize");
+    differs("--activation-type", o.activation_type, "u8");
     if (o.given.contains("--smooth")) add("--smooth", o.smooth);
   }
   return text.empty() ? "defaults" : text;

@@ -95,7 +95,7 @@ class WeightOnlyMethod final : public QuantizeMethod {
       *plan_ = std::move(without);
       plan_->notes.push_back("channels are not scaled: " + figures);
     } else {
-      plan_->notes.back() += ": " + figures;
+      plan_->notes.push_back("scaling of channels kept: " + figures);
     }
     return {};
   }

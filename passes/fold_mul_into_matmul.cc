@@ -1,8 +1,12 @@
 // Folds a constant scale of columns into the product before it.
 //
-//   y = Mul(MatMul(x, W), c)            =>   y = MatMul(x, W * c)         c one number a column of
-//   W y = Mul(Add(MatMul(x, W), b), c)    =>   y = Add(MatMul(x, W * c), b * c) y = Mul(Gemm(x, W,
-//   b), c)           =>   y = Gemm(x, W * c, b * c)
+//   y = Mul(MatMul(x, W), c)           =>  y = MatMul(x, W * c)
+//
+//   y = Mul(Add(MatMul(x, W), b), c)   =>  y = Add(MatMul(x, W * c), b * c)
+//
+//   y = Mul(Gemm(x, W, b), c)          =>  y = Gemm(x, W * c, b * c)
+//
+// c has a number for each column of W.
 //
 // What trained layers scale their results by (ConvNeXt, CaiT, BEiT). A Transpose may stand before
 // the scale, which is along another axis then. Either order of inputs; Div by a constant scales by

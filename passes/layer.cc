@@ -149,6 +149,31 @@ MatchOr<Layer> find_layer(const Value& value, const Node& reader) {
   return layer;
 }
 
+namespace {
+
+double least_normal(DataType type) {
+  return type == DataType::kFloat16 ? 0x1p-14 : type == DataType::kDouble ? 0x1p-1022 : 0x1p-126;
+}
+
+// Whether a channel's numbers are so small that they have fewer bits than before: below the normal
+// numbers each halving costs one.
+bool loses_bits(const Layer& l, const std::vector<double>& scale, const Tensor& before,
+                const Tensor& after) {
+  const double least = least_normal(before.dtype());
+  const std::vector<double> x = before.to_doubles(), y = after.to_doubles();
+  std::vector<double> most_before(static_cast<size_t>(l.channels)), most_after = most_before;
+  for (size_t i = 0; i < x.size(); ++i) {
+    const auto c = static_cast<size_t>(channel_of(l, static_cast<int64_t>(i)));
+    most_before[c] = std::max(most_before[c], std::abs(x[i]));
+    most_after[c] = std::max(most_after[c], std::abs(y[i]));
+  }
+  for (size_t c = 0; c < most_before.size(); ++c)
+    if (most_before[c] >= least && most_after[c] < least && scale[c] != 0) return true;
+  return false;
+}
+
+}  // namespace
+
 MatchOr<FoldedLayer> fold_affine(Layer layer, const Affine& step) {
   const auto channels = static_cast<size_t>(layer.channels);
   if (!all_finite(step.mean) || !all_finite(step.scale) || !all_finite(step.shift))
@@ -164,6 +189,8 @@ MatchOr<FoldedLayer> fold_affine(Layer layer, const Affine& step) {
       values[static_cast<size_t>(i)] *= step.scale[static_cast<size_t>(channel_of(l, i))];
     folded.weight = round_to(w.dtype(), w.dims(), values);
     if (!all_finite(folded.weight->to_doubles())) return no_match("folded weight exceeds its type");
+    if (loses_bits(l, step.scale, w, *folded.weight))
+      return no_match("folded weight is below the normal numbers of its type");
     if (!l.node->input(1).has_one_use()) folded.added_bytes += static_cast<int64_t>(w.size_bytes());
   }
   if (!l.bias.empty() || !step.mean.empty() || !step.shift.empty()) {

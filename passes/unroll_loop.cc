@@ -59,7 +59,9 @@ bool stays_true(const Graph& body) {
 int64_t nodes_of_condition(const Graph& body) {
   int64_t count = 0;
   const Value* v = body.outputs()[0];
-  for (; v->has_one_use() && v->producer() && v->producer()->is("Identity"); ++count)
+  for (; &v->graph() == &body && v->has_one_use() && v->producer() &&
+         v->producer()->is("Identity") && v->producer()->has_input(0);
+       ++count)
     v = &v->producer()->input(0);
   return count;
 }

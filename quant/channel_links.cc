@@ -60,26 +60,31 @@ std::optional<Channels> behind(const Node& n, const Channels& channels) {
   return channels;
 }
 
-// A Conv takes channels from axis 1, a product from the last one.
+// A Conv takes channels from axis 1, a product from the last one; statistics of channels are of
+// axis 1.
 bool reads_channels(const Node& layer, const Value& v, const Channels& channels) {
-  if (layer.is("Conv")) return channels.axis == 1;
-  const auto rank = v.type().rank();
-  return rank && channels.axis + 1 == *rank;
+  return channels.axis == 1 && (layer.is("Conv") || v.type().rank() == 2);
 }
 
 // Everything that reads the value, down to layers. False: something among it would notice.
-bool find_readers(const Value& v, const Channels& channels, std::vector<Link::Reader>& readers) {
-  if (v.is_graph_output() || v.uses().empty()) return false;
-  for (const Use& use : v.uses()) {
-    const Node& user = *use.user;
-    if (&user.graph() != &v.graph() || use.index != 0) return false;
-    if (is_layer(user)) {
-      if (!reads_channels(user, v, channels)) return false;
-      readers.push_back({&user, channels.repeat});
-      continue;
+bool find_readers(const Value& made, std::vector<Link::Reader>& readers) {
+  std::vector<std::pair<const Value*, Channels>> open = {{&made, {}}};
+  while (!open.empty()) {
+    const auto [v, channels] = open.back();
+    open.pop_back();
+    if (v->is_graph_output() || v->uses().empty()) return false;
+    for (const Use& use : v->uses()) {
+      const Node& user = *use.user;
+      if (&user.graph() != &v->graph() || use.index != 0) return false;
+      if (is_layer(user)) {
+        if (!reads_channels(user, *v, channels)) return false;
+        readers.push_back({&user, channels.repeat});
+        continue;
+      }
+      const auto next = behind(user, channels);
+      if (!next) return false;
+      open.emplace_back(&user.output(0), *next);
     }
-    const auto next = behind(user, channels);
-    if (!next || !find_readers(user.output(0), *next, readers)) return false;
   }
   return true;
 }
@@ -96,7 +101,7 @@ std::optional<Link> link_from(const Node& first) {
   // Statistics of channels are of axis 1.
   if (!first.is("Conv") && made.type().rank() != 2) return std::nullopt;
   Link link{&first, nullptr, {}};
-  if (!find_readers(made, {}, link.readers)) return std::nullopt;
+  if (!find_readers(made, link.readers)) return std::nullopt;
   link.activation = &activation_of(made);
   return link;
 }

@@ -46,13 +46,21 @@ class Bounder {
   }
 
  private:
-  bool bound_result(const Value& y) {
-    if (const auto at = index_.find(&y); at != index_.end()) return bound_tensor(at->second);
+  bool bound_result(const Value& result) {
     bool changed = false;
-    for (const Use& u : y.uses()) {
-      if (u.index != 0 || (!moves(*u.user) && !is_activation(*u.user))) continue;
-      for (const Value* v : u.user->outputs())
-        if (v) changed |= bound_result(*v);
+    std::vector<const Value*> open = {&result};
+    while (!open.empty()) {
+      const Value& y = *open.back();
+      open.pop_back();
+      if (const auto at = index_.find(&y); at != index_.end()) {
+        changed |= bound_tensor(at->second);
+        continue;
+      }
+      for (const Use& u : y.uses()) {
+        if (u.index != 0 || (!moves(*u.user) && !is_activation(*u.user))) continue;
+        for (const Value* v : u.user->outputs())
+          if (v) open.push_back(v);
+      }
     }
     return changed;
   }

@@ -12,6 +12,7 @@
 #include "libopt/rewrite/driver.h"
 #include "libopt/rewrite/inline_calls.h"
 #include "libopt/rewrite/visit.h"
+#include "libopt/support/checked.h"
 #include "passes/deduplicate.h"
 #include "passes/pass.h"
 #include "quant/float8.h"
@@ -82,9 +83,14 @@ void fold_reshaped_weights(Graph& graph) {
     const bool reshapes =
         node.is("Reshape") || node.is("Squeeze") || node.is("Unsqueeze") || node.is("Flatten");
     if (!reshapes || !node.has_input(0) || !ends_as_weight(node)) return;
+    // What the file declares of a shape that callers choose is no more than a claim.
+    const auto is_constant = [](const Value* v) { return !v || v->constant(); };
+    if (!std::ranges::all_of(node.inputs(), is_constant)) return;
     const Tensor* w = node.input(0).constant();
     const auto dims = node.output(0).type().static_dims();
-    if (!w || !is_float(w->dtype()) || !node.input(0).has_one_use() || !dims) return;
+    if (!w || !is_float(w->dtype()) || !node.input(0).has_one_use() || !dims ||
+        checked_product(*dims) != w->count())
+      return;
     Rewriter rw(graph);
     rw.make_constant(node.output(0), w->reshaped(*dims));
     rw.sweep();
@@ -252,7 +258,7 @@ Status fold_model(Model& model, bool ort_compat = false) {
   deduplicate_nodes(model.graph());
   drop_idle_count_include_pad(model.graph());
   drop_idle_dilations(model.graph());
-  drop_idle_relus(model.graph());
+  if (!ort_compat) drop_idle_relus(model.graph());
   return {};
 }
 

@@ -205,7 +205,10 @@ std::vector<const Value*> Quantizer::observed(bool everything) const {
   any.include = any.exclude = {};
   any.overrides = {};
   any.in_float.clear();
-  take(place(*model_, any, {}));
+  Weighing shapes = weighing_;
+  shapes.in_float.clear();
+  shapes.unfused.clear();
+  take(place(*model_, any, shapes));
   return all;
 }
 
@@ -221,12 +224,22 @@ Status Quantizer::calibrate(const SampleSource& source, const RunOptions& run,
       only_minmax && !for_every_calibrator ? Summary::Mode::kMinMax : Summary::Mode::kHistogram;
   std::vector<std::vector<Extremes>> extremes;
   std::vector<const Value*> watched = observed(kept);
+  std::set<const Value*> seen(watched.begin(), watched.end());
   for (const std::string& name : fusing_elsewhere_)
-    if (const Value* v = model_->graph().find(name); v && std::ranges::count(watched, v) == 0)
+    if (const Value* v = model_->graph().find(name); kept && v && seen.insert(v).second)
       watched.push_back(v);
-  ONNXTOOL_ASSIGN(auto summaries,
-                  collect_summaries(model_->graph(), watched, source, run, mode,
-                                    averages || for_every_calibrator ? &extremes : nullptr));
+  const auto collect = [&] {
+    return collect_summaries(model_->graph(), watched, source, run, mode,
+                             averages || for_every_calibrator ? &extremes : nullptr);
+  };
+  auto collected = collect();
+  if (!collected.ok() && kept && collected.error().code == ErrorCode::kNotFinite) {
+    // What only other runs would quantize may be infinite: then the file has what this one does.
+    watched = observed();
+    extremes.clear();
+    collected = collect();
+  }
+  ONNXTOOL_ASSIGN(auto summaries, std::move(collected));
   for (size_t i = 0; i < summaries.size(); ++i) {
     const std::string& name = watched[i]->name();
     if (!extremes.empty()) extremes_[name] = std::move(extremes[i]);

@@ -1,5 +1,8 @@
 #include "quant/tables.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "quant/weight_emit.h"
 #include "quant/weight_sites.h"
 
@@ -8,6 +11,11 @@ namespace {
 
 // Four operators instead of one: smaller tables would cost small models more time than they save.
 constexpr int64_t kLeastBytes = 1 << 20;
+
+// Masks may hold infinities.
+bool has_codes(const Tensor& table) {
+  return std::ranges::all_of(table.to_doubles(), [](double x) { return std::isfinite(x); });
+}
 
 }  // namespace
 
@@ -20,12 +28,14 @@ Result<PackedTables> pack_tables(Model& model, const QuantizeOptions& options,
   o.include = options.include;
   o.exclude = options.exclude;
   WeightSites found = find_weight_sites(model, o);
-  std::set<const Value*> moved;
+  std::set<const Value*> left;
   for (const WeightSite& s : found.sites)
-    if (on_integers.contains(s.node)) moved.insert(s.weight);
+    if (on_integers.contains(s.node) || !has_codes(*s.weight->constant()) ||
+        options.overrides.of(*s.node).in_float || options.in_float.contains(s.node->output(0).name()))
+      left.insert(s.weight);
   std::erase_if(found.sites, [&](const WeightSite& s) {
     const auto bytes = static_cast<int64_t>(s.weight->constant()->size_bytes());
-    return moved.contains(s.weight) || (options.include.empty() && bytes < kLeastBytes);
+    return left.contains(s.weight) || (options.include.empty() && bytes < kLeastBytes);
   });
   WeightEmitter emitter(model, o, found);
   for (const WeightSite& s : found.sites) ONNXTOOL_TRY(emitter.emit(s));

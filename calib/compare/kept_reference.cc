@@ -66,6 +66,7 @@ KeptReference::KeptReference(const Graph& graph, const SampleSource& samples,
 
 Result<ModelComparison> KeptReference::compare(const Graph& test, int64_t count,
                                                const ComparisonOptions& options) {
+  ONNXTOOL_CHECK(options.max_samples < 0);  // else some of what is kept would be missing
   const SpreadSamples some(samples_, count);
   const Parallelism parallelism = Parallelism::of(some.size(), run_.threads);
   const std::vector<InputInfo> inputs = inputs_of(graph_);

@@ -355,7 +355,8 @@ class Finder {
     if (!core.is("GlobalAveragePool")) return false;
     int64_t most = 1;
     const auto dims = core.input(0).type().static_dims();
-    for (size_t i = 2; dims && i < dims->size(); ++i) most *= std::max<int64_t>((*dims)[i], 1);
+    for (size_t i = 2; dims && i < dims->size(); ++i)
+      most = std::min(most * std::clamp<int64_t>((*dims)[i], 1, kPoolPixelsEnd), kPoolPixelsEnd);
     if (!dims) most = kPoolPixelsEnd - 1;
     const auto from = static_cast<float>(x.input(1).constant()->to_doubles()[0]),
                to = static_cast<float>(q.input(1).constant()->to_doubles()[0]);

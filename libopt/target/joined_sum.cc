@@ -20,6 +20,10 @@ const Node* producer(const Node* n, std::string_view op) {
   return p && p->is(op) ? p : nullptr;
 }
 
+bool is_sum_of_two(const Node& n) {
+  return n.is("Add") && n.num_inputs() == 2 && n.has_input(0) && n.has_input(1);
+}
+
 // The product behind attention.
 bool reads_attention(const Node& product) {
   const Node* p = product.input(0).producer();
@@ -31,11 +35,12 @@ bool reads_attention(const Node& product) {
 // Of attention behind a normalization whose result goes around it: the last sum before both meet.
 // nullptr: there is no attention behind `normalization`.
 const Node* attention_end(const Node& normalization) {
+  if (!normalization.has_output(0)) return nullptr;
   const Value& v = normalization.output(0);
   size_t sums = 0, products = 0, shapes = 0;
   const Node* meeting = nullptr;
   for (const Use& u : v.uses()) {
-    if (u.user->is("Add")) ++sums, meeting = u.user;
+    if (is_sum_of_two(*u.user)) ++sums, meeting = u.user;
     products += u.user->is("MatMul");
     shapes += u.user->is("Shape");
   }
@@ -49,7 +54,7 @@ bool belongs_to_attention(const Node& product, const Node& sum) {
   const Node* before = product.input(0).producer();
   if (before && before->is("LayerNormalization") && attention_end(*before)) return true;
   for (const Use& u : sum.output(0).uses()) {
-    if (!u.user->is("Add") || u.user->num_inputs() != 2) continue;
+    if (!is_sum_of_two(*u.user)) continue;
     const Node* other = u.user->input(1 - u.index).producer();
     if (other && other->is("LayerNormalization") && attention_end(*other) == &sum) return true;
   }
@@ -78,8 +83,8 @@ Node* joined_sum(const Node& product) {
   const Value& out = product.output(0);
   if (!out.has_one_use() || out.is_graph_output()) return nullptr;
   Node& sum = *out.uses()[0].user;
-  if (!sum.is("Add") || sum.opset() < 7 || &sum.graph() != &product.graph() ||
-      sum.num_inputs() != 2 || !sum.has_input(0) || !sum.has_input(1) || !sum.has_output(0))
+  if (!is_sum_of_two(sum) || sum.opset() < 7 || &sum.graph() != &product.graph() ||
+      !sum.has_output(0))
     return nullptr;
   const DataType type = product.input(0).type().dtype;
   if (type != DataType::kFloat && type != DataType::kFloat16 && type != DataType::kBfloat16)

@@ -65,6 +65,7 @@ Case parse_case(const std::string& chunk) {
     } else if (block && (line.empty() || line.starts_with("  "))) {
       block->push_back(line.empty() ? line : line.substr(2));
     } else if (line.starts_with("$ ")) {
+      CHECK_MESSAGE(c.command.empty(), c.name << " has two commands");
       c.command = line.substr(2);
       block = nullptr;
     } else if (line.starts_with("EXIT ")) {
