@@ -112,8 +112,10 @@ class OptimizedModels(unittest.TestCase):
                         compared += 1
         self.assertGreater(compared, 60)
         # What it is for: operators that only ONNX Runtime has.
-        for op in ("Attention", "BiasGelu", "FastGelu", "FusedConv", "FusedGemm", "FusedMatMul", "SkipLayerNormalization"):
+        for op in ("Attention", "BiasGelu", "FastGelu", "FusedConv", "FusedGemm", "FusedMatMul"):
             self.assertGreater(fused[op], 0, op)
+        # ONNX Runtime's kernels for these are slower than the nodes.
+        self.assertEqual(fused["SkipLayerNormalization"] + fused["EmbedLayerNormalization"], 0)
 
     @unittest.skipUnless(MODELS.is_dir(), "no ../shared/data/models")
     def test_twice_is_once(self):
