@@ -5,9 +5,9 @@
 //   y = Reshape(x, {0, -1, 0, 64})
 //
 // A number stays; what is the extent of x at the same place becomes 0; what is known of the
-// result's shape is used; the one thing that is left becomes -1, which Reshape computes from the
-// others. Where that is not enough, and all leading extents become one and all others another, it
-// is a Flatten, which needs no target:
+// result's shape is used, for a -1 too where --assume says that no extent is 0; the one thing that
+// is left becomes -1, which Reshape computes from the others. Where that is not enough, and all
+// leading extents become one and all others another, it is a Flatten, which needs no target:
 //
 //   y = Reshape(x, Concat(Gather(Shape(x), 0), Mul(Gather(Shape(x), 1), Gather(Shape(x), 2))))
 //     =>
@@ -18,6 +18,7 @@
 // target has this limit already); allowzero, where 0 means something else; the constant would make
 // the file grow. Source: ONNX Reshape-5, -14, Flatten-9.
 
+#include <algorithm>
 #include <span>
 
 #include "libopt/analysis/assumptions.h"
@@ -71,11 +72,18 @@ MatchOr<Match> match(const Node& reshape, const PassContext& context) {
   const auto& out = reshape.output(0).type().shape;
   std::vector<int64_t> target;
   int open = 0, unknown = 0, copied = 0;
+  const bool fits = out && out->size() == elements->size();
+  // Then what -1 stands for may be said, so that another one is left open: where an extent is 0,
+  // the one would be 0 and the other what x has there.
+  const bool none_is_zero = std::ranges::all_of(*elements, [&](const Dim& e) {
+    return e.value ? *e.value != 0 : is_positive(e, reshape.graph().model());
+  });
   for (size_t i = 0; i < elements->size(); ++i) {
     const Dim& e = (*elements)[i];
-    const bool fits = out && out->size() == elements->size();
     int64_t extent = -1;
-    if (e.value)
+    if (e.value == -1 && none_is_zero && fits && (*out)[i].value.value_or(0) > 0)
+      extent = *(*out)[i].value;
+    else if (e.value)
       extent = *e.value;
     else if (fits && (*out)[i].value.value_or(0) > 0)
       extent = *(*out)[i].value;
