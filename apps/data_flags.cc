@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <limits>
+#include <map>
 
 #include "apps/flags.h"
 #include "calib/compare/floating.h"
@@ -180,9 +181,16 @@ Status apply_shapes(Model& model, const DataFlags& f) {
             std::find(symbols.begin(), symbols.end(), d.symbol) == symbols.end())
           symbols.push_back(d.symbol);
   }
+  std::map<std::string, int64_t> given;
   for (const std::string& text : f.dims) {
     ONNXTOOL_ASSIGN(const auto pair, split_pair("--dim", "NAME=N", text));
     ONNXTOOL_ASSIGN(const int64_t extent, parse_extent("--dim " + pair.first, pair.second));
+    const auto [said, fresh] = given.emplace(pair.first, extent);
+    if (!fresh && said->second != extent)
+      return Error{ErrorCode::kUsage,
+                   "--dim: '" + pair.first + "' is given as " + std::to_string(said->second) +
+                       " and as " + std::to_string(extent),
+                   "give each dimension once"};
     if (std::find(symbols.begin(), symbols.end(), pair.first) == symbols.end())
       return Error{ErrorCode::kUsage,
                    "--dim: the model has no dimension named '" + pair.first + "'",
