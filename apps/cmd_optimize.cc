@@ -183,10 +183,10 @@ class OptimizeCommand {
     return true;
   }
 
-  // The bodies of the model's own functions in the place of their calls: passes see what they do, and
-  // runtimes without a kernel for them do it at load. Not where the user said which passes to run,
-  // or wants to know where nodes came from: those of a body came from none. Returns the model as it
-  // was; nullptr where nothing is done.
+  // The bodies of the model's own functions in the place of their calls: passes see what they do,
+  // and runtimes without a kernel for them do it at load. Not where the user said which passes to
+  // run, or wants to know where nodes came from: those of a body came from none. Returns the model
+  // as it was; nullptr where nothing is done.
   std::unique_ptr<Model> inline_functions() {
     if (model_->functions.empty() || !o_.passes.empty() || o_.provenance) return nullptr;
     bool kept = false, called = false;
@@ -201,7 +201,8 @@ class OptimizeCommand {
       return nullptr;
     }
     std::unique_ptr<Model> before = model_->clone();
-    if (const Status s = inline_calls(model_->graph(), [](const Node&) { return false; }); !s.ok()) {
+    if (const Status s = inline_calls(model_->graph(), [](const Node&) { return false; });
+        !s.ok()) {
       notes_.push_back("calls of functions stay: " + s.error().message);
       model_ = std::move(before);
       return nullptr;

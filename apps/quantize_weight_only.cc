@@ -69,8 +69,8 @@ class WeightOnlyMethod final : public QuantizeMethod {
   }
 
  private:
-  // Channels are scaled by a prediction for each product: what came of it is compared with the model
-  // without it.
+  // Channels are scaled by a prediction for each product: what came of it is compared with the
+  // model without it.
   Status drop_scaling_if_worse(const QuantizeContext& c) {
     c.progress.stage("quantize without scaling");
     WeightOnlyOptions plain = options_;

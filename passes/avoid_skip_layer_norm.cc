@@ -42,8 +42,9 @@ void rewrite(const Node* add, Rewriter& rw) { rw.set_op(*add, "Sum"); }
 
 constinit const PassInfo kAvoidSkipLayerNorm{
     .name = "avoid-skip-layer-norm",
-    .summary = "write the addition before a normalization so that onnxruntime does not make "
-               "SkipLayerNormalization of it, which is slower",
+    .summary =
+        "write the addition before a normalization so that onnxruntime does not make "
+        "SkipLayerNormalization of it, which is slower",
     .roots = {"LayerNormalization"},
     .level = Level::kExtended,
     .exactness = Exactness::kExact,

@@ -15,8 +15,8 @@
 // makes any.)
 //
 // onnxruntime's kernel on CPUs takes 1.2 to 1.8 times as long as the nodes (up to 1,024 rows of
-// 768), so this fires only where it is asked for. Source: onnxruntime 1.31, docs/ContribOperators.md;
-// optimizer/embed_layer_norm_fusion.cc.
+// 768), so this fires only where it is asked for. Source: onnxruntime 1.31,
+// docs/ContribOperators.md; optimizer/embed_layer_norm_fusion.cc.
 
 #include <algorithm>
 

@@ -54,8 +54,8 @@ MatchOr<Match> match(const Node& norm, const PassContext& context) {
   if (!norm.has_input(0) || !norm.has_input(1) || !norm.has_output(0)) return no_match();
   const Node* sum = norm.input(0).producer();
   // A Sum is what avoid-skip-layer-norm writes.
-  if (!sum || (!sum->is("Add") && !sum->is("Sum")) || &sum->graph() != &norm.graph() || sum->num_inputs() != 2 ||
-      !sum->has_input(0) || !sum->has_input(1))
+  if (!sum || (!sum->is("Add") && !sum->is("Sum")) || &sum->graph() != &norm.graph() ||
+      sum->num_inputs() != 2 || !sum->has_input(0) || !sum->has_input(1))
     return no_match();
   if (sum->opset() < 7) return no_match("opset below 7 broadcasts by attribute");
   const Value &a = sum->input(0), &b = sum->input(1);

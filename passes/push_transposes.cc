@@ -10,9 +10,9 @@
 // or leaves is transposed. The region behind the Transpose, that before it, and both together are
 // weighed; the one that saves most bytes is rewritten. Does not fire: none of the three saves any
 // bytes, where extents that are not known count as kUnknownExtent; there would be more Transposes
-// for more than half of the bytes, or for values whose open extents have other names. Since each rewrite makes the
-// bytes that all Transposes move less, it ends. Numerics: sums over several axes are taken in
-// another order. Source: ONNX Transpose-13 and the operators' texts.
+// for more than half of the bytes, or for values whose open extents have other names. Since each
+// rewrite makes the bytes that all Transposes move less, it ends. Numerics: sums over several axes
+// are taken in another order. Source: ONNX Transpose-13 and the operators' texts.
 
 #include <algorithm>
 #include <map>
@@ -92,9 +92,7 @@ struct Region {
   Perm perm;
   std::map<int, Moved> nodes = {};
 
-  bool holds(const Node* n) const {
-    return n && &n->graph() == &graph && nodes.contains(n->id());
-  }
+  bool holds(const Node* n) const { return n && &n->graph() == &graph && nodes.contains(n->id()); }
   /// Whether its node takes the base there.
   bool takes(const Use& use) const {
     const auto at = &use.user->graph() == &graph ? nodes.find(use.user->id()) : nodes.end();
@@ -156,9 +154,8 @@ void count_input(const Region& region, const Value& v, Cost& cost) {
   if (region.holds(maker)) return;
   const Perm perm = region.order_of(maker);
   if (perm.empty()) return cost.add(v);
-  const bool goes = !v.is_graph_output() && std::ranges::all_of(v.uses(), [&](const Use& u) {
-    return region.takes(u);
-  });
+  const bool goes = !v.is_graph_output() &&
+                    std::ranges::all_of(v.uses(), [&](const Use& u) { return region.takes(u); });
   // Between two nodes of the region it keeps its place, with another order.
   const bool cancels = !region.holds(maker->input(0).producer()) &&
                        is_identity(composed(perm, inverse(region.perm)));
@@ -175,9 +172,8 @@ void count_output(const Region& region, const Value& v, Cost& cost) {
       stays = true;
       continue;
     }
-    const bool between = std::ranges::any_of(use.user->output(0).uses(), [&](const Use& u) {
-      return region.takes(u);
-    });
+    const bool between = std::ranges::any_of(use.user->output(0).uses(),
+                                             [&](const Use& u) { return region.takes(u); });
     if (!between && is_identity(composed(region.perm, perm))) cost.save_transpose(*use.user);
   }
   if (stays) cost.add(v);

@@ -51,8 +51,8 @@ Result<RankedLayers> rank_layers(const Quantizer& quantizer, const Quantizer::Ou
     if (n.handler->role == Role::kCore) cores.insert(result);
     const auto it = sqnr.find(&n.result());
     if (it == sqnr.end() || std::isnan(it->second)) continue;
-    ranked.layers.push_back({n.node->name().empty() ? result : n.node->name(), n.node->op_type(),
-                             result, it->second});
+    ranked.layers.push_back(
+        {n.node->name().empty() ? result : n.node->name(), n.node->op_type(), result, it->second});
   }
   std::ranges::stable_sort(ranked.layers, {}, &RankedLayer::sqnr_db);
   // Nothing stays on integers without a layer that is worth Q and DQ by itself.
@@ -86,8 +86,8 @@ Result<LayerSearch::Verdict> LayerSearch::judge(const std::vector<RankedLayer>& 
   }
   ONNXTOOL_ASSIGN(const Quantizer::Output candidate, make_(layers));
   if (!is_quantized(candidate)) return Verdict::kNothingLeft;
-  ONNXTOOL_ASSIGN(on_few_, meter_.measure(candidate, trial_samples_,
-                                          start_.in_float ? std::ssize(layers) : 0));
+  ONNXTOOL_ASSIGN(
+      on_few_, meter_.measure(candidate, trial_samples_, start_.in_float ? std::ssize(layers) : 0));
   double value = on_few_;
   if (few) value = carried_over(value, {start_on_few_, start_.value}, meter_.target());
   if (few && start_.expected) value = with_care(value, trial_samples_, meter_.target());

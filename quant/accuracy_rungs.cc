@@ -45,10 +45,9 @@ std::optional<AccuracyRungs::Change> AccuracyRungs::next_change() const {
       c->options.per_channel = true;
       return c;
     }
-  const DataType wide = is_8bit(now.activation_type) ? is_signed(now.activation_type)
-                                                           ? DataType::kInt16
-                                                           : DataType::kUint16
-                                                     : DataType::kUndefined;
+  const DataType wide = is_8bit(now.activation_type)
+                            ? is_signed(now.activation_type) ? DataType::kInt16 : DataType::kUint16
+                            : DataType::kUndefined;
   if (std::ranges::find(now.target->data_types, wide) != now.target->data_types.end())
     if (auto c = change("activation-type", wide == DataType::kInt16 ? "s8" : "u8",
                         wide == DataType::kInt16 ? "s16" : "u16")) {

@@ -10,8 +10,8 @@ namespace {
 
 // Positively homogeneous, element by element or window by window of a channel.
 bool keeps_channels(const Node& n) {
-  return n.is("Relu") || n.is("LeakyRelu") || n.is("PRelu") || n.is("Identity") || n.is("MaxPool") ||
-         n.is("AveragePool") || n.is("GlobalAveragePool");
+  return n.is("Relu") || n.is("LeakyRelu") || n.is("PRelu") || n.is("Identity") ||
+         n.is("MaxPool") || n.is("AveragePool") || n.is("GlobalAveragePool");
 }
 
 bool is_layer(const Node& n) { return n.is("Conv") || n.is("Gemm") || n.is("MatMul"); }

@@ -31,7 +31,8 @@ Result<PackedTables> pack_tables(Model& model, const QuantizeOptions& options,
   std::set<const Value*> left;
   for (const WeightSite& s : found.sites)
     if (on_integers.contains(s.node) || !has_codes(*s.weight->constant()) ||
-        options.overrides.of(*s.node).in_float || options.in_float.contains(s.node->output(0).name()))
+        options.overrides.of(*s.node).in_float ||
+        options.in_float.contains(s.node->output(0).name()))
       left.insert(s.weight);
   std::erase_if(found.sites, [&](const WeightSite& s) {
     const auto bytes = static_cast<int64_t>(s.weight->constant()->size_bytes());

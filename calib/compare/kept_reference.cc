@@ -60,8 +60,8 @@ class KeptSide final : public Side {
 
 }  // namespace
 
-KeptReference::KeptReference(const Graph& graph, const SampleSource& samples,
-                             const RunOptions& run, uint64_t most_bytes)
+KeptReference::KeptReference(const Graph& graph, const SampleSource& samples, const RunOptions& run,
+                             uint64_t most_bytes)
     : graph_(graph), samples_(samples), run_(run), most_bytes_(most_bytes) {}
 
 Result<ModelComparison> KeptReference::compare(const Graph& test, int64_t count,

@@ -158,8 +158,8 @@ Range entropy_range(const Density& density, const QuantScheme& scheme) {
   if (!(smooth > 0)) return {low, high};
   const double kept = std::max(below.magnitude, above.magnitude);
   const double reach = std::max(
-      kept, kReach * density.magnitude_quantile(density.zeros() +
-                                                nonzero * (kReachPercentile / 100)));
+      kept,
+      kReach * density.magnitude_quantile(density.zeros() + nonzero * (kReachPercentile / 100)));
 
   const bool one_sided = !(density.any_negative() && density.any_positive());
   if (scheme.symmetric || one_sided) {

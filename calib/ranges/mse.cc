@@ -4,8 +4,8 @@
 // The unknowns are the scale and, when asymmetric and both signs occur, the zero point. A coarse
 // search over limits (geometric ladders from the extrema inwards) uses the closed form of a smooth
 // density; its best point, and the ranges of minmax and of three percentiles, are then compared and
-// refined with the exact integral, where many values are one (behind a Clip) such that it is a code.
-// So the result is never worse than minmax on the observed values.
+// refined with the exact integral, where many values are one (behind a Clip) such that it is a
+// code. So the result is never worse than minmax on the observed values.
 //
 // Source: the objective is that of R. Banner et al., "Post-training 4-bit quantization of
 // convolution networks for rapid-deployment" (2019), section 2.1, without its assumption on the

@@ -205,8 +205,8 @@ void name_the_planted_in_qdq(const char* model_name) {
   const auto pairs = float_pairs(reference->graph(), test);
   // One whose result has no counterpart shows in the next layer.
   std::erase_if(layers, [&](const Layer& l) {
-    return std::ranges::none_of(
-        pairs, [&](const LayerPair& p) { return ends_layer(*p.test, *l.node); });
+    return std::ranges::none_of(pairs,
+                                [&](const LayerPair& p) { return ends_layer(*p.test, *l.node); });
   });
   REQUIRE(layers.size() > 2);
   LayerOptions options;

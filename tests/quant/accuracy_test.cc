@@ -27,8 +27,8 @@ std::string four_layers() {
          "> {\n" + body + "}";
 }
 
-// Three products that suffer from a large weight each, one that does less, and five additions, which
-// suffer least and are nothing without a product.
+// Three products that suffer from a large weight each, one that does less, and five additions,
+// which suffer least and are nothing without a product.
 std::string products_and_additions() {
   std::string weights = "float[8] k = {" + numbers(8, 0.25) + "}";
   std::string body;

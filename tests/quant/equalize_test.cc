@@ -76,17 +76,20 @@ TEST_CASE("equalization: through several readers, PRelu and Transpose") {
   const std::string relu = "r = Relu (c)", one = "y = Conv (r, v)";
   check_uneven(relu, "p = Conv (r, v) s = Relu (p) q = Conv (r, v) y = Add (q, s)");
   check_uneven(relu, "p = Conv (r, v) t = LeakyRelu (r) q = Conv (t, v) y = Add (q, p)");
-  check_uneven("h = Constant <value_floats = [0.5, 0.25]> () n = Constant <value_ints = [1, 8, 1, 1]> () "
-               "e = Concat <axis = 0> (h, h, h, h) k = Reshape (e, n) r = PRelu (c, k)",
-               one);
-  check_uneven("s = Relu (c) t = Transpose <perm = [0, 2, 3, 1]> (s) u = LeakyRelu (t) "
-               "r = Transpose <perm = [0, 3, 1, 2]> (u)",
-               one);
+  check_uneven(
+      "h = Constant <value_floats = [0.5, 0.25]> () n = Constant <value_ints = [1, 8, 1, 1]> () "
+      "e = Concat <axis = 0> (h, h, h, h) k = Reshape (e, n) r = PRelu (c, k)",
+      one);
+  check_uneven(
+      "s = Relu (c) t = Transpose <perm = [0, 2, 3, 1]> (s) u = LeakyRelu (t) "
+      "r = Transpose <perm = [0, 3, 1, 2]> (u)",
+      one);
 }
 
 TEST_CASE("equalization: not where something between or beside would notice") {
   const std::vector<int> uneven = {9, -7, 2, -8, 0, 5, -1, -9};
-  for (const char* between : {"r = Relu (c) y2 = Sigmoid (r)", "r = Add (c, x)", "r = Add (x, c)"}) {
+  for (const char* between :
+       {"r = Relu (c) y2 = Sigmoid (r)", "r = Add (c, x)", "r = Add (x, c)"}) {
     std::string text = pair_of_layers(uneven, between);
     if (text.find("y2") != std::string::npos) text.replace(text.find("y)"), 2, "y, float y2)");
     auto quantizer = Quantizer::create(parse(text), all_layers());

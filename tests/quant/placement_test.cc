@@ -208,8 +208,9 @@ TEST_CASE("placement: what loses a little stays float beside what gains, and is 
   QuantizeOptions options = all_layers();
   options.include = {};
   const auto model = [](const std::string& large, const std::string& output) {
-    return "<ir_version: 8, opset_import: [\"\" : 13]> g (float[32,64] x, float[32,64] u) => (float y" + output +
-           ") <float[64,64] w = {" + numbers(4096) + "}, float[64,512] l = {" +
+    return "<ir_version: 8, opset_import: [\"\" : 13]> g (float[32,64] x, float[32,64] u) => "
+           "(float y" +
+           output + ") <float[64,64] w = {" + numbers(4096) + "}, float[64,512] l = {" +
            numbers(32768, 0.1) + "}> { y = MatMul (x, w) " + large + " }";
   };
   CHECK(decide(model("", ""), options).at("y").kernel == "MatMulIntegerToFloat");

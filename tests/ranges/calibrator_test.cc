@@ -156,17 +156,15 @@ TEST_CASE("mse, entropy: many values at an end, as behind a Clip") {
       for (float& v : values) v = sign * std::min(normal(random), end);
       CAPTURE(sign);
       CAPTURE(end);
-      const auto error = [&](const Range& r) {
-        return true_mse(values, grid_of(r, kU8), kU8);
-      };
+      const auto error = [&](const Range& r) { return true_mse(values, grid_of(r, kU8), kU8); };
       const auto [low, high] = std::minmax_element(values.begin(), values.end());
       const double minmax = error({*low, *high});
       double least = minmax;
       for (int i = 0; i <= 300; ++i)
         for (int k = 0; k <= 12; ++k) {
           const double inner = 1.02 - 0.001 * i, outer = 0.98 + 0.01 * k / 2;
-          const Range r = sign > 0 ? Range{*low * inner, *high * outer}
-                                   : Range{*low * outer, *high * inner};
+          const Range r =
+              sign > 0 ? Range{*low * inner, *high * outer} : Range{*low * outer, *high * inner};
           least = std::min(least, error(r));
         }
       CHECK(error(range(Calibrator::kMse, values, kU8)) <= least * 1.03);

@@ -26,13 +26,13 @@ void average_windows(KernelContext& ctx, const ConstView& x, const Window& w, bo
   const PoolCounts counts(w, count_pads);
   const std::array<float, 256> values = x_quant.values();
   const auto* from = static_cast<const uint8_t*>(x.data);
-  for_each_output(
-      ctx, w, x.dims[0] * x.dims[1],
-      [&](int64_t at, int64_t e, int64_t od, int64_t oh, int64_t ow) {
-        float sum = 0;
-        taps.for_each(od, oh, ow, [&](int64_t i) { sum += values[from[at * volume(w.in) + i]]; });
-        y[e] = average_code(sum, counts.at(od, oh, ow), y_quant);
-      });
+  for_each_output(ctx, w, x.dims[0] * x.dims[1],
+                  [&](int64_t at, int64_t e, int64_t od, int64_t oh, int64_t ow) {
+                    float sum = 0;
+                    taps.for_each(od, oh, ow,
+                                  [&](int64_t i) { sum += values[from[at * volume(w.in) + i]]; });
+                    y[e] = average_code(sum, counts.at(od, oh, ow), y_quant);
+                  });
 }
 
 /// Channels whose sums are made together, where channels are last: a number that the compiler

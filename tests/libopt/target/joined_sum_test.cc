@@ -31,8 +31,9 @@ TEST_CASE("joined sums: of any rank, and of nodes that lack inputs and outputs")
   // The product reads a result of a normalization that has no first one.
   joins("{ , m = LayerNormalization (x, s) t = MatMul (m, w) y = Add (t, b) }");
   // Of three that look like attention's.
-  joins("{ l = LayerNormalization (x, s) p = MatMul (l, w) q = MatMul (l, w) t = MatMul (l, w) "
-        "u = Add (l) y = Add (t, b) }");
+  joins(
+      "{ l = LayerNormalization (x, s) p = MatMul (l, w) q = MatMul (l, w) t = MatMul (l, w) "
+      "u = Add (l) y = Add (t, b) }");
 }
 
 }  // namespace onnxtool
