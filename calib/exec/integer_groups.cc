@@ -8,6 +8,7 @@
 #include "libopt/analysis/qdq.h"
 #include "libopt/analysis/qdq_movers.h"
 #include "libopt/ir/code_type.h"
+#include "libopt/target/obstacles.h"
 #include "libopt/target/pool_limits.h"
 
 namespace onnxtool {
@@ -260,7 +261,7 @@ class Finder {
         return true;
       }
       case Form::kUnary: {
-        if (type_of(*q) != type_of(*x) || dilated(core) || beyond_kernel(core, *x, *q))
+        if (type_of(*q) != type_of(*x) || dilated_pool(core) || beyond_kernel(core, *x, *q))
           return false;
         add_codes(group, 0, *x);
         add_scale(group, *q);
@@ -342,12 +343,6 @@ class Finder {
       add_codes(group, i, *x);
     }
     return true;
-  }
-
-  static bool dilated(const Node& core) {
-    const Attribute* a = core.attribute("dilations");
-    const auto* d = a ? a->get<std::vector<int64_t>>() : nullptr;
-    return d && std::any_of(d->begin(), d->end(), [](int64_t x) { return x != 1; });
   }
 
   // Scales that the kernel refuses, as onnxruntime's does; where extents are open, some of them.
