@@ -49,6 +49,18 @@ bool has_fixed_extents(const Model& model, const std::string& output) {
          std::ranges::all_of(*v->type().shape, [](const Dim& d) { return d.value.has_value(); });
 }
 
+// What to try where the result gives NaN or infinities; `drawn`: no samples were given.
+std::string non_finite_hint(const QuantizeFlags& flags, bool drawn) {
+  if (drawn && !flags.to.empty())
+    return "nothing was written. --calib PATH measures which values leave the range of " +
+           flags.to + ", and their nodes stay float32; --random 2 does so for a first try";
+  return drawn ? "nothing was written. The inputs were drawn: --random 2 --random-range "
+                 "NAME=LOW,HIGH draws what an input can hold, --eval takes real samples, --verify "
+                 "off none"
+               : "nothing was written; leave the layers with the largest error in float with "
+                 "--exclude";
+}
+
 }  // namespace
 
 Result<int> QuantizeJob::run() {
@@ -352,12 +364,7 @@ Result<int> QuantizeJob::finish() {
     return negative(
         {"new-non-finite", "error",
          "the quantized model gives NaN or infinities where the float model does not", output_,
-         calibration_ || eval_
-             ? "nothing was written; leave the layers with the largest error in float with "
-               "--exclude"
-             : "nothing was written. The inputs were drawn: --random 2 --random-range "
-               "NAME=LOW,HIGH "
-               "draws what an input can hold, --eval takes real samples, --verify off none"});
+         non_finite_hint(o_, !calibration_ && !eval_)});
   if (unmet_) return negative(*std::move(unmet_));
   return write_reports(report_, targets_, o_.common, output_ == "-", streams_);
 }
