@@ -64,7 +64,7 @@ class OptimizeCommand {
                                        progress_.update(done, wanted);
                                      });
     ONNXTOOL_ASSIGN(bool converted, convert());
-    std::unique_ptr<Model> calling = inline_functions();
+    std::unique_ptr<Model> calling = inline_own_functions();
     VerifiedRun result =
         run_verified(model_, passes_, context_, verifier_.get(), converted || calling);
     if (calling && !result.breach &&
@@ -187,7 +187,7 @@ class OptimizeCommand {
   // and runtimes without a kernel for them do it at load. Not where the user said which passes to
   // run, or wants to know where nodes came from: those of a body came from none. Returns the model
   // as it was; nullptr where nothing is done.
-  std::unique_ptr<Model> inline_functions() {
+  std::unique_ptr<Model> inline_own_functions() {
     if (model_->functions.empty() || !o_.passes.empty() || o_.provenance) return nullptr;
     bool kept = false, called = false;
     for_each_node(model_->graph(), [&](const Node& n) {
@@ -201,13 +201,11 @@ class OptimizeCommand {
       return nullptr;
     }
     std::unique_ptr<Model> before = model_->clone();
-    if (const Status s = inline_calls(model_->graph(), [](const Node&) { return false; });
-        !s.ok()) {
+    if (const Status s = inline_functions(*model_); !s.ok()) {
       notes_.push_back("calls of functions stay: " + s.error().message);
       model_ = std::move(before);
       return nullptr;
     }
-    model_->functions.clear();
     inlining_note_ = notes_.size();
     notes_.emplace_back("calls of functions are inlined");
     return before;

@@ -121,8 +121,7 @@ Status QuantizeJob::open_files() {
 Status QuantizeJob::check_selections() const {
   if (original_->functions.empty()) return method_->check(*original_);
   const std::unique_ptr<Model> inlined = original_->clone();
-  ONNXTOOL_TRY(inline_calls(inlined->graph(), [](const Node&) { return false; }));
-  inlined->functions.clear();
+  ONNXTOOL_TRY(inline_functions(*inlined));
   return method_->check(*inlined);
 }
 

@@ -212,8 +212,7 @@ bool has_layers(const Function& function) {
 }
 
 Status inline_functions(Model& model, Preparation& p) {
-  ONNXTOOL_TRY(inline_calls(model.graph(), [](const Node&) { return false; }));
-  model.functions.clear();
+  ONNXTOOL_TRY(inline_functions(model));
   p.notes.emplace_back("calls of functions are inlined");
   return {};
 }

@@ -1,11 +1,14 @@
 #include "libopt/rewrite/inline_calls.h"
 
 #include <algorithm>
+#include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "libopt/analysis/functions.h"
 #include "libopt/analysis/seam.h"
 #include "libopt/ir/copy.h"
+#include "libopt/ir/walk.h"
 
 namespace onnxtool {
 namespace {
@@ -139,10 +142,10 @@ class Inliner {
     // Counted before they are copied.
     inserted_ += nodes_of(n);
     if (inserted_ > kMaxExpandedNodes)
-      return Error{
-          ErrorCode::kLimit,
-          "the model's functions expand to more than " + std::to_string(kMaxExpandedNodes) + " nodes",
-          {}};
+      return Error{ErrorCode::kLimit,
+                   "the model's functions expand to more than " +
+                       std::to_string(kMaxExpandedNodes) + " nodes",
+                   {}};
     const auto mapped = [&](const std::vector<Value*>& values) {
       std::vector<Value*> out;
       for (const Value* v : values) out.push_back(v ? map.at(v) : nullptr);
@@ -193,6 +196,17 @@ class Inliner {
 
 Status inline_calls(Graph& graph, const std::function<bool(const Node&)>& expand) {
   return Inliner(expand).inline_in(graph);
+}
+
+Status inline_functions(Model& model) {
+  ONNXTOOL_TRY(inline_calls(model.graph(), [](const Node&) { return false; }));
+  std::unordered_set<std::string> idle;
+  for (const Function& f : model.functions) idle.insert(f.domain);
+  for_each_node(model.graph(), [&](const Node& n) { idle.erase(n.domain()); });
+  idle.erase("");  // what checkers expect of any model
+  std::erase_if(model.opsets, [&](const OpsetImport& o) { return idle.contains(o.domain); });
+  model.functions.clear();
+  return {};
 }
 
 }  // namespace onnxtool

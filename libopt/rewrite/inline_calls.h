@@ -14,4 +14,8 @@ namespace onnxtool {
 /// operators mean something else in the model's. New values have types where inference finds them.
 Status inline_calls(Graph& graph, const std::function<bool(const Node&)>& expand);
 
+/// Inlines every call of the model's own functions and takes these out, with imports of domains
+/// that were theirs alone. Errors: as inline_calls; the model is then left in between.
+Status inline_functions(Model& model);
+
 }  // namespace onnxtool
