@@ -407,9 +407,13 @@ class Placer {
             quantized(n.node->output(i)).range_owner = quantized(n.node->input(0)).range_owner;
       } else if (n.quantized_output) {
         QuantizedTensor& t = quantized(n.result());
-        // onnxruntime's quantizer takes a Sigmoid's range from the samples.
-        t.unit_range = n.handler->unit_output && !n.activation &&
-                       (!options_.ort_compat || n.node->is("Softmax"));
+        t.unit_range = options_.ort_compat && n.node->is("Softmax");
+        if (n.handler->unit_output && !options_.ort_compat) {
+          // Not more, but often far less: of a row of a thousand no probability need reach 1/512.
+          t.low = 0;
+          t.high = 1;
+          t.one_sided = true;
+        }
         if (n.activation) {
           const auto bounds = *activation_bounds(*n.activation);
           t.low = bounds.first;

@@ -40,7 +40,7 @@ struct QuantizedTensor {
   Value* value = nullptr;
   /// Whose range it has: itself, or the input of the pass-through operators that made it.
   Value* range_owner = nullptr;
-  bool unit_range = false;              // [0, 1] by definition
+  bool unit_range = false;              // [0, 1] whatever was observed: Softmax under ort-compat
   bool one_sided = false;               // behind Relu: the zero point is qmin
   double low = -3.4e38, high = 3.4e38;  // bounds of a Clip behind which it stands
 };
@@ -52,7 +52,7 @@ struct Placement {
   std::vector<IntegerNode> nodes;        // in graph order
   std::vector<NodeDecision> decisions;   // every node of the main graph, in graph order
   std::vector<QuantizedTensor> tensors;  // activations, in order of value id
-  /// Values to observe: range owners without a range of their own by definition.
+  /// Values to observe: range owners but those of a unit range.
   std::vector<const Value*> watched;
 };
 

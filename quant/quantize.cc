@@ -14,6 +14,7 @@
 #include "quant/fuse_bias.h"
 #include "quant/pool_scales.h"
 #include "quant/smooth.h"
+#include "quant/softmax_scales.h"
 #include "quant/tables.h"
 
 namespace onnxtool {
@@ -369,6 +370,8 @@ Result<Quantizer::Output> Quantizer::emit_with(Calibrator calibrator) const {
     params.push_back(p);
   }
   std::vector<std::string> notes = bound_pool_scales(model_->graph(), placement_, params);
+  if (!options_.ort_compat && !options_.target->symmetric_data)
+    round_softmax_scales(placement_, params);
   for (size_t i = 0; i < params.size(); ++i) {
     const QuantizedTensor& t = placement_.tensors[i];
     const TensorParams& p = params[i];
