@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "calib/kernels/cpu/vector_math.h"
 #include "quant/adaround_loops.h"
 #include "quant/dense.h"
+#include "quant/pair_limit.h"
 
 namespace onnxtool {
 namespace {
@@ -107,10 +109,9 @@ class Tile {
       floors_[i] = static_cast<float>(floor_[i]) - zero;
     }
     for (int64_t step = 0; step < r_.steps; ++step) descend(step, nearest, v, mean, square);
-    for (size_t i = 0; i < size_; ++i) {
-      floor_[i] += v[i] >= 0 ? 1 : 0;
-      errors_[i] = error(i, floor_[i]);
-    }
+    for (size_t i = 0; i < size_; ++i) floor_[i] += v[i] >= 0 ? 1 : 0;
+    limit();
+    for (size_t i = 0; i < size_; ++i) errors_[i] = error(i, floor_[i]);
     products();
   }
 
@@ -149,6 +150,20 @@ class Tile {
     }
   }
 
+  // The other weight of a pair that must not saturate, or none.
+  std::optional<size_t> partner(size_t i) const {
+    if (r_.partners.empty()) return {};
+    const size_t k = i % static_cast<size_t>(r_.depth);
+    const int64_t other = r_.partners[k];
+    return other < 0 ? std::nullopt : std::optional(i - k + static_cast<size_t>(other));
+  }
+
+  void limit() {
+    for (size_t i = 0; i < size_; ++i)
+      if (const auto other = partner(i); other && *other > i)
+        limit_pair(weight(i) / scale(i), weight(*other) / scale(i), floor_[i], floor_[*other]);
+  }
+
   // Each weight one code up or down where that alone helps. Whether any was.
   bool flip() {
     bool any = false;
@@ -164,6 +179,7 @@ class Tile {
         const bool near = std::abs(error(i, moved)) < s;
         if (!near || moved < r_.lowest || moved > r_.highest) continue;
         if (2 * change * slopes[k] + s * s * diagonal >= 0) continue;
+        if (const auto other = partner(i); other && pair_saturates(moved, floor_[*other])) continue;
         floor_[i] = moved;
         errors_[i] += change;
         const float* line = m_ + k * r_.depth;

@@ -23,6 +23,9 @@ struct Rounding {
   std::vector<int> zero_points;  // likewise
   int lowest = 0, highest = 0;   // codes that the type has
   std::vector<int> codes;        // [rows, depth]: nearest at first
+  /// [depth], or empty: the other weight of the pair that a kernel adds in 16 bits, -1 for none
+  /// (quant/pair_limit.h). No pair of the chosen codes saturates, as long as the given ones do not.
+  std::vector<int64_t> partners;
   /// Of the search; each takes rows x depth^2 multiplications. With few of them it finds nothing: 0
   /// leaves it out, and only moves single codes that lower the error by themselves.
   int64_t steps = 600;

@@ -19,14 +19,11 @@ struct BlockFormat {
   /// Symmetric scales may be negative, so that the largest weight falls on the outermost code
   /// whatever its sign.
   bool signed_scale = false;
-  /// Symmetric codes of whole rows keep to half the way from the middle, so that sums of two
-  /// products with 8-bit activations fit 16 bits.
-  bool reduced = false;
 
   int levels() const { return 1 << bits; }
   int middle() const { return 1 << (bits - 1); }
   /// How far symmetric codes go from the middle.
-  int reach() const { return reduced ? middle() / 2 : middle() - 1; }
+  int reach() const { return middle() - 1; }
 };
 
 struct BlockGrid {

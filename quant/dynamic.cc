@@ -59,6 +59,7 @@ Status quantize_dynamically(DynamicModel& plan, const DynamicOptions& options) {
   Model& model = *plan.model;
   DynamicEmitter emitter(model, options);
   for (Node* node : find_dynamic_sites(model, options).nodes) ONNXTOOL_TRY(emitter.emit(*node));
+  if (emitter.pairs().layers > 0) plan.notes.push_back(emitter.pairs().text());
   const WeightOnlyOptions w = table_options(options);
   const WeightSites tables = find_weight_sites(model, w);
   WeightEmitter table_emitter(model, w, tables);

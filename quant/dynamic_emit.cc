@@ -20,6 +20,11 @@ std::vector<std::byte> transposed(const std::vector<std::byte>& codes, int64_t r
   return out;
 }
 
+// Codes of u8 in the middle of their range as s8, and back.
+void flip_signs(std::vector<std::byte>& codes) {
+  for (std::byte& b : codes) b ^= std::byte{0x80};
+}
+
 // One scale for all: a matrix of one row.
 void as_one_row(WeightMatrix& w) {
   w.depth *= w.rows;
@@ -47,21 +52,47 @@ DynamicEmitter::Activation DynamicEmitter::quantized(Value& x, const Node& reade
   return activations_[key] = {&q.output(0), &q.output(1), &q.output(2)};
 }
 
+Result<WeightBlocks> DynamicEmitter::coded_rows(WeightMatrix w, bool symmetric) const {
+  if (!options_.per_channel) as_one_row(w);
+  ONNXTOOL_ASSIGN(WeightBlocks q, quantize_by_row(w, {.bits = 8, .symmetric = symmetric}));
+  if (options_.is_signed) flip_signs(q.codes);
+  return q;
+}
+
+// Of products, whose sums run along the depth.
+Result<WeightBlocks> DynamicEmitter::signed_codes(const WeightMatrix& w, bool by_row) {
+  WeightBlocks out;
+  if (!options_.target->adds_pairs) {
+    ONNXTOOL_ASSIGN(out, quantize_by_row(w, {.bits = 8, .symmetric = true}));
+    flip_signs(out.codes);
+    return out;
+  }
+  WeightOptions options;
+  options.pairs = w.across ? PairOrder{.channels = w.depth, .inner = w.rows}
+                           : PairOrder{.outer = w.rows, .channels = w.depth};
+  const int64_t dims[] = {w.across ? w.depth : w.rows, w.across ? w.rows : w.depth};
+  std::optional<int64_t> axis;
+  if (by_row) axis = w.across ? 1 : 0;
+  ONNXTOOL_ASSIGN(const QuantizedWeights q,
+                  quantize_weights(w.tensor.values<float>(), dims, axis, options));
+  pairs_.add(q);
+  const auto codes = std::as_bytes(std::span(q.bytes));
+  out.codes.assign(codes.begin(), codes.end());
+  out.scales = q.scales;
+  return out;
+}
+
 Result<DynamicEmitter::Weight> DynamicEmitter::quantized_weight(const Value& weight,
                                                                 const Layout& layout) {
   const std::tuple key{&weight, layout.transpose, layout.factor};
   if (const auto it = weights_.find(key); it != weights_.end()) return it->second;
-  WeightMatrix w{*weight.constant(), layout.rows, layout.depth, layout.across};
-  if (!options_.per_channel) as_one_row(w);
+  const WeightMatrix w{*weight.constant(), layout.rows, layout.depth, layout.across};
   // What rows share is the middle of their codes.
   const bool in_middle = options_.per_channel && layout.shared_zero_point;
-  auto q = quantize_by_row(w, {.bits = 8,
-                               .symmetric = options_.is_signed || in_middle,
-                               .reduced = options_.is_signed && options_.target->reduced_weights});
+  auto q = layout.adds_pairs ? signed_codes(w, options_.per_channel)
+                             : coded_rows(w, options_.is_signed || in_middle);
   if (!q.ok()) return std::move(q).error().at("weight '" + weight.name() + "'");
   if (in_middle) q->zero_points = {std::byte{0x80}};
-  if (options_.is_signed)
-    for (std::byte& b : q->codes) b ^= std::byte{0x80};
   if (layout.transpose) q->codes = transposed(q->codes, layout.rows, layout.depth);
   for (float& s : q->scales) s *= layout.factor;
   const std::vector<int64_t> scale_dims =
@@ -121,6 +152,7 @@ Status DynamicEmitter::emit_product(Node& node) {
   layout.dims = {layout.depth, layout.rows};
   layout.scale_dims = {layout.rows};
   layout.factor = gemm ? node.attr<float>("alpha", 1) : 1;
+  layout.adds_pairs = options_.is_signed && options_.target->adds_pairs;
   ONNXTOOL_ASSIGN(const Weight w, quantized_weight(weight, layout));
   Rewriter rw(node.graph(), &node);
   Value& x = product_data(rw, node);
@@ -183,10 +215,8 @@ Status DynamicEmitter::emit_lstm(Node& node) {
       const WeightMatrix w{
           Tensor(DataType::kFloat, {rows, depth}, part, weight.constant()->owner()), rows, depth,
           false};
-      auto q = quantize_by_row(
-          w, {.bits = 8, .symmetric = true, .reduced = options_.target->reduced_weights});
+      auto q = signed_codes(w, /*by_row=*/true);
       if (!q.ok()) return std::move(q).error().at("weight '" + weight.name() + "'");
-      for (std::byte& b : q->codes) b ^= std::byte{0x80};
       const std::vector<std::byte> turned = transposed(q->codes, rows, depth);
       codes.insert(codes.end(), turned.begin(), turned.end());
       scales.insert(scales.end(), q->scales.begin(), q->scales.end());

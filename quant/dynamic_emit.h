@@ -5,6 +5,8 @@
 #include <tuple>
 
 #include "quant/dynamic.h"
+#include "quant/pair_limit.h"
+#include "quant/weight_blocks.h"
 
 namespace onnxtool {
 
@@ -14,6 +16,8 @@ class DynamicEmitter {
 
   /// MatMul, Gemm, LSTM or Conv of find_dynamic_sites(). Its output keeps its name.
   Status emit(Node& node);
+  /// Of what was emitted.
+  const PairReport& pairs() const { return pairs_; }
 
  private:
   // q = x / scale + zero_point, made while the model runs.
@@ -32,9 +36,12 @@ class DynamicEmitter {
     std::vector<int64_t> scale_dims;
     float factor = 1;                // of the scales
     bool shared_zero_point = false;  // of unsigned codes: one for all rows
+    bool adds_pairs = false;         // the kernel does, of its depth
   };
 
   Activation quantized(Value& x, const Node& reader);
+  Result<WeightBlocks> coded_rows(WeightMatrix w, bool symmetric) const;
+  Result<WeightBlocks> signed_codes(const WeightMatrix& w, bool by_row);
   Result<Weight> quantized_weight(const Value& weight, const Layout& layout);
   Status emit_product(Node& node);
   Status emit_conv(Node& node);
@@ -47,6 +54,7 @@ class DynamicEmitter {
   const DynamicOptions& options_;
   std::map<std::pair<const Value*, const Graph*>, Activation> activations_;
   std::map<std::tuple<const Value*, bool, float>, Weight> weights_;
+  PairReport pairs_;
 };
 
 }  // namespace onnxtool

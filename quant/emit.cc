@@ -89,6 +89,7 @@ class Emitter {
     if (options_.target->quantizes_parameters && model_.opset("") >= kPerChannelOpset)
       shield_float_layers();
     remove_unused_values(graph_);
+    if (report_.pairs.layers > 0) report_.notes.push_back(report_.pairs.text());
     report_.predicted = fuse_qdq(model_, *options_.target);
     return std::move(report_);
   }
@@ -146,7 +147,10 @@ class Emitter {
     weight_options.type = wished.weight_type.value_or(options_.weight_type);
     weight_options.symmetric = is_signed(weight_options.type);
     // Kernels of u8 by u8 add in 32 bits everywhere.
-    weight_options.reduced = options_.target->reduced_weights && is_signed(weight_options.type);
+    const bool saturates = options_.target->adds_pairs && weight_options.type == DataType::kInt8;
+    weight_options.reduced = saturates && options_.ort_compat;
+    if (saturates && !options_.ort_compat)
+      weight_options.pairs = pair_order(*n.node, tensor.dims());
     weight_options.mse_clip = bits_of(weight_options.type) == 4;
     weight_options.ort_compat = options_.ort_compat;
     std::optional<int64_t> axis;
@@ -178,6 +182,7 @@ class Emitter {
       bias = *std::move(b);
     }
     report_.quantized_weights += tensor.count();
+    if (weight_options.pairs) report_.pairs.add(*quantized);
     Rewriter rw(graph_, n.node);
     rw.set_input(*n.node, index, &dequantized_weight(rw, w, tensor, *quantized));
     if (bias)
@@ -211,7 +216,8 @@ class Emitter {
         reinterpret_cast<const std::byte*>(q.bytes.data()) + q.bytes.size());
     // A weight that several layers share is stored once, as long as they agree on its integers.
     for (const Stored& s : stored_[&w])
-      if (s.axis == q.axis && s.type == q.type && s.scales == q.scales)
+      if (s.axis == q.axis && s.type == q.type && s.scales == q.scales &&
+          std::ranges::equal(s.integers->constant()->bytes(), bytes))
         return dequantize(rw, w.name(), *s.integers, *s.codes.scale, *s.codes.zero_point, q.axis,
                           w.type());
     std::vector<int64_t> dims;

@@ -6,6 +6,7 @@
 
 #include "libopt/ir/model.h"
 #include "libopt/target/qdq_fusion.h"
+#include "quant/pair_limit.h"
 #include "quant/params.h"
 #include "quant/placement.h"
 
@@ -23,6 +24,7 @@ struct EmitReport {
   IntegerGraph predicted;          // what the target runs once it has fused the graph
   int64_t quantized_weights = 0;   // elements
   std::vector<std::string> notes;  // raised weight scales
+  PairReport pairs;                // where the target's kernels add them
 };
 
 /// `params` belong to `placement.tensors`. Names follow onnxruntime's tools: X_quantized, X_scale,

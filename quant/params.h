@@ -18,6 +18,7 @@
 #include "calib/ranges/calibrator.h"
 #include "libopt/ir/dtype.h"
 #include "libopt/support/status.h"
+#include "libopt/target/pair_sums.h"
 
 namespace onnxtool {
 
@@ -59,6 +60,8 @@ struct WeightOptions {
   /// Shrinks each channel's range where that lowers the squared error.
   /// 8-bit floats always take the scale with the least.
   bool mse_clip = false;
+  /// Symmetric s8 only: no pair of these saturates (quant/pair_limit.h).
+  std::optional<PairOrder> pairs;
 };
 
 /// [dims] in the order of the float weights. 4- and 2-bit values are packed, the first in the low
@@ -71,6 +74,9 @@ struct QuantizedWeights {
   std::vector<int32_t> zero_points;
   std::optional<int64_t> axis;  // nullopt: per-tensor
   int64_t block = 0;            // 0: not blocked
+  /// Channels where pairs would saturate with each weight at its nearest code; one in all when
+  /// per-tensor.
+  int64_t limited_channels = 0;
 };
 
 /// axis: nullopt for per-tensor; may be negative. Errors: NaN or infinity among the weights

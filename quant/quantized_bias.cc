@@ -72,8 +72,10 @@ Result<QuantizedBias> quantize_bias(std::span<const float> bias, float activatio
   }
   if (!result.raised.empty()) {
     const std::vector<int32_t> zeros = quantized.zero_points;
+    const int64_t limited = quantized.limited_channels;
     ONNXTOOL_ASSIGN(quantized,
                     quantize_weights_with(weights, dims, quantized.axis, options, scales, zeros));
+    quantized.limited_channels = limited;
   }
   for (float s : scales) result.scales.push_back(activation_scale * s);
   result.values.reserve(bias.size());

@@ -9,6 +9,7 @@
 #include "libopt/ir/code_type.h"
 #include "libopt/support/checked.h"
 #include "quant/float8.h"
+#include "quant/pair_limit.h"
 #include "quant/params.h"
 #include "quant/weight_loops.h"
 
@@ -147,6 +148,9 @@ QuantizedWeights encoded(std::span<const float> w, const WeightShape& s,
   for (const QuantParams& p : params) coders.emplace_back(p, scheme);
   q.bytes = packed(options.type, w.size(),
                    [&](auto* codes) { encode(w, s, std::span<const WeightCoder>(coders), codes); });
+  if (options.pairs)
+    limit_pairs(w, s, *options.pairs, params,
+                {reinterpret_cast<int8_t*>(q.bytes.data()), q.bytes.size()});
   return q;
 }
 
@@ -178,7 +182,14 @@ Result<QuantizedWeights> quantize_weights(std::span<const float> weights,
       ONNXTOOL_ASSIGN(params[c], params_of_extrema(e.low[c], e.high[c], scheme));
     }
   }
-  return encoded(weights, shape, axis, options, std::move(params));
+  int64_t limited = 0;
+  if (options.pairs) {
+    ONNXTOOL_CHECK(options.type == DataType::kInt8 && options.symmetric);
+    limited = widen_for_pairs(weights, shape, *options.pairs, scheme, params);
+  }
+  QuantizedWeights q = encoded(weights, shape, axis, options, std::move(params));
+  q.limited_channels = limited;
+  return q;
 }
 
 Result<QuantizedWeights> quantize_weights_with(std::span<const float> weights,

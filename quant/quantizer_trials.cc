@@ -96,8 +96,8 @@ Result<Quantizer::Rerounding> Quantizer::round_weights(Output& out, const Sample
                                                        const RunOptions& run) {
   Rerounding r;
   const auto measure = [&](const SampleSource& some, const RunOptions& quiet) -> Status {
-    ONNXTOOL_ASSIGN(rounded_,
-                    round_layers(placement_, model_->graph(), out.model->graph(), some, quiet));
+    ONNXTOOL_ASSIGN(rounded_, round_layers(placement_, model_->graph(), out.model->graph(), some,
+                                           quiet, options_.target->adds_pairs));
     r.layers = rounded_;
     return {};
   };

@@ -7,6 +7,7 @@
 #include "libopt/rewrite/rewriter.h"
 #include "quant/adaround.h"
 #include "quant/input_moments.h"
+#include "quant/pair_limit.h"
 
 namespace onnxtool {
 namespace {
@@ -67,10 +68,22 @@ struct Job {
   const Node* layer;  // of the reference
   const Node* dq;     // of the quantized model
   WeightLayout layout;
-  Tensor weights;  // float
+  Tensor weights;                 // float
+  std::vector<int64_t> partners;  // of a row's weights, as Rounding has them
 };
 
-std::vector<Job> jobs_of(const Placement& placement, const Graph& quantized) {
+// A row's weights lie as [channels, taps].
+std::vector<int64_t> partners_of(PairOrder order) {
+  order.outer = order.inner = 1;
+  std::vector<int64_t> partners(static_cast<size_t>(order.depth()), -1);
+  for_each_pair(order, [&](size_t a, size_t b) {
+    partners[a] = static_cast<int64_t>(b);
+    partners[b] = static_cast<int64_t>(a);
+  });
+  return partners;
+}
+
+std::vector<Job> jobs_of(const Placement& placement, const Graph& quantized, bool adds_pairs) {
   std::vector<Job> jobs;
   for (const IntegerNode& n : placement.nodes) {
     if (n.handler->weight_input != 1 || !n.node->has_input(1)) continue;
@@ -80,7 +93,10 @@ std::vector<Job> jobs_of(const Placement& placement, const Graph& quantized) {
     const Node* dq = weights_of(quantized, result);
     const auto layout = layout_of(*n.node, *w);
     if (!dq || !layout || dq->input(0).constant()->dims() != w->dims()) continue;
-    jobs.push_back({result, n.node, dq, *layout, *w});
+    std::vector<int64_t> partners;
+    if (adds_pairs && dq->input(0).constant()->dtype() == DataType::kInt8)
+      if (const auto order = pair_order(*n.node, w->dims())) partners = partners_of(*order);
+    jobs.push_back({result, n.node, dq, *layout, *w, std::move(partners)});
   }
   return jobs;
 }
@@ -137,6 +153,7 @@ class Rounder {
     r.depth = l.depth;
     r.lowest = lowest_;
     r.highest = highest_;
+    r.partners = job_.partners;
     const auto depth = static_cast<double>(l.depth);
     const double steps = macs_ / (static_cast<double>(l.groups * l.rows) * depth * depth);
     r.steps = steps < kMinSteps ? 0 : static_cast<int64_t>(std::min(steps, kMaxSteps));
@@ -173,8 +190,8 @@ class Rounder {
 
 Result<RoundedLayers> round_layers(const Placement& placement, const Graph& reference,
                                    const Graph& quantized, const SampleSource& source,
-                                   const RunOptions& run) {
-  const std::vector<Job> jobs = jobs_of(placement, quantized);
+                                   const RunOptions& run, bool adds_pairs) {
+  const std::vector<Job> jobs = jobs_of(placement, quantized, adds_pairs);
   RoundedLayers out;
   const double macs = std::min(kLayerMacs, kModelMacs / static_cast<double>(jobs.size() + 1));
   for (size_t first = 0; first < jobs.size();) {

@@ -22,10 +22,11 @@ using RoundedLayers = std::map<std::string, RoundedWeights>;
 
 /// Of Conv, Gemm and MatMul on integers with 8-bit weights that only they read. `reference` is the
 /// model of `placement` and `quantized` what was made of it. Layers go through the samples in
-/// parts, so that memory stays bounded; those of enormous depth are left out.
+/// parts, so that memory stays bounded; those of enormous depth are left out. `adds_pairs`: the
+/// target's kernels do, and no pair of weights may saturate.
 Result<RoundedLayers> round_layers(const Placement& placement, const Graph& reference,
                                    const Graph& quantized, const SampleSource& source,
-                                   const RunOptions& run);
+                                   const RunOptions& run, bool adds_pairs);
 
 /// Puts the codes into a model where the layer's weights have the same scales.
 void apply_roundings(Model& quantized, const RoundedLayers& layers);

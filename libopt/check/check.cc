@@ -47,6 +47,7 @@ void look_into(CheckResult& result, const check::OutlineView& view, Findings& ou
   if (options.target) check::check_target(*result.model, *options.target, out);
   check::check_exporter(*result.model, out);
   check::check_weights(*result.model, options.read_weights, out);
+  check::check_saturation(*result.model, out);
   check::check_quantization(*result.model, out);
 }
 

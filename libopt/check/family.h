@@ -84,8 +84,10 @@ void check_target(const Model& model, const Target& target, Findings& out);
 /// Operators outside of the standard.
 void check_operators(const OutlineView& view, Findings& out);
 void check_exporter(const Model& model, Findings& out);
-/// Reads only constants that may be duplicates or saturate, unless `read_all`.
+/// Reads only constants that may be duplicates, unless `read_all`.
 void check_weights(const Model& model, bool read_all, Findings& out);
+/// Reads weights of integer products.
+void check_saturation(const Model& model, Findings& out);
 /// Layers between DequantizeLinear nodes.
 void check_quantization(const Model& model, Findings& out);
 /// Whether expanding the functions stays within bounds; a finding where it does not.

@@ -1,11 +1,10 @@
-// Advice about constants: dead and duplicate ones, values that formats or CPUs cannot hold.
+// Advice about constants: dead and duplicate ones, values that formats cannot hold.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <map>
 #include <tuple>
 
-#include "libopt/analysis/qdq_movers.h"
 #include "libopt/analysis/statistics.h"
 #include "libopt/check/family.h"
 
@@ -81,92 +80,6 @@ void walk_values(const Graph& graph, const std::string& where, Findings& out) {
   }
 }
 
-// --- saturation ---------------------------------------------------------------------------------
-
-// The weights of an integer product: [outer, reduced, inner], summed along `reduced`.
-struct Weights {
-  const Tensor* tensor = nullptr;
-  int64_t outer = 1, reduced = 1, inner = 1;
-};
-
-// Through the DequantizeLinear that feeds it, where there is one.
-const Tensor* integer_constant(const Node& node, int input, bool behind_dequantize) {
-  if (!node.has_input(input)) return nullptr;
-  const Value* v = &node.input(input);
-  if (behind_dequantize) {
-    const Node* dq = v->producer();
-    if (!dq || !dq->is("DequantizeLinear") || !dq->has_input(0)) return nullptr;
-    v = &dq->input(0);
-  }
-  const Tensor* t = v->constant();
-  return t && t->dtype() == DataType::kInt8 ? t : nullptr;
-}
-
-// u8 on the other side: signed activations take another path.
-bool reads_u8(const Node& node, bool behind_dequantize) {
-  if (!node.has_input(0)) return false;
-  const Value* v = &node.input(0);
-  if (behind_dequantize) {
-    while (v->producer() && is_passed_by_qdq(*v->producer())) v = &v->producer()->input(0);
-    const Node* dq = v->producer();
-    if (!dq || !dq->is("DequantizeLinear") || !dq->has_input(0)) return false;
-    v = &dq->input(0);
-  }
-  return v->type().is_tensor() && v->type().dtype == DataType::kUint8;
-}
-
-Weights weights_of(const Node& node) {
-  const bool qdq = node.is("Conv") || node.is("MatMul") || node.is("Gemm");
-  const bool conv = node.is("Conv") || node.is("QLinearConv") || node.is("ConvInteger");
-  const bool product =
-      node.is("MatMul") || node.is("Gemm") || node.is("QLinearMatMul") || node.is("MatMulInteger");
-  if ((!conv && !product) || !reads_u8(node, qdq)) return {};
-  const int place = node.is("QLinearConv") || node.is("QLinearMatMul") ? 3 : 1;
-  Weights w{integer_constant(node, place, qdq)};
-  if (!w.tensor || w.tensor->rank() < 2) return {};
-  const auto& dims = w.tensor->dims();
-  if (conv || (node.is("Gemm") && node.attr<int64_t>("transB", 0))) {
-    w.outer = dims[0];
-    w.reduced = dims[0] ? w.tensor->count() / dims[0] : 0;
-  } else {
-    w.inner = dims.back();
-    w.reduced = dims[dims.size() - 2];
-    w.outer = w.reduced != 0 && w.inner != 0 ? w.tensor->count() / (w.reduced * w.inner) : 0;
-  }
-  return w;
-}
-
-// Pairs of neighbours whose products with 255 pass 16 bits: 255 x 128 still fits, 255 x 129 does
-// not.
-int64_t saturating_pairs(const Weights& w) {
-  const auto* p = reinterpret_cast<const int8_t*>(w.tensor->bytes().data());
-  int64_t pairs = 0;
-  for (int64_t o = 0; o < w.outer; ++o)
-    for (int64_t r = 0; r + 1 < w.reduced; r += 2)
-      for (int64_t i = 0; i < w.inner; ++i) {
-        const int64_t at = (o * w.reduced + r) * w.inner + i;
-        const int a = p[at], b = p[at + w.inner];
-        pairs += (a ^ b) >= 0 && std::abs(a + b) > 128;
-      }
-  return pairs;
-}
-
-void check_saturation(const Graph& graph, Findings& out) {
-  size_t nodes = 0;
-  int64_t pairs = 0;
-  std::string first;
-  for (Node& n : graph.nodes()) {
-    const Weights w = weights_of(n);
-    const int64_t own = w.tensor ? saturating_pairs(w) : 0;
-    if (own && nodes++ == 0) first = n.describe();
-    pairs += own;
-  }
-  if (nodes)
-    out.add(RuleId::kSaturation, "",
-            std::to_string(pairs) + " pairs of weights in " + std::to_string(nodes) +
-                (nodes == 1 ? " node" : " nodes") + ", first " + first);
-}
-
 struct Dead {
   size_t count = 0, bytes = 0;
   std::string first;
@@ -196,7 +109,6 @@ void check_dead(const Graph& graph, Findings& out) {
 void check_weights(const Model& model, bool read_all, Findings& out) {
   check_dead(model.graph(), out);
   check_duplicates(model.graph(), out);
-  check_saturation(model.graph(), out);
   if (!read_all) return;
   walk_values(model.graph(), "", out);
   for (const Function& f : model.functions)

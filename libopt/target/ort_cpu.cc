@@ -152,7 +152,7 @@ constinit const Target kOrtCpuNoVnni{.name = "ort-cpu-no-vnni",
                                      .prefers_unsigned = true,
                                      .float16_obstacle = float16_obstacle,
                                      .cost = &kOrtCpuCost,
-                                     .reduced_weights = true};
+                                     .adds_pairs = true};
 
 constinit const Target kOrtArm64{.name = "ort-arm64",
                                  .summary = "onnxruntime, CPU provider, 64-bit ARM",

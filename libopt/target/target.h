@@ -63,8 +63,8 @@ struct Target {
   std::span<const DataType> data_types = kUnsignedFirst, weight_types = kSignedFirst;
   /// Every zero point is 0.
   bool symmetric_data = false;
-  /// Weights use one bit less: two products of 8 bits each overflow the 16 that they are added in.
-  bool reduced_weights = false;
+  /// Adds two products of u8 and s8 in 16 bits, which saturate (libopt/target/pair_sums.h).
+  bool adds_pairs = false;
   /// Biases stay float.
   bool float_bias = false;
 };
@@ -72,8 +72,7 @@ struct Target {
 /// onnxruntime's CPU provider. Source: onnxruntime 1.31,
 /// optimizer/qdq_transformer/selectors_actions, and the graphs that it saves at level extended.
 extern const Target kOrtCpu;
-/// The same on x86 without VNNI (up to Broadwell, Zen 3): vpmaddubsw adds two products of u8 and s8
-/// in 16 bits and saturates. Source: onnxruntime's documentation of reduce_range, and MLAS.
+/// The same on x86 without VNNI (up to Broadwell, Zen 3), where pairs of products saturate.
 extern const Target kOrtCpuNoVnni;
 /// The same on ARM, whose kernels read s8 as well as u8: onnxruntime leaves s8 as it is there
 /// (session.qdqisint8allowed). Not weighed: no times were measured.

@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <random>
 
 #include "tests/kernels/one_node.h"
@@ -101,16 +102,39 @@ TEST_CASE("saturation: unsigned weights are exact") {
   CHECK(run(node, cpu_kernel_set_no_vnni()) == run(node, cpu_kernel_set()));
 }
 
-TEST_CASE("saturation: convolutions add pairs of channels, tap by tap") {
-  const int64_t channels = 3, outputs = 4, side = 4;
-  const auto x = codes<uint8_t>(channels * side * side, 7);
+// With a scale of the output so large that no sum leaves 8 bits, but small enough to tell sums
+// apart that saturate.
+constexpr float kOutputScale = 2000;
+
+OneNode linear_conv(const Tensor& x, uint8_t x_zero, const Tensor& w, Dims pads, int64_t group) {
+  const auto scale = [](float s) { return Tensor::from({}, std::vector<float>{s}); };
+  return {.op = "QLinearConv",
+          .inputs = {x, scale(1), Tensor::from({}, std::vector<uint8_t>{x_zero}), w, scale(1),
+                     Tensor::from({}, std::vector<int8_t>{0}), scale(kOutputScale),
+                     Tensor::from({}, std::vector<uint8_t>{128})},
+          .attributes = {{"pads", std::move(pads)}, {"group", group}}};
+}
+
+std::vector<uint8_t> run_bytes(const OneNode& node, const KernelSet& set) {
+  const auto out = testing::run_once(node, 3, set, 1);
+  REQUIRE_MESSAGE(out.ok(), (out.ok() ? "" : out.error().message));
+  return (*out)[0].values<uint8_t>();
+}
+
+uint8_t output_code(int32_t sum) {
+  const float y = std::nearbyint(static_cast<float>(sum) * (1 / kOutputScale)) + 128;
+  return static_cast<uint8_t>(std::clamp(y, 0.0f, 255.0f));
+}
+
+// [1, group x channels, side, side] by [outputs, channels, 3, 3], padded by 1.
+void check_conv(int64_t channels, int64_t outputs, int64_t group) {
+  const int64_t side = 4;
+  const auto x = codes<uint8_t>(group * channels * side * side, 7);
   const auto w = codes<int8_t>(outputs * channels * 9, 8);
-  const OneNode node{.op = "ConvInteger",
-                     .inputs = {Tensor::from({1, channels, side, side}, x),
-                                Tensor::from({outputs, channels, 3, 3}, w),
-                                Tensor::from({}, std::vector<uint8_t>{9})},
-                     .attributes = {{"pads", Dims{1, 1, 1, 1}}}};
-  const auto got = run(node, cpu_kernel_set_no_vnni()), exact = run(node, cpu_kernel_set());
+  const OneNode node = linear_conv(Tensor::from({1, group * channels, side, side}, x), 9,
+                                   Tensor::from({outputs, channels, 3, 3}, w), {1, 1, 1, 1}, group);
+  const auto got = run_bytes(node, cpu_kernel_set_no_vnni()),
+             exact = run_bytes(node, cpu_kernel_set());
   CHECK(got != exact);
   for (int64_t m = 0; m < outputs; ++m)
     for (int64_t i = 0; i < side; ++i)
@@ -123,21 +147,34 @@ TEST_CASE("saturation: convolutions add pairs of channels, tap by tap") {
               const int64_t y = i + a - 1, z = j + b - 1;
               const bool inside = y >= 0 && y < side && z >= 0 && z < side;
               const int weight = w[static_cast<size_t>(((m * channels + c) * 3 + a) * 3 + b)];
-              products.emplace_back(inside ? x[static_cast<size_t>((c * side + y) * side + z)] : 9,
-                                    weight);
+              const int64_t plane = m / (outputs / group) * channels + c;
+              products.emplace_back(
+                  inside ? x[static_cast<size_t>((plane * side + y) * side + z)] : 9, weight);
               correction += 9 * weight;
             }
         CHECK(got[static_cast<size_t>((m * side + i) * side + j)] ==
-              pair_sum(products) - correction);
+              output_code(pair_sum(products) - correction));
       }
 }
 
+TEST_CASE("saturation: convolutions add pairs of channels, tap by tap") {
+  check_conv(3, 4, 1);
+  check_conv(2, 4, 2);
+}
+
+TEST_CASE("saturation: several outputs for each channel are products of taps") {
+  check_conv(1, 6, 3);
+}
+
 TEST_CASE("saturation: depthwise convolutions are exact") {
-  const OneNode node{.op = "ConvInteger",
-                     .inputs = {Tensor::from({1, 4, 5, 5}, codes<uint8_t>(100, 9)),
-                                Tensor::from({4, 1, 3, 3}, codes<int8_t>(36, 10))},
-                     .attributes = {{"group", int64_t{4}}}};
-  CHECK(run(node, cpu_kernel_set_no_vnni()) == run(node, cpu_kernel_set()));
+  const OneNode node =
+      linear_conv(Tensor::from({1, 4, 5, 5}, codes<uint8_t>(100, 9)), 3,
+                  Tensor::from({4, 1, 3, 3}, codes<int8_t>(36, 10)), {0, 0, 0, 0}, 4);
+  CHECK(run_bytes(node, cpu_kernel_set_no_vnni()) == run_bytes(node, cpu_kernel_set()));
+}
+
+TEST_CASE("saturation: ConvInteger, whose weights stand on the left, is no such product") {
+  for (const KernelInfo* k : cpu_kernel_set_no_vnni().kernels) CHECK(k->op != "ConvInteger");
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include "calib/kernels/cpu/conv_common.h"
 #include "calib/kernels/cpu/quant_params.h"
 #include "calib/kernels/cpu/saturation.h"
+#include "libopt/target/pair_sums.h"
 
 namespace onnxtool {
 namespace {
@@ -40,7 +41,7 @@ struct ConvIntState final : KernelState {
 };
 
 Result<IntWeights> arrange(const GemmIsa& isa, const ConstView& w, const ConstView* zero_points,
-                           int64_t group) {
+                           int64_t group, Pairs pairs) {
   const int64_t outputs = w.dims[0] / group, depth = product(w.dims, 1, w.dims.size());
   if (!is_8bit(w.dtype)) return unsupported_type(w.dtype, "weights");
   if (zero_points) {
@@ -51,7 +52,8 @@ Result<IntWeights> arrange(const GemmIsa& isa, const ConstView& w, const ConstVi
   }
   const bool per_channel = zero_points && zero_points->count > 1;
   IntWeights weights;
-  if (is_depthwise(group, w.dims) && depth <= kExactTaps) {
+  const bool by_lines = pairs == Pairs::kExact || is_summed_depthwise(w.dims[1], outputs);
+  if (is_depthwise(group, w.dims) && depth <= kExactTaps && by_lines) {
     weights.lines = AlignedArray<float>(w.count);
     for (int64_t i = 0; i < w.count; ++i)
       weights.lines.data()[i] = static_cast<float>(
@@ -92,7 +94,7 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
   // What does not fit is reported when the input's shape is known too.
   if (w->rank() < 3 || state->group < 1 || w->dims[0] % state->group != 0)
     return {std::move(state)};
-  ONNXTOOL_ASSIGN(state->weights, arrange(*state->isa, *w, zero, state->group));
+  ONNXTOOL_ASSIGN(state->weights, arrange(*state->isa, *w, zero, state->group, kPairs));
   state->weight_dims = to_dims(w->dims);
   state->weight_type = w->dtype;
   if (kPairs == Pairs::kExact) node.drop_constant(state->at.w);
@@ -174,8 +176,7 @@ class Requantize final : public SumsConsumer {
   uint8_t* y_;
 };
 
-/// Weights and windows in the order of channels-last memory, which such CPUs are given: taps, then
-/// channels.
+/// Weights and windows in the order of PairOrder: the channels of one tap after those of another.
 template <class From>
 PairOperands pair_operands(const ConvShape& shape, const From* x, From zero, const int8_t* w) {
   const int64_t taps = volume(shape.window.kernel), channels = shape.group_channels();
@@ -224,7 +225,8 @@ Status convolve(KernelContext& ctx, const GemmIsa& isa, const ConvShape& shape,
     const auto multiply = [&](const ProductSink<int16_t>& to) {
       return conv_gemm<int16_t, From>(ctx, isa, shape, x, zero, weights.packed.data(), to);
     };
-    if (state.pairs == Pairs::kExact || ctx.input(state.at.w).dtype != DataType::kInt8)
+    if (state.pairs == Pairs::kExact || ctx.input(state.at.w).dtype != DataType::kInt8 ||
+        is_summed_depthwise(shape.group_channels(), shape.group_outputs()))
       return multiply(sink);
     const auto* w = static_cast<const int8_t*>(ctx.input(state.at.w).data);
     return multiply(SaturatingSink(sink, pair_operands(shape, x, zero, w)));
@@ -267,7 +269,8 @@ Status prepare_run(KernelContext& ctx, Prepared& p) {
   if (state.weights) return {};
   const ConstView* zero =
       ctx.has_input(state.at.w_zero_point) ? &ctx.input(state.at.w_zero_point) : nullptr;
-  ONNXTOOL_ASSIGN(p.temporary, arrange(*state.isa, ctx.input(state.at.w), zero, state.group));
+  ONNXTOOL_ASSIGN(p.temporary,
+                  arrange(*state.isa, ctx.input(state.at.w), zero, state.group, state.pairs));
   p.weights = &p.temporary;
   return {};
 }
@@ -328,11 +331,6 @@ constinit const KernelInfo kConvInteger{
     .op = "ConvInteger", .since = 10, .types = kTypes, .prepare = prepare<>, .run = run_integer};
 constinit const KernelInfo kQLinearConv{
     .op = "QLinearConv", .since = 10, .types = kTypes, .prepare = prepare<>, .run = run_qlinear};
-constinit const KernelInfo kConvIntegerNoVnni{.op = "ConvInteger",
-                                              .since = 10,
-                                              .types = kTypes,
-                                              .prepare = prepare<Pairs::kSaturating>,
-                                              .run = run_integer};
 constinit const KernelInfo kQLinearConvNoVnni{.op = "QLinearConv",
                                               .since = 10,
                                               .types = kTypes,

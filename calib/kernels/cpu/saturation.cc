@@ -7,9 +7,8 @@ namespace onnxtool {
 
 const KernelSet& cpu_kernel_set_no_vnni() {
   static constexpr const KernelInfo* kKernels[] = {
-      &kConvIntegerNoVnni,   &kQLinearConvNoVnni,          &kMatMulIntegerNoVnni,
-      &kQLinearMatMulNoVnni, &kMatMulIntegerToFloatNoVnni, &kDynamicQuantizeMatMulNoVnni,
-      &kQGemmNoVnni};
+      &kQLinearConvNoVnni,          &kMatMulIntegerNoVnni,         &kQLinearMatMulNoVnni,
+      &kMatMulIntegerToFloatNoVnni, &kDynamicQuantizeMatMulNoVnni, &kQGemmNoVnni};
   static constexpr KernelSet kSet{
       .name = "no-vnni", .space = MemorySpace::kHost, .kernels = kKernels, .isa = "no-vnni"};
   return kSet;

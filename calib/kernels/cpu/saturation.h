@@ -19,8 +19,8 @@ enum class Pairs : uint8_t { kExact, kSaturating };
 /// Integer products alone, with such results: to stand before other sets.
 const KernelSet& cpu_kernel_set_no_vnni();
 
-extern const KernelInfo kConvIntegerNoVnni, kQLinearConvNoVnni, kMatMulIntegerNoVnni,
-    kQLinearMatMulNoVnni, kMatMulIntegerToFloatNoVnni, kDynamicQuantizeMatMulNoVnni, kQGemmNoVnni;
+extern const KernelInfo kQLinearConvNoVnni, kMatMulIntegerNoVnni, kQLinearMatMulNoVnni,
+    kMatMulIntegerToFloatNoVnni, kDynamicQuantizeMatMulNoVnni, kQGemmNoVnni;
 
 /// Writes the codes of a row of the left or a column of the right matrix of product `batch`: the
 /// data's as u8, the weights' as s8.

@@ -75,6 +75,31 @@ TEST_CASE("check: sums saturate also behind operators that codes pass by") {
   }
 }
 
+TEST_CASE("check: pairs that saturate are those of the kernel's order") {
+  // Weights as [outputs, channels, taps]: which two of four are large.
+  const auto found = [](const std::string& op, const std::string& dims,
+                        const std::string& weights) {
+    const bool conv = op.find("Conv") != std::string::npos;
+    const CheckResult r =
+        checked("<ir_version: 8, opset_import: [\"\" : 17, \"com.microsoft\" : 1]> g (uint8" +
+                std::string(conv ? "[1, 2, 4]" : "[2, 2]") + " x) => (uint8" +
+                std::string(conv ? "[a, b, c]" : "[a, b]") +
+                " y) <float s = {0.5}, uint8 zx = {128}, int8" + dims + " w = {" + weights +
+                "}, int8 zw = {0}> { [n] y = " + op + " (x, s, zx, w, s, zw, s, zx) }");
+    for (const CheckFinding& f : r.findings)
+      if (f.rule().code == "saturation") return f.message;
+    return std::string(r.findings.empty() ? "none" : r.findings[0].message);
+  };
+  CHECK(found("QLinearConv", "[1, 2, 2]", "100, 100, 0, 0") == "none");
+  CHECK(found("QLinearConv", "[1, 2, 2]", "100, 0, 100, 0") ==
+        "1 pair of weights in 1 node, first node 'n' (QLinearConv)");
+  CHECK(found("QLinearConv <group = 2>", "[2, 1, 2]", "100, 100, 0, 0") == "none");
+  CHECK(found("QLinearConv <group = 2>", "[4, 1, 2]", "100, 100, 0, 0, -70, -70, 64, 64") ==
+        "2 pairs of weights in 1 node, first node 'n' (QLinearConv)");
+  CHECK(found("QLinearMatMul", "[2, 2]", "100, 100, 0, 0") == "none");
+  CHECK(found("QLinearMatMul", "[2, 2]", "100, 0, 100, 0") != "none");
+}
+
 TEST_CASE("check: a target that needs fixed shapes says which vary") {
   const auto model = [](const std::string& input, const std::string& output,
                         const std::string& body) {

@@ -1,0 +1,102 @@
+// Weights whose products overflow the 16 bits that x86 CPUs without VNNI add pairs of them in.
+#include <algorithm>
+
+#include "libopt/analysis/qdq_movers.h"
+#include "libopt/check/family.h"
+#include "libopt/target/pair_sums.h"
+
+namespace onnxtool::check {
+namespace {
+
+constexpr std::string_view kMicrosoft = "com.microsoft";
+
+/// What an operator's data is.
+enum class Data : uint8_t {
+  kCodes,
+  kBehindDequantize,  // and so are its weights
+  kFloat,             // which becomes u8 while it runs
+};
+
+struct Product {
+  std::string_view op, domain;
+  Data data;
+  int first, last;  // weights
+};
+constexpr Product kProducts[] = {
+    {"Conv", "", Data::kBehindDequantize, 1, 1},
+    {"MatMul", "", Data::kBehindDequantize, 1, 1},
+    {"Gemm", "", Data::kBehindDequantize, 1, 1},
+    {"QLinearConv", "", Data::kCodes, 3, 3},
+    {"QLinearConv", kMicrosoft, Data::kCodes, 3, 3},
+    {"QLinearMatMul", "", Data::kCodes, 3, 3},
+    {"QGemm", kMicrosoft, Data::kCodes, 3, 3},
+    {"MatMulInteger", "", Data::kCodes, 1, 1},
+    {"MatMulIntegerToFloat", kMicrosoft, Data::kCodes, 1, 1},
+    {"DynamicQuantizeMatMul", kMicrosoft, Data::kFloat, 1, 1},
+    {"DynamicQuantizeLSTM", kMicrosoft, Data::kFloat, 1, 2},
+};
+
+// What the DequantizeLinear reads that makes it; nullptr where another node does.
+const Value* before_dequantize(const Value& v) {
+  const Node* dq = v.producer();
+  return dq && dq->is("DequantizeLinear") && dq->has_input(0) ? &dq->input(0) : nullptr;
+}
+
+// Signed data takes another kernel.
+bool reads_u8(const Node& node, Data data) {
+  if (!node.has_input(0)) return false;
+  const Value* v = &node.input(0);
+  if (data == Data::kFloat) return true;
+  if (data == Data::kBehindDequantize) {
+    while (v->producer() && is_passed_by_qdq(*v->producer())) v = &v->producer()->input(0);
+    v = before_dequantize(*v);
+  }
+  return v && v->type().is_tensor() && v->type().dtype == DataType::kUint8;
+}
+
+int64_t saturating_pairs(const Node& node) {
+  const auto product =
+      std::ranges::find_if(kProducts, [&](const Product& p) { return node.is(p.op, p.domain); });
+  if (product == std::end(kProducts) || !reads_u8(node, product->data)) return 0;
+  int64_t pairs = 0;
+  for (int input = product->first; input <= product->last; ++input) {
+    if (!node.has_input(input)) continue;
+    const Value* v = &node.input(input);
+    if (product->data == Data::kBehindDequantize) v = before_dequantize(*v);
+    const Tensor* w = v ? v->constant() : nullptr;
+    if (!w || w->dtype() != DataType::kInt8 || w->count() == 0) continue;
+    if (const auto order = pair_order(node, w->dims()))
+      pairs += count_saturating_pairs(
+          *order, {reinterpret_cast<const int8_t*>(w->bytes().data()), w->bytes().size()});
+  }
+  return pairs;
+}
+
+struct Saturating {
+  size_t nodes = 0;
+  int64_t pairs = 0;
+  std::string first;
+};
+
+void look_at(const Graph& graph, Saturating& found) {
+  for (Node& n : graph.nodes()) {
+    const int64_t own = saturating_pairs(n);
+    if (own && found.nodes++ == 0) found.first = n.describe();
+    found.pairs += own;
+    n.for_each_subgraph([&](Graph& g) { look_at(g, found); });
+  }
+}
+
+}  // namespace
+
+void check_saturation(const Model& model, Findings& out) {
+  Saturating found;
+  look_at(model.graph(), found);
+  if (found.nodes)
+    out.add(RuleId::kSaturation, "",
+            std::to_string(found.pairs) + (found.pairs == 1 ? " pair" : " pairs") +
+                " of weights in " + std::to_string(found.nodes) +
+                (found.nodes == 1 ? " node" : " nodes") + ", first " + found.first);
+}
+
+}  // namespace onnxtool::check
