@@ -11,7 +11,6 @@ void mark_scores(const Node& softmax, std::set<const Node*>& marked) {
   std::vector<const Value*> open = {&softmax.input(0)};
   std::vector<const Node*> between;
   // A constant row that a layer adds is no mask, unless it shuts classes out.
-  constexpr double kMaskLevel = -1e3;
   const auto may_mask = [](const Node& add) {
     for (const Value* v : add.inputs())
       if (const Tensor* t = v ? v->constant() : nullptr; t && t->count() > 0)

@@ -14,11 +14,6 @@ namespace {
 bool quantizes(const Node& n) { return n.op_type() == "QuantizeLinear"; }
 bool dequantizes(const Node& n) { return n.op_type() == "DequantizeLinear"; }
 
-bool moves(const Node& n) {
-  const OpHandler* h = find_handler(n);
-  return h && h->role == Role::kPassThrough;
-}
-
 }  // namespace
 
 std::set<const Node*> coded_nodes(const std::vector<Node*>& nodes) {
@@ -26,14 +21,14 @@ std::set<const Node*> coded_nodes(const std::vector<Node*>& nodes) {
   for (auto it = nodes.rbegin(); it != nodes.rend(); ++it) {
     const Node& n = **it;
     if (!n.has_input(0) || !n.has_output(0)) continue;
-    if (quantizes(n) || ((moves(n) || is_activation(n)) && to.contains(&n.output(0))))
+    if (quantizes(n) || ((moves_elements(n) || is_activation(n)) && to.contains(&n.output(0))))
       to.insert(&n.input(0));
   }
   std::set<const Node*> out;
   for (const Node* node : nodes) {
     const Node& n = *node;
     if (!n.has_input(0) || quantizes(n)) continue;
-    if (dequantizes(n) || (moves(n) && from.contains(&n.input(0)))) {
+    if (dequantizes(n) || (moves_elements(n) && from.contains(&n.input(0)))) {
       for (const Value* v : n.outputs())
         if (v) from.insert(v);
       if (!dequantizes(n)) out.insert(&n);

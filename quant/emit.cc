@@ -72,8 +72,7 @@ class Emitter {
     // Weights first: they read the activations' scales, and nothing here renames a value yet.
     for (const IntegerNode& n : placement_.nodes) ONNXTOOL_TRY(emit_weights(n));
     for (const IntegerNode& n : placement_.nodes) {
-      const int count = n.handler->all_inputs ? n.node->num_inputs() : 1;
-      for (int i = 0; i < count; ++i) {
+      for (const int i : data_inputs(*n.handler, *n.node)) {
         if (!n.node->has_input(i) ||
             (i == n.handler->weight_input && weights_done_.contains(n.node)))
           continue;
@@ -85,7 +84,10 @@ class Emitter {
         absorbed_.insert(n.activation);
     for (size_t i = 0; i < placement_.tensors.size(); ++i) emit_tensor(i);
     remove_absorbed();
-    if (options_.target->is_onnxruntime && !options_.ort_compat) keep_products_apart();
+    if (options_.target->is_onnxruntime && !options_.ort_compat) {
+      keep_products_apart();
+      keep_wheres_in_float();
+    }
     if (options_.target->quantizes_parameters && model_.opset("") >= kPerChannelOpset)
       shield_float_layers();
     remove_unused_values(graph_);
@@ -339,6 +341,23 @@ class Emitter {
       const Node* before = n.input(0).producer();
       while (before && is_passed_by_qdq(*before)) before = before->input(0).producer();
       if (before && before->is("DequantizeLinear")) Rewriter(graph_).set_op(*sum, "Sum");
+    }
+  }
+
+  // Between DQ and Q onnxruntime gives a scalar that a Where picks codes of its own, and runs the
+  // Where on integers whatever that costs. It does not where the scalar is a vector of one.
+  void keep_wheres_in_float() {
+    for (Node& n : graph_.nodes()) {
+      if (!n.is("Where") || n.num_inputs() != 3 || !n.has_output(0) || !leads_to_quantize(n))
+        continue;
+      for (const int i : {1, 2}) {
+        const Tensor* scalar = n.has_input(i) ? n.input(i).constant() : nullptr;
+        const Node* dq = n.has_input(3 - i) ? n.input(3 - i).producer() : nullptr;
+        if (!scalar || scalar->rank() != 0 || !dq || !dq->is("DequantizeLinear")) continue;
+        if (n.input(3 - i).type().rank().value_or(0) < 1) continue;  // the result is to be a scalar
+        Rewriter rw(graph_, &n);
+        rw.set_input(n, i, &rw.add_constant(scalar->reshaped({1}), n.input(i).name() + "_vector"));
+      }
     }
   }
 

@@ -31,7 +31,7 @@ const OpHandler* handler_of(const Node& n, const QuantizeOptions& o) {
   const OpHandler* h = find_handler(n);
   if (!h || !o.ort_compat) return h;
   if (n.is("Expand") || n.is("Tile") || n.is("DepthToSpace") || n.is("ReduceMax") ||
-      n.is("ReduceMin"))
+      n.is("ReduceMin") || (n.is("Where") && o.form == Form::kQOperator))
     return nullptr;
   return n.is("AveragePool") && o.form == Form::kQdq ? &kSharingAveragePool : h;
 }
@@ -102,10 +102,11 @@ class Placer {
       if (const char* r = target->obstacle(n)) return r;
     if (target->wrong)
       if (const char* r = target->wrong(n)) return r;
-    if (!n.has_input(0) || !n.has_output(0)) return "has no data";
+    if (!n.has_input(handler->first_data) || !n.has_output(0)) return "has no data";
     if (weighing_.in_float.contains(n.output(0).name())) return kNoGain;
     if (weighing_.unfused.contains(n.output(0).name())) return kNotFused;
-    if (n.input(0).type().dtype != DataType::kFloat) return "its data is not float32";
+    if (n.input(handler->first_data).type().dtype != DataType::kFloat)
+      return "its data is not float32";
     if (handler->role == Role::kPassThrough && n.input(0).constant() && !is_table(n.input(0)))
       return "its data is constant";
     if (handler->obstacle) return handler->obstacle(n);
@@ -160,8 +161,7 @@ class Placer {
 
   static std::vector<Value*> data_inputs(const IntegerNode& n) {
     std::vector<Value*> out;
-    const int count = n.handler->all_inputs ? n.node->num_inputs() : 1;
-    for (int i = 0; i < count; ++i)
+    for (const int i : onnxtool::data_inputs(*n.handler, *n.node))
       if (n.node->has_input(i) && !(i == n.handler->weight_input && n.node->input(i).constant()))
         out.push_back(&n.node->input(i));
     return out;
@@ -236,15 +236,20 @@ class Placer {
   // quantized by then, going by the order of nodes.
   const char* not_marked_before(size_t k) {
     const Candidate& c = candidates_[k];
-    if (c.integer.handler->role != Role::kPassThrough) return nullptr;
-    const Value& v = c.integer.node->input(0);
-    if (producer_of(v) || (v.constant() && c.integer.node->is("Gather"))) return nullptr;
-    for (const Use& u : v.uses())
-      if (const auto it = index_.find(u.user); it != index_.end() && it->second < k &&
-                                               candidates_[it->second].alive &&
-                                               reads_as_data(candidates_[it->second], v))
-        return nullptr;
-    return kFromFloat;
+    const Node& n = *c.integer.node;
+    if (c.integer.handler->role != Role::kPassThrough && !n.is("Where")) return nullptr;
+    if (n.input(0).constant() && n.is("Gather")) return nullptr;
+    for (const Value* v : data_inputs(c.integer))
+      if (!is_marked_before(*v, k)) return kFromFloat;
+    return nullptr;
+  }
+
+  bool is_marked_before(const Value& v, size_t k) {
+    return producer_of(v) || std::ranges::any_of(v.uses(), [&](const Use& u) {
+             const auto it = index_.find(u.user);
+             return it != index_.end() && it->second < k && candidates_[it->second].alive &&
+                    reads_as_data(candidates_[it->second], v);
+           });
   }
 
   // The largest set of secondary operators that stand between integer ones: start with all, drop
@@ -274,9 +279,7 @@ class Placer {
     for (const Node* n : wrong_) {
       // The target moves a DQ past operators that only move elements.
       const Value* v = &n->input(0);
-      for (const OpHandler* h;
-           v->producer() && (h = find_handler(*v->producer())) && h->role == Role::kPassThrough;)
-        v = &v->producer()->input(0);
+      while (v->producer() && moves_elements(*v->producer())) v = &v->producer()->input(0);
       Candidate* producer = producer_of(*v);
       if (!producer || !has_integer_consumer(n->output(0))) continue;
       producer->alive = false;

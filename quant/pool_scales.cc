@@ -8,11 +8,6 @@
 namespace onnxtool {
 namespace {
 
-bool moves(const Node& n) {
-  const OpHandler* h = find_handler(n);
-  return h && h->role == Role::kPassThrough;
-}
-
 // Pixels of one channel; nullopt where the shape leaves them open.
 std::optional<int64_t> pixels_of(const Value& v) {
   if (!v.type().shape || v.type().shape->size() < 3) return std::nullopt;
@@ -35,7 +30,7 @@ class Bounder {
   bool bound(const Node& pool) {
     // Runtimes move a DQ past what only moves elements, and a Q likewise.
     const Value* x = &pool.input(0);
-    while (!index_.contains(x) && x->producer() && moves(*x->producer()) &&
+    while (!index_.contains(x) && x->producer() && moves_elements(*x->producer()) &&
            x->producer()->has_input(0))
       x = &x->producer()->input(0);
     const auto at = index_.find(x);
@@ -57,7 +52,7 @@ class Bounder {
         continue;
       }
       for (const Use& u : y.uses()) {
-        if (u.index != 0 || (!moves(*u.user) && !is_activation(*u.user))) continue;
+        if (u.index != 0 || (!moves_elements(*u.user) && !is_activation(*u.user))) continue;
         for (const Value* v : u.user->outputs())
           if (v) open.push_back(v);
       }

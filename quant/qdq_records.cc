@@ -26,6 +26,7 @@ IntegerGroups groups_of(const Graph& graph) {
 struct Action {
   std::string_view op, name;
   int inputs;
+  int first = 0;
 };
 
 constexpr std::array kActions = {
@@ -36,7 +37,7 @@ constexpr std::array kActions = {
     Action{"Sigmoid", "1DQ", 1},    Action{"Concat", "*DQ", kEveryInput},
     Action{"MaxPool", "drop", 1},   Action{"Reshape", "drop", 1},
     Action{"Transpose", "drop", 1}, Action{"Squeeze", "drop", 1},
-    Action{"Unsqueeze", "drop", 1},
+    Action{"Unsqueeze", "drop", 1}, Action{"Where", "Where", 2, 1},
 };
 
 // A DequantizeLinear that only `reader` reads.
@@ -67,8 +68,8 @@ bool record(const IntegerGroup& group, const Target& target, OrtFusionRecord& ou
   if (action == kActions.end() || !agrees(group, target)) return false;
   const int inputs = action->inputs == kEveryInput ? core.num_inputs() : action->inputs;
   for (int i = 0; i < inputs; ++i) {
-    const Node* dq = own_dequantize(core, i);
-    if (!dq && core.has_input(i)) return false;
+    const Node* dq = own_dequantize(core, action->first + i);
+    if (!dq && core.has_input(action->first + i)) return false;
     out.nodes.push_back(dq);
   }
   out.optimizer = "QDQSelectorActionTransformer";

@@ -51,11 +51,9 @@ Error nothing_to_quantize(const Placement& placement, const Graph& graph) {
 template <class T>
 const std::string& range_source(const Value& v, const std::map<std::string, T>& known) {
   const Value* from = &v;
-  while (!known.contains(from->name()) && from->producer() && from->producer()->has_input(0)) {
-    const OpHandler* h = find_handler(*from->producer());
-    if (!h || h->role != Role::kPassThrough) break;
+  while (!known.contains(from->name()) && from->producer() && from->producer()->has_input(0) &&
+         moves_elements(*from->producer()))
     from = &from->producer()->input(0);
-  }
   return from->name();
 }
 

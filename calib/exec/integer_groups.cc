@@ -23,6 +23,7 @@ enum class Form : uint8_t {
   kBinary,    // a, b of one type
   kUnary,     // x
   kConcat,    // any number
+  kWhere,     // condition, x, y, both of one type
   kMovement,  // x; other inputs stay; the codes are not touched
 };
 
@@ -39,6 +40,7 @@ constexpr Entry kEntries[] = {
     {"Add", Form::kBinary, "QLinearAdd"},
     {"Mul", Form::kBinary, "QLinearMul"},
     {"Concat", Form::kConcat, "QLinearConcat"},
+    {"Where", Form::kWhere, "QLinearWhere"},
     {"AveragePool", Form::kUnary, "QLinearAveragePool"},
     {"GlobalAveragePool", Form::kUnary, "QLinearGlobalAveragePool"},
     {"Sigmoid", Form::kUnary, "QLinearSigmoid"},
@@ -244,8 +246,9 @@ class Finder {
 
   bool fill(IntegerGroup& group, Form form, const Node* q) {
     const Node& core = *group.core;
-    const Node* x = dequantize_of(core, 0);
     if (form == Form::kConcat) return fill_concat(group, *q);
+    if (form == Form::kWhere) return fill_where(group, *q);
+    const Node* x = dequantize_of(core, 0);
     if (!x || !has_one_scale(*x)) return false;
     switch (form) {
       case Form::kConv: return fill_conv(group, *x, *q);
@@ -274,7 +277,8 @@ class Finder {
           group.inputs.push_back(core.inputs()[static_cast<size_t>(i)]);
         return true;
       }
-      case Form::kConcat: break;
+      case Form::kConcat:
+      case Form::kWhere: break;
     }
     return false;
   }
@@ -342,6 +346,18 @@ class Finder {
       if (!x || !has_one_scale(*x) || type_of(*x) != type_of(q)) return false;
       add_codes(group, i, *x);
     }
+    return true;
+  }
+
+  bool fill_where(IntegerGroup& group, const Node& q) {
+    if (!group.core->has_input(0)) return false;
+    group.inputs.push_back(&group.core->input(0));
+    for (const int i : {1, 2}) {
+      const Node* x = dequantize_of(*group.core, i);
+      if (!x || !has_one_scale(*x) || type_of(*x) != type_of(q)) return false;
+      add_codes(group, i, *x);
+    }
+    add_scale(group, q);
     return true;
   }
 

@@ -86,6 +86,7 @@ constexpr TargetOp kOps[] = {
      .fusion = Fusion::kInteger,
      .integer_op = "QLinearConcat",
      .wrong = concat_wrong},
+    {.op = "Where", .fusion = Fusion::kInteger, .integer_op = "QLinearWhere", .first_data = 1},
     {.op = "AveragePool",
      .fusion = Fusion::kInteger,
      .integer_op = "QLinearAveragePool",

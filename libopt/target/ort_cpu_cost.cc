@@ -5,7 +5,8 @@
 // What stands out: depthwise convolutions are slower on integers, most where the channels do not
 // fill vectors; average pools many times (QLinearAveragePool is a plain loop); a convolution of few
 // channels with a long kernel spends its time gathering windows; x * Sigmoid(x) is one node in
-// float and two on integers; a layer between floats pays for Q, DQ and changes of layout.
+// float and two on integers; a Where whose condition changes from element to element some twenty
+// times; a layer between floats pays for Q, DQ and changes of layout.
 
 #include <algorithm>
 #include <cmath>
@@ -73,6 +74,9 @@ constexpr ElementRate kElementRates[] = {
     {"Split", {0.3, 0.25}},
 };
 constexpr double kSwishNs = 0.16;  // x * Sigmoid(x), one node in float
+// QLinearWhere asks for each element, which costs most where nobody can tell what comes next.
+constexpr Rate kWhereElement{0.29, 0.35};
+constexpr double kWherePickNs = 0.4, kWhereConditionNs = 6.5;
 // In float, what runs on either layout. Relu and Clip belong to the convolution before them.
 constexpr std::string_view kPointwise[] = {"Sigmoid", "HardSigmoid", "LeakyRelu",
                                            "Tanh",    "Elu",         "HardSwish"};
@@ -144,6 +148,13 @@ double taps_of(const Node& pool) {
   return k ? product_of(*k) : 1;
 }
 
+NodeCost where(double out, const std::vector<int64_t>& condition) {
+  NodeCost cost{kNodeNs + out * kWhereElement.float_ns, kNodeNs + out * kWhereElement.integer_ns};
+  if (!condition.empty() && condition.back() > 1)
+    cost.integer_ns += out * kWherePickNs + product_of(condition) * kWhereConditionNs;
+  return cost;
+}
+
 NodeCost cost_of(const Node& n, const ShapeOf& shape_of) {
   const double out = product_of(shape_of(n.output(0)));
   if (n.is("Conv") && n.has_input(1)) return convolution(n, out, shape_of(n.input(1)));
@@ -154,6 +165,7 @@ NodeCost cost_of(const Node& n, const ShapeOf& shape_of) {
     const double depth = b.size() >= 2 ? static_cast<double>(b[inner]) : 1;
     return product(kMac, out * depth, product_of(b), out, kMatrix);
   }
+  if (n.is("Where") && n.has_input(0)) return where(out, shape_of(n.input(0)));
   if (n.is("AveragePool")) {
     const double taps = out * taps_of(n);
     return {kNodeNs + taps * kPoolTap.float_ns, kNodeNs + taps * kPoolTap.integer_ns};

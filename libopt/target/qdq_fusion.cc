@@ -73,6 +73,7 @@ class Fuser {
     merge_equal_q();
     if (target_.quantizes_parameters) quantize_parameters();
     separate_readers();
+    for (Node& n : graph_.nodes()) code_scalar_side(n);
     if (target_.prefers_unsigned) make_unsigned();
     for (Node& n : graph_.nodes()) fuse(n);
     for (Node& n : graph_.nodes()) read_packed(n);
@@ -304,6 +305,25 @@ class Fuser {
     }
   }
 
+  // A scalar that a Where picks instead of what a DQ gives gets codes of its own.
+  void code_scalar_side(Node& where) {
+    if (!where.is("Where") || where.num_inputs() != 3 || !where.has_output(0) ||
+        !where.output(0).has_one_use() || where.output(0).is_graph_output())
+      return;
+    const Node& q = *where.output(0).uses()[0].user;
+    if (!is_q(q)) return;
+    for (const int i : {1, 2}) {
+      const Tensor* scalar = where.has_input(i) ? where.input(i).constant() : nullptr;
+      const Node* dq = where.has_input(3 - i) ? where.input(3 - i).producer() : nullptr;
+      if (!scalar || scalar->rank() != 0 || scalar->dtype() != DataType::kFloat || !dq ||
+          !is_dq(*dq) || !dq->has_input(2) || !dq->input(1).constant() ||
+          !dq->input(2).constant() || !q.has_input(2) || !q.input(2).constant())
+        continue;
+      const DataType type = dq->input(2).constant()->dtype();
+      if (q.input(2).constant()->dtype() == type) parameter_dq(where, i, type);
+    }
+  }
+
   // Only that it is there counts, not its values.
   void parameter_dq(Node& n, int index, DataType type) {
     Rewriter rw(graph_, &n);
@@ -365,7 +385,7 @@ class Fuser {
       return;
     std::vector<Node*> dqs, qs;
     int inputs = 0;
-    for (int i = 0; i < n.num_inputs(); ++i) {
+    for (int i = op->first_data; i < n.num_inputs(); ++i) {
       if (!n.has_input(i)) continue;
       ++inputs;
       Node* p = n.input(i).producer();

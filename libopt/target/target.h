@@ -29,6 +29,8 @@ struct TargetOp {
   bool mixed_types = false;
   /// Data may be s8.
   bool signed_data = true;
+  /// Inputs before it are no data and have no DQ.
+  int first_data = 0;
   /// nullptr: no condition. Else a reason why this node is not fused, or nullptr when it is.
   const char* (*obstacle)(const Node&) = nullptr;
   /// nullptr: nowhere. Else where the integer kernel, which the target takes all the same, computes

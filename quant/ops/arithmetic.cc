@@ -1,5 +1,9 @@
 // Elementwise operators, pools and Softmax: integers in, integers out, each with its own output
 // range.
+#include <algorithm>
+#include <cmath>
+
+#include "quant/attention_scores.h"
 #include "quant/ops/handler.h"
 
 namespace onnxtool {
@@ -8,6 +12,17 @@ namespace {
 const char* binary_obstacle(const Node& node) {
   // One side must be data: two constants are folded, not quantized.
   if (node.input(0).constant() && node.input(1).constant()) return "both operands are constant";
+  return nullptr;
+}
+
+// A constant that shuts elements out would take all of the range.
+const char* where_obstacle(const Node& node) {
+  if (node.input(1).constant() && node.input(2).constant()) return "both sides are constant";
+  for (const int i : {1, 2})
+    if (const Tensor* t = node.input(i).constant())
+      if (std::ranges::any_of(t->to_doubles(),
+                              [](double x) { return !(std::abs(x) <= -kMaskLevel); }))
+        return "one side is a mask, whose value would take all of the range";
   return nullptr;
 }
 
@@ -22,6 +37,9 @@ constinit const OpHandler kAddHandler{.op = "Add", .all_inputs = true, .obstacle
 constinit const OpHandler kMulHandler{.op = "Mul", .all_inputs = true, .obstacle = binary_obstacle};
 constinit const OpHandler kConcatHandler{
     .op = "Concat", .all_inputs = true, .obstacle = concat_obstacle};
+// (condition, x, y)
+constinit const OpHandler kWhereHandler{
+    .op = "Where", .all_inputs = true, .first_data = 1, .obstacle = where_obstacle};
 constinit const OpHandler kAveragePoolHandler{.op = "AveragePool"};
 constinit const OpHandler kGlobalAveragePoolHandler{.op = "GlobalAveragePool"};
 constinit const OpHandler kSigmoidHandler{.op = "Sigmoid", .unit_output = true};

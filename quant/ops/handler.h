@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <ranges>
 #include <string_view>
 
 #include "libopt/ir/graph.h"
@@ -18,8 +19,9 @@ enum class Role : uint8_t {
 struct OpHandler {
   std::string_view op;  // of ai.onnx
   Role role = Role::kArithmetic;
-  /// Data inputs: input 0 only, or all of them.
+  /// Data inputs: `first_data` only, or all from there on. What stands before is no number.
   bool all_inputs = false;
+  int first_data = 0;
   /// Constant input quantized per channel; -1: none.
   int weight_input = -1;
   int bias_input = -1;  // int32 with scale activation x weight
@@ -33,6 +35,14 @@ struct OpHandler {
 
 /// nullptr when no handler serves the operator.
 const OpHandler* find_handler(const Node& node);
+
+/// Whether the results are elements of the first input, so that codes and scale pass through.
+bool moves_elements(const Node& node);
+
+/// Indices of the node's data inputs, a weight among them.
+inline std::ranges::iota_view<int, int> data_inputs(const OpHandler& handler, const Node& node) {
+  return {handler.first_data, handler.all_inputs ? node.num_inputs() : handler.first_data + 1};
+}
 
 #define HANDLER(id) extern const OpHandler id;
 #include "quant/ops/handlers.def"

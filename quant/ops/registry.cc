@@ -18,4 +18,9 @@ const OpHandler* find_handler(const Node& node) {
   return nullptr;
 }
 
+bool moves_elements(const Node& node) {
+  const OpHandler* h = find_handler(node);
+  return h && h->role == Role::kPassThrough;
+}
+
 }  // namespace onnxtool

@@ -143,6 +143,10 @@ TEST_CASE("integer groups: sums, unary operators and movements of codes") {
   check(with_body("s = LeakyRelu (xd)", "y = QuantizeLinear (s, ys, ymid)"), 2);
   check(with_body("s = Concat <axis = 1> (xd, xd)", "y = QuantizeLinear (s, ys, ymid)"), 2);
   check(with_body("s = GlobalAveragePool (xd)", "y = QuantizeLinear (s, xs, xz)"), 2);
+  check(with_body("k = DequantizeLinear (kq, ys, ymid)  s = Where (which, xd, k)",
+                  "y = QuantizeLinear (s, ys, ymid)",
+                  ", uint8 kq = {90}, bool[2,1,1] which = {1, 0}"),
+        2);
   check(with_body("s = AveragePool <kernel_shape = [2, 2]> (xd)", "y = QuantizeLinear (s, xs, xz)"),
         2);
   check(with_body("s = MaxPool <kernel_shape = [2, 2]> (xd)", "y = QuantizeLinear (s, xs, xz)"), 2);
@@ -166,6 +170,9 @@ TEST_CASE("integer groups: what would change the result stays in floats") {
       with_body("nq = QuantizeLinear (xd, neg, xz)  nd = DequantizeLinear (nq, neg, xz)  "
                 "s = MaxPool <kernel_shape = [2, 2]> (nd)",
                 "y = QuantizeLinear (s, neg, xz)", ", float neg = {-0.1}"));
+  // One side of a Where is no codes.
+  check_stays(with_body("s = Where (which, xd, k)", "y = QuantizeLinear (s, ys, ymid)",
+                        ", float k = {0.5}, bool[2,1,1] which = {1, 0}"));
   // Softmax has no integer kernel here.
   check_stays(with_body("s = Softmax (xd)", "y = QuantizeLinear (s, ys, yz)"));
 }

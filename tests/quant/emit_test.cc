@@ -44,6 +44,8 @@ TEST_CASE("quantized: every operator between layers computes what it did") {
       "t = ReduceMax <axes = [2]> (c)",
       "t = ReduceMin <axes = [3]> (c)",
       "t = GatherElements <axis = 3> (c, at)",
+      "t = Where (which, c, one)",
+      "t = Where (which, row, c)",
   };
   for (const char* op : operators) {
     INFO(std::string(op));
@@ -53,7 +55,7 @@ TEST_CASE("quantized: every operator between layers computes what it did") {
         "float[4] scales = {1.0, 1.0, 2.0, 2.0}, int64[8] pads = {0, 0, 1, 1, 0, 0, 1, 1}, "
         "int64[3] flat = {1, 4, 64}, int64[4] square = {1, 4, 8, 8}, int64[1] first = {0}, "
         "int64[4] from = {0, 0, 1, 1}, int64[4] to = {1, 4, 8, 8}, "
-        "int64[1,4,1,2] at = {0, 1, 2, 3, 4, 5, 6, 7}"));
+        "int64[1,4,1,2] at = {0, 1, 2, 3, 4, 5, 6, 7}, bool[4,1,1] which = {1, 0, 0, 1}"));
     CHECK(q.sqnr_db > 30);
     CHECK(q.output.emitted.predicted.integer_operators.at("QLinearConv") == 2);
     CHECK(q.output.emitted.predicted.quantize == 1);
@@ -282,6 +284,41 @@ TEST_CASE("predicted graph: a DQ moves down to what reads integers behind it") {
     CHECK(g.quantize == 1);
     CHECK(g.dequantize == 0);
   }
+}
+
+// Counts are those of graphs that onnxruntime 1.31.1 saves.
+TEST_CASE("predicted graph: a scalar beside a DQ gets codes for a Where") {
+  const auto predict = [](const std::string& scalar, const std::string& z_type = "uint8",
+                          const std::string& last = "w = Where (c, k, xd)") {
+    auto model = testing::parse(
+        "<ir_version: 8, opset_import: [\"\" : 17]> g (float[2,3] x, bool[2,3] c) => (float y) "
+        "<float s = {0.1}, uint8 z = {3}, " +
+        z_type + " o = {0}, " + scalar +
+        "> { xq = QuantizeLinear (x, s, z) xd = DequantizeLinear (xq, s, z) " + last +
+        " q = QuantizeLinear (w, s, o) y = DequantizeLinear (q, s, o) }");
+    REQUIRE(infer_graph(model->graph()).ok());
+    return fuse_qdq(*model, kOrtArm64);
+  };
+  const IntegerGraph fused = predict("float k = {-0.5}");
+  CHECK(fused.integer_operators == std::map<std::string, int>{{"QLinearWhere", 1}});
+  CHECK(fused.quantize == 1);
+  CHECK(fused.dequantize == 1);
+  CHECK(predict("float[1] k = {-0.5}").integer_operators.empty());
+  CHECK(predict("float k = {-0.5}", "int8").integer_operators.empty());
+  CHECK(predict("float k = {-0.5}", "uint8", "v = Where (c, k, xd) w = Relu (v)")
+            .integer_operators.empty());
+}
+
+TEST_CASE("quantized: a Where in float keeps its scalar away from the target") {
+  const std::string text = image_model("t = Where (which, c, half) y = Conv (t, v)",
+                                       ", float half = {0.5}, bool[4,1,1] which = {1, 0, 0, 1}");
+  QuantizeOptions options = all_layers();
+  options.exclude = *Selector::parse({"op:Where"});
+  const Quantized q = quantize(text, options);
+  CHECK(!q.output.emitted.predicted.integer_operators.contains("QLinearWhere"));
+  CHECK(q.output.emitted.predicted.integer_operators.at("QLinearConv") == 2);
+  for (const NodeDecision& d : q.output.decisions)
+    if (d.node->is("Where")) CHECK(std::string_view(d.reason) == "excluded");
 }
 
 TEST_CASE("predicted graph: a product and the sum behind it become a Gemm first") {

@@ -46,6 +46,8 @@ TEST_CASE("placement: operators between layers, each by its kernel") {
       {"t = Sigmoid (c)", "QLinearSigmoid"},
       {"t = LeakyRelu (c)", "QLinearLeakyRelu"},
       {"t = Softmax <axis = 1> (c)", "QLinearSoftmax"},
+      {"t = Where (which, c, c)", "QLinearWhere"},
+      {"t = Where (which, c, half)", "QLinearWhere"},
       {"t = AveragePool <kernel_shape = [2, 2]> (c)", "QLinearAveragePool"},
       {"t = GlobalAveragePool (c)", "QLinearGlobalAveragePool"},
       {"t = MaxPool <kernel_shape = [2, 2]> (c)", "on integers"},
@@ -55,7 +57,8 @@ TEST_CASE("placement: operators between layers, each by its kernel") {
   for (const auto& [op, kernel] : kernels) {
     INFO(op);
     const auto d = decide(image_model(op + " y = Conv (t, v)", "float y", 13,
-                                      ", float[4] scales = {1.0, 1.0, 2.0, 2.0}"));
+                                      ", float[4] scales = {1.0, 1.0, 2.0, 2.0}, float half = "
+                                      "{0.5}, bool[4,1,1] which = {1, 0, 0, 1}"));
     CHECK(d.at("t").kernel == kernel);
     CHECK(d.at("y").kernel == "QLinearConv");
   }
@@ -74,15 +77,18 @@ TEST_CASE("placement: why operators stay in float") {
       {"t, i = MaxPool <kernel_shape = [2, 2]> (c) y = Conv (t, v)", "t",
        "the indices output keeps MaxPool in float"},
       {"t = Tanh (c) a = Add (c, t) y = Conv (a, v)", "a", "an input comes from a float operator"},
+      {"t = Where (which, c, shut) y = Conv (t, v)", "t",
+       "one side is a mask, whose value would take all of the range"},
       {"a = Add (c, c) y = Tanh (a)", "a", "nothing that runs on integers reads it"},
       {"y = Sigmoid (c)", "y", "is a graph output, where floats cost nothing"},
   };
   for (const Case& c : cases) {
     INFO(c.body);
-    CHECK(
-        decide(image_model(c.body, "float y", c.opset, ", float[4] scales = {1.0, 1.0, 2.0, 2.0}"))
-            .at(c.node)
-            .reason == c.reason);
+    CHECK(decide(image_model(c.body, "float y", c.opset,
+                             ", float[4] scales = {1.0, 1.0, 2.0, 2.0}, float shut = {-1e9}, "
+                             "bool[4,1,1] which = {1, 0, 0, 1}"))
+              .at(c.node)
+              .reason == c.reason);
   }
 }
 
@@ -130,6 +136,20 @@ TEST_CASE("placement: onnxruntime loads no AveragePool with dilations between DQ
     REQUIRE(neutral.ok());
     for (const Node& n : neutral->prepared().graph().nodes()) CHECK(!n.attribute("dilations"));
   }
+}
+
+// A Where whose condition changes from element to element costs more on integers than Q and DQ.
+TEST_CASE("placement: a Where runs on integers where that is no slower") {
+  const auto with = [](const std::string& condition) {
+    return decide("<ir_version: 8, opset_import: [\"\" : 13]> g (float[1,32,28,28] x, bool[" +
+                      condition + "] which) => (float y) <float[32,32,3,3] w = {" + numbers(9216) +
+                      "}, float half = {0.5}> { c = Conv <pads = [1, 1, 1, 1]> (x, w) "
+                      "t = Where (which, c, half) y = Conv <pads = [1, 1, 1, 1]> (t, w) }",
+                  QuantizeOptions{});
+  };
+  CHECK(with("1,32,1,1").at("t").kernel == "QLinearWhere");
+  CHECK(with("1,32,28,28").at("t").reason == kNoGain);
+  CHECK(with("1,32,28,28").at("c").kernel == "QLinearConv");
 }
 
 TEST_CASE("placement: weights that are no constants, and selections") {

@@ -68,7 +68,8 @@ void check_both_ways(const Case& c, DataType activations) {
           "float[4,1,1] row = {0.5, -0.25, 1.0, 2.0}, float[4] scales = {1.0, 1.0, 2.0, 2.0}, "
           "int64[3] flat = {1, 4, 64}, int64[4] square = {1, 4, 8, 8}, int64[1] first = {0}, "
           "int64[4] from = {0, 0, 1, 1}, int64[4] to = {1, 4, 8, 8}, "
-          "int64[1,4,1,2] at = {0, 1, 2, 3, 4, 5, 6, 7}> { c = Conv (x, w, b) " +
+          "int64[1,4,1,2] at = {0, 1, 2, 3, 4, 5, 6, 7}, bool[4,1,1] which = {1, 0, 0, 1}> { c = "
+          "Conv (x, w, b) " +
           c.body + " y = Conv (t, v) }",
       options);
   const std::unique_ptr<Model> lowered = q.output.model->clone();
@@ -117,6 +118,7 @@ TEST_CASE("qoperator: every operator that the target has, and back") {
       {"t = ReduceMax <axes = [2]> (c)", {{"ReduceMax", 1}}},
       {"t = ReduceMin <axes = [3]> (c)", {{"ReduceMin", 1}}},
       {"t = GatherElements <axis = 3> (c, at)", {{"GatherElements", 1}}},
+      {"r = Relu (c) t = Where (which, r, six)", {{"QLinearWhere", 1}}},
   };
   for (const Case& c : cases) {
     check_both_ways(c, DataType::kUint8);
