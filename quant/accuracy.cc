@@ -8,9 +8,10 @@
 namespace onnxtool {
 namespace {
 
-// On all samples; where few misled, more layers go while the budget lasts.
+// On all samples; where few misled, more layers go while the budget lasts. `looked_at_all`: `out`
+// itself was measured on all samples.
 Status leave_in_float(LayerSearch& search, const ChangedLayers& without, Quantizer::Output& out,
-                      AccuracySearch& result, AccuracyMeter& meter) {
+                      bool looked_at_all, AccuracySearch& result, AccuracyMeter& meter) {
   if (search.chosen().empty()) return {};
   while (true) {
     ONNXTOOL_ASSIGN(Quantizer::Output candidate, without(search.chosen()));
@@ -21,6 +22,15 @@ Status leave_in_float(LayerSearch& search, const ChangedLayers& without, Quantiz
     if (result.met || result.target.better(value, result.after)) {
       result.after = value;
       result.in_float = search.chosen();
+    }
+    if (result.met && !looked_at_all && meter.affords(meter.runs_for(meter.all()))) {
+      // The budget was not to be spent on this before: maybe no layer had to go.
+      ONNXTOOL_ASSIGN(const double as_it_was, meter.measure(out, meter.all()));
+      if (result.target.met(as_it_was)) {
+        result.after = as_it_was;
+        result.in_float.clear();
+        return {};
+      }
     }
     if (result.met) {
       candidate.trials = std::move(out.trials);
@@ -45,7 +55,7 @@ Status search(Quantizer& quantizer, Quantizer::Output& out, AccuracySearch& resu
   ONNXTOOL_TRY(rungs.climb());
   result.met = rungs.met();
   if (result.met) ONNXTOOL_TRY(rungs.take_back());
-  if (rungs.any_measured()) result.after = rungs.value();
+  if (rungs.measured()) result.after = rungs.value();
   result.rungs = rungs.take_rungs();
   if (result.met) return {};
   if (instrumented_samples(meter) < 1) {
@@ -59,10 +69,10 @@ Status search(Quantizer& quantizer, Quantizer::Output& out, AccuracySearch& resu
     return quantizer.emit_in_float(results, out.calibrator);
   };
   LayerSearch layers(ranked.layers, ranked.most_in_float, without,
-                     {out, rungs.value(), /*expected=*/rungs.any_kept(), /*in_float=*/true}, meter);
+                     {out, rungs.value(), rungs.samples(), /*in_float=*/true}, meter);
   ONNXTOOL_TRY(layers.find());
   result.cut_off = layers.cut_off();
-  return leave_in_float(layers, without, out, result, meter);
+  return leave_in_float(layers, without, out, rungs.measured(), result, meter);
 }
 
 }  // namespace

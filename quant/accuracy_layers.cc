@@ -7,8 +7,8 @@
 namespace onnxtool {
 namespace {
 
-// Samples of the instrumented run, and the fewest that a trial is worth.
-constexpr int64_t kSensitivitySamples = 16, kFewestTrialSamples = 4;
+// Samples of the instrumented run.
+constexpr int64_t kSensitivitySamples = 16;
 // The instrumented run needs what both models compute between, so none of it is kept.
 constexpr int64_t kModels = 2;
 
@@ -25,9 +25,9 @@ int64_t instrumented_samples(const AccuracyMeter& meter) {
   return std::min(kSensitivitySamples, meter.left() / kModels);
 }
 
-int64_t least_runs(const AccuracyMeter& meter, size_t layers) {
+int64_t least_runs(const AccuracyMeter& meter, size_t layers, int64_t samples) {
   return kModels * meter.at_most(kSensitivitySamples) +
-         meter.runs_for(trials_for(layers) * meter.at_most(kFewestTrialSamples));
+         meter.runs_for(trials_for(layers) * meter.at_most(samples));
 }
 
 bool is_quantized(const Quantizer::Output& out) {
@@ -89,9 +89,23 @@ Result<LayerSearch::Verdict> LayerSearch::judge(const std::vector<RankedLayer>& 
   ONNXTOOL_ASSIGN(
       on_few_, meter_.measure(candidate, trial_samples_, start_.in_float ? std::ssize(layers) : 0));
   double value = on_few_;
-  if (few) value = carried_over(value, {start_on_few_, start_.value}, meter_.target());
-  if (few && start_.expected) value = with_care(value, trial_samples_, meter_.target());
-  return meter_.target().met(value) ? Verdict::kEnough : Verdict::kNotEnough;
+  // More samples than those that the first value was expected from say more than it does.
+  if (few && start_.samples >= trial_samples_)
+    value = carried_over(value, {start_on_few_, start_.value}, meter_.target());
+  const double careful = with_care(value, trial_samples_, meter_.target());
+  // What all layers have got is taken back once: there is no second look.
+  if (few && (start_.samples < meter_.all() || !start_.in_float)) value = careful;
+  if (!meter_.target().met(value)) return Verdict::kNotEnough;
+  const bool sure = !few || meter_.target().met(careful);
+  // Fewer than are enough for sure, and no second look if they turn out not to be.
+  if (sure_ && !sure && !affords_two_looks()) return Verdict::kNotEnough;
+  sure_ = sure;
+  return Verdict::kEnough;
+}
+
+// At all samples, after a further trial: where few mislead, more layers are put back and looked at.
+bool LayerSearch::affords_two_looks() const {
+  return meter_.affords(meter_.runs_for(trial_samples_ + 2 * meter_.all()));
 }
 
 std::vector<RankedLayer> LayerSearch::first(size_t k) const {
@@ -134,7 +148,7 @@ Status LayerSearch::find() {
     choose_first(low);
     return {};
   }
-  while (high - low > 1) {
+  while (high - low > 1 && (sure_ || affords_two_looks())) {
     const size_t middle = (low + high) / 2;
     ONNXTOOL_ASSIGN(const Verdict v, judge_first(middle));
     if (v == Verdict::kBudgetSpent) break;
@@ -147,8 +161,7 @@ Status LayerSearch::find() {
 
 Status LayerSearch::drop_needless() {
   for (size_t i = chosen_.size(); i-- > 1;) {
-    // Where few samples mislead, the budget must have room to put more back and look again.
-    if (!meter_.affords(meter_.runs_for(trial_samples_ + 2 * meter_.all()))) break;
+    if (!affords_two_looks()) break;
     std::vector<RankedLayer> fewer = chosen_;
     fewer.erase(fewer.begin() + static_cast<ptrdiff_t>(i) - 1);
     ONNXTOOL_ASSIGN(const Verdict v, judge(fewer));

@@ -22,8 +22,11 @@ Result<RankedLayers> rank_layers(const Quantizer& quantizer, const Quantizer::Ou
                                  AccuracyMeter& meter);
 /// Below 1: there is nothing left for such a run.
 int64_t instrumented_samples(const AccuracyMeter& meter);
-/// What the run and the trials of so many layers take at least.
-int64_t least_runs(const AccuracyMeter& meter, size_t layers);
+/// The fewest samples that a trial is worth.
+inline constexpr int64_t kFewestTrialSamples = 4;
+/// What the run and the trials of so many layers take, with so many samples each.
+int64_t least_runs(const AccuracyMeter& meter, size_t layers,
+                   int64_t samples = kFewestTrialSamples);
 
 /// The model with a change to some layers.
 using ChangedLayers =
@@ -37,8 +40,9 @@ class LayerSearch {
  public:
   struct Start {
     const Quantizer::Output& out;
-    double value = 0;       // on all samples, or what is expected of them
-    bool expected = false;  // the latter: trials must promise more than the target
+    double value = 0;  // on all samples, or what is expected of them
+    /// That led to `value`: where they are not all, trials must promise more than the target.
+    int64_t samples = 0;
     bool in_float = false;  // for the report: what changes are
   };
   LayerSearch(const std::vector<RankedLayer>& ranked, size_t most, ChangedLayers make,
@@ -59,6 +63,7 @@ class LayerSearch {
   enum class Verdict : uint8_t { kEnough, kNotEnough, kNothingLeft, kBudgetSpent };
 
   Result<Verdict> judge(const std::vector<RankedLayer>& layers);
+  bool affords_two_looks() const;
   Result<Verdict> judge_first(size_t k);
   Status drop_needless();
   size_t more_than_chosen(double value) const;
@@ -76,6 +81,7 @@ class LayerSearch {
   std::vector<RankedLayer> chosen_;
   size_t wanted_ = 0;  // chosen() is a part of so many of ranked_
   bool found_ = false, cut_off_ = false;
+  bool sure_ = false;  // the last one that was enough promised more than the target
   // On the few samples of trials: of what it starts with, of the last one, of chosen(), and of the
   // first k of ranked_.
   double start_on_few_ = kNaN, on_few_ = kNaN, chosen_on_few_ = kNaN;

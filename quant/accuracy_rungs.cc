@@ -24,7 +24,7 @@ std::string override_of(const AccuracyRung& rung) {
 
 AccuracyRungs::AccuracyRungs(Quantizer& quantizer, Quantizer::Output& out, double value,
                              AccuracyMeter& meter)
-    : quantizer_(quantizer), out_(out), meter_(meter), value_(value) {}
+    : quantizer_(quantizer), out_(out), meter_(meter), value_(value), samples_(meter.all()) {}
 
 // What the options leave to be had without leaving integers, one at a time.
 std::optional<AccuracyRungs::Change> AccuracyRungs::next_change() const {
@@ -113,14 +113,37 @@ Status AccuracyRungs::climb() {
     out_ = std::move(candidate);
     quantizer_ = *std::move(made);
     value_ = carried_over(value, start, meter_.target());
+    samples_ = some.size();
     if (!meter_.target().met(value_)) continue;
     ONNXTOOL_ASSIGN(const bool likely, is_likely());
     if (!likely) continue;
-    ONNXTOOL_ASSIGN(value_, meter_.measure(out_, meter_.all()));
-    measured_ = true;
-    met_ = meter_.target().met(value_);
-    return {};
+    ONNXTOOL_TRY(measure_on_all());
+    if (met_) return {};
+    start = {value, value_};
   }
+  if (measured()) return {};
+  ONNXTOOL_ASSIGN(const bool worth_it, is_worth_a_last_look(before));
+  if (worth_it) ONNXTOOL_TRY(measure_on_all());
+  return {};
+}
+
+// No layer should go back to float since a few samples misjudge what all layers have, which they do
+// by decibels: a look at all is worth it where the budget has enough for the layers after it, and
+// where more samples say that it will do.
+Result<bool> AccuracyRungs::is_worth_a_last_look(double on_few) {
+  const int64_t all = meter_.runs_for(meter_.all());
+  const size_t layers = quantizer_.placement().nodes.size();
+  if (2 * all + least_runs(meter_, layers, kSecondLookSamples) <= meter_.left()) return true;
+  const int64_t more = meter_.at_most(kSecondLookSamples);
+  if (samples_ >= more || !meter_.target().met(on_few)) return false;
+  if (!affords(meter_.runs_for(more) + all)) return false;
+  return is_likely();
+}
+
+Status AccuracyRungs::measure_on_all() {
+  ONNXTOOL_ASSIGN(value_, meter_.measure(out_, meter_.all()));
+  samples_ = meter_.all();
+  met_ = meter_.target().met(value_);
   return {};
 }
 
@@ -131,6 +154,7 @@ Result<bool> AccuracyRungs::is_likely() {
   if (more == meter_.all()) return true;
   if (!affords(meter_.runs_for(more))) return false;
   ONNXTOOL_ASSIGN(value_, meter_.measure(out_, more));
+  samples_ = more;
   return meter_.target().met(with_care(value_, more, meter_.target()));
 }
 
@@ -159,7 +183,7 @@ Status AccuracyRungs::take_back() {
     return made->emit_with(std::move(overrides), out_.calibrator);
   };
   LayerSearch search(ranked.layers, ranked.layers.size(), give,
-                     {out_, value_, /*expected=*/true, /*in_float=*/false}, meter_);
+                     {out_, value_, samples_, /*in_float=*/false}, meter_);
   ONNXTOOL_TRY(search.find());
   if (!search.found() || search.chosen().size() == ranked.layers.size()) return {};
   ONNXTOOL_ASSIGN(Quantizer::Output candidate, give(search.chosen()));

@@ -16,18 +16,19 @@ class AccuracyRungs {
   AccuracyRungs(Quantizer& quantizer, Quantizer::Output& out, double value, AccuracyMeter& meter);
 
   /// Every rung is judged on a few samples and kept where it is better; `quantizer` and `out` are
-  /// replaced then. What seems to be enough is measured on all.
+  /// replaced then. What seems to be enough is measured on all, as is what is left in the end, if
+  /// the budget has that.
   Status climb();
   /// Of the rung that met the target: gives it to those layers alone that need it.
   Status take_back();
 
   /// On all samples, or what is expected of them.
   double value() const { return value_; }
-  bool any_kept() const { return below_.has_value(); }
+  /// That led to value().
+  int64_t samples() const { return samples_; }
   /// Whether `out` was measured on all samples and meets the target.
   bool met() const { return met_; }
-  /// Whether value() was measured on all samples after a rung was kept.
-  bool any_measured() const { return measured_; }
+  bool measured() const { return samples_ == meter_.all(); }
   std::vector<AccuracyRung> take_rungs() { return std::move(rungs_); }
 
  private:
@@ -45,6 +46,8 @@ class AccuracyRungs {
   bool affords(int64_t runs) const;
   std::optional<Quantizer> made_by(const Change& change, int64_t comparisons);
   Result<bool> is_likely();
+  Result<bool> is_worth_a_last_look(double on_few);
+  Status measure_on_all();
 
   Quantizer& quantizer_;
   Quantizer::Output& out_;
@@ -53,7 +56,8 @@ class AccuracyRungs {
   std::vector<AccuracyRung> rungs_;
   std::optional<Below> below_;  // as all was before the rung that was kept last
   double value_;
-  bool met_ = false, measured_ = false;
+  int64_t samples_;
+  bool met_ = false;
 };
 
 }  // namespace onnxtool

@@ -30,7 +30,7 @@ Result<AccuracyTarget> parse_accuracy_target(const std::string& text);
 /// failed on a sample.
 double accuracy_of(const ModelComparison& compared, const AccuracyTarget& target);
 
-/// SQNR in dB of the output that suffers most; one that failed or is not finite is the worst of all.
+/// SQNR in dB of the output that suffers most; one that failed or is not finite is worse than all.
 double worst_sqnr(const ModelComparison& compared);
 
 /// What was fitted to the samples that it is judged on must win by so many dB: on others it loses
