@@ -1,6 +1,7 @@
 #include "quant/emit.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cstring>
 #include <unordered_map>
 #include <unordered_set>
@@ -88,7 +89,8 @@ class Emitter {
       keep_products_apart();
       keep_wheres_in_float();
     }
-    if (options_.target->quantizes_parameters && model_.opset("") >= kPerChannelOpset)
+    if (options_.target->quantizes_parameters && model_.opset("") >= kPerChannelOpset &&
+        !options_.ort_compat)
       shield_float_layers();
     remove_unused_values(graph_);
     if (report_.pairs.layers > 0) report_.notes.push_back(report_.pairs.text());
@@ -197,6 +199,7 @@ class Emitter {
   static int64_t output_channels(const Node& node, const Tensor& weight) {
     if (node.is("Conv")) return weight.dims()[0];
     if (node.is("ConvTranspose")) return weight.dims()[1] * node.attr<int64_t>("group", 1);
+    if (weight.rank() == 1) return weight.dims()[0];  // of a normalization
     return weight.dims()[node.attr<int64_t>("transB", 0) ? 0 : 1];
   }
 
@@ -217,11 +220,13 @@ class Emitter {
         reinterpret_cast<const std::byte*>(q.bytes.data()),
         reinterpret_cast<const std::byte*>(q.bytes.data()) + q.bytes.size());
     // A weight that several layers share is stored once, as long as they agree on its integers.
+    // onnxruntime's quantizer dequantizes it once, too.
     for (const Stored& s : stored_[&w])
       if (s.axis == q.axis && s.type == q.type && s.scales == q.scales &&
           std::ranges::equal(s.integers->constant()->bytes(), bytes))
-        return dequantize(rw, w.name(), *s.integers, *s.codes.scale, *s.codes.zero_point, q.axis,
-                          w.type());
+        return options_.ort_compat ? *s.floats
+                                   : dequantize(rw, w.name(), *s.integers, *s.codes.scale,
+                                                *s.codes.zero_point, q.axis, w.type());
     std::vector<int64_t> dims;
     if (q.axis) dims = {static_cast<int64_t>(q.scales.size())};
     Stored s{
@@ -231,12 +236,33 @@ class Emitter {
         &rw.add_constant(Tensor::from_bytes(q.type, tensor.dims(), bytes), w.name() + "_quantized"),
         {&rw.add_constant(Tensor::from(dims, q.scales), w.name() + "_scale"),
          &rw.add_constant(integers(q.type, dims, q.zero_points), w.name() + "_zero_point")}};
+    s.floats = &dequantize(rw, w.name(), *s.integers, *s.codes.scale, *s.codes.zero_point, q.axis,
+                           w.type());
     stored_[&w].push_back(s);
-    return dequantize(rw, w.name(), *s.integers, *s.codes.scale, *s.codes.zero_point, q.axis,
-                      w.type());
+    return *s.floats;
+  }
+
+  // A bias that several layers share has other codes for each. onnxruntime's quantizer numbers its
+  // copies, from the largest number that any initializer has behind its name.
+  std::string bias_name(const Value& b) {
+    const auto [known, is_first] = bias_copies_.try_emplace(&b, -1);
+    if (is_first || !options_.ort_compat || options_.form != Form::kQdq) return b.name();
+    int64_t& last = known->second;
+    if (last < 0)
+      for (const Value* v : graph_.initializers())
+        if (v->name().starts_with(b.name()))
+          last = std::max(last, number_of(std::string_view(v->name()).substr(b.name().size())));
+    return b.name() + std::to_string(++last);
+  }
+
+  static int64_t number_of(std::string_view digits) {
+    int64_t n = -1;
+    const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), n);
+    return parsed.ptr == digits.data() + digits.size() && parsed.ec == std::errc() ? n : -1;
   }
 
   Value& dequantized_bias(Rewriter& rw, const Value& b, const QuantizedBias& q) {
+    const std::string name = bias_name(b);
     std::vector<int64_t> dims;
     if (q.scales.size() > 1) dims = {static_cast<int64_t>(q.scales.size())};
     const std::vector<int64_t> shape = {static_cast<int64_t>(q.values.size())};
@@ -244,16 +270,15 @@ class Emitter {
     std::optional<int64_t> axis;
     if (!dims.empty()) axis = 0;
     Value& integers_value =
-        rw.add_constant(integers(DataType::kInt32, shape, q.values), b.name() + "_quantized");
+        rw.add_constant(integers(DataType::kInt32, shape, q.values), name + "_quantized");
     // onnxruntime's quantizer writes one scale as a vector, beside a scalar zero point.
     const std::vector<int64_t> scale_dims =
         options_.ort_compat ? std::vector<int64_t>{static_cast<int64_t>(q.scales.size())} : dims;
-    Value& scale =
-        rw.add_constant(Tensor::from(scale_dims, q.scales), b.name() + "_quantized_scale");
+    Value& scale = rw.add_constant(Tensor::from(scale_dims, q.scales), name + "_quantized_scale");
     Value& zero =
         rw.add_constant(integers(DataType::kInt32, dims, std::vector<int32_t>(q.scales.size(), 0)),
-                        b.name() + "_quantized_zero_point");
-    return dequantize(rw, b.name(), integers_value, scale, zero, axis,
+                        name + "_quantized_zero_point");
+    return dequantize(rw, name, integers_value, scale, zero, axis,
                       ValueType::tensor(DataType::kFloat, shape));
   }
 
@@ -284,7 +309,9 @@ class Emitter {
   void emit_tensor(size_t index) {
     Value& v = *placement_.tensors[index].value;
     if (v.constant()) return emit_constant(index);
-    const bool made_here = made_by_integer_.contains(&v) && quantized_result(v);
+    // onnxruntime's quantizer lets all readers have what it dequantized.
+    const bool for_all = (options_.ort_compat && options_.form == Form::kQdq) ||
+                         (made_by_integer_.contains(&v) && quantized_result(v));
     const std::string base = base_name(v);
     const Codes codes = codes_of(index);
     const ValueType type = v.type();
@@ -299,13 +326,13 @@ class Emitter {
     q.output(0).set_type(with_type(type, params_[index].type));
     Value& dq =
         dequantize(rw, base, q.output(0), *codes.scale, *codes.zero_point, std::nullopt, type);
-    if (made_here) {
+    if (for_all) {
       // Extents are those of the integers: no need to dequantize for them.
       const std::vector<Use> uses = v.uses();
       // No kernel takes the shape of 8-bit floats.
       const bool readable = !is_quantized_float(params_[index].type);
       for (const Use& use : uses)
-        if (readable && (use.user->is("Shape") || use.user->is("Size")) &&
+        if (readable && !options_.ort_compat && (use.user->is("Shape") || use.user->is("Size")) &&
             &use.user->graph() == &graph_)
           rw.set_input(*use.user, use.index, &q.output(0));
       rw.replace_uses(v, dq);
@@ -408,6 +435,7 @@ class Emitter {
     std::vector<float> scales;
     Value* integers;
     Codes codes;
+    Value* floats = nullptr;  // of the first reader
   };
 
   Model& model_;
@@ -422,6 +450,7 @@ class Emitter {
   std::unordered_map<const Value*, std::string> names_;
   std::unordered_map<const Value*, std::vector<Use>> read_as_data_;
   std::unordered_map<const Value*, std::vector<Stored>> stored_;
+  std::unordered_map<const Value*, int64_t> bias_copies_;  // the last one's number
   std::unordered_map<const Value*, Value*> constant_integers_;
   std::unordered_set<const Node*> weights_done_;
   std::unordered_set<const Node*> absorbed_;  // activations that the result's range expresses

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <set>
+#include <tuple>
 
 #include "libopt/analysis/clip.h"
 #include "libopt/analysis/seam.h"
 #include "libopt/target/attention_products.h"
 #include "quant/attention_scores.h"
+#include "quant/ops/ort_compat.h"
 #include "quant/weigh.h"
 
 namespace onnxtool {
@@ -23,18 +25,8 @@ constexpr double kFloatBias = 1.25;
 constexpr const char* kTable = "float operators read its rows";
 constexpr const char* kFromFloat = "an input comes from a float operator";
 
-// As onnxruntime's quantizer treats it in QDQ form.
-constinit const OpHandler kSharingAveragePool{.op = "AveragePool", .role = Role::kPassThrough};
-
-// What takes part in the quantized graph of the options' form.
-const OpHandler* handler_of(const Node& n, const QuantizeOptions& o) {
-  const OpHandler* h = find_handler(n);
-  if (!h || !o.ort_compat) return h;
-  if (n.is("Expand") || n.is("Tile") || n.is("DepthToSpace") || n.is("ReduceMax") ||
-      n.is("ReduceMin") || (n.is("Where") && o.form == Form::kQOperator))
-    return nullptr;
-  return n.is("AveragePool") && o.form == Form::kQdq ? &kSharingAveragePool : h;
-}
+// Q and DQ around it, whatever the target makes of that.
+constinit const TargetOp kInFloat{.op = "", .fusion = Fusion::kInteger};
 
 // [low, high] of a Relu or Clip; nullopt where the bounds are not constant or shut out zero, which
 // a quantized range always holds.
@@ -97,16 +89,16 @@ class Placer {
     if (!selected && !options_.include.empty() && handler->role == Role::kCore &&
         !options_.include.matches(n))
       return "not included";
-    if (!target || target->fusion == Fusion::kNever) return "the target never runs it on integers";
-    if (target->obstacle && !options_.ort_compat)
+    if (!options_.ort_compat && (!target || target->fusion == Fusion::kNever))
+      return "the target never runs it on integers";
+    if (target && target->obstacle && !options_.ort_compat)
       if (const char* r = target->obstacle(n)) return r;
-    if (target->wrong)
+    if (target && target->wrong)
       if (const char* r = target->wrong(n)) return r;
     if (!n.has_input(handler->first_data) || !n.has_output(0)) return "has no data";
     if (weighing_.in_float.contains(n.output(0).name())) return kNoGain;
     if (weighing_.unfused.contains(n.output(0).name())) return kNotFused;
-    if (n.input(handler->first_data).type().dtype != DataType::kFloat)
-      return "its data is not float32";
+    if (data_inputs(n, *handler).empty()) return "its data is not float32";
     if (handler->role == Role::kPassThrough && n.input(0).constant() && !is_table(n.input(0)))
       return "its data is constant";
     if (handler->obstacle) return handler->obstacle(n);
@@ -114,7 +106,9 @@ class Placer {
   }
 
   void classify(Node& n) {
-    const OpHandler* handler = handler_of(n, options_);
+    if (is_absorbed(n)) return;
+    const OpHandler* handler =
+        options_.ort_compat ? ort_compat_handler(n, options_.form) : find_handler(n);
     const TargetOp* target = find_target_op(*options_.target, n);
     if (const char* reason = why_not(n, handler, target)) {
       reasons_[&n] = reason;
@@ -124,15 +118,18 @@ class Placer {
     Candidate c;
     c.integer.node = &n;
     c.integer.handler = handler;
-    c.fusion = target->fusion;
-    c.target = target;
+    c.target = target && target->fusion != Fusion::kNever ? target : &kInFloat;
+    c.fusion = c.target->fusion;
     // The activation joins when nothing else reads the raw result. Pass-through operators keep
     // their input's scale, which an activation's range would not be.
     // onnxruntime's quantizer gives it one of its own then.
     Value& out = n.output(0);
-    const bool rescales = options_.ort_compat && options_.form == Form::kQdq && n.is("Reshape");
-    if ((handler->role != Role::kPassThrough || rescales) && out.has_one_use() &&
-        !out.is_graph_output()) {
+    const bool rescales =
+        options_.ort_compat && options_.form == Form::kQdq && n.num_outputs() == 1;
+    // Where zero points are given it keeps activations.
+    const bool keeps = options_.ort_compat && options_.activation_symmetric;
+    if (!keeps && !is_activation(n) && (handler->role != Role::kPassThrough || rescales) &&
+        out.has_one_use() && !out.is_graph_output()) {
       Node* user = out.uses()[0].user;
       if (&user->graph() == &graph_ && is_activation(*user) && out.uses()[0].index == 0 &&
           activation_bounds(*user) && !options_.exclude.matches(*user) &&
@@ -159,12 +156,24 @@ class Placer {
                : nullptr;
   }
 
-  static std::vector<Value*> data_inputs(const IntegerNode& n) {
+  // Others, as a condition, have no codes.
+  static std::vector<Value*> data_inputs(const Node& n, const OpHandler& handler) {
     std::vector<Value*> out;
-    for (const int i : onnxtool::data_inputs(*n.handler, *n.node))
-      if (n.node->has_input(i) && !(i == n.handler->weight_input && n.node->input(i).constant()))
-        out.push_back(&n.node->input(i));
+    for (const int i : onnxtool::data_inputs(handler, n))
+      if (n.has_input(i) && !(i == handler.weight_input && n.input(i).constant()) &&
+          n.input(i).type().dtype == DataType::kFloat)
+        out.push_back(&n.input(i));
     return out;
+  }
+  static std::vector<Value*> data_inputs(const IntegerNode& n) {
+    return data_inputs(*n.node, *n.handler);
+  }
+
+  // By the node before it, as of now.
+  bool is_absorbed(const Node& n) const {
+    const Node* p = is_activation(n) ? n.input(0).producer() : nullptr;
+    const auto it = p ? index_.find(p) : index_.end();
+    return it != index_.end() && candidates_[it->second].integer.activation == &n;
   }
 
   bool reads_as_data(const Candidate& c, const Value& v) const {
@@ -236,20 +245,22 @@ class Placer {
   // quantized by then, going by the order of nodes.
   const char* not_marked_before(size_t k) {
     const Candidate& c = candidates_[k];
-    const Node& n = *c.integer.node;
-    if (c.integer.handler->role != Role::kPassThrough && !n.is("Where")) return nullptr;
-    if (n.input(0).constant() && n.is("Gather")) return nullptr;
-    for (const Value* v : data_inputs(c.integer))
-      if (!is_marked_before(*v, k)) return kFromFloat;
+    const OrtWhen when = ort_compat_when(*c.integer.node, *c.integer.handler);
+    if (when == OrtWhen::kAlways) return nullptr;
+    for (const Value* v : data_inputs(c.integer)) {
+      const bool is_marked = producer_of(*v) || (v->constant() && c.integer.node->is("Gather")) ||
+                             is_read_before(*v, k);
+      if (!is_marked) return kFromFloat;
+    }
     return nullptr;
   }
 
-  bool is_marked_before(const Value& v, size_t k) {
-    return producer_of(v) || std::ranges::any_of(v.uses(), [&](const Use& u) {
-             const auto it = index_.find(u.user);
-             return it != index_.end() && it->second < k && candidates_[it->second].alive &&
-                    reads_as_data(candidates_[it->second], v);
-           });
+  bool is_read_before(const Value& v, size_t k) const {
+    return std::ranges::any_of(v.uses(), [&](const Use& u) {
+      const auto it = index_.find(u.user);
+      return it != index_.end() && it->second < k && candidates_[it->second].alive &&
+             reads_as_data(candidates_[it->second], v);
+    });
   }
 
   // The largest set of secondary operators that stand between integer ones: start with all, drop
@@ -400,13 +411,19 @@ class Placer {
         n.quantized_output = options_.ort_compat || has_integer_consumer(n.result()) ||
                              (options_.quantize_outputs && n.result().is_graph_output()) ||
                              before_activation(*n.node);
+      if (n.result().type().dtype != DataType::kFloat) n.quantized_output = false;
       n.kernel = n.quantized_output || c.target->float_output_op.empty()
                      ? c.target->integer_op
                      : c.target->float_output_op;
       for (Value* v : data_inputs(n)) quantized(*v);
+      if (is_activation(*n.node) && n.node->input(0).has_one_use()) {
+        // onnxruntime's quantizer: what else it could be is of no use.
+        QuantizedTensor& t = quantized(n.node->input(0));
+        std::tie(t.low, t.high) = activation_bounds(*n.node).value_or(std::pair(t.low, t.high));
+      }
       if (n.handler->role == Role::kPassThrough && !n.activation) {
         for (int i = 0; i < n.node->num_outputs(); ++i)
-          if (n.node->has_output(i))
+          if (n.node->has_output(i) && n.node->output(i).type().dtype == DataType::kFloat)
             quantized(n.node->output(i)).range_owner = quantized(n.node->input(0)).range_owner;
       } else if (n.quantized_output) {
         QuantizedTensor& t = quantized(n.result());

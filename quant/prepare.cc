@@ -217,12 +217,15 @@ Status inline_functions(Model& model, Preparation& p) {
   return {};
 }
 
-// onnxruntime's own preparation has folded what it folds; the rest is quantized. Ours takes out
-// idle operators, which would part layers from what they fuse with.
+// onnxruntime's own preparation has folded what it folds and left what it leaves (an Identity that
+// gives a graph output); the rest is quantized. Ours takes out idle operators, which would part
+// layers from what they fuse with.
 std::vector<const PassInfo*> folding_passes(bool ort_compat) {
   std::vector<const PassInfo*> passes;
   for (const PassInfo* p : preparation_pipeline()) {
-    if (!ort_compat || (p != &kFoldAddIntoConv && p != &kFoldMulIntoConv)) passes.push_back(p);
+    const bool is_left =
+        p == &kFoldAddIntoConv || p == &kFoldMulIntoConv || p == &kEliminateIdentity;
+    if (!ort_compat || !is_left) passes.push_back(p);
     if (!ort_compat && p == &kEliminateIdentity) passes.push_back(&kEliminateNoOp);
   }
   return passes;
@@ -244,7 +247,8 @@ void fold_behind_shared(Model& model) {
   if (state.grown_bytes > 0) run_passes(model, kOnce, {});
 }
 
-Status fold_model(Model& model, bool ort_compat = false) {
+Status fold_model(Model& model, const QuantizeOptions& options = {}) {
+  const bool ort_compat = options.ort_compat;
   ONNXTOOL_TRY(infer_graph(model.graph()));
   const auto folder = make_folder();
   PassContext context;
@@ -254,10 +258,10 @@ Status fold_model(Model& model, bool ort_compat = false) {
   if (fold_moved_weights(model.graph(), *folder, !ort_compat)) run_passes(model, passes, context);
   if (!ort_compat) fold_behind_shared(model);
   ONNXTOOL_TRY(infer_graph(model.graph()));
-  deduplicate_nodes(model.graph());
+  if (!ort_compat) deduplicate_nodes(model.graph());
   drop_idle_count_include_pad(model.graph());
   drop_idle_dilations(model.graph());
-  if (!ort_compat) drop_idle_relus(model.graph());
+  if (!ort_compat || !options.activation_symmetric) drop_idle_relus(model.graph());
   return {};
 }
 
@@ -287,7 +291,7 @@ Result<Preparation> prepare_model(Model& model, const QuantizeOptions& options) 
                    "leave out --no-opset-change"};
     ONNXTOOL_TRY(raise_opset(model, needed, p));
   }
-  ONNXTOOL_TRY(fold_model(model, options.ort_compat));
+  ONNXTOOL_TRY(fold_model(model, options));
   fold_gemm_factors(model.graph());
   after(model, p);
   return p;

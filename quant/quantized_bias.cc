@@ -14,7 +14,7 @@ constexpr double kSmallestScale = std::numeric_limits<float>::min();
 
 /// The weight scale for which the bias fits, or the given one.
 float raised_scale(double absmax, float activation_scale, float weight_scale,
-                   const WeightOptions& options, bool zero_points) {
+                   const WeightOptions& options, bool zero_points, bool per_channel) {
   const auto act = static_cast<double>(activation_scale),
              weight = static_cast<double>(weight_scale);
   if (options.ort_compat) {
@@ -23,7 +23,11 @@ float raised_scale(double absmax, float activation_scale, float weight_scale,
     if ((options.type != DataType::kInt8 && options.type != DataType::kInt16) || zero_points)
       return weight_scale;
     constexpr double kMargin = 1.0001, kIntegers = 4294967294.0;
-    const double smallest = kMargin * (2 * absmax) / kIntegers, candidate = act * weight;
+    // Of a channel, NumPy 2 computes this product in float.
+    const double wide = kMargin * (2 * absmax);
+    const float narrow = static_cast<float>(kMargin) * static_cast<float>(2 * absmax);
+    const double smallest = (per_channel ? static_cast<double>(narrow) : wide) / kIntegers;
+    const double candidate = act * weight;
     return candidate < smallest && candidate > 0
                ? static_cast<float>(weight * (smallest / candidate))
                : weight_scale;
@@ -63,7 +67,8 @@ Result<QuantizedBias> quantize_bias(std::span<const float> bias, float activatio
     } else {
       for (float b : bias) absmax = std::max(absmax, std::fabs(static_cast<double>(b)));
     }
-    scales[c] = raised_scale(absmax, activation_scale, scales[c], options, zero_points);
+    scales[c] = raised_scale(absmax, activation_scale, scales[c], options, zero_points,
+                             quantized.axis.has_value());
     if (!std::isfinite(scales[c]))
       return Error{ErrorCode::kNotFinite,
                    "bias of channel " + std::to_string(c) + " needs a weight scale beyond float",

@@ -5,6 +5,7 @@ Both get the model that onnxruntime's own preparation wrote: folding a BatchNorm
 differences that docs/quantize.md lists.
 """
 
+import contextlib
 import logging
 import os
 import pathlib
@@ -122,7 +123,7 @@ class OrtCompat(unittest.TestCase):
 
 MODELS = SOURCE.parent / "shared" / "data" / "models"
 # Whole graphs of them agree: counts of operators, and each weight, bias, scale and zero point to the last bit.
-THE_SAME = ("cifar10_cnn", "mlperf_tiny_resnet8", "mnist_rten_op18")
+THE_SAME = ("cifar10_cnn", "mlperf_tiny_resnet8", "mnist_rten_op18", "nnsplit_en")
 
 
 @unittest.skipUnless(MODELS.is_dir(), f"{MODELS} is absent")
@@ -153,6 +154,42 @@ class RealModels(unittest.TestCase):
         self.check("qoperator", True)
 
 
+def compare_small_models(test, write, feeds, form, flags, options, prepare=False):
+    """What `write` writes, quantized by both: the same graph, tensors and outputs, to the last bit."""
+    sys.path.insert(0, str(SOURCE / "bench"))
+    test.addCleanup(sys.path.remove, str(SOURCE / "bench"))
+    logging.disable(logging.WARNING)
+    test.addCleanup(logging.disable, logging.NOTSET)
+    import ort_compat
+    import quantize_models
+
+    def edges(path):
+        graph = onnx.load(path).graph
+        makers = {output: node.name for node in graph.node for output in node.output}
+        return sorted((n.op_type, n.name, [makers.get(i, i) for i in n.input]) for n in graph.node)
+
+    # onnxruntime's tool leaves files there.
+    with tempfile.TemporaryDirectory() as directory, contextlib.chdir(directory):
+        work = pathlib.Path(directory)
+        source, theirs, ours, ranges = (work / n for n in ("m.onnx", "theirs.onnx", "ours.onnx", "ranges.json"))
+        write(source)
+        if prepare:
+            quant_pre_process(str(source), str(source), skip_symbolic_shape=True)
+        quantize_static(str(source), str(theirs), quantize_models.Reader(feeds), per_channel=True, quant_format=form,
+                        activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, calibration_cache_path=str(ranges),
+                        extra_options=options)
+        command = [os.environ["ONNXTOOL_BINARY"], "quantize", str(source), "--ranges", str(ranges), "--preset", "ort-compat",
+                   "--format", "qdq" if form == QuantFormat.QDQ else "qoperator", "-q", "-o", str(ours), *flags]
+        result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        test.assertEqual(result.returncode, 0, result.stderr)
+        test.assertEqual(ort_compat.compare(theirs, ours), [])
+        if form == QuantFormat.QDQ:  # integer operators have names of their own
+            test.assertEqual(edges(ours), edges(theirs))
+        run = lambda path: ort.InferenceSession(str(path)).run(None, feeds[0])
+        for a, b in zip(run(theirs), run(ours)):
+            np.testing.assert_array_equal(a, b)
+
+
 class Tables(unittest.TestCase):
     """Tables of Gather: read by integer and by float operators, and transposed as a weight, of one copy."""
 
@@ -172,36 +209,108 @@ class Tables(unittest.TestCase):
         onnx.save(h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=8), path)
 
     def check(self, form):
-        sys.path.insert(0, str(SOURCE / "bench"))
-        self.addCleanup(sys.path.remove, str(SOURCE / "bench"))
-        self.addCleanup(os.chdir, os.getcwd())
-        logging.disable(logging.WARNING)
-        self.addCleanup(logging.disable, logging.NOTSET)
-        import ort_compat
-        import quantize_models
-
-        with tempfile.TemporaryDirectory() as directory:
-            os.chdir(directory)  # onnxruntime's tool leaves files there
-            work = pathlib.Path(directory)
-            source, theirs, ours, ranges = (work / n for n in ("m.onnx", "theirs.onnx", "ours.onnx", "ranges.json"))
-            self.model(source)
-            feeds = [{"ids": np.random.default_rng(i).integers(0, 40, (1, 6))} for i in range(4)]
-            quantize_static(str(source), str(theirs), quantize_models.Reader(feeds), per_channel=True, quant_format=form,
-                            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, calibration_cache_path=str(ranges))
-            command = [os.environ["ONNXTOOL_BINARY"], "quantize", str(source), "--ranges", str(ranges), "--preset", "ort-compat",
-                       "--format", "qdq" if form == QuantFormat.QDQ else "qoperator", "-q", "-o", str(ours)]
-            result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-            self.assertEqual(result.returncode, 0, result.stderr)
-            self.assertEqual(ort_compat.compare(theirs, ours), [])
-            run = lambda path: ort.InferenceSession(str(path)).run(None, feeds[0])
-            for a, b in zip(run(theirs), run(ours)):
-                np.testing.assert_array_equal(a, b)
+        feeds = [{"ids": np.random.default_rng(i).integers(0, 40, (1, 6))} for i in range(4)]
+        compare_small_models(self, self.model, feeds, form, flags=[], options={})
 
     def test_qdq(self):
         self.check(QuantFormat.QDQ)
 
     def test_qoperator(self):
         self.check(QuantFormat.QOperator)
+
+
+node = onnx.helper.make_node
+VALUES = np.random.default_rng(0)
+
+
+def random_values(*shape, scale=1.0):
+    return (VALUES.standard_normal(shape) * scale).astype(np.float32)
+
+
+def conv(data, result, weight="w16", bias=None):
+    return node("Conv", [data, weight, *([bias] if bias else [])], [result], f"conv_{result}", pads=[1] * 4)
+
+
+CONSTANTS = {
+    "w8": random_values(16, 8, 3, 3, scale=0.1), "v8": random_values(16, 8, 3, 3, scale=0.1), "b": random_values(16),
+    "w16": random_values(8, 16, 3, 3, scale=0.1), "w4": random_values(8, 4, 3, 3, scale=0.1),
+    "wt": random_values(16, 8, 2, 2, scale=0.2), "bt": random_values(8), "norm": np.abs(random_values(16)) + 0.5,
+    "shift": random_values(16), "mean": random_values(16), "variance": np.abs(random_values(16)) + 0.5, "row": np.abs(random_values(12)) + 0.5, "row_shift": random_values(12),
+    "pads": np.array([0, 0, 1, 1, 0, 0, 1, 1]), "half": np.float32(1.5), "zero": np.float32(0), "five": np.array([5]),
+    "axis": np.array(2), "axes": np.array([2]),
+}
+FIRST = conv("x", "t", "w8", "b")
+RELU = node("Relu", ["s"], ["u"], "r")
+LAST = conv("u", "y")
+# What onnxruntime's quantizer does operator by operator. x is 1x8x12x12; results of other types are named i.
+OPERATORS = {
+    "a Relu behind a Relu": [FIRST, node("Relu", ["t"], ["s"], "r0"), node("Relu", ["s"], ["u"], "r1"), LAST],
+    "a Relu beside another reader": [FIRST, node("Relu", ["t"], ["u"], "r"), LAST, node("Tanh", ["t"], ["z"], "tanh")],
+    "a Relu that gives an output": [FIRST, node("Relu", ["t"], ["z"], "r"), conv("t", "y")],
+    "a Relu behind a Transpose": [FIRST, node("Transpose", ["t"], ["s"], "turn", perm=[0, 1, 3, 2]), RELU, LAST],
+    "a Relu behind a MaxPool": [FIRST, node("MaxPool", ["t"], ["s"], "pool", kernel_shape=[2, 2]), RELU, LAST],
+    "a Split of the input": [node("Split", ["x"], ["a", "c"], "split", axis=1), conv("a", "y", "w4"), conv("c", "z", "w4")],
+    "a Split of floats": [node("Tanh", ["x"], ["t"], "tanh"), node("Split", ["t"], ["a", "c"], "split", axis=1),
+                          conv("a", "y", "w4"), conv("c", "z", "w4")],
+    "an Identity that gives an output": [FIRST, node("Relu", ["t"], ["u"], "r"), LAST, node("Identity", ["u"], ["z"], "same")],
+    "a Pad with zeros": [FIRST, node("Pad", ["t", "pads"], ["u"], "pad"), LAST, node("Tanh", ["u"], ["z"], "tanh")],
+    "a Pad with a value": [FIRST, node("Pad", ["t", "pads", "half"], ["u"], "pad"), LAST],
+    "a Pad with the value zero": [FIRST, node("Pad", ["t", "pads", "zero"], ["s"], "pad"),
+                                  node("MaxPool", ["s"], ["u"], "pool", kernel_shape=[2, 2]), LAST],
+    "a Pad of floats": [node("Tanh", ["x"], ["t"], "tanh"), node("Pad", ["t", "pads"], ["s"], "pad", mode="edge"),
+                        conv("s", "y", "w8")],
+    "ConvTranspose": [FIRST, node("ConvTranspose", ["t", "wt", "bt"], ["s"], "up", strides=[2, 2]), RELU, conv("u", "y", "w8")],
+    "InstanceNormalization": [FIRST, node("InstanceNormalization", ["t", "norm", "shift"], ["s"], "norm"), RELU, LAST],
+    "LayerNormalization": [FIRST, node("LayerNormalization", ["t", "row", "row_shift"], ["u"], "norm"), LAST],
+    "BatchNormalization": [FIRST, node("Relu", ["t"], ["s"], "r"),
+                           node("BatchNormalization", ["s", "norm", "shift", "mean", "variance"], ["u"], "norm"), LAST],
+    "Where": [FIRST, conv("x", "s", "v8", "b"), node("Greater", ["t", "half"], ["c"], "more"),
+              node("Where", ["c", "t", "s"], ["u"], "where"), LAST],
+    "a Where of floats": [FIRST, node("Greater", ["t", "half"], ["c"], "more"),
+                          node("Where", ["c", "t", "half"], ["u"], "where"), LAST],
+    "ArgMax": [FIRST, node("ArgMax", ["t"], ["i"], "best", axis=1), conv("t", "y")],
+    "TopK": [FIRST, node("TopK", ["t", "five"], ["u", "i"], "most", axis=3), LAST],
+    "CumSum": [FIRST, node("CumSum", ["t", "axis"], ["u"], "sum"), LAST],
+    "a bias of two layers": [FIRST, conv("x", "s", "v8", "b"), node("Add", ["t", "s"], ["u"], "sum"), LAST],
+    "nodes that say the same": [FIRST, node("Transpose", ["t"], ["u"], "turn", perm=[0, 1, 3, 2]),
+                                node("Transpose", ["t"], ["v"], "again", perm=[0, 1, 3, 2]), LAST, conv("v", "z")],
+    "readers in float": [node("Tanh", ["x"], ["t"], "tanh"), conv("t", "y", "w8"), node("Sin", ["t"], ["z"], "sine"),
+                         node("Shape", ["t"], ["i"], "shape")],
+}
+
+
+class Operators(unittest.TestCase):
+    def check(self, name, form, flags=(), options={}):
+        nodes = OPERATORS[name]
+        read = {i for n in nodes for i in n.input}
+        made = [o for n in nodes for o in n.output if o in ("y", "z", "i")]
+
+        def write(path):
+            h = onnx.helper
+            kind = lambda o: onnx.TensorProto.INT64 if o == "i" else onnx.TensorProto.FLOAT
+            graph = h.make_graph(nodes, "g", [h.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 8, 12, 12])],
+                                 [h.make_tensor_value_info(o, kind(o), None) for o in made],
+                                 [numpy_helper.from_array(v, n) for n, v in CONSTANTS.items() if n in read])
+            onnx.save(h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=8), path)
+
+        feeds = [{"x": np.random.default_rng(i).normal(size=(1, 8, 12, 12)).astype(np.float32)} for i in range(4)]
+        compare_small_models(self, write, feeds, form, list(flags), options, prepare=True)
+
+    def test_qdq(self):
+        for name in OPERATORS:
+            with self.subTest(name):
+                self.check(name, QuantFormat.QDQ)
+
+    def test_symmetric(self):
+        for name in OPERATORS:
+            with self.subTest(name):
+                self.check(name, QuantFormat.QDQ, ["--symmetric"], {"ActivationSymmetric": True})
+
+    def test_qoperator(self):
+        for name in ("a Split of the input", "a Split of floats", "an Identity that gives an output", "ConvTranspose",
+                     "BatchNormalization", "readers in float"):
+            with self.subTest(name):
+                self.check(name, QuantFormat.QOperator)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,62 @@
+// Source: onnxruntime/python/tools/quantization, registry.py and operators/.
+#include "quant/ops/ort_compat.h"
+
+#include <algorithm>
+
+namespace onnxtool {
+namespace {
+
+const char* scale_obstacle(const Node& node) {
+  const Tensor* w = node.has_input(1) ? node.input(1).constant() : nullptr;
+  if (!w || w->dtype() != DataType::kFloat) return "the scale is not constant";
+  if (node.has_input(2) && !node.input(2).constant()) return "the bias is not constant";
+  return nullptr;
+}
+
+constinit const OpHandler kMoves{.op = "", .role = Role::kPassThrough};
+constinit const OpHandler kMovesAndFills{
+    .op = "Pad", .role = Role::kPassThrough, .all_inputs = true};
+constinit const OpHandler kRounds{.op = ""};
+constinit const OpHandler kRoundsAll{.op = "", .all_inputs = true};
+constinit const OpHandler kPicks{.op = "Where", .all_inputs = true, .first_data = 1};
+constinit const OpHandler kNormalizes{
+    .op = "", .weight_input = 1, .bias_input = 2, .obstacle = scale_obstacle};
+
+bool is_one_of(const Node& node, std::initializer_list<const char*> ops) {
+  return std::ranges::any_of(ops, [&](const char* op) { return node.is(op); });
+}
+
+// Whether what it fills in has a code under the data's scale for sure.
+bool fills_like_data(const Node& pad) {
+  if (pad.attr<std::string>("mode", "constant") != "constant") return true;
+  if (!pad.has_input(2)) return pad.attr<float>("value", 0) == 0;
+  const Tensor* value = pad.input(2).constant();
+  return value && value->dtype() == DataType::kFloat && value->count() == 1 &&
+         value->values<float>()[0] == 0;
+}
+
+}  // namespace
+
+const OpHandler* ort_compat_handler(const Node& node, Form form) {
+  if (is_one_of(node, {"Expand", "Tile", "DepthToSpace", "ReduceMax", "ReduceMin"})) return nullptr;
+  if (form == Form::kQdq) {
+    if (is_one_of(node, {"AveragePool", "TopK"})) return &kMoves;
+    if (node.is("Pad")) return fills_like_data(node) ? &kMovesAndFills : &kRoundsAll;
+    if (is_one_of(node, {"Relu", "Clip", "CumSum", "ArgMax"})) return &kRounds;
+    if (node.is("Where")) return &kPicks;
+    if (is_one_of(node, {"InstanceNormalization", "LayerNormalization", "BatchNormalization"}))
+      return &kNormalizes;
+  } else if (is_one_of(node, {"ConvTranspose", "Slice", "GatherElements", "Where"})) {
+    return nullptr;
+  }
+  return find_handler(node);
+}
+
+OrtWhen ort_compat_when(const Node& node, const OpHandler& handler) {
+  if (node.is("Split") || node.is("Pad")) return OrtWhen::kAlways;
+  if (node.is("Where")) return OrtWhen::kInputsAreQuantized;
+  if (node.is("Relu") || node.is("Clip")) return OrtWhen::kInputIsQuantized;
+  return handler.role == Role::kPassThrough ? OrtWhen::kInputIsQuantized : OrtWhen::kAlways;
+}
+
+}  // namespace onnxtool
