@@ -5,7 +5,7 @@
 option(ONNXTOOL_CUDA "Build onnxtool-cuda.so (nvcc 12 or later, cuBLASLt); off until a device has run it" OFF)
 
 file(GLOB onnxtool_device_kernels CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/calib/kernels/cuda/*.cu")
-list(FILTER onnxtool_device_kernels EXCLUDE REGEX "_(cuda|cublas)\\.cu$")
+list(FILTER onnxtool_device_kernels EXCLUDE REGEX "_(cuda|cublas|cudnn)\\.cu$")
 
 # Code of the host's kernels that touches no elements, and the loops behind element types.
 set(onnxtool_device_shared)

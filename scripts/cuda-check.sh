@@ -30,8 +30,8 @@ A part that fails, or takes too long, does not stop the others.
                   need, onnx's node tests, two small models (25 MB). For --binaries on a machine that
                   cannot build; needs no GPU
 
-Nothing is fetched. Needed: an NVIDIA driver, libcublasLt.so (of a toolkit or of Python's nvidia-cublas)
-and, to build, nvcc 12 or later and the packages that scripts/test.sh names. compute-sanitizer is used
+Nothing is fetched. Needed: an NVIDIA driver, libcublasLt.so (of a toolkit or of Python's nvidia-cublas;
+libcudnn.so.9 is used where it is found in the same way) and, to build, nvcc 12 or later and the packages that scripts/test.sh names. compute-sanitizer is used
 where it is found.
 
 exit code: 0 all parts passed, 1 one failed or was left out, 2 no GPU or no build
@@ -132,10 +132,12 @@ else
 fi
 [[ -f $binaries/onnxtool-cuda.so ]] || give_up "$binaries has no onnxtool-cuda.so"
 
-# cuBLASLt may have come with Python's packages.
+# cuBLASLt and cuDNN may have come with Python's packages.
+site=$(python3 -c 'import site; print(site.getsitepackages()[0])' 2> /dev/null)
+[[ -f $site/nvidia/cudnn/lib/libcudnn.so.9 ]] &&
+  export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$site/nvidia/cudnn/lib"
 if ldd "$binaries/onnxtool-cuda.so" | grep -q 'libcublasLt.*not found'; then
-  for library in /usr/local/cuda*/lib64/libcublasLt.so.1? \
-    "$(python3 -c 'import site; print(site.getsitepackages()[0])' 2> /dev/null)"/nvidia/*/lib/libcublasLt.so.1?; do
+  for library in /usr/local/cuda*/lib64/libcublasLt.so.1? "$site"/nvidia/*/lib/libcublasLt.so.1?; do
     [[ -f $library ]] && export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}${library%/*}"
   done
 fi
@@ -190,6 +192,9 @@ if wanted tests; then
   # The node tests are the next part.
   part tests-kernels 240 "$binaries/onnxtool_tests" '-tc=device kernels*' '-tce=*node tests*' &&
     { grep -h 'test cases:' "$log" | tee -a "$out/summary.txt"; }
+  # Without cuDNN, convolutions and pools are the module's own.
+  ONNXTOOL_CUDNN=off tests tests-no-cudnn 120 \
+    'device kernels: shapes*,device kernels: conv*,device kernels: what*,device kernels: products*'
   tests tests-counts 240 'device counts*'
   tests tests-random 240 'random models agree*'
 fi

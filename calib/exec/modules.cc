@@ -65,6 +65,17 @@ std::optional<int> device_index(const std::string& device) {
   return index;
 }
 
+// What makes a device slower than it could be.
+void add_device_note(const std::string& file, KernelSets& out) {
+  std::string reason;
+  void* handle = open_module(file, reason);
+  const auto lacks = handle ? reinterpret_cast<const char* (*)()>(
+                                  ::dlsym(handle, "onnxtool_device_lacks_library"))
+                            : nullptr;
+  if (const char* why = lacks ? lacks() : nullptr)
+    out.notes.push_back(std::string("without cuDNN (") + why + "): convolutions run slower");
+}
+
 Status add_device(const std::string& device, KernelSets& out) {
   if (device == "cpu") return {};
   const std::optional<int> index = device_index(device);
@@ -74,6 +85,7 @@ Status add_device(const std::string& device, KernelSets& out) {
   const auto set = load_device_module("onnxtool-cuda.so", *index);
   if (set.ok()) {
     out.sets.push_back(*set);
+    add_device_note("onnxtool-cuda.so", out);
     return {};
   }
   if (device != "auto")

@@ -178,10 +178,6 @@ bool is_dense(const HeadShape& s) {
          (s.batches == 1 || s.batch_stride == dense.batch_stride);
 }
 
-const void* element(const void* data, DataType type, int64_t i) {
-  return static_cast<const std::byte*>(data) + i * static_cast<int64_t>(size_bytes_of(type, 1));
-}
-
 template <class T>
 class Attention {
  public:
@@ -260,8 +256,8 @@ class Attention {
     p.count = count;
     p.transpose_b = true;
     p.m = rows, p.n = keys, p.k = size;
-    p.a = element(q_, operand_, (group * rows_ + first) * size);
-    p.b = element(k_, operand_, group * keys * size);
+    p.a = device::element(q_, operand_, (group * rows_ + first) * size);
+    p.b = device::element(k_, operand_, group * keys * size);
     p.c = line_.scores;
     p.a_step = rows_ * size, p.b_step = keys * size, p.c_step = rows * keys;
     p.alpha = static_cast<double>(p_.scale);
@@ -276,7 +272,7 @@ class Attention {
     p.transpose_b = false;
     p.n = value_size, p.k = keys;
     p.a = weights_;
-    p.b = element(v_, operand_, group * keys * value_size);
+    p.b = device::element(v_, operand_, group * keys * value_size);
     p.c = y_ + (group * rows_ + first) * value_size;
     p.a_step = rows * keys, p.b_step = keys * value_size, p.c_step = rows_ * value_size;
     p.alpha = 1;

@@ -10,6 +10,7 @@
 
 #include "calib/kernels/cuda/backend.h"
 #include "calib/kernels/cuda/device.h"
+#include "calib/kernels/cuda/dnn.h"
 
 namespace onnxtool::device {
 namespace {
@@ -163,6 +164,7 @@ const char* use_device(int index) {
   architecture_text() =
       "sm_" + std::to_string(properties.major) + std::to_string(properties.minor);
   enter();
+  if (!library_refusal()) architecture_text() += ", " + library_name();
   cudaMemPool_t pool = nullptr;
   cudaError_t e = cudaDeviceGetDefaultMemPool(&pool, index);
   uint64_t keep_all = UINT64_MAX;  // memory once taken serves the next run

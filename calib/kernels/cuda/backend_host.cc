@@ -4,6 +4,8 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <atomic>
+#include <cmath>
 #include <cstring>
 #include <map>
 #include <mutex>
@@ -11,6 +13,7 @@
 
 #include "calib/kernels/cuda/backend.h"
 #include "calib/kernels/cuda/device.h"
+#include "calib/kernels/cuda/dnn.h"
 #include "calib/kernels/cuda/product.h"
 
 namespace onnxtool::device {
@@ -90,6 +93,8 @@ Memory& memory() {
 }
 
 thread_local std::string g_error;
+std::atomic<bool> g_has_library = false;
+std::atomic<int> g_library_calls = 0;
 
 void* allocate(size_t size) {
   void* p = memory().allocate(size);
@@ -118,7 +123,11 @@ Access::Access() { memory().open(); }
 Access::~Access() { memory().close(); }
 
 const DeviceApi& api() { return kApi; }
-const char* use_device(int index) { return index == 0 ? nullptr : "there is one device"; }
+// The same device twice: 1 has a library of convolutions and pools.
+const char* use_device(int index) {
+  g_has_library = index == 1;
+  return index <= 1 ? nullptr : "there are 2 devices, numbered from 0";
+}
 std::string_view architecture() { return "host"; }
 
 void note_error(int code, const char* what) {
@@ -191,4 +200,113 @@ Status multiply(KernelContext&, const Product& p) {
   return {};
 }
 
+namespace {
+
+// Where tap `t` of output position `p` of one plane lies, with equal padding on both sides; -1: in
+// the padding.
+int64_t seen_at(const DnnWindow& w, int64_t p, int64_t t) {
+  int64_t offset = 0, scale = 1;
+  for (int a = w.axes - 1; a >= 0; --a) {
+    const int64_t i =
+        p % w.out[a] * w.stride[a] - w.pad[a] + t % w.kernel[a] * w.dilation[a];
+    if (i < 0 || i >= w.in[a]) return -1;
+    p /= w.out[a], t /= w.kernel[a];
+    offset += i * scale;
+    scale *= w.in[a];
+  }
+  return offset;
+}
+int64_t volume_of(const DnnWindow& w, const int (&extents)[3]) {
+  int64_t n = 1;
+  for (int a = 0; a < w.axes; ++a) n *= extents[a];
+  return n;
+}
+// As cuDNN derives the output's extents.
+Status check_window(const DnnWindow& w) {
+  for (int a = 0; a < w.axes; ++a)
+    if (1 + (w.in[a] + 2 * w.pad[a] - ((w.kernel[a] - 1) * w.dilation[a] + 1)) / w.stride[a] !=
+        w.out[a])
+      return kernel_error(ErrorCode::kUnsupported, "the library makes other extents");
+  return {};
+}
+
+struct LibraryConvolution {
+  DnnConvolution c;
+  float operand(const void* data, int64_t i) const {
+    const float x = load<float>(c.type, data, i);
+    return c.tf32 ? round_to_tf32(x) : x;
+  }
+  void operator()(int64_t e) const {
+    const DnnWindow& w = c.window;
+    const int64_t in = volume_of(w, w.in), out = volume_of(w, w.out),
+                  taps = volume_of(w, w.kernel), depth = c.channels / c.group;
+    const int64_t p = e % out, m = e / out % c.out_channels, n = e / out / c.out_channels;
+    const int64_t first = n * c.channels + m / (c.out_channels / c.group) * depth;
+    double sum = 0;
+    for (int64_t k = 0; k < depth; ++k)
+      for (int64_t t = 0; t < taps; ++t)
+        if (const int64_t at = seen_at(w, p, t); at >= 0)
+          sum += static_cast<double>(operand(c.x, (first + k) * in + at)) *
+                 static_cast<double>(operand(c.weights, (m * depth + k) * taps + t));
+    auto y = static_cast<float>(sum);
+    if (c.bias) y += load<float>(c.type, c.bias, m);
+    if (c.added) y += load<float>(c.type, c.added, e);
+    store<float>(c.type, c.y, e, c.relu && y < 0 ? 0 : y);
+  }
+};
+
+struct LibraryPool {
+  DnnPool p;
+  void operator()(int64_t e) const {
+    const DnnWindow& w = p.window;
+    const int64_t in = volume_of(w, w.in), out = volume_of(w, w.out),
+                  taps = volume_of(w, w.kernel);
+    float most = -INFINITY, sum = 0;
+    int64_t count = 0;
+    for (int64_t t = 0; t < taps; ++t) {
+      const int64_t at = seen_at(w, e % out, t);
+      if (at < 0) continue;
+      const float x = load<float>(p.type, p.x, e / out * in + at);
+      most = x > most || x != x ? x : most;
+      sum += x;
+      ++count;
+    }
+    if (p.kind == DnnPool::Kind::kAverageWithPads) count = taps;
+    store<float>(p.type, p.y, e,
+                 p.kind == DnnPool::Kind::kMax ? most : sum / static_cast<float>(count));
+  }
+};
+
+}  // namespace
+
+const char* library_refusal() { return g_has_library ? nullptr : "this device has none"; }
+std::string library_name() { return "loops"; }
+
+Result<bool> convolve(KernelContext&, const DnnConvolution& c) {
+  ONNXTOOL_TRY(check_window(c.window));
+  if ((c.relu || c.added) && !c.bias)
+    return kernel_error(ErrorCode::kUnsupported, "the library has no such call");
+  // What a device may decline, too.
+  if (c.group > 1 && c.relu) return false;
+  ++g_library_calls;
+  for_each_index(c.batch * c.out_channels * volume_of(c.window, c.window.out),
+                 LibraryConvolution{c});
+  return true;
+}
+
+Result<bool> pool(KernelContext&, const DnnPool& p) {
+  ONNXTOOL_TRY(check_window(p.window));
+  for (int a = 0; a < p.window.axes; ++a)
+    if (p.window.pad[a] >= p.window.kernel[a])
+      return kernel_error(ErrorCode::kUnsupported, "a window lies in the padding");
+  ++g_library_calls;
+  for_each_index(p.batch * p.channels * volume_of(p.window, p.window.out), LibraryPool{p});
+  return true;
+}
+
 }  // namespace onnxtool::device
+
+/// What the library was asked for and did, since this was last called.
+extern "C" __attribute__((visibility("default"))) int onnxtool_library_calls() {
+  return onnxtool::device::g_library_calls.exchange(0);
+}

@@ -1,6 +1,6 @@
 // Conv and com.microsoft.FusedConv on a device. Shapes as cpu/conv_common.h resolves them.
 //
-// What each output position sees is copied to a column (im2col), for as many images at a time as
+// A library (dnn.h) is asked first. Where it cannot: what each output position sees is copied to a column (im2col), for as many images at a time as
 // kMostColumnBytes holds, and all their positions are multiplied at once; a last step moves sums to
 // their images and adds the bias and what the plan fused. Large windows of one element without
 // padding multiply the images as they lie. Groups of few channels are summed directly, one thread
@@ -8,6 +8,7 @@
 
 #include "calib/kernels/cpu/conv_common.h"
 #include "calib/kernels/cpu/epilogue.h"
+#include "calib/kernels/cuda/dnn.h"
 #include "calib/kernels/cuda/post_ops.h"
 #include "calib/kernels/cuda/product.h"
 #include "calib/kernels/cuda/window.h"
@@ -130,9 +131,17 @@ struct FinishSums {
   }
 };
 
-const std::byte* element(const void* data, DataType type, int64_t i) {
-  return static_cast<const std::byte*>(data) + i * static_cast<int64_t>(size_bytes_of(type, 1));
-}
+// Floats that keep what a narrower type holds of them.
+struct RoundThrough {
+  DataType type;
+  const float* x;
+  float* y;
+  ONNXTOOL_HD void operator()(int64_t i) const {
+    uint16_t bits;
+    device::store<float>(type, &bits, 0, x[i]);
+    y[i] = device::load<float>(type, &bits, 0);
+  }
+};
 
 template <class T>
 class Convolution {
@@ -156,6 +165,10 @@ class Convolution {
 
   Status run() {
     ONNXTOOL_ASSIGN(post_, device::post_ops_of(ctx_, all_post_, 0, y_.dims));
+    if constexpr (std::is_same_v<T, float>) {
+      ONNXTOOL_ASSIGN(const bool done, run_library());
+      if (done) return {};
+    }
     ONNXTOOL_ASSIGN(weights_, converted(ctx_, ctx_.input(1), operand_));
     constexpr int64_t kFewTerms = 64;
     if (s_.group > 1 && s_.depth() <= kFewTerms) {
@@ -174,8 +187,61 @@ class Convolution {
   }
 
  private:
+  // Operands of the library's convolutions, which have the type of their results. Rounded to 16 bits
+  // they lose nothing more to TF32, whose products are then exact.
+  Result<const void*> rounded(const ConstView& v) {
+    if (operand_ == v.dtype) return v.data;
+    ONNXTOOL_ASSIGN(void* to, ctx_.scratch(static_cast<size_t>(v.count) * sizeof(float)));
+    device::for_each_index(v.count, RoundThrough{operand_, static_cast<const float*>(v.data),
+                                                 static_cast<float*>(to)});
+    return static_cast<const void*>(to);
+  }
+
+  // In one call with the bias, a residual and Relu, else sums alone, which a last step finishes;
+  // false where there is no such call. 16-bit results take one call, since they are rounded in it.
+  Result<bool> run_library() {
+    const auto window = device::dnn_window(s_.window);
+    if (!window || device::library_refusal()) return false;
+    ONNXTOOL_ASSIGN(const void* x, rounded(x_));
+    ONNXTOOL_ASSIGN(const void* weights, rounded(ctx_.input(1)));
+    device::DnnConvolution sums{.window = *window,
+                                .type = x_.dtype,
+                                .tf32 = product_.tf32 || operand_ != x_.dtype,
+                                .batch = s_.batch,
+                                .channels = s_.channels,
+                                .out_channels = s_.out_channels,
+                                .group = s_.group,
+                                .x = x,
+                                .weights = weights,
+                                .y = y_.data};
+    const auto is = [&](size_t at, PostOp::Kind kind) {
+      return at < all_post_.size() && all_post_[at].kind == kind;
+    };
+    const size_t relu_at = is(0, PostOp::Kind::kAdd) ? 1 : 0;
+    if (bias_ && is(relu_at, PostOp::Kind::kRelu)) {
+      device::DnnConvolution all = sums;
+      all.bias = bias_, all.relu = true;
+      all.added = relu_at ? post_.ops[0].added : nullptr;
+      ONNXTOOL_ASSIGN(const bool done, device::convolve(ctx_, all));
+      if (done) {
+        ONNXTOOL_TRY(device::apply_post_ops(ctx_, all_post_, relu_at + 1, y_));
+        return true;
+      }
+    }
+    if (!is_wide()) {
+      if (!all_post_.empty()) return false;
+      sums.bias = bias_;
+      return device::convolve(ctx_, sums);
+    }
+    ONNXTOOL_ASSIGN(const bool done, device::convolve(ctx_, sums));
+    if (!done) return false;
+    if (bias_ || post_.count) finish(y_.data, true, s_.batch, 0);
+    ONNXTOOL_TRY(device::apply_post_ops(ctx_, all_post_, PostOps::kMost, y_));
+    return true;
+  }
+
   const void* weights_of(int64_t g) const {
-    return element(weights_.data, operand_, g * s_.group_outputs() * s_.depth());
+    return device::element(weights_.data, operand_, g * s_.group_outputs() * s_.depth());
   }
   bool is_wide() const { return y_.dtype == dtype_of<T>; }
   // From sums of some images on to the output from element `first` on.
@@ -197,9 +263,9 @@ class Convolution {
     product_.c_step = s_.out_channels * s_.pixels();
     for (int64_t g = 0; g < s_.group; ++g) {
       product_.a = weights_of(g);
-      product_.b = element(x_.data, operand_, g * s_.group_channels() * s_.pixels());
+      product_.b = device::element(x_.data, operand_, g * s_.group_channels() * s_.pixels());
       product_.c =
-          const_cast<std::byte*>(element(sums, dtype_of<T>, g * s_.group_outputs() * s_.pixels()));
+          const_cast<std::byte*>(device::element(sums, dtype_of<T>, g * s_.group_outputs() * s_.pixels()));
       ONNXTOOL_TRY(device::multiply(ctx_, product_));
     }
     if (!is_wide() || bias_ || post_.count) finish(sums, true, s_.batch, 0);
@@ -225,20 +291,20 @@ class Convolution {
     const int64_t in_image = s_.channels * volume(s_.window.in);
     for (int64_t first = 0; first < s_.batch; first += most) {
       const int64_t images = std::min(most, s_.batch - first);
-      if (direct) sums = const_cast<std::byte*>(element(y_.data, y_.dtype, first * image_outputs));
+      if (direct) sums = const_cast<std::byte*>(device::element(y_.data, y_.dtype, first * image_outputs));
       product_.n = images * s_.pixels();
       for (int64_t g = 0; g < s_.group; ++g) {
         device::for_each_index(
             images * s_.group_channels() * s_.pixels(),
             CopyColumns<T>{
                 DeviceWindow(s_.window), x_.dtype, operand_,
-                element(x_.data, x_.dtype,
+                device::element(x_.data, x_.dtype,
                         first * in_image + g * s_.group_channels() * volume(s_.window.in)),
                 columns, Divider(s_.pixels()), Divider(images), s_.channels});
         product_.a = weights_of(g);
         product_.b = columns;
         product_.c =
-            const_cast<std::byte*>(element(sums, dtype_of<T>, g * s_.group_outputs() * product_.n));
+            const_cast<std::byte*>(device::element(sums, dtype_of<T>, g * s_.group_outputs() * product_.n));
         ONNXTOOL_TRY(device::multiply(ctx_, product_));
       }
       if (!direct || bias_ || post_.count) finish(sums, direct, images, first * image_outputs);

@@ -120,10 +120,6 @@ Status multiply_integers(KernelContext& ctx, const MatMulShape& s, const Mutable
   return {};
 }
 
-const void* element(const void* data, DataType type, int64_t i) {
-  return static_cast<const std::byte*>(data) + i * static_cast<int64_t>(size_bytes_of(type, 1));
-}
-
 // All products of a batch: at once where the matrices lie evenly, else one by one.
 Status multiply_batch(KernelContext& ctx, const MatMulShape& s, device::Product p) {
   const Dims a_index = s.a_index(), b_index = s.b_index();
@@ -137,8 +133,8 @@ Status multiply_batch(KernelContext& ctx, const MatMulShape& s, device::Product 
   p.b_step = even ? *b_step * s.k * s.n : 0;
   p.c_step = s.m * s.n;
   for (size_t i = 0; i < calls; ++i) {
-    p.a = element(a, p.type, a_index[i] * s.m * s.k);
-    p.b = element(b, p.type, b_index[i] * s.k * s.n);
+    p.a = device::element(a, p.type, a_index[i] * s.m * s.k);
+    p.b = device::element(b, p.type, b_index[i] * s.k * s.n);
     p.c = c + static_cast<int64_t>(i) * p.c_step * static_cast<int64_t>(size_bytes_of(p.result, 1));
     ONNXTOOL_TRY(device::multiply(ctx, p));
   }

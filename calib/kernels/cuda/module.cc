@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "calib/kernels/cuda/backend.h"
+#include "calib/kernels/cuda/dnn.h"
 #include "calib/kernels/cuda/elements.h"
 #include "calib/kernels/cuda/product.h"
 
@@ -133,4 +134,9 @@ onnxtool_reduced_kernel_set(int abi, const char* precision) {
 /// Before anything else: chooses the device. nullptr, or the reason why it cannot be used.
 extern "C" __attribute__((visibility("default"))) const char* onnxtool_use_device(int index) {
   return onnxtool::device::use_device(index);
+}
+
+/// Once a device is chosen: why it has no library of convolutions. nullptr: it has one.
+extern "C" __attribute__((visibility("default"))) const char* onnxtool_device_lacks_library() {
+  return onnxtool::device::library_refusal();
 }

@@ -1,10 +1,11 @@
-// Pooling on a device, one thread an output: MaxPool, AveragePool, LpPool; GlobalAveragePool,
+// Pooling on a device, by a library (dnn.h) where it can, else one thread an output: MaxPool, AveragePool, LpPool; GlobalAveragePool,
 // GlobalMaxPool and GlobalLpPool reduce planes. Windows as cpu/window.h resolves them; sums run
 // over the window in order, in float for AveragePool as on the host, else in double.
 
 #include <cmath>
 #include <limits>
 
+#include "calib/kernels/cuda/dnn.h"
 #include "calib/kernels/cuda/lines.h"
 #include "calib/kernels/cuda/window.h"
 
@@ -26,6 +27,16 @@ Result<std::unique_ptr<KernelState>> prepare(const NodeView& node) {
 Result<Window> window_of(const KernelContext& ctx) {
   const auto& state = static_cast<const PoolState&>(*ctx.state());
   return resolve_window(state.attributes, ctx.input(0).dims, state.attributes.kernel);
+}
+
+// MaxPool without indices and AveragePool, of types that a library takes.
+Result<bool> pool_by_library(KernelContext& ctx, device::DnnPool::Kind kind, const Window& w,
+                             const MutableView& y) {
+  const ConstView& x = ctx.input(0);
+  const auto window =
+      device::dnn_pool_window(w, kind == device::DnnPool::Kind::kAverageWithPads);
+  if (!window || wide_type(x.dtype) != DataType::kFloat || device::library_refusal()) return false;
+  return device::pool(ctx, {kind, *window, x.dtype, x.dims[0], x.dims[1], x.data, y.data});
 }
 
 // Padding never wins, NaN always does.
@@ -68,6 +79,9 @@ Status max_pool(KernelContext& ctx) {
   if (ctx.wants_output(1)) {
     ONNXTOOL_ASSIGN(const MutableView view, ctx.output(1, DataType::kInt64, dims));
     indices = static_cast<int64_t*>(view.data);
+  } else {
+    ONNXTOOL_ASSIGN(const bool done, pool_by_library(ctx, device::DnnPool::Kind::kMax, w, y));
+    if (done) return {};
   }
   const bool column_major = ctx.node().attr_int("storage_order", 0) != 0;
   return dispatch(wide_type(x.dtype), TypeList<float, double, int32_t>{}, "the input",
@@ -140,6 +154,14 @@ Status window_pool(KernelContext& ctx) {
   const ConstView& x = ctx.input(0);
   ONNXTOOL_ASSIGN(const Window w, window_of(ctx));
   ONNXTOOL_ASSIGN(const MutableView y, ctx.output(0, x.dtype, w.output_dims(x.dims[0], x.dims[1])));
+  const bool count_pads = ctx.node().attr_int("count_include_pad", 0) != 0;
+  if constexpr (!kNorm) {
+    using Kind = device::DnnPool::Kind;
+    ONNXTOOL_ASSIGN(
+        const bool done,
+        pool_by_library(ctx, count_pads ? Kind::kAverageWithPads : Kind::kAverage, w, y));
+    if (done) return {};
+  }
   return dispatch(
       wide_type(x.dtype), TypeList<float, double>{}, "the input", [&]<class T>() -> Status {
         if constexpr (kNorm)
@@ -147,8 +169,8 @@ Status window_pool(KernelContext& ctx) {
                                                           order_of(ctx.node())});
         else
           device::for_each_index(
-              y.count, AverageElements<T>{DeviceWindow(w), x.dtype, x.data, y.data,
-                                          ctx.node().attr_int("count_include_pad", 0) != 0});
+              y.count,
+              AverageElements<T>{DeviceWindow(w), x.dtype, x.data, y.data, count_pads});
         return {};
       });
 }

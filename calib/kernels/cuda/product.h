@@ -38,6 +38,11 @@ struct Product {
   bool tf32 = false;                           // float operands are rounded to 10 bits of mantissa
 };
 
+/// Element `i` of an operand.
+inline const std::byte* element(const void* data, DataType type, int64_t i) {
+  return static_cast<const std::byte*>(data) + i * static_cast<int64_t>(size_bytes_of(type, 1));
+}
+
 /// The step between matrices that a batch of products reads in turn; nullopt: no step says it.
 inline std::optional<int64_t> even_step(const std::vector<int64_t>& index) {
   const int64_t step = index.size() > 1 ? index[1] - index[0] : 0;

@@ -36,10 +36,16 @@ struct Handle {
   cublasLtHandle_t handle = nullptr;
   cublasStatus_t made = cublasLtCreate(&handle);
   void* workspace = nullptr;
-  cudaError_t allocated = cudaMalloc(&workspace, kWorkspace);
   ~Handle() {  // at the end of the process the driver may be gone
     if (handle) (void)cublasLtDestroy(handle);
-    if (allocated == cudaSuccess) (void)cudaFree(workspace);
+    if (workspace) (void)cudaFree(workspace);
+  }
+  // Asked for again where there was none: smaller samples may have left some.
+  bool has_workspace() {
+    if (workspace || cudaMalloc(&workspace, kWorkspace) == cudaSuccess) return true;
+    (void)cudaGetLastError();  // the caller says that memory is out
+    workspace = nullptr;
+    return false;
   }
 };
 
@@ -206,7 +212,7 @@ Result<bool> run(const Product& p) {
   }
   thread_local Handle handle;
   if (handle.made != CUBLAS_STATUS_SUCCESS) return failed(handle.made, "starting");
-  if (handle.allocated != cudaSuccess)
+  if (!handle.has_workspace())
     return Error{ErrorCode::kOutOfMemory, "the device has no memory for matrix products",
                  "use --device cpu"};
   ONNXTOOL_ASSIGN(const Call* call, call_for(handle.handle, p));
