@@ -69,9 +69,9 @@ std::optional<int> device_index(const std::string& device) {
 void add_device_note(const std::string& file, KernelSets& out) {
   std::string reason;
   void* handle = open_module(file, reason);
-  const auto lacks = handle ? reinterpret_cast<const char* (*)()>(
-                                  ::dlsym(handle, "onnxtool_device_lacks_library"))
-                            : nullptr;
+  const auto lacks =
+      handle ? reinterpret_cast<const char* (*)()>(::dlsym(handle, "onnxtool_device_lacks_library"))
+             : nullptr;
   if (const char* why = lacks ? lacks() : nullptr)
     out.notes.push_back(std::string("without cuDNN (") + why + "): convolutions run slower");
 }

@@ -79,21 +79,49 @@ TEST_CASE("device library: windows that equal paddings make are asked for, other
     bool taken, pool_taken, counting_taken;
   } cases[] = {
       {"equal pads", A{{3, 3}, {}, {}, {1, 1, 1, 1}}, {1, 4, 9, 8}, true, true, true},
-      {"the pad behind is never seen", A{{3, 3}, {2, 2}, {}, {1, 1, 0, 0}}, {1, 4, 8, 8}, true,
-       true, true},
-      {"more behind than before", A{{3, 3}, {}, {}, {0, 0, 1, 1}}, {1, 4, 8, 8}, false, false,
+      {"the pad behind is never seen",
+       A{{3, 3}, {2, 2}, {}, {1, 1, 0, 0}},
+       {1, 4, 8, 8},
+       true,
+       true,
+       true},
+      {"more behind than before",
+       A{{3, 3}, {}, {}, {0, 0, 1, 1}},
+       {1, 4, 8, 8},
+       false,
+       false,
        false},
-      {"SAME_UPPER of an even window", A{{2, 2}, {}, {}, {}, AutoPad::kSameUpper}, {1, 4, 8, 8},
-       false, false, false},
-      {"SAME_LOWER of a strided one", A{{3, 3}, {2, 2}, {}, {}, AutoPad::kSameLower}, {1, 4, 8, 8},
-       true, true, true},
-      {"rounded up", A{{2, 2}, {2, 2}, {}, {}, AutoPad::kNotSet, true}, {1, 4, 7, 7}, false, false,
+      {"SAME_UPPER of an even window",
+       A{{2, 2}, {}, {}, {}, AutoPad::kSameUpper},
+       {1, 4, 8, 8},
+       false,
+       false,
        false},
-      {"rounded up to what fits", A{{2, 2}, {2, 2}, {}, {}, AutoPad::kNotSet, true}, {1, 4, 8, 8},
-       true, true, true},
+      {"SAME_LOWER of a strided one",
+       A{{3, 3}, {2, 2}, {}, {}, AutoPad::kSameLower},
+       {1, 4, 8, 8},
+       true,
+       true,
+       true},
+      {"rounded up",
+       A{{2, 2}, {2, 2}, {}, {}, AutoPad::kNotSet, true},
+       {1, 4, 7, 7},
+       false,
+       false,
+       false},
+      {"rounded up to what fits",
+       A{{2, 2}, {2, 2}, {}, {}, AutoPad::kNotSet, true},
+       {1, 4, 8, 8},
+       true,
+       true,
+       true},
       // Positions are those of pads [1, 1], but the last window passes the only pad there is.
-      {"rounded up past the pads", A{{3}, {2}, {}, {1, 0}, AutoPad::kNotSet, true}, {1, 4, 7},
-       true, true, false},
+      {"rounded up past the pads",
+       A{{3}, {2}, {}, {1, 0}, AutoPad::kNotSet, true},
+       {1, 4, 7},
+       true,
+       true,
+       false},
       {"pads below 0", A{{3}, {}, {}, {-1, -1}}, {1, 4, 9}, false, false, false},
       {"as much padding as window", A{{2}, {}, {}, {2, 2}}, {1, 4, 9}, true, false, false},
       {"dilated", A{{3}, {}, {2}, {2, 2}}, {1, 4, 9}, true, false, false},
@@ -124,17 +152,33 @@ TEST_CASE("device library: convolutions in one call, with a last step, and witho
       {"sums and a bias", {2, 6, 9, 8}, {4, 6, 3, 3}, "pads = [1,1,1,1]", "y = Identity (c)", 1},
       {"Relu", {2, 6, 9, 8}, {4, 6, 3, 3}, "strides = [2,1]", "y = Relu (c)", 1},
       {"a residual and Relu", {2, 6, 5, 5}, {4, 6, 1, 1}, "", "a = Add (c, r)  y = Relu (a)", 1},
-      {"more behind the call", {2, 6, 5, 5}, {4, 6, 3, 3}, "pads = [1,1,1,1]",
-       "a = Add (c, r)  d = Relu (a)  e = Tanh (d)  y = Add (e, r)", 1},
-      {"another activation", {2, 6, 5, 5}, {4, 6, 3, 3}, "dilations = [2,2]",
-       "s = Sigmoid (c)  y = Mul (c, s)", 1},
-      {"depthwise, which this library takes without Relu", {2, 6, 7, 7}, {6, 1, 3, 3},
-       "group = 6, pads = [1,1,1,1]", "y = Relu (c)", 1},
+      {"more behind the call",
+       {2, 6, 5, 5},
+       {4, 6, 3, 3},
+       "pads = [1,1,1,1]",
+       "a = Add (c, r)  d = Relu (a)  e = Tanh (d)  y = Add (e, r)",
+       1},
+      {"another activation",
+       {2, 6, 5, 5},
+       {4, 6, 3, 3},
+       "dilations = [2,2]",
+       "s = Sigmoid (c)  y = Mul (c, s)",
+       1},
+      {"depthwise, which this library takes without Relu",
+       {2, 6, 7, 7},
+       {6, 1, 3, 3},
+       "group = 6, pads = [1,1,1,1]",
+       "y = Relu (c)",
+       1},
       {"groups", {2, 6, 7, 7}, {4, 3, 3, 2}, "group = 2", "y = Identity (c)", 1},
       {"one axis", {2, 6, 31}, {4, 6, 4}, "strides = [3], pads = [2,2]", "y = Relu (c)", 1},
       {"three axes", {1, 3, 5, 6, 7}, {4, 3, 2, 3, 3}, "pads = [0,1,1,0,1,1]", "y = Relu (c)", 1},
-      {"other pads behind than before", {2, 6, 9, 8}, {4, 6, 3, 3}, "pads = [1,0,1,2]",
-       "y = Relu (c)", 0},
+      {"other pads behind than before",
+       {2, 6, 9, 8},
+       {4, 6, 3, 3},
+       "pads = [1,0,1,2]",
+       "y = Relu (c)",
+       0},
   };
   const DeviceWithLibrary device;
   for (const auto& c : cases) {
@@ -143,13 +187,13 @@ TEST_CASE("device library: convolutions in one call, with a last step, and witho
     const std::string conv = "c = Conv " + attributes + " (x, w, b)";
     const auto text = [&](const std::string& behind, const std::string& more) {
       return "<ir_version: 10, opset_import: [\"\" : 21]>\ng (" + float_type(c.x) + " x, " +
-             float_type(c.w) + " w, " + float_type({c.w[0]}) + " b" + more + ") => (y) { " + behind +
-             " }";
+             float_type(c.w) + " w, " + float_type({c.w[0]}) + " b" + more + ") => (y) { " +
+             behind + " }";
     };
     std::vector<Tensor> inputs = {draws.floats(c.x), draws.floats(c.w), draws.floats({c.w[0]})};
     // The residual has the convolution's own shape.
-    const auto plain = run_library_model(text(conv + " y = Identity (c)", ""),
-                                         {&cpu_kernel_set()}, inputs);
+    const auto plain =
+        run_library_model(text(conv + " y = Identity (c)", ""), {&cpu_kernel_set()}, inputs);
     std::string more;
     if (std::string(c.behind).find(", r)") != std::string::npos) {
       inputs.push_back(draws.floats(plain[0].dims()));
@@ -219,8 +263,7 @@ g (float[2,8,9,10] x, float[6,8,3,3] w, float[6] b) => (y)
     const auto found =
         run_library_model(text, {*reduced, device.set(), &cpu_kernel_set()}, {x, w, b});
     CHECK(device.calls() == 1);
-    const auto expected =
-        run_library_model(text, {&cpu_kernel_set()}, {rounded(x), rounded(w), b});
+    const auto expected = run_library_model(text, {&cpu_kernel_set()}, {rounded(x), rounded(w), b});
     const auto exact = run_library_model(text, {&cpu_kernel_set()}, {x, w, b});
     const Status s = compare_tensors(expected[0], found[0], {1e-5, 1e-5});
     CHECK_MESSAGE(s.ok(), precision << ": " << (s.ok() ? "" : s.error().message));

@@ -159,8 +159,7 @@ struct PlainProduct {
     for (int64_t j = 0; j < p.k; ++j)
       sum += operand(p.a, at * p.a_step + (p.transpose_a ? j * p.m + row : row * p.k + j)) *
              operand(p.b, at * p.b_step + (p.transpose_b ? column * p.k + j : j * p.n + column));
-    store<T>(p.result, p.c, at * p.c_step + row * p.n + column,
-             static_cast<T>(sum * p.alpha));
+    store<T>(p.result, p.c, at * p.c_step + row * p.n + column, static_cast<T>(sum * p.alpha));
   }
 };
 
@@ -207,8 +206,7 @@ namespace {
 int64_t seen_at(const DnnWindow& w, int64_t p, int64_t t) {
   int64_t offset = 0, scale = 1;
   for (int a = w.axes - 1; a >= 0; --a) {
-    const int64_t i =
-        p % w.out[a] * w.stride[a] - w.pad[a] + t % w.kernel[a] * w.dilation[a];
+    const int64_t i = p % w.out[a] * w.stride[a] - w.pad[a] + t % w.kernel[a] * w.dilation[a];
     if (i < 0 || i >= w.in[a]) return -1;
     p /= w.out[a], t /= w.kernel[a];
     offset += i * scale;
@@ -238,8 +236,8 @@ struct LibraryConvolution {
   }
   void operator()(int64_t e) const {
     const DnnWindow& w = c.window;
-    const int64_t in = volume_of(w, w.in), out = volume_of(w, w.out),
-                  taps = volume_of(w, w.kernel), depth = c.channels / c.group;
+    const int64_t in = volume_of(w, w.in), out = volume_of(w, w.out), taps = volume_of(w, w.kernel),
+                  depth = c.channels / c.group;
     const int64_t p = e % out, m = e / out % c.out_channels, n = e / out / c.out_channels;
     const int64_t first = n * c.channels + m / (c.out_channels / c.group) * depth;
     double sum = 0;
@@ -259,8 +257,7 @@ struct LibraryPool {
   DnnPool p;
   void operator()(int64_t e) const {
     const DnnWindow& w = p.window;
-    const int64_t in = volume_of(w, w.in), out = volume_of(w, w.out),
-                  taps = volume_of(w, w.kernel);
+    const int64_t in = volume_of(w, w.in), out = volume_of(w, w.out), taps = volume_of(w, w.kernel);
     float most = -INFINITY, sum = 0;
     int64_t count = 0;
     for (int64_t t = 0; t < taps; ++t) {

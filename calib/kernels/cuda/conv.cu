@@ -1,10 +1,11 @@
 // Conv and com.microsoft.FusedConv on a device. Shapes as cpu/conv_common.h resolves them.
 //
-// A library (dnn.h) is asked first. Where it cannot: what each output position sees is copied to a column (im2col), for as many images at a time as
-// kMostColumnBytes holds, and all their positions are multiplied at once; a last step moves sums to
-// their images and adds the bias and what the plan fused. Large windows of one element without
-// padding multiply the images as they lie. Groups of few channels are summed directly, one thread
-// an output: the product would be too small. All sums are float (double for double), rounded once.
+// A library (dnn.h) is asked first. Where it cannot: what each output position sees is copied to a
+// column (im2col), for as many images at a time as kMostColumnBytes holds, and all their positions
+// are multiplied at once; a last step moves sums to their images and adds the bias and what the
+// plan fused. Large windows of one element without padding multiply the images as they lie. Groups
+// of few channels are summed directly, one thread an output: the product would be too small. All
+// sums are float (double for double), rounded once.
 
 #include "calib/kernels/cpu/conv_common.h"
 #include "calib/kernels/cpu/epilogue.h"
@@ -187,8 +188,8 @@ class Convolution {
   }
 
  private:
-  // Operands of the library's convolutions, which have the type of their results. Rounded to 16 bits
-  // they lose nothing more to TF32, whose products are then exact.
+  // Operands of the library's convolutions, which have the type of their results. Rounded to 16
+  // bits they lose nothing more to TF32, whose products are then exact.
   Result<const void*> rounded(const ConstView& v) {
     if (operand_ == v.dtype) return v.data;
     ONNXTOOL_ASSIGN(void* to, ctx_.scratch(static_cast<size_t>(v.count) * sizeof(float)));
@@ -264,8 +265,8 @@ class Convolution {
     for (int64_t g = 0; g < s_.group; ++g) {
       product_.a = weights_of(g);
       product_.b = device::element(x_.data, operand_, g * s_.group_channels() * s_.pixels());
-      product_.c =
-          const_cast<std::byte*>(device::element(sums, dtype_of<T>, g * s_.group_outputs() * s_.pixels()));
+      product_.c = const_cast<std::byte*>(
+          device::element(sums, dtype_of<T>, g * s_.group_outputs() * s_.pixels()));
       ONNXTOOL_TRY(device::multiply(ctx_, product_));
     }
     if (!is_wide() || bias_ || post_.count) finish(sums, true, s_.batch, 0);
@@ -291,7 +292,8 @@ class Convolution {
     const int64_t in_image = s_.channels * volume(s_.window.in);
     for (int64_t first = 0; first < s_.batch; first += most) {
       const int64_t images = std::min(most, s_.batch - first);
-      if (direct) sums = const_cast<std::byte*>(device::element(y_.data, y_.dtype, first * image_outputs));
+      if (direct)
+        sums = const_cast<std::byte*>(device::element(y_.data, y_.dtype, first * image_outputs));
       product_.n = images * s_.pixels();
       for (int64_t g = 0; g < s_.group; ++g) {
         device::for_each_index(
@@ -299,12 +301,12 @@ class Convolution {
             CopyColumns<T>{
                 DeviceWindow(s_.window), x_.dtype, operand_,
                 device::element(x_.data, x_.dtype,
-                        first * in_image + g * s_.group_channels() * volume(s_.window.in)),
+                                first * in_image + g * s_.group_channels() * volume(s_.window.in)),
                 columns, Divider(s_.pixels()), Divider(images), s_.channels});
         product_.a = weights_of(g);
         product_.b = columns;
-        product_.c =
-            const_cast<std::byte*>(device::element(sums, dtype_of<T>, g * s_.group_outputs() * product_.n));
+        product_.c = const_cast<std::byte*>(
+            device::element(sums, dtype_of<T>, g * s_.group_outputs() * product_.n));
         ONNXTOOL_TRY(device::multiply(ctx_, product_));
       }
       if (!direct || bias_ || post_.count) finish(sums, direct, images, first * image_outputs);

@@ -27,34 +27,34 @@ namespace {
 
 constexpr size_t kMostWorkspace = size_t{256} << 20;
 
-#define ONNXTOOL_CUDNN_FUNCTIONS(F)                                                               \
-  F(cudnnGetVersion)                                                                              \
-  F(cudnnGetCudartVersion)                                                                        \
-  F(cudnnGetErrorString)                                                                          \
-  F(cudnnCreate)                                                                                  \
-  F(cudnnDestroy)                                                                                 \
-  F(cudnnSetStream)                                                                               \
-  F(cudnnCreateTensorDescriptor)                                                                  \
-  F(cudnnSetTensorNdDescriptor)                                                                   \
-  F(cudnnDestroyTensorDescriptor)                                                                 \
-  F(cudnnCreateFilterDescriptor)                                                                  \
-  F(cudnnSetFilterNdDescriptor)                                                                   \
-  F(cudnnDestroyFilterDescriptor)                                                                 \
-  F(cudnnCreateConvolutionDescriptor)                                                             \
-  F(cudnnSetConvolutionNdDescriptor)                                                              \
-  F(cudnnSetConvolutionGroupCount)                                                                \
-  F(cudnnSetConvolutionMathType)                                                                  \
-  F(cudnnDestroyConvolutionDescriptor)                                                            \
-  F(cudnnCreateActivationDescriptor)                                                              \
-  F(cudnnSetActivationDescriptor)                                                                 \
-  F(cudnnDestroyActivationDescriptor)                                                             \
-  F(cudnnGetConvolutionForwardAlgorithm_v7)                                                       \
-  F(cudnnGetConvolutionForwardWorkspaceSize)                                                      \
-  F(cudnnConvolutionForward)                                                                      \
-  F(cudnnConvolutionBiasActivationForward)                                                        \
-  F(cudnnCreatePoolingDescriptor)                                                                 \
-  F(cudnnSetPoolingNdDescriptor)                                                                  \
-  F(cudnnDestroyPoolingDescriptor)                                                                \
+#define ONNXTOOL_CUDNN_FUNCTIONS(F)          \
+  F(cudnnGetVersion)                         \
+  F(cudnnGetCudartVersion)                   \
+  F(cudnnGetErrorString)                     \
+  F(cudnnCreate)                             \
+  F(cudnnDestroy)                            \
+  F(cudnnSetStream)                          \
+  F(cudnnCreateTensorDescriptor)             \
+  F(cudnnSetTensorNdDescriptor)              \
+  F(cudnnDestroyTensorDescriptor)            \
+  F(cudnnCreateFilterDescriptor)             \
+  F(cudnnSetFilterNdDescriptor)              \
+  F(cudnnDestroyFilterDescriptor)            \
+  F(cudnnCreateConvolutionDescriptor)        \
+  F(cudnnSetConvolutionNdDescriptor)         \
+  F(cudnnSetConvolutionGroupCount)           \
+  F(cudnnSetConvolutionMathType)             \
+  F(cudnnDestroyConvolutionDescriptor)       \
+  F(cudnnCreateActivationDescriptor)         \
+  F(cudnnSetActivationDescriptor)            \
+  F(cudnnDestroyActivationDescriptor)        \
+  F(cudnnGetConvolutionForwardAlgorithm_v7)  \
+  F(cudnnGetConvolutionForwardWorkspaceSize) \
+  F(cudnnConvolutionForward)                 \
+  F(cudnnConvolutionBiasActivationForward)   \
+  F(cudnnCreatePoolingDescriptor)            \
+  F(cudnnSetPoolingNdDescriptor)             \
+  F(cudnnDestroyPoolingDescriptor)           \
   F(cudnnPoolingForward)
 
 struct Library {
@@ -73,8 +73,8 @@ struct Library {
     const std::string file = "libcudnn.so." + std::to_string(CUDNN_MAJOR);
     void* handle = ::dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);  // never closed
     if (!handle) return ::dlerror();
-#define ONNXTOOL_LOOK_UP(name)                                                   \
-  name = reinterpret_cast<decltype(name)>(::dlsym(handle, #name));              \
+#define ONNXTOOL_LOOK_UP(name)                                     \
+  name = reinterpret_cast<decltype(name)>(::dlsym(handle, #name)); \
   if (!name) return file + " has no " #name;
     ONNXTOOL_CUDNN_FUNCTIONS(ONNXTOOL_LOOK_UP)
 #undef ONNXTOOL_LOOK_UP
@@ -103,10 +103,10 @@ Error failed(cudnnStatus_t status, const char* what) {
                    library().cudnnGetErrorString(status),
                "use --device cpu"};
 }
-#define ONNXTOOL_CUDNN(call)                                                                 \
-  do {                                                                                       \
-    if (const cudnnStatus_t s = library().call; s != CUDNN_STATUS_SUCCESS)                   \
-      return failed(s, #call);                                                               \
+#define ONNXTOOL_CUDNN(call)                                               \
+  do {                                                                     \
+    if (const cudnnStatus_t s = library().call; s != CUDNN_STATUS_SUCCESS) \
+      return failed(s, #call);                                             \
   } while (false)
 
 // One a thread: a handle belongs to the device that was current when it was made.
@@ -131,16 +131,16 @@ bool is_unsupported(cudnnStatus_t status) {
 }
 
 // Owners of cuDNN's descriptions.
-#define ONNXTOOL_OWNER(Kind)                                                 \
-  struct Kind {                                                                     \
-    cudnn##Kind##Descriptor_t desc = nullptr;                                       \
-    cudnnStatus_t made = library().cudnnCreate##Kind##Descriptor(&desc);            \
-    Kind() = default;                                                               \
-    Kind(const Kind&) = delete;                                                     \
-    Kind& operator=(const Kind&) = delete;                                          \
-    ~Kind() {                                                                       \
-      if (desc) (void)library().cudnnDestroy##Kind##Descriptor(desc);               \
-    }                                                                               \
+#define ONNXTOOL_OWNER(Kind)                                             \
+  struct Kind {                                                          \
+    cudnn##Kind##Descriptor_t desc = nullptr;                            \
+    cudnnStatus_t made = library().cudnnCreate##Kind##Descriptor(&desc); \
+    Kind() = default;                                                    \
+    Kind(const Kind&) = delete;                                          \
+    Kind& operator=(const Kind&) = delete;                               \
+    ~Kind() {                                                            \
+      if (desc) (void)library().cudnnDestroy##Kind##Descriptor(desc);    \
+    }                                                                    \
   }
 ONNXTOOL_OWNER(Tensor);
 ONNXTOOL_OWNER(Filter);
@@ -170,8 +170,8 @@ Status describe(const Tensor& t, DataType type, int rank, const Extents& extents
     strides[static_cast<size_t>(a)] = step;
     step *= extents[static_cast<size_t>(a)];
   }
-  ONNXTOOL_CUDNN(cudnnSetTensorNdDescriptor(t.desc, cudnn_type(type), rank, extents.data(),
-                                            strides.data()));
+  ONNXTOOL_CUDNN(
+      cudnnSetTensorNdDescriptor(t.desc, cudnn_type(type), rank, extents.data(), strides.data()));
   return {};
 }
 Status describe_weights(const Filter& f, DataType type, int rank, const Extents& extents) {
@@ -261,16 +261,14 @@ Status choose_convolution(cudnnHandle_t handle, const DnnConvolution& c, Convolu
   ONNXTOOL_TRY(describe(call.y, c.type, rank, extents_of(w, c.batch, c.out_channels, w.out)));
   const int ones[3] = {1, 1, 1};
   ONNXTOOL_TRY(describe(call.bias, c.type, rank, extents_of(w, 1, c.out_channels, ones)));
-  ONNXTOOL_TRY(describe_weights(
-      call.weights, c.type, rank,
-      extents_of(w, c.out_channels, c.channels / c.group, w.kernel)));
+  ONNXTOOL_TRY(describe_weights(call.weights, c.type, rank,
+                                extents_of(w, c.out_channels, c.channels / c.group, w.kernel)));
   if (call.convolution.made != CUDNN_STATUS_SUCCESS)
     return failed(call.convolution.made, "describing");
   ONNXTOOL_CUDNN(cudnnSetConvolutionNdDescriptor(call.convolution.desc, w.axes, w.pad, w.stride,
                                                  w.dilation, CUDNN_CROSS_CORRELATION,
                                                  CUDNN_DATA_FLOAT));
-  ONNXTOOL_CUDNN(
-      cudnnSetConvolutionGroupCount(call.convolution.desc, static_cast<int>(c.group)));
+  ONNXTOOL_CUDNN(cudnnSetConvolutionGroupCount(call.convolution.desc, static_cast<int>(c.group)));
   if (call.activation.made != CUDNN_STATUS_SUCCESS)
     return failed(call.activation.made, "describing");
   ONNXTOOL_CUDNN(cudnnSetActivationDescriptor(
@@ -314,10 +312,10 @@ Status describe_pool(const DnnPool& p, PoolCall& call) {
   ONNXTOOL_TRY(describe(call.x, p.type, rank, extents_of(w, p.batch, p.channels, w.in)));
   ONNXTOOL_TRY(describe(call.y, p.type, rank, extents_of(w, p.batch, p.channels, w.out)));
   if (call.pooling.made != CUDNN_STATUS_SUCCESS) return failed(call.pooling.made, "describing");
-  const cudnnPoolingMode_t mode =
-      p.kind == DnnPool::Kind::kMax       ? CUDNN_POOLING_MAX_DETERMINISTIC
-      : p.kind == DnnPool::Kind::kAverage ? CUDNN_POOLING_AVERAGE_COUNT_EXCLUDE_PADDING
-                                          : CUDNN_POOLING_AVERAGE_COUNT_INCLUDE_PADDING;
+  const cudnnPoolingMode_t mode = p.kind == DnnPool::Kind::kMax ? CUDNN_POOLING_MAX_DETERMINISTIC
+                                  : p.kind == DnnPool::Kind::kAverage
+                                      ? CUDNN_POOLING_AVERAGE_COUNT_EXCLUDE_PADDING
+                                      : CUDNN_POOLING_AVERAGE_COUNT_INCLUDE_PADDING;
   ONNXTOOL_CUDNN(cudnnSetPoolingNdDescriptor(call.pooling.desc, mode, CUDNN_PROPAGATE_NAN, w.axes,
                                              w.kernel, w.pad, w.stride));
   return {};
@@ -378,14 +376,13 @@ Result<bool> pool(KernelContext&, const DnnPool& p) {
       !is_small(p.batch, p.channels, w, w.out))
     return false;
   ONNXTOOL_ASSIGN(const cudnnHandle_t handle, handle_of_thread());
-  const Key key = key_of(w, {static_cast<int64_t>(p.type), static_cast<int64_t>(p.kind), p.batch,
-                             p.channels});
+  const Key key =
+      key_of(w, {static_cast<int64_t>(p.type), static_cast<int64_t>(p.kind), p.batch, p.channels});
   ONNXTOOL_ASSIGN(const PoolCall* call, call_for<PoolCall>(key, [&](PoolCall& fresh) {
                     return describe_pool(p, fresh);
                   }));
-  const cudnnStatus_t status =
-      library().cudnnPoolingForward(handle, call->pooling.desc, &kOne, call->x.desc, p.x, &kZero,
-                                    call->y.desc, p.y);
+  const cudnnStatus_t status = library().cudnnPoolingForward(
+      handle, call->pooling.desc, &kOne, call->x.desc, p.x, &kZero, call->y.desc, p.y);
   if (status == CUDNN_STATUS_SUCCESS) return true;
   if (!is_unsupported(status)) return failed(status, "pool");
   return false;

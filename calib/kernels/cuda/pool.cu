@@ -1,6 +1,7 @@
-// Pooling on a device, by a library (dnn.h) where it can, else one thread an output: MaxPool, AveragePool, LpPool; GlobalAveragePool,
-// GlobalMaxPool and GlobalLpPool reduce planes. Windows as cpu/window.h resolves them; sums run
-// over the window in order, in float for AveragePool as on the host, else in double.
+// Pooling on a device, by a library (dnn.h) where it can, else one thread an output: MaxPool,
+// AveragePool, LpPool; GlobalAveragePool, GlobalMaxPool and GlobalLpPool reduce planes. Windows as
+// cpu/window.h resolves them; sums run over the window in order, in float for AveragePool as on the
+// host, else in double.
 
 #include <cmath>
 #include <limits>
@@ -33,8 +34,7 @@ Result<Window> window_of(const KernelContext& ctx) {
 Result<bool> pool_by_library(KernelContext& ctx, device::DnnPool::Kind kind, const Window& w,
                              const MutableView& y) {
   const ConstView& x = ctx.input(0);
-  const auto window =
-      device::dnn_pool_window(w, kind == device::DnnPool::Kind::kAverageWithPads);
+  const auto window = device::dnn_pool_window(w, kind == device::DnnPool::Kind::kAverageWithPads);
   if (!window || wide_type(x.dtype) != DataType::kFloat || device::library_refusal()) return false;
   return device::pool(ctx, {kind, *window, x.dtype, x.dims[0], x.dims[1], x.data, y.data});
 }
@@ -169,8 +169,7 @@ Status window_pool(KernelContext& ctx) {
                                                           order_of(ctx.node())});
         else
           device::for_each_index(
-              y.count,
-              AverageElements<T>{DeviceWindow(w), x.dtype, x.data, y.data, count_pads});
+              y.count, AverageElements<T>{DeviceWindow(w), x.dtype, x.data, y.data, count_pads});
         return {};
       });
 }
