@@ -1,4 +1,6 @@
 // Attention and rotary embeddings on a device against the host's, in all their forms.
+#include <cmath>
+
 #include "libopt/support/half.h"
 #include "tests/kernels/device_node.h"
 
@@ -59,6 +61,39 @@ TEST_CASE("device kernels: attention over heads in any order, masks, caches and 
                                      {reinterpret_cast<const std::byte*>(bits.data()),
                                       reinterpret_cast<const std::byte*>(bits.data() + 140)}));
   check_on_devices("Attention", shown, 1, 1e-5);
+}
+
+TEST_CASE("device kernels: attention in tiles of queries, keys and elements, and of wider heads") {
+  DeviceDraws draws;
+  const auto times = [](Tensor t, float by) {
+    std::vector<float> v = t.values<float>();
+    for (float& x : v) x *= by;
+    return Tensor::from<float>(t.dims(), v);
+  };
+  // Elements of a head of keys and of values; the last two do not fit.
+  const std::pair<int64_t, int64_t> sizes[] = {{1, 1},    {8, 64},  {64, 5},   {65, 3},
+                                               {30, 100}, {128, 1}, {129, 16}, {16, 130}};
+  for (const auto& [size, value_size] : sizes)
+    for (const auto& [queries, keys] :
+         {std::pair<int64_t, int64_t>{16, 1}, {33, 32}, {70, 100}, {15, 33}})
+      // Large scores: maxima that grow from tile to tile.
+      check_on_devices("Attention <is_causal = " + std::to_string(keys % 2) + ", scale = 2.0>",
+                       {times(draws.floats({2, 2, queries, size}), 3),
+                        draws.floats({2, 1, keys, size}), draws.floats({2, 1, keys, value_size})},
+                       1, 1e-5);
+  // Heads among the others of a row, with a mask, a cap, and rows that see nothing.
+  Inputs packed = {draws.floats({2, 40, 3 * 20}), draws.floats({2, 75, 3 * 20}),
+                   draws.floats({2, 75, 3 * 70}), draws.floats({1, 3, 40, 75})};
+  check_on_devices("Attention <q_num_heads = 3, kv_num_heads = 3, softcap = 1.5>", packed, 1, 1e-5);
+  packed.resize(6);
+  packed.push_back(Tensor::from<int64_t>({2}, std::vector<int64_t>{0, 34}));
+  check_on_devices("Attention <q_num_heads = 3, kv_num_heads = 3, is_causal = 1>", packed, 1, 1e-5);
+  // What is not a number or infinite stays where it is seen.
+  std::vector<float> odd = packed[1]->values<float>();
+  odd[3] = std::nanf(""), odd[75 * 60 + 7] = INFINITY;
+  packed[1] = Tensor::from<float>(packed[1]->dims(), odd);
+  packed.resize(4);
+  check_on_devices("Attention <q_num_heads = 3, kv_num_heads = 3, is_causal = 1>", packed, 1, 1e-5);
 }
 
 TEST_CASE("device kernels: MultiHeadAttention of packed inputs, biases, paddings and pasts") {

@@ -1,6 +1,7 @@
-// Attention on a device (cpu/attention_core.h): one product of all heads for the scores, one pass
-// over their rows for caps, biases and maxima, one for exponentials and sums, one that divides, one
-// product with the values.
+// Attention on a device (cpu/attention_core.h). In float32, where heads are not too wide and scores are
+// not wanted, it is one launch (attention_tiles.h). Else: one product of all heads for the scores, one
+// pass over their rows for caps, biases and maxima, one for exponentials and sums, one that
+// divides, one product with the values.
 //
 // Heads lie one after the other, [batch, head, row, size], copied where they do not; queries of a
 // group of heads that share keys are then rows of one matrix. Scores are held for as many rows as
@@ -11,6 +12,7 @@
 #include <cmath>
 #include <limits>
 
+#include "calib/kernels/cuda/attention_tiles.h"
 #include "calib/kernels/cuda/gemm_isa.h"
 #include "calib/kernels/cuda/lines.h"
 
@@ -23,6 +25,7 @@ namespace {
 
 using device::Divider;
 using device::Precision;
+using device::RowBias;
 
 #if defined(__CUDACC__)
 // Products of so many scores fill a device; small against its memory.
@@ -31,46 +34,6 @@ constexpr int64_t kMostScoreBytes = int64_t{512} << 20;
 // Tests see rows in parts.
 constexpr int64_t kMostScoreBytes = 2 << 10;
 #endif
-
-// A MaskBias as launch parameters.
-template <class T>
-struct RowBias {
-  const T* mask = nullptr;
-  int64_t strides[3] = {}, mask_keys = INT64_MAX, left = -1, right = -1;
-  const int64_t *offsets = nullptr, *valid = nullptr;  // nullptr: 0, all
-  bool each_offset = false, each_valid = false;        // one for each sample
-
-  ONNXTOOL_HD T apply(T score, int64_t batch, int64_t head, int64_t query, int64_t key,
-                      int64_t keys) const {
-    constexpr T kHidden = -std::numeric_limits<T>::infinity();
-    if (mask)
-      score = key < mask_keys
-                  ? score + mask[batch * strides[0] + head * strides[1] + query * strides[2] + key]
-                  : kHidden;
-    const KeyRange range =
-        key_range(left, right, offsets ? offsets[each_offset ? batch : 0] : 0,
-                  valid ? valid[each_valid ? batch : 0] : INT64_MAX, query, keys);
-    return key >= range.first && key < range.last ? score : kHidden;
-  }
-};
-
-template <class T>
-Result<RowBias<T>> row_bias(KernelContext& ctx, const MaskBias<T>* from) {
-  RowBias<T> b;
-  if (!from) return b;
-  b.mask = from->mask;
-  std::copy_n(from->strides.begin(), 3, b.strides);
-  const KeyWindow& w = from->window;
-  b.mask_keys = from->mask_keys, b.left = w.left, b.right = w.right;
-  b.each_offset = w.offsets.size() > 1, b.each_valid = w.valid.size() > 1;
-  if (!w.offsets.empty()) {
-    ONNXTOOL_ASSIGN(b.offsets, shared_values(ctx, w.offsets));
-  }
-  if (!w.valid.empty()) {
-    ONNXTOOL_ASSIGN(b.valid, shared_values(ctx, w.valid));
-  }
-  return b;
-}
 
 // Rows of scores as they are computed, of all [batch, head, query] from `first` on.
 template <class T>
@@ -103,8 +66,11 @@ struct BiasLine : ScoreRows<T> {
     this->show(ScoreStage::kProduct, line, key, score);
     if (this->softcap != 0) score = this->softcap * std::tanh(score / this->softcap);
     this->show(ScoreStage::kCapped, line, key, score);
-    for (const RowBias<T>& bias : this->biases)
-      score = bias.apply(score, batch, head, query, key, this->keys);
+    for (const RowBias<T>& bias : this->biases) {
+      const KeyRange seen = bias.range(batch, query, this->keys);
+      score = key >= seen.first && key < seen.last ? bias.add(score, batch, head, query, key)
+                                                   : -std::numeric_limits<T>::infinity();
+    }
     this->show(ScoreStage::kBiased, line, key, score);
     *at = score;
     merge(part, score);
@@ -239,7 +205,7 @@ class Attention {
     line_.heads = Divider(p_.q.heads), line_.queries = Divider(p_.q.rows);
     line_.softcap = p_.softcap;
     for (size_t i = 0; i < 2; ++i) {
-      ONNXTOOL_ASSIGN(line_.biases[i], row_bias<T>(ctx_, p_.biases[i]));
+      ONNXTOOL_ASSIGN(line_.biases[i], device::row_bias<T>(ctx_, p_.biases[i]));
     }
     line_.shown = p_.scores, line_.stage = p_.stage;
     line_.blind_gives_nan = p_.blind_gives_nan;
@@ -309,6 +275,10 @@ Status attend(KernelContext& ctx, const GemmIsa& isa, const AttentionProblem<T>&
   const Dims results{y.batches, y.heads, y.rows,
                      problem.scores != nullptr ? std::max(y.size, problem.k.rows) : y.size};
   if (checked_product(results) == 0) return {};
+  if constexpr (std::is_same_v<T, float>)
+    if (isa.precision == Precision::kFloat32 && !problem.scores &&
+        device::fits_tiles(problem.q, problem.k, problem.v))
+      return device::attend_in_tiles(ctx, problem);
   return Attention<T>(ctx, isa, problem).run();
 }
 
