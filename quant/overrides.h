@@ -22,6 +22,7 @@ struct OverrideValues {
   std::optional<double> percentile;         // percentile=P, which chooses that calibrator too
   std::optional<Range> range;               // range=MIN,MAX
   std::optional<bool> symmetric;            // symmetric=yes, no
+  bool operator==(const OverrideValues&) const = default;
 };
 
 class Overrides {

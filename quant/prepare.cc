@@ -125,6 +125,20 @@ void drop_idle_relus(Graph& graph) {
   }
 }
 
+// Of two operands it is an Add, which has integer kernels. What selections name keeps its operator.
+std::set<std::string> sums_to_adds(Graph& graph, const QuantizeOptions& options) {
+  std::set<std::string> results;
+  for (Node& node : graph.nodes()) {
+    if (!node.is("Sum") || node.num_inputs() != 2 || !node.has_input(0) || !node.has_input(1) ||
+        !node.has_output(0) || options.exclude.matches(node) ||
+        options.overrides.of(node) != OverrideValues{})
+      continue;
+    Rewriter(graph, &node).set_op(node, "Add");
+    results.insert(node.output(0).name());
+  }
+  return results;
+}
+
 // onnxruntime puts an AveragePool's attributes on its integer kernel, which has no dilations: a
 // model with them does not load, whatever they are.
 void drop_idle_dilations(Graph& graph) {
@@ -267,6 +281,15 @@ Status fold_model(Model& model, const QuantizeOptions& options = {}) {
 
 }  // namespace
 
+void restore_sums(Graph& graph, const std::set<std::string>& sums,
+                  const std::set<const Node*>& integer) {
+  for (const std::string& result : sums) {
+    Value* v = graph.find(result);
+    Node* add = v ? v->producer() : nullptr;
+    if (add && add->is("Add") && !integer.contains(add)) Rewriter(graph, add).set_op(*add, "Sum");
+  }
+}
+
 Result<Preparation> prepare_model(Model& model, const QuantizeOptions& options) {
   Preparation p = before(model);
   // A body is shared by its calls, whose tensors have ranges of their own.
@@ -291,6 +314,7 @@ Result<Preparation> prepare_model(Model& model, const QuantizeOptions& options) 
                    "leave out --no-opset-change"};
     ONNXTOOL_TRY(raise_opset(model, needed, p));
   }
+  if (!options.ort_compat) p.sums = sums_to_adds(model.graph(), options);
   ONNXTOOL_TRY(fold_model(model, options));
   fold_gemm_factors(model.graph());
   after(model, p);

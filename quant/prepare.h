@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -15,7 +16,14 @@ struct Preparation {
   int64_t ir_before = 0, ir_after = 0;
   size_t nodes_before = 0, nodes_after = 0;
   std::vector<std::string> notes;  // what was changed, for the report
+  /// Results of Sums of two that are Adds now.
+  std::set<std::string> sums;
 };
+
+/// Sums again of those Adds that are not in `integer`: a file has them where an Add would be fused
+/// with what slows it down.
+void restore_sums(Graph& graph, const std::set<std::string>& sums,
+                  const std::set<const Node*>& integer);
 
 /// Initializers out of the graph inputs where the file is older than IR 4, weights out of them in
 /// any file, the opset raised to what the scheme needs, constants folded, BatchNormalization into

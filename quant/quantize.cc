@@ -403,6 +403,9 @@ Result<Quantizer::Output> Quantizer::emit_with(Calibrator calibrator) const {
   const Placement placement = place(*out.model, options_, weighing_);
   ONNXTOOL_CHECK(placement.tensors.size() == params.size() &&
                  placement.nodes.size() == placement_.nodes.size());
+  std::set<const Node*> integer;
+  for (const IntegerNode& n : placement.nodes) integer.insert(n.node);
+  restore_sums(out.model->graph(), preparation_.sums, integer);
   ONNXTOOL_ASSIGN(out.emitted, emit_qdq(*out.model, placement, params, options_));
   out.emitted.notes.insert(out.emitted.notes.end(), notes.begin(), notes.end());
   apply_roundings(*out.model, rounded_);

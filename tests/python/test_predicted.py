@@ -89,6 +89,10 @@ class Predicted(unittest.TestCase):
             with self.subTest(name):
                 self.check_forms(graph_of(body, constants, condition), {"QLinearWhere": 1, "Where": 0, "QuantizeLinear": 1})
 
+    def test_sum_of_two(self):
+        body = [node("Relu", "a", "r"), conv("r", "w3", "b"), node("Sum", "b r", "s"), node("Relu", "s", "z")]
+        self.check_forms(graph_of(body, {}), {"QLinearAdd": 1, "Sum": 0, "QLinearConv": 3, "QuantizeLinear": 1})
+
     def test_where_in_float(self):
         model = graph_of([node("Where", "c a k", "z")], {"k": np.float32(-0.5)}, [("c", SHAPE)])
         self.check(model, {"QLinearWhere": 0, "Where": 1, "QLinearConv": 2}, "--include", "op:*", "--exclude", "op:Where")

@@ -138,6 +138,27 @@ TEST_CASE("placement: onnxruntime loads no AveragePool with dilations between DQ
   }
 }
 
+TEST_CASE("placement: a Sum of two is an Add where that runs on integers, else it stays") {
+  const std::string text = image_model("a = Conv (c, v) s = Sum (a, c) y = Conv (s, w)");
+  CHECK(decide(text).at("s").kernel == "QLinearAdd");
+  const testing::Quantized q = testing::quantize(text);
+  CHECK(q.count("Add") == 1);
+  CHECK(q.count("Sum") == 0);
+  CHECK(q.sqnr_db > 30);
+  // Runtimes fuse an Add with the normalization behind it, and so the file has none.
+  const testing::Quantized floats =
+      testing::quantize(image_model("a = Conv (c, v) s = Sum (a, c) y = Tanh (s)"));
+  CHECK(floats.count("Add") == 0);
+  CHECK(floats.count("Sum") == 1);
+  // What is named is left alone.
+  QuantizeOptions options = all_layers();
+  options.exclude = *Selection::parse({"op:Sum"});
+  CHECK(testing::quantize(text, options).count("Sum") == 1);
+  options = all_layers();
+  options.overrides = *Overrides::parse({"op:Sum:type=float"});
+  CHECK(testing::quantize(text, options).count("Sum") == 1);
+}
+
 // A Where whose condition changes from element to element costs more on integers than Q and DQ.
 TEST_CASE("placement: a Where runs on integers where that is no slower") {
   const auto with = [](const std::string& condition) {
