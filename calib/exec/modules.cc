@@ -8,6 +8,7 @@
 #include <climits>
 #include <optional>
 
+#include "calib/exec/recorder.h"
 #include "calib/kernels/cpu/cpu_kernels.h"
 
 namespace onnxtool {
@@ -109,6 +110,9 @@ Result<const KernelSet*> load_device_module(const std::string& file, int index) 
   if (const char* refused = use(index)) return failed(refused);
   const KernelSet* set = kernel_set_of(handle, file, reason);
   if (!set) return failed(reason);
+  const auto recorder =
+      reinterpret_cast<const RecorderApi* (*)()>(::dlsym(handle, "onnxtool_recorder"));
+  set_recorder(set->device, recorder ? recorder() : nullptr);
   return set;
 }
 

@@ -235,6 +235,8 @@ struct Trace {
   std::vector<Event> events;
 };
 
+class Recordings;
+
 struct RunContext::Impl {
   explicit Impl(std::shared_ptr<const Plan> p);
   ~Impl();
@@ -264,6 +266,8 @@ struct RunContext::Impl {
   Result<ConstView> view(int slot, const KernelSet* set, const std::function<bool(Layout)>& takes);
   template <class Bind>
   Status run_bound(size_t count, const Bind& bind, std::vector<Datum>* outputs, Observer* observer);
+  template <class Bind>
+  Status bind_and_run(size_t count, const Bind& bind, Observer* observer);
   Result<ConstView> host_view(int slot);
   /// An input of a step as its kernel wants it.
   Result<ConstView> input_view(const Step& step, int input);
@@ -306,6 +310,8 @@ struct RunContext::Impl {
   std::map<std::pair<size_t, size_t>, size_t> child_index_;
   std::shared_ptr<Trace> trace_;  // null: nothing is timed; shared with children
   int depth_ = 0;                 // of subgraphs
+  std::unique_ptr<Recordings> recordings_;  // null: nothing is to be recorded
+  bool starts_over_ = false;                // since what was recorded is of no use
 };
 
 }  // namespace onnxtool

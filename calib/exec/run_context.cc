@@ -7,6 +7,7 @@
 
 #include "calib/exec/parts.h"
 #include "calib/exec/plan_impl.h"
+#include "calib/exec/recordings.h"
 #include "calib/exec/threads.h"
 #include "libopt/support/checked.h"
 
@@ -148,7 +149,9 @@ bool share_part(KernelContext& ctx, int output, int input, std::span<const int64
 }
 
 RunContext::Impl::Impl(std::shared_ptr<const Plan> p)
-    : plan_(std::move(p)), slots_(static_cast<size_t>(plan().num_slots) + spare_slots(plan())) {}
+    : plan_(std::move(p)),
+      slots_(static_cast<size_t>(plan().num_slots) + spare_slots(plan())),
+      recordings_(Recordings::make(plan())) {}
 
 RunContext::Impl::~Impl() { end_run(); }
 
@@ -249,7 +252,19 @@ Status RunContext::Impl::run_steps(Observer* observer) {
     v.forms[static_cast<size_t>(v.num_forms++)] = {MemorySpace::kDevice, Layout::kPlain, c.data,
                                                    nullptr, c.api};
   }
+  // Observers see values between the steps, a profile each step's time, and subgraphs run on their
+  // parent's values.
+  const bool records = recordings_ && !observer && !trace_ && depth_ == 0;
   for (size_t i = 0; i < plan().steps.size(); ++i) {
+    if (size_t end = 0; records) {
+      ONNXTOOL_ASSIGN(const Recordings::Outcome ran, recordings_->run(*this, i, end));
+      starts_over_ = ran == Recordings::Outcome::kStartOver;
+      if (starts_over_) return {};
+      if (ran == Recordings::Outcome::kRan) {
+        i = end - 1;
+        continue;
+      }
+    }
     const int64_t start = trace_ ? now_ns() : 0;
     ONNXTOOL_TRY(run_step(i, observer));
     // A device works on by itself: what a step takes shows only where it is waited for.
@@ -278,6 +293,37 @@ Status RunContext::Impl::run(std::span<const Tensor> inputs, std::vector<Datum>*
 }
 
 template <class Bind>
+Status RunContext::Impl::bind_and_run(size_t count, const Bind& bind, Observer* observer) {
+  const Plan::Impl& p = plan();
+  for (size_t i = 0; i < count; ++i) {
+    const int slot = p.input_slots[i];
+    ONNXTOOL_TRY(bind(slot, i));
+    const int watch = p.watch_of_slot[static_cast<size_t>(slot)];
+    if (watch < 0 || !observer || is_container(slot)) continue;
+    // Steps on the device will want it there anyway.
+    if (p.device && p.device->count && p.uploads > 0 && p.kernel_sets.front()->device &&
+        is_float(slots_[static_cast<size_t>(slot)].dtype)) {
+      ONNXTOOL_ASSIGN(const ConstView there, view(slot, p.kernel_sets.front(),
+                                                  [](Layout l) { return l == Layout::kPlain; }));
+      ONNXTOOL_ASSIGN(const bool taken, observer->observe_there(*p.device, watch, there));
+      if (taken) continue;
+    }
+    ONNXTOOL_ASSIGN(ConstView shown, host_view(slot));
+    ONNXTOOL_TRY(observer->observe(watch, shown));
+  }
+  Status ran;
+  run_gathered(p.threads, [&] {
+    ran = run_steps(observer);
+    if (!p.device) return;
+    // On the thread that asked for the work, which need not be this function's; after an error
+    // too, as buffers go back next.
+    Status finished = p.device->finish();
+    if (ran.ok()) ran = std::move(finished);
+  });
+  return ran;
+}
+
+template <class Bind>
 Status RunContext::Impl::run_bound(size_t count, const Bind& bind, std::vector<Datum>* outputs,
                                    Observer* observer) {
   const Plan::Impl& p = plan();
@@ -291,32 +337,12 @@ Status RunContext::Impl::run_bound(size_t count, const Bind& bind, std::vector<D
     ~Ended() { run.end_run(); }
   } ended{*this};
   try {
-    for (size_t i = 0; i < count; ++i) {
-      const int slot = p.input_slots[i];
-      ONNXTOOL_TRY(bind(slot, i));
-      const int watch = p.watch_of_slot[static_cast<size_t>(slot)];
-      if (watch < 0 || !observer || is_container(slot)) continue;
-      // Steps on the device will want it there anyway.
-      if (p.device && p.device->count && p.uploads > 0 && p.kernel_sets.front()->device &&
-          is_float(slots_[static_cast<size_t>(slot)].dtype)) {
-        ONNXTOOL_ASSIGN(const ConstView there, view(slot, p.kernel_sets.front(),
-                                                    [](Layout l) { return l == Layout::kPlain; }));
-        ONNXTOOL_ASSIGN(const bool taken, observer->observe_there(*p.device, watch, there));
-        if (taken) continue;
-      }
-      ONNXTOOL_ASSIGN(ConstView shown, host_view(slot));
-      ONNXTOOL_TRY(observer->observe(watch, shown));
+    ONNXTOOL_TRY(bind_and_run(count, bind, observer));
+    // Once for each stretch of steps at most.
+    while (std::exchange(starts_over_, false)) {
+      end_run();
+      ONNXTOOL_TRY(bind_and_run(count, bind, observer));
     }
-    Status ran;
-    run_gathered(p.threads, [&] {
-      ran = run_steps(observer);
-      if (!p.device) return;
-      // On the thread that asked for the work, which need not be this function's; after an error
-      // too, as buffers go back next.
-      Status finished = p.device->finish();
-      if (ran.ok()) ran = std::move(finished);
-    });
-    ONNXTOOL_TRY(std::move(ran));
     if (outputs) {
       outputs->clear();
       for (int s : p.output_slots) {

@@ -2,7 +2,6 @@
 // it is told of them as it takes them. The stand-in's library derives its output's extents as cuDNN
 // does and fails where these are not the operator's. On a GPU all of this is cuDNN's, where that is
 // there, and the other device tests compare it with the host.
-#include <dlfcn.h>
 #include <doctest/doctest.h>
 
 #include <cstdlib>
@@ -17,8 +16,6 @@
 namespace onnxtool::testing {
 namespace {
 
-constexpr const char* kStandIn = "onnxtool-device-on-host.so";
-
 /// The stand-in, with a library for as long as this lives.
 class DeviceWithLibrary {
  public:
@@ -26,21 +23,15 @@ class DeviceWithLibrary {
     const auto set = load_device_module(kStandIn, 1);
     REQUIRE_MESSAGE(set.ok(), (set.ok() ? "" : set.error().message));
     set_ = *set;
-    const auto path = std::filesystem::read_symlink("/proc/self/exe").parent_path() / kStandIn;
-    void* handle = ::dlopen(path.c_str(), RTLD_NOW | RTLD_NOLOAD);
-    REQUIRE(handle != nullptr);
-    calls_ = reinterpret_cast<int (*)()>(::dlsym(handle, "onnxtool_library_calls"));
-    REQUIRE(static_cast<bool>(calls_));
-    calls_();
+    calls();
   }
   ~DeviceWithLibrary() { (void)load_device_module(kStandIn, 0); }
   const KernelSet* set() const { return set_; }
   /// What it did since the last call.
-  int calls() const { return calls_(); }
+  int calls() const { return stand_in_count("onnxtool_library_calls"); }
 
  private:
   const KernelSet* set_;
-  int (*calls_)();
 };
 
 std::vector<Tensor> run_library_model(const std::string& text,

@@ -12,4 +12,10 @@ namespace onnxtool::testing {
 /// printed. Each is valid for the life of the process.
 std::vector<const KernelSet*> devices();
 
+/// The file that devices() takes for a GPU, beside the tests.
+inline constexpr const char* kStandIn = "onnxtool-device-on-host.so";
+/// What the stand-in counts under this name (an exported `int ()`), since it was last asked. It is
+/// loaded.
+int stand_in_count(const char* name);
+
 }  // namespace onnxtool::testing

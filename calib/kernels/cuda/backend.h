@@ -4,7 +4,7 @@
 
 #include <string_view>
 
-#include "calib/exec/kernel.h"
+#include "calib/exec/recorder.h"
 
 namespace onnxtool::device {
 
@@ -14,6 +14,9 @@ const char* use_device(int index);
 
 /// What kernels were chosen for, as range files name it.
 std::string_view architecture();
+
+/// Recordings of what a thread asks for: CUDA graphs in the module.
+const RecorderApi& recorder();
 
 /// DeviceApi::count.
 Status count(DeviceTally* counts, uint64_t* table, const ConstView& value);

@@ -7,14 +7,19 @@
 #include <atomic>
 #include <cmath>
 #include <cstring>
+#include <deque>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "calib/kernels/cuda/backend.h"
 #include "calib/kernels/cuda/device.h"
 #include "calib/kernels/cuda/dnn.h"
 #include "calib/kernels/cuda/product.h"
+#include "calib/kernels/cuda/recorded_memory.h"
 
 namespace onnxtool::device {
 namespace {
@@ -96,21 +101,50 @@ thread_local std::string g_error;
 std::atomic<bool> g_has_library = false;
 std::atomic<int> g_library_calls = 0;
 
-void* allocate(size_t size) {
+void* allocate_now(size_t size) {
   void* p = memory().allocate(size);
-  if (p) fill_bytes(p, kFresh, size);
+  if (!p) return nullptr;
+  const Access access;
+  std::memset(p, kFresh, size);
   return p;
 }
-void release(void* p) { memory().release(p); }
+void release_now(void* p) { memory().release(p); }
 
-Status copy(void* to, const void* from, size_t size) {
-  if (size == 0) return {};  // of nothing, where either may be nullptr
+// What a thread asked for instead of running it.
+struct Recording {
+  std::vector<std::function<void()>> work;
+  RecordedMemory memory{allocate_now, release_now};
+  bool is_broken = false;
+};
+thread_local Recording* t_recording = nullptr;
+std::atomic<int> g_replays = 0;
+
+void* allocate(size_t size) {
+  return t_recording ? t_recording->memory.allocate(size) : allocate_now(size);
+}
+void release(void* p) {
+  if (!t_recording) return release_now(p);
+  if (!t_recording->memory.release(p)) t_recording->is_broken = true;
+}
+
+void copy_now(void* to, const void* from, size_t size) {
+  if (size == 0) return;  // of nothing, where either may be nullptr
   const Access access;
   std::memmove(to, from, size);
+}
+// What has to be run now cannot be recorded.
+Status not_recorded() {
+  t_recording->is_broken = true;
+  return kernel_error(ErrorCode::kUnsupported, "this cannot be recorded");
+}
+Status copy(void* to, const void* from, size_t size) {
+  if (t_recording) return not_recorded();
+  copy_now(to, from, size);
   return {};
 }
 
 Status finish() {
+  if (t_recording) return not_recorded();
   if (g_error.empty()) return {};
   return kernel_error(ErrorCode::kUnsupported, std::exchange(g_error, {}));
 }
@@ -134,13 +168,56 @@ void note_error(int code, const char* what) {
   if (code != 0 && g_error.empty()) g_error = what;
 }
 
-void copy_bytes(void* to, const void* from, size_t size) { (void)copy(to, from, size); }
-void fill_bytes(void* to, int value, size_t size) {
-  const Access access;
-  std::memset(to, value, size);
+void launch(std::function<void()> work) {
+  if (t_recording)
+    t_recording->work.push_back(std::move(work));
+  else
+    work();
 }
-void upload(void* to, const void* from, size_t size) { (void)copy(to, from, size); }
+
+void copy_bytes(void* to, const void* from, size_t size) {
+  launch([=] { copy_now(to, from, size); });
+}
+void fill_bytes(void* to, int value, size_t size) {
+  launch([=] {
+    const Access access;
+    std::memset(to, value, size);
+  });
+}
+void upload(void* to, const void* from, size_t size) {
+  if (!t_recording) return copy_now(to, from, size);
+  const auto* bytes = static_cast<const std::byte*>(from);
+  t_recording->work.emplace_back([to, kept = std::vector<std::byte>(bytes, bytes + size)] {
+    copy_now(to, kept.data(), kept.size());
+  });
+}
 Status download(void* to, const void* from, size_t size) { return copy(to, from, size); }
+
+namespace {
+
+void* begin_recording() { return t_recording = new Recording; }
+bool end_recording(void* recording) {
+  t_recording = nullptr;
+  const auto& r = *static_cast<Recording*>(recording);
+  // What a device may decline, too.
+  constexpr size_t kMostWork = 100;
+  const bool is_whole = !r.is_broken && g_error.empty() && r.work.size() <= kMostWork;
+  g_error.clear();
+  return is_whole;
+}
+Status replay(void* recording) {
+  ++g_replays;
+  for (const auto& work : static_cast<Recording*>(recording)->work) work();
+  return {};
+}
+void destroy_recording(void* recording) { delete static_cast<Recording*>(recording); }
+
+constexpr RecorderApi kRecorder{begin_recording, end_recording, replay, copy_bytes,
+                                destroy_recording};
+
+}  // namespace
+
+const RecorderApi& recorder() { return kRecorder; }
 
 namespace {
 
@@ -306,4 +383,9 @@ Result<bool> pool(KernelContext&, const DnnPool& p) {
 /// What the library was asked for and did, since this was last called.
 extern "C" __attribute__((visibility("default"))) int onnxtool_library_calls() {
   return onnxtool::device::g_library_calls.exchange(0);
+}
+
+/// Recordings that were replayed, since this was last called.
+extern "C" __attribute__((visibility("default"))) int onnxtool_replays() {
+  return onnxtool::device::g_replays.exchange(0);
 }

@@ -16,6 +16,8 @@
 
 #if defined(__CUDACC__)
 #include <cuda_runtime.h>
+#else
+#include <functional>
 #endif
 
 namespace onnxtool::device {
@@ -57,8 +59,8 @@ ONNXTOOL_HD inline void atomic_max(uint32_t* p, uint32_t value) {
   atomicMax(p, value);
 #else
   uint32_t seen = __atomic_load_n(p, __ATOMIC_RELAXED);
-  while (seen < value && !__atomic_compare_exchange_n(p, &seen, value, true, __ATOMIC_RELAXED,
-                                                      __ATOMIC_RELAXED)) {
+  while (seen < value &&
+         !__atomic_compare_exchange_n(p, &seen, value, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
   }
 #endif
 }
@@ -168,36 +170,45 @@ class Access {
   Access& operator=(const Access&) = delete;
 };
 
+/// Runs the launch, or leaves it to the replays of what this thread records.
+void launch(std::function<void()> work);
+
 template <class F>
 void for_each_index(int64_t n, const F& f) {
-  const Access access;
-  for (int64_t i = 0; i < n; ++i) f(i);
+  launch([n, f] {
+    const Access access;
+    for (int64_t i = 0; i < n; ++i) f(i);
+  });
 }
 
 template <class L>
 void for_each_line(int64_t lines, const L& line) {
-  const Access access;
-  typename L::Part parts[kLanes];
-  for (int64_t at = 0; at < lines; ++at) {
-    for (int lane = 0; lane < kLanes; ++lane) {
-      parts[lane] = line.start();
-      for (int64_t i = lane; i < line.length(); i += kLanes) line.add(parts[lane], at, i);
+  launch([lines, line] {
+    const Access access;
+    typename L::Part parts[kLanes];
+    for (int64_t at = 0; at < lines; ++at) {
+      for (int lane = 0; lane < kLanes; ++lane) {
+        parts[lane] = line.start();
+        for (int64_t i = lane; i < line.length(); i += kLanes) line.add(parts[lane], at, i);
+      }
+      for (int width = kLanes / 2; width > 0; width /= 2)
+        for (int lane = 0; lane < width; ++lane) line.merge(parts[lane], parts[lane + width]);
+      line.finish(at, parts[0]);
     }
-    for (int width = kLanes / 2; width > 0; width /= 2)
-      for (int lane = 0; lane < width; ++lane) line.merge(parts[lane], parts[lane + width]);
-    line.finish(at, parts[0]);
-  }
+  });
 }
 
 template <class B>
 void for_each_block(int64_t blocks, const B& work) {
-  const Access access;
-  for (int64_t block = 0; block < blocks; ++block) {
-    typename B::Shared shared;
-    for (int lane = 0; lane < kLanes; ++lane) work.start(shared, lane);
-    for (int lane = 0; lane < kLanes; ++lane) work.add(shared, block, lane);
-    for (int lane = 0; lane < kLanes; ++lane) work.finish(shared, lane);
-  }
+  launch([blocks, work] {
+    const Access access;
+    for (int64_t block = 0; block < blocks; ++block) {
+      typename B::Shared shared;
+      for (int lane = 0; lane < kLanes; ++lane) work.start(shared, lane);
+      for (int lane = 0; lane < kLanes; ++lane) work.add(shared, block, lane);
+      for (int lane = 0; lane < kLanes; ++lane) work.finish(shared, lane);
+    }
+  });
 }
 
 #endif

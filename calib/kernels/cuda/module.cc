@@ -140,3 +140,7 @@ extern "C" __attribute__((visibility("default"))) const char* onnxtool_use_devic
 extern "C" __attribute__((visibility("default"))) const char* onnxtool_device_lacks_library() {
   return onnxtool::device::library_refusal();
 }
+
+extern "C" __attribute__((visibility("default"))) const onnxtool::RecorderApi* onnxtool_recorder() {
+  return &onnxtool::device::recorder();
+}

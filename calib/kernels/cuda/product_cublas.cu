@@ -16,7 +16,9 @@
 namespace onnxtool::device {
 namespace {
 
-constexpr size_t kWorkspace = size_t{32} << 20;  // what NVIDIA advises for Hopper
+// Most that an algorithm may work in: what NVIDIA advises for Hopper. It is asked for in each
+// product, so that a recording has its own, and memory that is short is an error of that run alone.
+constexpr size_t kWorkspace = size_t{32} << 20;
 
 Error failed(cublasStatus_t status, const char* what) {
   return Error{ErrorCode::kUnsupported,
@@ -30,22 +32,12 @@ Error failed(cublasStatus_t status, const char* what) {
       return failed(s, #call);                                                     \
   } while (false)
 
-// One a thread: a handle belongs to the device that was current when it was made. Products of a
-// thread run one after the other, so that they share their working memory.
+// One a thread: a handle belongs to the device that was current when it was made.
 struct Handle {
   cublasLtHandle_t handle = nullptr;
   cublasStatus_t made = cublasLtCreate(&handle);
-  void* workspace = nullptr;
   ~Handle() {  // at the end of the process the driver may be gone
     if (handle) (void)cublasLtDestroy(handle);
-    if (workspace) (void)cudaFree(workspace);
-  }
-  // Asked for again where there was none: smaller samples may have left some.
-  bool has_workspace() {
-    if (workspace || cudaMalloc(&workspace, kWorkspace) == cudaSuccess) return true;
-    (void)cudaGetLastError();  // the caller says that memory is out
-    workspace = nullptr;
-    return false;
   }
 };
 
@@ -107,6 +99,7 @@ struct Call {
   Operation operation;
   Matrix x, y, z;  // b, a and c
   cublasLtMatmulAlgo_t algo{};
+  size_t workspace = 0;
   bool exists = false;  // an algorithm
 };
 
@@ -154,6 +147,7 @@ Status choose(cublasLtHandle_t handle, const Product& p, const uint32_t (&alignm
   if (status == CUBLAS_STATUS_NOT_SUPPORTED) return {};
   if (status != CUBLAS_STATUS_SUCCESS) return failed(status, "choosing an algorithm");
   call.algo = found.algo;
+  call.workspace = found.workspaceSize;
   call.exists = count > 0;
   return {};
 }
@@ -201,7 +195,7 @@ struct Factors {
 };
 
 // false: no algorithm does it.
-Result<bool> run(const Product& p) {
+Result<bool> run(KernelContext& ctx, const Product& p) {
   if (p.m == 0 || p.n == 0 || p.count == 0) return true;
   if (p.k == 0) {
     for (int64_t i = 0; i < p.count; ++i)
@@ -212,27 +206,28 @@ Result<bool> run(const Product& p) {
   }
   thread_local Handle handle;
   if (handle.made != CUBLAS_STATUS_SUCCESS) return failed(handle.made, "starting");
-  if (!handle.has_workspace())
-    return Error{ErrorCode::kOutOfMemory, "the device has no memory for matrix products",
-                 "use --device cpu"};
   ONNXTOOL_ASSIGN(const Call* call, call_for(handle.handle, p));
   if (!call->exists) return false;
+  void* workspace = nullptr;
+  if (call->workspace) {
+    ONNXTOOL_ASSIGN(workspace, ctx.scratch(call->workspace));
+  }
   const Factors factors(p);
   ONNXTOOL_CUBLAS(cublasLtMatmul(handle.handle, call->operation.desc, factors.of_product(), p.b,
                                  call->x.layout, p.a, call->y.layout, factors.of_c(), p.c,
                                  call->z.layout, p.c, call->z.layout, &call->algo,
-                                 handle.workspace, kWorkspace, cudaStreamPerThread));
+                                 workspace, call->workspace, cudaStreamPerThread));
   return true;
 }
 
 }  // namespace
 
-Status multiply(KernelContext&, const Product& p) {
-  ONNXTOOL_ASSIGN(const bool done, run(p));
+Status multiply(KernelContext& ctx, const Product& p) {
+  ONNXTOOL_ASSIGN(const bool done, run(ctx, p));
   if (!done) return failed(CUBLAS_STATUS_NOT_SUPPORTED, "choosing an algorithm");
   return {};
 }
 
-Result<bool> multiply_integers(KernelContext&, const Product& p) { return run(p); }
+Result<bool> multiply_integers(KernelContext& ctx, const Product& p) { return run(ctx, p); }
 
 }  // namespace onnxtool::device

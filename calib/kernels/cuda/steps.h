@@ -34,13 +34,15 @@ void for_each_block_in_steps(int64_t blocks, const B& work) {
 template <class B>
 void for_each_block_in_steps(int64_t blocks, const B& work) {
   static_assert(sizeof(B) <= 3072 && sizeof(typename B::Shared) <= 48 << 10, "limits of a launch");
-  const Access access;
-  const auto shared = std::make_unique<typename B::Shared>();
-  const auto lanes = std::make_unique<typename B::Lane[]>(kLanes);
-  for (int64_t block = 0; block < blocks; ++block)
-    for (int64_t step = 0; step < work.steps(); ++step)
-      for (int lane = 0; lane < kLanes; ++lane)
-        work.take(*shared, lanes[static_cast<size_t>(lane)], block, step, lane);
+  launch([blocks, work] {
+    const Access access;
+    const auto shared = std::make_unique<typename B::Shared>();
+    const auto lanes = std::make_unique<typename B::Lane[]>(kLanes);
+    for (int64_t block = 0; block < blocks; ++block)
+      for (int64_t step = 0; step < work.steps(); ++step)
+        for (int lane = 0; lane < kLanes; ++lane)
+          work.take(*shared, lanes[static_cast<size_t>(lane)], block, step, lane);
+  });
 }
 
 #endif
