@@ -27,7 +27,7 @@ A part that fails, or takes too long, does not stop the others.
   --models DIR    also measure the .onnx files of DIR
   --arch LIST     architectures to build for (default: that of the first GPU; of a bundle, 90-real)
   --bundle DIR    build, and write DIR/cuda-check.tar.xz: binaries, the shared libraries that they
-                  need, onnx's node tests, two small models (25 MB). For --binaries on a machine that
+                  need, onnx's node tests, two small models (26 MB). For --binaries on a machine that
                   cannot build; needs no GPU
 
 Nothing is fetched. Needed: an NVIDIA driver, libcublasLt.so (of a toolkit or of Python's nvidia-cublas;
@@ -195,6 +195,7 @@ if wanted tests; then
   # Without cuDNN, convolutions and pools are the module's own.
   ONNXTOOL_CUDNN=off tests tests-no-cudnn 120 \
     'device kernels: shapes*,device kernels: conv*,device kernels: what*,device kernels: products*'
+  tests tests-recordings 120 'recordings*'
   tests tests-counts 240 'device counts*'
   tests tests-random 240 'random models agree*'
 fi
@@ -207,6 +208,13 @@ if wanted table; then
   part table-quick 150 "$binaries/onnxtool_device_bench" --device cuda --threads "$(nproc)" \
     --samples 512 --rounds 1
   grep -E '^\||samples in memory' "$log" | tee -a "$out/summary.txt" > "$out/table.md"
+  # What cuDNN and CUDA graphs are worth.
+  ONNXTOOL_CUDNN=off part table-no-cudnn 120 "$binaries/onnxtool_device_bench" --device cuda \
+    --threads "$(nproc)" --samples 512 --rounds 1
+  grep -E '^\||samples in memory' "$log" | tee -a "$out/summary.txt"
+  ONNXTOOL_CUDA_GRAPHS=off part table-no-graphs 120 "$binaries/onnxtool_device_bench" --device cuda \
+    --threads "$(nproc)" --samples 512 --rounds 1
+  grep -E '^\||samples in memory' "$log" | tee -a "$out/summary.txt"
   if part table 300 "$binaries/onnxtool_device_bench" --device cuda --threads "$(nproc)"; then
     grep -E '^\||samples in memory' "$log" | tee -a "$out/summary.txt" > "$out/table.md"
   fi

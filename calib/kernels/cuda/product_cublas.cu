@@ -16,8 +16,7 @@
 namespace onnxtool::device {
 namespace {
 
-// Most that an algorithm may work in: what NVIDIA advises for Hopper. It is asked for in each
-// product, so that a recording has its own, and memory that is short is an error of that run alone.
+// Most that an algorithm may work in: what NVIDIA advises for Hopper.
 constexpr size_t kWorkspace = size_t{32} << 20;
 
 Error failed(cublasStatus_t status, const char* what) {
@@ -39,6 +38,19 @@ struct Handle {
   ~Handle() {  // at the end of the process the driver may be gone
     if (handle) (void)cublasLtDestroy(handle);
   }
+};
+
+// Asked for in each product, so that a recording has its own and too little memory is an error of one
+// run alone; given back behind the launch (not when the kernel's run ends, which may have thousands
+// of products), in order with what follows.
+struct Workspace {
+  explicit Workspace(size_t size) : data(size ? api().allocate(size) : nullptr) {}
+  ~Workspace() {
+    if (data) api().release(data);
+  }
+  Workspace(const Workspace&) = delete;
+  Workspace& operator=(const Workspace&) = delete;
+  void* data;
 };
 
 // Owners of cuBLASLt's descriptions.
@@ -195,7 +207,7 @@ struct Factors {
 };
 
 // false: no algorithm does it.
-Result<bool> run(KernelContext& ctx, const Product& p) {
+Result<bool> run(const Product& p) {
   if (p.m == 0 || p.n == 0 || p.count == 0) return true;
   if (p.k == 0) {
     for (int64_t i = 0; i < p.count; ++i)
@@ -208,26 +220,26 @@ Result<bool> run(KernelContext& ctx, const Product& p) {
   if (handle.made != CUBLAS_STATUS_SUCCESS) return failed(handle.made, "starting");
   ONNXTOOL_ASSIGN(const Call* call, call_for(handle.handle, p));
   if (!call->exists) return false;
-  void* workspace = nullptr;
-  if (call->workspace) {
-    ONNXTOOL_ASSIGN(workspace, ctx.scratch(call->workspace));
-  }
+  const Workspace workspace(call->workspace);
+  if (call->workspace && !workspace.data)
+    return Error{ErrorCode::kOutOfMemory, "the device has no memory for matrix products",
+                 "use --device cpu"};
   const Factors factors(p);
   ONNXTOOL_CUBLAS(cublasLtMatmul(handle.handle, call->operation.desc, factors.of_product(), p.b,
                                  call->x.layout, p.a, call->y.layout, factors.of_c(), p.c,
                                  call->z.layout, p.c, call->z.layout, &call->algo,
-                                 workspace, call->workspace, cudaStreamPerThread));
+                                 workspace.data, call->workspace, cudaStreamPerThread));
   return true;
 }
 
 }  // namespace
 
-Status multiply(KernelContext& ctx, const Product& p) {
-  ONNXTOOL_ASSIGN(const bool done, run(ctx, p));
+Status multiply(KernelContext&, const Product& p) {
+  ONNXTOOL_ASSIGN(const bool done, run(p));
   if (!done) return failed(CUBLAS_STATUS_NOT_SUPPORTED, "choosing an algorithm");
   return {};
 }
 
-Result<bool> multiply_integers(KernelContext& ctx, const Product& p) { return run(ctx, p); }
+Result<bool> multiply_integers(KernelContext&, const Product& p) { return run(p); }
 
 }  // namespace onnxtool::device
