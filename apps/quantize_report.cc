@@ -7,6 +7,8 @@
 #include <limits>
 #include <map>
 
+#include "quant/weight_plan.h"
+
 namespace onnxtool {
 namespace {
 
@@ -118,6 +120,10 @@ Section static_section(const Quantizer& q, const Quantizer::Output* out) {
     counts.for_people = false;  // they have the line above
     s.tables.push_back(std::move(counts));
     s.notes = out->emitted.notes;
+  } else if (const PairReport pairs =
+                 expected_pairs(q.placement(), q.options(), q.prepared().opset(""));
+             pairs.layers > 0) {
+    s.notes.push_back(pairs.text());
   }
   s.tables.push_back(std::move(tables.why));
   s.tables.push_back(std::move(tables.nodes));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "libopt/io/pages.h"
 #include "libopt/rewrite/rewriter.h"
 #include "quant/attributes.h"
 #include "quant/gemm_parts.h"
@@ -75,6 +76,7 @@ Result<WeightBlocks> DynamicEmitter::signed_codes(const WeightMatrix& w, bool by
   if (by_row) axis = w.across ? 1 : 0;
   ONNXTOOL_ASSIGN(const QuantizedWeights q,
                   quantize_weights(w.tensor.values<float>(), dims, axis, options));
+  release_pages(w.tensor);
   pairs_.add(q);
   const auto codes = std::as_bytes(std::span(q.bytes));
   out.codes.assign(codes.begin(), codes.end());

@@ -13,6 +13,7 @@
 #include "libopt/rewrite/rewriter.h"
 #include "libopt/target/joined_sum.h"
 #include "quant/float8.h"
+#include "quant/weight_plan.h"
 
 namespace onnxtool {
 namespace {
@@ -146,24 +147,7 @@ class Emitter {
     Value& w = n.node->input(index);
     const Tensor tensor = *w.constant();
     const std::vector<float> values = tensor.values<float>();
-    const OverrideValues wished = options_.overrides.of(*n.node, n.activation);
-    WeightOptions weight_options;
-    weight_options.type = wished.weight_type.value_or(options_.weight_type);
-    weight_options.symmetric = is_signed(weight_options.type);
-    // Kernels of u8 by u8 add in 32 bits everywhere.
-    const bool saturates = options_.target->adds_pairs && weight_options.type == DataType::kInt8;
-    weight_options.reduced = saturates && options_.ort_compat;
-    if (saturates && !options_.ort_compat)
-      weight_options.pairs = pair_order(*n.node, tensor.dims());
-    weight_options.mse_clip = bits_of(weight_options.type) == 4;
-    weight_options.ort_compat = options_.ort_compat;
-    std::optional<int64_t> axis;
-    const bool has_axis = options_.per_channel || model_.opset("") >= kPerChannelOpset;
-    const bool by_channel = wished.per_channel.value_or(options_.per_channel) && has_axis;
-    // onnxruntime's quantizer: scales per channel have one zero point, in the middle.
-    if (options_.ort_compat && by_channel && options_.form == Form::kQdq)
-      weight_options.symmetric = true;
-    if (by_channel && n.handler->channel_axis) axis = n.handler->channel_axis(*n.node);
+    const auto [weight_options, axis] = plan_weight(n, options_, model_.opset(""));
     auto quantized = quantize_weights(values, tensor.dims(), axis, weight_options);
     if (!quantized.ok())
       return std::move(quantized).error().at(n.node->describe() + ", weight '" + w.name() + "'");

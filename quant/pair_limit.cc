@@ -13,8 +13,7 @@ namespace {
 // Between the scale of the extremes and the one that the largest pair takes, both included.
 constexpr int kScalesTried = 9;
 // What a moved code counts beside a rounding: both of a pair are off to the same side, and data is
-// alike between neighbours, so that their errors add up. Measured on eight models: 1 and 4 lose up
-// to 6 dB on some.
+// alike between neighbours, so that their errors add up instead of their squares.
 constexpr double kMovedCost = 2;
 
 struct Pair {
