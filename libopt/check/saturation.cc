@@ -42,6 +42,13 @@ const Value* before_dequantize(const Value& v) {
   return dq && dq->is("DequantizeLinear") && dq->has_input(0) ? &dq->input(0) : nullptr;
 }
 
+// onnxruntime turns s8 into u8 when it loads a Q that only one DQ reads.
+bool becomes_u8(const Value& codes) {
+  const Node* q = codes.producer();
+  return codes.type().dtype == DataType::kInt8 && q && q->is("QuantizeLinear") &&
+         codes.has_one_use();
+}
+
 // Signed data takes another kernel.
 bool reads_u8(const Node& node, Data data) {
   if (!node.has_input(0)) return false;
@@ -51,7 +58,8 @@ bool reads_u8(const Node& node, Data data) {
     while (v->producer() && is_passed_by_qdq(*v->producer())) v = &v->producer()->input(0);
     v = before_dequantize(*v);
   }
-  return v && v->type().is_tensor() && v->type().dtype == DataType::kUint8;
+  if (!v || !v->type().is_tensor()) return false;
+  return v->type().dtype == DataType::kUint8 || (data == Data::kBehindDequantize && becomes_u8(*v));
 }
 
 int64_t saturating_pairs(const Node& node) {

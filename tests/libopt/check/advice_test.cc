@@ -75,6 +75,24 @@ TEST_CASE("check: sums saturate also behind operators that codes pass by") {
   }
 }
 
+TEST_CASE("check: s8 between one Q and one DQ becomes u8, whose sums saturate") {
+  const auto found = [](const std::string& from, const std::string& more) {
+    return codes(checked("<ir_version: 8, opset_import: [\"\" : 17]> g (" + from +
+                         "[2, 2] x) => (float[2, 2] y" + (more.empty() ? "" : ", float[2, 2] z") +
+                         ") <float s = {0.5}, int8 z0 = {0}, int8[2, 2] w = {127, 127, 127, 127}> "
+                         "{ " +
+                         (from == "float" ? "[q] c = QuantizeLinear (x, s, z0)"
+                                          : "[q] c = Identity (x)") +
+                         "  [a] xd = DequantizeLinear (c, s, z0)  [b] wd = DequantizeLinear (w, s, "
+                         "z0)  [n] y = MatMul (xd, wd) " +
+                         more + " }"))
+        .contains("saturation");
+  };
+  CHECK(found("float", ""));
+  CHECK(!found("float", "[d] z = DequantizeLinear (c, s, z0)"));
+  CHECK(!found("int8", ""));
+}
+
 TEST_CASE("check: pairs that saturate are those of the kernel's order") {
   // Weights as [outputs, channels, taps]: which two of four are large.
   const auto found = [](const std::string& op, const std::string& dims,
