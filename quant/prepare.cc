@@ -16,6 +16,7 @@
 #include "passes/deduplicate.h"
 #include "passes/pass.h"
 #include "quant/float8.h"
+#include "quant/hoist_activations.h"
 #include "quant/ops/handler.h"
 
 namespace onnxtool {
@@ -261,6 +262,13 @@ void fold_behind_shared(Model& model) {
   if (state.grown_bytes > 0) run_passes(model, kOnce, {});
 }
 
+// Converters from layouts with channels last put Transposes around convolutions, and leave what is
+// between in that layout: there it parts layers from what they fuse with.
+void move_transposes(Model& model) {
+  constexpr std::array<const PassInfo*, 2> kPasses = {&kFuseTransposes, &kPushTransposes};
+  run_passes(model, kPasses, {});
+}
+
 Status fold_model(Model& model, const QuantizeOptions& options = {}) {
   const bool ort_compat = options.ort_compat;
   ONNXTOOL_TRY(infer_graph(model.graph()));
@@ -316,6 +324,10 @@ Result<Preparation> prepare_model(Model& model, const QuantizeOptions& options) 
   }
   if (!options.ort_compat) p.sums = sums_to_adds(model.graph(), options);
   ONNXTOOL_TRY(fold_model(model, options));
+  if (!options.ort_compat) {
+    move_transposes(model);
+    hoist_activations(model.graph());
+  }
   fold_gemm_factors(model.graph());
   after(model, p);
   return p;

@@ -89,6 +89,19 @@ class Predicted(unittest.TestCase):
             with self.subTest(name):
                 self.check_forms(graph_of(body, constants, condition), {"QLinearWhere": 1, "Where": 0, "QuantizeLinear": 1})
 
+    def test_activation_behind_movers(self):
+        first, rows = np.array([0], np.int64), np.array([1, 8, 144], np.int64)
+        square = np.array(SHAPE, np.int64)
+        for name, body, constants in (
+                ("squeeze", [node("Squeeze", "a first", "s"), node("Relu", "s", "r"), node("Unsqueeze", "r first", "z")], {"first": first}),
+                ("reshape", [node("Reshape", "a rows", "s"), node("Relu", "s", "r"), node("Reshape", "r square", "z")],
+                 {"rows": rows, "square": square}),
+                ("pool", [node("MaxPool", "a", "s", kernel_shape=[2, 2]), node("Relu", "s", "z")], {}),
+                ("transpose", [node("Transpose", "a", "s", perm=[0, 2, 3, 1]), node("Relu", "s", "r"),
+                               node("Transpose", "r", "z", perm=[0, 3, 1, 2])], {})):
+            with self.subTest(name):
+                self.check_forms(graph_of(body, constants), {"Relu": 0, "QLinearConv": 2, "QuantizeLinear": 1})
+
     def test_sum_of_two(self):
         body = [node("Relu", "a", "r"), conv("r", "w3", "b"), node("Sum", "b r", "s"), node("Relu", "s", "z")]
         self.check_forms(graph_of(body, {}), {"QLinearAdd": 1, "Sum": 0, "QLinearConv": 3, "QuantizeLinear": 1})

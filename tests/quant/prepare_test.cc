@@ -242,5 +242,71 @@ TEST_CASE(
   for (const Node& n : model->graph().nodes()) CHECK(n.attr<float>("alpha", 1) == 2);
 }
 
+// What the preparation leaves of a graph, in order: operators with what they make.
+std::vector<std::string> in_order(const std::string& text) {
+  auto model = parse(text);
+  prepared(*model);
+  std::vector<std::string> out;
+  for (const Node& n : model->graph().nodes())
+    out.push_back(n.op_type() + " " + n.output(0).name());
+  return out;
+}
+
+TEST_CASE("preparation: activations stand behind the layers that absorb them") {
+  using Nodes = std::vector<std::string>;
+  const std::string constants =
+      "float low = {0.0}, float high = {6.0}, int64[1] first = {0}, "
+      "int64[3] flat = {1, 2, 16}, int64[4] square = {1, 2, 4, 4}";
+  const auto of = [&](const std::string& body) {
+    return in_order(
+        "<ir_version: 8, opset_import: [\"\" : 13]> g (float[1,2,4,4] x, float[] bound) => (float "
+        "y) "
+        "<float[2,2,1,1] w = {1.0, -0.5, 0.25, 2.0}, " +
+        constants + "> { c = Conv (x, w) " + body + " }");
+  };
+  CHECK(of("s = Reshape (c, flat) r = Relu (s) t = Reshape (r, square) y = Conv (t, w)") ==
+        Nodes{"Conv c", "Relu r", "Reshape s", "Reshape t", "Conv y"});
+  CHECK(of("s = Squeeze (c, first) p = Transpose <perm = [1, 0, 2]> (s) r = Clip (p, low, high) "
+           "y = Tanh (r)") == Nodes{"Conv c", "Clip r", "Squeeze s", "Transpose p", "Tanh y"});
+  // The graph output keeps its name.
+  CHECK(of("s = Squeeze (c, first) y = Relu (s)") == Nodes{"Conv c", "Relu y_1", "Squeeze y"});
+  CHECK(of("m = MaxPool <kernel_shape = [2, 2]> (c) r = Relu (m) y = Conv (r, w)") ==
+        Nodes{"Conv c", "Relu r", "MaxPool m", "Conv y"});
+  // Something else reads what is between, bounds are computed, or nothing is there that absorbs.
+  const char* stays[] = {
+      "s = Squeeze (c, first) r = Relu (s) y = Mul (r, s)",
+      "s = Squeeze (c, first) r = Relu (s) u = Unsqueeze (r, first) y = Mul (u, c)",
+      "s = Squeeze (c, first) r = Clip (s, bound) y = Tanh (r)",
+      "t = Tanh (c) s = Squeeze (t, first) r = Relu (s) y = Exp (r)",
+      "a = Add (c, x) m = MaxPool <kernel_shape = [2, 2]> (a) r = Relu (m) y = Conv (r, w)",
+  };
+  for (const char* body : stays) {
+    INFO(std::string(body));
+    const Nodes found = of(body);
+    const auto at = [&](std::string_view name) {
+      return std::ranges::find_if(found, [&](const std::string& n) { return n.ends_with(name); });
+    };
+    CHECK(at(" r") > std::min(at(" s"), at(" m")));
+  }
+}
+
+TEST_CASE("preparation: Transposes around what stands between layers go") {
+  // As converters from layouts with channels last write it.
+  const auto q = quantize(
+      "<ir_version: 8, opset_import: [\"\" : 13]> g (float[1,4,8,8] x) => (float y) "
+      "<float[4,4,1,1] w = {" +
+      numbers(16) + "}, float[4,4,1,1] v = {" + numbers(16, 0.5) +
+      "}> { c = Conv (x, w) ct = Transpose <perm = [0, 2, 3, 1]> (c) r = Relu (ct) "
+      "rt = Transpose <perm = [0, 3, 1, 2]> (r) d = Conv (rt, v) "
+      "dt = Transpose <perm = [0, 2, 3, 1]> (d) s = Add (dt, r) "
+      "st = Transpose <perm = [0, 3, 1, 2]> (s) y = Conv (st, w) }");
+  CHECK(q.count("Transpose") == 0);
+  const IntegerGraph& g = q.output.emitted.predicted;
+  CHECK(g.integer_operators == std::map<std::string, int>{{"QLinearAdd", 1}, {"QLinearConv", 3}});
+  CHECK(g.quantize == 1);
+  CHECK(g.dequantize == 1);
+  CHECK(q.sqnr_db > 30);
+}
+
 }  // namespace
 }  // namespace onnxtool

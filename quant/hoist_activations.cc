@@ -1,0 +1,82 @@
+#include "quant/hoist_activations.h"
+
+#include "libopt/rewrite/rewriter.h"
+#include "libopt/rewrite/visit.h"
+#include "quant/ops/handler.h"
+#include "quant/placement.h"
+
+namespace onnxtool {
+namespace {
+
+bool arranges(const Node& n) {
+  return n.has_input(0) && n.has_output(0) &&
+         (n.is("Reshape") || n.is("Flatten") || n.is("Squeeze") || n.is("Unsqueeze") ||
+          n.is("Transpose"));
+}
+
+// The largest is the same before and after; with more elements it pays where a layer absorbs it.
+bool picks_largest(const Node& n) {
+  return n.is("MaxPool") && n.has_input(0) && !(n.num_outputs() > 1 && n.has_output(1));
+}
+
+// A Clip of old opsets has attributes.
+bool has_fixed_bounds(const Node& activation) {
+  for (int i = 1; i < activation.num_inputs(); ++i)
+    if (activation.has_input(i) && !activation.input(i).constant()) return false;
+  return activation.attributes().empty() && activation.has_input(0) && activation.has_output(0);
+}
+
+bool is_inner(const Value& v) { return v.has_one_use() && !v.is_graph_output(); }
+
+// The first of the operators that arrange what `activation` reads, behind one that may absorb it;
+// nullptr: there is none.
+Node* first_arranger(const Node& activation) {
+  Node* first = nullptr;
+  bool pools = false;
+  for (const Value* v = &activation.input(0); is_inner(*v); v = &first->input(0)) {
+    Node* p = v->producer();
+    if (!p || &p->graph() != &activation.graph()) return nullptr;
+    if (!arranges(*p) && !picks_largest(*p)) {
+      const OpHandler* h = find_handler(*p);
+      if (!h || h->role == Role::kPassThrough || (pools && h->role != Role::kCore)) return nullptr;
+      return first;
+    }
+    pools |= p->is("MaxPool");
+    first = p;
+  }
+  return nullptr;
+}
+
+void hoist(Graph& graph, Node& activation, Node& first) {
+  Rewriter rw(graph, &first);
+  Value& source = first.input(0);
+  std::vector<Value*> inputs = {&source};
+  for (int i = 1; i < activation.num_inputs(); ++i)
+    inputs.push_back(activation.has_input(i) ? &activation.input(i) : nullptr);
+  Value& result = activation.output(0);
+  const std::string name = result.name();
+  Node& before = rw.add_node(activation.op_type(), inputs, {}, 1, name);
+  before.metadata = activation.metadata;
+  before.output(0).set_type(source.type());
+  rw.set_input(first, 0, &before.output(0));
+  Value& arranged = activation.input(0);
+  arranged.set_type(result.type());
+  const std::string node_name = activation.name();
+  rw.replace_uses(result, arranged);
+  rw.remove(activation);
+  graph.set_node_name(before, node_name);
+  // Files of ranges know it; in which order the elements are is all the same to them.
+  if (!graph.find(name)) graph.rename(before.output(0), name);
+}
+
+}  // namespace
+
+void hoist_activations(Graph& graph) {
+  visit_nodes(graph, [&](Node& node) {
+    node.for_each_subgraph(hoist_activations);
+    if (!is_activation(node) || !has_fixed_bounds(node)) return;
+    if (Node* first = first_arranger(node)) hoist(graph, node, *first);
+  });
+}
+
+}  // namespace onnxtool

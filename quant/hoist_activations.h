@@ -1,0 +1,18 @@
+// Brings activations to the layers that can absorb them.
+#pragma once
+
+#include "libopt/ir/graph.h"
+
+namespace onnxtool {
+
+/// Relu and Clip with constant bounds go from behind operators that only arrange elements (Reshape,
+/// Flatten, Squeeze, Unsqueeze, Transpose) to right behind the operator whose results these
+/// arrange, and from behind a MaxPool to the layer before it, where nothing else reads what is
+/// between:
+///
+///   r = Relu(Squeeze(Conv(x)))   =>   Squeeze(r), r = Relu(Conv(x))
+///
+/// Graph outputs keep their names. Numbers are the same.
+void hoist_activations(Graph& graph);
+
+}  // namespace onnxtool
