@@ -199,6 +199,7 @@ Status QuantizeJob::verify() {
   ONNXTOOL_TRY(infer_graph(loaded->graph()));
   for (const Node& n : loaded->graph().nodes())
     if (Status s = check_node(n); !s.ok()) return std::move(s).error().at("the quantized model");
+  method_->run_as_target(*loaded);
   std::unique_ptr<SampleSource> drawn;
   if (!eval_ && !calibration_) {
     auto trials = open_trials(*original_, kTrialSamples, run_);

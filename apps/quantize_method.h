@@ -57,6 +57,10 @@ class QuantizeMethod {
   /// What it found out, for settings that repeat it.
   virtual std::vector<Setting> decided(const Model& /*original*/) const { return {}; }
 
+  /// Puts what the target makes of `loaded`, the file's model, where that computes something else:
+  /// it is judged by that.
+  virtual void run_as_target(Model& /*loaded*/) const {}
+
   /// What quantize() made; the caller may edit the model's header.
   virtual QuantizedModel& result() = 0;
   virtual const Preparation& preparation() const = 0;

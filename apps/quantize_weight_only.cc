@@ -9,6 +9,7 @@
 #include "libopt/support/temporary.h"
 #include "libopt/target/target.h"
 #include "quant/accuracy_target.h"
+#include "quant/nbits_products.h"
 #include "quant/weight_only.h"
 
 namespace onnxtool {
@@ -50,6 +51,11 @@ class WeightOnlyMethod final : public QuantizeMethod {
   std::vector<Setting> decided(const Model& /*original*/) const override {
     if (!scaling_dropped_) return {};
     return {{"awq", {}}};
+  }
+
+  void run_as_target(Model& loaded) const override {
+    if (!options_.operators && find_target(o_.target)->is_onnxruntime)
+      put_nbits_products(loaded.graph());
   }
 
   QuantizedModel& result() override { return *plan_; }

@@ -80,6 +80,45 @@ class WithoutData(unittest.TestCase):
             self.assertGreaterEqual(error, theirs - CHANCE_DB, name)
 
 
+class Reports(unittest.TestCase):
+    """The SQNR that the report of --weight-only promises is that of onnxruntime's default session."""
+
+    PRODUCTS = {
+        "MatMul": ([onnx.helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": (60, 48)}),
+        "Gemm": ([onnx.helper.make_node("Gemm", ["x", "w", "b"], ["y"])], {"w": (60, 48), "b": (48,)}),
+        "Gemm, transposed": ([onnx.helper.make_node("Gemm", ["x", "w"], ["y"], transB=1)], {"w": (48, 60)}),
+        "a tied head": ([onnx.helper.make_node("Transpose", ["w"], ["t"], perm=[1, 0]),
+                         onnx.helper.make_node("MatMul", ["x", "t"], ["y"])], {"w": (48, 60)}),
+        "axes unnamed": ([onnx.helper.make_node("Transpose", ["w"], ["t"]), onnx.helper.make_node("MatMul", ["x", "t"], ["y"])],
+                         {"w": (48, 60)}),
+    }
+
+    def test_products(self):
+        flags = [["s8"], ["u8"], ["s8", "--block-size", "16"], ["s4"], ["u4", "--block-size", "64"]]
+        for name, (nodes, shapes) in self.PRODUCTS.items():
+            for weights in flags:
+                for form in ("qdq", "qoperator"):
+                    with self.subTest(f"{name} {weights} {form}"), tempfile.TemporaryDirectory() as work:
+                        self.check(pathlib.Path(work), nodes, shapes, ["--format", form, "--weight-type", *weights])
+
+    def check(self, work, nodes, shapes, flags):
+        random, h = np.random.default_rng(0), onnx.helper
+        constants = [onnx.numpy_helper.from_array(random.normal(size=s).astype(np.float32), n) for n, s in shapes.items()]
+        graph = h.make_graph(nodes, "g", [h.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [4, 60])],
+                             [h.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [4, 48])], constants)
+        onnx.save(h.make_model(graph, opset_imports=[h.make_opsetid("", 21)], ir_version=10), work / "m.onnx")
+        feed = {"x": random.normal(size=(4, 60)).astype(np.float32)}
+        (work / "data").mkdir()
+        np.savez(work / "data" / "0.npz", **feed)
+        command = [ONNXTOOL, "quantize", str(work / "m.onnx"), "--weight-only", *flags, "--eval", str(work / "data"), "-q",
+                   "--json", "-o", str(work / "o.onnx")]
+        result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        promised = json.loads(result.stdout)["accuracy"]["outputs"][0]["sqnr_db"]
+        before, after = (session(work / f).run(None, feed)[0] for f in ("m.onnx", "o.onnx"))
+        self.assertAlmostEqual(promised, sqnr(before, after), delta=0.1)
+
+
 def add_models():
     """One test a model and mode, so that each is counted and skipped by itself."""
     if not MODELS.is_dir():
