@@ -7,6 +7,7 @@
 // to a kernel of 32 bits; depthwise kernels widen first. QLinearConv hands the weights on as
 // [taps, channels of the group, outputs] and has the depthwise kernel where a group has one channel
 // on both sides; ConvInteger has its weights on the left, which is s8 by u8.
+// tests/python/test_pair_sums.py runs these kernels.
 #pragma once
 
 #include <cstdint>
