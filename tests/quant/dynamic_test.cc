@@ -95,6 +95,20 @@ TEST_CASE("dynamic: LSTM with both directions, and what has no kernel") {
   const Made m = make(lstm(""));
   CHECK(m.ops.at("DynamicQuantizeLSTM") == 1);
   CHECK(m.sqnr_db > 30);
+  const auto saturating = [&](const Target& target) {
+    DynamicOptions o = all();
+    o.target = &target;
+    const Made made = make(lstm(""), o);
+    int64_t pairs = 0;
+    for (const Node& n : made.model.model->graph().nodes())
+      for (const int i : {1, 2})
+        if (n.is("DynamicQuantizeLSTM", "com.microsoft"))
+          pairs += count_saturating_pairs(*pair_order(n, n.input(i).constant()->dims()),
+                                          n.input(i).constant()->values<int8_t>());
+    return pairs;
+  };
+  CHECK(saturating(kOrtCpu) > 0);
+  CHECK(saturating(kOrtCpuNoVnni) == 0);
   const Made peepholes = make(lstm("", ", , , , p"));
   CHECK(peepholes.ops.at("DynamicQuantizeLSTM") == 1);
   CHECK(peepholes.sqnr_db > 30);
