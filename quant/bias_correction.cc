@@ -12,7 +12,7 @@ namespace {
 
 bool takes_bias(const IntegerNode& n) {
   const int input = n.handler->bias_input;
-  if (input < 0) return false;
+  if (input < 0 || n.handler->role != Role::kCore) return false;
   // Of a Gemm the scales of its parts would have to be divided out.
   if (n.node->is("Gemm") && n.node->attr<float>("beta", 1) != 1) return false;
   if (!n.node->has_input(input)) return true;

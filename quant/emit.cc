@@ -181,9 +181,8 @@ class Emitter {
   }
 
   static int64_t output_channels(const Node& node, const Tensor& weight) {
-    if (node.is("Conv")) return weight.dims()[0];
+    if (node.is("Conv") || weight.rank() == 1) return weight.dims()[0];  // or of a normalization
     if (node.is("ConvTranspose")) return weight.dims()[1] * node.attr<int64_t>("group", 1);
-    if (weight.rank() == 1) return weight.dims()[0];  // of a normalization
     return weight.dims()[node.attr<int64_t>("transB", 0) ? 0 : 1];
   }
 

@@ -22,6 +22,7 @@ namespace {
 // lose a little would use up what the others gain.
 constexpr double kFloatBias = 1.25;
 
+constexpr const char* kNoForm = "no integer form";
 constexpr const char* kTable = "float operators read its rows";
 constexpr const char* kFromFloat = "an input comes from a float operator";
 
@@ -81,7 +82,7 @@ class Placer {
 
   const char* why_not(const Node& n, const OpHandler* handler, const TargetOp* target) const {
     if (scores_.contains(&n)) return "lies between an attention mask and its Softmax";
-    if (!handler) return "no integer form";
+    if (!handler) return kNoForm;
     const bool selected = n.has_output(0) && weighing_.selected.contains(n.output(0).name());
     if (!selected && options_.exclude.matches(n)) return "excluded";
     if (n.has_output(0) && options_.in_float.contains(n.output(0).name()))
@@ -90,7 +91,9 @@ class Placer {
         !options_.include.matches(n))
       return "not included";
     if (!options_.ort_compat && (!target || target->fusion == Fusion::kNever))
-      return "the target never runs it on integers";
+      return handler->qdq_only && options_.target->is_onnxruntime
+                 ? kNoForm
+                 : "the target never runs it on integers";
     if (target && target->obstacle && !options_.ort_compat)
       if (const char* r = target->obstacle(n)) return r;
     if (target && target->wrong)
@@ -469,7 +472,7 @@ class Placer {
         d.kernel = "absorbed";
       } else {
         const auto r = reasons_.find(&n);
-        d.reason = r == reasons_.end() ? "no integer form" : r->second;
+        d.reason = r == reasons_.end() ? kNoForm : r->second;
       }
       p.decisions.push_back(d);
     }

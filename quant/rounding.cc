@@ -86,7 +86,8 @@ std::vector<int64_t> partners_of(PairOrder order) {
 std::vector<Job> jobs_of(const Placement& placement, const Graph& quantized, bool adds_pairs) {
   std::vector<Job> jobs;
   for (const IntegerNode& n : placement.nodes) {
-    if (n.handler->weight_input != 1 || !n.node->has_input(1)) continue;
+    if (n.handler->role != Role::kCore || n.handler->weight_input != 1 || !n.node->has_input(1))
+      continue;
     const Tensor* w = n.node->input(1).constant();
     if (!w || w->dtype() != DataType::kFloat) continue;
     const std::string& result = n.node->output(0).name();

@@ -9,7 +9,8 @@ WeightPlan plan_weight(const IntegerNode& layer, const QuantizeOptions& options,
   const OverrideValues wished = options.overrides.of(*layer.node, layer.activation);
   WeightPlan plan;
   WeightOptions& o = plan.options;
-  o.type = wished.weight_type.value_or(options.weight_type);
+  const DataType fixed = layer.handler->weight_type;
+  o.type = fixed != DataType::kUndefined ? fixed : wished.weight_type.value_or(options.weight_type);
   o.symmetric = is_signed(o.type);
   // Kernels of u8 by u8 add in 32 bits everywhere.
   const bool saturates = options.target->adds_pairs && o.type == DataType::kInt8;

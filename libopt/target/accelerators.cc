@@ -11,6 +11,7 @@ constexpr TargetOp integer(std::string_view op) { return {.op = op, .fusion = Fu
 // onnxruntime is to load these models as well.
 constexpr TargetOp kAveragePool = {
     .op = "AveragePool", .fusion = Fusion::kInteger, .wrong = dilated_pool};
+constexpr TargetOp kWhere = {.op = "Where", .fusion = Fusion::kInteger, .first_data = 1};
 // Its result may be float.
 constexpr TargetOp layer(std::string_view op) {
   return {.op = op, .fusion = Fusion::kIntegerOrFloatOutput};
@@ -45,16 +46,24 @@ constexpr TargetOp kTensorRtOps[] = {
     mover("Unsqueeze"),
     mover("Slice"),
     mover("Split"),
+    mover("Expand"),
+    mover("Tile"),
+    mover("Pad"),
+    mover("DepthToSpace"),
+    mover("SpaceToDepth"),
 };
 
 constexpr TargetOp kOpenVinoOps[] = {
-    layer("Conv"),     layer("ConvTranspose"), layer("Gemm"),
-    layer("MatMul"),   integer("Add"),         integer("Mul"),
-    integer("Concat"), kAveragePool,           integer("GlobalAveragePool"),
-    mover("MaxPool"),  mover("Resize"),        mover("DepthToSpace"),
-    mover("Reshape"),  mover("Flatten"),       mover("Transpose"),
-    mover("Squeeze"),  mover("Unsqueeze"),     mover("Split"),
-    mover("Slice"),    mover("Gather"),
+    layer("Conv"),        layer("ConvTranspose"), layer("Gemm"),
+    layer("MatMul"),      integer("Add"),         integer("Mul"),
+    integer("Concat"),    kAveragePool,           integer("GlobalAveragePool"),
+    mover("MaxPool"),     mover("Resize"),        mover("DepthToSpace"),
+    mover("Reshape"),     mover("Flatten"),       mover("Transpose"),
+    mover("Squeeze"),     mover("Unsqueeze"),     mover("Split"),
+    mover("Slice"),       mover("Gather"),        mover("Pad"),
+    mover("ReduceMax"),   mover("ReduceMin"),     integer("Sub"),
+    integer("LeakyRelu"), integer("PRelu"),       integer("ReduceMean"),
+    integer("ReduceSum"),
 };
 
 // What is not on integers there runs elsewhere: everything that can be is.
@@ -71,6 +80,20 @@ constexpr TargetOp kQnnOps[] = {
     integer("Sigmoid"),
     integer("LeakyRelu"),
     integer("Softmax"),
+    integer("Sub"),
+    integer("Div"),
+    integer("Max"),
+    integer("Min"),
+    integer("PRelu"),
+    integer("Tanh"),
+    integer("Elu"),
+    integer("HardSwish"),
+    integer("Gelu"),
+    integer("ReduceMean"),
+    integer("ReduceSum"),
+    integer("InstanceNormalization"),
+    integer("LayerNormalization"),
+    kWhere,
     mover("MaxPool"),
     mover("Resize"),
     mover("DepthToSpace"),
@@ -84,6 +107,10 @@ constexpr TargetOp kQnnOps[] = {
     mover("Gather"),
     mover("Expand"),
     mover("Tile"),
+    mover("Pad"),
+    mover("SpaceToDepth"),
+    mover("ReduceMax"),
+    mover("ReduceMin"),
 };
 
 constexpr TargetOp kPortableOps[] = {

@@ -11,8 +11,17 @@ namespace {
 
 const char* binary_obstacle(const Node& node) {
   // One side must be data: two constants are folded, not quantized.
+  if (node.num_inputs() < 2) return "one operand: nothing to compute";
   if (node.input(0).constant() && node.input(1).constant()) return "both operands are constant";
   return nullptr;
+}
+
+// Of many divisors in one range the small ones would become 0.
+const char* div_obstacle(const Node& node) {
+  const Tensor* divisor = node.has_input(1) ? node.input(1).constant() : nullptr;
+  if (!divisor || divisor->count() != 1 || divisor->to_doubles()[0] == 0)
+    return "its divisor is no constant number";
+  return node.input(0).constant() ? "both operands are constant" : nullptr;
 }
 
 // A constant that shuts elements out would take all of the range.
@@ -35,6 +44,16 @@ const char* concat_obstacle(const Node& node) {
 
 constinit const OpHandler kAddHandler{.op = "Add", .all_inputs = true, .obstacle = binary_obstacle};
 constinit const OpHandler kMulHandler{.op = "Mul", .all_inputs = true, .obstacle = binary_obstacle};
+// Of two operands and more.
+constexpr OpHandler among_floats(std::string_view op) {
+  return {.op = op, .all_inputs = true, .obstacle = binary_obstacle, .qdq_only = true};
+}
+constinit const OpHandler kSubHandler = among_floats("Sub");
+constinit const OpHandler kDivHandler{
+    .op = "Div", .all_inputs = true, .obstacle = div_obstacle, .qdq_only = true};
+constinit const OpHandler kMaxHandler = among_floats("Max");
+constinit const OpHandler kMinHandler = among_floats("Min");
+constinit const OpHandler kPReluHandler = among_floats("PRelu");
 constinit const OpHandler kConcatHandler{
     .op = "Concat", .all_inputs = true, .obstacle = concat_obstacle};
 // (condition, x, y)
@@ -44,6 +63,12 @@ constinit const OpHandler kAveragePoolHandler{.op = "AveragePool"};
 constinit const OpHandler kGlobalAveragePoolHandler{.op = "GlobalAveragePool"};
 constinit const OpHandler kSigmoidHandler{.op = "Sigmoid", .unit_output = true};
 constinit const OpHandler kLeakyReluHandler{.op = "LeakyRelu"};
+constinit const OpHandler kTanhHandler{.op = "Tanh", .qdq_only = true};
+constinit const OpHandler kEluHandler{.op = "Elu", .qdq_only = true};
+constinit const OpHandler kHardSwishHandler{.op = "HardSwish", .qdq_only = true};
+constinit const OpHandler kGeluHandler{.op = "Gelu", .qdq_only = true};
+constinit const OpHandler kReduceMeanHandler{.op = "ReduceMean", .qdq_only = true};
+constinit const OpHandler kReduceSumHandler{.op = "ReduceSum", .qdq_only = true};
 constinit const OpHandler kSoftmaxHandler{.op = "Softmax", .unit_output = true};
 
 }  // namespace onnxtool

@@ -25,12 +25,16 @@ struct OpHandler {
   /// Constant input quantized per channel; -1: none.
   int weight_input = -1;
   int bias_input = -1;  // int32 with scale activation x weight
+  /// Of the weight's codes, whatever is asked for; undefined: what is asked for.
+  DataType weight_type = DataType::kUndefined;
   /// Axis of the weight along which its scales run; nullopt: per-tensor only.
   std::optional<int64_t> (*channel_axis)(const Node&) = nullptr;
   /// nullptr, or a reason why this node cannot be quantized whatever the target does.
   const char* (*obstacle)(const Node&) = nullptr;
   /// The output lies in [0, 1] whatever the data.
   bool unit_output = false;
+  /// There is no integer operator for it anywhere: it is for targets that read Q and DQ around it.
+  bool qdq_only = false;
 };
 
 /// nullptr when no handler serves the operator.

@@ -3,15 +3,10 @@
 
 #include <algorithm>
 
+#include "quant/ops/normalization.h"
+
 namespace onnxtool {
 namespace {
-
-const char* scale_obstacle(const Node& node) {
-  const Tensor* w = node.has_input(1) ? node.input(1).constant() : nullptr;
-  if (!w || w->dtype() != DataType::kFloat) return "the scale is not constant";
-  if (node.has_input(2) && !node.input(2).constant()) return "the bias is not constant";
-  return nullptr;
-}
 
 constinit const OpHandler kMoves{.op = "", .role = Role::kPassThrough};
 constinit const OpHandler kMovesAndFills{
@@ -20,7 +15,7 @@ constinit const OpHandler kRounds{.op = ""};
 constinit const OpHandler kRoundsAll{.op = "", .all_inputs = true};
 constinit const OpHandler kPicks{.op = "Where", .all_inputs = true, .first_data = 1};
 constinit const OpHandler kNormalizes{
-    .op = "", .weight_input = 1, .bias_input = 2, .obstacle = scale_obstacle};
+    .op = "", .weight_input = 1, .bias_input = 2, .obstacle = normalization_obstacle};
 
 bool is_one_of(const Node& node, std::initializer_list<const char*> ops) {
   return std::ranges::any_of(ops, [&](const char* op) { return node.is(op); });
@@ -49,7 +44,8 @@ const OpHandler* ort_compat_handler(const Node& node, Form form) {
   } else if (is_one_of(node, {"ConvTranspose", "Slice", "GatherElements", "Where"})) {
     return nullptr;
   }
-  return find_handler(node);
+  const OpHandler* handler = find_handler(node);
+  return handler && handler->qdq_only ? nullptr : handler;
 }
 
 OrtWhen ort_compat_when(const Node& node, const OpHandler& handler) {

@@ -277,7 +277,7 @@ TEST_CASE("preparation: activations stand behind the layers that absorb them") {
       "s = Squeeze (c, first) r = Relu (s) y = Mul (r, s)",
       "s = Squeeze (c, first) r = Relu (s) u = Unsqueeze (r, first) y = Mul (u, c)",
       "s = Squeeze (c, first) r = Clip (s, bound) y = Tanh (r)",
-      "t = Tanh (c) s = Squeeze (t, first) r = Relu (s) y = Exp (r)",
+      "t = Sin (c) s = Squeeze (t, first) r = Relu (s) y = Exp (r)",
       "a = Add (c, x) m = MaxPool <kernel_shape = [2, 2]> (a) r = Relu (m) y = Conv (r, w)",
   };
   for (const char* body : stays) {

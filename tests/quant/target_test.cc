@@ -158,5 +158,93 @@ TEST_CASE("targets: NNAPI takes layers only where their results are quantized, A
   CHECK(quantize(text, options_for(kOrtArm64)).count("QuantizeLinear") == 1);
 }
 
+// Two convolutions with `body` between them, which makes t of c.
+std::string around(const std::string& body) {
+  return "<ir_version: 9, opset_import: [\"\" : 20]> g (float[1,8,6,6] x) => (float y) "
+         "<float[8,8,1,1] w = {" +
+         numbers(64) + "}, float[8] scale = {" + numbers(8) + "}, float[8] bias = {" +
+         numbers(8, 0.5) + "}, float[6] row = {" + numbers(6) + "}, float[8,1,1] slope = {" +
+         numbers(8, 0.25) +
+         "}, float two = {2.0}, float zero = {0.0}, int64[8] pads = {0, 0, 1, 1, 0, 0, 1, 1}, "
+         "int64[2] axes = {2, 3}, float[4] scales = {1.0, 1.0, 2.0, 2.0}, bool[8,1,1] which = {1, "
+         "0, 0, 1, 1, 0, 1, 0}> { c = Conv (x, w) " +
+         body + " y = Conv (t, w) }";
+}
+
+TEST_CASE("targets: operators that accelerators run between Q and DQ, and others do not") {
+  struct Case {
+    const char* body;
+    bool qnn = true, openvino = false, tensorrt = false;
+  };
+  const Case cases[] = {
+      {"t = Sub (c, two)", true, true},
+      {"t = Div (c, two)"},
+      {"t = Max (c, slope)"},
+      {"t = Min (c, slope)"},
+      {"t = PRelu (c, slope)", true, true},
+      {"t = Tanh (c)"},
+      {"t = Elu (c)"},
+      {"t = HardSwish (c)"},
+      {"t = Gelu (c)"},
+      {"t = ReduceMean (c, axes)", true, true},
+      {"t = ReduceSum (c, axes)", true, true},
+      {"t = InstanceNormalization (c, scale, bias)"},
+      {"t = LayerNormalization (c, row)"},
+      {"t = LayerNormalization (c, row, row)"},
+      {"t = Where (which, c, two)"},
+      {"t = Pad <mode = \"reflect\"> (c, pads)", true, true, true},
+      {"t = Resize <mode = \"linear\"> (c, , scales)", true, true, true},
+      {"s = SpaceToDepth <blocksize = 2> (c) t = DepthToSpace <blocksize = 2> (s)", true, false,
+       true},
+      {"t = Exp (c)", false},
+  };
+  for (const Case& c : cases) {
+    INFO(std::string(c.body));
+    for (const auto& [target, runs] : {std::pair(&kQnn, c.qnn), std::pair(&kOpenVino, c.openvino),
+                                       std::pair(&kTensorRt, c.tensorrt)}) {
+      CAPTURE(target->name);
+      const Quantized q = quantize(around(c.body), options_for(*target));
+      CHECK(q.sqnr_db > 25);
+      for (const NodeDecision& d : q.output.decisions)
+        if (d.node->has_output(0) && d.node->output(0).name() == "t")
+          CHECK_MESSAGE(d.integer == runs, d.reason);
+    }
+    // What onnxruntime's CPU provider does not fuse stays without Q and DQ of its own.
+    const Quantized cpu = quantize(around(c.body), options_for(kOrtArm64));
+    for (const NodeDecision& d : cpu.output.decisions)
+      if (!d.node->is("Where")) CHECK(d.integer == d.node->is("Conv"));
+  }
+}
+
+TEST_CASE("targets: what would divide by zero or move zero stays in float") {
+  const auto reason = [](const std::string& body) {
+    const Quantized q = quantize(around(body), options_for(kQnn));
+    for (const NodeDecision& d : q.output.decisions)
+      if (d.node->has_output(0) && d.node->output(0).name() == "t") return std::string(d.reason);
+    return std::string();
+  };
+  CHECK(reason("a = Abs (c) s = Add (a, two) t = Div (c, s)") ==
+        "its divisor is no constant number");
+  CHECK(reason("t = Div (c, row)") == "its divisor is no constant number");
+  CHECK(reason("t = Pad (c, pads, two)") == "it pads with another number than 0");
+  CHECK(reason("t, mean = LayerNormalization (c, row) u = Relu (mean)") == "its means are read");
+}
+
+TEST_CASE("targets: a normalization's scale has 8 bits without a sign, its bias 32") {
+  QuantizeOptions options = options_for(kQnn);
+  options.activation_type = DataType::kUint16;
+  const Quantized q = quantize(around("t = InstanceNormalization (c, scale, bias)"), options);
+  for (const Node& n : q.output.model->graph().nodes()) {
+    if (!n.is("InstanceNormalization")) continue;
+    const Node &scale = *n.input(1).producer(), &bias = *n.input(2).producer();
+    CHECK(scale.input(0).constant()->dtype() == DataType::kUint8);
+    CHECK(bias.input(0).constant()->dtype() == DataType::kInt32);
+    const double x = n.input(0).producer()->input(1).constant()->to_doubles()[0];
+    CHECK(bias.input(1).constant()->to_doubles()[0] ==
+          doctest::Approx(x * scale.input(1).constant()->to_doubles()[0]));
+  }
+  CHECK(q.count("InstanceNormalization") == 1);
+}
+
 }  // namespace
 }  // namespace onnxtool
