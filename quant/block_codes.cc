@@ -21,8 +21,6 @@ using Bytes = uint8_t __attribute__((vector_size(kBlockLanes)));
 constexpr float kRound = 12582912.0f;
 // Blocks of nothing larger are zeros: the reciprocal must be finite.
 constexpr float kTiny = 1e-35f;
-// Some steps of a float below the largest one.
-constexpr float kLargest = 3.4028e38f;
 
 ONNXTOOL_INSIDE Floats load(const float* p) {
   Floats v;
@@ -166,8 +164,8 @@ ONNXTOOL_CLONES void quantize_blocks(const float (*weights)[kBlockLanes], int64_
     asymmetric(scaled, n, format, e, best);
   Floats step = one / best.grid.inverse;
   // What the outermost code stands for must be a float, too.
-  const Floats limit =
-      kLargest / divisor / (-best.grid.low > best.grid.high ? -best.grid.low : best.grid.high);
+  const Floats limit = kLargestDecoded / divisor /
+                       (-best.grid.low > best.grid.high ? -best.grid.low : best.grid.high);
   step = step > limit ? limit : step;
   step = step < -limit ? -limit : step;
   Floats noise = {}, signal = {};

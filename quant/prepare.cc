@@ -246,8 +246,15 @@ std::vector<const PassInfo*> folding_passes(bool ort_compat) {
   return passes;
 }
 
+bool is_weight(const Value& v) {
+  return std::ranges::any_of(v.uses(), [](const Use& u) {
+    const OpHandler* h = find_handler(*u.user);
+    return h && h->role == Role::kCore && h->weight_input == u.index;
+  });
+}
+
 // Steps behind layers whose constants others share: each gets its own, since the steps would run in
-// float and part the layers. What comes out equal is one again.
+// float and part the layers. What comes out equal is one again. For weights that become integers.
 void fold_behind_shared(Model& model) {
   constexpr std::array<const PassInfo*, 3> kFolds = {&kFoldAddIntoConv, &kFoldBatchNorm,
                                                      &kFoldMulIntoConv};
@@ -256,7 +263,8 @@ void fold_behind_shared(Model& model) {
   context.state = &state;
   constexpr int64_t kTimes = 3;  // as integers a quarter each: no more than the floats were
   for (const Value* v : model.graph().initializers())
-    context.max_growth_bytes += kTimes * static_cast<int64_t>(v->initializer()->size_bytes());
+    if (is_weight(*v))
+      context.max_growth_bytes += kTimes * static_cast<int64_t>(v->initializer()->size_bytes());
   run_passes(model, kFolds, context);
   constexpr std::array<const PassInfo*, 1> kOnce = {&kDeduplicateInitializers};
   if (state.grown_bytes > 0) run_passes(model, kOnce, {});
@@ -269,8 +277,9 @@ void move_transposes(Model& model) {
   run_passes(model, kPasses, {});
 }
 
-Status fold_model(Model& model, const QuantizeOptions& options = {}) {
-  const bool ort_compat = options.ort_compat;
+// nullptr: layers stay in float, and what they share is not copied.
+Status fold_model(Model& model, const QuantizeOptions* options) {
+  const bool ort_compat = options && options->ort_compat;
   ONNXTOOL_TRY(infer_graph(model.graph()));
   const auto folder = make_folder();
   PassContext context;
@@ -278,12 +287,12 @@ Status fold_model(Model& model, const QuantizeOptions& options = {}) {
   const std::vector<const PassInfo*> passes = folding_passes(ort_compat);
   run_passes(model, passes, context);
   if (fold_moved_weights(model.graph(), *folder, !ort_compat)) run_passes(model, passes, context);
-  if (!ort_compat) fold_behind_shared(model);
+  if (options && !ort_compat) fold_behind_shared(model);
   ONNXTOOL_TRY(infer_graph(model.graph()));
   if (!ort_compat) deduplicate_nodes(model.graph());
   drop_idle_count_include_pad(model.graph());
   drop_idle_dilations(model.graph());
-  if (!ort_compat || !options.activation_symmetric) drop_idle_relus(model.graph());
+  if (!ort_compat || !options->activation_symmetric) drop_idle_relus(model.graph());
   return {};
 }
 
@@ -323,7 +332,7 @@ Result<Preparation> prepare_model(Model& model, const QuantizeOptions& options) 
     ONNXTOOL_TRY(raise_opset(model, needed, p));
   }
   if (!options.ort_compat) p.sums = sums_to_adds(model.graph(), options);
-  ONNXTOOL_TRY(fold_model(model, options));
+  ONNXTOOL_TRY(fold_model(model, &options));
   if (!options.ort_compat) {
     move_transposes(model);
     hoist_activations(model.graph());
@@ -351,7 +360,7 @@ Result<Preparation> prepare_weights(std::unique_ptr<Model>& model, int least_ops
     ONNXTOOL_TRY(raise_opset(*model, least_opset, p));
   }
   if (fold) {
-    ONNXTOOL_TRY(fold_model(*model));
+    ONNXTOOL_TRY(fold_model(*model, nullptr));
   } else {
     // Exporters write one for every weight that several layers share; it reads nothing.
     constexpr std::array<const PassInfo*, 1> kPasses = {&kEliminateIdentity};

@@ -223,10 +223,6 @@ Status Quantizer::calibrate(const SampleSource& source, const RunOptions& run,
       only_minmax && !for_every_calibrator ? Summary::Mode::kMinMax : Summary::Mode::kHistogram;
   std::vector<std::vector<Extremes>> extremes;
   std::vector<const Value*> watched = observed(kept);
-  std::set<const Value*> seen(watched.begin(), watched.end());
-  for (const std::string& name : fusing_elsewhere_)
-    if (const Value* v = model_->graph().find(name); kept && v && seen.insert(v).second)
-      watched.push_back(v);
   const auto collect = [&] {
     return collect_summaries(model_->graph(), watched, source, run, mode,
                              averages || for_every_calibrator ? &extremes : nullptr);

@@ -15,8 +15,6 @@ namespace onnxtool {
 namespace {
 
 constexpr int64_t kMaxBlock = 256;
-// Some steps of a float below the largest one.
-constexpr float kLargest = 3.4028e38f;
 // Read at a time, before pages are let go again.
 constexpr int64_t kStripBytes = int64_t{16} << 20;
 
@@ -332,7 +330,7 @@ class RowJob {
       const float zero = std::clamp(std::nearbyint(-low_[r] / out_.scales[r]), 0.0f, top);
       out_.zero_points[r] = static_cast<std::byte>(static_cast<uint8_t>(zero));
       // What the outermost code stands for must be a float, too.
-      out_.scales[r] = std::min(out_.scales[r], kLargest / std::max(zero, top - zero));
+      out_.scales[r] = std::min(out_.scales[r], kLargestDecoded / std::max(zero, top - zero));
     }
   }
 

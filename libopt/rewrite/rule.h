@@ -76,8 +76,8 @@ struct PassContext {
   /// Whether operators may be written that only onnxruntime's CPU provider has: com.microsoft's,
   /// and its LayerNormalization of opsets before the standard's.
   bool ort_cpu = false;
-  /// Whether the user named the passes to run: then those write, too, what onnxruntime's CPU provider
-  /// is slower with.
+  /// Whether the user named the passes to run: then those write, too, what onnxruntime's CPU
+  /// provider is slower with.
   bool asked_for = false;
   /// What has_opset() may raise the model's ai.onnx to; 0: it stays.
   int allowed_opset = 0;

@@ -44,6 +44,25 @@ TEST_CASE("dynamic: products in every form of Gemm") {
   }
 }
 
+TEST_CASE("dynamic: weights that stay in float are not copied for what stands behind them") {
+  DynamicOptions products;
+  products.include = *Selector::parse({"op:MatMul"});
+  std::string positive;
+  for (int i = 0; i < 64; ++i) positive += (i ? ", " : "") + std::to_string(0.25 + i % 5);
+  const Made m = make(
+      "<ir_version: 8, opset_import: [\"\" : 13]> g (float[1,64,4,4] x) => (float y) "
+      "<float[64,64,1,1] s = {" +
+          numbers(4096) + "}, float[64] k = {" + positive + "}, float[64] n = {" + numbers(64) +
+          "}, float[4,8] w = {" + numbers(32) +
+          "}> { a = Conv (x, s) b = BatchNormalization (a, k, k, n, k) c = Conv (b, s) "
+          "d = BatchNormalization (c, n, k, k, k) y = MatMul (d, w) }",
+      products);
+  int weights = 0;
+  for (const Value* v : m.model.model->graph().initializers())
+    weights += v->initializer()->rank() == 4;
+  CHECK(weights == 1);
+}
+
 TEST_CASE("dynamic: opsets below 11 are raised, others stay") {
   for (const int opset : {7, 9, 11, 12, 17}) {
     const Made m = make(product_model("y = Gemm (x, w, b)", opset));
