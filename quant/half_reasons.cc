@@ -195,6 +195,20 @@ bool HalfReasons::reads_guarded(const Node& n) {
   });
 }
 
+// A product or a sum with a constant beyond the range, or a division by one next to zero: its
+// result is likely to lie there too. Masks of scores become smaller ones.
+bool HalfReasons::leaves_by_constant(const Node& n) {
+  constexpr std::string_view kOps[] = {"Add", "Sub", "Mul", "Div", "Max", "Sum", "Where"};
+  if (!among(n, kOps) || scores_.contains(&n)) return false;
+  for (int i = 0; i < n.num_inputs(); ++i) {
+    const Tensor* t = n.has_input(i) ? n.input(i).constant() : nullptr;
+    if (!t || t->dtype() != DataType::kFloat) continue;
+    const HalfConstants::Entry& e = constants_.of(*t, false);
+    if (n.is("Div") && i == 1 ? e.vanishes : e.overflows) return true;
+  }
+  return false;
+}
+
 const char* HalfReasons::why_not_constant(const Tensor& t, bool mask) {
   const HalfConstants::Entry& e = constants_.of(t, mask);
   if (e.overflows) return "a constant leaves the range of the type";
@@ -239,6 +253,8 @@ const char* HalfReasons::why_not(const Node& n, const HalfPlaces& places) {
       if (const char* r = why_not_constant(*t, scores_.contains(&n))) return r;
     } else if (const char* r = why_not_value(v)) {
       return r;
+    } else if (v.producer() && !range_of(v) && leaves_by_constant(*v.producer())) {
+      return "its values may leave the range of the type";
     }
   }
   return nullptr;

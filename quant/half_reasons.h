@@ -35,6 +35,7 @@ class HalfReasons {
   const Range* range_of(const Value& v) const;
   bool is_measured(const Node& n) const;
   bool reads_guarded(const Node& n);
+  bool leaves_by_constant(const Node& n);
   const char* why_not_constant(const Tensor& t, bool mask);
   const char* why_not_filling(const Node& n);
 

@@ -107,6 +107,19 @@ TEST_CASE("half: constants that do not fit leave their node in float32") {
   CHECK(h.sqnr_db > 50);
 }
 
+TEST_CASE("half: what a constant takes beyond the range is read in float32") {
+  const Halved h =
+      halve(header("(float[2,4] x) => (float y, float z)",
+                   "float[4,4] w = {" + numbers(16) +
+                       "}, float large = {1000000.0}, float small = {0.001}, float near = {1e-7}") +
+            "{ a = MatMul (x, w) b = Mul (a, large) c = Mul (b, small) y = MatMul (c, w) "
+            "d = Div (a, near) e = Mul (d, small) f = Mul (e, small) z = MatMul (f, w) }");
+  CHECK(h.reasons.at("c") == "its values may leave the range of the type");
+  CHECK(h.reasons.at("e") == "its values may leave the range of the type");
+  CHECK(h.type("a") == kHalf);
+  CHECK(h.sqnr_db > 50);
+}
+
 TEST_CASE("half: what is quantized already stays together with its Q and DQ") {
   const std::string constants =
       "float[4,4] w = {" + numbers(16) +
