@@ -178,7 +178,7 @@ Result<std::unique_ptr<Model>> decode_model(const DecodeSource& source, External
 }
 
 Result<NamedTensor> decode_tensor(const DecodeSource& source) {
-  return decoding::TensorDecoder(source, ExternalData::kRequired).tensor(source.bytes);
+  return decoding::TensorDecoder(source, ExternalData::kNone).tensor(source.bytes);
 }
 
 Result<Attribute> decode_attribute(const std::string& bytes) {

@@ -154,6 +154,11 @@ Result<Tensor> TensorDecoder::external_tensor(const TensorFields& t, DataType dt
                " bytes, expected " + std::to_string(expected));
   if (external_ == ExternalData::kUnread) return unread();
   if (!source_.data_directory && external_ == ExternalData::kWhereThere) return unread();
+  if (external_ == ExternalData::kNone)
+    return Error{ErrorCode::kBadModel,
+                 "tensor '" + t.name + "' is stored in the file '" + location +
+                     "', expected its values here",
+                 "store the tensor without external data"};
   if (!source_.data_directory)
     return Error{ErrorCode::kBadModel,
                  "tensor '" + t.name + "' is stored in the file '" + location +

@@ -13,6 +13,7 @@ enum class ExternalData : uint8_t {
   kRequired,    // a file that is not there is an error
   kWhereThere,  // what lies in such a file is unread
   kUnread,      // no file is opened
+  kNone,        // of a tensor by itself: an error
 };
 
 /// As load_model() and decode_model(). With unread tensors a model cannot be run or saved.
