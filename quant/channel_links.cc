@@ -19,7 +19,8 @@ bool is_layer(const Node& n) { return n.is("Conv") || n.is("Gemm") || n.is("MatM
 // Where a value's channels are.
 struct Channels {
   int64_t axis = 1;
-  int64_t repeat = 1;  // elements of that axis per channel
+  int64_t repeat = 1;             // elements of that axis per channel
+  int64_t first = 0, count = -1;  // which, as of Link::Reader
 };
 
 // [N, C, spatial...] to [N, C * spatial]; the spatial extents must be known.
@@ -38,7 +39,7 @@ std::optional<Channels> flattened(const Node& n, const Channels& channels) {
   if (!spatial || *spatial < 1 || !c.value || !flat.value ||
       flat.value != checked_mul(*c.value, *spatial))
     return std::nullopt;
-  return Channels{1, *spatial};
+  return Channels{1, *spatial, channels.first, channels.count};
 }
 
 std::optional<Channels> transposed(const Node& n, const Channels& channels) {
@@ -47,7 +48,7 @@ std::optional<Channels> transposed(const Node& n, const Channels& channels) {
   if (!axes) return std::nullopt;
   const auto at = std::ranges::find(*axes, channels.axis);
   if (at == axes->end()) return std::nullopt;
-  return Channels{at - axes->begin(), channels.repeat};
+  return Channels{at - axes->begin(), channels.repeat, channels.first, channels.count};
 }
 
 // Where the channels are in the node's result; nullopt: it would notice a change of scale.
@@ -60,6 +61,34 @@ std::optional<Channels> behind(const Node& n, const Channels& channels) {
   return channels;
 }
 
+using ChannelsOf = std::pair<const Value*, Channels>;
+
+// What each result of a Split has of them; nullopt: nobody knows where it cuts.
+std::optional<std::vector<ChannelsOf>> parts_of(const Node& split, const Channels& channels) {
+  const auto& from = split.input(0).type().shape;
+  if (channels.repeat != 1 || !from) return std::nullopt;
+  const int64_t given = split.attr<int64_t>("axis", 0);
+  const int64_t axis = given < 0 ? given + std::ssize(*from) : given;
+  std::vector<ChannelsOf> parts;
+  Channels part = channels;
+  for (int i = 0; i < split.num_outputs(); ++i) {
+    if (!split.has_output(i)) return std::nullopt;
+    const Value& v = split.output(i);
+    if (axis != channels.axis) {
+      parts.emplace_back(&v, channels);
+      continue;
+    }
+    const auto& shape = v.type().shape;
+    if (!shape || std::ssize(*shape) <= channels.axis) return std::nullopt;
+    const auto extent = (*shape)[static_cast<size_t>(channels.axis)].value;
+    if (!extent) return std::nullopt;
+    part.count = *extent;
+    parts.emplace_back(&v, part);
+    part.first += *extent;
+  }
+  return parts;
+}
+
 // A Conv takes channels from axis 1, a product from the last one; statistics of channels are of
 // axis 1.
 bool reads_channels(const Node& layer, const Value& v, const Channels& channels) {
@@ -68,7 +97,7 @@ bool reads_channels(const Node& layer, const Value& v, const Channels& channels)
 
 // Everything that reads the value, down to layers. False: something among it would notice.
 bool find_readers(const Value& made, std::vector<Link::Reader>& readers) {
-  std::vector<std::pair<const Value*, Channels>> open = {{&made, {}}};
+  std::vector<ChannelsOf> open = {{&made, {}}};
   while (!open.empty()) {
     const auto [v, channels] = open.back();
     open.pop_back();
@@ -78,7 +107,13 @@ bool find_readers(const Value& made, std::vector<Link::Reader>& readers) {
       if (&user.graph() != &v->graph() || use.index != 0) return false;
       if (is_layer(user)) {
         if (!reads_channels(user, *v, channels)) return false;
-        readers.push_back({&user, channels.repeat});
+        readers.push_back({&user, channels.repeat, channels.first, channels.count});
+        continue;
+      }
+      if (user.is("Split")) {
+        const auto parts = parts_of(user, channels);
+        if (!parts) return false;
+        open.insert(open.end(), parts->begin(), parts->end());
         continue;
       }
       const auto next = behind(user, channels);
@@ -151,7 +186,9 @@ std::vector<Link> links_of(const Graph& graph, const Placement& placement) {
     bool any = false, fit = true;
     for (Link::Reader& r : link->readers) {
       const auto w2 = weight_of(*r.layer);
-      fit = fit && w2 && w2->columns * w2->group == w1->rows * r.repeat;
+      if (r.channels < 0) r.channels = w1->rows;
+      fit = fit && w2 && w2->columns * w2->group == r.channels * r.repeat &&
+            r.first + r.channels <= w1->rows;
       r.on_integers = integer.contains(r.layer);
       any = any || r.on_integers;
     }

@@ -29,10 +29,13 @@ struct Link {
   struct Reader {
     const Node* layer;
     int64_t repeat = 1;        // columns of the layer per channel (a Flatten of C x H x W)
+    int64_t first = 0;         // of the first layer's channels (a part of a Split)
+    int64_t channels = -1;     // from there on; -1: all
     bool on_integers = false;  // what it reads is rounded, and its weights are
   };
   const Node* first;
-  const Value* activation;  // [N, C, ...], what the readers read, before any Flatten or Transpose
+  const Value*
+      activation;  // [N, C, ...], what the readers read, before any Flatten, Transpose, Split
   std::vector<Reader> readers;
   bool rounds_first = true;  // the first layer's weights become integers, too
 };
@@ -44,7 +47,8 @@ std::vector<Link> links_of(const Graph& graph, const Placement& placement);
 /// What the reader's weights in a column belong to.
 inline int64_t channel_of(const Link::Reader& reader, const WeightView& weight, int64_t row,
                           int64_t column) {
-  return (row / (weight.rows / weight.group) * weight.columns + column) / reader.repeat;
+  return reader.first +
+         (row / (weight.rows / weight.group) * weight.columns + column) / reader.repeat;
 }
 
 }  // namespace onnxtool

@@ -290,10 +290,11 @@ std::vector<std::vector<int>> each_alone(const std::vector<Link>& links, const S
   return exponents;
 }
 
+// Of the channels from `first` on.
 void scale_statistics(std::vector<ChannelStatistics>& values, const std::vector<int>& e,
-                      int64_t repeat) {
+                      int64_t first, int64_t repeat) {
   for (size_t i = 0; i < values.size(); ++i) {
-    const int by = -e[i / static_cast<size_t>(repeat)];
+    const int by = -e[static_cast<size_t>(first) + i / static_cast<size_t>(repeat)];
     values[i].rms = std::ldexp(values[i].rms, by);
     values[i].min = std::ldexp(values[i].min, by);
     values[i].max = std::ldexp(values[i].max, by);
@@ -304,17 +305,21 @@ void scale_link(const Link& link, const std::vector<int>& e, State& state) {
   std::vector<float> first = state.weights_of(*link.first);
   scale_first(link, e, first);
   state.weights[link.first] = std::move(first);
-  std::set<const Value*> made = {&link.first->output(0), link.activation};
+  const auto all = std::ssize(e);
+  // Where their channels begin, and how many there are.
+  std::map<const Value*, std::pair<int64_t, int64_t>> made = {{&link.first->output(0), {0, all}},
+                                                              {link.activation, {0, all}}};
   for (const Link::Reader& r : link.readers) {
     std::vector<float> values = state.weights_of(*r.layer);
     scale_reader(r, e, values);
     state.weights[r.layer] = std::move(values);
-    made.insert(&r.layer->input(0));
+    made.emplace(&r.layer->input(0), std::pair(r.first, r.channels));
   }
-  for (const Value* v : made) {
+  for (const auto& [v, channels] : made) {
     auto& values = state.statistics.at(v);
-    if (values.size() % e.size() == 0)
-      scale_statistics(values, e, static_cast<int64_t>(values.size() / e.size()));
+    const auto [first, count] = channels;
+    if (count > 0 && std::ssize(values) % count == 0)
+      scale_statistics(values, e, first, std::ssize(values) / count);
   }
 }
 

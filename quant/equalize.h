@@ -17,9 +17,9 @@ struct EqualizeOptions {
 /// Rescales the channels between two layers: row i of the first layer's weights and its bias by 1 /
 /// s_i, column i of the second's by s_i, and those of all others that read the same. What stands
 /// between must be positively homogeneous and keep channels apart (Relu, LeakyRelu, PRelu, pools,
-/// Flatten, Transpose). A second layer is on integers; the first and others may stay in float. Every
-/// s_i is a power of two, and no weight leaves the normal range, so the model's float output keeps
-/// its bits; values between the layers below 2^-62 may lose some.
+/// Flatten, Transpose, Split). A second layer is on integers; the first and others may stay in
+/// float. Every s_i is a power of two, and no weight leaves the normal range, so the model's float
+/// output keeps its bits; values between the layers below 2^-62 may lose some.
 ///
 /// Activations share one scale, rows of the second layer's weights have one each: a channel that is
 /// small wastes codes of the activation, one that is large spends the weights'. The exponents

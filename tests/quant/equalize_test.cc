@@ -86,6 +86,22 @@ TEST_CASE("equalization: through several readers, PRelu and Transpose") {
       one);
 }
 
+TEST_CASE("equalization: through a Split, of which each layer reads a part") {
+  const std::string constants =
+      "n = Constant <value_ints = [3, 5]> () "
+      "two = Constant <value_ints = [1]> () from = Constant <value_ints = [3]> () "
+      "start = Constant <value_ints = [0]> () end = Constant <value_ints = [8]> () "
+      "v1 = Slice (v, start, from, two) v2 = Slice (v, from, end, two) ";
+  const std::string readers = "f = Conv (a, v1) g = Conv (b2, v2) y = Add (f, g)";
+  check_uneven(constants + "s = Relu (c) a, b2 = Split <axis = 1> (s, n) r = Identity (s)",
+               readers);
+  // Along the rows: every part has all channels.
+  check_uneven(
+      "k = Constant <value_ints = [2, 4]> () s = Relu (c) a, b2 = Split <axis = 2> (s, k) "
+      "r = Identity (s)",
+      "f = Conv (a, v) g = Conv (b2, v) y = Concat <axis = 2> (f, g)");
+}
+
 TEST_CASE("equalization: not where something between or beside would notice") {
   const std::vector<int> uneven = {9, -7, 2, -8, 0, 5, -1, -9};
   for (const char* between :
