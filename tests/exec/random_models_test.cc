@@ -235,6 +235,21 @@ std::string compare_locally(const RandomModel& m, const Reference& r, const Way&
   return comparer.found;
 }
 
+// Step by step, then recorded, then replayed: the same bits.
+void check_recording(const RandomModel& m, const Way& way) {
+  const auto plan = plan_of(m, way);
+  CHECK_MESSAGE(plan.ok(), way.name);
+  if (!plan.ok()) return;
+  RunContext context(*plan);
+  std::vector<Datum> first, again;
+  CHECK_MESSAGE(context.run_data(m.inputs, &first).ok(), way.name);
+  for (int run = 0; run < 2; ++run) {
+    const Status s = context.run_data(m.inputs, &again);
+    CHECK_MESSAGE(s.ok(), way.name << ": " << (s.ok() ? "" : s.error().message));
+    CHECK_MESSAGE(std::ranges::equal(first, again, same_datum), way.name);
+  }
+}
+
 void check_model(const RandomModel& m, const Sets& modules, const Sets& devices, uint32_t seed,
                  Statistics& statistics) {
   INFO("seed ", seed, "\n", m.text);
@@ -290,6 +305,8 @@ void check_model(const RandomModel& m, const Sets& modules, const Sets& devices,
     close.push_back({name, {device, &cpu_kernel_set()}});
     close.push_back({name + ", nothing fused", {device, &cpu_kernel_set()}, 1, false});
   }
+  for (const KernelSet* device : devices)
+    check_recording(m, {"recorded on " + std::string(device->isa), {device, &cpu_kernel_set()}});
   for (const Way& way : close) {
     const std::string found = compare_locally(m, *reference, way, statistics);
     CHECK_MESSAGE(found.empty(), way.name << ": " << found);
@@ -309,6 +326,7 @@ TEST_CASE("random models agree between threads, kernel sets, memory spaces, fuse
   const auto modules = load_kernel_sets("auto");
   REQUIRE(modules.ok());
   const Sets device_sets = devices();
+  stand_in_count("onnxtool_replays");
   Statistics statistics;
   for (size_t i = start; i < start + count; ++i) {
     const auto seed = static_cast<uint32_t>(i);
@@ -326,9 +344,11 @@ TEST_CASE("random models agree between threads, kernel sets, memory spaces, fuse
     check_model(*made, modules->sets, device_sets, seed, statistics);
     if (statistics.ran_models > before) ++statistics.models_of_recipe[models->line_of(seed)];
   }
+  const int replays = stand_in_count("onnxtool_replays");
   std::cout << "random models: " << statistics.ran_models << " ran, " << statistics.refused
-            << " refused, " << statistics.fused << " fused steps\n";
+            << " refused, " << statistics.fused << " fused steps, " << replays << " replays\n";
   if (from || count < 3 * models->recipes()) return;
+  CHECK(replays > 0);
   for (uint32_t i = 0; i < models->recipes(); ++i)
     CHECK_MESSAGE(statistics.models_of_recipe[models->line_of(i)] > 0,
                   "operators.txt:" << models->line_of(i) << ": no model of it runs");
