@@ -205,6 +205,11 @@ fi
 
 # 3. How fast? Few samples first: if the whole table takes too long, there is this.
 if wanted table; then
+  if [[ -d $models ]]; then
+    said=$("$binaries/onnxtool" run "$models/cifar10_cnn/model.onnx" --random 1 --dim batch_size=1 \
+      --device cuda --force -o "$(mktemp -d)" 2>&1) &&
+      note "$(grep -o 'without cuDNN.*' <<< "$said" || echo 'with cuDNN')"
+  fi
   part table-quick 150 "$binaries/onnxtool_device_bench" --device cuda --threads "$(nproc)" \
     --samples 512 --rounds 1
   grep -E '^\||samples in memory' "$log" | tee -a "$out/summary.txt" > "$out/table.md"
