@@ -31,10 +31,13 @@ class RecordedMemory {
     if (data) sizes_.emplace(data, size);
     return data;
   }
-  /// False: it is not of this recording.
+  /// False: it was not of this recording; it goes when that does.
   bool release(void* data) {
     const auto it = sizes_.find(data);
-    if (it == sizes_.end()) return false;
+    if (it == sizes_.end()) {
+      sizes_.emplace(data, 0);
+      return false;
+    }
     free_.emplace(it->second, data);
     return true;
   }
