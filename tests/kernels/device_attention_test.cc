@@ -81,6 +81,10 @@ TEST_CASE("device kernels: attention in tiles of queries, keys and elements, and
                        {times(draws.floats({2, 2, queries, size}), 3),
                         draws.floats({2, 1, keys, size}), draws.floats({2, 1, keys, value_size})},
                        1, 1e-5);
+  // Sums of many tiles.
+  check_on_devices("Attention", {draws.floats({1, 1, 20, 64}), draws.floats({1, 1, 4000, 64}),
+                                 draws.floats({1, 1, 4000, 64})},
+                   1, 1e-6);
   // Heads among the others of a row, with a mask, a cap, and rows that see nothing.
   Inputs packed = {draws.floats({2, 40, 3 * 20}), draws.floats({2, 75, 3 * 20}),
                    draws.floats({2, 75, 3 * 70}), draws.floats({1, 3, 40, 75})};
