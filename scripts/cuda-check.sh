@@ -27,7 +27,7 @@ A part that fails, or takes too long, does not stop the others.
   --models DIR    also measure the .onnx files of DIR
   --arch LIST     architectures to build for (default: that of the first GPU; of a bundle, 90-real)
   --bundle DIR    build, and write DIR/cuda-check.tar.xz: binaries, the shared libraries that they
-                  need, onnx's node tests, two small models (26 MB). For --binaries on a machine that
+                  need, onnx's node tests, two small models (34 MB). For --binaries on a machine that
                   cannot build; needs no GPU
 
 Nothing is fetched. Needed: an NVIDIA driver, libcublasLt.so (of a toolkit or of Python's nvidia-cublas;
