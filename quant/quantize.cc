@@ -406,9 +406,9 @@ Result<Quantizer::Output> Quantizer::emit_with(Calibrator calibrator) const {
   ONNXTOOL_ASSIGN(out.emitted, emit_qdq(*out.model, placement, params, options_));
   out.emitted.notes.insert(out.emitted.notes.end(), notes.begin(), notes.end());
   apply_roundings(*out.model, rounded_);
-  // Codes that were chosen one by one, or have 7 bits, are no table's.
-  if (options_.target->is_onnxruntime && !options_.ort_compat &&
-      !options_.target->reduced_weights && options_.form == Form::kQdq && rounded_.empty())
+  // Codes that were chosen one by one, or by the sums of pairs, are no table's.
+  if (options_.target->is_onnxruntime && !options_.ort_compat && !options_.target->adds_pairs &&
+      options_.form == Form::kQdq && rounded_.empty())
     share_tied_codes(out.model->graph());
   for (size_t i = 0; i < placement_.nodes.size(); ++i) {
     const Value& reference = placement_.nodes[i].result();
