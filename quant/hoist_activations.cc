@@ -2,6 +2,7 @@
 
 #include "libopt/rewrite/rewriter.h"
 #include "libopt/rewrite/visit.h"
+#include "libopt/target/obstacles.h"
 #include "quant/ops/handler.h"
 #include "quant/placement.h"
 
@@ -14,9 +15,21 @@ bool arranges(const Node& n) {
           n.is("Transpose"));
 }
 
-// The largest is the same before and after; with more elements it pays where a layer absorbs it.
+// The largest is the same before and after, unless a window holds nothing but padding. With more
+// elements it pays where a layer absorbs it.
 bool picks_largest(const Node& n) {
-  return n.is("MaxPool") && n.has_input(0) && !(n.num_outputs() > 1 && n.has_output(1));
+  if (!n.is("MaxPool") || !n.has_input(0) || (n.num_outputs() > 1 && n.has_output(1)) ||
+      n.attr<int64_t>("ceil_mode", 0) != 0 || dilated_pool(n))
+    return false;
+  const auto extents = [&](const char* name) {
+    const Attribute* a = n.attribute(name);
+    const auto* e = a ? a->get<std::vector<int64_t>>() : nullptr;
+    return e ? *e : std::vector<int64_t>();
+  };
+  const std::vector<int64_t> kernel = extents("kernel_shape"), pads = extents("pads");
+  for (size_t i = 0; i < pads.size(); ++i)
+    if (kernel.empty() || pads[i] >= kernel[i % kernel.size()]) return false;
+  return true;
 }
 
 // A Clip of old opsets has attributes.
@@ -54,19 +67,18 @@ void hoist(Graph& graph, Node& activation, Node& first) {
   for (int i = 1; i < activation.num_inputs(); ++i)
     inputs.push_back(activation.has_input(i) ? &activation.input(i) : nullptr);
   Value& result = activation.output(0);
-  const std::string name = result.name();
-  Node& before = rw.add_node(activation.op_type(), inputs, {}, 1, name);
+  Node& before = rw.add_node(activation.op_type(), inputs, {}, 1, result.name());
   before.metadata = activation.metadata;
   before.output(0).set_type(source.type());
   rw.set_input(first, 0, &before.output(0));
   Value& arranged = activation.input(0);
   arranged.set_type(result.type());
-  const std::string node_name = activation.name();
+  const std::string name = result.name(), node_name = activation.name();
   rw.replace_uses(result, arranged);
   rw.remove(activation);
   graph.set_node_name(before, node_name);
-  // Files of ranges know it; in which order the elements are is all the same to them.
-  if (!graph.find(name)) graph.rename(before.output(0), name);
+  // It holds what the activation gave.
+  if (arranged.name() != name) graph.rename(arranged, name);
 }
 
 }  // namespace

@@ -10,9 +10,10 @@ namespace onnxtool {
 /// arrange, and from behind a MaxPool to the layer before it, where nothing else reads what is
 /// between:
 ///
-///   r = Relu(Squeeze(Conv(x)))   =>   Squeeze(r), r = Relu(Conv(x))
+///   r = Relu(Squeeze(Conv(x)))   =>   r = Squeeze(Relu(Conv(x)))
 ///
-/// Graph outputs keep their names. Numbers are the same.
+/// Where the activation ended, the same values have the same name: what is squeezed above is `r`
+/// then, and what the Relu gives has a new name. Numbers are the same.
 void hoist_activations(Graph& graph);
 
 }  // namespace onnxtool

@@ -131,11 +131,15 @@ std::set<std::string> sums_to_adds(Graph& graph, const QuantizeOptions& options)
   std::set<std::string> results;
   for (Node& node : graph.nodes()) {
     if (!node.is("Sum") || node.num_inputs() != 2 || !node.has_input(0) || !node.has_input(1) ||
-        !node.has_output(0) || options.exclude.matches(node) ||
-        options.overrides.of(node) != OverrideValues{})
+        !node.has_output(0) || options.exclude.matches(node))
       continue;
-    Rewriter(graph, &node).set_op(node, "Add");
-    results.insert(node.output(0).name());
+    const OverrideValues wished = options.overrides.of(node);
+    Rewriter rw(graph, &node);
+    rw.set_op(node, "Add");
+    if (options.overrides.of(node) == wished)
+      results.insert(node.output(0).name());
+    else  // it was named by its operator
+      rw.set_op(node, "Sum");
   }
   return results;
 }

@@ -48,14 +48,20 @@ Error nothing_to_quantize(const Placement& placement, const Graph& graph) {
               : ""};
 }
 
-// Whose values it has, where a file lacks it: it was made with other types, which fuse elsewhere.
+// Whose values it has, where a file lacks it: it was made with other types, which fuse elsewhere,
+// or knows what an activation gave where that stood before preparation.
 template <class T>
 const std::string& range_source(const Value& v, const std::map<std::string, T>& known) {
   const Value* from = &v;
   while (!known.contains(from->name()) && from->producer() && from->producer()->has_input(0) &&
          moves_elements(*from->producer()))
     from = &from->producer()->input(0);
-  return from->name();
+  if (known.contains(from->name())) return from->name();
+  const Value* to = &v;
+  while (!known.contains(to->name()) && to->has_one_use() && to->uses()[0].index == 0 &&
+         to->uses()[0].user->has_output(0) && moves_elements(*to->uses()[0].user))
+    to = &to->uses()[0].user->output(0);
+  return to->name();
 }
 
 std::string unfused_note(int count, const QuantizeOptions& options) {

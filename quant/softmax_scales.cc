@@ -28,7 +28,8 @@ float entries_of(const Node& softmax) {
   int64_t axis = softmax.attr<int64_t>("axis", flattens ? 1 : -1);
   if (axis < 0) axis += rank;
   float entries = 1;
-  for (int64_t i = std::clamp<int64_t>(axis, 0, rank); i < (flattens ? rank : axis + 1); ++i)
+  const int64_t end = flattens ? rank : std::min(axis + 1, rank);
+  for (int64_t i = std::max<int64_t>(axis, 0); i < end; ++i)
     entries *= static_cast<float>((*shape)[static_cast<size_t>(i)].value.value_or(1));
   return std::max(entries, 1.0F);
 }

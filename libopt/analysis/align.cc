@@ -1,6 +1,7 @@
 #include "libopt/analysis/align.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <optional>
 #include <set>
@@ -9,7 +10,9 @@
 #include <unordered_set>
 
 #include "libopt/analysis/provenance.h"
+#include "libopt/analysis/qdq_movers.h"
 #include "libopt/io/encode.h"
+#include "libopt/ir/code_type.h"
 
 namespace onnxtool {
 namespace {
@@ -144,6 +147,29 @@ const Value& as_read(const Value& v) {
   return seen && !v.is_graph_output() ? *seen : v;
 }
 
+// Whether what its readers see ends at 0 though the value does not: its codes start there.
+bool is_cut_off(const Value& seen) {
+  const Node* dq = seen.producer();
+  if (!dq || dq->op_type() != "DequantizeLinear" || !dq->has_input(0)) return false;
+  const DataType codes = dq->input(0).type().dtype;
+  const Tensor* zero = dq->has_input(2) ? dq->input(2).constant() : nullptr;
+  if (is_float(codes) || (dq->has_input(2) && (!zero || zero->count() != 1))) return false;
+  const double lowest = is_signed(codes) ? -std::ldexp(1.0, bits_of(codes) - 1) : 0;
+  return (zero ? zero->to_doubles()[0] : 0) == lowest;
+}
+
+// Whether a Relu or Clip reads it, and nothing else, behind operators that move elements.
+bool ends_in_activation(const Value& v) {
+  const Value* at = &v;
+  while (at->has_one_use() && !at->is_graph_output()) {
+    const Node& user = *at->uses()[0].user;
+    if (user.is("Relu") || user.is("Clip")) return true;
+    if (!is_passed_by_qdq(user) || at->uses()[0].index != 0) return false;
+    at = &user.output(0);
+  }
+  return false;
+}
+
 class Alignment {
  public:
   Alignment(const Graph& reference, const Graph& test)
@@ -179,6 +205,9 @@ class Alignment {
 
   void pair(const Value& r, const Value& t, AlignedValues::By by) {
     const Value& seen = as_read(t);
+    // The activation that is left to the codes stood further down in the reference, which has no
+    // such value then.
+    if (&seen != &t && is_cut_off(seen) && ends_in_activation(r)) return;
     found_.emplace(&r, AlignedValues{&r, &seen, by});
     taken_.insert({&t, &seen});
     means_.emplace(&t, &origin(r));

@@ -472,5 +472,33 @@ TEST_CASE("a fused layer stands for the last of what was fused into it") {
   CHECK(relu[0].test->name() == "d");
 }
 
+TEST_CASE("a layer with an activation that stood behind a pool has no value of the reference") {
+  const auto values_of = [](const std::string& body) {
+    auto m = parse_text(
+        "<ir_version: 8, opset_import: [\"\" : 17]> g (float[1,1,4,4] x) => (float[1,1,2,2] y) "
+        "<float[1,1,1,1] w = {2}, float s = {0.1}, uint8 z = {0}, uint8 middle = {128}> { "
+        "c = Conv (x, w) " +
+        body + " }");
+    REQUIRE(m.ok());
+    REQUIRE(infer_graph((*m)->graph()).ok());
+    return *std::move(m);
+  };
+  const auto reference = values_of(
+      "m = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (c) r = Relu (m) y = Tanh (r)");
+  const auto quantized = [&](const std::string& zero) {
+    return values_of("q = QuantizeLinear (c, s, " + zero + ") d = DequantizeLinear (q, s, " + zero +
+                     ") r = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (d) y = Tanh (r)");
+  };
+  const auto names = [&](const Model& test) {
+    std::vector<std::string> out;
+    for (const AlignedValues& v : align_values(reference->graph(), test.graph()))
+      out.push_back(v.reference->name());
+    return out;
+  };
+  CHECK(names(*quantized("z")) == std::vector<std::string>{"r", "y"});
+  // Codes that reach below 0 are the layer's own.
+  CHECK(names(*quantized("middle")).front() == "c");
+}
+
 }  // namespace
 }  // namespace onnxtool

@@ -155,6 +155,11 @@ TEST_CASE("placement: a Sum of two is an Add where that runs on integers, else i
   options.exclude = *Selection::parse({"op:Sum"});
   CHECK(testing::quantize(text, options).count("Sum") == 1);
   options = all_layers();
+  options.exclude = {};
+  options.overrides = *Overrides::parse({"tensor:s:percentile=99.9"});
+  CHECK(testing::quantize(text, options).count("Sum") == 0);
+  options.overrides = *Overrides::parse({"tensor:s:type=float"});
+  CHECK(testing::quantize(text, options).count("Sum") == 1);
   options.overrides = *Overrides::parse({"op:Sum:type=float"});
   CHECK(testing::quantize(text, options).count("Sum") == 1);
 }

@@ -40,6 +40,34 @@ TEST_CASE("quantized: probabilities of long rows, none of which reaches 1/512, k
   CHECK(q.count("Softmax") == 1);
 }
 
+TEST_CASE("quantized: nearly even rows get scales whose products stay finite in the kernel") {
+  struct Case {
+    const char* shape;
+    const char* data;  // of the Conv
+    float entries;     // that are known
+  };
+  for (const Case& c : {Case{"[1,1,8,4]", "d = Identity (x)", 4},
+                        {"[1,1,8,300]", "d = Identity (x)", 300},
+                        {"[1,1,8,4]", "d = Compress <axis = 3> (x, all)", 1}}) {
+    INFO(std::string(c.data));
+    const Quantized q = testing::quantize(
+        std::string("<ir_version: 8, opset_import: [\"\" : 17]> g (float") + c.shape +
+        " x) => (float y) <float[1,1,1,1] w = {0.001}, float[1,1,1,1] v = {1.5}, "
+        "bool[4] all = {1, 1, 1, 1}> { " +
+        c.data + " c = Conv (d, w) p = Softmax <axis = -1> (c) y = Conv (p, v) }");
+    CHECK(1 / behind_softmax(q).first <= 148 * c.entries);
+    CHECK(1 / behind_softmax(q).first > 140 * c.entries);
+  }
+}
+
+TEST_CASE("quantized: before opset 13 a row of Softmax has all axes from its own on") {
+  const Quantized q = testing::quantize(
+      "<ir_version: 7, opset_import: [\"\" : 11]> g (float[1,1,8,4] x) => (float y) "
+      "<float[1,1,1,1] w = {0.001}, float[1,1,1,1] v = {1.5}> "
+      "{ c = Conv (x, w) p = Softmax <axis = 2> (c) y = Conv (p, v) }");
+  CHECK(1 / behind_softmax(q).first > 140 * 32);
+}
+
 TEST_CASE("quantized: scales behind Softmax are reciprocals that the kernel does not round off") {
   for (int keys = 2; keys < 40; ++keys) {
     INFO(keys);
