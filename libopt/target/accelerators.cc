@@ -28,6 +28,7 @@ constexpr DataType kAllWeights[] = {DataType::kInt8,      DataType::kUint8, Data
                                     DataType::kFloat8E5M2};
 constexpr DataType kQnnWeights[] = {DataType::kInt8, DataType::kUint8, DataType::kInt4};
 
+// Movers: what its guide lists as commuting with Q and DQ (shuffles, slices, pools).
 constexpr TargetOp kTensorRtOps[] = {
     layer("Conv"),
     layer("ConvTranspose"),
@@ -53,6 +54,7 @@ constexpr TargetOp kTensorRtOps[] = {
     mover("SpaceToDepth"),
 };
 
+// Those that its low precision transformations are named after.
 constexpr TargetOp kOpenVinoOps[] = {
     layer("Conv"),        layer("ConvTranspose"), layer("Gemm"),
     layer("MatMul"),      integer("Add"),         integer("Mul"),
@@ -66,7 +68,9 @@ constexpr TargetOp kOpenVinoOps[] = {
     integer("ReduceSum"),
 };
 
-// What is not on integers there runs elsewhere: everything that can be is.
+// What is not on integers there runs elsewhere: everything that can be is, of what the provider has
+// builders for and onnxruntime's QDQ selectors (selectors_actions/shared/utils.cc) make groups of.
+// Exp, Log, Pow, Sqrt and the like stay in float: 8 bits do not hold their range.
 constexpr TargetOp kQnnOps[] = {
     integer("Conv"),
     integer("ConvTranspose"),

@@ -93,7 +93,8 @@ class Predicted(unittest.TestCase):
         first, rows = np.array([0], np.int64), np.array([1, 8, 144], np.int64)
         square = np.array(SHAPE, np.int64)
         for name, body, constants in (
-                ("squeeze", [node("Squeeze", "a first", "s"), node("Relu", "s", "r"), node("Unsqueeze", "r first", "z")], {"first": first}),
+                ("squeeze", [node("Squeeze", "a first", "s"), node("Relu", "s", "r"), node("Unsqueeze", "r first", "z")],
+                 {"first": first}),
                 ("reshape", [node("Reshape", "a rows", "s"), node("Relu", "s", "r"), node("Reshape", "r square", "z")],
                  {"rows": rows, "square": square}),
                 ("pool", [node("MaxPool", "a", "s", kernel_shape=[2, 2]), node("Relu", "s", "z")], {}),
