@@ -73,6 +73,9 @@ constexpr ElementRate kElementRates[] = {
     {"Slice", {0.3, 0.25}},
     {"Split", {0.3, 0.25}},
 };
+// A channel shuffle that the runtime has turned to pixels first, behind a convolution on integers:
+// no two elements stay neighbours, and they move one by one.
+constexpr double kShuffleNs = 2.3;
 constexpr double kSwishNs = 0.16;  // x * Sigmoid(x), one node in float
 // QLinearWhere asks for each element, which costs most where nobody can tell what comes next.
 constexpr Rate kWhereElement{0.29, 0.35};
@@ -80,6 +83,13 @@ constexpr double kWherePickNs = 0.4, kWhereConditionNs = 6.5;
 // In float, what runs on either layout. Relu and Clip belong to the convolution before them.
 constexpr std::string_view kPointwise[] = {"Sigmoid", "HardSigmoid", "LeakyRelu",
                                            "Tanh",    "Elu",         "HardSwish"};
+
+// [N, groups, C / groups, H, W] to [N, C / groups, groups, H, W].
+bool is_channel_shuffle(const Node& n) {
+  const Attribute* perm = n.is("Transpose") ? n.attribute("perm") : nullptr;
+  const auto* axes = perm ? perm->get<std::vector<int64_t>>() : nullptr;
+  return axes && *axes == std::vector<int64_t>{0, 2, 1, 3, 4};
+}
 
 double product_of(const std::vector<int64_t>& dims, size_t from = 0) {
   double p = 1;
@@ -175,6 +185,7 @@ NodeCost cost_of(const Node& n, const ShapeOf& shape_of) {
   const double elements = n.is("GlobalAveragePool") ? product_of(shape_of(n.input(0))) : out;
   NodeCost cost{kNodeNs + elements * rate->per_element.float_ns,
                 kNodeNs + elements * rate->per_element.integer_ns};
+  if (is_channel_shuffle(n)) cost.integer_ns = kNodeNs + elements * kShuffleNs;
   if (n.is("Sigmoid") && swish_of(n)) cost.float_ns = 0;
   if (n.is("Mul") && is_swish(n)) cost.float_ns = kNodeNs + elements * kSwishNs;
   return cost;

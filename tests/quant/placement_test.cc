@@ -497,5 +497,25 @@ TEST_CASE(
   CHECK(sums == 1);
 }
 
+TEST_CASE("placement: a channel shuffle between convolutions is faster in float") {
+  const auto block = [](const std::string& perm, const std::string& moved) {
+    return "<ir_version: 8, opset_import: [\"\" : 13]> g (float[1,32,28,28] x) => (float y) "
+           "<float[64,32,3,3] w = {" +
+           numbers(64 * 32 * 9) + "}, float[32,64,3,3] v = {" + numbers(32 * 64 * 9) +
+           "}, int64[5] apart = {1, 2, 32, 28, 28}, int64[4] together = {1, 64, 28, 28}> "
+           "{ a = Conv <pads = [1, 1, 1, 1]> (x, w) r = Relu (a) s = Reshape (r, apart) "
+           "t = Transpose <perm = " +
+           perm + "> (s) u = Reshape (t, together) " + moved + " }";
+  };
+  QuantizeOptions options;  // weighed
+  const std::string reader = "y = Conv <pads = [1, 1, 1, 1]> (u, v)";
+  const auto shuffled = decide(block("[0, 2, 1, 3, 4]", reader), options);
+  CHECK(shuffled.at("t").reason == kNoGain);
+  CHECK(shuffled.at("a").kernel == "QLinearConv");
+  CHECK(shuffled.at("y").kernel == "QLinearConv");
+  // Rows and columns change places: an ordinary Transpose.
+  CHECK(decide(block("[0, 1, 2, 4, 3]", reader), options).at("t").reason.empty());
+}
+
 }  // namespace
 }  // namespace onnxtool
