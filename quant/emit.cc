@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <limits>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -238,10 +239,14 @@ class Emitter {
     return b.name() + std::to_string(++last);
   }
 
+  // -1: it is none, or has none above it.
   static int64_t number_of(std::string_view digits) {
+    const bool fits = digits.size() <= std::numeric_limits<int64_t>::digits10;
+    if (!fits || !std::ranges::all_of(digits, [](char c) { return c >= '0' && c <= '9'; }))
+      return -1;
     int64_t n = -1;
-    const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), n);
-    return parsed.ptr == digits.data() + digits.size() && parsed.ec == std::errc() ? n : -1;
+    std::from_chars(digits.data(), digits.data() + digits.size(), n);
+    return n;
   }
 
   Value& dequantized_bias(Rewriter& rw, const Value& b, const QuantizedBias& q) {
@@ -318,6 +323,12 @@ class Emitter {
         if (readable && !options_.ort_compat && (use.user->is("Shape") || use.user->is("Size")) &&
             &use.user->graph() == &graph_)
           rw.set_input(*use.user, use.index, &q.output(0));
+      if (v.is_graph_input() && v.is_graph_output()) {
+        // Callers know both by this name: the output stays what was given.
+        for (const Use& use : uses)
+          if (use.user != &q) rw.set_input(*use.user, use.index, &dq);
+        return;
+      }
       rw.replace_uses(v, dq);
       rw.set_input(q, 0, raw);  // the Q itself keeps reading the result
     } else {

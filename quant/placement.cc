@@ -45,7 +45,9 @@ class Placer {
 
   Placement run() {
     for (Node& n : graph_.nodes())
-      if (n.is("Softmax")) mark_scores(n, scores_);
+      if (n.is("Softmax"))
+        mark_scores(n, scores_,
+                    options_.ort_compat ? MaskRule::kNotOfLayers : MaskRule::kAnythingAdded);
     for (Node& n : graph_.nodes()) classify(n);
     settle();
     while (keep_apart()) settle();
@@ -135,8 +137,7 @@ class Placer {
         out.has_one_use() && !out.is_graph_output()) {
       Node* user = out.uses()[0].user;
       if (&user->graph() == &graph_ && is_activation(*user) && out.uses()[0].index == 0 &&
-          activation_bounds(*user) && !options_.exclude.matches(*user) &&
-          !(rescales && user->output(0).is_graph_output()))
+          activation_bounds(*user) && !options_.exclude.matches(*user))
         c.integer.activation = user;
     }
     index_[&n] = candidates_.size();
@@ -430,7 +431,6 @@ class Placer {
             quantized(n.node->output(i)).range_owner = quantized(n.node->input(0)).range_owner;
       } else if (n.quantized_output) {
         QuantizedTensor& t = quantized(n.result());
-        t.unit_range = options_.ort_compat && n.node->is("Softmax");
         if (n.handler->unit_output && !options_.ort_compat) {
           // Not more, but often far less: of a row of a thousand no probability need reach 1/512.
           t.low = 0;
@@ -455,6 +455,10 @@ class Placer {
       if (!t.range_owner->constant()) owners.insert(t.range_owner);
     }
     for (auto& [id, t] : tensors) {
+      // Behind a mask, where it stays float, it has the same range.
+      const Node* maker = t.value->producer();
+      t.unit_range =
+          options_.ort_compat && maker && maker->is("Softmax") && !options_.exclude.matches(*maker);
       p.tensors.push_back(t);
       if (owners.contains(t.value) && !t.unit_range) p.watched.push_back(t.value);
     }

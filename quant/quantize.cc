@@ -321,8 +321,9 @@ Result<TensorParams> Quantizer::params_for(const QuantizedTensor& t, Calibrator 
   TensorParams out;
   const Value& owner = *t.range_owner;
   // Where negative values do not occur, a symmetric grid would waste half of its codes; and only
-  // with the zero point at qmin does the target fold the activation away.
-  const bool one_sided = t.one_sided || t.unit_range;
+  // with the zero point at qmin does the target fold the activation away. onnxruntime's quantizer
+  // has its way with Softmax in QDQ form, too.
+  const bool one_sided = t.one_sided || (t.unit_range && options_.form == Form::kQOperator);
   out.type = wished(owner).activation_type.value_or(options_.activation_type);
   out.scheme = scheme_of(
       out.type,

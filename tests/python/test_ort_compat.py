@@ -236,12 +236,13 @@ CONSTANTS = {
     "w16": random_values(8, 16, 3, 3, scale=0.1), "w4": random_values(8, 4, 3, 3, scale=0.1),
     "wt": random_values(16, 8, 2, 2, scale=0.2), "bt": random_values(8), "norm": np.abs(random_values(16)) + 0.5,
     "shift": random_values(16), "mean": random_values(16), "variance": np.abs(random_values(16)) + 0.5, "row": np.abs(random_values(12)) + 0.5, "row_shift": random_values(12),
-    "pads": np.array([0, 0, 1, 1, 0, 0, 1, 1]), "half": np.float32(1.5), "zero": np.float32(0), "five": np.array([5]),
+    "pads": np.array([0, 0, 1, 1, 0, 0, 1, 1]), "half": np.float32(1.5), "zero": np.float32(0), "low": np.float32(-0.5), "five": np.array([5]),
     "axis": np.array(2), "axes": np.array([2]),
 }
 FIRST = conv("x", "t", "w8", "b")
 RELU = node("Relu", ["s"], ["u"], "r")
 LAST = conv("u", "y")
+SOFTMAX = node("Softmax", ["p"], ["u"], "softmax", axis=1)
 # What onnxruntime's quantizer does operator by operator. x is 1x8x12x12; results of other types are named i.
 OPERATORS = {
     "a Relu behind a Relu": [FIRST, node("Relu", ["t"], ["s"], "r0"), node("Relu", ["s"], ["u"], "r1"), LAST],
@@ -249,6 +250,22 @@ OPERATORS = {
     "a Relu that gives an output": [FIRST, node("Relu", ["t"], ["z"], "r"), conv("t", "y")],
     "a Relu behind a Transpose": [FIRST, node("Transpose", ["t"], ["s"], "turn", perm=[0, 1, 3, 2]), RELU, LAST],
     "a Relu behind a MaxPool": [FIRST, node("MaxPool", ["t"], ["s"], "pool", kernel_shape=[2, 2]), RELU, LAST],
+    "a Relu that makes an output": [FIRST, node("Relu", ["t"], ["z"], "r")],
+    "a Clip that makes an output": [FIRST, node("Clip", ["t", "zero", "half"], ["z"], "r")],
+    "a sum whose Relu makes an output": [FIRST, conv("x", "s", "v8"), node("Add", ["t", "s"], ["u"], "sum"),
+                                         node("Relu", ["u"], ["z"], "r")],
+    "a MaxPool whose Relu makes an output": [FIRST, node("MaxPool", ["t"], ["s"], "pool", kernel_shape=[2, 2]),
+                                             node("Relu", ["s"], ["z"], "r")],
+    "a Transpose whose Relu makes an output": [FIRST, node("Transpose", ["t"], ["s"], "turn", perm=[0, 2, 3, 1]),
+                                               node("Relu", ["s"], ["z"], "r")],
+    "a BatchNormalization whose Relu makes an output": [
+        FIRST, node("MaxPool", ["t"], ["s"], "pool", kernel_shape=[2, 2]),
+        node("BatchNormalization", ["s", "norm", "shift", "mean", "variance"], ["u"], "norm"), node("Relu", ["u"], ["z"], "r")],
+    "a Softmax of a sum": [FIRST, conv("x", "s", "v8"), node("Add", ["t", "s"], ["p"], "sum"), SOFTMAX, LAST],
+    "a Softmax of what a Where picks": [FIRST, conv("x", "s", "v8"), node("Greater", ["t", "zero"], ["c"], "more"),
+                                        node("Where", ["c", "t", "s"], ["p"], "where"), SOFTMAX, LAST],
+    "a Softmax of what a Where keeps": [FIRST, node("Greater", ["t", "zero"], ["c"], "more"),
+                                        node("Where", ["c", "t", "low"], ["p"], "where"), SOFTMAX, LAST],
     "a Split of the input": [node("Split", ["x"], ["a", "c"], "split", axis=1), conv("a", "y", "w4"), conv("c", "z", "w4")],
     "a Split of floats": [node("Tanh", ["x"], ["t"], "tanh"), node("Split", ["t"], ["a", "c"], "split", axis=1),
                           conv("a", "y", "w4"), conv("c", "z", "w4")],
@@ -308,7 +325,7 @@ class Operators(unittest.TestCase):
 
     def test_qoperator(self):
         for name in ("a Split of the input", "a Split of floats", "an Identity that gives an output", "ConvTranspose",
-                     "BatchNormalization", "readers in float"):
+                     "BatchNormalization", "readers in float", "a Relu that makes an output", "a Softmax of a sum"):
             with self.subTest(name):
                 self.check(name, QuantFormat.QOperator)
 

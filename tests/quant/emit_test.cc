@@ -176,6 +176,44 @@ TEST_CASE("quantized: layers that share a bias get one each") {
   CHECK(q.sqnr_db > 30);
 }
 
+TEST_CASE("quantized: ort-compat keeps an input that is an output as well as it is") {
+  QuantizeOptions options = testing::all_layers();
+  options.include = {};
+  options.ort_compat = options.quantize_outputs = true;
+  const Quantized q = quantize(
+      "<ir_version: 8, opset_import: [\"\" : 13]> g (float[2,4] x) => (float[2,4] y, float[2,4] x) "
+      "<float[4,4] w = {" +
+          numbers(16) + "}> { y = MatMul (x, w) }",
+      options);
+  const Graph& g = q.output.model->graph();
+  REQUIRE(g.inputs().size() == 1);
+  CHECK(g.inputs()[0]->name() == "x");
+  REQUIRE(g.outputs().size() == 2);
+  CHECK(g.outputs()[0]->name() == "y");
+  CHECK(g.outputs()[1] == g.inputs()[0]);
+  for (const Node& n : g.nodes())
+    if (n.is("MatMul")) CHECK(n.input(0).producer()->is("DequantizeLinear"));
+}
+
+TEST_CASE("quantized: ort-compat numbers the copies of a bias from what has a number") {
+  QuantizeOptions options = testing::all_layers();
+  options.include = {};
+  options.ort_compat = options.quantize_outputs = true;
+  const auto has = [&](const std::string& other, const std::string& copy) {
+    const Quantized q = quantize(
+        "<ir_version: 8, opset_import: [\"\" : 13]> g (float[1,2,4,4] x) => (float y) "
+        "<float[2,2,1,1] w = {1.0, -0.5, 0.25, 2.0}, float[2,2,1,1] v = {0.1, 0.2, -0.3, 0.1}, "
+        "float[2] b = {0.5, -1.0}, float " +
+            other + " = {2.0}> { a = Conv (x, w, b) c = Conv (a, v, b) y = Mul (c, " + other +
+            ") }",
+        options);
+    return q.output.model->graph().find(copy) != nullptr;
+  };
+  CHECK(has("b7", "b8_quantized"));
+  CHECK(has("bx", "b0_quantized"));
+  CHECK(has("b9223372036854775807", "b0_quantized"));  // there is no number above
+}
+
 TEST_CASE("quantized: node names are new and unique, inputs and outputs keep theirs") {
   const Quantized q = quantize(
       "<ir_version: 8, opset_import: [\"\" : 13]> g (float[2,4] x) => (float[2,4] y) <float[4,4] w "

@@ -219,6 +219,47 @@ TEST_CASE("placement: what lies between an attention mask and its Softmax stays 
   CHECK(biased.at("p").kernel == "QLinearSoftmax");
 }
 
+TEST_CASE("placement: ort-compat has masks put on by constants and inputs, not by layers") {
+  QuantizeOptions options = all_layers();
+  options.include = {};
+  options.ort_compat = options.quantize_outputs = true;
+  const auto is_masked = [&](const std::string& between, const std::string& constants) {
+    return decide(attention(between, constants), options).at("p").reason ==
+           "lies between an attention mask and its Softmax";
+  };
+  const std::string low = ", float low = {-3.4e38}, float half = {0.5}";
+  CHECK(is_masked("m = Where (keep, s, low)", low));
+  CHECK(is_masked("m = Where (keep, low, s)", low));
+  CHECK(!is_masked("m = Where (keep, s, half)", low));
+  CHECK(!is_masked("r = MatMul (k, q) t = MatMul (q, k) m = Where (keep, s, t)", ""));
+  CHECK(!is_masked("t = MatMul (q, k) m = Add (s, t)", ""));
+  // Zeros and ones of an input, as exporters write them.
+  CHECK(is_masked("f = Cast <to = 1> (keep) m = Add (s, f)", ""));
+  CHECK(is_masked("f = Cast <to = 1> (keep) g = Mul (f, low) m = Add (s, g)", low));
+  // What a layer decides, and a constant shuts out.
+  CHECK(is_masked("h = Greater (s, half) f = Cast <to = 1> (h) g = Mul (f, low) m = Add (s, g)",
+                  low));
+}
+
+TEST_CASE("placement: ort-compat gives results of Softmax [0, 1], behind a mask as well") {
+  QuantizeOptions options = all_layers();
+  options.include = {};
+  options.ort_compat = options.quantize_outputs = true;
+  const std::string text = attention("m = Where (keep, s, low)", ", float low = {-3.4e38}");
+  const auto unit_range = [&] {
+    const auto quantizer = Quantizer::create(parse(text), options);
+    REQUIRE(quantizer.ok());
+    const auto& tensors = quantizer->placement().tensors;
+    const auto p =
+        std::ranges::find(tensors, "p", [](const QuantizedTensor& t) { return t.value->name(); });
+    REQUIRE(p != tensors.end());
+    return p->unit_range;
+  };
+  CHECK(unit_range());
+  options.exclude = *Selector::parse({"op:Softmax"});
+  CHECK(!unit_range());
+}
+
 TEST_CASE("placement: products give floats where nothing wants their integers") {
   const std::string text =
       "<ir_version: 8, opset_import: [\"\" : 13]> g (float[2,4] x) => (float[2,4] y) <float[4,4] w "
