@@ -65,6 +65,8 @@ class StaticMethod final : public QuantizeMethod {
       };
     ONNXTOOL_TRY(accuracy_.improve(*quantizer_, *out_, c, remake, !ranges_.in_files()));
     if (unmet()) return {};
+    // What met a target is written as it was judged.
+    if (o_.accuracy_target.empty()) quantizer_->share_tied(*out_);
     ONNXTOOL_TRY(ranges_.save_chosen(*out_));
     ONNXTOOL_TRY(write_form(*out_));
     out_->reference = std::shared_ptr<const Model>(quantizer_, &quantizer_->prepared());

@@ -42,8 +42,8 @@ inline constexpr float kLargestDecoded = 3.4028e38f;
 inline constexpr int64_t kBlockLanes = 16;
 
 /// Of kBlockLanes blocks of `count` weights, at most 256; weights, codes: [count, kBlockLanes];
-/// grids: one a lane. A block of zeros has scale 1. Codes times scales are finite. `finite` is false
-/// where NaN or infinities are among a block's weights; its codes are then meaningless.
+/// grids: one a lane. A block of zeros has scale 1. Codes times scales are finite. `finite` is
+/// false where NaN or infinities are among a block's weights; its codes are then meaningless.
 void quantize_blocks(const float (*weights)[kBlockLanes], int64_t count, const BlockFormat& format,
                      uint8_t (*codes)[kBlockLanes], BlockGrid* grids);
 

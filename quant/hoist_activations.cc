@@ -33,26 +33,26 @@ bool picks_largest(const Node& n) {
 }
 
 // A Clip of old opsets has attributes.
-bool has_fixed_bounds(const Node& activation) {
-  for (int i = 1; i < activation.num_inputs(); ++i)
-    if (activation.has_input(i) && !activation.input(i).constant()) return false;
-  return activation.attributes().empty() && activation.has_input(0) && activation.has_output(0);
+bool is_absorbable(const Node& n) {
+  return is_activation(n) && activation_bounds(n) && n.attributes().empty() && n.has_input(0) &&
+         n.has_output(0);
 }
 
 bool is_inner(const Value& v) { return v.has_one_use() && !v.is_graph_output(); }
 
 // The first of the operators that arrange what `activation` reads, behind one that may absorb it;
 // nullptr: there is none.
-Node* first_arranger(const Node& activation) {
+Node* first_arranger(const Node& activation, const Target& target) {
   Node* first = nullptr;
   bool pools = false;
   for (const Value* v = &activation.input(0); is_inner(*v); v = &first->input(0)) {
     Node* p = v->producer();
     if (!p || &p->graph() != &activation.graph()) return nullptr;
-    if (!arranges(*p) && !picks_largest(*p)) {
+    if (!activations_pass(*p)) {
       const OpHandler* h = find_handler(*p);
-      if (!h || h->role == Role::kPassThrough || (pools && h->role != Role::kCore)) return nullptr;
-      return first;
+      const TargetOp* op = find_target_op(target, *p);
+      const bool absorbs = h && h->role != Role::kPassThrough && op && op->fusion != Fusion::kNever;
+      return absorbs && (!pools || h->role == Role::kCore) ? first : nullptr;
     }
     pools |= p->is("MaxPool");
     first = p;
@@ -83,11 +83,12 @@ void hoist(Graph& graph, Node& activation, Node& first) {
 
 }  // namespace
 
-void hoist_activations(Graph& graph) {
+bool activations_pass(const Node& node) { return arranges(node) || picks_largest(node); }
+
+void hoist_activations(Graph& graph, const Target& target) {
   visit_nodes(graph, [&](Node& node) {
-    node.for_each_subgraph(hoist_activations);
-    if (!is_activation(node) || !has_fixed_bounds(node)) return;
-    if (Node* first = first_arranger(node)) hoist(graph, node, *first);
+    if (!is_absorbable(node)) return;
+    if (Node* first = first_arranger(node, target)) hoist(graph, node, *first);
   });
 }
 

@@ -13,6 +13,13 @@
 
 namespace onnxtool {
 
+std::optional<std::pair<double, double>> activation_bounds(const Node& node) {
+  if (node.is("Relu")) return std::pair(0.0, 3.4e38);
+  const auto bounds = clip_bounds(node);
+  if (!bounds || bounds->low > 0 || bounds->high < 0) return std::nullopt;
+  return std::pair(bounds->low, bounds->high);
+}
+
 bool is_activation(const Node& node) { return node.is("Relu") || node.is("Clip"); }
 
 namespace {
@@ -28,15 +35,6 @@ constexpr const char* kFromFloat = "an input comes from a float operator";
 
 // Q and DQ around it, whatever the target makes of that.
 constinit const TargetOp kInFloat{.op = "", .fusion = Fusion::kInteger};
-
-// [low, high] of a Relu or Clip; nullopt where the bounds are not constant or shut out zero, which
-// a quantized range always holds.
-std::optional<std::pair<double, double>> activation_bounds(const Node& node) {
-  if (node.is("Relu")) return std::pair(0.0, 3.4e38);
-  const auto bounds = clip_bounds(node);
-  if (!bounds || bounds->low > 0 || bounds->high < 0) return std::nullopt;
-  return std::pair(bounds->low, bounds->high);
-}
 
 class Placer {
  public:

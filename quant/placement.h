@@ -61,6 +61,9 @@ inline constexpr const char* kNotFused = "the target does not fuse it with Q and
 
 /// Relu and Clip: a quantized range can express them.
 bool is_activation(const Node& node);
+/// [low, high] of a Relu or Clip; nullopt where the bounds are not constant or shut out zero, which
+/// a quantized range always holds.
+std::optional<std::pair<double, double>> activation_bounds(const Node& node);
 
 /// Shapes of values by name, all extents known.
 using TypicalShapes = std::unordered_map<std::string, std::vector<int64_t>>;

@@ -339,7 +339,7 @@ Result<Preparation> prepare_model(Model& model, const QuantizeOptions& options) 
   ONNXTOOL_TRY(fold_model(model, &options));
   if (!options.ort_compat) {
     move_transposes(model);
-    hoist_activations(model.graph());
+    hoist_activations(model.graph(), *options.target);
   }
   fold_gemm_factors(model.graph());
   after(model, p);

@@ -12,6 +12,7 @@
 #include "quant/decisions.h"
 #include "quant/equalize.h"
 #include "quant/fuse_bias.h"
+#include "quant/hoist_activations.h"
 #include "quant/pool_scales.h"
 #include "quant/smooth.h"
 #include "quant/softmax_scales.h"
@@ -59,7 +60,7 @@ const std::string& range_source(const Value& v, const std::map<std::string, T>& 
   if (known.contains(from->name())) return from->name();
   const Value* to = &v;
   while (!known.contains(to->name()) && to->has_one_use() && to->uses()[0].index == 0 &&
-         to->uses()[0].user->has_output(0) && moves_elements(*to->uses()[0].user))
+         activations_pass(*to->uses()[0].user))
     to = &to->uses()[0].user->output(0);
   return to->name();
 }
@@ -373,7 +374,7 @@ Result<Quantizer::Output> Quantizer::emit_with(Calibrator calibrator) const {
   }
   std::vector<std::string> notes = bound_pool_scales(model_->graph(), placement_, params);
   if (!options_.ort_compat && !options_.target->symmetric_data)
-    round_softmax_scales(placement_, params);
+    round_softmax_scales(model_->graph(), placement_, params);
   for (size_t i = 0; i < params.size(); ++i) {
     const QuantizedTensor& t = placement_.tensors[i];
     const TensorParams& p = params[i];
@@ -413,10 +414,6 @@ Result<Quantizer::Output> Quantizer::emit_with(Calibrator calibrator) const {
   ONNXTOOL_ASSIGN(out.emitted, emit_qdq(*out.model, placement, params, options_));
   out.emitted.notes.insert(out.emitted.notes.end(), notes.begin(), notes.end());
   apply_roundings(*out.model, rounded_);
-  // Codes that were chosen one by one, or by the sums of pairs, are no table's.
-  if (options_.target->is_onnxruntime && !options_.ort_compat && !options_.target->adds_pairs &&
-      options_.form == Form::kQdq && rounded_.empty())
-    share_tied_codes(out.model->graph());
   for (size_t i = 0; i < placement_.nodes.size(); ++i) {
     const Value& reference = placement_.nodes[i].result();
     const bool quantized = placement_.nodes[i].quantized_output ||
@@ -447,6 +444,15 @@ Result<Quantizer::Output> Quantizer::emit_with(Calibrator calibrator) const {
   if (unfused > 0 && !options_.ort_compat)
     out.emitted.notes.push_back(unfused_note(unfused, options_));
   return out;
+}
+
+void Quantizer::share_tied(Output& out) const {
+  // Codes that were chosen one by one, or by the sums of pairs, are no table's.
+  if (!options_.target->is_onnxruntime || options_.ort_compat || options_.target->adds_pairs ||
+      options_.form != Form::kQdq || !rounded_.empty())
+    return;
+  if (share_tied_codes(out.model->graph()) > 0)
+    out.emitted.predicted = fuse_qdq(*out.model, *options_.target);
 }
 
 // What was in float before stays there, for its own reason: nothing is weighed again.

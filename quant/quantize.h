@@ -89,6 +89,10 @@ class Quantizer {
   /// with; the opset is what the former asked for.
   Result<Output> emit_with(Overrides overrides, Calibrator calibrator);
 
+  /// The last step: heads that are tied to an embedding take its codes, as far as these are within
+  /// rounding of their own.
+  void share_tied(Output& out) const;
+
   /// SQNR of the worst output on affordable_samples() of `source`; outputs whose sizes depend on
   /// the data are judged where sizes agree.
   Result<double> sqnr_on_some(const Output& out, const SampleSource& source,

@@ -47,7 +47,8 @@ bool is_weight_by_column(const Node& dq) {
                *zeros = dq.input(2).constant();
   const int64_t axis = dq.attr<int64_t>("axis", 1);
   return codes && scales && zeros && codes->dtype() == DataType::kInt8 && codes->rank() == 2 &&
-         scales->dtype() == DataType::kFloat && scales->rank() == 1 && (axis == 1 || axis == -1) &&
+         scales->dtype() == DataType::kFloat && scales->rank() == 1 &&
+         scales->count() == codes->dims()[1] && (axis == 1 || axis == -1) &&
          std::ranges::all_of(zeros->to_ints(), [](int64_t z) { return z == 0; }) &&
          std::ranges::all_of(dq.output(0).uses(),
                              [](const Use& u) { return u.user->is("MatMul") && u.index == 1; });

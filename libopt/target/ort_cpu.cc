@@ -2,6 +2,7 @@
 #include <array>
 
 #include "libopt/target/obstacles.h"
+#include "libopt/target/softmax_limits.h"
 #include "libopt/target/target.h"
 
 namespace onnxtool {
@@ -30,6 +31,13 @@ const char* average_pool_wrong(const Node& node) {
 // A model with such a node does not load.
 const char* concat_wrong(const Node& node) {
   return node.num_inputs() < 2 ? "one input: nothing to concatenate" : nullptr;
+}
+
+// What scale the kernel can compute with follows from how long rows are.
+const char* softmax_obstacle(const Node& node) {
+  return softmax_entries(node)
+             ? nullptr
+             : "its rows are of open length, and fine codes overflow in short ones";
 }
 
 const char* gemm_obstacle(const Node& node) {
@@ -97,7 +105,10 @@ constexpr TargetOp kOps[] = {
      .integer_op = "QLinearGlobalAveragePool"},
     {.op = "Sigmoid", .fusion = Fusion::kInteger, .integer_op = "QLinearSigmoid"},
     {.op = "LeakyRelu", .fusion = Fusion::kInteger, .integer_op = "QLinearLeakyRelu"},
-    {.op = "Softmax", .fusion = Fusion::kInteger, .integer_op = "QLinearSoftmax"},
+    {.op = "Softmax",
+     .fusion = Fusion::kInteger,
+     .integer_op = "QLinearSoftmax",
+     .obstacle = softmax_obstacle},
     {.op = "MaxPool", .fusion = Fusion::kPassThrough, .obstacle = max_pool_obstacle},
     {.op = "Resize", .fusion = Fusion::kPassThrough, .obstacle = resize_obstacle},
     {.op = "DepthToSpace", .fusion = Fusion::kPassThrough},

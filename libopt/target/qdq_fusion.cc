@@ -67,6 +67,7 @@ class Fuser {
       return std::move(out_);
     }
     join_sums();
+    turn_weights();
     separate_readers();
     move_q_up();
     move_dq_down();
@@ -119,6 +120,34 @@ class Fuser {
     }
   }
   bool is_known(const Value& v) const { return v.constant() || known_.contains(&v); }
+
+  // A weight that is turned behind its DQ gets turned before it. Of the codes only the shape
+  // counts.
+  void turn_weights() {
+    visit_nodes(graph_, [this](Node& turn) {
+      const Attribute* a = turn.is("Transpose") ? turn.attribute("perm") : nullptr;
+      const auto* perm = a ? a->get<std::vector<int64_t>>() : nullptr;
+      Node* dq = turn.has_input(0) ? turn.input(0).producer() : nullptr;
+      if (!perm || *perm != std::vector<int64_t>{1, 0} || !turn.has_output(0) || !dq ||
+          !is_dq(*dq) || !dq->output(0).has_one_use() || dq->output(0).is_graph_output() ||
+          dq->attr<int64_t>("block_size", 0) != 0)
+        return;
+      const Tensor* codes = dq->input(0).constant();
+      if (!codes || codes->rank() != 2) return;
+      Rewriter rw(graph_, &turn);
+      const std::vector<int64_t> dims = {codes->dims()[1], codes->dims()[0]};
+      const int64_t axis = dq->attr<int64_t>("axis", 1);
+      std::vector<Value*> inputs = {&rw.add_constant(codes->reshaped(dims), "turned"),
+                                    &dq->input(1)};
+      if (dq->has_input(2)) inputs.push_back(&dq->input(2));
+      Node& turned = rw.add_node(dq->op_type(), inputs);
+      rw.set_attribute(turned, Attribute::of("axis", int64_t{axis == 0 || axis == -2 ? 1 : 0}));
+      turned.output(0).set_type(turn.output(0).type());
+      rw.replace_uses(turn.output(0), turned.output(0));
+      rw.remove(turn);
+      rw.sweep();
+    });
+  }
 
   // A product and the sum behind it are a Gemm before anybody looks for integers.
   void join_sums() {

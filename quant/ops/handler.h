@@ -40,7 +40,8 @@ struct OpHandler {
 /// nullptr when no handler serves the operator.
 const OpHandler* find_handler(const Node& node);
 
-/// Whether the results are elements of the first input, so that codes and scale pass through.
+/// Whether the results are elements of the first input, so that codes and scale pass through
+/// wherever there are integers.
 bool moves_elements(const Node& node);
 
 /// Indices of the node's data inputs, a weight among them.

@@ -20,7 +20,7 @@ const OpHandler* find_handler(const Node& node) {
 
 bool moves_elements(const Node& node) {
   const OpHandler* h = find_handler(node);
-  return h && h->role == Role::kPassThrough;
+  return h && h->role == Role::kPassThrough && !h->qdq_only;
 }
 
 }  // namespace onnxtool

@@ -120,9 +120,10 @@ TEST_CASE("overrides: what they refuse") {
   CHECK(refused("Conv:type=float").find("is not of the form") != std::string::npos);
   CHECK(refused("op:Conv:type=u8") ==
         "--override op:Conv:type=u8: 'u8' is no value of type, expected float");
-  for (const char* wrong : {"weights=no", "weight-type=s16", "activation-type=s4", "calibrator=auto", "percentile=0",
-                            "percentile=x", "percentile=101", "range=1", "range=1,2", "range=-2,-1",
-                            "range=0,0", "range=-1,nan", "symmetric=1"})
+  for (const char* wrong :
+       {"weights=no", "weight-type=s16", "activation-type=s4", "calibrator=auto", "percentile=0",
+        "percentile=x", "percentile=101", "range=1", "range=1,2", "range=-2,-1", "range=0,0",
+        "range=-1,nan", "symmetric=1"})
     CHECK(refused(std::string("op:Conv:") + wrong).find("is no value of") != std::string::npos);
   const auto none = Overrides::parse({"name:third:type=float"});
   REQUIRE(none.ok());

@@ -68,7 +68,8 @@ TEST_CASE("qdq records: readers of one DequantizeLinear get one each") {
 TEST_CASE(
     "qdq records: none where codes change, an operator has other readers or no integer form") {
   for (const char* body :
-       {"e = Transpose <perm = [0, 1, 3, 2]> (b)   h = QuantizeLinear (e, t, u)   y = DequantizeLinear (h, t, u)",
+       {"e = Transpose <perm = [0, 1, 3, 2]> (b)   h = QuantizeLinear (e, t, u)   y = "
+        "DequantizeLinear (h, t, u)",
         "e = Conv (b, d)   h = QuantizeLinear (e, t, u)   m = DequantizeLinear (h, t, u)"
         "   y = Sub (m, e)",
         "e = Sin (b)   h = QuantizeLinear (e, t, u)   y = DequantizeLinear (h, t, u)"}) {

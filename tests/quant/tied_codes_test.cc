@@ -9,7 +9,6 @@ namespace {
 
 using testing::all_layers;
 using testing::numbers;
-using testing::quantize;
 
 // Rows of the table go through a Sin, and the head is the product by `weight`.
 std::string tied_head(const std::string& weight, const std::string& more = "") {
@@ -19,6 +18,13 @@ std::string tied_head(const std::string& weight, const std::string& more = "") {
          "> { e = Gather (table, ids) s = Sin (e) t = Transpose <perm = [1, 0]> (table) "
          "y = MatMul (s, " +
          weight + ") }";
+}
+
+testing::Quantized quantize(const std::string& text,
+                            const QuantizeOptions& options = all_layers()) {
+  testing::Quantized q = testing::quantize(text, options);
+  q.quantizer.share_tied(q.output);
+  return q;
 }
 
 int64_t code_bytes(const testing::Quantized& q) {
@@ -40,6 +46,17 @@ TEST_CASE("tied codes: the table's serve its head") {
   CHECK(other.count("Transpose") == 0);
   CHECK(tied.output.emitted.predicted.fused.contains("y"));
   CHECK(tied.output.emitted.predicted.fused == other.output.emitted.predicted.fused);
+}
+
+TEST_CASE(
+    "tied codes: a head is rounded by its outputs like any other layer, and keeps its codes") {
+  testing::Quantized q = testing::quantize(tied_head("t"));
+  const auto samples = testing::random_samples(*testing::parse(tied_head("t")));
+  const auto rounded = q.quantizer.round_weights(q.output, *samples, testing::cpu_run());
+  REQUIRE(rounded.ok());
+  CHECK(rounded->layers.size() == 1);
+  q.quantizer.share_tied(q.output);
+  CHECK(code_bytes(q) == (rounded->kept ? 1280 : 640));
 }
 
 TEST_CASE("tied codes: two copies where one is not to be had") {
