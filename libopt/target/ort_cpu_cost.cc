@@ -3,16 +3,18 @@
 // machines differ by factors, less so the ratios.
 //
 // What stands out: depthwise convolutions are slower on integers, most where the channels do not
-// fill vectors; average pools many times (QLinearAveragePool is a plain loop); a convolution of few
-// channels with a long kernel spends its time gathering windows; x * Sigmoid(x) is one node in
-// float and two on integers; a Where whose condition changes from element to element some twenty
-// times; a layer between floats pays for Q, DQ and changes of layout.
+// fill vectors, and so are those of up to 16 channels in a group; Softmax many times; average pools
+// many times (QLinearAveragePool is a plain loop); a convolution of few channels with a long kernel
+// spends its time gathering windows; x * Sigmoid(x) is one node in float and two on integers; a
+// Where whose condition changes from element to element some twenty times; a layer between floats
+// pays for Q, DQ and changes of layout.
 
 #include <algorithm>
 #include <cmath>
 
 #include "libopt/target/attention_products.h"
 #include "libopt/target/cost.h"
+#include "libopt/target/softmax_limits.h"
 
 namespace onnxtool {
 namespace {
@@ -46,8 +48,11 @@ constexpr double kOneBlockMacNs = 0.0125;
 // QLinearConv copies each window, tap by tap, where vectors of input channels are not full.
 constexpr double kWindowNs = 12, kWindowChannels = 8;
 constexpr double kWindowTapNs = 0.5, kWindowTapChannels = 16;
-// Few channels a group leave vectors half empty.
-constexpr Rate kGroupedMac{0.013, 0.013};
+// Groups are one product each, and on integers one of a few rows for each pixel. In float, blocks
+// of 16 channels have a kernel of their own; other groups get their windows copied first.
+constexpr Rate kGroupedMac{0.009, 0.0027};
+constexpr double kGroupBlock = 16, kOneGroupBlockMac = 0.0125, kGroupCopyNs = 0.22;
+constexpr double kGroupNs = 15, kGroupTapNs = 1.4;
 constexpr Rate kPoolTap{0.02, 1.0};
 // MaxPool of integers that come in the float convolutions' layout: a plain loop too.
 constexpr double kPlainMaxPoolTap = 1.2;
@@ -58,24 +63,19 @@ struct ElementRate {
 };
 constexpr double kPassNs = 0.2, kMoveNs = 0.1;  // of Add and Transpose in float
 constexpr ElementRate kElementRates[] = {
-    {"Add", {kPassNs, 0.24}},
-    {"Mul", {0.21, 0.28}},
-    {"Concat", {0.12, 0.2}},
-    {"Sigmoid", {0.33, 0.28}},
-    {"LeakyRelu", {0.16, 0.26}},
-    {"MaxPool", {0.1, 0.25}},
-    {"GlobalAveragePool", {0.07, 0.12}},
-    {"Transpose", {kMoveNs, 0.1}},
-    {"Reshape", {0.02, 0.05}},
-    {"Flatten", {0.02, 0.05}},
-    {"Squeeze", {0.02, 0.05}},
-    {"Unsqueeze", {0.02, 0.05}},
-    {"Slice", {0.3, 0.25}},
+    {"Add", {kPassNs, 0.24}},      {"Mul", {0.21, 0.28}},
+    {"Concat", {0.12, 0.2}},       {"Sigmoid", {0.33, 0.28}},
+    {"LeakyRelu", {0.16, 0.26}},   {"Softmax", {0.2, 1.77}},
+    {"MaxPool", {0.1, 0.25}},      {"GlobalAveragePool", {0.07, 0.12}},
+    {"Transpose", {kMoveNs, 0.1}}, {"Reshape", {0.02, 0.05}},
+    {"Flatten", {0.02, 0.05}},     {"Squeeze", {0.02, 0.05}},
+    {"Unsqueeze", {0.02, 0.05}},   {"Slice", {0.3, 0.25}},
     {"Split", {0.3, 0.25}},
 };
 // A channel shuffle that the runtime has turned to pixels first, behind a convolution on integers:
 // no two elements stay neighbours, and they move one by one.
 constexpr double kShuffleNs = 2.3;
+constexpr Rate kSoftmaxRow{9, 5};
 constexpr double kSwishNs = 0.16;  // x * Sigmoid(x), one node in float
 // QLinearWhere asks for each element, which costs most where nobody can tell what comes next.
 constexpr Rate kWhereElement{0.29, 0.35};
@@ -106,6 +106,18 @@ NodeCost product(const Rate& mac, double macs, double weights, double elements,
   return {sum(&Rate::float_ns), sum(&Rate::integer_ns)};
 }
 
+// [channels / group] of a convolution with `taps`, over so many pixels.
+NodeCost grouped_convolution(double groups, double channels, double taps, double macs,
+                             double weights, double out, double pixels) {
+  NodeCost cost = product(kGroupedMac, macs, weights, out, kConvolution);
+  if (std::fmod(channels, kGroupBlock) != 0)
+    cost.float_ns += pixels * groups * channels * taps * kGroupCopyNs;
+  else if (channels == kGroupBlock)
+    cost.float_ns += macs * (kOneGroupBlockMac - kGroupedMac.float_ns);
+  cost.integer_ns += pixels * groups * (kGroupNs + taps * kGroupTapNs);
+  return cost;
+}
+
 // Falls with the square, from `full` channels on.
 double share(double channels, double full) {
   return std::min(1.0, full * full / (channels * channels));
@@ -122,12 +134,16 @@ NodeCost convolution(const Node& n, double out, const std::vector<int64_t>& w) {
   if (w.size() < 3) return {kNodeNs, kNodeNs};
   const double macs = out * product_of(w, 1), weights = product_of(w);
   const double channels = std::max<double>(1, static_cast<double>(w[0])), taps = product_of(w, 2);
-  const bool grouped = n.attr<int64_t>("group", 1) > 1, depthwise = grouped && w[1] == 1;
-  Rate mac = !grouped ? kMac : depthwise ? kDepthwiseMac : kGroupedMac;
-  if (!grouped && channels <= kChannelBlock) mac.float_ns = kOneBlockMacNs;
-  const double blocks = grouped ? channels : std::ceil(channels / kChannelBlock) * kChannelBlock;
+  const auto groups = static_cast<double>(n.attr<int64_t>("group", 1));
+  const bool depthwise = groups > 1 && w[1] == 1;
+  if (groups > 1 && !depthwise)
+    return grouped_convolution(groups, static_cast<double>(w[1]), taps, macs, weights, out,
+                               out / channels);
+  Rate mac = depthwise ? kDepthwiseMac : kMac;
+  if (!depthwise && channels <= kChannelBlock) mac.float_ns = kOneBlockMacNs;
+  const double blocks = depthwise ? channels : std::ceil(channels / kChannelBlock) * kChannelBlock;
   NodeCost cost = product(mac, macs * blocks / channels, weights, out, kConvolution);
-  if (!grouped && taps > 1)
+  if (!depthwise && taps > 1)
     cost.integer_ns += out / channels * window_ns(static_cast<double>(w[1]), taps);
   if (depthwise)
     cost.integer_ns += macs / channels *
@@ -186,6 +202,11 @@ NodeCost cost_of(const Node& n, const ShapeOf& shape_of) {
   NodeCost cost{kNodeNs + elements * rate->per_element.float_ns,
                 kNodeNs + elements * rate->per_element.integer_ns};
   if (is_channel_shuffle(n)) cost.integer_ns = kNodeNs + elements * kShuffleNs;
+  if (n.is("Softmax")) {
+    const double rows = elements / static_cast<double>(softmax_entries(n).value_or(1));
+    cost.float_ns += rows * kSoftmaxRow.float_ns;
+    cost.integer_ns += rows * kSoftmaxRow.integer_ns;
+  }
   if (n.is("Sigmoid") && swish_of(n)) cost.float_ns = 0;
   if (n.is("Mul") && is_swish(n)) cost.float_ns = kNodeNs + elements * kSwishNs;
   return cost;
