@@ -1,117 +1,97 @@
 #include "quant/nbits_products.h"
 
-#include <algorithm>
 #include <optional>
+#include <span>
+#include <utility>
+#include <vector>
 
 #include "libopt/ir/code_type.h"
 #include "libopt/rewrite/rewriter.h"
+#include "libopt/target/nbits_products.h"
 
 namespace onnxtool {
 namespace {
 
-// onnxruntime's session.qdq_matmulnbits_block_size and _accuracy_level, as they are without a word.
-constexpr int64_t kChannelBlock = 32, kAccuracyLevel = 4;
-
-struct Product {
-  const Node& dequantize;
-  bool transposed = false;  // the weight is [N, K], behind a Transpose
-  int64_t depth = 0, columns = 0, block = 0;
-  bool by_channel = false;
-};
-
-bool is_plain_gemm(const Node& n) {
-  if (n.attr<float>("alpha", 1) != 1 || n.attr<float>("beta", 1) != 1 ||
-      n.attr<int64_t>("transA", 0) || n.attr<int64_t>("transB", 0))
-    return false;
-  return !n.has_input(2) || (n.input(2).constant() && n.input(2).constant()->rank() == 1);
-}
-
-// onnxruntime takes no Transpose apart that does not name its axes.
-bool swaps_axes(const Node& n) {
-  const Attribute* a = n.is("Transpose") ? n.attribute("perm") : nullptr;
-  const auto* perm = a ? a->get<std::vector<int64_t>>() : nullptr;
-  return perm && *perm == std::vector<int64_t>{1, 0};
-}
-
-std::optional<Product> match(const Node& n) {
-  if (!n.is("MatMul") && !(n.is("Gemm") && is_plain_gemm(n))) return std::nullopt;
-  if (!n.has_input(0) || !n.has_input(1) || n.input(0).type().dtype != DataType::kFloat)
-    return std::nullopt;
-  const Node* p = n.input(1).producer();
-  const bool transposed = p && swaps_axes(*p);
-  if (transposed) p = p->input(0).producer();
-  if (!p || !p->is("DequantizeLinear") || &p->graph() != &n.graph()) return std::nullopt;
-  const Tensor *codes = p->input(0).constant(), *scales = p->input(1).constant();
-  if (!codes || !scales || codes->rank() != 2 || scales->dtype() != DataType::kFloat ||
-      (p->has_input(2) && !p->input(2).constant()))
-    return std::nullopt;
-  if (bits_of(codes->dtype()) != 4 && bits_of(codes->dtype()) != 8) return std::nullopt;
-  const int64_t axis = p->attr<int64_t>("axis", 1);
-  Product m{*p, transposed};
-  m.depth = codes->dims()[transposed ? 1 : 0];
-  m.columns = codes->dims()[transposed ? 0 : 1];
-  m.by_channel = scales->rank() == 1;
-  m.block = m.by_channel ? kChannelBlock : p->attr<int64_t>("block_size", 0);
-  const int64_t along = axis < 0 ? axis + 2 : axis;
-  // Channels lie along the columns, blocks along the depth.
-  const int64_t expected = m.by_channel != transposed ? 1 : 0;
-  if (along != expected || scales->rank() < 1 || m.block < 16 || (!m.by_channel && transposed))
-    return std::nullopt;
-  return m;
-}
+// onnxruntime's session.qdq_matmulnbits_accuracy_level, as it is without a word.
+constexpr int64_t kAccuracyLevel = 4;
 
 // Codes of a matrix with rows of their own length, low bits first, each row from a byte on.
-std::vector<std::byte> packed(const std::vector<int64_t>& codes, int64_t row, int bits) {
-  if (row == 0) return {};
-  const int64_t rows = std::ssize(codes) / row, bytes = (row * bits + 7) / 8;
-  std::vector<std::byte> out(static_cast<size_t>(rows * bytes));
-  for (int64_t r = 0; r < rows; ++r)
-    for (int64_t i = 0; i < row; ++i) {
-      const int64_t bit = i * bits;
-      const auto code = static_cast<unsigned>(codes[static_cast<size_t>(r * row + i)]);
-      out[static_cast<size_t>(r * bytes + bit / 8)] |= static_cast<std::byte>(code << (bit % 8));
-    }
-  return out;
-}
+class PackedRows {
+ public:
+  PackedRows(int64_t rows, int64_t row, int bits)
+      : bits_(bits),
+        row_bytes_((row * bits + 7) / 8),
+        bytes_(static_cast<size_t>(rows * row_bytes_)) {}
+  void set(int64_t row, int64_t i, unsigned code) {
+    const int64_t bit = i * bits_;
+    bytes_[static_cast<size_t>(row * row_bytes_ + bit / 8)] |=
+        static_cast<std::byte>(code << (bit % 8));
+  }
+  std::vector<std::byte> take() { return std::move(bytes_); }
 
-void rewrite(Node& n, const Product& m) {
-  const Tensor& codes = *m.dequantize.input(0).constant();
-  const Tensor& scales = *m.dequantize.input(1).constant();
-  const int bits = static_cast<int>(bits_of(codes.dtype()));
-  const int64_t middle = int64_t{1} << (bits - 1), offset = is_signed(codes.dtype()) ? middle : 0;
-  const int64_t blocks = (m.depth + m.block - 1) / m.block;
-  const std::vector<int64_t> given = codes.to_ints();
+ private:
+  int64_t bits_, row_bytes_;
+  std::vector<std::byte> bytes_;
+};
+
+// Codes as MatMulNBits has them: unsigned ones, those with a sign moved up by half the range.
+class UnsignedCodes {
+ public:
+  explicit UnsignedCodes(const Tensor& codes)
+      : bits_(static_cast<unsigned>(bits_of(codes.dtype()))),
+        middle_(1u << (bits_ - 1)),
+        sign_(is_signed(codes.dtype()) ? middle_ : 0),
+        bytes_(codes.bytes()) {}
+  unsigned middle() const { return middle_; }
+  unsigned operator[](int64_t i) const {
+    const uint64_t bit = static_cast<uint64_t>(i) * bits_;
+    const auto byte = std::to_integer<unsigned>(bytes_[bit / 8]);
+    return ((byte >> (bit % 8)) & (2 * middle_ - 1)) ^ sign_;
+  }
+
+ private:
+  unsigned bits_, middle_, sign_;
+  std::span<const std::byte> bytes_;
+};
+
+void rewrite(Node& n, const PackedProduct& m) {
+  const UnsignedCodes codes(*m.dequantize->input(0).constant());
+  const int64_t blocks = m.blocks();
   // What stands beyond the depth meets no value.
-  std::vector<int64_t> unsigned_codes(static_cast<size_t>(m.columns * blocks * m.block), 0);
+  PackedRows packed(m.columns * blocks, m.block, m.bits);
   for (int64_t c = 0; c < m.columns; ++c)
     for (int64_t k = 0; k < m.depth; ++k)
-      unsigned_codes[static_cast<size_t>(c * blocks * m.block + k)] =
-          offset + given[static_cast<size_t>(m.transposed ? c * m.depth + k : k * m.columns + c)];
-  const std::vector<float> scale_of = scales.values<float>();
-  std::vector<int64_t> zero_of(scale_of.size(), 0);
-  if (m.dequantize.has_input(2)) zero_of = m.dequantize.input(2).constant()->to_ints();
+      packed.set(c * blocks + k / m.block, k % m.block,
+                 codes[m.transposed ? c * m.depth + k : k * m.columns + c]);
+  const auto scale_of = m.dequantize->input(1).constant()->values<float>();
+  std::optional<UnsignedCodes> zero_of;
+  if (m.dequantize->has_input(2)) zero_of.emplace(*m.dequantize->input(2).constant());
   std::vector<float> block_scales;
-  std::vector<int64_t> zeros;
+  PackedRows zeros(m.columns, blocks, m.bits);
+  bool in_the_middle = true;
+  // Without zero points, 0 is the code that signs have in the middle.
+  const unsigned absent =
+      is_signed(m.dequantize->input(0).constant()->dtype()) ? codes.middle() : 0;
   for (int64_t c = 0; c < m.columns; ++c)
     for (int64_t b = 0; b < blocks; ++b) {
-      const auto i = static_cast<size_t>(m.by_channel ? c : b * m.columns + c);
-      block_scales.push_back(scale_of[i]);
-      zeros.push_back(zero_of[i] + offset);
+      const int64_t i = c * m.by_column + b * m.by_block;
+      const unsigned zero = zero_of ? (*zero_of)[i] : absent;
+      block_scales.push_back(scale_of[static_cast<size_t>(i)]);
+      zeros.set(c, b, zero);
+      in_the_middle = in_the_middle && zero == codes.middle();
     }
   Rewriter rw(n.graph(), &n);
   const std::string& base = n.input(1).name();
   std::vector<Value*> inputs = {
       &n.input(0),
-      &rw.add_constant(Tensor::from_bytes(DataType::kUint8, {m.columns, blocks, m.block * bits / 8},
-                                          packed(unsigned_codes, m.block, bits)),
+      &rw.add_constant(Tensor::from_bytes(DataType::kUint8,
+                                          {m.columns, blocks, m.block * m.bits / 8}, packed.take()),
                        base + "_codes"),
       &rw.add_constant(Tensor::from({m.columns, blocks}, block_scales), base + "_scales")};
-  if (std::ranges::any_of(zeros, [&](int64_t z) { return z != middle; })) {
-    inputs.push_back(
-        &rw.add_constant(Tensor::from_bytes(DataType::kUint8, {m.columns, (blocks * bits + 7) / 8},
-                                            packed(zeros, blocks, bits)),
-                         base + "_zero_points"));
-  }
+  if (!in_the_middle)
+    inputs.push_back(&rw.add_constant(
+        Tensor::from_bytes(DataType::kUint8, {m.columns, (blocks * m.bits + 7) / 8}, zeros.take()),
+        base + "_zero_points"));
   if (n.is("Gemm") && n.has_input(2)) {
     inputs.resize(5);
     inputs.push_back(&n.input(2));
@@ -120,7 +100,7 @@ void rewrite(Node& n, const Product& m) {
   rw.set_op(n, "MatMulNBits", "com.microsoft");
   rw.set_attribute(n, Attribute::of("K", m.depth));
   rw.set_attribute(n, Attribute::of("N", m.columns));
-  rw.set_attribute(n, Attribute::of("bits", int64_t{bits}));
+  rw.set_attribute(n, Attribute::of("bits", int64_t{m.bits}));
   rw.set_attribute(n, Attribute::of("block_size", m.block));
   rw.set_attribute(n, Attribute::of("accuracy_level", kAccuracyLevel));
   rw.resize_inputs(n, static_cast<int>(inputs.size()));
@@ -132,12 +112,17 @@ void rewrite(Node& n, const Product& m) {
 
 int put_nbits_products(Graph& graph) {
   int count = 0;
-  for (Node& n : graph.nodes())
-    if (const auto m = match(n)) {
-      rewrite(n, *m);
-      ++count;
-    }
-  return count;
+  // All are found first: whether a product becomes one depends on what others read.
+  std::vector<std::pair<Node*, PackedProduct>> found;
+  for (Node& n : graph.nodes()) {
+    n.for_each_subgraph([&](Graph& sub) { count += put_nbits_products(sub); });
+    const auto m = packed_product(n);
+    if (m && n.input(0).type().dtype == DataType::kFloat &&
+        m->dequantize->input(1).constant()->dtype() == DataType::kFloat)
+      found.emplace_back(&n, *m);
+  }
+  for (const auto& [n, m] : found) rewrite(*n, m);
+  return count + static_cast<int>(found.size());
 }
 
 }  // namespace onnxtool

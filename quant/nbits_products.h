@@ -1,20 +1,13 @@
-// What onnxruntime makes of products by dequantized weights when it loads a model.
-//
-//   y = MatMul(x, DequantizeLinear(codes, scales, zero points))
-//     =>   y = MatMulNBits(x, codes, scales, zero points)      accuracy level 4: x rounded to 8
-//     bits
-//
-// Found by comparing with the graphs that onnxruntime 1.31 saves at level extended: weights of 4
-// and 8 bits with blocks along the depth, or a scale per output channel, which it takes as blocks
-// of 32; MatMul and plain Gemm, of a transposed weight those with a scale per channel.
+// Products by dequantized weights as the MatMulNBits that onnxruntime makes of them when it loads a
+// model (libopt/target/nbits_products.h), so that reports judge what runs.
 #pragma once
 
 #include "libopt/ir/graph.h"
 
 namespace onnxtool {
 
-/// Puts what will run in place of what the file says, so that it is judged by that. Returns how
-/// many products there are.
+/// Puts what will run in place of what the file says, subgraphs included. Returns how many products
+/// there are. Those in other types than float32 are left as they are.
 int put_nbits_products(Graph& graph);
 
 }  // namespace onnxtool

@@ -17,6 +17,7 @@
 #include "libopt/rewrite/visit.h"
 #include "libopt/target/bias_fault.h"
 #include "libopt/target/joined_sum.h"
+#include "libopt/target/nbits_products.h"
 
 namespace onnxtool {
 namespace {
@@ -77,7 +78,7 @@ class Fuser {
     for (Node& n : graph_.nodes()) code_scalar_side(n);
     if (target_.prefers_unsigned) make_unsigned();
     for (Node& n : graph_.nodes()) fuse(n);
-    for (Node& n : graph_.nodes()) read_packed(n);
+    read_packed(graph_);
     count(graph_);
     return std::move(out_);
   }
@@ -154,6 +155,8 @@ class Fuser {
     visit_nodes(graph_, [this](Node& product) {
       Node* sum = joined_sum(product);
       if (!sum) return;
+      // Its weight is turned before that, and a Gemm's weight is not.
+      if (const auto packed = packed_product(product); packed && packed->transposed) return;
       const int rank = *product.input(0).type().rank();
       Value& addend = sum->input(&sum->input(0) == &product.output(0) ? 1 : 0);
       // Behind it, so that its addend, too, stands before it.
@@ -252,6 +255,13 @@ class Fuser {
     return added;
   }
 
+  // The Transpose of a weight: its codes are turned themselves.
+  static bool turns_packed_weight(const Node& n, const Node& dq) {
+    if (!n.is("Transpose") || !n.has_output(0) || n.output(0).uses().size() != 1) return false;
+    const auto packed = packed_product(*n.output(0).uses()[0].user);
+    return packed && packed->dequantize == &dq;
+  }
+
   void move_dq_down() {
     std::vector<Node*> open;
     for (Node& n : graph_.nodes())
@@ -262,7 +272,8 @@ class Fuser {
       if (!has_scalar_codes(dq) || !dq.output(0).has_one_use() || dq.output(0).uses().empty())
         continue;
       const Use u = dq.output(0).uses()[0];
-      if (!in_this_graph(u) || !is_passed_by_qdq(*u.user)) continue;
+      if (!in_this_graph(u) || !is_passed_by_qdq(*u.user) || turns_packed_weight(*u.user, dq))
+        continue;
       for (Node* added : insert_after(*u.user, dq)) open.push_back(added);
     }
   }
@@ -496,36 +507,15 @@ class Fuser {
     gone_.insert(qs.begin(), qs.end());
   }
 
-  // A product of floats with weights behind a DQ of its own becomes a MatMulNBits, which reads the
-  // codes: of 8 or 4 bits, with one scale, one for each column, or one for each block of 16 to
-  // 256 rows.
-  void read_packed(const Node& n) {
-    const bool gemm = n.is("Gemm");
-    if ((!gemm && !n.is("MatMul")) || n.num_inputs() < 2 || !n.has_input(0) || !n.has_input(1) ||
-        !n.has_output(0))
-      return;
-    if (gemm && (n.attr<int64_t>("transA", 0) || n.attr<int64_t>("transB", 0) ||
-                 n.attr<float>("alpha", 1) != 1 || n.attr<float>("beta", 1) != 1))
-      return;
-    for (const int i : {0, 2})
-      if (n.has_input(i) && n.input(i).producer() && is_dq(*n.input(i).producer())) return;
-    const Node* dq = n.input(1).producer();
-    if (!dq || &dq->graph() != &graph_ || !is_dq(*dq) || gone_.contains(dq) ||
-        !dq->output(0).has_one_use() || !dq->input(0).has_one_use())
-      return;
-    const Tensor *codes = dq->input(0).constant(), *scale = dq->input(1).constant();
-    if (!codes || !scale || codes->rank() != 2 || (dq->has_input(2) && !dq->input(2).constant()) ||
-        (!is_8bit(codes->dtype()) && codes->dtype() != DataType::kInt4 &&
-         codes->dtype() != DataType::kUint4))
-      return;
-    // An axis that counts from the end is not taken there.
-    const int64_t block = dq->attr<int64_t>("block_size", 0), axis = dq->attr<int64_t>("axis", 1);
-    const bool fits = block == 0
-                          ? is_scalar(dq->input(1)) || (scale->rank() == 1 && axis == 1)
-                          : axis == 0 && block >= 16 && block <= 256 && (block & (block - 1)) == 0;
-    if (!fits) return;
-    ++out_.integer_operators["MatMulNBits"];
-    gone_.insert(dq);
+  // Products by dequantized weights that become MatMulNBits, which reads the codes.
+  void read_packed(const Graph& graph) {
+    for (const Node& n : graph.nodes()) {
+      n.for_each_subgraph([&](const Graph& sub) { read_packed(sub); });
+      const auto packed = packed_product(n);
+      if (!packed || gone_.contains(packed->dequantize)) continue;
+      ++out_.integer_operators["MatMulNBits"];
+      gone_.insert(packed->dequantize);
+    }
   }
 
   void count(const Graph& graph) {
