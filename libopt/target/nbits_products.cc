@@ -15,6 +15,7 @@ constexpr int64_t kLeastBlock = 16, kLargestBlock = 256;
 // Constants of so many elements that say the same become one before anybody looks for products.
 constexpr int64_t kMerged = 8;
 constexpr float kTolerance = 1e-6f;  // of Gemm's factors
+constexpr int kTurned = 21;          // codes of a DequantizeLinear are turned from this opset on
 
 const Node* dequantize_before(const Node& n, int input) {
   const Node* p = n.has_input(input) ? n.input(input).producer() : nullptr;
@@ -112,7 +113,7 @@ std::optional<PackedProduct> packed_product(const Node& n) {
   const Node* dq = dequantize_before(transposed ? *turn : n, transposed ? 0 : 1);
   // Transposes become part of a Gemm first.
   if (!dq || !dq->output(0).has_one_use() ||
-      (transposed && (gemm || !turn->output(0).has_one_use())))
+      (transposed && (gemm || dq->opset() < kTurned || !turn->output(0).has_one_use())))
     return std::nullopt;
 
   const Tensor *codes = dq->input(0).constant(), *scales = dq->input(1).constant();

@@ -132,6 +132,8 @@ def readers():
 def transposes():
     swap = {"perm": [1, 0]}
     yield "channel", product(CHANNEL, CODES.T, behind=turned(**swap), axis=0), 1
+    yield "opset 20", product(CHANNEL, CODES.T, behind=turned(**swap), axis=0, opset=20), 0
+    yield "scalar, opset 20", product(SCALAR, CODES.T, behind=turned(**swap), opset=20), 0
     yield "channel, axis from the end", product(CHANNEL, CODES.T, behind=turned(**swap), axis=-2), 1
     yield "channel, other axis", product(np.linspace(0.01, 0.02, K, dtype=np.float32), CODES.T, behind=turned(**swap), axis=1), 0
     yield "no axes said", product(CHANNEL, CODES.T, behind=turned(), axis=0), 0
