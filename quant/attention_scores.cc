@@ -17,52 +17,73 @@ bool shuts_out(const Tensor& constant) {
          std::ranges::min(constant.to_doubles()) < kMaskLevel;
 }
 
-// Whether arithmetic with a constant that shuts elements out makes it, or no layer has a part in
-// it: then it comes from an input that says what to attend to, or from positions.
-bool may_be_mask(const Value& operand) {
+// What makes an operand, up to layers and extents.
+struct Origin {
+  bool shuts_out = false;  // a constant that does has a part in it
+  bool layer = false;      // or an input that layers read
+  bool input = false;      // another one
+};
+
+bool is_layer(const Node& n) {
+  const OpHandler* handler = find_handler(n);
+  return handler && handler->role == Role::kCore;
+}
+
+Origin origin_of(const Value& operand) {
   std::vector<const Value*> open = {&operand};
   std::set<const Node*> seen;
-  bool of_layer = false;
+  Origin origin;
   while (!open.empty()) {
-    const Node* p = open.back()->producer();
+    const Value& v = *open.back();
     open.pop_back();
-    if (!p || !seen.insert(p).second) continue;
-    const OpHandler* handler = find_handler(*p);
-    if (handler && handler->role == Role::kCore) {
-      of_layer = true;
+    if (v.is_graph_input() && !v.constant()) {
+      const auto reads = [](const Use& u) { return is_layer(*u.user); };
+      (std::ranges::any_of(v.uses(), reads) ? origin.layer : origin.input) = true;
+    }
+    const Node* p = v.producer();
+    if (!p || !seen.insert(p).second || p->is("Shape") || p->is("Size")) continue;
+    if (is_layer(*p)) {
+      origin.layer = true;
       continue;
     }
-    for (const Value* v : p->inputs()) {
-      if (!v) continue;
-      const Tensor* constant = v->constant();
-      if (constant && is_elementwise(*p) && shuts_out(*constant)) return true;
-      open.push_back(v);
+    // Theirs bound something, and are no part of it.
+    const bool has_bounds = p->is("Clip") || p->is("Slice");
+    for (const Value* input : p->inputs()) {
+      if (!input) continue;
+      if (const Tensor* t = input->constant(); t && !has_bounds) origin.shuts_out |= shuts_out(*t);
+      open.push_back(input);
     }
   }
-  return !of_layer;
+  return origin;
+}
+
+// What is added to, or what a Where picks from.
+std::vector<const Value*> operands_of(const Node& node) {
+  std::vector<const Value*> operands;
+  for (int i = node.is("Where") ? 1 : 0; i < node.num_inputs(); ++i)
+    if (node.has_input(i)) operands.push_back(&node.input(i));
+  return operands;
 }
 
 // Whether an Add or Where puts a mask on one of its operands.
 bool puts_mask(const Node& node, MaskRule rule) {
   if (node.is("Where") && rule == MaskRule::kAnythingAdded) return true;
   if (!node.is("Add") && !node.is("Where")) return false;
-  const std::vector<const Value*> operands = [&] {
-    std::vector<const Value*> data;
-    for (int i = node.is("Where") ? 1 : 0; i < node.num_inputs(); ++i)
-      if (node.has_input(i)) data.push_back(&node.input(i));
-    return data;
-  }();
+  const std::vector<const Value*> operands = operands_of(node);
   // A constant row that a layer adds is no mask, unless it shuts classes out.
-  bool any_constant = false;
+  for (const Value* v : operands)
+    if (const Tensor* t = v->constant(); t && node.is("Add") && t->count() > 0)
+      return shuts_out(*t);
+  if (rule == MaskRule::kAnythingAdded) return true;
+  bool input = false, layer = false;
   for (const Value* v : operands) {
-    const Tensor* constant = v->constant();
-    if (!constant || constant->count() == 0) continue;
-    if (shuts_out(*constant)) return true;
-    any_constant = true;
+    if (const Tensor* t = v->constant(); t && shuts_out(*t)) return true;
+    const Origin origin = origin_of(*v);
+    if (origin.shuts_out) return true;
+    input |= origin.input && !origin.layer;
+    layer |= origin.layer;
   }
-  if (any_constant) return false;
-  return rule == MaskRule::kAnythingAdded ||
-         std::ranges::any_of(operands, [](const Value* v) { return may_be_mask(*v); });
+  return node.is("Add") && input && layer;
 }
 
 }  // namespace

@@ -14,7 +14,9 @@ inline constexpr double kMaskLevel = -1e3;
 /// What is taken for a mask. A constant that is added is one only where it shuts elements out.
 enum class MaskRule : uint8_t {
   kAnythingAdded,  // and whatever a Where picks
-  kNotOfLayers     // what shuts elements out, or is made without Conv, Gemm and MatMul
+  /// What a constant that shuts elements out has a part in; or an input that no layer reads, added
+  /// to what layers make.
+  kNotOfLayers
 };
 
 /// Adds the Softmax, and everything between the product that makes its scores and it, where a mask

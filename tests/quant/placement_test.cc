@@ -233,7 +233,13 @@ TEST_CASE("placement: ort-compat has masks put on by constants and inputs, not b
   CHECK(!is_masked("m = Where (keep, s, half)", low));
   CHECK(!is_masked("r = MatMul (k, q) t = MatMul (q, k) m = Where (keep, s, t)", ""));
   CHECK(!is_masked("t = MatMul (q, k) m = Add (s, t)", ""));
-  // Zeros and ones of an input, as exporters write them.
+  CHECK(is_masked("e = Expand (low, size) m = Where (keep, s, e)",
+                  low + ", int64[3] size = {2, 4, 4}"));
+  CHECK(!is_masked("r = Clip (s, low) m = Where (keep, s, r)", low));
+  // What depends on an input that layers read, and what on none.
+  CHECK(!is_masked("f = ReduceMean <axes = [2]> (x) m = Add (s, f)", ""));
+  CHECK(!is_masked("f = Gather (table, row) m = Add (s, f)",
+                   ", float[3,4] table = {" + numbers(12) + "}, int64 row = {1}"));
   CHECK(is_masked("f = Cast <to = 1> (keep) m = Add (s, f)", ""));
   CHECK(is_masked("f = Cast <to = 1> (keep) g = Mul (f, low) m = Add (s, g)", low));
   // What a layer decides, and a constant shuts out.
