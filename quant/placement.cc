@@ -247,7 +247,7 @@ class Placer {
   // quantized by then, going by the order of nodes.
   const char* not_marked_before(size_t k) {
     const Candidate& c = candidates_[k];
-    const OrtWhen when = ort_compat_when(*c.integer.node, *c.integer.handler);
+    const OrtWhen when = ort_compat_when(*c.integer.node, *c.integer.handler, options_.form);
     if (when == OrtWhen::kAlways) return nullptr;
     for (const Value* v : data_inputs(c.integer)) {
       const bool is_marked = producer_of(*v) || (v->constant() && c.integer.node->is("Gather")) ||

@@ -48,7 +48,8 @@ const OpHandler* ort_compat_handler(const Node& node, Form form) {
   return handler && handler->qdq_only ? nullptr : handler;
 }
 
-OrtWhen ort_compat_when(const Node& node, const OpHandler& handler) {
+OrtWhen ort_compat_when(const Node& node, const OpHandler& handler, Form form) {
+  if (node.is("GlobalAveragePool") && form == Form::kQOperator) return OrtWhen::kInputIsQuantized;
   if (node.is("Split") || node.is("Pad")) return OrtWhen::kAlways;
   if (node.is("Where")) return OrtWhen::kInputsAreQuantized;
   if (node.is("Relu") || node.is("Clip")) return OrtWhen::kInputIsQuantized;

@@ -17,6 +17,6 @@ enum class OrtWhen : uint8_t {
   kInputIsQuantized,   // by then, its first one
   kInputsAreQuantized  // all that are data
 };
-OrtWhen ort_compat_when(const Node& node, const OpHandler& handler);
+OrtWhen ort_compat_when(const Node& node, const OpHandler& handler, Form form);
 
 }  // namespace onnxtool

@@ -235,9 +235,10 @@ CONSTANTS = {
     "w8": random_values(16, 8, 3, 3, scale=0.1), "v8": random_values(16, 8, 3, 3, scale=0.1), "b": random_values(16),
     "w16": random_values(8, 16, 3, 3, scale=0.1), "w4": random_values(8, 4, 3, 3, scale=0.1),
     "wt": random_values(16, 8, 2, 2, scale=0.2), "bt": random_values(8), "norm": np.abs(random_values(16)) + 0.5,
-    "shift": random_values(16), "mean": random_values(16), "variance": np.abs(random_values(16)) + 0.5, "row": np.abs(random_values(12)) + 0.5, "row_shift": random_values(12),
-    "pads": np.array([0, 0, 1, 1, 0, 0, 1, 1]), "half": np.float32(1.5), "zero": np.float32(0), "low": np.float32(-0.5), "five": np.array([5]),
-    "axis": np.array(2), "axes": np.array([2]),
+    "shift": random_values(16), "mean": random_values(16), "variance": np.abs(random_values(16)) + 0.5,
+    "row": np.abs(random_values(12)) + 0.5, "row_shift": random_values(12), "head": random_values(16, 5),
+    "pads": np.array([0, 0, 1, 1, 0, 0, 1, 1]), "half": np.float32(1.5), "zero": np.float32(0), "low": np.float32(-0.5),
+    "five": np.array([5]), "axis": np.array(2), "axes": np.array([2]),
 }
 FIRST = conv("x", "t", "w8", "b")
 RELU = node("Relu", ["s"], ["u"], "r")
@@ -266,6 +267,8 @@ OPERATORS = {
                                         node("Where", ["c", "t", "s"], ["p"], "where"), SOFTMAX, LAST],
     "a Softmax of what a Where keeps": [FIRST, node("Greater", ["t", "zero"], ["c"], "more"),
                                         node("Where", ["c", "t", "low"], ["p"], "where"), SOFTMAX, LAST],
+    "a pool of floats": [FIRST, node("Sin", ["t"], ["s"], "sine"), node("GlobalAveragePool", ["s"], ["p"], "pool"),
+                         node("Flatten", ["p"], ["u"], "flat"), node("Gemm", ["u", "head"], ["y"], "head")],
     "a Split of the input": [node("Split", ["x"], ["a", "c"], "split", axis=1), conv("a", "y", "w4"), conv("c", "z", "w4")],
     "a Split of floats": [node("Tanh", ["x"], ["t"], "tanh"), node("Split", ["t"], ["a", "c"], "split", axis=1),
                           conv("a", "y", "w4"), conv("c", "z", "w4")],
@@ -325,7 +328,8 @@ class Operators(unittest.TestCase):
 
     def test_qoperator(self):
         for name in ("a Split of the input", "a Split of floats", "an Identity that gives an output", "ConvTranspose",
-                     "BatchNormalization", "readers in float", "a Relu that makes an output", "a Softmax of a sum"):
+                     "BatchNormalization", "readers in float", "a Relu that makes an output", "a Softmax of a sum",
+                     "a pool of floats"):
             with self.subTest(name):
                 self.check(name, QuantFormat.QOperator)
 
