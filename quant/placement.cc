@@ -250,6 +250,14 @@ class Placer {
     const OrtWhen when = ort_compat_when(*c.integer.node, *c.integer.handler, options_.form);
     if (when == OrtWhen::kAlways) return nullptr;
     for (const Value* v : data_inputs(c.integer)) {
+      // These stay float in QOperator form; what follows is placed as if they did not.
+      const Node* p = v->producer();
+      while (options_.form == Form::kQOperator && p && !index_.contains(p) && p->has_input(0) &&
+             (is_activation(*p) || p->is("Pad")) && !is_absorbed(*p) &&
+             !options_.exclude.matches(*p)) {
+        v = &p->input(0);
+        p = v->producer();
+      }
       const bool is_marked = producer_of(*v) || (v->constant() && c.integer.node->is("Gather")) ||
                              is_read_before(*v, k);
       if (!is_marked) return kFromFloat;

@@ -266,6 +266,23 @@ TEST_CASE("placement: ort-compat gives results of Softmax [0, 1], behind a mask 
   CHECK(!unit_range());
 }
 
+TEST_CASE(
+    "placement: ort-compat in QOperator form pools what was quantized, past what stays float") {
+  QuantizeOptions options = all_layers();
+  options.include = {};
+  options.ort_compat = options.quantize_outputs = true;
+  options.form = Form::kQOperator;
+  const auto pool = [&](const std::string& before) {
+    return decide(image_model(before + " p = GlobalAveragePool (s) y = Add (p, c)"), options)
+        .at("p")
+        .reason;
+  };
+  CHECK(pool("s = Sin (c)") == "an input comes from a float operator");
+  // c has other readers, so that the Relu stays.
+  CHECK(pool("s = Relu (c)") == "");
+  CHECK(pool("q = Sin (c) s = Relu (q)") == "an input comes from a float operator");
+}
+
 TEST_CASE("placement: products give floats where nothing wants their integers") {
   const std::string text =
       "<ir_version: 8, opset_import: [\"\" : 13]> g (float[2,4] x) => (float[2,4] y) <float[4,4] w "
