@@ -41,7 +41,8 @@ const OpHandler* ort_compat_handler(const Node& node, Form form) {
     if (node.is("Where")) return &kPicks;
     if (is_one_of(node, {"InstanceNormalization", "LayerNormalization", "BatchNormalization"}))
       return &kNormalizes;
-  } else if (is_one_of(node, {"ConvTranspose", "Slice", "GatherElements", "Where"})) {
+  } else if (is_one_of(node, {"ConvTranspose", "Slice", "GatherElements", "Where"}) ||
+             (node.is("Gather") && node.has_input(0) && !node.input(0).constant())) {
     return nullptr;
   }
   const OpHandler* handler = find_handler(node);

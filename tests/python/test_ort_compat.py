@@ -123,7 +123,7 @@ class OrtCompat(unittest.TestCase):
 
 MODELS = SOURCE.parent / "shared" / "data" / "models"
 # Whole graphs of them agree: counts of operators, and each weight, bias, scale and zero point to the last bit.
-THE_SAME = ("cifar10_cnn", "mlperf_tiny_resnet8", "mnist_rten_op18", "nnsplit_en")
+THE_SAME = ("cifar10_cnn", "mlperf_tiny_resnet8", "mnist_rten_op18", "nnsplit_en", "ppocr_rec_en_number")
 
 
 @unittest.skipUnless(MODELS.is_dir(), f"{MODELS} is absent")
@@ -238,7 +238,7 @@ CONSTANTS = {
     "shift": random_values(16), "mean": random_values(16), "variance": np.abs(random_values(16)) + 0.5,
     "row": np.abs(random_values(12)) + 0.5, "row_shift": random_values(12), "head": random_values(16, 5),
     "pads": np.array([0, 0, 1, 1, 0, 0, 1, 1]), "half": np.float32(1.5), "zero": np.float32(0), "low": np.float32(-0.5),
-    "five": np.array([5]), "axis": np.array(2), "axes": np.array([2]),
+    "five": np.array([5]), "some": np.array([1, 2, 4, 7]), "axis": np.array(2), "axes": np.array([2]),
 }
 FIRST = conv("x", "t", "w8", "b")
 RELU = node("Relu", ["s"], ["u"], "r")
@@ -269,6 +269,7 @@ OPERATORS = {
                                         node("Where", ["c", "t", "low"], ["p"], "where"), SOFTMAX, LAST],
     "a pool of floats": [FIRST, node("Sin", ["t"], ["s"], "sine"), node("GlobalAveragePool", ["s"], ["p"], "pool"),
                          node("Flatten", ["p"], ["u"], "flat"), node("Gemm", ["u", "head"], ["y"], "head")],
+    "a Gather behind a layer": [FIRST, node("Gather", ["t", "some"], ["s"], "some", axis=1), conv("s", "y", "w4")],
     "a Split of the input": [node("Split", ["x"], ["a", "c"], "split", axis=1), conv("a", "y", "w4"), conv("c", "z", "w4")],
     "a Split of floats": [node("Tanh", ["x"], ["t"], "tanh"), node("Split", ["t"], ["a", "c"], "split", axis=1),
                           conv("a", "y", "w4"), conv("c", "z", "w4")],
@@ -329,7 +330,7 @@ class Operators(unittest.TestCase):
     def test_qoperator(self):
         for name in ("a Split of the input", "a Split of floats", "an Identity that gives an output", "ConvTranspose",
                      "BatchNormalization", "readers in float", "a Relu that makes an output", "a Softmax of a sum",
-                     "a pool of floats"):
+                     "a pool of floats", "a Gather behind a layer"):
             with self.subTest(name):
                 self.check(name, QuantFormat.QOperator)
 
