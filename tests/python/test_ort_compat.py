@@ -154,7 +154,7 @@ class RealModels(unittest.TestCase):
         self.check("qoperator", True)
 
 
-def compare_small_models(test, write, feeds, form, flags, options, prepare=False):
+def compare_small_models(test, write, feeds, form, flags, options, prepare=False, weight_type=QuantType.QInt8):
     """What `write` writes, quantized by both: the same graph, tensors and outputs, to the last bit."""
     sys.path.insert(0, str(SOURCE / "bench"))
     test.addCleanup(sys.path.remove, str(SOURCE / "bench"))
@@ -176,7 +176,7 @@ def compare_small_models(test, write, feeds, form, flags, options, prepare=False
         if prepare:
             quant_pre_process(str(source), str(source), skip_symbolic_shape=True)
         quantize_static(str(source), str(theirs), quantize_models.Reader(feeds), per_channel=True, quant_format=form,
-                        activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, calibration_cache_path=str(ranges),
+                        activation_type=QuantType.QUInt8, weight_type=weight_type, calibration_cache_path=str(ranges),
                         extra_options=options)
         command = [os.environ["ONNXTOOL_BINARY"], "quantize", str(source), "--ranges", str(ranges), "--preset", "ort-compat",
                    "--format", "qdq" if form == QuantFormat.QDQ else "qoperator", "-q", "-o", str(ours), *flags]
@@ -301,7 +301,7 @@ OPERATORS = {
 
 
 class Operators(unittest.TestCase):
-    def check(self, name, form, flags=(), options={}):
+    def check(self, name, form, flags=(), options={}, **peer):
         nodes = OPERATORS[name]
         read = {i for n in nodes for i in n.input}
         made = [o for n in nodes for o in n.output if o in ("y", "z", "i")]
@@ -315,7 +315,7 @@ class Operators(unittest.TestCase):
             onnx.save(h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=8), path)
 
         feeds = [{"x": np.random.default_rng(i).normal(size=(1, 8, 12, 12)).astype(np.float32)} for i in range(4)]
-        compare_small_models(self, write, feeds, form, list(flags), options, prepare=True)
+        compare_small_models(self, write, feeds, form, list(flags), options, prepare=True, **peer)
 
     def test_qdq(self):
         for name in OPERATORS:
@@ -326,6 +326,11 @@ class Operators(unittest.TestCase):
         for name in OPERATORS:
             with self.subTest(name):
                 self.check(name, QuantFormat.QDQ, ["--symmetric"], {"ActivationSymmetric": True})
+
+    def test_unsigned_weights(self):
+        for name in ("InstanceNormalization", "LayerNormalization", "BatchNormalization", "ConvTranspose", "a pool of floats"):
+            with self.subTest(name):
+                self.check(name, QuantFormat.QDQ, ["--weight-type", "u8"], weight_type=QuantType.QUInt8)
 
     def test_qoperator(self):
         for name in ("a Split of the input", "a Split of floats", "an Identity that gives an output", "ConvTranspose",
