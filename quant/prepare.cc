@@ -238,8 +238,9 @@ Status inline_functions(Model& model, Preparation& p) {
 
 // onnxruntime's own preparation has folded what it folds and left what it leaves (an Identity that
 // gives a graph output); the rest is quantized. Ours takes out idle operators, which would part
-// layers from what they fuse with.
-std::vector<const PassInfo*> folding_passes(bool ort_compat) {
+// layers from what they fuse with. So do the Transposes that converters from layouts with channels
+// last put around convolutions, and what they leave in that layout between them.
+std::vector<const PassInfo*> folding_passes(bool ort_compat, bool moves_transposes) {
   std::vector<const PassInfo*> passes;
   for (const PassInfo* p : preparation_pipeline()) {
     const bool is_left =
@@ -247,6 +248,7 @@ std::vector<const PassInfo*> folding_passes(bool ort_compat) {
     if (!ort_compat || !is_left) passes.push_back(p);
     if (!ort_compat && p == &kEliminateIdentity) passes.push_back(&kEliminateNoOp);
   }
+  if (moves_transposes) passes.insert(passes.end(), {&kFuseTransposes, &kPushTransposes});
   return passes;
 }
 
@@ -274,13 +276,6 @@ void fold_behind_shared(Model& model) {
   if (state.grown_bytes > 0) run_passes(model, kOnce, {});
 }
 
-// Converters from layouts with channels last put Transposes around convolutions, and leave what is
-// between in that layout: there it parts layers from what they fuse with.
-void move_transposes(Model& model) {
-  constexpr std::array<const PassInfo*, 2> kPasses = {&kFuseTransposes, &kPushTransposes};
-  run_passes(model, kPasses, {});
-}
-
 // nullptr: layers stay in float, and what they share is not copied.
 Status fold_model(Model& model, const QuantizeOptions* options) {
   const bool ort_compat = options && options->ort_compat;
@@ -288,7 +283,7 @@ Status fold_model(Model& model, const QuantizeOptions* options) {
   const auto folder = make_folder();
   PassContext context;
   context.folder = folder.get();
-  const std::vector<const PassInfo*> passes = folding_passes(ort_compat);
+  const std::vector<const PassInfo*> passes = folding_passes(ort_compat, options && !ort_compat);
   run_passes(model, passes, context);
   if (fold_moved_weights(model.graph(), *folder, !ort_compat)) run_passes(model, passes, context);
   if (options && !ort_compat) fold_behind_shared(model);
@@ -337,10 +332,7 @@ Result<Preparation> prepare_model(Model& model, const QuantizeOptions& options) 
   }
   if (!options.ort_compat) p.sums = sums_to_adds(model.graph(), options);
   ONNXTOOL_TRY(fold_model(model, &options));
-  if (!options.ort_compat) {
-    move_transposes(model);
-    hoist_activations(model.graph(), *options.target);
-  }
+  if (!options.ort_compat) hoist_activations(model.graph(), *options.target);
   fold_gemm_factors(model.graph());
   after(model, p);
   return p;

@@ -122,8 +122,15 @@ class Fuser {
   }
   bool is_known(const Value& v) const { return v.constant() || known_.contains(&v); }
 
-  // A weight that is turned behind its DQ gets turned before it. Of the codes only the shape
-  // counts.
+  static bool multiplies_codes(const Use& use) {
+    if (use.index != 1 || !use.user->has_input(0)) return false;
+    const Value* v = &use.user->input(0);
+    while (v->producer() && is_passed_by_qdq(*v->producer())) v = &v->producer()->input(0);
+    return v->producer() && is_dq(*v->producer());
+  }
+
+  // A weight that is turned behind its DQ gets turned before it, for a product of codes. Of its own
+  // only the shape counts.
   void turn_weights() {
     visit_nodes(graph_, [this](Node& turn) {
       const Attribute* a = turn.is("Transpose") ? turn.attribute("perm") : nullptr;
@@ -134,7 +141,9 @@ class Fuser {
           dq->attr<int64_t>("block_size", 0) != 0)
         return;
       const Tensor* codes = dq->input(0).constant();
-      if (!codes || codes->rank() != 2) return;
+      if (!codes || codes->rank() != 2 ||
+          !std::ranges::all_of(turn.output(0).uses(), multiplies_codes))
+        return;
       Rewriter rw(graph_, &turn);
       const std::vector<int64_t> dims = {codes->dims()[1], codes->dims()[0]};
       const int64_t axis = dq->attr<int64_t>("axis", 1);
