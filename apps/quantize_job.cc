@@ -361,10 +361,9 @@ Result<int> QuantizeJob::finish() {
   if (layers_) report_.sections.push_back(*std::move(layers_));
   report_.sections.push_back(timing_section(progress_));
   if (!good_)
-    return negative(
-        {"new-non-finite", "error",
-         "the quantized model gives NaN or infinities where the float model does not", output_,
-         non_finite_hint(o_, !calibration_ && !eval_)});
+    return negative({"new-non-finite", "error",
+                     "the quantized model gives NaN or infinities where the float model does not",
+                     output_, non_finite_hint(o_, !calibration_ && !eval_)});
   if (unmet_) return negative(*std::move(unmet_));
   return write_reports(report_, targets_, o_.common, output_ == "-", streams_);
 }

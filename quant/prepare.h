@@ -27,7 +27,10 @@ void restore_sums(Graph& graph, const std::set<std::string>& sums,
 
 /// Initializers out of the graph inputs where the file is older than IR 4, weights out of them in
 /// any file, the opset raised to what the scheme needs, constants folded, BatchNormalization into
-/// the layer before it, equal nodes made one. The model computes the same as before.
+/// the layer before it, equal nodes made one. Without ort_compat also: Sums of two are Adds,
+/// Transposes around what stands between layers go, and activations stand behind the layers that
+/// absorb them (quant/hoist_activations.h). The model computes the same as before, up to the
+/// rounding of folded constants.
 /// Errors: nodes that cannot be converted, named.
 Result<Preparation> prepare_model(Model& model, const QuantizeOptions& options);
 

@@ -132,8 +132,7 @@ Result<KernelSets> load_kernel_sets(const std::string& wanted, const std::string
   }
   for (const std::string& name : names) {
     if (name == "cpu") continue;
-    if (name == "cuda")
-      return Error{ErrorCode::kUsage, "'cuda' is a device", "use --device cuda"};
+    if (name == "cuda") return Error{ErrorCode::kUsage, "'cuda' is a device", "use --device cuda"};
     if (std::find(std::begin(kModules), std::end(kModules), name) == std::end(kModules))
       return Error{ErrorCode::kUsage, "unknown kernel set '" + name + "'",
                    "known: cpu, dnnl, auto"};
@@ -154,10 +153,9 @@ Result<const KernelSet*> load_reduced_kernels(const std::string& file,
                                               const std::string& precision) {
   std::string reason;
   void* handle = open_module(file, reason);
-  const auto entry =
-      handle ? reinterpret_cast<const KernelSet* (*)(int, const char*)>(
-                   ::dlsym(handle, "onnxtool_reduced_kernel_set"))
-             : nullptr;
+  const auto entry = handle ? reinterpret_cast<const KernelSet* (*)(int, const char*)>(
+                                  ::dlsym(handle, "onnxtool_reduced_kernel_set"))
+                            : nullptr;
   const KernelSet* set = entry ? entry(kKernelAbi, precision.c_str()) : nullptr;
   if (set) return set;
   if (reason.empty()) reason = file + " has no products in " + precision;
@@ -167,8 +165,7 @@ Result<const KernelSet*> load_reduced_kernels(const std::string& file,
 Status use_precision(KernelSets& sets, const std::string& precision) {
   if (precision == "f32") return {};
   if (sets.sets[0]->device) {
-    ONNXTOOL_ASSIGN(const KernelSet* reduced,
-                    load_reduced_kernels("onnxtool-cuda.so", precision));
+    ONNXTOOL_ASSIGN(const KernelSet* reduced, load_reduced_kernels("onnxtool-cuda.so", precision));
     sets.sets.insert(sets.sets.begin(), reduced);
     return {};
   }

@@ -4,6 +4,7 @@
 #include <map>
 #include <mutex>
 #include <set>
+#include <utility>
 
 namespace onnxtool {
 namespace {
@@ -190,6 +191,15 @@ Result<bool> Recordings::record(RunContext::Impl& context, Stretch& s) const {
   ONNXTOOL_TRY(enter(context, s));
   s.recording = recorder_->begin();
   if (!s.recording) return false;
+  // A step may throw (memory), and what this thread asks for next is to run.
+  struct Ended {
+    const RecorderApi& recorder;
+    void* open;
+    bool end() { return recorder.end(std::exchange(open, nullptr)); }
+    ~Ended() {
+      if (open) (void)recorder.end(open);
+    }
+  } recording{*recorder_, s.recording};
   Status ran;
   for (size_t k = s.first; k < s.last && ran.ok(); ++k) ran = context.run_step(k, nullptr);
   bool has_all = ran.ok();
@@ -203,7 +213,7 @@ Result<bool> Recordings::record(RunContext::Impl& context, Stretch& s) const {
   for (size_t k = s.first; k < s.last; ++k)
     for (const int slot : plan_.steps[k].outputs)
       if (slot >= 0) context.release(slot);
-  const bool ended = recorder_->end(s.recording);
+  const bool ended = recording.end();
   ONNXTOOL_TRY(std::move(ran));
   return ended && has_all;
 }

@@ -1,7 +1,7 @@
-// Attention on a device (cpu/attention_core.h). In float32, where heads are not too wide and scores are
-// not wanted, it is one launch (attention_tiles.h). Else: one product of all heads for the scores, one
-// pass over their rows for caps, biases and maxima, one for exponentials and sums, one that
-// divides, one product with the values.
+// Attention on a device (cpu/attention_core.h). In float32, where heads are not too wide and scores
+// are not wanted, it is one launch (attention_tiles.h). Else: one product of all heads for the
+// scores, one pass over their rows for caps, biases and maxima, one for exponentials and sums, one
+// that divides, one product with the values.
 //
 // Heads lie one after the other, [batch, head, row, size], copied where they do not; queries of a
 // group of heads that share keys are then rows of one matrix. Scores are held for as many rows as

@@ -16,17 +16,13 @@ Status cast_to(KernelContext& ctx, DataType to) {
   return {};
 }
 
-DataType target(const NodeView& node) {
-  return static_cast<DataType>(node.attr_int("to", 0));
-}
+DataType target(const NodeView& node) { return static_cast<DataType>(node.attr_int("to", 0)); }
 
 Status cast(KernelContext& ctx) { return cast_to(ctx, target(ctx.node())); }
 Status cast_like(KernelContext& ctx) { return cast_to(ctx, ctx.input(1).dtype); }
 
 bool casts(const NodeView& node) { return device::is_device_type(target(node)); }
-InputUse like(const NodeView&, int input) {
-  return input == 0 ? InputUse::kData : InputUse::kDims;
-}
+InputUse like(const NodeView&, int input) { return input == 0 ? InputUse::kData : InputUse::kDims; }
 
 }  // namespace
 

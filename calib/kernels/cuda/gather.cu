@@ -45,9 +45,7 @@ struct GatherBlocks {
   E* y;
   const int64_t* offsets;
   int64_t length;
-  ONNXTOOL_HD void operator()(int64_t i) const {
-    y[i] = x[offsets[i / length] + i % length];
-  }
+  ONNXTOOL_HD void operator()(int64_t i) const { y[i] = x[offsets[i / length] + i % length]; }
 };
 
 Status gather_blocks(KernelContext& ctx, const Dims& offsets, int64_t length,
@@ -194,10 +192,9 @@ Status scatter(KernelContext& ctx, const Dims& offsets, const LineShape& lines, 
   return dispatch(x.dtype, WideTypes{}, "input 0", [&]<class T>() -> Status {
     device::copy_bytes(y.data<T>(), x.data, static_cast<size_t>(x.count) * sizeof(T));
     if (!offsets.empty())
-      device::for_each_index(
-          lines.outer * lines.inner * length,
-          ScatterPlaces<T>{reduction, static_cast<const T*>(updates.data), y.data<T>(), at,
-                           lines.n, lines.inner, length});
+      device::for_each_index(lines.outer * lines.inner * length,
+                             ScatterPlaces<T>{reduction, static_cast<const T*>(updates.data),
+                                              y.data<T>(), at, lines.n, lines.inner, length});
     y.finish(ctx);
     return {};
   });
@@ -232,8 +229,7 @@ InputUse indices_on_host(const NodeView&, int input) {
   return input == 1 ? InputUse::kHost : InputUse::kData;
 }
 bool known_reduction(const NodeView& node) {
-  return reduction_of(node) != Reduction::kNone ||
-         node.attr_string("reduction", "none") == "none";
+  return reduction_of(node) != Reduction::kNone || node.attr_string("reduction", "none") == "none";
 }
 
 constexpr KernelInfo scatter_info(std::string_view op, Status (*run)(KernelContext&)) {

@@ -20,15 +20,14 @@ namespace {
 constexpr size_t kWorkspace = size_t{32} << 20;
 
 Error failed(cublasStatus_t status, const char* what) {
-  return Error{ErrorCode::kUnsupported,
-               std::string("the device failed: cuBLASLt: ") + what + ": " +
-                   cublasLtGetStatusString(status),
-               "use --device cpu"};
+  return Error{
+      ErrorCode::kUnsupported,
+      std::string("the device failed: cuBLASLt: ") + what + ": " + cublasLtGetStatusString(status),
+      "use --device cpu"};
 }
-#define ONNXTOOL_CUBLAS(call)                                                      \
-  do {                                                                             \
-    if (const cublasStatus_t s = (call); s != CUBLAS_STATUS_SUCCESS)               \
-      return failed(s, #call);                                                     \
+#define ONNXTOOL_CUBLAS(call)                                                                 \
+  do {                                                                                        \
+    if (const cublasStatus_t s = (call); s != CUBLAS_STATUS_SUCCESS) return failed(s, #call); \
   } while (false)
 
 // One a thread: a handle belongs to the device that was current when it was made.
@@ -40,9 +39,9 @@ struct Handle {
   }
 };
 
-// Asked for in each product, so that a recording has its own and too little memory is an error of one
-// run alone; given back behind the launch (not when the kernel's run ends, which may have thousands
-// of products), in order with what follows.
+// Asked for in each product, so that a recording has its own and too little memory is an error of
+// one run alone; given back behind the launch (not when the kernel's run ends, which may have
+// thousands of products), in order with what follows.
 struct Workspace {
   explicit Workspace(size_t size) : data(size ? api().allocate(size) : nullptr) {}
   ~Workspace() {
@@ -118,15 +117,14 @@ struct Call {
 Status choose(cublasLtHandle_t handle, const Product& p, const uint32_t (&alignment)[3],
               Call& call) {
   const bool is_double = p.type == DataType::kDouble, is_integer = p.type == DataType::kInt8;
-  ONNXTOOL_CUBLAS(
-      cublasLtMatmulDescCreate(&call.operation.desc,
-                               is_integer  ? CUBLAS_COMPUTE_32I
-                               : is_double ? CUBLAS_COMPUTE_64F
-                               : p.tf32    ? CUBLAS_COMPUTE_32F_FAST_TF32
-                                           : CUBLAS_COMPUTE_32F,
-                               is_integer  ? CUDA_R_32I
-                               : is_double ? CUDA_R_64F
-                                           : CUDA_R_32F));
+  ONNXTOOL_CUBLAS(cublasLtMatmulDescCreate(&call.operation.desc,
+                                           is_integer  ? CUBLAS_COMPUTE_32I
+                                           : is_double ? CUBLAS_COMPUTE_64F
+                                           : p.tf32    ? CUBLAS_COMPUTE_32F_FAST_TF32
+                                                       : CUBLAS_COMPUTE_32F,
+                                           is_integer  ? CUDA_R_32I
+                                           : is_double ? CUDA_R_64F
+                                                       : CUDA_R_32F));
   const cublasOperation_t b_op = p.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N,
                           a_op = p.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N;
   ONNXTOOL_CUBLAS(cublasLtMatmulDescSetAttribute(call.operation.desc, CUBLASLT_MATMUL_DESC_TRANSA,
@@ -172,9 +170,21 @@ Result<const Call*> call_for(cublasLtHandle_t handle, const Product& p) {
   const uint32_t alignment[3] = {alignment_of(p.a, p.type, p.a_step),
                                  alignment_of(p.b, p.type, p.b_step),
                                  alignment_of(p.c, p.result, p.c_step)};
-  const Key key{static_cast<int64_t>(p.type), static_cast<int64_t>(p.result), p.transpose_a,
-                p.transpose_b, p.m, p.n, p.k, p.count, p.a_step, p.b_step, p.c_step, alignment[0],
-                alignment[1], alignment[2], p.tf32};
+  const Key key{static_cast<int64_t>(p.type),
+                static_cast<int64_t>(p.result),
+                p.transpose_a,
+                p.transpose_b,
+                p.m,
+                p.n,
+                p.k,
+                p.count,
+                p.a_step,
+                p.b_step,
+                p.c_step,
+                alignment[0],
+                alignment[1],
+                alignment[2],
+                p.tf32};
   if (const auto it = calls.find(key); it != calls.end()) return &it->second;
   if (calls.size() >= kMostCalls) calls.clear();
   Call& call = calls[key];
@@ -227,8 +237,8 @@ Result<bool> run(const Product& p) {
   const Factors factors(p);
   ONNXTOOL_CUBLAS(cublasLtMatmul(handle.handle, call->operation.desc, factors.of_product(), p.b,
                                  call->x.layout, p.a, call->y.layout, factors.of_c(), p.c,
-                                 call->z.layout, p.c, call->z.layout, &call->algo,
-                                 workspace.data, call->workspace, cudaStreamPerThread));
+                                 call->z.layout, p.c, call->z.layout, &call->algo, workspace.data,
+                                 call->workspace, cudaStreamPerThread));
   return true;
 }
 

@@ -164,10 +164,9 @@ void select_into(KernelContext&, DataType type, const Walk<3>& walk, int64_t cou
   const auto strided = device::strided_walk<3>(walk);
   if (!strided.ok()) return device::note_error(-1, "a shape of too many axes");
   dispatch_size(type, [&]<class E>() {
-    device::for_each_index(count, SelectElements<E>{static_cast<const uint8_t*>(condition),
-                                                    static_cast<const E*>(x),
-                                                    static_cast<const E*>(y),
-                                                    static_cast<E*>(out), *strided});
+    device::for_each_index(
+        count, SelectElements<E>{static_cast<const uint8_t*>(condition), static_cast<const E*>(x),
+                                 static_cast<const E*>(y), static_cast<E*>(out), *strided});
   });
 }
 
