@@ -64,7 +64,7 @@ TEST_CASE("tied codes: two copies where one is not to be had") {
   options.form = Form::kQOperator;
   CHECK(code_bytes(quantize(tied_head("t"), options)) == 1280);
   options = all_layers();
-  options.target = &kOrtCpuNoVnni;  // weights of products have 7 bits there
+  options.target = &kOrtCpuNoVnni;  // pairs limit the codes of products there
   CHECK(code_bytes(quantize(tied_head("t"), options)) == 1280);
   options.target = &kPortable;
   CHECK(code_bytes(quantize(tied_head("t"), options)) == 1280);
