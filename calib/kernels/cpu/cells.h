@@ -97,7 +97,8 @@ inline void copy_memory(void* to, const void* from, size_t size) {
 template <class F>
 void for_each_row(KernelContext& ctx, int64_t rows, int64_t length, const F& f) {
   ctx.parallel(rows, grain_of(length), [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) f(r);
+    const F own = f;  // whose members no store of an element can be taken to change
+    for (int64_t r = begin; r < end; ++r) own(r);
   });
 }
 

@@ -10,23 +10,16 @@ namespace onnxtool {
 namespace {
 
 template <class E>
-struct FillCells {
+struct FillElements {
   E value;
   E* y;
-  int64_t columns;
-  struct Row {
-    const E& value;
-    E* y;
-    ONNXTOOL_HD void operator()(int64_t i) const { y[i] = value; }
-  };
-  ONNXTOOL_HD Row row(int64_t i) const { return {value, y + i * columns}; }
+  ONNXTOOL_HD void operator()(int64_t i) const { y[i] = value; }
 };
 
 template <class T>
-struct RangeCells {
+struct RangeElements {
   T start, delta;
   T* y;
-  ONNXTOOL_HD const RangeCells& row(int64_t) const { return *this; }
   ONNXTOOL_HD void operator()(int64_t i) const {
     if constexpr (std::is_integral_v<T>)
       y[i] = static_cast<T>(static_cast<uint64_t>(start) +
@@ -59,12 +52,11 @@ Status fill(KernelContext& ctx, const ConstView& value, std::span<const int64_t>
   }
   ONNXTOOL_ASSIGN(const MovedOutput out, MovedOutput::make(ctx, 0, value.dtype, dims));
   if (out.count() == 0) return {};
-  const int64_t columns = dims.empty() ? 1 : dims.back();
   dispatch_movement(element.dtype, [&]<class E>() {
     if constexpr (!kDeviceKernels || std::is_trivially_copyable_v<E>)
-      for_each_cell(
-          ctx, out.count() / columns, columns,
-          FillCells<E>{*static_cast<const E*>(element.data), static_cast<E*>(out.data()), columns});
+      for_each_row(
+          ctx, out.count(), 1,
+          FillElements<E>{*static_cast<const E*>(element.data), static_cast<E*>(out.data())});
   });
   out.finish();
   return {};
@@ -118,7 +110,7 @@ Status range(KernelContext& ctx) {
           count = steps > 0 ? static_cast<int64_t>(steps) : 0;
         }
         ONNXTOOL_ASSIGN(const WideOutput out, WideOutput::make(ctx, 0, type, std::span(&count, 1)));
-        for_each_cell(ctx, 1, count, RangeCells<T>{start, delta, out.data<T>()});
+        for_each_row(ctx, count, 1, RangeElements<T>{start, delta, out.data<T>()});
         out.finish(ctx);
         return {};
       });
