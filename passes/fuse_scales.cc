@@ -12,7 +12,6 @@
 // Mul-7, Div-7.
 
 #include <algorithm>
-#include <cfloat>
 #include <cmath>
 
 #include "libopt/rewrite/pattern.h"
@@ -29,11 +28,6 @@ struct Match {
   bool divides;
   double number;
 };
-
-double smallest_normal(DataType dtype) {
-  if (dtype == DataType::kFloat16) return 0x1p-14;
-  return dtype == DataType::kDouble ? DBL_MIN : FLT_MIN;
-}
 
 // Ordinary numbers range over some 2^20: a product with less than this may lose bits of them.
 double least_factor(DataType dtype) { return std::max(0x1p-20, smallest_normal(dtype) * 0x1p20); }

@@ -149,23 +149,22 @@ MatchOr<Layer> find_layer(const Value& value, const Node& reader) {
   return layer;
 }
 
-namespace {
-
-double least_normal(DataType type) {
-  return type == DataType::kFloat16 ? 0x1p-14 : type == DataType::kDouble ? 0x1p-1022 : 0x1p-126;
+double smallest_normal(DataType dtype) {
+  return dtype == DataType::kFloat16 ? 0x1p-14 : dtype == DataType::kDouble ? 0x1p-1022 : 0x1p-126;
 }
+
+namespace {
 
 // Whether a channel's numbers are so small that they have fewer bits than before: below the normal
 // numbers each halving costs one.
-bool loses_bits(const Layer& l, const std::vector<double>& scale, const Tensor& before,
-                const Tensor& after) {
-  const double least = least_normal(before.dtype());
-  const std::vector<double> x = before.to_doubles(), y = after.to_doubles();
+bool loses_bits(const Layer& l, const std::vector<double>& scale, const std::vector<double>& before,
+                const std::vector<double>& after) {
+  const double least = smallest_normal(l.weight->dtype());
   std::vector<double> most_before(static_cast<size_t>(l.channels)), most_after = most_before;
-  for (size_t i = 0; i < x.size(); ++i) {
+  for (size_t i = 0; i < before.size(); ++i) {
     const auto c = static_cast<size_t>(channel_of(l, static_cast<int64_t>(i)));
-    most_before[c] = std::max(most_before[c], std::abs(x[i]));
-    most_after[c] = std::max(most_after[c], std::abs(y[i]));
+    most_before[c] = std::max(most_before[c], std::abs(before[i]));
+    most_after[c] = std::max(most_after[c], std::abs(after[i]));
   }
   for (size_t c = 0; c < most_before.size(); ++c)
     if (most_before[c] >= least && most_after[c] < least && scale[c] != 0) return true;
@@ -183,13 +182,15 @@ MatchOr<FoldedLayer> fold_affine(Layer layer, const Affine& step) {
   const Tensor& w = *l.weight;
 
   if (!step.scale.empty()) {
-    std::vector<double> values = w.to_doubles();
-    if (!all_finite(values)) return no_match("layer weight is not finite");
+    const std::vector<double> before = w.to_doubles();
+    if (!all_finite(before)) return no_match("layer weight is not finite");
+    std::vector<double> values = before;
     for (int64_t i = 0; i < w.count(); ++i)
       values[static_cast<size_t>(i)] *= step.scale[static_cast<size_t>(channel_of(l, i))];
     folded.weight = round_to(w.dtype(), w.dims(), values);
-    if (!all_finite(folded.weight->to_doubles())) return no_match("folded weight exceeds its type");
-    if (loses_bits(l, step.scale, w, *folded.weight))
+    values = folded.weight->to_doubles();
+    if (!all_finite(values)) return no_match("folded weight exceeds its type");
+    if (loses_bits(l, step.scale, before, values))
       return no_match("folded weight is below the normal numbers of its type");
     if (!l.node->input(1).has_one_use()) folded.added_bytes += static_cast<int64_t>(w.size_bytes());
   }

@@ -47,6 +47,8 @@ void apply_fold(const FoldedLayer& folded, Rewriter& rw);
 /// given rank: a single element, or extents 1 but for axis 1. Empty: it is no such constant.
 std::vector<double> per_channel(const Tensor& constant, int64_t rank, int64_t channels);
 
+/// The smallest normal number of a float type: below it numbers have fewer bits.
+double smallest_normal(DataType dtype);
 /// The values as a tensor of a float type, each rounded once, to nearest even.
 Tensor round_to(DataType dtype, std::vector<int64_t> dims, const std::vector<double>& values);
 
