@@ -5,6 +5,7 @@
 #include <optional>
 #include <set>
 
+#include "libopt/analysis/qdq_movers.h"
 #include "libopt/rewrite/rewriter.h"
 
 namespace onnxtool {
@@ -21,9 +22,7 @@ std::optional<Found> weight_of(const Node& product) {
   Value* b = const_cast<Value*>(&product.input(1));
   Found f{b, &product, product.attr<int64_t>("transB", 0) != 0};
   if (Node* t = b->producer(); t && t->is("Transpose") && t->has_input(0)) {
-    const Attribute* perm = t->attribute("perm");
-    const auto* axes = perm ? perm->get<std::vector<int64_t>>() : nullptr;
-    if ((perm && (!axes || *axes != std::vector<int64_t>{1, 0})) || !b->has_one_use()) return {};
+    if (!swaps_axes(*t, /*by_default=*/true) || !b->has_one_use()) return {};
     f = {const_cast<Value*>(&t->input(0)), t, !f.along};
   }
   const Tensor* w = f.value->constant();

@@ -359,8 +359,7 @@ class Emitter {
     for (Node& n : graph_.nodes()) {
       Node* sum = joined_sum(n);
       if (!sum) continue;
-      const Node* before = n.input(0).producer();
-      while (before && is_passed_by_qdq(*before)) before = before->input(0).producer();
+      const Node* before = before_movers(n.input(0)).producer();
       if (before && before->is("DequantizeLinear")) Rewriter(graph_).set_op(*sum, "Sum");
     }
   }

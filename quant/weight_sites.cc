@@ -6,6 +6,7 @@
 #include <optional>
 #include <set>
 
+#include "libopt/analysis/qdq_movers.h"
 #include "quant/weight_reasons.h"
 
 namespace onnxtool {
@@ -35,11 +36,8 @@ bool is_matrix(const Tensor& t) {
 
 // A Transpose of two axes of a matrix, whose result only `node` reads.
 bool swaps_matrix(const Node& transpose, const Tensor& t) {
-  if (!transpose.is("Transpose") || t.rank() != 2 || !transpose.output(0).has_one_use())
-    return false;
-  const Attribute* perm = transpose.attribute("perm");
-  const auto* axes = perm ? perm->get<std::vector<int64_t>>() : nullptr;
-  return !perm || (axes && *axes == std::vector<int64_t>{1, 0});
+  return t.rank() == 2 && swaps_axes(transpose, /*by_default=*/true) &&
+         transpose.output(0).has_one_use();
 }
 
 // Whether nodes make it of what the model is given: no weight, as in the products of attention. A

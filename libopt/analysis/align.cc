@@ -147,10 +147,10 @@ const Value& as_read(const Value& v) {
   return seen && !v.is_graph_output() ? *seen : v;
 }
 
-// Whether what its readers see ends at 0 though the value does not: its codes start there.
+// Whether what the readers of codes see (as_read()) ends at 0 though the value does not: its codes
+// start there.
 bool is_cut_off(const Value& seen) {
   const Node* dq = seen.producer();
-  if (!dq || dq->op_type() != "DequantizeLinear" || !dq->has_input(0)) return false;
   const DataType codes = dq->input(0).type().dtype;
   const Tensor* zero = dq->has_input(2) ? dq->input(2).constant() : nullptr;
   if (is_float(codes) || (dq->has_input(2) && (!zero || zero->count() != 1))) return false;

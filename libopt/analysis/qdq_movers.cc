@@ -10,4 +10,16 @@ bool is_passed_by_qdq(const Node& n) {
          n.is("Slice");
 }
 
+bool swaps_axes(const Node& n, bool by_default) {
+  if (!n.is("Transpose")) return false;
+  if (!n.attribute("perm")) return by_default;
+  return n.attr<std::vector<int64_t>>("perm", {}) == std::vector<int64_t>{1, 0};
+}
+
+const Value& before_movers(const Value& value) {
+  const Value* at = &value;
+  while (at->producer() && is_passed_by_qdq(*at->producer())) at = &at->producer()->input(0);
+  return *at;
+}
+
 }  // namespace onnxtool

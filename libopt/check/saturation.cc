@@ -3,6 +3,7 @@
 
 #include "libopt/analysis/qdq_movers.h"
 #include "libopt/check/family.h"
+#include "libopt/ir/walk.h"
 #include "libopt/target/pair_sums.h"
 
 namespace onnxtool::check {
@@ -54,10 +55,7 @@ bool reads_u8(const Node& node, Data data) {
   if (!node.has_input(0)) return false;
   const Value* v = &node.input(0);
   if (data == Data::kFloat) return true;
-  if (data == Data::kBehindDequantize) {
-    while (v->producer() && is_passed_by_qdq(*v->producer())) v = &v->producer()->input(0);
-    v = before_dequantize(*v);
-  }
+  if (data == Data::kBehindDequantize) v = before_dequantize(before_movers(*v));
   if (!v || !v->type().is_tensor()) return false;
   return v->type().dtype == DataType::kUint8 || (data == Data::kBehindDequantize && becomes_u8(*v));
 }
@@ -80,31 +78,21 @@ int64_t saturating_pairs(const Node& node) {
   return pairs;
 }
 
-struct Saturating {
-  size_t nodes = 0;
-  int64_t pairs = 0;
-  std::string first;
-};
-
-void look_at(const Graph& graph, Saturating& found) {
-  for (Node& n : graph.nodes()) {
-    const int64_t own = saturating_pairs(n);
-    if (own && found.nodes++ == 0) found.first = n.describe();
-    found.pairs += own;
-    n.for_each_subgraph([&](Graph& g) { look_at(g, found); });
-  }
-}
-
 }  // namespace
 
 void check_saturation(const Model& model, Findings& out) {
-  Saturating found;
-  look_at(model.graph(), found);
-  if (found.nodes)
+  size_t nodes = 0;
+  int64_t pairs = 0;
+  std::string first;
+  for_each_node(model.graph(), [&](const Node& n) {
+    const int64_t own = saturating_pairs(n);
+    if (own && nodes++ == 0) first = n.describe();
+    pairs += own;
+  });
+  if (nodes)
     out.add(RuleId::kSaturation, "",
-            std::to_string(found.pairs) + (found.pairs == 1 ? " pair" : " pairs") +
-                " of weights in " + std::to_string(found.nodes) +
-                (found.nodes == 1 ? " node" : " nodes") + ", first " + found.first);
+            std::to_string(pairs) + (pairs == 1 ? " pair" : " pairs") + " of weights in " +
+                std::to_string(nodes) + (nodes == 1 ? " node" : " nodes") + ", first " + first);
 }
 
 }  // namespace onnxtool::check

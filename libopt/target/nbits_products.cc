@@ -1,9 +1,11 @@
 #include "libopt/target/nbits_products.h"
+#include "libopt/analysis/qdq_movers.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
+#include "libopt/analysis/qdq_movers.h"
 #include "libopt/target/joined_sum.h"
 
 namespace onnxtool {
@@ -62,14 +64,6 @@ bool is_its_own(const Value& scales) {
   return std::ranges::none_of(scales.graph().initializers(), [&](const Value* v) {
     return v != &scales && !v->uses().empty() && v->constant() && v->constant()->same_content(t);
   });
-}
-
-// The Transpose that turns a weight; without axes only where `any_order`.
-bool swaps_axes(const Node& n, bool any_order) {
-  const Attribute* a = n.attribute("perm");
-  if (!a) return any_order;
-  const auto* perm = a->get<std::vector<int64_t>>();
-  return perm && *perm == std::vector<int64_t>{1, 0};
 }
 
 // How scales lie; nullopt where no MatMulNBits has such.
@@ -133,6 +127,7 @@ std::optional<PackedProduct> packed_product(const Node& n) {
   }
   // Turned codes are others than those that somebody else reads.
   if (!transposed && dq->input(0).uses().size() != 1) return std::nullopt;
+  // Where no axes are named, only with a scalar scale.
   if (transposed && !swaps_axes(*turn, scales->rank() == 0)) return std::nullopt;
   if (scales->dtype() != DataType::kFloat && scales->dtype() != DataType::kFloat16)
     return std::nullopt;

@@ -16,11 +16,8 @@ inline const char* max_pool_obstacle(const Node& node) {
 /// and a Q where onnxruntime is to read them: its kernel gets the attribute, which it does not
 /// have, and the model does not load (1.31).
 inline const char* dilated_pool(const Node& node) {
-  const Attribute* a = node.attribute("dilations");
-  const auto* values = a ? a->get<std::vector<int64_t>>() : nullptr;
-  if (values)
-    for (const int64_t d : *values)
-      if (d != 1) return "QLinearAveragePool has no dilations";
+  for (const int64_t d : node.attr<std::vector<int64_t>>("dilations", {}))
+    if (d != 1) return "QLinearAveragePool has no dilations";
   return nullptr;
 }
 

@@ -86,9 +86,8 @@ constexpr std::string_view kPointwise[] = {"Sigmoid", "HardSigmoid", "LeakyRelu"
 
 // [N, groups, C / groups, H, W] to [N, C / groups, groups, H, W].
 bool is_channel_shuffle(const Node& n) {
-  const Attribute* perm = n.is("Transpose") ? n.attribute("perm") : nullptr;
-  const auto* axes = perm ? perm->get<std::vector<int64_t>>() : nullptr;
-  return axes && *axes == std::vector<int64_t>{0, 2, 1, 3, 4};
+  return n.is("Transpose") &&
+         n.attr<std::vector<int64_t>>("perm", {}) == std::vector<int64_t>{0, 2, 1, 3, 4};
 }
 
 double product_of(const std::vector<int64_t>& dims, size_t from = 0) {

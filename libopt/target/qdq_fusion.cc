@@ -13,6 +13,7 @@
 #include "libopt/analysis/effects.h"
 #include "libopt/analysis/qdq_movers.h"
 #include "libopt/ir/code_type.h"
+#include "libopt/ir/walk.h"
 #include "libopt/rewrite/rewriter.h"
 #include "libopt/rewrite/visit.h"
 #include "libopt/target/bias_fault.h"
@@ -78,7 +79,7 @@ class Fuser {
     for (Node& n : graph_.nodes()) code_scalar_side(n);
     if (target_.prefers_unsigned) make_unsigned();
     for (Node& n : graph_.nodes()) fuse(n);
-    read_packed(graph_);
+    read_packed();
     count(graph_);
     return std::move(out_);
   }
@@ -124,20 +125,17 @@ class Fuser {
 
   static bool multiplies_codes(const Use& use) {
     if (use.index != 1 || !use.user->has_input(0)) return false;
-    const Value* v = &use.user->input(0);
-    while (v->producer() && is_passed_by_qdq(*v->producer())) v = &v->producer()->input(0);
-    return v->producer() && is_dq(*v->producer());
+    const Node* made_by = before_movers(use.user->input(0)).producer();
+    return made_by && is_dq(*made_by);
   }
 
   // A weight that is turned behind its DQ gets turned before it, for a product of codes. Of its own
   // only the shape counts.
   void turn_weights() {
     visit_nodes(graph_, [this](Node& turn) {
-      const Attribute* a = turn.is("Transpose") ? turn.attribute("perm") : nullptr;
-      const auto* perm = a ? a->get<std::vector<int64_t>>() : nullptr;
       Node* dq = turn.has_input(0) ? turn.input(0).producer() : nullptr;
-      if (!perm || *perm != std::vector<int64_t>{1, 0} || !turn.has_output(0) || !dq ||
-          !is_dq(*dq) || !dq->output(0).has_one_use() || dq->output(0).is_graph_output() ||
+      if (!swaps_axes(turn, /*by_default=*/false) || !turn.has_output(0) || !dq || !is_dq(*dq) ||
+          !dq->output(0).has_one_use() || dq->output(0).is_graph_output() ||
           dq->attr<int64_t>("block_size", 0) != 0)
         return;
       const Tensor* codes = dq->input(0).constant();
@@ -517,14 +515,13 @@ class Fuser {
   }
 
   // Products by dequantized weights that become MatMulNBits, which reads the codes.
-  void read_packed(const Graph& graph) {
-    for (const Node& n : graph.nodes()) {
-      n.for_each_subgraph([&](const Graph& sub) { read_packed(sub); });
+  void read_packed() {
+    for_each_node_inside_first(graph_, [&](const Node& n) {
       const auto packed = packed_product(n);
-      if (!packed || gone_.contains(packed->dequantize)) continue;
+      if (!packed || gone_.contains(packed->dequantize)) return;
       ++out_.integer_operators["MatMulNBits"];
       gone_.insert(packed->dequantize);
-    }
+    });
   }
 
   void count(const Graph& graph) {

@@ -14,6 +14,7 @@
 #include <optional>
 
 #include "libopt/ir/graph.h"
+#include "libopt/support/checked.h"
 
 namespace onnxtool {
 
@@ -33,8 +34,9 @@ inline std::optional<int64_t> softmax_entries(const Node& softmax) {
   int64_t entries = 1;
   for (int64_t i = std::max<int64_t>(axis, 0); i < end; ++i) {
     const auto extent = (*shape)[static_cast<size_t>(i)].value;
-    if (!extent || *extent < 1 || entries > INT64_MAX / *extent) return std::nullopt;
-    entries *= *extent;
+    const auto more = extent && *extent > 0 ? checked_mul(entries, *extent) : std::nullopt;
+    if (!more) return std::nullopt;
+    entries = *more;
   }
   return entries;
 }
