@@ -175,8 +175,7 @@ std::optional<WeightView> weight_of(const Node& node) {
 }
 
 std::vector<Link> links_of(const Graph& graph, const Placement& placement) {
-  std::set<const Node*> integer;
-  for (const IntegerNode& n : placement.nodes) integer.insert(n.node);
+  const std::set<const Node*> integer = placement.integer_nodes();
   std::vector<Link> links;
   for (const Node& n : graph.nodes()) {
     const auto w1 = weight_of(n);

@@ -33,6 +33,12 @@ void as_one_row(WeightMatrix& w) {
   w.across = false;
 }
 
+Result<WeightBlocks> coded_rows(const WeightMatrix& w, bool is_signed, bool symmetric) {
+  ONNXTOOL_ASSIGN(WeightBlocks q, quantize_by_row(w, {.bits = 8, .symmetric = symmetric}));
+  if (is_signed) flip_signs(q.codes);
+  return q;
+}
+
 }  // namespace
 
 Status DynamicEmitter::emit(Node& node) {
@@ -53,21 +59,8 @@ DynamicEmitter::Activation DynamicEmitter::quantized(Value& x, const Node& reade
   return activations_[key] = {&q.output(0), &q.output(1), &q.output(2)};
 }
 
-Result<WeightBlocks> DynamicEmitter::coded_rows(WeightMatrix w, bool symmetric) const {
-  if (!options_.per_channel) as_one_row(w);
-  ONNXTOOL_ASSIGN(WeightBlocks q, quantize_by_row(w, {.bits = 8, .symmetric = symmetric}));
-  if (options_.is_signed) flip_signs(q.codes);
-  return q;
-}
-
-// Of products, whose sums run along the depth.
-Result<WeightBlocks> DynamicEmitter::signed_codes(const WeightMatrix& w, bool by_row) {
+Result<WeightBlocks> DynamicEmitter::pair_codes(const WeightMatrix& w, bool by_row) {
   WeightBlocks out;
-  if (!options_.target->adds_pairs) {
-    ONNXTOOL_ASSIGN(out, quantize_by_row(w, {.bits = 8, .symmetric = true}));
-    flip_signs(out.codes);
-    return out;
-  }
   WeightOptions options;
   options.pairs = w.across ? PairOrder{.channels = w.depth, .inner = w.rows}
                            : PairOrder{.outer = w.rows, .channels = w.depth};
@@ -88,11 +81,12 @@ Result<DynamicEmitter::Weight> DynamicEmitter::quantized_weight(const Value& wei
                                                                 const Layout& layout) {
   const std::tuple key{&weight, layout.transpose, layout.factor};
   if (const auto it = weights_.find(key); it != weights_.end()) return it->second;
-  const WeightMatrix w{*weight.constant(), layout.rows, layout.depth, layout.across};
+  WeightMatrix w{*weight.constant(), layout.rows, layout.depth, layout.across};
+  if (!layout.adds_pairs && !options_.per_channel) as_one_row(w);
   // What rows share is the middle of their codes.
   const bool in_middle = options_.per_channel && layout.shared_zero_point;
-  auto q = layout.adds_pairs ? signed_codes(w, options_.per_channel)
-                             : coded_rows(w, options_.is_signed || in_middle);
+  auto q = layout.adds_pairs ? pair_codes(w, options_.per_channel)
+                             : coded_rows(w, options_.is_signed, options_.is_signed || in_middle);
   if (!q.ok()) return std::move(q).error().at("weight '" + weight.name() + "'");
   if (in_middle) q->zero_points = {std::byte{0x80}};
   if (layout.transpose) q->codes = transposed(q->codes, layout.rows, layout.depth);
@@ -217,7 +211,8 @@ Status DynamicEmitter::emit_lstm(Node& node) {
       const WeightMatrix w{
           Tensor(DataType::kFloat, {rows, depth}, part, weight.constant()->owner()), rows, depth,
           false};
-      auto q = signed_codes(w, /*by_row=*/true);
+      auto q = options_.target->adds_pairs ? pair_codes(w, /*by_row=*/true)
+                                           : coded_rows(w, /*is_signed=*/true, /*symmetric=*/true);
       if (!q.ok()) return std::move(q).error().at("weight '" + weight.name() + "'");
       const std::vector<std::byte> turned = transposed(q->codes, rows, depth);
       codes.insert(codes.end(), turned.begin(), turned.end());

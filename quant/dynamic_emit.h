@@ -40,8 +40,8 @@ class DynamicEmitter {
   };
 
   Activation quantized(Value& x, const Node& reader);
-  Result<WeightBlocks> coded_rows(WeightMatrix w, bool symmetric) const;
-  Result<WeightBlocks> signed_codes(const WeightMatrix& w, bool by_row);
+  // s8, of products whose kernel adds pairs along the depth.
+  Result<WeightBlocks> pair_codes(const WeightMatrix& w, bool by_row);
   Result<Weight> quantized_weight(const Value& weight, const Layout& layout);
   Status emit_product(Node& node);
   Status emit_conv(Node& node);

@@ -18,6 +18,13 @@ struct TensorParams {
   Range range;
   QuantParams params;
   QuantScheme scheme;
+
+  /// The same codes with another scale: the range grows with it.
+  void rescale(float scale) {
+    const double factor = static_cast<double>(scale) / static_cast<double>(params.scale);
+    range = {range.min * factor, range.max * factor};
+    params.scale = scale;
+  }
 };
 
 struct EmitReport {

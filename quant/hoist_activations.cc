@@ -18,15 +18,11 @@ bool arranges(const Node& n) {
 // The largest is the same before and after, unless a window holds nothing but padding. With more
 // elements it pays where a layer absorbs it.
 bool picks_largest(const Node& n) {
-  if (!n.is("MaxPool") || !n.has_input(0) || (n.num_outputs() > 1 && n.has_output(1)) ||
+  if (!n.is("MaxPool") || !n.has_input(0) || n.has_output(1) ||
       n.attr<int64_t>("ceil_mode", 0) != 0 || dilated_pool(n))
     return false;
-  const auto extents = [&](const char* name) {
-    const Attribute* a = n.attribute(name);
-    const auto* e = a ? a->get<std::vector<int64_t>>() : nullptr;
-    return e ? *e : std::vector<int64_t>();
-  };
-  const std::vector<int64_t> kernel = extents("kernel_shape"), pads = extents("pads");
+  const auto kernel = n.attr<std::vector<int64_t>>("kernel_shape", {});
+  const auto pads = n.attr<std::vector<int64_t>>("pads", {});
   for (size_t i = 0; i < pads.size(); ++i)
     if (kernel.empty() || pads[i] >= kernel[i % kernel.size()]) return false;
   return true;

@@ -501,6 +501,12 @@ class Placer {
 
 }  // namespace
 
+std::set<const Node*> Placement::integer_nodes() const {
+  std::set<const Node*> out;
+  for (const IntegerNode& n : nodes) out.insert(n.node);
+  return out;
+}
+
 TypicalShapes typical_shapes(const Model& model, const QuantizeOptions& options) {
   const std::unique_ptr<Model> copy = model.clone();
   // What was inferred with open extents would stand in the way of the known ones.

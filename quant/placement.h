@@ -54,6 +54,9 @@ struct Placement {
   std::vector<QuantizedTensor> tensors;  // activations, in order of value id
   /// Values to observe: range owners but those of a unit range.
   std::vector<const Value*> watched;
+
+  /// Of `nodes`.
+  std::set<const Node*> integer_nodes() const;
 };
 
 /// The reason of what would run on integers with codes of another type.

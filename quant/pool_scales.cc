@@ -71,13 +71,9 @@ class Bounder {
         x_scale_ / static_cast<float>(pixels_.value_or(kPoolPixelsEnd)) * kRoom / kLeastPoolRatio;
     const float scale = y_scale < least ? least : y_scale > most ? most : y_scale;
     if (scale == y_scale) return false;
-    const double factor = static_cast<double>(scale) / static_cast<double>(y_scale);
     const Value* owner = placement_.tensors[index].range_owner;
-    for (size_t i = 0; i < params_.size(); ++i) {
-      if (placement_.tensors[i].range_owner != owner) continue;
-      params_[i].params.scale = scale;
-      params_[i].range = {params_[i].range.min * factor, params_[i].range.max * factor};
-    }
+    for (size_t i = 0; i < params_.size(); ++i)
+      if (placement_.tensors[i].range_owner == owner) params_[i].rescale(scale);
     return true;
   }
 

@@ -13,6 +13,7 @@
 #include "libopt/rewrite/inline_calls.h"
 #include "libopt/rewrite/visit.h"
 #include "libopt/support/checked.h"
+#include "libopt/target/obstacles.h"
 #include "passes/deduplicate.h"
 #include "passes/pass.h"
 #include "quant/float8.h"
@@ -57,6 +58,10 @@ bool ends_as_weight(const Node& node) {
   });
 }
 
+bool reads_constants(const Node& node) {
+  return std::ranges::all_of(node.inputs(), [](const Value* v) { return !v || v->constant(); });
+}
+
 // A weight that is moved before use, as a table that embeds tokens and classifies them, stays a
 // node in files that must not grow. As integers it is a quarter of its size, and a weight that a
 // node computes could not be quantized per channel. onnxruntime's quantizer keeps one copy of such
@@ -64,8 +69,7 @@ bool ends_as_weight(const Node& node) {
 int fold_moved_weights(Graph& graph, Folder& folder, bool tables) {
   int count = 0;
   for (Node& node : graph.nodes()) {
-    const auto is_constant = [](const Value* v) { return !v || v->constant(); };
-    if (!ends_as_weight(node) || !std::ranges::all_of(node.inputs(), is_constant)) continue;
+    if (!ends_as_weight(node) || !reads_constants(node)) continue;
     const auto gathers = [](const Use& u) { return u.index == 0 && u.user->is("Gather"); };
     if (!tables && std::ranges::any_of(node.input(0).uses(), gathers)) continue;
     if (node.input(0).constant()->dtype() != DataType::kFloat) continue;
@@ -85,8 +89,7 @@ void fold_reshaped_weights(Graph& graph) {
         node.is("Reshape") || node.is("Squeeze") || node.is("Unsqueeze") || node.is("Flatten");
     if (!reshapes || !node.has_input(0) || !ends_as_weight(node)) return;
     // What the file declares of a shape that callers choose is no more than a claim.
-    const auto is_constant = [](const Value* v) { return !v || v->constant(); };
-    if (!std::ranges::all_of(node.inputs(), is_constant)) return;
+    if (!reads_constants(node)) return;
     const Tensor* w = node.input(0).constant();
     const auto dims = node.output(0).type().static_dims();
     if (!w || !is_float(w->dtype()) || !node.input(0).has_one_use() || !dims ||
@@ -148,10 +151,7 @@ std::set<std::string> sums_to_adds(Graph& graph, const QuantizeOptions& options)
 // model with them does not load, whatever they are.
 void drop_idle_dilations(Graph& graph) {
   for (Node& node : graph.nodes()) {
-    const Attribute* a = node.is("AveragePool") ? node.attribute("dilations") : nullptr;
-    const auto* values = a ? a->get<std::vector<int64_t>>() : nullptr;
-    if (values && std::ranges::all_of(*values, [](int64_t d) { return d == 1; }))
-      node.remove_attribute("dilations");
+    if (node.is("AveragePool") && !dilated_pool(node)) node.remove_attribute("dilations");
   }
 }
 

@@ -118,8 +118,7 @@ Status Quantizer::settle_products() {
     }
     // What does not gain as a Gemm does not as a MatMul: runtimes join the pair again.
     placement_ = place(*model, options_, weighing_);
-    std::set<const Node*> integer;
-    for (const IntegerNode& n : placement_.nodes) integer.insert(n.node);
+    const std::set<const Node*> integer = placement_.integer_nodes();
     const size_t before = weighing_.in_float.size();
     for (const FusedProduct& p : products)
       if (const Node* n = model->graph().node(p.node); n && !integer.contains(n))
@@ -136,9 +135,8 @@ Status Quantizer::pack_tables() {
   if (options_.ort_compat || placement_.nodes.empty()) return {};
   // Their compilers take integer constants in front of DequantizeLinear only.
   if (options_.target == &kTensorRt || options_.target == &kQnn) return {};
-  std::set<const Node*> on_integers;
-  for (const IntegerNode& n : placement_.nodes) on_integers.insert(n.node);
-  ONNXTOOL_ASSIGN(const PackedTables packed, onnxtool::pack_tables(*model_, options_, on_integers));
+  ONNXTOOL_ASSIGN(const PackedTables packed,
+                  onnxtool::pack_tables(*model_, options_, placement_.integer_nodes()));
   if (packed.count == 0) return {};
   preparation_.notes.push_back(
       (packed.count == 1 ? "a table" : std::to_string(packed.count) + " tables") +
@@ -340,8 +338,7 @@ Result<TensorParams> Quantizer::params_for(const QuantizedTensor& t, Calibrator 
     out.range = {std::min(s.min(), 0.0f), std::max(s.max(), 0.0f)};
   } else if (t.unit_range) {
     // onnxruntime's quantizer: a scale of 1/256 for QLinearSoftmax, 1/255 for QDQ.
-    const bool by_256 = options_.ort_compat && options_.form == Form::kQOperator;
-    out.range = {0, by_256 ? 255.0f / 256 : 1.0f};
+    out.range = {0, options_.form == Form::kQOperator ? 255.0f / 256 : 1.0f};
   } else {
     auto range = range_of_activation(owner, out.scheme, calibrator);
     if (!range.ok()) return std::move(range).error().at("tensor '" + owner.name() + "'");
@@ -408,9 +405,7 @@ Result<Quantizer::Output> Quantizer::emit_with(Calibrator calibrator) const {
   const Placement placement = place(*out.model, options_, weighing_);
   ONNXTOOL_CHECK(placement.tensors.size() == params.size() &&
                  placement.nodes.size() == placement_.nodes.size());
-  std::set<const Node*> integer;
-  for (const IntegerNode& n : placement.nodes) integer.insert(n.node);
-  restore_sums(out.model->graph(), preparation_.sums, integer);
+  restore_sums(out.model->graph(), preparation_.sums, placement.integer_nodes());
   ONNXTOOL_ASSIGN(out.emitted, emit_qdq(*out.model, placement, params, options_));
   out.emitted.notes.insert(out.emitted.notes.end(), notes.begin(), notes.end());
   apply_roundings(*out.model, rounded_);

@@ -121,8 +121,7 @@ class Group {
 
 Result<int> smooth(Model& model, const Placement& placement, std::optional<double> strength,
                    const SampleSource& source, const RunOptions& run) {
-  std::set<const Node*> integer;
-  for (const IntegerNode& n : placement.nodes) integer.insert(n.node);
+  const std::set<const Node*> integer = placement.integer_nodes();
   std::vector<ProductGroup> groups =
       product_groups(model, [&](const Node& n) { return integer.contains(&n); });
   std::erase_if(groups, [](const ProductGroup& g) { return !takes_division(g); });

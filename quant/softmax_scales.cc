@@ -39,10 +39,7 @@ void round_softmax_scales(const Graph& graph, const Placement& placement,
     float n = std::floor(std::min(1 / p.params.scale, softmax->second));
     if (is_signed(p.type)) n = std::min(n, static_cast<float>(p.scheme.qmax - p.params.zero_point));
     if (n < 1) continue;  // a range that was given
-    const float scale = reciprocal(n);
-    const double factor = static_cast<double>(scale) / static_cast<double>(p.params.scale);
-    p.range = {p.range.min * factor, p.range.max * factor};
-    p.params.scale = scale;
+    p.rescale(reciprocal(n));
   }
 }
 

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "quant/weight_emit.h"
+#include "quant/weight_loops.h"
 #include "quant/weight_sites.h"
 
 namespace onnxtool {
@@ -14,6 +15,7 @@ constexpr int64_t kLeastBytes = 1 << 20;
 
 // Masks may hold infinities.
 bool has_codes(const Tensor& table) {
+  if (table.dtype() == DataType::kFloat) return all_finite(table.values<float>()).ok();
   return std::ranges::all_of(table.to_doubles(), [](double x) { return std::isfinite(x); });
 }
 
@@ -28,16 +30,20 @@ Result<PackedTables> pack_tables(Model& model, const QuantizeOptions& options,
   o.include = options.include;
   o.exclude = options.exclude;
   WeightSites found = find_weight_sites(model, o);
-  std::set<const Value*> left;
-  for (const WeightSite& s : found.sites)
-    if (on_integers.contains(s.node) || !has_codes(*s.weight->constant()) ||
-        options.overrides.of(*s.node).in_float ||
-        options.in_float.contains(s.node->output(0).name()))
-      left.insert(s.weight);
-  std::erase_if(found.sites, [&](const WeightSite& s) {
+  // What is known of a table's nodes comes first: a table may be large.
+  const auto stays = [&](const WeightSite& s) {
     const auto bytes = static_cast<int64_t>(s.weight->constant()->size_bytes());
-    return left.contains(s.weight) || (options.include.empty() && bytes < kLeastBytes);
-  });
+    return (options.include.empty() && bytes < kLeastBytes) || on_integers.contains(s.node) ||
+           options.overrides.of(*s.node).in_float ||
+           options.in_float.contains(s.node->output(0).name());
+  };
+  std::set<const Value*> left, coded;
+  for (const WeightSite& s : found.sites) {
+    if (left.contains(s.weight)) continue;
+    const bool packs = !stays(s) && (coded.contains(s.weight) || has_codes(*s.weight->constant()));
+    (packs ? coded : left).insert(s.weight);
+  }
+  std::erase_if(found.sites, [&](const WeightSite& s) { return left.contains(s.weight); });
   WeightEmitter emitter(model, o, found);
   for (const WeightSite& s : found.sites) ONNXTOOL_TRY(emitter.emit(s));
   PackedTables packed;

@@ -14,8 +14,8 @@ namespace {
 constexpr float kHalfSteps = 0.505f;
 
 struct Table {
-  const Value* codes = nullptr;  // s8 [rows, columns]
-  std::vector<float> scales;     // of the rows
+  Value* codes = nullptr;     // s8 [rows, columns]
+  std::vector<float> scales;  // of the rows
 };
 
 const Node* only_reader(const Value& v) {
@@ -76,7 +76,7 @@ void share(Graph& graph, Node& dq, const Table& t) {
   Rewriter rw(graph, &dq);
   const std::string base = dq.output(0).name(), name = dq.name();
   Value& scales = rw.add_constant(Tensor::vector(t.scales), dq.input(1).name());
-  Node& rows = rw.add_node("DequantizeLinear", {const_cast<Value*>(t.codes), &scales, &dq.input(2)},
+  Node& rows = rw.add_node("DequantizeLinear", {t.codes, &scales, &dq.input(2)},
                            one_attribute<int64_t>("axis", 0), 1, base + "_rows");
   // onnxruntime wants its axes named.
   Node& turned = rw.add_node("Transpose", {&rows.output(0)},

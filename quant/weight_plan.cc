@@ -20,11 +20,11 @@ WeightPlan plan_weight(const IntegerNode& layer, const QuantizeOptions& options,
   o.ort_compat = options.ort_compat;
   const bool has_axis = options.per_channel || opset >= kPerChannelOpset;
   const bool by_channel = wished.per_channel.value_or(options.per_channel) && has_axis;
-  // onnxruntime's quantizer: scales per channel have one zero point, in the middle.
-  if (options.ort_compat && by_channel && layer.handler->channel_axis && options.form == Form::kQdq)
-    o.symmetric = true;
-  if (by_channel && layer.handler->channel_axis)
+  if (by_channel && layer.handler->channel_axis) {
     plan.axis = layer.handler->channel_axis(*layer.node);
+    // onnxruntime's quantizer: scales per channel have one zero point, in the middle.
+    if (options.ort_compat && options.form == Form::kQdq) o.symmetric = true;
+  }
   return plan;
 }
 

@@ -1,20 +1,20 @@
 // Operators that move elements without computing: integers pass through under the input's scale.
+#include "quant/ops/movement.h"
+
 #include "quant/ops/handler.h"
 
 namespace onnxtool {
-namespace {
 
-// Zero is in every range; another number may not be.
-const char* pad_obstacle(const Node& node) {
-  if (node.attr<std::string>("mode", "constant") != "constant") return nullptr;
+const char* pad_obstacle(const Node& pad) {
+  if (pad.attr<std::string>("mode", "constant") != "constant") return nullptr;
   constexpr const char* kReason = "it pads with another number than 0";
-  if (node.attr<float>("value", 0) != 0) return kReason;
-  if (!node.has_input(2)) return nullptr;
-  const Tensor* value = node.input(2).constant();
-  return value && value->count() == 1 && value->to_doubles()[0] == 0 ? nullptr : kReason;
+  if (pad.attr<float>("value", 0) != 0) return kReason;
+  if (!pad.has_input(2)) return nullptr;
+  const Tensor* value = pad.input(2).constant();
+  const bool is_zero = value && value->dtype() == DataType::kFloat && value->count() == 1 &&
+                       value->values<float>()[0] == 0;
+  return is_zero ? nullptr : kReason;
 }
-
-}  // namespace
 
 constinit const OpHandler kMaxPoolHandler{.op = "MaxPool", .role = Role::kPassThrough};
 constinit const OpHandler kResizeHandler{.op = "Resize", .role = Role::kPassThrough};

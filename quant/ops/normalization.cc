@@ -6,9 +6,7 @@
 namespace onnxtool {
 
 const char* normalization_obstacle(const Node& node) {
-  if (node.num_outputs() > 1 &&
-      (node.has_output(1) || (node.num_outputs() > 2 && node.has_output(2))))
-    return "its means are read";
+  if (node.has_output(1) || node.has_output(2)) return "its means are read";
   const Tensor* scale = node.has_input(1) ? node.input(1).constant() : nullptr;
   if (!scale || scale->dtype() != DataType::kFloat || scale->rank() != 1)
     return "its scale is no constant row";

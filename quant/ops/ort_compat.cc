@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "quant/ops/movement.h"
 #include "quant/ops/normalization.h"
 
 namespace onnxtool {
@@ -21,22 +22,13 @@ bool is_one_of(const Node& node, std::initializer_list<const char*> ops) {
   return std::ranges::any_of(ops, [&](const char* op) { return node.is(op); });
 }
 
-// Whether what it fills in has a code under the data's scale for sure.
-bool fills_like_data(const Node& pad) {
-  if (pad.attr<std::string>("mode", "constant") != "constant") return true;
-  if (!pad.has_input(2)) return pad.attr<float>("value", 0) == 0;
-  const Tensor* value = pad.input(2).constant();
-  return value && value->dtype() == DataType::kFloat && value->count() == 1 &&
-         value->values<float>()[0] == 0;
-}
-
 }  // namespace
 
 const OpHandler* ort_compat_handler(const Node& node, Form form) {
   if (is_one_of(node, {"Expand", "Tile", "DepthToSpace", "ReduceMax", "ReduceMin"})) return nullptr;
   if (form == Form::kQdq) {
     if (is_one_of(node, {"AveragePool", "TopK"})) return &kMoves;
-    if (node.is("Pad")) return fills_like_data(node) ? &kMovesAndFills : &kRoundsAll;
+    if (node.is("Pad")) return pad_obstacle(node) ? &kRoundsAll : &kMovesAndFills;
     if (is_one_of(node, {"Relu", "Clip", "CumSum", "ArgMax"})) return &kRounds;
     if (node.is("Where")) return &kPicks;
     if (is_one_of(node, {"InstanceNormalization", "LayerNormalization", "BatchNormalization"}))
